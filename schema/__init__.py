@@ -1,0 +1,62 @@
+"""The contract: types, arguments, rules, and the questions they ask of the world. Imports nothing of `server`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import strawberry
+from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.schema.config import StrawberryConfig
+
+from schema.extensions import OperationScope
+from schema.queries import Query
+from schema.scalars import SCALARS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from strawberry.extensions import SchemaExtension
+    from strawberry.types.base import StrawberryObjectDefinition
+    from strawberry.types.field import StrawberryField
+
+__all__ = ["build_schema"]
+
+# Documents are the same few texts over and over; each is parsed and validated once while it is remembered.
+_REMEMBERED_DOCUMENTS = 512
+_TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
+
+
+class _Schema(strawberry.Schema):
+    """A schema that leaves the hidden fields of an order out, where they are read and where they are filtered."""
+
+    hidden: frozenset[str] = frozenset()
+
+    def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
+        fields = super().get_fields(type_definition)
+        if type_definition.name not in _TYPES_WITH_ORDER_FIELDS:
+            return fields
+        return [field for field in fields if field.python_name not in self.hidden]
+
+
+def build_schema(
+    *, hidden_order_fields: Collection[str] = (), extensions: Iterable[type[SchemaExtension]] = ()
+) -> strawberry.Schema:
+    """The schema.
+
+    Args:
+        hidden_order_fields: attributes of Order ("comment", "clerk") that are left out of the schema,
+            and out of the filter with them.
+        extensions: what else is to happen around every operation.
+    """
+    schema_class = type("_Schema", (_Schema,), {"hidden": frozenset(hidden_order_fields)})
+    schema: strawberry.Schema = schema_class(
+        query=Query,
+        config=StrawberryConfig(scalar_map=SCALARS),
+        extensions=[
+            lambda: ParserCache(maxsize=_REMEMBERED_DOCUMENTS),
+            lambda: ValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
+            OperationScope,
+            *extensions,
+        ],
+    )
+    return schema

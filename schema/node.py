@@ -1,0 +1,54 @@
+"""Owns Relay's object identification: the Node interface and the global id."""
+
+from __future__ import annotations
+
+import base64
+import re
+from abc import abstractmethod
+
+import strawberry
+
+from schema.errors import InputError, Reason
+
+_GLOBAL_ID = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,62}):(.{1,300})", re.ASCII)
+_GLOBAL_ID_MAX_CHARACTERS = 512
+
+
+@strawberry.interface(
+    description="Anything that can be fetched again by a global id, with the fields `node` and `nodes`."
+)
+class Node:
+    """Relay's Node."""
+
+    @strawberry.field(description="Identifies this object among all objects of all types. Opaque.")
+    def id(self) -> strawberry.ID:
+        """The type's name and the object's own key, in base64 as Relay's own libraries write it."""
+        return encode_global_id(type(self).__name__, self.node_key())
+
+    @abstractmethod
+    def node_key(self) -> str:
+        """What identifies the object among those of its type."""
+
+
+def encode_global_id(type_name: str, key: str) -> strawberry.ID:
+    """The global id of the object of this type with this key."""
+    return strawberry.ID(base64.b64encode(f"{type_name}:{key}".encode()).decode())
+
+
+def decode_global_id(global_id: str) -> tuple[str, str]:
+    """The type name and the key in a global id.
+
+    Raises:
+        InputError: ID_INVALID where it is none of ours.
+    """
+    try:
+        if len(global_id) > _GLOBAL_ID_MAX_CHARACTERS:
+            raise ValueError(global_id)
+        text = base64.b64decode(global_id.encode("ascii"), validate=True).decode()
+        match = _GLOBAL_ID.fullmatch(text)
+        # Only the spelling that we issue is ours, so that clients may compare ids.
+        if match is None or encode_global_id(*match.groups()) != global_id:
+            raise ValueError(global_id)
+    except ValueError as error:
+        raise InputError(Reason.ID_INVALID, "The id was not issued by this API, or is damaged.") from error
+    return match[1], match[2]

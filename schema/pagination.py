@@ -1,0 +1,183 @@
+"""Owns paging: arguments checked once, the opaque cursor, and the Relay types Connection, Edge and PageInfo."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import strawberry
+
+from schema.errors import InputError, Reason
+from schema.ports import Conditions, OrderColumn, Ordering, PageRequest, Position
+
+if TYPE_CHECKING:
+    from schema.context import PageLimits
+
+NodeT = TypeVar("NodeT")
+
+_CURSOR_VERSION = 1
+# Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
+_CURSOR_MAX_CHARACTERS = 200
+_BIGINT_MAX = 2**63 - 1
+
+
+@strawberry.type(description="Where a page lies in the whole list.")
+class PageInfo:
+    """Relay's PageInfo; both flags are exact, whichever way one travels."""
+
+    has_next_page: bool = strawberry.field(description="Whether more follows after this page. Always exact.")
+    has_previous_page: bool = strawberry.field(
+        description="Whether anything comes before this page. Always exact."
+    )
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first edge: give it as `before` to go back. Null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="The cursor of the last edge: give it as `after` to go on. Null on an empty page."
+    )
+
+
+    @classmethod
+    def empty(cls) -> PageInfo:
+        """That of a page of nothing."""
+        return cls(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
+
+
+@strawberry.type(description="One entry of a page, with the cursor that leads back to it.")
+class Edge(Generic[NodeT]):
+    """Relay's Edge. `node` is nullable, so that one unreadable row does not take the page with it."""
+
+    cursor: str = strawberry.field(
+        description="An opaque bookmark. It stays good when its entry is deleted, and belongs to one `orderBy`."
+    )
+    node: NodeT | None = strawberry.field(
+        description="The entry itself. Null, with an error, where a stored value is outside the schema."
+    )
+
+
+@strawberry.type(description="A page of a list.")
+class Connection(Generic[NodeT]):
+    """Relay's Connection, with `nodes` for callers who need no cursors."""
+
+    edges: list[Edge[NodeT]] = strawberry.field(description="The entries of this page, each with its cursor.")
+    nodes: list[NodeT | None] = strawberry.field(
+        description="The entries of this page without their cursors; null as `edges.node` is."
+    )
+    page_info: PageInfo = strawberry.field(description="Where this page lies, and the cursors to go on from.")
+
+
+def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> int:
+    """The size to use, the default where none was given.
+
+    Raises:
+        InputError: PAGE_SIZE_INVALID.
+    """
+    if requested is None:
+        return min(limits.default, limits.maximum)
+    if not 0 <= requested <= limits.maximum:
+        raise InputError(
+            Reason.PAGE_SIZE_INVALID, f"`{argument}` is {requested}; it has to be from 0 to {limits.maximum}."
+        )
+    return requested
+
+
+def page_request(
+    limits: PageLimits,
+    ordering: Ordering,
+    conditions: Conditions,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> PageRequest:
+    """The page that the four arguments of Relay ask for.
+
+    Raises:
+        InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID, CURSOR_INVALID, CURSOR_ORDER_MISMATCH.
+    """
+    forward, backward = first is not None or after is not None, last is not None or before is not None
+    if forward and backward:
+        raise InputError(
+            Reason.PAGE_ARGUMENTS_CONFLICT,
+            "Use `first` with `after` to go forward, or `last` with `before` to go back, and not both.",
+        )
+    size = page_size(last if backward else first, limits, argument="last" if backward else "first")
+    cursor = before if backward else after
+    return PageRequest(
+        ordering=ordering,
+        conditions=conditions,
+        size=size,
+        position=None if cursor is None else decode_cursor(cursor, ordering),
+        backward=backward,
+    )
+
+
+def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
+    """The opaque cursor of the order with this sort value and key."""
+    parts: list[object] = [_CURSOR_VERSION, _ordering_name(ordering), key]
+    if ordering.column is not OrderColumn.ORDER_KEY:
+        parts.append(None if value is None else str(value))
+    text = json.dumps(parts, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str, ordering: Ordering) -> Position:
+    """The position that a cursor names.
+
+    Raises:
+        InputError: CURSOR_INVALID where it is none of ours, CURSOR_ORDER_MISMATCH where it belongs
+            to another ordering.
+    """
+    try:
+        version, name, key, *rest = _cursor_parts(cursor)
+        if version != _CURSOR_VERSION or type(key) is not int or abs(key) > _BIGINT_MAX:
+            raise ValueError(cursor)
+        if name != _ordering_name(ordering):
+            raise InputError(
+                Reason.CURSOR_ORDER_MISMATCH,
+                "The cursor belongs to another `orderBy`. Start again without a cursor.",
+            )
+        value = _sort_value(ordering.column, rest)
+        # Only the spelling that we issue is ours: one position, one cursor.
+        if encode_cursor(ordering, value, key) != cursor:
+            raise ValueError(cursor)
+    except (ValueError, InvalidOperation, RecursionError) as error:
+        raise InputError(
+            Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged."
+        ) from error
+    return Position(value=value, key=key)
+
+
+def _cursor_parts(cursor: str) -> list[object]:
+    if len(cursor) > _CURSOR_MAX_CHARACTERS:
+        raise ValueError(cursor)
+    parts = json.loads(base64.b64decode(cursor.encode("ascii") + b"==", altchars=b"-_", validate=True))
+    if not isinstance(parts, list):
+        raise ValueError(cursor)  # noqa: TRY004 # a cursor of the wrong shape is a wrong value to the caller
+    return parts
+
+
+def _ordering_name(ordering: Ordering) -> str:
+    return f"{ordering.column.value}{'-' if ordering.descending else '+'}"
+
+
+def _sort_value(column: OrderColumn, rest: list[object]) -> object:
+    if column is OrderColumn.ORDER_KEY:
+        if rest:
+            raise ValueError(rest)
+        return None
+    (text,) = rest
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError(text)  # noqa: TRY004 # as above
+    if column is OrderColumn.ORDER_DATE:
+        return date.fromisoformat(text)
+    value = Decimal(text)
+    if not value.is_finite():
+        raise ValueError(text)
+    return value

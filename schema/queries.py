@@ -1,0 +1,231 @@
+"""Owns the root fields that read: each turns its arguments into a question to a port, and the answer into types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.errors import ApiError, InputError, Reason
+from schema.node import Node, decode_global_id
+from schema.order_arguments import (
+    OrderFilter,
+    OrderOrder,
+    check_list_length,
+    conditions_of,
+    ordering_of,
+)
+from schema.orders import (
+    Order,
+    OrderConnection,
+    OrderCount,
+    OrderPage,
+    OrderStats,
+    cursor_columns,
+    order_columns,
+    orders_in,
+)
+from schema.pagination import page_request, page_size
+from schema.ports import StatsGroup
+from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schema.ports import OrderBlock, OrderColumns, PageRequest
+
+_Filter = Annotated[
+    OrderFilter | None, strawberry.argument(description="Which orders to take; all of them where it is absent.")
+]
+_OrderBy = Annotated[
+    OrderOrder | None, strawberry.argument(description="How to sort; by order key, ascending, where it is absent.")
+]
+_MAX_KEY = 2**63 - 1
+_SAMPLE_SIZE = 10
+
+
+@strawberry.type(description="Everything that can be read.")
+class Query:
+    """The root of all queries. A field that fails is null and leaves the others alone."""
+
+    @strawberry.field(
+        description=(
+            "Orders, page by page (Relay). Go forward with `first` and `after`, back with `last` and `before`; "
+            "neither gives the first page. Any page costs what the first one costs."
+        )
+    )
+    async def orders(
+        self,
+        info: Info,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many orders to take after `after`. 0 is legal.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say.")
+        ] = None,
+        last: Annotated[
+            int | None, strawberry.argument(description="How many orders to take before `before`. 0 is legal.")
+        ] = None,
+        before: Annotated[
+            str | None, strawberry.argument(description="The cursor to end before: `pageInfo.startCursor`, say.")
+        ] = None,
+        filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
+        order_by: _OrderBy = None,
+    ) -> OrderConnection | None:
+        """One statement at most, for just the columns selected; none where nothing of the page is."""
+        request = page_request(
+            info.context.limits,
+            ordering_of(order_by),
+            conditions_of(filter),
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+        )
+        selected = Selection.below(info, "OrderConnection").fields()
+        if not {"edges", "nodes", "pageInfo"} & selected.keys():
+            return OrderConnection.of(request, None)
+        request, columns = _needed(request, selected)
+        return OrderConnection.of(request, await info.context.orders.page(request, columns))
+
+    @strawberry.field(description="The order with this key, or null where there is none.")
+    async def order(
+        self, info: Info, order_key: Annotated[BigInt, strawberry.argument(description="The order's own key.")]
+    ) -> Order | None:
+        """All `order`, `node` and `nodes` of an operation share one statement."""
+        columns = order_columns(Selection.below(info, "Order"))
+        return _only(await info.context.lookup.order(order_key, columns))
+
+    @strawberry.field(description="The object with this global id, or null where there is none.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="A global id: the `id` of any object.")],  # noqa: A002 # the argument's name in the schema
+    ) -> Node | None:
+        """An id that is none of ours is an error beside the null."""
+        columns = order_columns(Selection.below(info, "Order"))
+        return _only(await info.context.lookup.order(_order_key(id), columns))
+
+    @strawberry.field(
+        description=(
+            "The objects with these global ids, in this order and as many. One that is not found is null; "
+            "one with a bad id is null, with an error of its own."
+        )
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[
+            list[strawberry.ID], strawberry.argument(description="Global ids, at most 1,000. Repeats are fine.")
+        ],
+    ) -> list[Node | None]:
+        """A bad id is put in the list as its exception, which graphql-core reports at its place."""
+        check_list_length(ids, argument="ids")
+        columns = order_columns(Selection.below(info, "Order"))
+        keys = [_order_key_or_error(global_id) for global_id in ids]
+        blocks = iter(
+            await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns)
+        )
+        return [_only(next(blocks)) if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
+
+    @strawberry.field(
+        description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`."
+    )
+    async def orders_page(
+        self,
+        info: Info,
+        page: Annotated[int, strawberry.argument(description="The page's number, from 1.")] = 1,
+        page_size_: Annotated[
+            int | None, strawberry.argument(name="pageSize", description="How many orders a page holds, from 1.")
+        ] = None,
+        filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
+        order_by: _OrderBy = None,
+        include_count: Annotated[
+            bool, strawberry.argument(description="Whether to count all orders that match.")
+        ] = True,
+    ) -> OrderPage | None:
+        """One statement for the page, and one for the count where it is wanted and selected."""
+        size = page_size(page_size_, info.context.limits, argument="pageSize")
+        if page < 1 or size < 1:
+            raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` start at 1.")
+        conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
+        found = await info.context.orders.numbered_page(
+            ordering_of(order_by),
+            conditions,
+            order_columns(selected.get("nodes")),
+            offset=(page - 1) * size,
+            size=size,
+        )
+        counted = include_count and {"totalCount", "totalPages"} & selected.keys()
+        total = (await info.context.orders.count(conditions)).count if counted else None
+        return OrderPage(
+            nodes=list(orders_in(found.block)),
+            page=page,
+            page_size=size,
+            has_next_page=found.more_ahead,
+            has_previous_page=found.any_behind,
+            total_count=total,
+            total_pages=None if total is None else -(-total // size),
+        )
+
+    @strawberry.field(description="How many orders match the filter, exactly.")
+    async def order_count(self, info: Info, filter: _Filter = None) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
+        """Over all orders the count is shared by all who ask within a few seconds."""
+        return OrderCount.of(await info.context.orders.count(conditions_of(filter)))
+
+    @strawberry.field(description="What the orders that match the filter come to, in all and by group.")
+    async def order_stats(self, info: Info, filter: _Filter = None) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
+        """One statement, for just the groups selected."""
+        selected = Selection.below(info, "OrderStats").fields()
+        groups = frozenset(
+            group
+            for field, group in {"byStatus": StatsGroup.STATUS, "byPriority": StatsGroup.PRIORITY}.items()
+            if field in selected
+        )
+        return OrderStats.of(await info.context.orders.stats(conditions_of(filter), groups))
+
+    @strawberry.field(
+        description="Different orders drawn at random, each equally likely. Cheap on a large table."
+    )
+    async def order_sample(
+        self,
+        info: Info,
+        size: Annotated[
+            int, strawberry.argument(description="How many to draw; fewer come where there are fewer.")
+        ] = _SAMPLE_SIZE,
+    ) -> list[Order | None] | None:
+        """In random order."""
+        size = page_size(size, info.context.limits, argument="size")
+        columns = order_columns(Selection.below(info, "Order"))
+        return list(orders_in(await info.context.orders.sample(size, columns)))
+
+
+def _needed(request: PageRequest, selected: dict[str, Selection | None]) -> tuple[PageRequest, OrderColumns]:
+    """The request and the columns, made to what a selection on OrderConnection reads."""
+    edges, info = (part.fields() if (part := selected.get(name)) else {} for name in ("edges", "pageInfo"))
+    columns = order_columns(selected.get("nodes"), edges.get("node"))
+    if "cursor" in edges or {"startCursor", "endCursor"} & info.keys():
+        columns |= cursor_columns(request.ordering)
+    behind = "hasNextPage" if request.backward else "hasPreviousPage"
+    return replace(request, look_back=behind in info), columns
+
+
+def _order_key(global_id: str) -> int:
+    type_name, key = decode_global_id(global_id)
+    if type_name == "Order" and key.isdecimal() and key.isascii() and str(int(key)) == key and int(key) <= _MAX_KEY:
+        return int(key)
+    raise InputError(Reason.ID_INVALID, f"No object can have this id ({type_name}).")
+
+
+def _order_key_or_error(global_id: str) -> int | ApiError:
+    try:
+        return _order_key(global_id)
+    except ApiError as error:
+        return error
+
+
+def _only(block: OrderBlock | None) -> Order | None:
+    return None if block is None else next(orders_in(block))

@@ -1,0 +1,71 @@
+"""Owns the question of what is selected below a field, so that only that is read from the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from graphql import GraphQLObjectType, get_named_type, is_object_type
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_subfields
+from graphql.execution.values import VariableValues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from graphql import GraphQLResolveInfo
+
+    from schema.context import Info
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The fields selected below a field, fragments, `@skip` and `@include` applied.
+
+    graphql-core's own collect_subfields does the work, so that what is read is what will be resolved.
+    """
+
+    _info: GraphQLResolveInfo
+    _type: GraphQLObjectType
+    _details: list[FieldDetails]
+
+    @classmethod
+    def below(cls, info: Info, type_name: str) -> Selection:
+        """What the field being resolved selects, were its value of the named object type."""
+        raw = info._raw_info  # noqa: SLF001 # Strawberry has no public way to the fragments and nodes that are needed here
+        return cls(raw, _object_type(raw, type_name), [FieldDetails(node, None) for node in raw.field_nodes])
+
+    def fields(self) -> dict[str, Selection | None]:
+        """The selected fields by their name in the schema, and what each selects in turn.
+
+        A field selected under several aliases stands once, with all that they select.
+        """
+        details: dict[str, list[FieldDetails]] = {}
+        for group in self._collect():
+            details.setdefault(group[0].node.name.value, []).extend(group)
+        return {name: self._child(name, group) for name, group in details.items()}
+
+    def _collect(self) -> Iterator[list[FieldDetails]]:
+        info = self._info
+        collected = collect_subfields(
+            info.schema,
+            {name: FragmentDetails(fragment) for name, fragment in info.fragments.items()},
+            VariableValues({}, cast("dict[str, object]", info.variable_values)),
+            info.operation,
+            self._type,
+            self._details,
+        )
+        return iter(collected.grouped_field_set.values())
+
+    def _child(self, name: str, details: list[FieldDetails]) -> Selection | None:
+        field = self._type.fields.get(name)
+        if field is None:  # __typename
+            return None
+        named = get_named_type(field.type)
+        return Selection(self._info, cast("GraphQLObjectType", named), details) if is_object_type(named) else None
+
+
+def _object_type(info: GraphQLResolveInfo, name: str) -> GraphQLObjectType:
+    named = info.schema.type_map[name]
+    if not is_object_type(named):
+        raise TypeError(f"{name} is not an object type")
+    return cast("GraphQLObjectType", named)

@@ -1,0 +1,160 @@
+"""Owns the SQL over many orders: numbered pages, counts, estimates, statistics and samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+
+from schema.ports import OrderColumn, StatsGroup
+from server.db.pages import column_of, limit, order_by, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schema.ports import Conditions, Ordering
+
+GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
+    StatsGroup.STATUS: OrderColumn.STATUS,
+    StatsGroup.PRIORITY: OrderColumn.ORDER_PRIORITY,
+}
+_AVERAGE_DECIMALS = 4
+# A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
+_LINE_POINTERS_PER_BYTE = 291 / 8192
+
+
+def selected(table: sa.Table, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
+    """The columns of a select list; a constant where there are none, for the rows alone."""
+    return [column_of(table, column) for column in columns] or [sa.literal_column("1")]
+
+
+def probe_statement(table: sa.Table) -> sa.Select[Any]:
+    """One order with all its columns, whose types and privileges are checked on the way."""
+    return sa.select(table).limit(limit(1))
+
+
+def lookup_statement(table: sa.Table, keys: Sequence[int], columns: Iterable[OrderColumn]) -> sa.Select[Any]:
+    """The orders with these keys, each row beginning with its key."""
+    key = column_of(table, OrderColumn.ORDER_KEY)
+    values = sa.bindparam(None, keys, type_=ARRAY(sa.BigInteger()))
+    return sa.select(key, *(column_of(table, column).label(column.name) for column in columns)).where(
+        key == sa.any_(values)
+    )
+
+
+def numbered_page_statement(
+    table: sa.Table,
+    ordering: Ordering,
+    conditions: Conditions,
+    columns: Sequence[OrderColumn],
+    *,
+    offset: int,
+    size: int,
+) -> sa.Select[Any]:
+    """The page with a row more on either side, which shows whether there are pages there."""
+    before = min(offset, 1)
+    return (
+        sa.select(*selected(table, columns))
+        .where(*where(table, conditions))
+        .order_by(*order_by(table, ordering))
+        .limit(limit(before + size + 1))
+        .offset(sa.literal(offset - before, sa.BigInteger()))
+    )
+
+
+def count_statement(table: sa.Table, conditions: Conditions) -> sa.Select[Any]:
+    """How many orders there are."""
+    return sa.select(sa.func.count()).select_from(table).where(*where(table, conditions))
+
+
+def statistics_known_statement(table: sa.Table) -> sa.Select[Any]:
+    """Whether ANALYZE has seen the table: without it the planner's figure is a guess."""
+    return sa.select(
+        sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")
+    ).where(sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(table)))
+
+
+class _ExplainJson(sa.Executable, sa.ClauseElement):
+    """EXPLAIN of a statement, with its parameters."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        self.statement = statement
+
+
+@compiles(_ExplainJson)
+def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **keywords)}"
+
+
+def estimate_statement(table: sa.Table, conditions: Conditions) -> sa.Executable:
+    """A plan in JSON, in which the planner foretells the number of rows."""
+    rows = sa.select(sa.literal_column("1")).select_from(table).where(*where(table, conditions))
+    return _ExplainJson(rows)
+
+
+def stats_statement(
+    table: sa.Table, conditions: Conditions, groups: Sequence[StatsGroup]
+) -> sa.Select[Any]:
+    """A row over everything and one for each group: grouping bits, group values, count, sum, average, min, max."""
+    price = column_of(table, OrderColumn.TOTAL_PRICE)
+    columns = [column_of(table, GROUP_COLUMNS[group]) for group in groups]
+    sets = sa.func.grouping_sets(sa.tuple_(), *(sa.tuple_(column) for column in columns))
+    return (
+        sa.select(
+            sa.func.grouping(*columns) if columns else sa.literal_column("0"),
+            *columns,
+            sa.func.count(),
+            sa.func.sum(price),
+            sa.func.round(sa.func.avg(price), _AVERAGE_DECIMALS),
+            sa.func.min(price),
+            sa.func.max(price),
+        )
+        .select_from(table)
+        .where(*where(table, conditions))
+        .group_by(sets)
+    )
+
+
+def heap_statement(table: sa.Table) -> sa.Select[Any]:
+    """Of a plain table: how many pages it has, and how many line pointers a page can have. No row for a view."""
+    block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
+    oid = sa.func.to_regclass(_regclass(table))
+    relkind = sa.literal_column("c.relkind")
+    return (
+        sa.select(
+            sa.func.pg_relation_size(oid) / block,
+            sa.cast(sa.func.ceil(block * _LINE_POINTERS_PER_BYTE), sa.Integer()),
+        )
+        .select_from(sa.text("pg_catalog.pg_class c"))
+        .where(sa.literal_column("c.oid") == oid, relkind == "r")
+    )
+
+
+def sample_statement(
+    table: sa.Table, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
+) -> sa.Select[Any]:
+    """The orders found at places drawn at random, each row beginning with its place.
+
+    Every place (page, line pointer) is equally likely and holds one order or none, so every order is equally
+    likely. A sample of pages would favour neighbours, the next key after a random one those after gaps.
+    """
+    drawn = (
+        f"SELECT ('(' || floor(random() * {pages})::bigint || ',' || (1 + floor(random() * {pointers}))::int || ')')::tid "  # noqa: S608 # whole numbers of our own
+        f"FROM generate_series(1, {draws})"
+    )
+    return sa.select(sa.literal_column("ctid::text"), *selected(table, columns)).where(
+        sa.text(f"ctid = ANY(ARRAY({drawn}))")
+    )
+
+
+def shuffled_statement(table: sa.Table, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
+    """A random sample by sorting everything at random: for small tables and views."""
+    return sa.select(*selected(table, columns)).order_by(sa.func.random()).limit(limit(size))
+
+
+def _regclass(table: sa.Table) -> str:
+    return ".".join(f'"{part}"' for part in (table.schema, table.name) if part)

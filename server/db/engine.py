@@ -1,0 +1,77 @@
+"""Owns the pools of database connections, one for each class of work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from server.db.dsn import parse_dsn
+
+if TYPE_CHECKING:
+    from server.settings import Settings
+
+_APPLICATION_NAME = "lakebase-orders-graphql"
+_LOCK_TIMEOUT_SECONDS = 0.5
+_IDLE_IN_TRANSACTION_SECONDS = 5.0
+# How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
+_SILENT_PEER_SECONDS = 1.0
+# Below the hour that a token lives, and below any idle limit of the platform.
+_RECYCLE_SECONDS = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Two pools, so that slow counts neither wait behind pages nor hold them up."""
+
+    pages: AsyncEngine
+    aggregates: AsyncEngine
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self.pages.dispose()
+        await self.aggregates.dispose()
+
+
+def create_engines(settings: Settings) -> Engines:
+    """The pools; no connection is opened before the first statement."""
+    return Engines(
+        pages=_engine(settings, size=settings.pool_size, statement_timeout=settings.statement_timeout),
+        aggregates=_engine(
+            settings,
+            size=settings.aggregate_pool_size,
+            statement_timeout=settings.aggregate_statement_timeout,
+        ),
+    )
+
+
+def _engine(settings: Settings, *, size: int, statement_timeout: float) -> AsyncEngine:
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
+        isolation_level="AUTOCOMMIT",
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout,
+        pool_recycle=_RECYCLE_SECONDS,
+        pool_use_lifo=True,
+        # Errors are logged with their statement; its parameters are the callers' own data.
+        hide_parameters=True,
+        connect_args={
+            "dsn": parse_dsn(settings.database_url.get_secret_value()),
+            "timeout": settings.connect_timeout,
+            "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
+            "server_settings": {
+                "application_name": _APPLICATION_NAME,
+                "default_transaction_read_only": "on",
+                "statement_timeout": _milliseconds(statement_timeout),
+                "lock_timeout": _milliseconds(_LOCK_TIMEOUT_SECONDS),
+                "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION_SECONDS),
+            },
+        },
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

@@ -1,0 +1,168 @@
+"""Owns the SQL of a page of orders by position: an index scan that stops after page size + 1 rows, at any depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from schema.ports import Operator, OrderColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schema.ports import Conditions, Ordering, PageRequest, Position
+
+_COMPARE = {
+    Operator.EQ: sa.ColumnElement.__eq__,
+    Operator.GT: sa.ColumnElement.__gt__,
+    Operator.GTE: sa.ColumnElement.__ge__,
+    Operator.LT: sa.ColumnElement.__lt__,
+    Operator.LTE: sa.ColumnElement.__le__,
+}
+
+
+def column_of(table: sa.Table, column: OrderColumn) -> sa.Column[Any]:
+    """The table's column for a column of the port."""
+    return table.c[column.value]
+
+
+def where(table: sa.Table, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
+    """The conditions in SQL. A list is one array parameter, so that its length does not change the statement."""
+    clauses: list[sa.ColumnElement[bool]] = []
+    for condition in conditions:
+        column = column_of(table, condition.column)
+        if condition.operator is Operator.IN:
+            values = sa.bindparam(None, condition.value, type_=ARRAY(column.type))
+            clauses.append(column == sa.any_(values))
+        else:
+            clauses.append(_COMPARE[condition.operator](column, sa.literal(condition.value, column.type)))
+    return clauses
+
+
+def order_by(table: sa.Table, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
+    """The ordering in SQL, or its exact reverse: both columns one way, so that one index serves both."""
+    columns = [column_of(table, column) for column in _sort_columns(ordering)]
+    return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
+
+
+def limit(rows: int) -> sa.ColumnElement[int]:
+    """A limit in the statement's text: as a parameter PostgreSQL's generic plan would take it for a tenth of the table."""
+    return sa.literal_column(str(rows), sa.Integer())
+
+
+def page_statement(table: sa.Table, request: PageRequest, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+    """One more row than the page holds, in the direction of travel.
+
+    Where the request looks back, each row begins with whether there is any order behind, and a page without
+    orders is one row whose second value, `present`, is null.
+    """
+    page = _page(table, request, columns)
+    if not request.look_back or request.position is None:
+        return page
+    rows = page.add_columns(sa.true().label("present"), *_sort_keys(table, request.ordering)).subquery("page")
+    one = sa.select(sa.literal_column("1")).subquery("one")
+    return (
+        sa.select(
+            _any_behind(table, request, request.position).label("any_behind"),
+            rows.c.present,
+            *(rows.c[column.value] for column in columns),
+        )
+        .select_from(one.outerjoin(rows, sa.true()))
+        .order_by(*_by_sort_keys(rows, descending=_descends(request)))
+    )
+
+
+def _page(table: sa.Table, request: PageRequest, columns: Iterable[OrderColumn]) -> sa.Select[Any]:
+    selected = [column_of(table, column).label(column.value) for column in columns] or [
+        sa.literal_column("1").label("nothing")
+    ]
+    conditions = where(table, request.conditions)
+    travel = order_by(table, request.ordering, reverse=request.backward)
+    size = limit(request.size + 1)
+    stretches = _stretches(table, request.ordering, request.position, descends=_descends(request), inclusive=False)
+    if len(stretches) == 1:
+        return sa.select(*selected).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+    parts = [
+        sa.select(
+            *selected, *_sort_keys(table, request.ordering), sa.literal_column(str(index)).label("stretch")
+        )
+        .where(*conditions, *stretch)
+        .order_by(*travel)
+        .limit(size)
+        for index, stretch in enumerate(stretches)
+    ]
+    union = sa.union_all(*(part.subquery().select() for part in parts)).subquery("stretches")
+    return (
+        sa.select(*(union.c[label.name] for label in selected))
+        .order_by(union.c.stretch, *_by_sort_keys(union, descending=_descends(request)))
+        .limit(size)
+    )
+
+
+def _any_behind(table: sa.Table, request: PageRequest, position: Position) -> sa.ColumnElement[bool]:
+    """Whether any order is at the position or behind it: one probe of the index, or two where values may be null.
+
+    Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
+    """
+    stretches = _stretches(
+        table, request.ordering, position, descends=not _descends(request), inclusive=True
+    )
+    probes = (
+        sa.select(sa.literal_column("1"))
+        .where(*where(table, request.conditions), *stretch)
+        .order_by(*order_by(table, request.ordering, reverse=not request.backward))
+        .limit(limit(1))
+        .scalar_subquery()
+        for stretch in stretches
+    )
+    return sa.or_(*(probe.is_not(None) for probe in probes))
+
+
+def _stretches(
+    table: sa.Table, ordering: Ordering, position: Position | None, *, descends: bool, inclusive: bool
+) -> list[list[sa.ColumnElement[bool]]]:
+    """What lies ahead of a position, as stretches of the index that follow each other.
+
+    A row comparison leaves out rows whose sort column is null, though they are in the index, at its upper end.
+    So where the column may be null they are a stretch of their own.
+    """
+    if position is None:
+        return [[]]
+    key, sort = table.c[OrderColumn.ORDER_KEY.value], column_of(table, ordering.column)
+    after = _passes(descends=descends, inclusive=inclusive)
+    position_key = sa.literal(position.key, sa.BigInteger())
+    if ordering.column is OrderColumn.ORDER_KEY:
+        return [[after(key, position_key)]]
+    if position.value is None:
+        rest = [sort.is_(None), after(key, position_key)]
+        return [rest, [sort.is_not(None)]] if descends else [rest]
+    rest = [after(sa.tuple_(sort, key), sa.tuple_(sa.literal(position.value, sort.type), position_key))]
+    return [rest, [sort.is_(None)]] if sort.nullable and not descends else [rest]
+
+
+def _passes(*, descends: bool, inclusive: bool) -> Any:
+    if descends:
+        return sa.ColumnElement.__le__ if inclusive else sa.ColumnElement.__lt__
+    return sa.ColumnElement.__ge__ if inclusive else sa.ColumnElement.__gt__
+
+
+def _descends(request: PageRequest) -> bool:
+    return request.ordering.descending is not request.backward
+
+
+def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
+    return list(dict.fromkeys((ordering.column, OrderColumn.ORDER_KEY)))
+
+
+def _sort_keys(table: sa.Table, ordering: Ordering) -> list[sa.ColumnElement[Any]]:
+    """The sort columns under names of their own, for a query around the one that reads the index."""
+    return [
+        column_of(table, column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))
+    ]
+
+
+def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:
+    keys = [column for column in rows.c if column.name.startswith("sort_")]
+    return [key.desc() if descending else key.asc() for key in keys]

@@ -1,0 +1,85 @@
+"""Owns the running of statements that read: the table resolved, one retry on a lost connection, errors classified."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from schema.errors import Reason, Unavailable
+from server.db.errors import classify, sqlstate
+from server.record import note_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from server.db.tables import OrdersTable
+    from server.readiness import Readiness
+
+T = TypeVar("T")
+# "cached plan must not change result type": the table was altered since the statement was prepared.
+_PLAN_OUTDATED = "0A000"
+
+
+class Reader:
+    """Runs statements on the orders table, and tells the readiness how it went."""
+
+    def __init__(self, table: OrdersTable, readiness: Readiness) -> None:
+        self._table = table
+        self._readiness = readiness
+
+    async def fetch(
+        self, engine: AsyncEngine, statement_of: Callable[[sa.Table], sa.Executable]
+    ) -> Sequence[sa.Row[Any]]:
+        """The rows of one statement.
+
+        Raises:
+            Unavailable: where the database or the table does not answer.
+        """
+
+        async def run(connection: AsyncConnection, table: sa.Table) -> Sequence[sa.Row[Any]]:
+            started = time.perf_counter()
+            result = await connection.execute(statement_of(table))
+            rows = result.all()
+            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+            return rows
+
+        return await self.run(engine, run)
+
+    async def run(
+        self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]
+    ) -> T:
+        """The result of several statements on one connection. They only read, so they may run twice.
+
+        Raises:
+            Unavailable: where the database or the table does not answer.
+        """
+        try:
+            try:
+                result = await self._attempt(engine, work)
+            except DBAPIError as error:
+                if not (error.connection_invalidated or sqlstate(error) == _PLAN_OUTDATED):
+                    raise
+                # The pool has thrown out its dead connections by now, so the second attempt opens a new one.
+                self._table.forget()
+                result = await self._attempt(engine, work)
+        except Exception as error:
+            unavailable = error if isinstance(error, Unavailable) else classify(error)
+            if unavailable is None:
+                raise
+            if unavailable.reason is Reason.ORDERS_UNAVAILABLE:
+                self._table.forget()
+            self._readiness.failed(unavailable)
+            raise unavailable from error
+        self._readiness.succeeded()
+        return result
+
+    async def _attempt(
+        self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]
+    ) -> T:
+        async with engine.connect() as connection:
+            return await work(connection, await self._table.resolve(connection))

@@ -1,0 +1,138 @@
+"""Owns the orders table as it is: looked up in the catalog when it is first needed, and again when it has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT, VARCHAR
+
+from schema.errors import Reason, Unavailable
+from schema.ports import OrderColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_DEFAULT_SCHEMA = "public"
+COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
+    OrderColumn.ORDER_KEY: "o_orderkey",
+    OrderColumn.CUSTOMER_KEY: "o_custkey",
+    OrderColumn.STATUS: "o_orderstatus",
+    OrderColumn.TOTAL_PRICE: "o_totalprice",
+    OrderColumn.ORDER_DATE: "o_orderdate",
+    OrderColumn.ORDER_PRIORITY: "o_orderpriority",
+    OrderColumn.CLERK: "o_clerk",
+    OrderColumn.SHIP_PRIORITY: "o_shippriority",
+    OrderColumn.COMMENT: "o_comment",
+}
+
+
+class BlankPadded(sa.types.UserDefinedType[str]):
+    """PostgreSQL's char(n).
+
+    SQLAlchemy's CHAR would cast a parameter to `CHAR`, which is char(1) and cuts it; cast to `BPCHAR` it keeps
+    its length, and compares with an index on the column.
+    """
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_keywords: object) -> str:
+        """The name without a length."""
+        return "BPCHAR"
+
+    def column_expression(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        """As a result: the cast to text takes the padding off."""
+        return sa.cast(column, TEXT())
+
+
+_INTEGERS: Mapping[str, sa.types.TypeEngine[object]] = {
+    "int8": BIGINT(),
+    "int4": INTEGER(),
+    "int2": SMALLINT(),
+}
+_TEXTS: Mapping[str, sa.types.TypeEngine[object]] = {
+    "text": TEXT(),
+    "varchar": VARCHAR(),
+    "bpchar": BlankPadded(),
+}
+_TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[object]]]] = {
+    OrderColumn.ORDER_KEY: _INTEGERS,
+    OrderColumn.CUSTOMER_KEY: _INTEGERS,
+    OrderColumn.STATUS: _TEXTS,
+    OrderColumn.TOTAL_PRICE: {"numeric": NUMERIC()},
+    OrderColumn.ORDER_DATE: {"date": DATE()},
+    OrderColumn.ORDER_PRIORITY: _TEXTS,
+    OrderColumn.CLERK: _TEXTS,
+    OrderColumn.SHIP_PRIORITY: _INTEGERS,
+    OrderColumn.COMMENT: _TEXTS,
+}
+
+_CATALOG_QUERY = sa.text(
+    """
+    SELECT a.attname, t.typname, a.attnotnull
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = :schema AND c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND a.attnum > 0 AND NOT a.attisdropped
+    """
+)
+
+
+class OrdersTable:
+    """The orders table of one database.
+
+    A sync may drop and recreate it at any time, so what was looked up is forgotten when a statement says so.
+    """
+
+    def __init__(self, name: str, *, hidden: Collection[str] = ()) -> None:
+        schema, _, table = name.rpartition(".")
+        self._schema = schema or _DEFAULT_SCHEMA
+        self._name = table
+        self._columns = [column for column in OrderColumn if column.value not in hidden]
+        self._found: sa.Table | None = None
+
+    @property
+    def qualified_name(self) -> str:
+        """Its name with its schema."""
+        return f"{self._schema}.{self._name}"
+
+    async def resolve(self, connection: AsyncConnection) -> sa.Table:
+        """The table, its columns keyed by `OrderColumn` values, with the types and the nullability they have.
+
+        Raises:
+            Unavailable: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
+        """
+        if self._found is None:
+            rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
+            self._found = self._build({name: (type_, required) for name, type_, required in rows})
+        return self._found
+
+    def forget(self) -> None:
+        """Look it up again next time."""
+        self._found = None
+
+    def _build(self, found: Mapping[str, tuple[str, bool]]) -> sa.Table:
+        if not found:
+            raise Unavailable(
+                Reason.ORDERS_UNAVAILABLE, f"There is no table {self.qualified_name} (yet). Try again later."
+            )
+        columns, wrong = [], []
+        for column in self._columns:
+            name = COLUMN_NAMES[column]
+            type_name, required = found.get(name, ("missing", False))
+            type_ = _TYPES[column].get(type_name)
+            if type_ is None:
+                wrong.append(f"{name} is {type_name} (it should be {' or '.join(_TYPES[column])})")
+            else:
+                columns.append(sa.Column(name, type_, key=column.value, nullable=not required))
+        if wrong:
+            raise Unavailable(
+                Reason.ORDERS_UNAVAILABLE,
+                f"The table {self.qualified_name} does not fit: {'; '.join(wrong)}. Try again later.",
+            )
+        return sa.Table(self._name, sa.MetaData(), *columns, schema=self._schema)

@@ -1,0 +1,160 @@
+"""Owns the GraphQL-over-HTTP endpoint: one request in, one operation run, one answer out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import SchemaExtension
+from strawberry.http import GraphQLRequestData
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.graphql import OperationType
+
+from schema.context import Context
+from schema.errors import Reason, RequestError
+from server import graphiql
+from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
+from server.presentation import present, present_refusal
+from server.record import current_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import strawberry
+    from starlette.types import Receive, Scope, Send
+
+_METHODS = "GET, POST"
+_RETRY_AFTER_SECONDS = "1"
+_UNAVAILABLE = 503
+_NAME_CHARACTERS = 100
+# What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
+_OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
+
+
+class NoteOperation(SchemaExtension):
+    """Notes the name of the operation on the request's record."""
+
+    def on_operation(self) -> Iterator[None]:
+        """Known only once the document has been read."""
+        yield
+        if (record := current_record.get()) and (name := self.execution_context.operation_name):
+            record.operation = name[:_NAME_CHARACTERS]
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
+
+    def __init__(self, schema: strawberry.Schema, new_context: Callable[[Request], Context]) -> None:
+        super().__init__(schema, graphql_ide=None, subscription_protocols=())
+        self._new_context = new_context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except RequestError as error:
+            answer, status = present_refusal(error)
+            accepted = media_type(request.headers.get("accept")) or JSON
+            response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        if request.method not in {"GET", "POST"}:
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
+        accept = request.headers.get("accept")
+        if request.method == "GET" and "query" not in request.query_params and wants_page(accept):
+            return graphiql.page()
+        accepted = media_type(accept)
+        if accepted is None:
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+        parameters = _from_url(request) if request.method == "GET" else await _from_body(request)
+        answer, status = await self._execute(request, _request_data(parameters))
+        return _response(answer, status, accepted)
+
+    async def _execute(self, request: Request, data: GraphQLRequestData) -> tuple[dict[str, Any], int]:
+        try:
+            result = await self.schema.execute(
+                data.query,
+                variable_values=data.variables,
+                context_value=self._new_context(request),
+                operation_name=data.operation_name,
+                operation_extensions=data.extensions,
+                allowed_operation_types=OperationType.from_http(request.method),  # type: ignore[arg-type] # checked to be GET or POST
+            )
+        except MissingQueryError:
+            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.") from None
+        except CannotGetOperationTypeError:
+            raise RequestError(
+                Reason.OPERATION_UNDETERMINED, "There is no operation of that name in the document."
+            ) from None
+        except InvalidOperationTypeError as error:
+            raise RequestError(
+                Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} is not run over {request.method}."
+            ) from None
+        return present(result)
+
+
+def _from_url(request: Request) -> dict[str, object]:
+    # An empty parameter is an absent one, as a form sends it.
+    given: dict[str, object] = {name: value for name, value in request.query_params.items() if value}
+    for name in ("variables", "extensions"):
+        if isinstance(text := given.get(name), str):
+            given[name] = _json(text.encode(), reason=Reason.PARAMETER_INVALID, what=f"`{name}`")
+    return given
+
+
+async def _from_body(request: Request) -> dict[str, object]:
+    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
+    if kind != JSON or not charsets <= {"utf-8", "utf8"}:
+        raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
+    body = _json(await request.body(), reason=Reason.BODY_INVALID, what="The body")
+    if not isinstance(body, dict):
+        kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
+        raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
+    return body
+
+
+def _json(text: bytes, *, reason: Reason, what: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
+
+
+def _request_data(parameters: Mapping[str, object]) -> GraphQLRequestData:
+    query, name = (_optional(parameters, key, str, "a string") for key in ("query", "operationName"))
+    variables, extensions = (_optional(parameters, key, dict, "an object") for key in ("variables", "extensions"))
+    return GraphQLRequestData(query=query, variables=variables, operation_name=name, extensions=extensions)
+
+
+def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` has to be {said}.")
+    return value
+
+
+def _refusal_headers(error: RequestError, request: Request) -> dict[str, str]:
+    if error.reason is not Reason.METHOD_NOT_ALLOWED:
+        return {}
+    # A GET that is refused here was one of a mutation.
+    return {"allow": "POST" if request.method == "GET" else _METHODS}
+
+
+def _response(
+    answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    if media == JSON and "errors" in answer and "data" not in answer:
+        reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
+        status = 200 if reasons <= _OK_AS_PLAIN_JSON else status
+    response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
+    response.headers["vary"] = "accept"
+    if status == _UNAVAILABLE:
+        response.headers["retry-after"] = _RETRY_AFTER_SECONDS
+    return response

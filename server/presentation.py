@@ -1,0 +1,120 @@
+"""Owns the last look at an answer: which errors go out, in which words, with which HTTP status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.types.execution import PreExecutionError
+
+from schema.errors import ApiError, Reason
+from server.record import current_record
+
+if TYPE_CHECKING:
+    from strawberry.types import ExecutionResult
+
+_log = structlog.get_logger(__name__)
+_OK = 200
+_SERVER_ERRORS = 500
+_DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
+_INTERNAL = "Something went wrong on our side. Quote the error id when you report it."
+_TOO_DEEP = "The document is nested too deeply to be read."
+# A thousand bad rows are a thousand errors to the caller; the log needs the first few.
+_LOGGED_PER_ANSWER = 3
+
+
+def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
+    """The answer as it goes out, and its HTTP status.
+
+    Nothing of an exception that is not an `ApiError` leaves the process: it is logged, and found by its error id.
+    """
+    before_execution = isinstance(result, PreExecutionError) or (
+        result.data is None and all(error.path is None for error in result.errors or [])
+    )
+    errors = result.errors or []
+    reasons = [_reason(error, result, before_execution=before_execution) for error in errors]
+    _log_faults(errors, reasons)
+    answer: dict[str, Any] = {}
+    # A request error "must not contain data" (GraphQL specification, section 7.1).
+    if not before_execution:
+        answer["data"] = result.data
+    if errors:
+        answer["errors"] = [_formatted(error, reason) for error, reason in zip(errors, reasons, strict=True)]
+    if result.extensions:
+        answer["extensions"] = result.extensions
+    _note(reasons)
+    return answer, _status(result.data, reasons)
+
+
+def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
+    """The answer to a request that is not executed at all."""
+    _note([error.reason])
+    return {"errors": [{"message": error.message, "extensions": _extensions(error.reason)}]}, error.reason.value.status
+
+
+def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: bool) -> Reason:
+    cause = error.original_error
+    if isinstance(cause, ApiError):
+        return cause.reason
+    if before_execution:
+        return _reason_before_execution(error, result)
+    if error.message.startswith("Argument "):
+        return Reason.VARIABLES_INVALID
+    # graphql-core reports a value that a type cannot represent as a GraphQLError, a null where none may be
+    # as a TypeError.
+    if cause is None or isinstance(cause, GraphQLError) or error.message.startswith("Cannot return null"):
+        return Reason.DATA_INVALID
+    return Reason.INTERNAL
+
+
+def _reason_before_execution(error: GraphQLError, result: ExecutionResult) -> Reason:
+    cause = error.original_error
+    if isinstance(error, GraphQLSyntaxError) or isinstance(cause, RecursionError):
+        return Reason.SYNTAX
+    if cause is not None and not isinstance(cause, GraphQLError):
+        return Reason.INTERNAL
+    return Reason.DOCUMENT_INVALID if isinstance(result, PreExecutionError) else Reason.VARIABLES_INVALID
+
+
+def _formatted(error: GraphQLError, reason: Reason) -> dict[str, Any]:
+    formatted: dict[str, Any] = dict(error.formatted)
+    if reason is Reason.INTERNAL:
+        formatted["message"] = _INTERNAL
+    elif reason is Reason.DATA_INVALID:
+        formatted["message"] = _DATA_INVALID
+    elif isinstance(error.original_error, RecursionError):
+        formatted["message"] = _TOO_DEEP
+    formatted["extensions"] = _extensions(reason)
+    return formatted
+
+
+def _extensions(reason: Reason) -> dict[str, Any]:
+    kind = reason.value
+    extensions: dict[str, Any] = {"code": kind.code.value, "reason": reason.name, "retryable": kind.retry}
+    if reason is Reason.INTERNAL and (record := current_record.get()):
+        extensions["errorId"] = record.request_id
+    return extensions
+
+
+def _status(data: dict[str, Any] | None, reasons: list[Reason]) -> int:
+    """200 where any root field has data; otherwise what the worst error says."""
+    if not reasons or any(value is not None for value in (data or {}).values()):
+        return _OK
+    return max(reason.value.status for reason in reasons)
+
+
+def _log_faults(errors: list[GraphQLError], reasons: list[Reason]) -> None:
+    faults = [error for error, reason in zip(errors, reasons, strict=True) if reason.value.status >= _SERVER_ERRORS]
+    for error in faults[:_LOGGED_PER_ANSWER]:
+        cause = error.original_error
+        if isinstance(cause, ApiError):
+            # The statement and the server's own words stand in the exception that it was raised from.
+            _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), path=error.path)
+        else:
+            _log.error("fault", path=error.path, exc_info=cause or error)
+
+
+def _note(reasons: list[Reason]) -> None:
+    if record := current_record.get():
+        record.errors.extend(reason.name for reason in reasons)

@@ -1,0 +1,67 @@
+"""Owns the question whether orders can be served: the last known outcome, looked at again while it is bad."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from schema.errors import Reason, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_FIRST_RETRY_SECONDS = 0.5
+_LAST_RETRY_SECONDS = 30.0
+# These say that one request was unlucky or asked for too much, and nothing of the requests to come.
+_PASSING = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
+
+
+class Readiness:
+    """Whether orders can be served, and if not, why.
+
+    A process that is not ready may be sent no requests, and would never learn that things are well again.
+    So while they are not it looks for itself, ever more rarely; while they are well it does not look at all,
+    because a database that is asked all the time never falls asleep.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = "Starting: the orders table has not been looked for yet."
+        self._look: Callable[[], Awaitable[object]] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    def watch(self, look: Callable[[], Awaitable[object]]) -> None:
+        """Begin to look; `look` reports through `succeeded` and `failed`, and raises Unavailable too."""
+        self._look = look
+        self._start()
+
+    def succeeded(self) -> None:
+        """A statement has been answered."""
+        self.reason = None
+
+    def failed(self, error: Unavailable) -> None:
+        """A statement has not been answered."""
+        if error.reason not in _PASSING:
+            self.reason = f"{error.reason.name}: {error.message}"
+            self._start()
+
+    async def close(self) -> None:
+        """Stop looking."""
+        self._look = None
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+
+    def _start(self) -> None:
+        if self._look is not None and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._look_until_well(self._look), name="readiness")
+
+    async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
+        delay = _FIRST_RETRY_SECONDS
+        while self.reason is not None:
+            with contextlib.suppress(Unavailable):
+                await look()
+                continue
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LAST_RETRY_SECONDS)

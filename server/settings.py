@@ -1,0 +1,101 @@
+"""Owns the settings: from the environment and `.env`, all mistakes reported at once, secrets hidden."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.db.dsn import InvalidDsnError, parse_dsn
+
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
+_ENVIRONMENT_FILE = ".env"
+
+
+class Settings(BaseSettings):
+    """What the server is told. A field's name in capitals is its name in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_file=_ENVIRONMENT_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = Field(
+        description="The PostgreSQL to serve, as libpq writes it: `postgresql://user:password@host/database`."
+    )
+    orders_table: str = Field(
+        "public.orders_synced",
+        pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
+        description="The table of orders: `schema.table`, or a table in `public`.",
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("DATABRICKS_APP_PORT", "PORT"),
+        description="The port to listen on; 0 takes a free one. `DATABRICKS_APP_PORT` comes before `PORT`.",
+    )
+    page_size_default: PositiveInt = Field(50, description="How many orders a page holds by default.")
+    page_size_max: PositiveInt = Field(1000, le=10_000, description="How many orders a page may hold.")
+    hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode] = Field(
+        frozenset(), description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas."
+    )
+    pool_size: PositiveInt = Field(10, description="Database connections for pages and single orders.")
+    aggregate_pool_size: PositiveInt = Field(3, description="Database connections for counts and statistics.")
+    pool_timeout: PositiveFloat = Field(
+        0.25, description="Seconds to wait for a free connection before `POOL_EXHAUSTED`."
+    )
+    connect_timeout: PositiveFloat = Field(3.0, description="Seconds to wait for a new connection.")
+    statement_timeout: PositiveFloat = Field(2.0, description="Seconds that a page may take in the database.")
+    aggregate_statement_timeout: PositiveFloat = Field(
+        10.0, description="Seconds that a count or statistics may take in the database."
+    )
+    aggregate_ttl: PositiveFloat = Field(
+        5.0, description="Seconds that counts and statistics over all orders are reused."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="One JSON object a line, or lines for a person to read."
+    )
+
+    @field_validator("hidden_order_fields", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return {part.strip() for part in value.split(",") if part.strip()} if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_dsn(cls, value: SecretStr) -> SecretStr:
+        try:
+            parse_dsn(value.get_secret_value())
+        except InvalidDsnError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class SettingsError(Exception):
+    """The settings are wrong; the message names every mistake, and no value."""
+
+
+def load_settings() -> Settings:
+    """The settings.
+
+    Raises:
+        SettingsError: with a line for each mistake.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg] # the environment gives the required fields
+    except ValidationError as error:
+        lines = [f"  {_variable(mistake['loc'])}: {_sentence(mistake)}" for mistake in error.errors()]
+        raise SettingsError("The settings are wrong:\n" + "\n".join(sorted(lines))) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return str(location[0]).upper() if location else "settings"
+
+
+def _sentence(mistake: object) -> str:
+    text = str(mistake["msg"]) if isinstance(mistake, dict) else str(mistake)
+    return re.sub(r"^Value error, ", "", text.replace("Field required", "missing, and there is no default"))
