@@ -7,7 +7,7 @@ from enum import Enum
 from typing import ClassVar
 
 
-class Code(str, Enum):
+class Code(Enum):
     """The coarse class of an error, in Apollo's words: what `extensions.code` says."""
 
     BAD_REQUEST = "BAD_REQUEST"
@@ -29,53 +29,60 @@ class Kind:
 
     code: Code
     status: int
-    retry: bool
     meaning: str
+    retry: bool = False
 
 
 class Reason(Enum):
     """The fine word of an error, ours: what `extensions.reason` says. Each member is its row of the table."""
 
-    BODY_INVALID = Kind(Code.BAD_REQUEST, 400, False, "The body is not a JSON object in UTF-8.")
+    BODY_INVALID = Kind(Code.BAD_REQUEST, 400, "The body is not a JSON object in UTF-8.")
     PARAMETER_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
-        False,
         "`query`, `variables`, `operationName` or `extensions` has the wrong type, or `query` is missing.",
     )
-    METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, False, "Only GET and POST; over GET, queries only.")
-    NOT_ACCEPTABLE = Kind(Code.BAD_REQUEST, 406, False, "`Accept` admits no media type that is served here.")
-    CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, False, "A POST takes `application/json` only.")
-    SYNTAX = Kind(Code.PARSE_FAILED, 400, False, "The document is not GraphQL, or is nested too deeply.")
-    DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, False, "The document does not fit the schema.")
+    METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
+    NOT_ACCEPTABLE = Kind(Code.BAD_REQUEST, 406, "`Accept` admits no media type that is served here.")
+    CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
+    SYNTAX = Kind(Code.PARSE_FAILED, 400, "The document is not GraphQL, or is nested too deeply.")
+    DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, "The document does not fit the schema.")
     OPERATION_UNDETERMINED = Kind(
         Code.OPERATION_RESOLUTION_FAILURE,
         400,
-        False,
         "Several operations and no `operationName`, or a name that is not in the document.",
     )
-    VARIABLES_INVALID = Kind(Code.BAD_USER_INPUT, 400, False, "A variable does not fit its type.")
-    PAGE_SIZE_INVALID = Kind(Code.BAD_USER_INPUT, 200, False, "A page or sample size is negative or too large.")
+    VARIABLES_INVALID = Kind(Code.BAD_USER_INPUT, 400, "A variable does not fit its type.")
+    PAGE_SIZE_INVALID = Kind(Code.BAD_USER_INPUT, 200, "A page or sample size is negative or too large.")
     PAGE_ARGUMENTS_CONFLICT = Kind(
-        Code.BAD_USER_INPUT, 200, False, "`first` goes with `after`, `last` with `before`; nothing else mixes."
+        Code.BAD_USER_INPUT,
+        200,
+        "`first` goes with `after`, `last` with `before`; nothing else mixes.",
     )
-    CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, False, "The cursor was not issued by this API.")
-    CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, False, "The cursor belongs to another `orderBy`.")
-    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, False, "The global id is malformed or of an unknown type.")
-    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, False, "A list argument is longer than allowed.")
-    VALUE_INVALID = Kind(Code.BAD_USER_INPUT, 200, False, "A value that no order can have, a NUL byte say.")
+    CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The cursor was not issued by this API.")
+    CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
+    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed or of an unknown type.")
+    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is longer than allowed.")
+    VALUE_INVALID = Kind(Code.BAD_USER_INPUT, 200, "A value that no order can have, a NUL byte say.")
     ORDERS_UNAVAILABLE = Kind(
-        Code.SERVICE_UNAVAILABLE, 503, True, "The orders table is missing, or lacks a column (`/readyz` says which)."
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The orders table is missing, or lacks a column (`/readyz` says which).",
+        retry=True,
     )
-    DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, True, "The database cannot be reached.")
-    POOL_EXHAUSTED = Kind(Code.SERVICE_UNAVAILABLE, 503, True, "Every database connection is in use.")
+    DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, "The database cannot be reached.", retry=True)
+    POOL_EXHAUSTED = Kind(Code.SERVICE_UNAVAILABLE, 503, "Every database connection is in use.", retry=True)
     STATEMENT_TIMEOUT = Kind(
-        Code.GATEWAY_TIMEOUT, 504, False, "The database took too long: narrow the filter to one that an index backs."
+        Code.GATEWAY_TIMEOUT,
+        504,
+        "The database took too long: narrow the filter to one that an index backs.",
     )
     DATA_INVALID = Kind(
-        Code.INTERNAL_SERVER_ERROR, 200, False, "A stored value is outside the schema; that row alone is null."
+        Code.INTERNAL_SERVER_ERROR,
+        200,
+        "A stored value is outside the schema; that row alone is null.",
     )
-    INTERNAL = Kind(Code.INTERNAL_SERVER_ERROR, 500, False, "A fault of ours; `errorId` finds it in the log.")
+    INTERNAL = Kind(Code.INTERNAL_SERVER_ERROR, 500, "A fault of ours; `errorId` finds it in the log.")
 
 
 class ApiError(Exception):
@@ -84,7 +91,7 @@ class ApiError(Exception):
     ApiError
     ├── RequestError    the request cannot be executed at all
     ├── InputError      an argument is wrong
-    └── Unavailable     what stands behind the API does not answer, for now
+    └── UnavailableError     what stands behind the API does not answer, for now
 
     Anything else that is raised is a fault of ours and is masked.
     """
@@ -119,13 +126,11 @@ class InputError(ApiError):
     )
 
 
-class Unavailable(ApiError):
+class UnavailableError(ApiError):
     """What stands behind the API does not answer, for now."""
 
     reasons = frozenset(
-        reason
-        for reason in Reason
-        if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
+        reason for reason in Reason if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
     )
 
 

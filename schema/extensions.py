@@ -38,6 +38,4 @@ def _refuse_several(document: DocumentNode) -> None:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) > 1:
         names = ", ".join(f"`{node.name.value}`" for node in operations if node.name)
-        raise RequestError(
-            Reason.OPERATION_UNDETERMINED, f"Say in `operationName` which operation to run: {names}."
-        )
+        raise RequestError(Reason.OPERATION_UNDETERMINED, f"Say in `operationName` which operation to run: {names}.")

@@ -42,13 +42,16 @@ def decode_global_id(global_id: str) -> tuple[str, str]:
         InputError: ID_INVALID where it is none of ours.
     """
     try:
-        if len(global_id) > _GLOBAL_ID_MAX_CHARACTERS:
-            raise ValueError(global_id)
-        text = base64.b64decode(global_id.encode("ascii"), validate=True).decode()
-        match = _GLOBAL_ID.fullmatch(text)
-        # Only the spelling that we issue is ours, so that clients may compare ids.
-        if match is None or encode_global_id(*match.groups()) != global_id:
-            raise ValueError(global_id)
+        return _split(global_id)
     except ValueError as error:
         raise InputError(Reason.ID_INVALID, "The id was not issued by this API, or is damaged.") from error
+
+
+def _split(global_id: str) -> tuple[str, str]:
+    if len(global_id) > _GLOBAL_ID_MAX_CHARACTERS:
+        raise ValueError(global_id)
+    match = _GLOBAL_ID.fullmatch(base64.b64decode(global_id.encode("ascii"), validate=True).decode())
+    # Only the spelling that we issue is ours, so that clients may compare ids.
+    if match is None or encode_global_id(match[1], match[2]) != global_id:
+        raise ValueError(global_id)
     return match[1], match[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date  # noqa: TC003 # Strawberry reads the annotations at run time
 from decimal import Decimal  # noqa: TC003 # as above
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -12,6 +13,9 @@ from strawberry.utils.str_converters import to_camel_case
 from schema.errors import InputError, Reason
 from schema.ports import Condition, Conditions, Operator, OrderColumn, Ordering
 from schema.scalars import BigInt  # noqa: TC001 # as above
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_LIST_VALUES = 1000
 
@@ -43,9 +47,7 @@ class OrderPriority(Enum):
     URGENT = strawberry.enum_value("1-URGENT", description="The most urgent. Stored as `1-URGENT`.")
     HIGH = strawberry.enum_value("2-HIGH", description="Stored as `2-HIGH`.")
     MEDIUM = strawberry.enum_value("3-MEDIUM", description="Stored as `3-MEDIUM`.")
-    NOT_SPECIFIED = strawberry.enum_value(
-        "4-NOT SPECIFIED", description="Nobody said. Stored as `4-NOT SPECIFIED`."
-    )
+    NOT_SPECIFIED = strawberry.enum_value("4-NOT SPECIFIED", description="Nobody said. Stored as `4-NOT SPECIFIED`.")
     LOW = strawberry.enum_value("5-LOW", description="The least urgent. Stored as `5-LOW`.")
 
 
@@ -177,7 +179,7 @@ def ordering_of(order_by: OrderOrder | None) -> Ordering:
     """The ordering asked for; by order key where none is."""
     if order_by is None:
         return Ordering()
-    return Ordering(order_by.field.value, descending=order_by.direction is SortDirection.DESC)
+    return Ordering(OrderColumn(order_by.field.value), descending=order_by.direction is SortDirection.DESC)
 
 
 def conditions_of(order_filter: OrderFilter | None) -> Conditions:
@@ -195,7 +197,7 @@ def conditions_of(order_filter: OrderFilter | None) -> Conditions:
     )
 
 
-def check_list_length(values: list[object] | list[str], *, argument: str) -> None:
+def check_list_length(values: Sequence[object], *, argument: str) -> None:
     """Hold a list argument to its cap.
 
     Raises:

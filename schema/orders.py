@@ -18,7 +18,7 @@ from schema.ports import Conditions, OrderColumn, OrderColumns, PriceStats, Stat
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from schema.ports import Count, OrderBlock, Ordering, Page, PageRequest, Stats
     from schema.selection import Selection
@@ -69,7 +69,8 @@ def order_columns(*selections: Selection | None) -> OrderColumns:
 def orders_in(block: OrderBlock) -> Iterator[Order]:
     """The orders of a block, in its order."""
     names = [column.value for column in block.columns]
-    return (Order(**dict(zip(names, row, strict=True))) for row in block.rows)
+    make: Callable[..., Order] = Order
+    return (make(**dict(zip(names, row, strict=True))) for row in block.rows)
 
 
 @strawberry.enum(description="How a number of orders is found.")
@@ -77,10 +78,12 @@ class CountPrecision(Enum):
     """The precision argument of totalCount."""
 
     EXACT = strawberry.enum_value(
-        "exact", description="Counted, which takes longer the more orders match. Over all orders it may be seconds old."
+        "exact",
+        description="Counted, which takes longer the more orders match. Over all orders it may be seconds old.",
     )
     ESTIMATED = strawberry.enum_value(
-        "estimated", description="Taken from the database's statistics: cheap at any size, and off by some percent."
+        "estimated",
+        description="Taken from the database's statistics: cheap at any size, and off by some percent.",
     )
 
 
@@ -156,9 +159,7 @@ class OrderPage:
     total_count: int | None = strawberry.field(
         description="How many orders match the filter. Null with `includeCount: false`."
     )
-    total_pages: int | None = strawberry.field(
-        description="How many pages there are. Null with `includeCount: false`."
-    )
+    total_pages: int | None = strawberry.field(description="How many pages there are. Null with `includeCount: false`.")
 
 
 @strawberry.type(description="A number of orders.")
@@ -256,6 +257,4 @@ def _by_member(
     """Groups by stored value as groups by enum member, in the enum's order, what is unknown to it last."""
     members: list[_EnumT | None] = [*enum, None]
     by_value = {member.value: member for member in enum}
-    return sorted(
-        ((by_value.get(value), group) for value, group in groups), key=lambda pair: members.index(pair[0])
-    )
+    return sorted(((by_value.get(value), group) for value, group in groups), key=lambda pair: members.index(pair[0]))

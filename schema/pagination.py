@@ -21,7 +21,7 @@ NodeT = TypeVar("NodeT")
 _CURSOR_VERSION = 1
 # Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
-_BIGINT_MAX = 2**63 - 1
+_BIGINT = range(-(2**63), 2**63)
 
 
 @strawberry.type(description="Where a page lies in the whole list.")
@@ -29,16 +29,13 @@ class PageInfo:
     """Relay's PageInfo; both flags are exact, whichever way one travels."""
 
     has_next_page: bool = strawberry.field(description="Whether more follows after this page. Always exact.")
-    has_previous_page: bool = strawberry.field(
-        description="Whether anything comes before this page. Always exact."
-    )
+    has_previous_page: bool = strawberry.field(description="Whether anything comes before this page. Always exact.")
     start_cursor: str | None = strawberry.field(
         description="The cursor of the first edge: give it as `before` to go back. Null on an empty page."
     )
     end_cursor: str | None = strawberry.field(
         description="The cursor of the last edge: give it as `after` to go on. Null on an empty page."
     )
-
 
     @classmethod
     def empty(cls) -> PageInfo:
@@ -133,29 +130,31 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
             to another ordering.
     """
     try:
-        version, name, key, *rest = _cursor_parts(cursor)
-        if version != _CURSOR_VERSION or type(key) is not int or abs(key) > _BIGINT_MAX:
-            raise ValueError(cursor)
-        if name != _ordering_name(ordering):
-            raise InputError(
-                Reason.CURSOR_ORDER_MISMATCH,
-                "The cursor belongs to another `orderBy`. Start again without a cursor.",
-            )
-        value = _sort_value(ordering.column, rest)
-        # Only the spelling that we issue is ours: one position, one cursor.
-        if encode_cursor(ordering, value, key) != cursor:
-            raise ValueError(cursor)
+        return _position(cursor, ordering)
     except (ValueError, InvalidOperation, RecursionError) as error:
+        raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
+
+
+def _position(cursor: str, ordering: Ordering) -> Position:
+    version, name, key, *rest = _cursor_parts(cursor)
+    if version != _CURSOR_VERSION or type(key) is not int or key not in _BIGINT:
+        raise ValueError(cursor)
+    if name != _ordering_name(ordering):
         raise InputError(
-            Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged."
-        ) from error
+            Reason.CURSOR_ORDER_MISMATCH, "The cursor belongs to another `orderBy`. Start again without a cursor."
+        )
+    value = _sort_value(ordering.column, rest)
+    # Only the spelling that we issue is ours: one position, one cursor.
+    if encode_cursor(ordering, value, key) != cursor:
+        raise ValueError(cursor)
     return Position(value=value, key=key)
 
 
 def _cursor_parts(cursor: str) -> list[object]:
     if len(cursor) > _CURSOR_MAX_CHARACTERS:
         raise ValueError(cursor)
-    parts = json.loads(base64.b64decode(cursor.encode("ascii") + b"==", altchars=b"-_", validate=True))
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     if not isinstance(parts, list):
         raise ValueError(cursor)  # noqa: TRY004 # a cursor of the wrong shape is a wrong value to the caller
     return parts

@@ -145,7 +145,7 @@ class Stats:
 class OrderStore(Protocol):
     """Where orders are read.
 
-    Every method raises `schema.errors.Unavailable` where the store does not answer.
+    Every method raises `schema.errors.UnavailableError` where the store does not answer.
     A block holds the columns asked for and no others.
     """
 

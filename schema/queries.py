@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,17 +34,18 @@ from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from schema.ports import OrderBlock, OrderColumns, PageRequest
 
 _Filter = Annotated[
-    OrderFilter | None, strawberry.argument(description="Which orders to take; all of them where it is absent.")
+    OrderFilter | None,
+    strawberry.argument(description="Which orders to take; all of them where it is absent."),
 ]
 _OrderBy = Annotated[
-    OrderOrder | None, strawberry.argument(description="How to sort; by order key, ascending, where it is absent.")
+    OrderOrder | None,
+    strawberry.argument(description="How to sort; by order key, ascending, where it is absent."),
 ]
-_MAX_KEY = 2**63 - 1
+_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
+_KEYS = range(-(2**63), 2**63)
 _SAMPLE_SIZE = 10
 
 
@@ -64,13 +66,16 @@ class Query:
             int | None, strawberry.argument(description="How many orders to take after `after`. 0 is legal.")
         ] = None,
         after: Annotated[
-            str | None, strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say.")
+            str | None,
+            strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say."),
         ] = None,
         last: Annotated[
-            int | None, strawberry.argument(description="How many orders to take before `before`. 0 is legal.")
+            int | None,
+            strawberry.argument(description="How many orders to take before `before`. 0 is legal."),
         ] = None,
         before: Annotated[
-            str | None, strawberry.argument(description="The cursor to end before: `pageInfo.startCursor`, say.")
+            str | None,
+            strawberry.argument(description="The cursor to end before: `pageInfo.startCursor`, say."),
         ] = None,
         filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = None,
@@ -93,7 +98,9 @@ class Query:
 
     @strawberry.field(description="The order with this key, or null where there is none.")
     async def order(
-        self, info: Info, order_key: Annotated[BigInt, strawberry.argument(description="The order's own key.")]
+        self,
+        info: Info,
+        order_key: Annotated[BigInt, strawberry.argument(description="The order's own key.")],
     ) -> Order | None:
         """All `order`, `node` and `nodes` of an operation share one statement."""
         columns = order_columns(Selection.below(info, "Order"))
@@ -119,31 +126,29 @@ class Query:
         self,
         info: Info,
         ids: Annotated[
-            list[strawberry.ID], strawberry.argument(description="Global ids, at most 1,000. Repeats are fine.")
+            list[strawberry.ID],
+            strawberry.argument(description="Global ids, at most 1,000. Repeats are fine."),
         ],
     ) -> list[Node | None]:
         """A bad id is put in the list as its exception, which graphql-core reports at its place."""
         check_list_length(ids, argument="ids")
         columns = order_columns(Selection.below(info, "Order"))
         keys = [_order_key_or_error(global_id) for global_id in ids]
-        blocks = iter(
-            await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns)
-        )
+        blocks = iter(await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns))
         return [_only(next(blocks)) if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
 
-    @strawberry.field(
-        description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`."
-    )
+    @strawberry.field(description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`.")
     async def orders_page(
         self,
         info: Info,
         page: Annotated[int, strawberry.argument(description="The page's number, from 1.")] = 1,
         page_size_: Annotated[
-            int | None, strawberry.argument(name="pageSize", description="How many orders a page holds, from 1.")
+            int | None,
+            strawberry.argument(name="pageSize", description="How many orders a page holds, from 1."),
         ] = None,
         filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = None,
-        include_count: Annotated[
+        include_count: Annotated[  # noqa: FBT002 # an argument of GraphQL, always named
             bool, strawberry.argument(description="Whether to count all orders that match.")
         ] = True,
     ) -> OrderPage | None:
@@ -187,9 +192,7 @@ class Query:
         )
         return OrderStats.of(await info.context.orders.stats(conditions_of(filter), groups))
 
-    @strawberry.field(
-        description="Different orders drawn at random, each equally likely. Cheap on a large table."
-    )
+    @strawberry.field(description="Different orders drawn at random, each equally likely. Cheap on a large table.")
     async def order_sample(
         self,
         info: Info,
@@ -215,7 +218,7 @@ def _needed(request: PageRequest, selected: dict[str, Selection | None]) -> tupl
 
 def _order_key(global_id: str) -> int:
     type_name, key = decode_global_id(global_id)
-    if type_name == "Order" and key.isdecimal() and key.isascii() and str(int(key)) == key and int(key) <= _MAX_KEY:
+    if type_name == "Order" and _KEY.fullmatch(key) and int(key) in _KEYS:
         return int(key)
     raise InputError(Reason.ID_INVALID, f"No object can have this id ({type_name}).")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from graphql import GraphQLObjectType, get_named_type, is_object_type
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_subfields
@@ -24,7 +24,7 @@ class Selection:
     graphql-core's own collect_subfields does the work, so that what is read is what will be resolved.
     """
 
-    _info: GraphQLResolveInfo
+    _info: GraphQLResolveInfo[Any]
     _type: GraphQLObjectType
     _details: list[FieldDetails]
 
@@ -61,11 +61,11 @@ class Selection:
         if field is None:  # __typename
             return None
         named = get_named_type(field.type)
-        return Selection(self._info, cast("GraphQLObjectType", named), details) if is_object_type(named) else None
+        return Selection(self._info, named, details) if is_object_type(named) else None
 
 
-def _object_type(info: GraphQLResolveInfo, name: str) -> GraphQLObjectType:
+def _object_type(info: GraphQLResolveInfo[Any], name: str) -> GraphQLObjectType:
     named = info.schema.type_map[name]
     if not is_object_type(named):
         raise TypeError(f"{name} is not an object type")
-    return cast("GraphQLObjectType", named)
+    return named

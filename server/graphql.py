@@ -147,9 +147,7 @@ def _refusal_headers(error: RequestError, request: Request) -> dict[str, str]:
     return {"allow": "POST" if request.method == "GET" else _METHODS}
 
 
-def _response(
-    answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None
-) -> Response:
+def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None) -> Response:
     if media == JSON and "errors" in answer and "data" not in answer:
         reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
         status = 200 if reasons <= _OK_AS_PLAIN_JSON else status

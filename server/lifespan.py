@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypedDict
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from schema.context import Context, PageLimits
 from server.db.engine import create_engines
@@ -28,7 +28,7 @@ class State(TypedDict):
     context: Context
 
 
-def lifespan_of(settings: Settings) -> Callable[[Starlette], object]:
+def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings.
 
     It connects to nothing: a database that is cold or absent makes the server not ready, never not started.
@@ -55,6 +55,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], object]:
     return lifespan
 
 
-def context_of(request: Request[State]) -> Context:
+def context_of(request: Request[Any]) -> Context:
     """The context for a request's operation."""
-    return request.state["context"]
+    state: State = request.state
+    return state["context"]

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 # A heap this small is sampled by sorting it: drawing places would miss too often, or find too few.
 _SMALL_HEAP_PLACES_PER_ORDER = 50
-# How many places are drawn for an order wanted: TPC-H's orders fill about a quarter of the places of their pages.
-_DRAWS_PER_ORDER = 8
+# How many places are drawn at first for an order wanted: TPC-H's orders fill about a quarter of their pages' places.
+_DRAWS_PER_ORDER = 8.0
+# How many more to draw than were needed last time, so that the next round is likely to be the last.
+_MARGIN = 1.5
 _DRAW_ROUNDS = 6
 _MAX_DRAWS = 20_000
 _shuffle = random.SystemRandom()
@@ -57,7 +59,7 @@ class SqlOrderStore:
         """Read one order, as a sign of life.
 
         Raises:
-            Unavailable: why orders cannot be read.
+            UnavailableError: why orders cannot be read.
         """
         await self._reader.fetch(self._engines.pages, aggregates.probe_statement)
 
@@ -119,15 +121,15 @@ class SqlOrderStore:
             heap = (await connection.execute(aggregates.heap_statement(table))).one_or_none()
             found: dict[str, Row] = {}
             if heap is not None and heap[0] * heap[1] > size * _SMALL_HEAP_PLACES_PER_ORDER:
+                draws_per_order = _DRAWS_PER_ORDER
                 for _ in range(_DRAW_ROUNDS):
-                    draws = min(_MAX_DRAWS, _DRAWS_PER_ORDER * (size - len(found)))
-                    statement = aggregates.sample_statement(
-                        table, wanted, pages=heap[0], pointers=heap[1], draws=draws
-                    )
+                    before, draws = len(found), min(_MAX_DRAWS, int(draws_per_order * (size - len(found))) + 1)
+                    statement = aggregates.sample_statement(table, wanted, pages=heap[0], pointers=heap[1], draws=draws)
                     found |= {row[0]: tuple(row)[1:] for row in await connection.execute(statement)}
                     if len(found) >= size:
                         # The rows came in the order of their places: the first ones are not a random choice.
                         return _shuffle.sample(list(found.values()), size)
+                    draws_per_order = _MARGIN * draws / max(1, len(found) - before)
             statement = aggregates.shuffled_statement(table, wanted, size=size)
             return [tuple(row) for row in await connection.execute(statement)]
 
@@ -172,9 +174,7 @@ class SqlOrderLookup:
     def __init__(self, engines: Engines, reader: Reader) -> None:
         self._engines = engines
         self._reader = reader
-        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(
-            self._load, cache=False
-        )
+        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(self._load, cache=False)
 
     async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
         """The order with this key."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from schema.errors import Reason, Unavailable
+from schema.errors import Reason, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ class Readiness:
         self._watching: asyncio.Task[None] | None = None
 
     def watch(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Begin to look; `look` reports through `succeeded` and `failed`, and raises Unavailable too."""
+        """Begin to look; `look` reports through `succeeded` and `failed`, and raises UnavailableError too."""
         self._look = look
         self._start()
 
@@ -39,7 +39,7 @@ class Readiness:
         """A statement has been answered."""
         self.reason = None
 
-    def failed(self, error: Unavailable) -> None:
+    def failed(self, error: UnavailableError) -> None:
         """A statement has not been answered."""
         if error.reason not in _PASSING:
             self.reason = f"{error.reason.name}: {error.message}"
@@ -60,7 +60,7 @@ class Readiness:
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
         delay = _FIRST_RETRY_SECONDS
         while self.reason is not None:
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(UnavailableError):
                 await look()
                 continue
             await asyncio.sleep(delay)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.db.dsn import InvalidDsnError, parse_dsn
@@ -40,7 +48,8 @@ class Settings(BaseSettings):
     page_size_default: PositiveInt = Field(50, description="How many orders a page holds by default.")
     page_size_max: PositiveInt = Field(1000, le=10_000, description="How many orders a page may hold.")
     hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode] = Field(
-        frozenset(), description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas."
+        frozenset(),
+        description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas.",
     )
     pool_size: PositiveInt = Field(10, description="Database connections for pages and single orders.")
     aggregate_pool_size: PositiveInt = Field(3, description="Database connections for counts and statistics.")
@@ -86,7 +95,7 @@ def load_settings() -> Settings:
         SettingsError: with a line for each mistake.
     """
     try:
-        return Settings()  # type: ignore[call-arg] # the environment gives the required fields
+        return Settings()
     except ValidationError as error:
         lines = [f"  {_variable(mistake['loc'])}: {_sentence(mistake)}" for mistake in error.errors()]
         raise SettingsError("The settings are wrong:\n" + "\n".join(sorted(lines))) from None

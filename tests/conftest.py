@@ -23,7 +23,7 @@ _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real PostgreSQL in a temporary place."""
-    cluster = Cluster(tmp_path_factory.mktemp("postgres"), options=_FAST)
+    cluster = Cluster(tmp_path_factory.mktemp("postgres") / "cluster", options=_FAST)
     try:
         cluster.start()
         yield cluster

@@ -23,6 +23,12 @@ GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
 _AVERAGE_DECIMALS = 4
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
+_PLACE_IN_SAMPLE = """
+ctid = ANY(ARRAY(
+    SELECT ('(' || floor(random() * :pages)::bigint || ',' || 1 + floor(random() * :pointers)::bigint || ')')::tid
+    FROM generate_series(1, :draws)
+))
+"""
 
 
 def selected(table: sa.Table, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
@@ -57,6 +63,7 @@ def numbered_page_statement(
     before = min(offset, 1)
     return (
         sa.select(*selected(table, columns))
+        .select_from(table)
         .where(*where(table, conditions))
         .order_by(*order_by(table, ordering))
         .limit(limit(before + size + 1))
@@ -71,9 +78,9 @@ def count_statement(table: sa.Table, conditions: Conditions) -> sa.Select[Any]:
 
 def statistics_known_statement(table: sa.Table) -> sa.Select[Any]:
     """Whether ANALYZE has seen the table: without it the planner's figure is a guess."""
-    return sa.select(
-        sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")
-    ).where(sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(table)))
+    return sa.select(sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")).where(
+        sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(table))
+    )
 
 
 class _ExplainJson(sa.Executable, sa.ClauseElement):
@@ -92,13 +99,11 @@ def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> s
 
 def estimate_statement(table: sa.Table, conditions: Conditions) -> sa.Executable:
     """A plan in JSON, in which the planner foretells the number of rows."""
-    rows = sa.select(sa.literal_column("1")).select_from(table).where(*where(table, conditions))
+    rows: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table).where(*where(table, conditions))
     return _ExplainJson(rows)
 
 
-def stats_statement(
-    table: sa.Table, conditions: Conditions, groups: Sequence[StatsGroup]
-) -> sa.Select[Any]:
+def stats_statement(table: sa.Table, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
     """A row over everything and one for each group: grouping bits, group values, count, sum, average, min, max."""
     price = column_of(table, OrderColumn.TOTAL_PRICE)
     columns = [column_of(table, GROUP_COLUMNS[group]) for group in groups]
@@ -119,11 +124,11 @@ def stats_statement(
     )
 
 
-def heap_statement(table: sa.Table) -> sa.Select[Any]:
+def heap_statement(table: sa.Table) -> sa.Select[Any, Any]:
     """Of a plain table: how many pages it has, and how many line pointers a page can have. No row for a view."""
     block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
     oid = sa.func.to_regclass(_regclass(table))
-    relkind = sa.literal_column("c.relkind")
+    relkind: sa.ColumnElement[str] = sa.literal_column("c.relkind")
     return (
         sa.select(
             sa.func.pg_relation_size(oid) / block,
@@ -142,18 +147,18 @@ def sample_statement(
     Every place (page, line pointer) is equally likely and holds one order or none, so every order is equally
     likely. A sample of pages would favour neighbours, the next key after a random one those after gaps.
     """
-    drawn = (
-        f"SELECT ('(' || floor(random() * {pages})::bigint || ',' || (1 + floor(random() * {pointers}))::int || ')')::tid "  # noqa: S608 # whole numbers of our own
-        f"FROM generate_series(1, {draws})"
+    place = sa.text(_PLACE_IN_SAMPLE).bindparams(
+        *(
+            sa.bindparam(name, value, sa.BigInteger())
+            for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
+        )
     )
-    return sa.select(sa.literal_column("ctid::text"), *selected(table, columns)).where(
-        sa.text(f"ctid = ANY(ARRAY({drawn}))")
-    )
+    return sa.select(sa.literal_column("ctid::text"), *selected(table, columns)).select_from(table).where(place)
 
 
 def shuffled_statement(table: sa.Table, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
     """A random sample by sorting everything at random: for small tables and views."""
-    return sa.select(*selected(table, columns)).order_by(sa.func.random()).limit(limit(size))
+    return sa.select(*selected(table, columns)).select_from(table).order_by(sa.func.random()).limit(limit(size))
 
 
 def _regclass(table: sa.Table) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from schema.errors import Reason, Unavailable
+from schema.errors import Reason, UnavailableError
 
 _QUERY_CANCELED = "57014"
 _TABLE_STATES = {
@@ -15,7 +15,7 @@ _TABLE_STATES = {
     "42804": "The orders table has a column of another type.",
     "42501": "The server's role may not read the orders table.",
 }
-# SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator intervention, 58 system.
+# SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator, 58 system.
 _CONNECTION_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
 _TIMEOUT_ADVICE = (
     "The database took too long. Narrow the filter with a condition that an index backs: "
@@ -23,18 +23,18 @@ _TIMEOUT_ADVICE = (
 )
 
 
-def classify(error: BaseException) -> Unavailable | None:
+def classify(error: BaseException) -> UnavailableError | None:
     """What a failed statement or connection means to a caller; None where it is a fault of ours.
 
     Four families say that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
     come bare from asyncpg, the pool has a TimeoutError of its own, and the rest is a DBAPIError with a SQLSTATE.
     """
     if isinstance(error, PoolTimeoutError):
-        return Unavailable(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
+        return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
     if isinstance(error, DBAPIError):
         return _classify_state(sqlstate(error), connection_lost=error.connection_invalidated)
     if isinstance(error, OSError | TimeoutError):
-        return Unavailable(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
+        return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None
 
 
@@ -43,11 +43,11 @@ def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or "")
 
 
-def _classify_state(state: str, *, connection_lost: bool) -> Unavailable | None:
+def _classify_state(state: str, *, connection_lost: bool) -> UnavailableError | None:
     if state == _QUERY_CANCELED:
-        return Unavailable(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE)
+        return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE)
     if state in _TABLE_STATES:
-        return Unavailable(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
+        return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
     if connection_lost or state[:2] in _CONNECTION_CLASSES or not state:
-        return Unavailable(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
+        return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None

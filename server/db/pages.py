@@ -48,7 +48,7 @@ def order_by(table: sa.Table, ordering: Ordering, *, reverse: bool = False) -> l
 
 
 def limit(rows: int) -> sa.ColumnElement[int]:
-    """A limit in the statement's text: as a parameter PostgreSQL's generic plan would take it for a tenth of the table."""
+    """A limit in the statement's text: as a parameter a generic plan would take it for a tenth of the table."""
     return sa.literal_column(str(rows), sa.Integer())
 
 
@@ -58,10 +58,11 @@ def page_statement(table: sa.Table, request: PageRequest, columns: Sequence[Orde
     Where the request looks back, each row begins with whether there is any order behind, and a page without
     orders is one row whose second value, `present`, is null.
     """
-    page = _page(table, request, columns)
+    selected = [column_of(table, column).label(column.value) for column in columns]
     if not request.look_back or request.position is None:
-        return page
-    rows = page.add_columns(sa.true().label("present"), *_sort_keys(table, request.ordering)).subquery("page")
+        return _page(table, request, selected or [sa.literal_column("1").label("nothing")])
+    present = sa.true().label("present")
+    rows = _page(table, request, [present, *selected, *_sort_keys(table, request.ordering)]).subquery("page")
     one = sa.select(sa.literal_column("1")).subquery("one")
     return (
         sa.select(
@@ -74,29 +75,28 @@ def page_statement(table: sa.Table, request: PageRequest, columns: Sequence[Orde
     )
 
 
-def _page(table: sa.Table, request: PageRequest, columns: Iterable[OrderColumn]) -> sa.Select[Any]:
-    selected = [column_of(table, column).label(column.value) for column in columns] or [
-        sa.literal_column("1").label("nothing")
-    ]
+def _page(table: sa.Table, request: PageRequest, selected: Sequence[sa.Label[Any]]) -> sa.Select[Any]:
     conditions = where(table, request.conditions)
     travel = order_by(table, request.ordering, reverse=request.backward)
     size = limit(request.size + 1)
     stretches = _stretches(table, request.ordering, request.position, descends=_descends(request), inclusive=False)
     if len(stretches) == 1:
-        return sa.select(*selected).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+        return sa.select(*selected).select_from(table).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+    # Sort keys of its own, beside those that may be selected for the query around this one.
+    keys = [key.label(f"by_{key.name}") for key in _sort_keys(table, request.ordering)]
     parts = [
-        sa.select(
-            *selected, *_sort_keys(table, request.ordering), sa.literal_column(str(index)).label("stretch")
-        )
+        sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
+        .select_from(table)
         .where(*conditions, *stretch)
         .order_by(*travel)
         .limit(size)
         for index, stretch in enumerate(stretches)
     ]
     union = sa.union_all(*(part.subquery().select() for part in parts)).subquery("stretches")
+    by = [union.c[key.name] for key in keys]
     return (
         sa.select(*(union.c[label.name] for label in selected))
-        .order_by(union.c.stretch, *_by_sort_keys(union, descending=_descends(request)))
+        .order_by(union.c.stretch, *(key.desc() if _descends(request) else key.asc() for key in by))
         .limit(size)
     )
 
@@ -106,11 +106,10 @@ def _any_behind(table: sa.Table, request: PageRequest, position: Position) -> sa
 
     Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
     """
-    stretches = _stretches(
-        table, request.ordering, position, descends=not _descends(request), inclusive=True
-    )
+    stretches = _stretches(table, request.ordering, position, descends=not _descends(request), inclusive=True)
     probes = (
         sa.select(sa.literal_column("1"))
+        .select_from(table)
         .where(*where(table, request.conditions), *stretch)
         .order_by(*order_by(table, request.ordering, reverse=not request.backward))
         .limit(limit(1))
@@ -158,9 +157,7 @@ def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
 
 def _sort_keys(table: sa.Table, ordering: Ordering) -> list[sa.ColumnElement[Any]]:
     """The sort columns under names of their own, for a query around the one that reads the index."""
-    return [
-        column_of(table, column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))
-    ]
+    return [column_of(table, column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
 
 
 def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:

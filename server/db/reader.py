@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from schema.errors import Reason, Unavailable
+from schema.errors import Reason, UnavailableError
 from server.db.errors import classify, sqlstate
 from server.record import note_statement
 
@@ -38,7 +38,7 @@ class Reader:
         """The rows of one statement.
 
         Raises:
-            Unavailable: where the database or the table does not answer.
+            UnavailableError: where the database or the table does not answer.
         """
 
         async def run(connection: AsyncConnection, table: sa.Table) -> Sequence[sa.Row[Any]]:
@@ -50,13 +50,11 @@ class Reader:
 
         return await self.run(engine, run)
 
-    async def run(
-        self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]
-    ) -> T:
+    async def run(self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]) -> T:
         """The result of several statements on one connection. They only read, so they may run twice.
 
         Raises:
-            Unavailable: where the database or the table does not answer.
+            UnavailableError: where the database or the table does not answer.
         """
         try:
             try:
@@ -68,7 +66,7 @@ class Reader:
                 self._table.forget()
                 result = await self._attempt(engine, work)
         except Exception as error:
-            unavailable = error if isinstance(error, Unavailable) else classify(error)
+            unavailable = error if isinstance(error, UnavailableError) else classify(error)
             if unavailable is None:
                 raise
             if unavailable.reason is Reason.ORDERS_UNAVAILABLE:
@@ -78,8 +76,6 @@ class Reader:
         self._readiness.succeeded()
         return result
 
-    async def _attempt(
-        self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]
-    ) -> T:
+    async def _attempt(self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]) -> T:
         async with engine.connect() as connection:
             return await work(connection, await self._table.resolve(connection))

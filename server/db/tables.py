@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT, VARCHAR
 
-from schema.errors import Reason, Unavailable
+from schema.errors import Reason, UnavailableError
 from schema.ports import OrderColumn
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ class BlankPadded(sa.types.UserDefinedType[str]):
         return sa.cast(column, TEXT())
 
 
-_INTEGERS: Mapping[str, sa.types.TypeEngine[object]] = {
+_INTEGERS: Mapping[str, sa.types.TypeEngine[Any]] = {
     "int8": BIGINT(),
     "int4": INTEGER(),
     "int2": SMALLINT(),
 }
-_TEXTS: Mapping[str, sa.types.TypeEngine[object]] = {
+_TEXTS: Mapping[str, sa.types.TypeEngine[Any]] = {
     "text": TEXT(),
     "varchar": VARCHAR(),
     "bpchar": BlankPadded(),
 }
-_TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[object]]]] = {
+_TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[Any]]]] = {
     OrderColumn.ORDER_KEY: _INTEGERS,
     OrderColumn.CUSTOMER_KEY: _INTEGERS,
     OrderColumn.STATUS: _TEXTS,
@@ -105,7 +105,7 @@ class OrdersTable:
         """The table, its columns keyed by `OrderColumn` values, with the types and the nullability they have.
 
         Raises:
-            Unavailable: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
+            UnavailableError: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
         """
         if self._found is None:
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
@@ -118,7 +118,7 @@ class OrdersTable:
 
     def _build(self, found: Mapping[str, tuple[str, bool]]) -> sa.Table:
         if not found:
-            raise Unavailable(
+            raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE, f"There is no table {self.qualified_name} (yet). Try again later."
             )
         columns, wrong = [], []
@@ -131,7 +131,7 @@ class OrdersTable:
             else:
                 columns.append(sa.Column(name, type_, key=column.value, nullable=not required))
         if wrong:
-            raise Unavailable(
+            raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,
                 f"The table {self.qualified_name} does not fit: {'; '.join(wrong)}. Try again later.",
             )

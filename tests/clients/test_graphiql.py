@@ -1,0 +1,105 @@
+"""Owns the test of GraphiQL in a real browser: what a person does with the page, on a machine with no internet."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from server import vendor
+from tests.clients import node
+
+if TYPE_CHECKING:
+    from tests.process import Server
+
+
+@pytest.fixture(scope="module")
+def visit(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the browser saw."""
+    node.tool("npm")
+    assert vendor.main([]) == 0
+    screenshot = tmp_path_factory.mktemp("graphiql") / "graphiql.png"
+    seen = node.run("graphiql.mjs", server.url, node.tool("chromium"), str(screenshot))
+    print(f"screenshot: {screenshot}")  # noqa: T201 # pytest -s and a failure show it
+    return seen
+
+
+def test_the_home_page_is_graphiql(visit: Any) -> None:
+    """Who opens the server's address finds GraphiQL, with one tab for each example, the second time too."""
+    assert visit["title"] == "Orders · GraphiQL"
+    assert visit["tabs"] == ["OrdersPage", "DearestOrders", "OneOrder", "StatsByStatus"]
+
+
+def test_every_request_is_to_our_origin(visit: Any, server: Server) -> None:
+    """Not one request leaves the server that the page came from."""
+    elsewhere = [request for request in visit["requests"] if not request["url"].startswith(f"{server.url}/")]
+    assert visit["requests"]
+    assert elsewhere == []
+
+
+def test_the_browser_has_nothing_to_complain_of(visit: Any) -> None:
+    """No error in the console, none in a script, no failed request, and nothing against the security policy."""
+    assert visit["complaints"] == []
+
+
+def test_every_example_says_what_it_shows_and_runs(visit: Any) -> None:
+    """Each example begins with its explanation, and is answered without errors."""
+    for example in visit["examples"].values():
+        assert example["query"].startswith("# ")
+        assert "errors" not in example
+
+
+def test_the_examples_show_orders(visit: Any) -> None:
+    """There are orders in each answer: a page, the dearest of a month, one found twice, statistics of each status."""
+    answers = {name: example["data"] for name, example in visit["examples"].items()}
+    # As many as its variables say; without them it would be a page of 50.
+    assert len(answers["OrdersPage"]["orders"]["nodes"]) == 10
+    dearest = answers["DearestOrders"]["orders"]
+    prices = [float(order["totalPrice"]) for order in dearest["nodes"]]
+    assert len(prices) == 10
+    assert prices == sorted(prices, reverse=True)
+    assert dearest["totalCount"] > 10
+    assert answers["OneOrder"]["node"] == {"__typename": "Order", **answers["OneOrder"]["order"]}
+    by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
+    assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
+
+
+def test_the_schema_is_explained(visit: Any) -> None:
+    """The documentation explorer shows a field with its description, arguments and type."""
+    for part in ("page by page (Relay)", "OrderConnection", "pageInfo.endCursor"):
+        assert part in visit["documentation"]
+
+
+def test_a_field_is_added_by_a_click(visit: Any) -> None:
+    """The explorer plugin writes what is ticked into the query."""
+    assert "clerk" not in visit["examples"]["OrdersPage"]["query"]
+    assert "clerk" in visit["explored"]
+
+
+def test_one_of_several_operations_is_chosen(visit: Any) -> None:
+    """Of a document's operations the one picked from the menu is run."""
+    assert list(visit["chosen"]["data"]["orderCount"]) == ["asOf"]
+
+
+def test_a_wrong_query_is_answered_with_the_reason(visit: Any) -> None:
+    """What the server says of a field that does not exist is shown."""
+    assert [error["message"] for error in visit["wrong"]["errors"]] == [
+        "Cannot query field 'noSuchField' on type 'Query'."
+    ]
+
+
+def test_a_token_is_sent_and_never_stored(visit: Any) -> None:
+    """A header goes out with the request; neither tabs nor history nor favourites keep it, nor the wish to."""
+    token = visit["token"]
+    assert token["sent"] == token["secret"]
+    assert {"orders:graphiql:tabState", "orders:graphiql:queries", "orders:graphiql:favorites"} <= set(token["stored"])
+    assert token["secret"] not in json.dumps(token["stored"])
+    assert "Persist headers" not in visit["settings"]
+
+
+def test_a_reload_finds_the_tabs_as_they_were(visit: Any) -> None:
+    """After a reload the same tabs are there with what was typed, but for the headers."""
+    reloaded = visit["reloaded"]
+    assert reloaded["found"] == reloaded["left"]
+    assert (reloaded["query"], reloaded["headers"]) == ("{ noSuchField }", "")

@@ -1,0 +1,32 @@
+"""Owns the test of the server with Relay: its compiler, its network layer and its store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clients import node
+
+if TYPE_CHECKING:
+    from tests.clients.conftest import Listing
+
+
+@pytest.fixture(scope="module")
+def relay(listing: Listing) -> Any:
+    """What Relay found."""
+    return node.run("relay.mjs", *listing.arguments)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_connection_is_paged_to_its_end(relay: Any, listing: Listing, direction: str) -> None:
+    """Relay's store comes to hold every order of the list once, in order, with one request a page."""
+    assert relay[direction] == {"orders": listing.orders, "requests": listing.pages}
+
+
+def test_an_order_is_fetched_again_by_its_id(relay: Any, listing: Listing) -> None:
+    """Relay's refetch of one order, through `node`, brings the store's spoilt copy in line with the server."""
+    assert relay["refetched"] == {
+        "stored": {**listing.orders[-1], "totalPrice": "stale"},
+        "fetched": listing.orders[-1],
+    }

@@ -1,0 +1,299 @@
+"""Pages against a plain SQL answer: any filter, order, direction and size, with orders coming and going in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schema.context import Context
+from schema.order_arguments import OrderPriority, OrderStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from tests.server.conftest import Execute, OpenStore
+
+TABLE = "public.few_orders"
+COLUMNS = {"ORDER_KEY": "o_orderkey", "ORDER_DATE": "o_orderdate", "TOTAL_PRICE": "o_totalprice"}
+# Few values, so that most of them tie; a synced table may hold nulls in all columns but the key.
+KEYS = st.integers(-3, 40) | st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1])
+PRICES = st.none() | st.sampled_from([Decimal("-1.50"), Decimal(0), Decimal("9.99"), Decimal("1000000000.00")])
+DATES = st.none() | st.sampled_from([date(1992, 1, 1), date(1995, 6, 17), date(1998, 8, 2)])
+ROWS = st.tuples(
+    KEYS,
+    st.integers(1, 3),
+    st.sampled_from([status.value for status in OrderStatus]),
+    PRICES,
+    DATES,
+    st.sampled_from([priority.value for priority in OrderPriority]),
+    st.sampled_from(["Clerk#1", "Clerk#2"]),
+)
+PAGE = """
+query($first: Int, $after: String, $last: Int, $before: String, $filter: OrderFilter, $orderBy: OrderOrder) {
+  orders(first: $first, after: $after, last: $last, before: $before, filter: $filter, orderBy: $orderBy) {
+    edges { cursor node { orderKey } } nodes { orderKey }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    totalCount
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A filter, and the same thing in SQL."""
+
+    graphql: dict[str, Any]
+    sql: str
+    parameters: list[object] = field(default_factory=list)
+
+
+@st.composite
+def restrictions(draw: st.DrawFn) -> Restriction:
+    """Up to three conditions, contradictory ones too."""
+    graphql: dict[str, Any] = {}
+    clauses: list[str] = []
+    parameters: list[object] = []
+
+    def add(name: str, operator: str, sent: object, clause: str, parameter: object) -> None:
+        graphql.setdefault(name, {})[operator] = sent
+        parameters.append(parameter)
+        clauses.append(clause.replace("?", f"${len(parameters)}"))
+
+    for _ in range(draw(st.integers(0, 3))):
+        match draw(st.integers(0, 5)):
+            case 0:
+                key = draw(KEYS)
+                name, sql = draw(st.sampled_from([("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<="), ("eq", "=")]))
+                if name not in graphql.get("orderKey", {}):
+                    add("orderKey", name, str(key), f"o_orderkey {sql} ?::bigint", key)
+            case 1:
+                price = draw(PRICES.filter(lambda price: price is not None))
+                if "gte" not in graphql.get("totalPrice", {}):
+                    add("totalPrice", "gte", str(price), "o_totalprice >= ?", price)
+            case 2:
+                day = draw(DATES.filter(lambda day: day is not None))
+                if "lt" not in graphql.get("orderDate", {}):
+                    add("orderDate", "lt", str(day), "o_orderdate < ?", day)
+            case 3:
+                wanted = draw(st.lists(st.sampled_from(list(OrderStatus)), max_size=3))
+                if "in" not in graphql.get("status", {}):
+                    values = [status.value for status in wanted]
+                    add("status", "in", [status.name for status in wanted], "o_orderstatus = ANY(?::text[])", values)
+            case 4:
+                if "eq" not in graphql.get("clerk", {}):
+                    add("clerk", "eq", "Clerk#1", "o_clerk = ?", "Clerk#1")
+            case _:
+                keys = draw(st.lists(st.integers(1, 3), max_size=3))
+                if "in" not in graphql.get("customerKey", {}):
+                    add("customerKey", "in", keys, "o_custkey = ANY(?::bigint[])", keys)
+    return Restriction(graphql, " AND ".join(clauses) or "true", parameters)
+
+
+@pytest.fixture(scope="module", params=["text", "char"])
+async def few_orders(request: pytest.FixtureRequest, database: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A table of few orders, its strings once text and once char(n)."""
+    status, priority, clerk = {"text": ("text", "text", "text"), "char": ("char(1)", "char(15)", "char(15)")}[
+        request.param
+    ]
+    await database.execute(
+        f"""
+        CREATE TABLE {TABLE} (
+            o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus {status}, o_totalprice numeric(18, 2),
+            o_orderdate date, o_orderpriority {priority}, o_clerk {clerk}, o_shippriority int DEFAULT 0,
+            o_comment text DEFAULT ''
+        );
+        CREATE INDEX ON {TABLE} (o_orderdate, o_orderkey);
+        CREATE INDEX ON {TABLE} (o_totalprice, o_orderkey);
+        """
+    )
+    yield database
+    await database.execute(f"DROP TABLE {TABLE}")
+
+
+@pytest.fixture
+def context(open_store: OpenStore) -> Context:
+    """A context on the few orders."""
+    return open_store(TABLE)[1]
+
+
+async def fill(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Put these orders in the place of all others."""
+    await database.execute(f"TRUNCATE {TABLE}")
+    await insert(database, rows)
+
+
+async def insert(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Add the orders whose keys are not taken."""
+    await database.executemany(
+        f"INSERT INTO {TABLE} VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING", rows
+    )
+
+
+async def in_order(
+    database: asyncpg.Connection, restriction: Restriction, order_by: dict[str, str]
+) -> list[tuple[Any, int]]:
+    """The sort values and keys of all orders that match, in order: the plain SQL answer."""
+    column, direction = COLUMNS[order_by["field"]], order_by["direction"]
+    rows = await database.fetch(
+        f"SELECT {column} AS value, o_orderkey AS key FROM {TABLE} WHERE {restriction.sql} "
+        f"ORDER BY {column} {direction}, o_orderkey {direction}",
+        *restriction.parameters,
+    )
+    return [(row["value"], row["key"]) for row in rows]
+
+
+def precedes(one: tuple[Any, int], other: tuple[Any, int], order_by: dict[str, str]) -> bool:
+    """Whether one position comes before another, missing values counted as the largest."""
+    ranks = [(value is None, 0 if value is None else value, key) for value, key in (one, other)]
+    return ranks[0] < ranks[1] if order_by["direction"] == "ASC" else ranks[0] > ranks[1]
+
+
+ORDERS = st.fixed_dictionaries(
+    {"field": st.sampled_from(sorted(COLUMNS)), "direction": st.sampled_from(["ASC", "DESC"])}
+)
+EXAMPLES = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
+)
+
+
+@EXAMPLES
+@given(
+    rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
+    restriction=restrictions(),
+    order_by=ORDERS,
+    size=st.integers(0, 9),
+    backward=st.booleans(),
+    changes=st.lists(st.tuples(st.lists(ROWS, max_size=3), st.lists(KEYS, max_size=3)), max_size=8),
+)
+async def test_a_walk_gives_at_each_step_what_plain_sql_gives(
+    execute: Execute,
+    few_orders: asyncpg.Connection,
+    context: Context,
+    rows: list[tuple[Any, ...]],
+    restriction: Restriction,
+    order_by: dict[str, str],
+    size: int,
+    backward: bool,  # noqa: FBT001 # hypothesis gives it by name
+    changes: list[tuple[list[tuple[Any, ...]], list[int]]],
+) -> None:
+    """Each page is what SQL says lies beyond the cursor at that moment, and both flags and the count are exact."""
+    await fill(few_orders, rows)
+    position: tuple[Any, int] | None = None
+    cursor: str | None = None
+    count, end = ("last", "before") if backward else ("first", "after")
+    for inserted, deleted in [*changes, ([], [])]:
+        variables: dict[str, Any] = {count: size, end: cursor, "filter": restriction.graphql, "orderBy": order_by}
+        answer = await execute(PAGE, context=context, **variables)
+        assert "errors" not in answer, answer
+        page = answer["data"]["orders"]
+        expected = await in_order(few_orders, restriction, order_by)
+        ahead = [
+            one
+            for one in expected
+            if position is None or (precedes(one, position, order_by) if backward else precedes(position, one, order_by))
+        ]
+        wanted = ahead[-size:] if backward and size else ahead[:size]
+        keys = [str(key) for _, key in wanted]
+        assert [edge["node"]["orderKey"] for edge in page["edges"]] == keys
+        assert [node["orderKey"] for node in page["nodes"]] == keys
+        more, behind = len(ahead) > size, len(ahead) < len(expected)
+        info = page["pageInfo"]
+        assert (info["hasNextPage"], info["hasPreviousPage"]) == ((behind, more) if backward else (more, behind))
+        assert page["totalCount"] == len(expected) or not restriction.parameters
+        if not wanted:
+            assert (info["startCursor"], info["endCursor"]) == (None, None)
+        else:
+            cursor = info["startCursor" if backward else "endCursor"]
+            assert cursor == page["edges"][0 if backward else -1]["cursor"]
+            position = wanted[0 if backward else -1]
+        await insert(few_orders, inserted)
+        await few_orders.execute(f"DELETE FROM {TABLE} WHERE o_orderkey = ANY($1::bigint[])", deleted)
+
+
+@EXAMPLES
+@given(
+    rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
+    restriction=restrictions(),
+    order_by=ORDERS,
+    size=st.integers(1, 9),
+)
+async def test_walking_forward_is_walking_backward_reversed(
+    execute: Execute,
+    few_orders: asyncpg.Connection,
+    context: Context,
+    rows: list[tuple[Any, ...]],
+    restriction: Restriction,
+    order_by: dict[str, str],
+    size: int,
+) -> None:
+    """Both walks see every order once, in the order of the SQL, and end where they say they do."""
+    await fill(few_orders, rows)
+    expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
+
+    async def walk(count: str, end: str, more: str, cursor_name: str) -> list[list[str]]:
+        pages: list[list[str]] = []
+        cursor = None
+        while True:
+            variables = {count: size, end: cursor, "filter": restriction.graphql, "orderBy": order_by}
+            page = (await execute(PAGE, context=context, **variables))["data"]["orders"]
+            pages.append([node["orderKey"] for node in page["nodes"]])
+            cursor = page["pageInfo"][cursor_name]
+            if not page["pageInfo"][more]:
+                return pages
+
+    forward = await walk("first", "after", "hasNextPage", "endCursor")
+    backward = await walk("last", "before", "hasPreviousPage", "startCursor")
+    assert [key for page in forward for key in page] == expected
+    assert [key for page in reversed(backward) for key in page] == expected
+
+
+@EXAMPLES
+@given(
+    rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
+    restriction=restrictions(),
+    order_by=ORDERS,
+    page=st.integers(1, 5),
+    size=st.integers(1, 9),
+)
+async def test_a_numbered_page_is_a_slice_of_plain_sql(
+    execute: Execute,
+    few_orders: asyncpg.Connection,
+    context: Context,
+    rows: list[tuple[Any, ...]],
+    restriction: Restriction,
+    order_by: dict[str, str],
+    page: int,
+    size: int,
+) -> None:
+    """A numbered page holds what SQL's answer has at its place, and knows its neighbours exactly."""
+    await fill(few_orders, rows)
+    expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
+    answer = await execute(
+        """
+        query($page: Int!, $size: Int, $filter: OrderFilter, $orderBy: OrderOrder) {
+          ordersPage(page: $page, pageSize: $size, filter: $filter, orderBy: $orderBy) {
+            nodes { orderKey } hasNextPage hasPreviousPage
+          }
+        }
+        """,
+        context=context,
+        page=page,
+        size=size,
+        filter=restriction.graphql,
+        orderBy=order_by,
+    )
+    start = (page - 1) * size
+    assert answer["data"]["ordersPage"] == {
+        "nodes": [{"orderKey": key} for key in expected[start : start + size]],
+        "hasNextPage": len(expected) > start + size,
+        "hasPreviousPage": bool(expected[max(start - 1, 0) : start]),
+    }

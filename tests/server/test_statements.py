@@ -1,0 +1,112 @@
+"""What is sent to the database: one statement a page, with just the columns that are selected."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.db.tables import COLUMN_NAMES
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Execute
+
+AFTER = "WzEsIm9yZGVyX2tleSsiLDEwMF0"  # the order key 100
+
+
+def columns_of(statement: str) -> set[str]:
+    """The columns in the select list of a statement."""
+    select = statement.split(" FROM ", 1)[0]
+    return {name for name in COLUMN_NAMES.values() if re.search(rf"\b{name}\b", select)}
+
+
+@pytest.mark.parametrize(
+    ("selection", "columns"),
+    [
+        ("nodes { comment }", {"o_comment"}),
+        ("nodes { id }", {"o_orderkey"}),
+        ("nodes { __typename }", set()),
+        ("edges { node { total: totalPrice ...on Order { status } ...on Node { id } } }", {"o_totalprice", "o_orderstatus", "o_orderkey"}),
+        ("edges { node { clerk @skip(if: true) orderDate } }", {"o_orderdate"}),
+        ("edges { cursor }", {"o_orderkey"}),
+        ("nodes { clerk } again: nodes { orderDate }", {"o_clerk", "o_orderdate"}),
+        ("pageInfo { hasNextPage }", set()),
+        ("pageInfo { endCursor }", {"o_orderkey"}),
+        ("...Part nodes { shipPriority }", {"o_shippriority", "o_custkey"}),
+    ],
+)
+async def test_a_page_reads_the_selected_columns_in_one_statement(
+    execute: Execute, statements: list[str], selection: str, columns: set[str]
+) -> None:
+    """Whatever is selected, a page is one statement, and only the selected columns are in it."""
+    fragment = "fragment Part on OrderConnection { nodes { customerKey } }" if "Part" in selection else ""
+    answer = await execute(f"{{ orders(first: 3) {{ {selection} }} }} {fragment}")
+    assert "errors" not in answer
+    assert len(statements) == 1
+    assert columns_of(statements[0]) == columns
+
+
+async def test_a_cursor_reads_the_column_it_is_made_of(execute: Execute, statements: list[str]) -> None:
+    """Cursors of an order by price need the price and the key, and nothing else."""
+    await execute("{ orders(orderBy: {field: TOTAL_PRICE}) { edges { cursor node { clerk } } } }")
+    assert [columns_of(statement) for statement in statements] == [{"o_totalprice", "o_orderkey", "o_clerk"}]
+
+
+@pytest.mark.parametrize("selection", ["totalCount", "__typename", "totalCount(precision: ESTIMATED)"])
+async def test_no_page_is_read_where_none_is_selected(
+    execute: Execute, statements: list[str], selection: str
+) -> None:
+    """A count alone costs the count alone."""
+    answer = await execute(f"{{ orders(filter: {{orderKey: {{lt: 50}}}}) {{ {selection} }} }}")
+    assert "errors" not in answer
+    assert not [statement for statement in statements if "LIMIT" in statement]
+
+
+async def test_the_look_back_is_part_of_the_page_and_only_where_selected(
+    execute: Execute, statements: list[str]
+) -> None:
+    """hasPreviousPage after a cursor is a probe within the page's statement; unselected it is not there."""
+    await execute(f'{{ orders(first: 2, after: "{AFTER}") {{ pageInfo {{ hasPreviousPage }} nodes {{ clerk }} }} }}')
+    await execute(f'{{ orders(first: 2, after: "{AFTER}") {{ pageInfo {{ hasNextPage }} nodes {{ clerk }} }} }}')
+    assert [statement.count("SELECT") > 1 for statement in statements] == [True, False]
+
+
+async def test_all_single_orders_of_a_request_are_one_statement(execute: Execute, statements: list[str]) -> None:
+    """Aliases of order, node and nodes share one statement with the columns of them all."""
+    answer = await execute(
+        """
+        query($id: ID!, $ids: [ID!]!) {
+          a: order(orderKey: 1) { clerk } b: order(orderKey: 2) { status } c: order(orderKey: "8") { id }
+          d: node(id: $id) { ... on Order { orderDate } }
+          e: nodes(ids: $ids) { id __typename }
+        }
+        """,
+        id="T3JkZXI6Mw==",
+        ids=["T3JkZXI6NA==", "T3JkZXI6OA==", "T3JkZXI6NA=="],
+    )
+    assert answer["data"]["c"] is None
+    assert answer["data"]["e"][0] == answer["data"]["e"][2] == {"id": "T3JkZXI6NA==", "__typename": "Order"}
+    assert answer["data"]["d"] == {"orderDate": "1993-10-14"}
+    assert [columns_of(statement) for statement in statements] == [
+        {"o_orderkey", "o_clerk", "o_orderstatus", "o_orderdate"}
+    ]
+
+
+async def test_twenty_pages_of_a_request_are_twenty_statements(execute: Execute, statements: list[str]) -> None:
+    """Each page stands for itself, more of them than the pool has connections too."""
+    aliases = " ".join(f"p{n}: orders(first: {n}) {{ nodes {{ orderKey }} }}" for n in range(1, 21))
+    answer = await execute(f"{{ {aliases} }}")
+    assert [len(answer["data"][f"p{n}"]["nodes"]) for n in range(1, 21)] == list(range(1, 21))
+    assert len(statements) == 20
+
+
+@pytest.mark.parametrize(("selection", "sets"), [("count", 0), ("byStatus { count }", 1), ("byStatus { count } byPriority { count }", 2)])
+async def test_statistics_group_by_what_is_selected(
+    execute: Execute, statements: list[str], selection: str, sets: int
+) -> None:
+    """Statistics are one statement, which groups by no more than is asked for."""
+    answer = await execute(f"{{ orderStats(filter: {{orderKey: {{lt: 1000}}}}) {{ {selection} }} }}")
+    assert "errors" not in answer
+    assert len(statements) == 1
+    assert len(columns_of(statements[0]) & {"o_orderstatus", "o_orderpriority"}) == sets
