@@ -25,12 +25,14 @@ class Kind:
     """One row of the error table.
 
     `status` is the HTTP status where no root field has data; an answer with data is always a 200.
+    `where` is the part of the answer that carries it: `errors`, or a payload's `userErrors`.
     """
 
     code: Code
     status: int
     meaning: str
     retry: bool = False
+    where: str = "errors"
 
 
 class Reason(Enum):
@@ -136,9 +138,11 @@ class UnavailableError(ApiError):
 
 def error_table() -> str:
     """The table of all errors as Markdown, for the README (a test holds the two together)."""
-    rows = ["| `reason` | `code` | HTTP | try again | meaning |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| `reason` | `code` | where | HTTP | try again | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     for reason in Reason:
         kind = reason.value
         again = "yes" if kind.retry else "no"
-        rows.append(f"| `{reason.name}` | `{kind.code.value}` | {kind.status} | {again} | {kind.meaning} |")
+        rows.append(
+            f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {again} | {kind.meaning} |"
+        )
     return "\n".join(rows)

@@ -88,9 +88,9 @@ def _literal(parse: Callable[[object], object], *nodes: type[ValueNode]) -> Call
 
 
 def _decimal_text(value: Decimal | int) -> str:
-    # A float here would mean that an exact amount was lost on its way, so it is a fault and not a number.
-    if isinstance(value, bool) or not isinstance(value, Decimal | int):
-        raise TypeError("a Decimal is expected")
+    # A float would mean that an exact amount was lost on its way; PostgreSQL's numeric may hold NaN and Infinity.
+    if isinstance(value, bool) or not isinstance(value, Decimal | int) or not Decimal(value).is_finite():
+        raise _refuse("Decimal", "a finite, exact number is expected")
     return f"{value:f}"
 
 

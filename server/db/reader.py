@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.errors import classify, sqlstate
+from server.db.errors import classify
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from server.readiness import Readiness
 
 T = TypeVar("T")
-# "cached plan must not change result type": the table was altered since the statement was prepared.
-_PLAN_OUTDATED = "0A000"
 
 
 class Reader:
@@ -60,9 +59,8 @@ class Reader:
             try:
                 result = await self._attempt(engine, work)
             except DBAPIError as error:
-                if not (error.connection_invalidated or sqlstate(error) == _PLAN_OUTDATED):
+                if not _passing(error):
                     raise
-                # The pool has thrown out its dead connections by now, so the second attempt opens a new one.
                 self._table.forget()
                 result = await self._attempt(engine, work)
         except Exception as error:
@@ -79,3 +77,14 @@ class Reader:
     async def _attempt(self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]) -> T:
         async with engine.connect() as connection:
             return await work(connection, await self._table.resolve(connection))
+
+
+def _passing(error: DBAPIError) -> bool:
+    """Whether a second attempt may fare better.
+
+    By then the pool has thrown out its dead connections, and SQLAlchemy the statements that were prepared
+    before the table was altered.
+    """
+    return error.connection_invalidated or isinstance(
+        error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError
+    )

@@ -1,0 +1,161 @@
+"""Page arguments and cursors: what is legal means one thing, what is not is refused with its reason."""
+
+from __future__ import annotations
+
+import base64
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schema.context import PageLimits
+from schema.errors import InputError, Reason
+from schema.node import decode_global_id, encode_global_id
+from schema.pagination import decode_cursor, encode_cursor, page_request
+from schema.ports import OrderColumn, Ordering, Position
+
+KEYS = st.integers(-(2**63), 2**63 - 1)
+ORDERINGS = st.builds(
+    Ordering,
+    st.sampled_from([OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]),
+    descending=st.booleans(),
+)
+VALUES = {
+    OrderColumn.ORDER_KEY: st.none(),
+    OrderColumn.ORDER_DATE: st.none() | st.dates(),
+    OrderColumn.TOTAL_PRICE: st.none()
+    | st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**16), max_value=10**16),
+}
+BY_KEY = Ordering()
+NONE = {"first": None, "after": None, "last": None, "before": None}
+
+
+@given(st.data(), ORDERINGS, KEYS)
+def test_a_cursor_leads_back_to_its_position(data: st.DataObject, ordering: Ordering, key: int) -> None:
+    """Whatever the ordering, and also for a missing value."""
+    value = data.draw(VALUES[ordering.column])
+    cursor = encode_cursor(ordering, value, key)
+    assert decode_cursor(cursor, ordering) == Position(value, key)
+    assert len(cursor) <= 200
+
+
+@given(st.data(), ORDERINGS, ORDERINGS, KEYS)
+def test_a_cursor_belongs_to_its_ordering(
+    data: st.DataObject, ordering: Ordering, other: Ordering, key: int
+) -> None:
+    """Under another ordering, the direction included, it is refused and not misread."""
+    if ordering != other:
+        cursor = encode_cursor(ordering, data.draw(VALUES[ordering.column]), key)
+        with pytest.raises(InputError) as refusal:
+            decode_cursor(cursor, other)
+        assert refusal.value.reason is Reason.CURSOR_ORDER_MISMATCH
+
+
+def forged(text: str) -> str:
+    """A cursor with this content."""
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("", "x", "!", "====", "YXJyYXljb25uZWN0aW9uOjQ=", "\0", "é", "A" * 201, "A" * 100_000, " " + forged('[1,"order_key+",1]')),
+        *map(forged, ("", "1", "null", "{}", "[]", "[1]", '[1,"order_key+"]', '[1,"order_key+",1,null]', "[" * 5000)),
+        *map(forged, ('[2,"order_key+",1]', '[1,"order_key+","1"]', '[1,"order_key+",1.0]', '[1,"order_key+",true]')),
+        *map(forged, ('[1,"order_key+",9223372036854775808]', '[1,"order_key+", 1]', '[1,"order_key+",01]')),
+        *map(forged, ('[1.0,"order_key+",1]', '[1,"order_key+",NaN]', '[true,"order_key+",1]', '[1,"order_key+",1e400]')),
+        encode_cursor(BY_KEY, None, 1) + "=",
+    ],
+)
+def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
+    """Damaged, forged, padded or of another server: CURSOR_INVALID, and never another error."""
+    with pytest.raises(InputError) as refusal:
+        decode_cursor(cursor, BY_KEY)
+    assert refusal.value.reason is Reason.CURSOR_INVALID
+
+
+@pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', '"1e5"', '"x"', "5", '"1992-13-01"', "[]", '"1.50 "', '"1_0"'])
+@pytest.mark.parametrize("column", ["total_price", "order_date"])
+def test_a_forged_sort_value_is_refused(column: str, value: str) -> None:
+    """The value within a cursor is as strictly read as the rest."""
+    with pytest.raises(InputError) as refusal:
+        decode_cursor(forged(f'[1,"{column}+",1,{value}]'), Ordering(OrderColumn(column)))
+    assert refusal.value.reason is Reason.CURSOR_INVALID
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode()))
+def test_no_text_breaks_the_reading_of_a_cursor(text: str) -> None:
+    """Anything at all is either a cursor or an input error."""
+    for ordering in (BY_KEY, Ordering(OrderColumn.TOTAL_PRICE), Ordering(OrderColumn.ORDER_DATE)):
+        try:
+            position = decode_cursor(text, ordering)
+        except InputError:
+            continue
+        assert encode_cursor(ordering, position.value, position.key) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "backward"),
+    [
+        ({}, 50, False),
+        ({"first": 0}, 0, False),
+        ({"first": 1000}, 1000, False),
+        ({"last": 7}, 7, True),
+        ({"after": encode_cursor(BY_KEY, None, 9)}, 50, False),
+        ({"before": encode_cursor(BY_KEY, None, 9)}, 50, True),
+    ],
+)
+def test_legal_arguments(arguments: dict[str, object], size: int, backward: bool) -> None:  # noqa: FBT001 # pytest gives it by name
+    """The default is 50, zero is legal, and a cursor alone says the direction."""
+    request = page_request(PageLimits(), BY_KEY, (), **{**NONE, **arguments})  # type: ignore[arg-type] # made above
+    assert (request.size, request.backward) == (size, backward)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        *(({argument: size}, Reason.PAGE_SIZE_INVALID) for argument in ("first", "last") for size in (-1, 1001, 2**31 - 1)),
+        *(
+            (arguments, Reason.PAGE_ARGUMENTS_CONFLICT)
+            for arguments in (
+                {"first": 1, "last": 1},
+                {"first": 1, "before": "x"},
+                {"last": 1, "after": "x"},
+                {"after": "x", "before": "x"},
+                {"first": 0, "last": 0},
+            )
+        ),
+    ],
+)
+def test_other_arguments_are_refused(arguments: dict[str, object], reason: Reason) -> None:
+    """A size is never cut to fit, and no mix of directions is guessed at."""
+    with pytest.raises(InputError) as refusal:
+        page_request(PageLimits(), BY_KEY, (), **{**NONE, **arguments})  # type: ignore[arg-type] # made above
+    assert refusal.value.reason is reason
+
+
+@given(st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True), st.from_regex(r"[ -~]{1,40}", fullmatch=True))
+def test_a_global_id_leads_back_to_its_object(type_name: str, key: str) -> None:
+    """Whatever the type and the key."""
+    assert decode_global_id(encode_global_id(type_name, key)) == (type_name, key)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()))
+def test_no_text_breaks_the_reading_of_a_global_id(text: str) -> None:
+    """Anything at all is either an id, in the one spelling that we issue, or an input error."""
+    try:
+        parts = decode_global_id(text)
+    except InputError as refusal:
+        assert refusal.reason is Reason.ID_INVALID
+    else:
+        assert encode_global_id(*parts) == text
+
+
+def test_prices_keep_their_digits_in_a_cursor() -> None:
+    """A price with trailing zeros is the same position."""
+    ordering = Ordering(OrderColumn.TOTAL_PRICE)
+    position = decode_cursor(encode_cursor(ordering, Decimal("10.00"), 1), ordering)
+    assert position.value == Decimal(10)
+    assert decode_cursor(encode_cursor(Ordering(OrderColumn.ORDER_DATE), date(1992, 1, 1), 1), Ordering(OrderColumn.ORDER_DATE)).key == 1

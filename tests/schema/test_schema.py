@@ -1,0 +1,113 @@
+"""The printed schema: what frontends build against, described throughout, changed only on purpose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from graphql import (
+    GraphQLNamedType,
+    GraphQLSchema,
+    is_enum_type,
+    is_input_object_type,
+    is_interface_type,
+    is_introspection_type,
+    is_object_type,
+    is_specified_scalar_type,
+    print_schema,
+)
+
+from schema import build_schema
+from schema.errors import ApiError, InputError, Reason, RequestError, UnavailableError, error_table
+from tests.process import ROOT
+
+SDL = ROOT / "schema" / "schema.graphql"
+
+
+def core_schema() -> GraphQLSchema:
+    """The schema as graphql-core has it."""
+    return build_schema()._schema  # noqa: SLF001 # Strawberry has no public name for it
+
+
+def test_the_schema_is_the_one_that_is_checked_in() -> None:
+    """A change of the schema is seen in its file (`make sdl`), where a reviewer sees it too."""
+    assert build_schema().as_str() + "\n" == SDL.read_text()
+
+
+def own_types() -> list[GraphQLNamedType]:
+    """All types but GraphQL's own."""
+    return [
+        type_
+        for type_ in core_schema().type_map.values()
+        if not is_introspection_type(type_) and not is_specified_scalar_type(type_)
+    ]
+
+
+@pytest.mark.parametrize("type_", own_types(), ids=lambda type_: type_.name)
+def test_everything_is_described(type_: GraphQLNamedType) -> None:
+    """Every type, field, argument, input field and enum value says what it is."""
+    undescribed = [] if type_.description else [type_.name]
+    if is_object_type(type_) or is_interface_type(type_):
+        for name, field in type_.fields.items():
+            undescribed += [] if field.description else [f"{type_.name}.{name}"]
+            undescribed += [f"{type_.name}.{name}({arg})" for arg, one in field.args.items() if not one.description]
+    elif is_input_object_type(type_):
+        undescribed += [f"{type_.name}.{name}" for name, one in type_.fields.items() if not one.description]
+    elif is_enum_type(type_):
+        undescribed += [f"{type_.name}.{name}" for name, value in type_.values.items() if not value.description]
+    assert undescribed == []
+
+
+def test_only_connections_are_called_connection() -> None:
+    """Relay reserves the ending: such a type has edges and pageInfo."""
+    for type_ in own_types():
+        if type_.name.endswith("Connection"):
+            assert is_object_type(type_)
+            assert {"edges", "pageInfo"} <= type_.fields.keys()
+
+
+def test_a_failing_root_field_leaves_the_others_alone() -> None:
+    """Every root field is nullable, but for `nodes`, which Relay has non-null."""
+    query = core_schema().query_type
+    assert query is not None
+    assert {name for name, field in query.fields.items() if str(field.type).endswith("!")} == {"nodes"}
+
+
+@pytest.mark.parametrize("hidden", ["comment", "clerk"])
+def test_a_hidden_field_is_gone_from_order_and_filter(hidden: str) -> None:
+    """A sensitive field that a setting leaves out can neither be read nor guessed by filtering."""
+    schema = build_schema(hidden_order_fields={hidden})._schema  # noqa: SLF001 # as above
+    order, filter_ = schema.type_map["Order"], schema.type_map["OrderFilter"]
+    assert is_object_type(order)
+    assert is_input_object_type(filter_)
+    assert hidden not in order.fields
+    assert hidden not in filter_.fields
+    assert hidden in print_schema(core_schema())
+
+
+def test_the_schema_stands_without_the_server() -> None:
+    """Building the schema loads nothing of the server, no driver, and no cloud."""
+    program = (
+        "import sys, schema; schema.build_schema(); "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'server', 'starlette', 'sqlalchemy', 'asyncpg', 'databricks', 'pydantic'}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_the_error_table_stands_in_the_readme() -> None:
+    """The README's table of errors is the one that the code answers with."""
+    assert error_table() in Path(ROOT / "README.md").read_text()
+
+
+def test_every_reason_is_one_class_of_error_or_none() -> None:
+    """No two classes explain the same reason, and an error of another class cannot be raised by mistake."""
+    for reason in Reason:
+        classes = [one for one in (RequestError, InputError, UnavailableError) if reason in one.reasons]
+        assert len(classes) <= 1
+    with pytest.raises(ValueError, match="does not explain"):
+        InputError(Reason.POOL_EXHAUSTED, "")
+    assert issubclass(InputError, ApiError)

@@ -1,0 +1,110 @@
+"""The orders table as it is found: other types, missing, wanting, dropped and recreated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from tests.server.conftest import Execute, OpenStore
+
+TABLE = "public.changing_orders"
+COPY = f"CREATE TABLE {TABLE} AS SELECT * FROM public.orders_synced WHERE o_orderkey < 100"
+ONE = '{ order(orderKey: "1") { orderKey status clerk } }'
+
+
+@pytest.fixture(autouse=True)
+async def _no_table(database: asyncpg.Connection) -> AsyncIterator[None]:
+    """Begin and end without the table."""
+    await database.execute(f"DROP TABLE IF EXISTS {TABLE}")
+    yield
+    await database.execute(f"DROP TABLE IF EXISTS {TABLE}")
+
+
+async def test_a_missing_table_is_unavailable_until_it_is_there(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection
+) -> None:
+    """Queries get a retryable error that names the table, and orders as soon as it exists."""
+    _, context = open_store(TABLE)
+    answer = await execute(ONE, context=context)
+    assert answer["errors"][0]["extensions"] == {
+        "code": "SERVICE_UNAVAILABLE",
+        "reason": "ORDERS_UNAVAILABLE",
+        "retryable": True,
+    }
+    assert TABLE in answer["errors"][0]["message"]
+    await database.execute(COPY)
+    assert (await execute(ONE, context=context))["data"]["order"]["status"] == "OPEN"
+
+
+async def test_a_table_that_lacks_columns_says_which(execute: Execute, database: asyncpg.Connection) -> None:
+    """Every missing column and every wrong type is named at once."""
+    await database.execute(COPY)
+    await database.execute(f"ALTER TABLE {TABLE} DROP COLUMN o_clerk, ALTER COLUMN o_orderdate TYPE text")
+    answer = await execute(ONE, table=TABLE)
+    assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+    assert "o_clerk is missing" in answer["errors"][0]["message"]
+    assert "o_orderdate is text (it should be date)" in answer["errors"][0]["message"]
+
+
+async def test_a_table_dropped_and_recreated_under_the_server_is_found_again(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection
+) -> None:
+    """As a sync does it: with other column types too, and without a restart."""
+    await database.execute(COPY)
+    _, context = open_store(TABLE)
+    assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
+    await database.execute(f"DROP TABLE {TABLE}")
+    assert (await execute(ONE, context=context))["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+    await database.execute(COPY.replace("*", "o_orderkey::int, o_custkey::int, o_orderstatus::char(1), o_totalprice::numeric, o_orderdate, o_orderpriority::char(15), o_clerk::char(40), o_shippriority::smallint, o_comment::varchar(79)"))
+    assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
+    await database.execute(f"ALTER TABLE {TABLE} ALTER COLUMN o_orderkey TYPE bigint, ALTER COLUMN o_clerk TYPE text")
+    assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
+
+
+async def test_padded_columns_are_filtered_and_grouped_as_text(execute: Execute, database: asyncpg.Connection) -> None:
+    """char(n) columns: filters match, values come without their padding, statistics are named."""
+    await database.execute(COPY)
+    await database.execute(
+        f"ALTER TABLE {TABLE} ALTER COLUMN o_orderstatus TYPE char(10), ALTER COLUMN o_orderpriority TYPE char(15), "
+        f"ALTER COLUMN o_clerk TYPE char(40)"
+    )
+    answer = await execute(
+        """{
+          orders(first: 1, filter: {status: {eq: OPEN}, orderPriority: {in: [LOW, URGENT]}, clerk: {eq: "Clerk#000000951"}}) {
+            nodes { status orderPriority clerk }
+          }
+          orderStats { byStatus { status } byPriority { priority } }
+          sample: orderSample(size: 1) { status }
+        }""",
+        table=TABLE,
+    )
+    assert answer["data"]["orders"]["nodes"] == [{"status": "OPEN", "orderPriority": "LOW", "clerk": "Clerk#000000951"}]
+    assert [one["status"] for one in answer["data"]["orderStats"]["byStatus"]] == ["OPEN", "FULFILLED", "PARTIAL"][
+        : len(answer["data"]["orderStats"]["byStatus"])
+    ]
+    assert None not in [one["priority"] for one in answer["data"]["orderStats"]["byPriority"]]
+    assert answer["data"]["sample"][0]["status"] in {"OPEN", "FULFILLED", "PARTIAL"}
+
+
+async def test_a_value_outside_the_schema_nulls_its_row_alone(execute: Execute, database: asyncpg.Connection) -> None:
+    """An unknown status and a missing price each null one node, with an error that repeats no value."""
+    await database.execute(COPY)
+    await database.execute(f"UPDATE {TABLE} SET o_orderstatus = 'secret' WHERE o_orderkey = 2")
+    await database.execute(f"UPDATE {TABLE} SET o_totalprice = NULL WHERE o_orderkey = 3")
+    await database.execute(f"UPDATE {TABLE} SET o_totalprice = 'NaN' WHERE o_orderkey = 4")
+    answer = await execute(
+        "{ orders(first: 5) { edges { node { orderKey status totalPrice } } } a: orders(first: 5) { nodes { status } } }",
+        table=TABLE,
+    )
+    nodes = [edge["node"] for edge in answer["data"]["orders"]["edges"]]
+    assert [node and node["orderKey"] for node in nodes] == ["1", None, None, None, "5"]
+    assert [node is None for node in answer["data"]["a"]["nodes"]] == [False, True, False, False, False]
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"DATA_INVALID"}
+    assert ["orders", "edges", 1, "node", "status"] in [error["path"] for error in answer["errors"]]
+    assert "secret" not in str(answer)
