@@ -177,7 +177,7 @@ class OrderFilter:
 
 def ordering_of(order_by: OrderOrder | None) -> Ordering:
     """The ordering asked for; by order key where none is."""
-    if order_by is None:
+    if not order_by:
         return Ordering()
     return Ordering(OrderColumn(order_by.field.value), descending=order_by.direction is SortDirection.DESC)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import strawberry
+from strawberry import UNSET
 
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.errors import ApiError, InputError, Reason
@@ -44,6 +45,7 @@ _OrderBy = Annotated[
     OrderOrder | None,
     strawberry.argument(description="How to sort; by order key, ascending, where it is absent."),
 ]
+_T = TypeVar("_T")
 _KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 _KEYS = range(-(2**63), 2**63)
 _SAMPLE_SIZE = 10
@@ -64,31 +66,31 @@ class Query:
         info: Info,
         first: Annotated[
             int | None, strawberry.argument(description="How many orders to take after `after`. 0 is legal.")
-        ] = None,
+        ] = UNSET,
         after: Annotated[
             str | None,
             strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say."),
-        ] = None,
+        ] = UNSET,
         last: Annotated[
             int | None,
             strawberry.argument(description="How many orders to take before `before`. 0 is legal."),
-        ] = None,
+        ] = UNSET,
         before: Annotated[
             str | None,
             strawberry.argument(description="The cursor to end before: `pageInfo.startCursor`, say."),
-        ] = None,
-        filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
-        order_by: _OrderBy = None,
+        ] = UNSET,
+        filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
+        order_by: _OrderBy = UNSET,
     ) -> OrderConnection | None:
         """One statement at most, for just the columns selected; none where nothing of the page is."""
         request = page_request(
             info.context.limits,
             ordering_of(order_by),
             conditions_of(filter),
-            first=first,
-            after=after,
-            last=last,
-            before=before,
+            first=_given(first),
+            after=_given(after),
+            last=_given(last),
+            before=_given(before),
         )
         selected = Selection.below(info, "OrderConnection").fields()
         if not {"edges", "nodes", "pageInfo"} & selected.keys():
@@ -145,15 +147,15 @@ class Query:
         page_size_: Annotated[
             int | None,
             strawberry.argument(name="pageSize", description="How many orders a page holds, from 1."),
-        ] = None,
-        filter: _Filter = None,  # noqa: A002 # the argument's name in the schema
-        order_by: _OrderBy = None,
+        ] = UNSET,
+        filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
+        order_by: _OrderBy = UNSET,
         include_count: Annotated[  # noqa: FBT002 # an argument of GraphQL, always named
             bool, strawberry.argument(description="Whether to count all orders that match.")
         ] = True,
     ) -> OrderPage | None:
         """One statement for the page, and one for the count where it is wanted and selected."""
-        size = page_size(page_size_, info.context.limits, argument="pageSize")
+        size = page_size(_given(page_size_), info.context.limits, argument="pageSize")
         if page < 1 or size < 1:
             raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` start at 1.")
         conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
@@ -177,12 +179,12 @@ class Query:
         )
 
     @strawberry.field(description="How many orders match the filter, exactly.")
-    async def order_count(self, info: Info, filter: _Filter = None) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
+    async def order_count(self, info: Info, filter: _Filter = UNSET) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
         """Over all orders the count is shared by all who ask within a few seconds."""
         return OrderCount.of(await info.context.orders.count(conditions_of(filter)))
 
     @strawberry.field(description="What the orders that match the filter come to, in all and by group.")
-    async def order_stats(self, info: Info, filter: _Filter = None) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
+    async def order_stats(self, info: Info, filter: _Filter = UNSET) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
         """One statement, for just the groups selected."""
         selected = Selection.below(info, "OrderStats").fields()
         groups = frozenset(
@@ -214,6 +216,11 @@ def _needed(request: PageRequest, selected: dict[str, Selection | None]) -> tupl
         columns |= cursor_columns(request.ordering)
     behind = "hasNextPage" if request.backward else "hasPreviousPage"
     return replace(request, look_back=behind in info), columns
+
+
+def _given(argument: _T | None) -> _T | None:
+    """The argument, absent and null alike as None. The default is not None, for the schema would print it."""
+    return None if argument is UNSET else argument
 
 
 def _order_key(global_id: str) -> int:

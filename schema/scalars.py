@@ -82,7 +82,11 @@ def parse_date(value: object) -> date:
 def _literal(parse: Callable[[object], object], *nodes: type[ValueNode]) -> Callable[..., object]:
     def parse_literal(node: ValueNode, _variables: Mapping[str, Any] | None = None) -> object:
         # A literal is handed on as its text: 100.10 in a document is exact, as a float it would not be.
-        return parse(node.value if isinstance(node, nodes) else None)  # type: ignore[attr-defined] # all three nodes have a text value
+        try:
+            return parse(node.value if isinstance(node, nodes) else None)  # type: ignore[attr-defined] # all three nodes have a text value
+        except GraphQLError as error:
+            # With the node the caller is told the line and the column.
+            raise GraphQLError(error.message, node) from None
 
     return parse_literal
 

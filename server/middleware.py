@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("request")
 # What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_SERVER_ERRORS = 500
 # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
 _QUIET = ("/livez", "/readyz", "/static/")
 
@@ -60,7 +59,7 @@ class CanonicalLog:
 
     @staticmethod
     def _write(scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
-        quiet = status < _SERVER_ERRORS and scope["path"].startswith(_QUIET)
+        quiet = scope["path"].startswith(_QUIET)
         client = scope.get("client")
         (_log.debug if quiet else _log.info)(
             "request",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from server.db.dsn import InvalidDsnError, parse_dsn
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 _ENVIRONMENT_FILE = ".env"
+_PLATFORM_PORT = "DATABRICKS_APP_PORT"
 
 
 class Settings(BaseSettings):
@@ -42,7 +44,7 @@ class Settings(BaseSettings):
         8000,
         ge=0,
         le=65535,
-        validation_alias=AliasChoices("DATABRICKS_APP_PORT", "PORT"),
+        validation_alias=AliasChoices(_PLATFORM_PORT, "PORT"),
         description="The port to listen on; 0 takes a free one. `DATABRICKS_APP_PORT` comes before `PORT`.",
     )
     page_size_default: PositiveInt = Field(50, description="How many orders a page holds by default.")
@@ -102,7 +104,9 @@ def load_settings() -> Settings:
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
-    return str(location[0]).upper() if location else "settings"
+    name = str(location[0]).upper() if location else "settings"
+    # pydantic names the first of several names, whichever was set.
+    return "PORT" if name == _PLATFORM_PORT and name not in os.environ else name
 
 
 def _sentence(mistake: object) -> str:

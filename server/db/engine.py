@@ -17,7 +17,7 @@ _LOCK_TIMEOUT_SECONDS = 0.5
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
-# The planner's default is a spinning disk's, and makes it read and sort a bitmap of rows where an index has them in order.
+# The planner's default is a spinning disk's: it makes it read and sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
 # Below the hour that a token lives, and below any idle limit of the platform.
 _RECYCLE_SECONDS = 1800

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from schema.ports import Operator, OrderColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from schema.ports import Conditions, Ordering, PageRequest, Position
 
@@ -155,7 +155,7 @@ def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
     return list(dict.fromkeys((ordering.column, OrderColumn.ORDER_KEY)))
 
 
-def _sort_keys(table: sa.Table, ordering: Ordering) -> list[sa.ColumnElement[Any]]:
+def _sort_keys(table: sa.Table, ordering: Ordering) -> list[sa.Label[Any]]:
     """The sort columns under names of their own, for a query around the one that reads the index."""
     return [column_of(table, column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
 

@@ -85,6 +85,4 @@ def _passing(error: DBAPIError) -> bool:
     By then the pool has thrown out its dead connections, and SQLAlchemy the statements that were prepared
     before the table was altered.
     """
-    return error.connection_invalidated or isinstance(
-        error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError
-    )
+    return error.connection_invalidated or isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)

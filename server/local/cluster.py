@@ -73,8 +73,8 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Make the cluster where there is none, and start it.
+    def start(self, port: int | None = None) -> None:
+        """Make the cluster where there is none, and start it on the port, or on a free one.
 
         Raises:
             ClusterError: with the end of PostgreSQL's own log.
@@ -82,7 +82,7 @@ class Cluster:
         if not (self._data / "PG_VERSION").exists():
             self._create()
         self.stop()
-        self.port = _free_port()
+        self.port = port or _free_port()
         sockets = self.socket_directory
         sockets.mkdir(mode=0o700, exist_ok=True)
         self._give(sockets)
@@ -103,8 +103,13 @@ class Cluster:
         Raises:
             ClusterError: where it does not stop.
         """
-        if self.running():
-            self._pg_ctl("stop", "-m", mode)
+        try:
+            if self.running():
+                self._pg_ctl("stop", "-m", mode)
+        except ClusterError:
+            # A server that was killed a moment ago is found running, and is gone when it is told to stop.
+            if self.running():
+                raise
         with contextlib.suppress(OSError):
             self.socket_directory.rmdir()
 
@@ -209,7 +214,9 @@ def _reachable(directory: Path) -> Path:
         try:
             directory.symlink_to(home)
         except FileExistsError:
-            raise ClusterError(f"{directory} lies where PostgreSQL's user cannot get to it. Delete or move it.") from None
+            raise ClusterError(
+                f"{directory} lies where PostgreSQL's user cannot get to it. Delete or move it."
+            ) from None
     return home
 
 

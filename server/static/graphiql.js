@@ -104,7 +104,8 @@ query StatsByStatus {
 // A namespace, because every GraphiQL on the same host and port would share its tabs with this one.
 const storage = GraphiQL.createLocalStorage({ namespace: "orders" });
 const keep = storage.setItem;
-// `shouldPersistHeaders: false` keeps headers out of the tabs; the history stores them all the same, tokens and all.
+// `shouldPersistHeaders: false` keeps headers, and with them tokens, out of the tabs,
+// but the history stores them all the same.
 const HISTORY = new Set(["graphiql:queries", "graphiql:favorites"]);
 storage.setItem = (key, value) => keep(key, HISTORY.has(key) ? withoutHeaders(value) : value);
 
@@ -112,7 +113,7 @@ function withoutHeaders(json) {
   return JSON.stringify(JSON.parse(json, (key, value) => (key === "headers" ? undefined : value)));
 }
 
-// On the first visit. GraphiQL shows the first tab's query by itself, but its variables only where they are stored.
+// The first visit: GraphiQL shows the first tab's query by itself, but its variables only if they are stored.
 if (storage.getItem("graphiql:tabState") === null) {
   storage.setItem("graphiql:variables", EXAMPLES[0].variables);
 }

@@ -41,7 +41,7 @@ const tabs = () => tab.allTextContents();
 const stored = () => page.evaluate(() => ({ ...localStorage, ...sessionStorage, cookie: document.cookie }));
 
 await open();
-// GraphiQL stores its tabs half a second after it opened. The second visit finds them, as every later one does.
+// GraphiQL stores its tabs half a second after opening. The second visit finds them, as every later one does.
 await page.waitForFunction(() => localStorage["orders:graphiql:tabState"]);
 await open();
 const report = { title: await page.title(), tabs: await tabs(), examples: {} };
@@ -78,7 +78,9 @@ report.chosen = JSON.parse(await answer());
 await button("Headers").click();
 await write(headers, JSON.stringify({ authorization: SECRET }));
 await ask("{ orderCount { count } }");
-const [sent] = await Promise.all([page.waitForRequest(server + "/api/graphql"), button("Execute query").click()]);
+const sending = page.waitForRequest(`${server}/api/graphql`);
+await button("Execute query").click();
+const sent = await sending;
 await answer();
 await button("Show History").click();
 await button("Add favorite").first().click();
@@ -86,7 +88,7 @@ await button("Add favorite").first().click();
 await ask("{ noSuchField }");
 await button("Execute query").click();
 report.wrong = JSON.parse(await answer());
-// GraphiQL stores what changes half a second later. Once it has stored this query it has stored all before it.
+// GraphiQL stores a change half a second later. Once it has stored this query it has stored all before it.
 await page.waitForFunction(() => localStorage["orders:graphiql:tabState"].includes("noSuchField"));
 report.token = { secret: SECRET, sent: (await sent.allHeaders()).authorization, stored: await stored() };
 
@@ -118,7 +120,7 @@ async function ask(document) {
   await parsed();
 }
 
-// GraphiQL parses what is in the query editor a tenth of a second later, and would run the operation of before.
+// GraphiQL parses what is in the query editor a tenth of a second later; until then it runs the old one.
 async function parsed() {
   const matches = ({ CodeMirror: editor }) => editor.documentAST?.loc.source.body === editor.getValue();
   await page.waitForFunction(matches, await query.elementHandle());

@@ -33,13 +33,13 @@ _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|
 @pytest.fixture(scope="session", autouse=True)
 def _logs(orders_url: str) -> None:
     """The log in the server's form."""
-    configure_logs(Settings(database_url=orders_url))  # type: ignore[arg-type] # pydantic makes it a secret
+    configure_logs(Settings(database_url=orders_url))
 
 
 @pytest.fixture(scope="session")
 async def engines(orders_url: str) -> AsyncIterator[Engines]:
     """The pools, as the server makes them."""
-    engines = create_engines(Settings(database_url=orders_url, pool_timeout=5))  # type: ignore[arg-type] # pydantic makes it a secret
+    engines = create_engines(Settings(database_url=orders_url, pool_timeout=5))
     yield engines
     await engines.dispose()
 

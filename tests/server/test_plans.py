@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from schema.ports import Condition, OrderColumn, Operator, Ordering, PageRequest, Position
+from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
 from server.db.aggregates import lookup_statement
 from server.db.engine import RANDOM_PAGE_COST
 from server.db.pages import page_statement
@@ -37,23 +37,26 @@ async def table(engines: Engines) -> sa.Table:
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
     """The plan that was run for the statement, prepared with its parameters, in a plan_cache_mode."""
-    compiled = statement.compile(dialect=dialect.dialect())
+    compiled = statement.compile(dialect=dialect.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
     parameters = [compiled.params[name] for name in compiled.positiontup or []]
     literals = ", ".join([await literal(database, value) for value in parameters])
     await database.execute(f"SET plan_cache_mode = {mode}; SET random_page_cost = {RANDOM_PAGE_COST}")
     await database.execute(f"PREPARE page AS {compiled}")
     try:
-        plan = await database.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE page{f'({literals})' if literals else ''}")
+        plan = await database.fetchval(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE page{f'({literals})' if literals else ''}"
+        )
     finally:
         await database.execute("DEALLOCATE page; RESET plan_cache_mode; RESET random_page_cost")
-    return json.loads(plan)[0]["Plan"]
+    root: dict[str, Any] = json.loads(plan)[0]["Plan"]
+    return root
 
 
 async def literal(database: asyncpg.Connection, value: object) -> str:
     """The value as SQL text."""
     if isinstance(value, list | tuple):
         return f"ARRAY[{', '.join(str(item) for item in value)}]"
-    return await database.fetchval("SELECT quote_literal($1::text)", str(value))
+    return str(await database.fetchval("SELECT quote_literal($1::text)", str(value)))
 
 
 def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -66,7 +69,9 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def position(database: asyncpg.Connection, ordering: Ordering, fraction: float) -> Position:
     """Where the order lies that has this fraction of all orders before it."""
-    column = {"order_key": "o_orderkey", "order_date": "o_orderdate", "total_price": "o_totalprice"}[ordering.column.value]
+    column = {"order_key": "o_orderkey", "order_date": "o_orderdate", "total_price": "o_totalprice"}[
+        ordering.column.value
+    ]
     row = await database.fetchrow(
         f"SELECT {column}, o_orderkey FROM orders_synced ORDER BY {column}, o_orderkey "
         f"OFFSET (SELECT floor(count(*) * {fraction}) FROM orders_synced) LIMIT 1"

@@ -27,7 +27,10 @@ def columns_of(statement: str) -> set[str]:
         ("nodes { comment }", {"o_comment"}),
         ("nodes { id }", {"o_orderkey"}),
         ("nodes { __typename }", set()),
-        ("edges { node { total: totalPrice ...on Order { status } ...on Node { id } } }", {"o_totalprice", "o_orderstatus", "o_orderkey"}),
+        (
+            "edges { node { total: totalPrice ...on Order { status } ...on Node { id } } }",
+            {"o_totalprice", "o_orderstatus", "o_orderkey"},
+        ),
         ("edges { node { clerk @skip(if: true) orderDate } }", {"o_orderdate"}),
         ("edges { cursor }", {"o_orderkey"}),
         ("nodes { clerk } again: nodes { orderDate }", {"o_clerk", "o_orderdate"}),
@@ -54,9 +57,7 @@ async def test_a_cursor_reads_the_column_it_is_made_of(execute: Execute, stateme
 
 
 @pytest.mark.parametrize("selection", ["totalCount", "__typename", "totalCount(precision: ESTIMATED)"])
-async def test_no_page_is_read_where_none_is_selected(
-    execute: Execute, statements: list[str], selection: str
-) -> None:
+async def test_no_page_is_read_where_none_is_selected(execute: Execute, statements: list[str], selection: str) -> None:
     """A count alone costs the count alone."""
     answer = await execute(f"{{ orders(filter: {{orderKey: {{lt: 50}}}}) {{ {selection} }} }}")
     assert "errors" not in answer
@@ -66,7 +67,7 @@ async def test_no_page_is_read_where_none_is_selected(
 async def test_the_look_back_is_part_of_the_page_and_only_where_selected(
     execute: Execute, statements: list[str]
 ) -> None:
-    """hasPreviousPage after a cursor is a probe within the page's statement; unselected it is not there."""
+    """The flag hasPreviousPage after a cursor is a probe within the page's statement; unselected it is not there."""
     await execute(f'{{ orders(first: 2, after: "{AFTER}") {{ pageInfo {{ hasPreviousPage }} nodes {{ clerk }} }} }}')
     await execute(f'{{ orders(first: 2, after: "{AFTER}") {{ pageInfo {{ hasNextPage }} nodes {{ clerk }} }} }}')
     assert [statement.count("SELECT") > 1 for statement in statements] == [True, False]
@@ -101,7 +102,9 @@ async def test_twenty_pages_of_a_request_are_twenty_statements(execute: Execute,
     assert len(statements) == 20
 
 
-@pytest.mark.parametrize(("selection", "sets"), [("count", 0), ("byStatus { count }", 1), ("byStatus { count } byPriority { count }", 2)])
+@pytest.mark.parametrize(
+    ("selection", "sets"), [("count", 0), ("byStatus { count }", 1), ("byStatus { count } byPriority { count }", 2)]
+)
 async def test_statistics_group_by_what_is_selected(
     execute: Execute, statements: list[str], selection: str, sets: int
 ) -> None:

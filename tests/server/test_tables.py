@@ -61,7 +61,12 @@ async def test_a_table_dropped_and_recreated_under_the_server_is_found_again(
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
     await database.execute(f"DROP TABLE {TABLE}")
     assert (await execute(ONE, context=context))["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
-    await database.execute(COPY.replace("*", "o_orderkey::int, o_custkey::int, o_orderstatus::char(1), o_totalprice::numeric, o_orderdate, o_orderpriority::char(15), o_clerk::char(40), o_shippriority::smallint, o_comment::varchar(79)"))
+    await database.execute(
+        COPY.replace(
+            "*",
+            "o_orderkey::int, o_custkey::int, o_orderstatus::char(1), o_totalprice::numeric, o_orderdate, o_orderpriority::char(15), o_clerk::char(40), o_shippriority::smallint, o_comment::varchar(79)",
+        )
+    )
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
     await database.execute(f"ALTER TABLE {TABLE} ALTER COLUMN o_orderkey TYPE bigint, ALTER COLUMN o_clerk TYPE text")
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"

@@ -1,0 +1,34 @@
+"""Owns how black-box tests ask: over HTTP, of the real process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.process import Server
+
+Ask = "Callable[..., dict[str, Any]]"
+
+
+@pytest.fixture(scope="session")
+def http(server: Server) -> Iterator[httpx.Client]:
+    """A client of the server."""
+    with httpx.Client(base_url=server.url, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def ask(http: httpx.Client) -> Callable[..., dict[str, Any]]:
+    """Run a document and give the answer, which has to be JSON."""
+
+    def ask_(document: str, **variables: object) -> dict[str, Any]:
+        answer = http.post("/api/graphql", json={"query": document, "variables": variables}).json()
+        assert isinstance(answer, dict)
+        return answer
+
+    return ask_

@@ -1,0 +1,221 @@
+"""GraphQL over HTTP: methods, media types, status codes, headers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.values import anything
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.process import Server
+
+GRAPHQL = "/api/graphql"
+NEW = {"accept": "application/graphql-response+json"}
+OLD = {"accept": "application/json"}
+QUERY = "{ order(orderKey: 1) { orderKey } }"
+DATA = {"data": {"order": {"orderKey": "1"}}}
+
+
+def code_of(response: httpx.Response) -> tuple[int, str, str]:
+    """The status, and the code and reason of the only error."""
+    (error,) = response.json()["errors"]
+    assert "data" not in response.json()
+    return response.status_code, error["extensions"]["code"], error["extensions"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("application/json", "application/json"),
+        ("application/graphql-response+json", "application/graphql-response+json"),
+        ("application/graphql-response+json, application/json;q=0.9", "application/graphql-response+json"),
+        ("application/graphql-response+json;q=0.1, application/json", "application/json"),
+        ("application/json;q=0, */*", "application/graphql-response+json"),
+        (
+            "application/graphql-response+json, application/graphql+json, application/json, text/event-stream",
+            "application/graphql-response+json",
+        ),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("APPLICATION/JSON; charset=utf-8", "application/json"),
+    ],
+)
+def test_the_answer_comes_in_the_media_type_that_is_accepted(
+    http: httpx.Client, accept: str | None, media_type: str
+) -> None:
+    """Weights are respected, and urql's list, which names event streams too, gets plain GraphQL."""
+    request = http.build_request("POST", GRAPHQL, json={"query": QUERY})
+    del request.headers["accept"]
+    if accept is not None:
+        request.headers["accept"] = accept
+    response = http.send(request)
+    assert (response.status_code, response.json()) == (200, DATA)
+    assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
+    assert response.headers["vary"] == "accept"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "image/png", "application/json;q=0", "application/xml, text/*"])
+def test_an_answer_that_is_not_accepted_is_not_computed(http: httpx.Client, accept: str) -> None:
+    """406, as JSON all the same, so that it can be read."""
+    response = http.post(GRAPHQL, json={"query": QUERY}, headers={"accept": accept})
+    assert code_of(response) == (406, "BAD_REQUEST", "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
+def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: str) -> None:
+    """405 with Allow."""
+    response = http.request(method, GRAPHQL)
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+
+
+def test_a_query_may_be_sent_by_get(http: httpx.Client) -> None:
+    """With variables and a name; empty parameters are absent ones."""
+    parameters = {
+        "query": "query A($k: BigInt!) { order(orderKey: $k) { orderKey } } query B { __typename }",
+        "variables": '{"k": 1}',
+        "operationName": "A",
+        "extensions": "",
+    }
+    assert http.get(GRAPHQL, params=parameters).json() == DATA
+    assert http.get(GRAPHQL, params={"query": QUERY, "variables": "", "operationName": ""}).json() == DATA
+
+
+def test_several_operations_need_a_name(http: httpx.Client) -> None:
+    """The first one is not run by chance, and a name that is not there is refused."""
+    document = "query A { __typename } query B { __typename }"
+    for extra in ({}, {"operationName": None}, {"operationName": "C"}, {"operationName": ""}):
+        response = http.post(GRAPHQL, json={"query": document, **extra}, headers=NEW)
+        assert code_of(response) == (400, "OPERATION_RESOLUTION_FAILURE", "OPERATION_UNDETERMINED")
+    assert http.post(GRAPHQL, json={"query": document, "operationName": "B"}).json()["data"] == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "reason"),
+    [
+        ({"query": "{"}, "GRAPHQL_PARSE_FAILED", "SYNTAX"),
+        ({"query": "{" * 5000}, "GRAPHQL_PARSE_FAILED", "SYNTAX"),
+        ({"query": "{ a" * 3000 + "}" * 3000}, "GRAPHQL_PARSE_FAILED", "SYNTAX"),
+        ({"query": "{ nope }"}, "GRAPHQL_VALIDATION_FAILED", "DOCUMENT_INVALID"),
+        ({"query": "{ ...F }"}, "GRAPHQL_VALIDATION_FAILED", "DOCUMENT_INVALID"),
+        ({"query": "query($k: BigInt!) { order(orderKey: $k) { id } }"}, "BAD_USER_INPUT", "VARIABLES_INVALID"),
+        (
+            {"query": "query($k: BigInt!) { order(orderKey: $k) { id } }", "variables": {"k": 1.5}},
+            "BAD_USER_INPUT",
+            "VARIABLES_INVALID",
+        ),
+    ],
+)
+def test_a_document_that_cannot_run_has_no_data(
+    http: httpx.Client, body: dict[str, Any], code: str, reason: str
+) -> None:
+    """400 for those who accept GraphQL's own media type, 200 for those who know only JSON, and no `data`."""
+    assert code_of(http.post(GRAPHQL, json=body, headers=NEW)) == (400, code, reason)
+    assert code_of(http.post(GRAPHQL, json=body, headers=OLD)) == (200, code, reason)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"1", b"null", b'"x"', b"[", b"[" * 100_000, b"{", b"\xff\xfe", b'{"query": "\xff"}', b"true"),
+        *(b"[]", b'[{"query": "{__typename}"}]', b'{"query": NaN}', b'{"query": "\\ud800"}', b"\x00", b"{} {}"),
+        b'{"query": "{__typename}", "variables": {"a": ' + b"9" * 5000 + b"e}}",
+    ],
+)
+@pytest.mark.parametrize("accept", [NEW, OLD])
+def test_a_body_that_is_no_json_object_is_refused(http: httpx.Client, body: bytes, accept: dict[str, str]) -> None:
+    """400, never 500, whatever the bytes."""
+    response = http.post(GRAPHQL, content=body, headers={**accept, "content-type": "application/json"})
+    assert code_of(response) == (400, "BAD_REQUEST", "BODY_INVALID")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({}, {"query": None}, {"query": ""}, {"query": 1}, {"query": {}}, {"query": []}, {"query": True}),
+        *({"query": QUERY, "variables": value} for value in anything("x", 1, [], True)),
+        *({"query": QUERY, "operationName": value} for value in anything(1, {}, [], False)),
+        *({"query": QUERY, "extensions": value} for value in anything("x", 1, [], True)),
+    ],
+)
+def test_a_parameter_of_the_wrong_type_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    """400, in either media type."""
+    assert code_of(http.post(GRAPHQL, json=body, headers=OLD)) == (400, "BAD_REQUEST", "PARAMETER_INVALID")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"query": ""},
+        {"query": QUERY, "variables": "{"},
+        {"query": QUERY, "variables": "[1]"},
+        {"query": QUERY, "extensions": "x"},
+    ],
+)
+def test_a_url_with_bad_parameters_is_refused(http: httpx.Client, parameters: dict[str, str]) -> None:
+    """400, to those who are no browser."""
+    response = http.get(GRAPHQL, params=parameters, headers={"accept": "*/*"})
+    assert code_of(response) == (400, "BAD_REQUEST", "PARAMETER_INVALID")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/jsonp",
+        "application/json5",
+        "multipart/form-data",
+        "application/json; charset=latin-1",
+        "text/plain; x=application/json",
+    ],
+)
+def test_another_content_type_is_refused(http: httpx.Client, content_type: str | None) -> None:
+    """415: the type is compared whole, so that no form on another page can pass for a client."""
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = http.post(GRAPHQL, content=json.dumps({"query": QUERY}).encode(), headers=headers)
+    assert code_of(response) == (415, "BAD_REQUEST", "CONTENT_TYPE_UNSUPPORTED")
+
+
+def test_json_may_name_its_charset(http: httpx.Client) -> None:
+    """UTF-8 in any spelling."""
+    for content_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
+        response = http.post(GRAPHQL, content=json.dumps({"query": QUERY}), headers={"content-type": content_type})
+        assert response.json() == DATA
+
+
+def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: Server) -> None:
+    """The caller's own id where it is a decent one, another otherwise; and the log has one line with it."""
+    response = http.post(
+        GRAPHQL,
+        json={"query": "query Mine { orders(first: 3) { nodes { clerk } } }"},
+        headers={"x-request-id": "mine-1"},
+    )
+    assert response.headers["x-request-id"] == "mine-1"
+    assert "db;dur=" in response.headers["server-timing"]
+    (line,) = [line for line in server.log().splitlines() if '"request_id": "mine-1"' in line]
+    entry = json.loads(line)
+    assert entry | {"operation": "Mine", "outcome": "ok", "status": 200, "rows": 4, "caller": "127.0.0.1"} == entry
+    assert entry["duration_ms"] >= entry["database_ms"] > 0
+    for bad in ("a b", "x" * 129, 'x","admin":"y', ""):
+        assert http.get("/livez", headers={"x-request-id": bad}).headers["x-request-id"] not in {bad, ""}
+
+
+def test_the_root_leads_a_browser_to_graphiql(http: httpx.Client) -> None:
+    """By a redirect."""
+    assert http.get("/").headers["location"] == GRAPHQL
+
+
+def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> None:
+    """/livez and /readyz answer, and leave no line at INFO."""
+    assert http.get("/livez").json() == {"status": "alive"}
+    assert http.get("/readyz").json() == {"status": "ready", "orders": "ok"}
+    assert "readyz" not in server.log()

@@ -1,0 +1,278 @@
+"""Starting, being unavailable, and stopping: the real process with all sorts of settings and databases."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import asyncpg
+import httpx
+import pytest
+
+from server.local.cluster import Cluster
+from tests.process import ROOT, answers, environment, free_port, running_server, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.process import Server
+
+QUERY = "{ order(orderKey: 1) { orderKey } }"
+
+
+def ask(server: Server, document: str = QUERY) -> httpx.Response:
+    """Run a document."""
+    return httpx.post(server.graphql, json={"query": document}, timeout=10)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements in a database."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def start(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Start the server where it will not stay, and what it said."""
+    return subprocess.run(
+        [sys.executable, "-m", "server"],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
+    """One start tells all there is to mend, and repeats no value: it may be a secret."""
+    shown = start(
+        DATABASE_URL="mysql://user:hunter2@host/db",
+        PORT="99999",
+        ORDERS_TABLE="a.b.c",
+        PAGE_SIZE_MAX="0",
+        HIDDEN_ORDER_FIELDS="comment,clrek",
+        LOG_LEVEL="LOUD",
+        STATEMENT_TIMEOUT="soon",
+    )
+    assert shown.returncode == 2
+    for name in (
+        "DATABASE_URL",
+        "PORT",
+        "ORDERS_TABLE",
+        "PAGE_SIZE_MAX",
+        "HIDDEN_ORDER_FIELDS",
+        "LOG_LEVEL",
+        "STATEMENT_TIMEOUT",
+    ):
+        assert f"  {name}: " in shown.stderr
+    assert "hunter2" not in shown.stderr + shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    """Without a database there is nothing to serve."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "server"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert shown.returncode == 2
+    assert "DATABASE_URL: missing" in shown.stderr
+
+
+def test_a_port_that_is_taken_stops_the_start(server: Server, orders_url: str) -> None:
+    """With a reason, and an exit code that is not 0."""
+    shown = start(DATABASE_URL=orders_url, PORT=server.url.rpartition(":")[2])
+    assert shown.returncode not in {0, 2}
+    assert "address already in use" in shown.stdout
+
+
+def test_a_missing_table_does_not_stop_the_start(orders_url: str) -> None:
+    """Not ready, saying why; retryable 503s; ready by itself once the table is there."""
+    table = "public.not_there_yet"
+    with running_server(orders_url, ready=False, ORDERS_TABLE=table) as server:
+        wait_for(lambda: table in httpx.get(f"{server.url}/readyz").text, what=lambda: "the reason to be known")
+        unready = httpx.get(f"{server.url}/readyz")
+        assert unready.status_code == 503
+        refused = ask(server)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["data"] == {"order": None}
+        assert refused.json()["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+        assert answers(f"{server.url}/livez")
+        execute(orders_url, f"CREATE TABLE {table} AS SELECT * FROM orders_synced WHERE o_orderkey < 10")
+        try:
+            wait_for(lambda: answers(f"{server.url}/readyz"), what=lambda: "the server to become ready")
+            assert ask(server).json() == {"data": {"order": {"orderKey": "1"}}}
+        finally:
+            execute(orders_url, f"DROP TABLE {table}")
+
+
+def test_a_database_that_is_absent_does_not_stop_the_start() -> None:
+    """Nothing listens there: alive, not ready, 503, and bad requests still get their 400."""
+    with running_server(f"postgresql://u:sesame@127.0.0.1:{free_port()}/db", ready=False) as server:
+        refused = ask(server)
+        assert refused.status_code == 503
+        assert refused.json()["errors"][0]["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
+        assert ask(server, "{").json()["errors"][0]["extensions"]["code"] == "GRAPHQL_PARSE_FAILED"
+        mixed = ask(server, "{ __typename order(orderKey: 1) { id } }")
+        assert (mixed.status_code, mixed.json()["data"]) == (200, {"__typename": "Query", "order": None})
+        many = ask(server, 'query { nodes(ids: ["T3JkZXI6MQ==", "T3JkZXI6Mg=="]) { id } }')
+        assert many.status_code == 503
+        assert len(many.json()["errors"]) == 1
+        assert "sesame" not in server.log()
+
+
+def test_a_restart_of_postgresql_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """While it is down 503, afterwards orders, without a restart of the server and without an unlucky request."""
+    cluster = Cluster(tmp_path_factory.mktemp("restarted") / "cluster")
+    try:
+        cluster.start()
+        execute(
+            cluster.url,
+            "CREATE TABLE orders_synced (o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus text, "
+            "o_totalprice numeric, o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority int, o_comment text)",
+            "INSERT INTO orders_synced (o_orderkey) VALUES (1)",
+        )
+        with running_server(cluster.url) as server:
+            assert ask(server).json() == {"data": {"order": {"orderKey": "1"}}}
+            execute(cluster.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> ''")
+            assert ask(server).json() == {"data": {"order": {"orderKey": "1"}}}
+            cluster.stop("immediate")
+            assert ask(server).status_code == 503
+            cluster.start(cluster.port)
+            wait_for(lambda: ask(server).status_code == 200, what=lambda: "orders to come back")
+            assert answers(f"{server.url}/readyz")
+    finally:
+        cluster.destroy()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "socket"])
+def test_libpq_urls_are_understood(cluster: Cluster, orders_url: str, host: str) -> None:
+    """Either scheme, sslmode, parameters that only libpq knows, and a directory of Unix sockets as the host."""
+    password = orders_url.split(":")[2].partition("@")[0]
+    extra = "sslmode=prefer&connect_timeout=5&channel_binding=prefer&keepalives=1"
+    urls = {
+        "127.0.0.1": [f"postgres://postgres:{password}@127.0.0.1:{cluster.port}/orders?{extra}"],
+        "socket": [
+            f"postgresql://postgres:{password}@{quote(str(cluster.socket_directory), safe='')}:{cluster.port}/orders",
+            f"postgresql://postgres:{password}@/orders?host={cluster.socket_directory}&port={cluster.port}",
+        ],
+    }[host]
+    for url in urls:
+        with running_server(url) as server:
+            assert ask(server).json() == {"data": {"order": {"orderKey": "1"}}}
+
+
+def test_an_sslmode_that_the_server_cannot_meet_is_unavailable(orders_url: str) -> None:
+    """TLS that is required is not left out because the other side has none."""
+    with running_server(f"{orders_url}?sslmode=require", ready=False) as server:
+        assert ask(server).json()["errors"][0]["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
+
+
+def test_a_role_that_may_not_read_the_table_says_so(cluster: Cluster, orders_url: str) -> None:
+    """Want of a privilege makes it not ready, with the reason, and no internal error."""
+    execute(orders_url, "CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    try:
+        with running_server(f"postgresql://stranger:x@127.0.0.1:{cluster.port}/orders", ready=False) as server:
+            error = ask(server).json()["errors"][0]
+            assert error["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+            assert "may not read" in error["message"]
+    finally:
+        execute(orders_url, "DROP ROLE stranger")
+
+
+def test_a_slow_filter_is_stopped_and_says_why(orders_url: str) -> None:
+    """The statement timeout strikes with 504, and the message says which filters an index backs."""
+    view = (
+        "CREATE VIEW slow_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, o_orderdate, o_orderpriority, "
+        "CASE WHEN pg_sleep(1) IS NULL THEN '' ELSE o_clerk END AS o_clerk, o_shippriority, o_comment FROM orders_synced"
+    )
+    execute(orders_url, view)
+    try:
+        with running_server(orders_url, ORDERS_TABLE="slow_orders", STATEMENT_TIMEOUT="1.5") as server:
+            started = time.monotonic()
+            answer = ask(server, '{ orders(filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }')
+            assert time.monotonic() - started < 2.5
+            assert answer.status_code == 504
+            error = answer.json()["errors"][0]
+            assert (error["extensions"]["code"], error["extensions"]["reason"]) == (
+                "GATEWAY_TIMEOUT",
+                "STATEMENT_TIMEOUT",
+            )
+            assert "orderDate" in error["message"]
+    finally:
+        execute(orders_url, "DROP VIEW slow_orders")
+
+
+def test_a_pool_in_full_use_refuses_soon(orders_url: str) -> None:
+    """POOL_EXHAUSTED within the pool's timeout, while bad requests are still told what is wrong with them."""
+    document = "{" + " ".join(f"a{n}: orders(first: {n}) {{ nodes {{ clerk }} }}" for n in range(4)) + "}"
+    with running_server(orders_url, POOL_SIZE="1", POOL_TIMEOUT="0.2", STATEMENT_TIMEOUT="5") as server:
+        assert "errors" not in ask(server, document).json()
+        blocker = asyncio.new_event_loop()
+        connection: Any = blocker.run_until_complete(asyncpg.connect(orders_url))
+        blocker.run_until_complete(connection.execute("BEGIN; LOCK orders_synced IN ACCESS EXCLUSIVE MODE"))
+        try:
+            reasons = {error["extensions"]["reason"] for error in ask(server, document).json()["errors"]}
+            assert "POOL_EXHAUSTED" in reasons
+            assert answers(f"{server.url}/livez")
+        finally:
+            blocker.run_until_complete(connection.close())
+            blocker.close()
+        assert "errors" not in ask(server, document).json()
+
+
+def test_hidden_fields_and_page_sizes_are_settings(orders_url: str) -> None:
+    """What a setting leaves out of the schema is not there, and a table need not have its column."""
+    execute(
+        orders_url,
+        "CREATE VIEW anonymous_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, o_orderdate, "
+        "o_orderpriority, o_shippriority FROM orders_synced",
+    )
+    try:
+        with running_server(
+            orders_url,
+            ORDERS_TABLE="anonymous_orders",
+            HIDDEN_ORDER_FIELDS="comment, clerk",
+            PAGE_SIZE_DEFAULT="3",
+            PAGE_SIZE_MAX="5",
+        ) as server:
+            assert "Cannot query field 'clerk'" in ask(server, "{ orders { nodes { clerk } } }").text
+            assert "clerk" in ask(server, '{ orders(filter: {clerk: {eq: "x"}}) { totalCount } }').text
+            assert len(ask(server, "{ orders { nodes { id } } }").json()["data"]["orders"]["nodes"]) == 3
+            assert "from 0 to 5" in ask(server, "{ orders(first: 6) { nodes { id } } }").text
+    finally:
+        execute(orders_url, "DROP VIEW anonymous_orders")
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(orders_url: str, signal_: signal.Signals) -> None:
+    """Exit code 0, no traceback, and what was asked before is answered."""
+    with running_server(orders_url) as server:
+        assert ask(server).status_code == 200
+        server.process.send_signal(signal_)
+        assert server.process.wait(10) == 0
+        assert "Traceback" not in server.log()
+
+
+def test_the_databricks_sdk_is_not_loaded_before_it_is_needed() -> None:
+    """It costs a second and 57 MB, which a server that only reads orders never pays."""
+    program = "import sys, server.__main__; print([name for name in sys.modules if name.startswith('databricks')])"
+    shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""The promises of what a laptop has in the cloud's place."""
