@@ -26,15 +26,12 @@ from server.db.pages import page_statement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from schema.ports import Conditions, Ordering, PageRequest
     from server.db.engine import Engines
-    from server.db.reader import Reader
+    from server.db.reader import Reader, Reading
 
-# A heap this small is sampled by sorting it: drawing places would miss too often, or find too few.
-_SMALL_HEAP_PLACES_PER_ORDER = 50
+# A table with fewer places for each order wanted is sampled by sorting it: draws would repeat or miss too often.
+_PLACES_PER_ORDER = 50
 # How many places are drawn at first for an order wanted: TPC-H's orders fill about a quarter of their pages' places.
 _DRAWS_PER_ORDER = 8.0
 # How many more to draw than were needed last time, so that the next round is likely to be the last.
@@ -105,11 +102,12 @@ class SqlOrderStore:
     async def estimated_count(self, conditions: Conditions) -> int | None:
         """What the planner foretells, where ANALYZE has been there."""
 
-        async def estimate(connection: AsyncConnection, table: sa.Table) -> int | None:
-            if not (await connection.execute(aggregates.statistics_known_statement(table))).scalar():
+        async def estimate(reading: Reading) -> int | None:
+            known = await reading.rows(aggregates.statistics_known_statement(reading.table))
+            if not (known and known[0][0]):
                 return None
-            plan = await connection.execute(aggregates.estimate_statement(table, conditions))
-            return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])
+            plans = await reading.rows(aggregates.estimate_statement(reading.table, conditions))
+            return int(plans[0][0][0]["Plan"]["Plan Rows"])
 
         return await self._reader.run(self._engines.pages, estimate)
 
@@ -117,21 +115,12 @@ class SqlOrderStore:
         """Two statements on a table that is filled as usual."""
         wanted = _ordered(columns)
 
-        async def draw(connection: AsyncConnection, table: sa.Table) -> list[Row]:
-            heap = (await connection.execute(aggregates.heap_statement(table))).one_or_none()
-            found: dict[str, Row] = {}
-            if heap is not None and heap[0] * heap[1] > size * _SMALL_HEAP_PLACES_PER_ORDER:
-                draws_per_order = _DRAWS_PER_ORDER
-                for _ in range(_DRAW_ROUNDS):
-                    before, draws = len(found), min(_MAX_DRAWS, int(draws_per_order * (size - len(found))) + 1)
-                    statement = aggregates.sample_statement(table, wanted, pages=heap[0], pointers=heap[1], draws=draws)
-                    found |= {row[0]: tuple(row)[1:] for row in await connection.execute(statement)}
-                    if len(found) >= size:
-                        # The rows came in the order of their places: the first ones are not a random choice.
-                        return _shuffle.sample(list(found.values()), size)
-                    draws_per_order = _MARGIN * draws / max(1, len(found) - before)
-            statement = aggregates.shuffled_statement(table, wanted, size=size)
-            return [tuple(row) for row in await connection.execute(statement)]
+        async def draw(reading: Reading) -> list[Row]:
+            heap = await reading.rows(aggregates.heap_statement(reading.table))
+            if heap and (drawn := await _draw(reading, wanted, size, pages=heap[0][0], pointers=heap[0][1])):
+                return drawn
+            shuffled = await reading.rows(aggregates.shuffled_statement(reading.table, wanted, size=size))
+            return [tuple(row) for row in shuffled]
 
         rows = await self._reader.run(self._engines.aggregates, draw) if size else []
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
@@ -192,6 +181,25 @@ class SqlOrderLookup:
         )
         blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
         return [blocks.get(key) for key, _ in wanted]
+
+
+async def _draw(
+    reading: Reading, columns: tuple[OrderColumn, ...], size: int, *, pages: int, pointers: int
+) -> list[Row] | None:
+    """Orders found at random places; None where the table is too small or too empty to find enough this way."""
+    if pages * pointers < size * _PLACES_PER_ORDER:
+        return None
+    found: dict[str, Row] = {}
+    draws_per_order = _DRAWS_PER_ORDER
+    for _ in range(_DRAW_ROUNDS):
+        before, draws = len(found), min(_MAX_DRAWS, int(draws_per_order * (size - len(found))) + 1)
+        statement = aggregates.sample_statement(reading.table, columns, pages=pages, pointers=pointers, draws=draws)
+        found |= {row[0]: tuple(row)[1:] for row in await reading.rows(statement)}
+        if len(found) >= size:
+            # The rows came in the order of their places: the first ones are not a random choice.
+            return _shuffle.sample(list(found.values()), size)
+        draws_per_order = _MARGIN * draws / max(1, len(found) - before)
+    return None
 
 
 def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:

@@ -103,6 +103,19 @@ def load_settings() -> Settings:
         raise SettingsError("The settings are wrong:\n" + "\n".join(sorted(lines))) from None
 
 
+def settings_table() -> str:
+    """The table of all settings as Markdown, for the README (a test holds the two together)."""
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"`{_plain(field.default)}`"
+        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _plain(default: object) -> str:
+    return ",".join(sorted(default)) or " " if isinstance(default, frozenset) else str(default)
+
+
 def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0]).upper() if location else "settings"
     # pydantic names the first of several names, whichever was set.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 _SCHEMES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
@@ -55,7 +55,8 @@ def parse_dsn(url: str) -> str:
     if sslmode not in _SSL_MODES:
         raise InvalidDsnError(f"sslmode has to be one of {', '.join(sorted(_SSL_MODES))}")
     kept = urlencode([(name, value) for name, value in query if name not in _LIBPQ_ONLY])
-    return urlunsplit(("postgresql", parts.netloc, parts.path, kept, ""))
+    # Not urlunsplit, which leaves the slashes of an empty host out.
+    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{kept}" if kept else "")
 
 
 def _check_ports(netloc: str) -> None:

@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Reading:
+    """A connection to read with, and the orders table as it is."""
+
+    def __init__(self, connection: AsyncConnection, table: sa.Table) -> None:
+        self._connection = connection
+        self.table = table
+
+    async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """The rows of a statement, which is noted on the request's record."""
+        started = time.perf_counter()
+        rows = (await self._connection.execute(statement)).all()
+        note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+        return rows
+
+
 class Reader:
     """Runs statements on the orders table, and tells the readiness how it went."""
 
@@ -33,24 +48,16 @@ class Reader:
 
     async def fetch(
         self, engine: AsyncEngine, statement_of: Callable[[sa.Table], sa.Executable]
-    ) -> Sequence[sa.Row[Any]]:
+    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of one statement.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
+        return await self.run(engine, lambda reading: reading.rows(statement_of(reading.table)))
 
-        async def run(connection: AsyncConnection, table: sa.Table) -> Sequence[sa.Row[Any]]:
-            started = time.perf_counter()
-            result = await connection.execute(statement_of(table))
-            rows = result.all()
-            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
-            return rows
-
-        return await self.run(engine, run)
-
-    async def run(self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]) -> T:
-        """The result of several statements on one connection. They only read, so they may run twice.
+    async def run(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
+        """The result of statements on one connection. They only read, so they may run twice.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
@@ -74,9 +81,9 @@ class Reader:
         self._readiness.succeeded()
         return result
 
-    async def _attempt(self, engine: AsyncEngine, work: Callable[[AsyncConnection, sa.Table], Awaitable[T]]) -> T:
+    async def _attempt(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
         async with engine.connect() as connection:
-            return await work(connection, await self._table.resolve(connection))
+            return await work(Reading(connection, await self._table.resolve(connection)))
 
 
 def _passing(error: DBAPIError) -> bool:

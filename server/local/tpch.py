@@ -19,10 +19,17 @@ _CHUNK_BYTES = 1 << 20
 
 # As the platform makes a synced table: the types of the lakehouse's columns, nothing required but the key.
 _CREATE = """
-CREATE TABLE public.orders_loading (
+DROP SCHEMA IF EXISTS loading CASCADE;
+CREATE SCHEMA loading;
+CREATE TABLE loading.orders_synced (
     o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus text, o_totalprice numeric(18, 2),
     o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority integer, o_comment text
 )
+"""
+_PUT_IN_PLACE = """
+DROP TABLE IF EXISTS public.orders_synced;
+ALTER TABLE loading.orders_synced SET SCHEMA public;
+DROP SCHEMA loading;
 """
 # One index for each order that is offered, and one for the customer, all ending in the key.
 _INDEXES = {
@@ -57,24 +64,22 @@ async def load_orders(url: str, scale: float, progress: Callable[[int], None]) -
         loaded = await _loaded(connection)
         if loaded is not None and loaded["scale"] == scale:
             return int(loaded["orders"])
-        await connection.execute("DROP TABLE IF EXISTS public.orders_loading")
         await connection.execute(_CREATE)
         await connection.copy_to_table(
-            "orders_loading",
-            schema_name="public",
+            "orders_synced",
+            schema_name="loading",
             source=_generate(scale, progress),
             format="csv",
             header=True,
         )
         for name, columns in _INDEXES.items():
-            await connection.execute(f"CREATE INDEX {name}_{int(scale * 1e6)} ON public.orders_loading ({columns})")
+            await connection.execute(f"CREATE INDEX {name} ON loading.orders_synced ({columns})")
         # Sets the visibility map too, without which no index-only scan is one.
-        await connection.execute("VACUUM (ANALYZE) public.orders_loading")
-        orders = int(await connection.fetchval("SELECT count(*) FROM public.orders_loading"))
+        await connection.execute("VACUUM (ANALYZE) loading.orders_synced")
+        orders = int(await connection.fetchval("SELECT count(*) FROM loading.orders_synced"))
         note = json.dumps({"scale": scale, "orders": orders})
         async with connection.transaction():
-            await connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
-            await connection.execute("ALTER TABLE public.orders_loading RENAME TO orders_synced")
+            await connection.execute(_PUT_IN_PLACE)
             await connection.execute(f"COMMENT ON TABLE {TABLE} IS '{note}'")
         return orders
     finally:

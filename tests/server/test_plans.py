@@ -125,4 +125,4 @@ async def test_single_orders_are_found_by_their_primary_key(
 ) -> None:
     """A batch of keys is an index scan that reads just those."""
     plan = await explain(database, lookup_statement(table, [1, 2, 3, 999_999], COLUMNS), mode)
-    assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_loading_pkey"]
+    assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_synced_pkey"]
