@@ -46,7 +46,9 @@ def main() -> int:
     except LocalError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_SETTINGS
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell that starts it in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with _only_one(directory), Cluster(directory / "postgres") as cluster:
             _load(cluster, scale)
