@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import strawberry
-from strawberry.extensions import ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import OperationScope
+from schema.extensions import OperationScope, SmallDocumentParserCache, SmallDocumentValidationCache
 from schema.queries import Query
 from schema.scalars import SCALARS
 
@@ -29,13 +28,16 @@ _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
 class _Schema(strawberry.Schema):
     """A schema that leaves the hidden fields of an order out, where they are read and where they are filtered."""
 
-    hidden: frozenset[str] = frozenset()
+    def __init__(self, *, hidden: Collection[str], **keywords: Any) -> None:
+        # Before the fields are asked for, which is while the schema is made.
+        self._hidden = frozenset(hidden)
+        super().__init__(**keywords)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         fields = super().get_fields(type_definition)
         if type_definition.name not in _TYPES_WITH_ORDER_FIELDS:
             return fields
-        return [field for field in fields if field.python_name not in self.hidden]
+        return [field for field in fields if field.python_name not in self._hidden]
 
 
 def build_schema(
@@ -48,15 +50,14 @@ def build_schema(
             and out of the filter with them.
         extensions: what else is to happen around every operation.
     """
-    schema_class = type("_Schema", (_Schema,), {"hidden": frozenset(hidden_order_fields)})
-    schema: strawberry.Schema = schema_class(
+    return _Schema(
+        hidden=hidden_order_fields,
         query=Query,
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
-            lambda: ParserCache(maxsize=_REMEMBERED_DOCUMENTS),
-            lambda: ValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
+            lambda: SmallDocumentParserCache(maxsize=_REMEMBERED_DOCUMENTS),
+            lambda: SmallDocumentValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
             OperationScope,
             *extensions,
         ],
     )
-    return schema

@@ -55,7 +55,9 @@ class Reason(Enum):
         "Several operations and no `operationName`, or a name that is not in the document.",
     )
     VARIABLES_INVALID = Kind(Code.BAD_USER_INPUT, 400, "A variable does not fit its type.")
-    PAGE_SIZE_INVALID = Kind(Code.BAD_USER_INPUT, 200, "A page or sample size is negative or too large.")
+    PAGE_SIZE_INVALID = Kind(
+        Code.BAD_USER_INPUT, 200, "A page size, page number or sample size is too small or too large."
+    )
     PAGE_ARGUMENTS_CONFLICT = Kind(
         Code.BAD_USER_INPUT,
         200,
@@ -82,7 +84,7 @@ class Reason(Enum):
     DATA_INVALID = Kind(
         Code.INTERNAL_SERVER_ERROR,
         200,
-        "A stored value is outside the schema; that row alone is null.",
+        "A stored value is outside the schema; that row or value alone is null.",
     )
     INTERNAL = Kind(Code.INTERNAL_SERVER_ERROR, 500, "A fault of ours; `errorId` finds it in the log.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphql import OperationDefinitionNode
-from strawberry.extensions import SchemaExtension
+from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 
 from schema.errors import Reason, RequestError
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
 
     from schema.context import Context
+
+# GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
+_REMEMBERED_CHARACTERS = 16_384
 
 
 class OperationScope(SchemaExtension):
@@ -32,6 +35,32 @@ class OperationScope(SchemaExtension):
         if document is not None and self.execution_context._provided_operation_name is None:  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
             _refuse_several(document)
         yield
+
+
+class SmallDocumentParserCache(ParserCache):
+    """Strawberry's cache of parsed documents, but for large ones: parsed, a character takes some sixty bytes."""
+
+    def on_parse(self) -> Iterator[None]:
+        """A large document is parsed each time."""
+        if _is_small(self.execution_context.query):
+            yield from super().on_parse()
+        else:
+            yield
+
+
+class SmallDocumentValidationCache(ValidationCache):
+    """Strawberry's cache of validated documents, but for large ones, which it would keep alive."""
+
+    def on_validate(self) -> Iterator[None]:
+        """A large document is validated each time."""
+        if _is_small(self.execution_context.query):
+            yield from super().on_validate()
+        else:
+            yield
+
+
+def _is_small(query: str | None) -> bool:
+    return query is not None and len(query) <= _REMEMBERED_CHARACTERS
 
 
 def _refuse_several(document: DocumentNode) -> None:

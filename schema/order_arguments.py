@@ -25,7 +25,7 @@ _GT = "Greater than this."
 _GTE = "Greater than or equal to this."
 _LT = "Less than this."
 _LTE = "Less than or equal to this."
-_INDEXED = "Backed by an index."
+_INDEXED = "Backed by an index, if the table has those in the README."
 _UNINDEXED = (
     "Not backed by an index: on a large table combine it with one that is, or the statement timeout may strike."
 )
@@ -72,10 +72,11 @@ class SortDirection(Enum):
 class OrderOrder:
     """The orderBy argument."""
 
-    field: OrderSortField = strawberry.field(
-        default=OrderSortField.ORDER_KEY, description="By what to sort. Every choice is backed by an index."
+    field: OrderSortField | None = strawberry.field(
+        default=OrderSortField.ORDER_KEY,
+        description="By what to sort. Every choice is backed by an index, if the table has those in the README.",
     )
-    direction: SortDirection = strawberry.field(default=SortDirection.ASC, description="Which way to sort.")
+    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description="Which way to sort.")
 
 
 @strawberry.input(description="Conditions on an order key. All that are given hold together.")
@@ -179,7 +180,8 @@ def ordering_of(order_by: OrderOrder | None) -> Ordering:
     """The ordering asked for; by order key where none is."""
     if not order_by:
         return Ordering()
-    return Ordering(OrderColumn(order_by.field.value), descending=order_by.direction is SortDirection.DESC)
+    field = order_by.field or OrderSortField.ORDER_KEY
+    return Ordering(OrderColumn(field.value), descending=order_by.direction is SortDirection.DESC)
 
 
 def conditions_of(order_filter: OrderFilter | None) -> Conditions:

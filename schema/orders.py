@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from decimal import Decimal  # noqa: TC003 # as above
 from enum import Enum
@@ -14,13 +15,13 @@ from schema.context import Info  # noqa: TC001 # as above
 from schema.node import Node
 from schema.order_arguments import OrderPriority, OrderStatus
 from schema.pagination import Connection, Edge, PageInfo, encode_cursor
-from schema.ports import Conditions, OrderColumn, OrderColumns, PriceStats, StatsGroup
+from schema.ports import Conditions, Count, OrderColumn, OrderColumns, PriceStats, StatsGroup
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from schema.ports import Count, OrderBlock, Ordering, Page, PageRequest, Stats
+    from schema.ports import OrderBlock, Ordering, Page, PageRequest, Stats
     from schema.selection import Selection
 
 
@@ -83,7 +84,10 @@ class CountPrecision(Enum):
     )
     ESTIMATED = strawberry.enum_value(
         "estimated",
-        description="Taken from the database's statistics: cheap at any size, and off by some percent.",
+        description=(
+            "Taken from the database's statistics: cheap at any size. Over all orders it is off by some percent, "
+            "with several conditions it may be off by any factor."
+        ),
     )
 
 
@@ -98,7 +102,7 @@ class OrderConnection(Connection[Order]):
         self,
         info: Info,
         precision: Annotated[
-            CountPrecision,
+            CountPrecision | None,
             strawberry.argument(description="How to find it. An estimate is null where there is none to be had."),
         ] = CountPrecision.EXACT,
     ) -> int | None:
@@ -108,12 +112,15 @@ class OrderConnection(Connection[Order]):
         return (await info.context.orders.count(self.conditions)).count
 
     @classmethod
-    def of(cls, request: PageRequest, page: Page | None) -> OrderConnection:
-        """The connection of a page; of None where nothing of the page is selected."""
+    def of(cls, request: PageRequest, page: Page | None, *, with_cursors: bool) -> OrderConnection:
+        """The connection of a page; of None where nothing of the page is selected.
+
+        Without cursors, where none is selected, they are empty.
+        """
         if page is None:
             return cls(edges=[], nodes=[], page_info=PageInfo.empty(), conditions=request.conditions)
         orders = list(orders_in(page.block))
-        cursors = list(_cursors(request, page.block, orders))
+        cursors = [_cursor(request.ordering, order) if with_cursors else "" for order in orders]
         return cls(
             edges=[Edge(cursor=cursor, node=order) for cursor, order in zip(cursors, orders, strict=True)],
             nodes=orders,  # type: ignore[arg-type] # list is invariant, and this one is only read
@@ -127,12 +134,8 @@ class OrderConnection(Connection[Order]):
         )
 
 
-def _cursors(request: PageRequest, block: OrderBlock, orders: Iterable[Order]) -> Iterator[str]:
-    ordering = request.ordering
-    if not cursor_columns(ordering) <= set(block.columns):
-        # No cursor is selected, so none will be read.
-        return ("" for _ in orders)
-    return (encode_cursor(ordering, getattr(order, ordering.column.value), order.order_key) for order in orders)
+def _cursor(ordering: Ordering, order: Order) -> str:
+    return encode_cursor(ordering, getattr(order, ordering.column.value), order.order_key)
 
 
 def cursor_columns(ordering: Ordering) -> OrderColumns:
@@ -155,11 +158,27 @@ class OrderPage:
     page: int = strawberry.field(description="The number of this page, from 1.")
     page_size: int = strawberry.field(description="How many orders a page holds.")
     has_next_page: bool = strawberry.field(description="Whether there is a page after this one.")
-    has_previous_page: bool = strawberry.field(description="Whether there is a page before this one.")
-    total_count: int | None = strawberry.field(
-        description="How many orders match the filter. Null with `includeCount: false`."
+    has_previous_page: bool = strawberry.field(
+        description="Whether there is a page before this one: true from page 2 on, also past the last page."
     )
-    total_pages: int | None = strawberry.field(description="How many pages there are. Null with `includeCount: false`.")
+    conditions: strawberry.Private[Conditions]
+    counted: strawberry.Private[bool]
+    _count: strawberry.Private[asyncio.Future[Count] | None] = None
+
+    @strawberry.field(description="How many orders match the filter. Null with `includeCount: false`.")
+    async def total_count(self, info: Info) -> int | None:
+        """Counted only when selected."""
+        return await self._total(info) if self.counted else None
+
+    @strawberry.field(description="How many pages there are. Null with `includeCount: false`.")
+    async def total_pages(self, info: Info) -> int | None:
+        """From the same count as total_count."""
+        return -(-await self._total(info) // self.page_size) if self.counted else None
+
+    async def _total(self, info: Info) -> int:
+        if self._count is None:
+            self._count = asyncio.ensure_future(info.context.orders.count(self.conditions))
+        return (await self._count).count
 
 
 @strawberry.type(description="A number of orders.")

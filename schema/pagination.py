@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import strawberry
@@ -21,6 +22,10 @@ NodeT = TypeVar("NodeT")
 _CURSOR_VERSION = 1
 # Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
+# What PostgreSQL's numeric and date may hold, and an order with such a value has a cursor like any other.
+_NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
+_PYTHON_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_OTHER_DATE = re.compile(r"[0-9]{4,7}-[0-9]{2}-[0-9]{2}( BC)?|-?infinity", re.ASCII)
 _BIGINT = range(-(2**63), 2**63)
 
 
@@ -73,7 +78,7 @@ def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> in
         InputError: PAGE_SIZE_INVALID.
     """
     if requested is None:
-        return min(limits.default, limits.maximum)
+        return limits.default
     if not 0 <= requested <= limits.maximum:
         raise InputError(
             Reason.PAGE_SIZE_INVALID, f"`{argument}` is {requested}; it has to be from 0 to {limits.maximum}."
@@ -117,7 +122,7 @@ def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
     """The opaque cursor of the order with this sort value and key."""
     parts: list[object] = [_CURSOR_VERSION, _ordering_name(ordering), key]
     if ordering.column is not OrderColumn.ORDER_KEY:
-        parts.append(None if value is None else str(value))
+        parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
     text = json.dumps(parts, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
@@ -131,7 +136,7 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
     """
     try:
         return _position(cursor, ordering)
-    except (ValueError, InvalidOperation, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
 
 
@@ -175,8 +180,20 @@ def _sort_value(column: OrderColumn, rest: list[object]) -> object:
     if not isinstance(text, str):
         raise ValueError(text)  # noqa: TRY004 # as above
     if column is OrderColumn.ORDER_DATE:
-        return date.fromisoformat(text)
-    value = Decimal(text)
-    if not value.is_finite():
+        return sort_date(text)
+    if not _NUMERIC.fullmatch(text):
         raise ValueError(text)
-    return value
+    return Decimal(text)
+
+
+def sort_date(text: str) -> date | str:
+    """A date as PostgreSQL writes it; as its text where Python has no such date, the year 10000 say.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _PYTHON_DATE.fullmatch(text):
+        return date.fromisoformat(text)
+    if not _OTHER_DATE.fullmatch(text):
+        raise ValueError(text)
+    return text

@@ -100,7 +100,10 @@ class OrderBlock:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A block, whether more orders follow in the direction of travel, and whether any lie behind."""
+    """A block, whether more orders follow in the direction of travel, and whether any lie behind.
+
+    Behind a numbered page lies whatever its number skips.
+    """
 
     block: OrderBlock
     more_ahead: bool

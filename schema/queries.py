@@ -35,7 +35,7 @@ from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.selection import Selection
 
 if TYPE_CHECKING:
-    from schema.ports import OrderBlock, OrderColumns, PageRequest
+    from schema.ports import OrderBlock
 
 _Filter = Annotated[
     OrderFilter | None,
@@ -48,6 +48,9 @@ _OrderBy = Annotated[
 _T = TypeVar("_T")
 _KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 _KEYS = range(-(2**63), 2**63)
+# The defaults of the settings that say otherwise.
+_SIZES = "50 where it is absent, from 0 to 1,000 unless the server is set otherwise"
+_FIRST_PAGE = 1
 _SAMPLE_SIZE = 10
 
 
@@ -65,7 +68,8 @@ class Query:
         self,
         info: Info,
         first: Annotated[
-            int | None, strawberry.argument(description="How many orders to take after `after`. 0 is legal.")
+            int | None,
+            strawberry.argument(description=f"How many orders to take after `after`: {_SIZES}."),
         ] = UNSET,
         after: Annotated[
             str | None,
@@ -73,7 +77,7 @@ class Query:
         ] = UNSET,
         last: Annotated[
             int | None,
-            strawberry.argument(description="How many orders to take before `before`. 0 is legal."),
+            strawberry.argument(description=f"How many orders to take before `before`: {_SIZES}."),
         ] = UNSET,
         before: Annotated[
             str | None,
@@ -94,9 +98,14 @@ class Query:
         )
         selected = Selection.below(info, "OrderConnection").fields()
         if not {"edges", "nodes", "pageInfo"} & selected.keys():
-            return OrderConnection.of(request, None)
-        request, columns = _needed(request, selected)
-        return OrderConnection.of(request, await info.context.orders.page(request, columns))
+            return OrderConnection.of(request, None, with_cursors=False)
+        edges, page_info = (part.fields() if (part := selected.get(name)) else {} for name in ("edges", "pageInfo"))
+        columns = order_columns(selected.get("nodes"), edges.get("node"))
+        if with_cursors := "cursor" in edges or bool({"startCursor", "endCursor"} & page_info.keys()):
+            columns |= cursor_columns(request.ordering)
+        behind = "hasNextPage" if request.backward else "hasPreviousPage"
+        page = await info.context.orders.page(replace(request, look_back=behind in page_info), columns)
+        return OrderConnection.of(request, page, with_cursors=with_cursors)
 
     @strawberry.field(description="The order with this key, or null where there is none.")
     async def order(
@@ -132,7 +141,7 @@ class Query:
             strawberry.argument(description="Global ids, at most 1,000. Repeats are fine."),
         ],
     ) -> list[Node | None]:
-        """A bad id is put in the list as its exception, which graphql-core reports at its place."""
+        """What goes wrong with an id is put in the list as an exception, which graphql-core reports at its place."""
         check_list_length(ids, argument="ids")
         columns = order_columns(Selection.below(info, "Order"))
         keys = [_order_key_or_error(global_id) for global_id in ids]
@@ -143,19 +152,23 @@ class Query:
     async def orders_page(
         self,
         info: Info,
-        page: Annotated[int, strawberry.argument(description="The page's number, from 1.")] = 1,
+        page: Annotated[int | None, strawberry.argument(description="The page's number, from 1.")] = _FIRST_PAGE,
         page_size_: Annotated[
             int | None,
-            strawberry.argument(name="pageSize", description="How many orders a page holds, from 1."),
+            strawberry.argument(
+                name="pageSize",
+                description="How many orders a page holds: 50 where absent, from 1 to 1,000 unless set otherwise.",
+            ),
         ] = UNSET,
         filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = UNSET,
         include_count: Annotated[  # noqa: FBT002 # an argument of GraphQL, always named
-            bool, strawberry.argument(description="Whether to count all orders that match.")
+            bool | None, strawberry.argument(description="Whether to count all orders that match.")
         ] = True,
     ) -> OrderPage | None:
-        """One statement for the page, and one for the count where it is wanted and selected."""
+        """One statement for the page; the count is taken where it is selected."""
         size = page_size(_given(page_size_), info.context.limits, argument="pageSize")
+        page = _FIRST_PAGE if page is None else page
         if page < 1 or size < 1:
             raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` start at 1.")
         conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
@@ -166,16 +179,14 @@ class Query:
             offset=(page - 1) * size,
             size=size,
         )
-        counted = include_count and {"totalCount", "totalPages"} & selected.keys()
-        total = (await info.context.orders.count(conditions)).count if counted else None
         return OrderPage(
             nodes=list(orders_in(found.block)),
             page=page,
             page_size=size,
             has_next_page=found.more_ahead,
             has_previous_page=found.any_behind,
-            total_count=total,
-            total_pages=None if total is None else -(-total // size),
+            conditions=conditions,
+            counted=include_count is not False,
         )
 
     @strawberry.field(description="How many orders match the filter, exactly.")
@@ -199,23 +210,14 @@ class Query:
         self,
         info: Info,
         size: Annotated[
-            int, strawberry.argument(description="How many to draw; fewer come where there are fewer.")
+            int | None,
+            strawberry.argument(description="How many to draw, from 0 to 1,000; fewer come where there are fewer."),
         ] = _SAMPLE_SIZE,
     ) -> list[Order | None] | None:
         """In random order."""
-        size = page_size(size, info.context.limits, argument="size")
+        size = page_size(_SAMPLE_SIZE if size is None else size, info.context.limits, argument="size")
         columns = order_columns(Selection.below(info, "Order"))
         return list(orders_in(await info.context.orders.sample(size, columns)))
-
-
-def _needed(request: PageRequest, selected: dict[str, Selection | None]) -> tuple[PageRequest, OrderColumns]:
-    """The request and the columns, made to what a selection on OrderConnection reads."""
-    edges, info = (part.fields() if (part := selected.get(name)) else {} for name in ("edges", "pageInfo"))
-    columns = order_columns(selected.get("nodes"), edges.get("node"))
-    if "cursor" in edges or {"startCursor", "endCursor"} & info.keys():
-        columns |= cursor_columns(request.ordering)
-    behind = "hasNextPage" if request.backward else "hasPreviousPage"
-    return replace(request, look_back=behind in info), columns
 
 
 def _given(argument: _T | None) -> _T | None:

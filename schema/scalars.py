@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime
 from decimal import Decimal
@@ -51,10 +52,11 @@ def parse_decimal(value: object) -> Decimal:
     Raises:
         GraphQLError: anything else, and a float of more digits than a double keeps.
     """
-    if isinstance(value, float):
-        text = repr(value)
-        if sum(character.isdigit() for character in text) > _FLOAT_EXACT_DIGITS + 1:
-            raise _refuse("Decimal", "a number this precise has to be sent as a string")
+    if isinstance(value, float) and math.isfinite(value):
+        number = Decimal(repr(value)).normalize()
+        if len(number.as_tuple().digits) > _FLOAT_EXACT_DIGITS:
+            raise _refuse("Decimal", "a number this precise is expected as a string")
+        text = f"{number:f}"
     elif isinstance(value, bool) or not isinstance(value, int | str):
         raise _refuse("Decimal", 'a number such as "173665.47" is expected')
     else:
@@ -98,6 +100,13 @@ def _decimal_text(value: Decimal | int) -> str:
     return f"{value:f}"
 
 
+def _date_text(value: date) -> str:
+    # A date that Python does not have comes as PostgreSQL's text, "10000-01-01" say, which is no Date of ours.
+    if not isinstance(value, date):
+        raise _refuse("Date", "a day between the years 1 and 9999 is expected")
+    return value.isoformat()
+
+
 def _datetime_text(value: datetime) -> str:
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -127,7 +136,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         name="Date",
         description='A calendar date without a time zone, written YYYY-MM-DD: "1996-01-02".',
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
-        serialize=date.isoformat,
+        serialize=_date_text,
         parse_value=parse_date,
         parse_literal=_literal(parse_date, StringValueNode),
     ),

@@ -1,4 +1,4 @@
-"""Owns the start of the process: settings, logs, uvicorn with every limit spelt out."""
+"""Owns the start of the process: settings, logs, and uvicorn with what differs from its defaults."""
 
 from __future__ import annotations
 

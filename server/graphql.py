@@ -59,14 +59,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             response = await self._respond(request)
         except RequestError as error:
             answer, status = present_refusal(error)
-            accepted = media_type(request.headers.get("accept")) or JSON
+            accepted = media_type(_accept(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
-        accept = request.headers.get("accept")
+        accept = _accept(request)
         if request.method == "GET" and "query" not in request.query_params and wants_page(accept):
             return graphiql.page()
         accepted = media_type(accept)
@@ -90,13 +90,18 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.") from None
         except CannotGetOperationTypeError:
             raise RequestError(
-                Reason.OPERATION_UNDETERMINED, "There is no operation of that name in the document."
+                Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name."
             ) from None
         except InvalidOperationTypeError as error:
             raise RequestError(
                 Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} is not run over {request.method}."
             ) from None
         return present(result)
+
+
+def _accept(request: Request) -> str | None:
+    # Several lines are one list.
+    return ", ".join(request.headers.getlist("accept")) or None
 
 
 def _from_url(request: Request) -> dict[str, object]:

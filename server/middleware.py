@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from server.record import RequestRecord, current_record
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("request")
 # What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+# As nginx has it; no such answer is ever sent.
+_CLIENT_GONE = 499
 # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
 _QUIET = ("/livez", "/readyz", "/static/")
 
@@ -53,6 +56,13 @@ class CanonicalLog:
         token = current_record.set(record)
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing of ours has failed.
+            status = _CLIENT_GONE
+            record.errors.append("CLIENT_GONE")
+        except BaseException as error:
+            record.errors.append(type(error).__name__)
+            raise
         finally:
             current_record.reset(token)
             self._write(scope, record, status, time.perf_counter() - started)
@@ -69,7 +79,7 @@ class CanonicalLog:
             path=scope["path"],
             status=status,
             operation=record.operation,
-            outcome=record.outcome,
+            outcome=record.outcome(status),
             rows=record.rows,
             statements=record.statements,
             duration_ms=_milliseconds(seconds),

@@ -87,9 +87,8 @@ class SqlOrderStore:
                 table, ordering, conditions, wanted, offset=offset, size=size
             ),
         )
-        before = min(offset, 1)
-        block = OrderBlock(wanted, _without_placeholder(wanted, rows[before : before + size]))
-        return Page(block, more_ahead=len(rows) > before + size, any_behind=before > 0 and len(rows) > 0)
+        block = OrderBlock(wanted, _without_placeholder(wanted, rows[:size]))
+        return Page(block, more_ahead=len(rows) > size, any_behind=offset > 0)
 
     async def count(self, conditions: Conditions) -> Count:
         """One statement, or a remembered answer."""
@@ -101,6 +100,9 @@ class SqlOrderStore:
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
         """What the planner foretells, where ANALYZE has been there."""
+        if any(condition.value == () for condition in conditions):
+            # The planner never says 0.
+            return 0
 
         async def estimate(reading: Reading) -> int | None:
             known = await reading.rows(aggregates.statistics_known_statement(reading.table))
@@ -126,12 +128,14 @@ class SqlOrderStore:
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
 
     async def _count(self, conditions: Conditions) -> Count:
+        as_of = datetime.now(UTC)
         rows = await self._reader.fetch(
             self._engines.aggregates, lambda table: aggregates.count_statement(table, conditions)
         )
-        return Count(rows[0][0], datetime.now(UTC))
+        return Count(rows[0][0], as_of)
 
     async def _stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
+        as_of = datetime.now(UTC)
         wanted = [group for group in StatsGroup if group in groups]
         rows = await self._reader.fetch(
             self._engines.aggregates, lambda table: aggregates.stats_statement(table, conditions, wanted)
@@ -151,7 +155,7 @@ class SqlOrderStore:
                 found[group].append((value, stats))
             else:
                 total = stats
-        return Stats(total, found, datetime.now(UTC))
+        return Stats(total, found, as_of)
 
 
 class SqlOrderLookup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,6 +21,8 @@ _SERVER_ERRORS = 500
 _DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
 _INTERNAL = "Something went wrong on our side. Quote the error id when you report it."
 _TOO_DEEP = "The document is nested too deeply to be read."
+# What graphql-core raises, as a TypeError, for a null where the schema allows none.
+_NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
 # A thousand bad rows are a thousand errors to the caller; the log needs the first few.
 _LOGGED_PER_ANSWER = 3
 
@@ -59,11 +62,11 @@ def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: b
         return cause.reason
     if before_execution:
         return _reason_before_execution(error, result)
-    if error.message.startswith("Argument "):
+    # graphql-core's own errors have no cause, or another GraphQLError; what else is raised is not to be repeated.
+    own = cause is None or isinstance(cause, GraphQLError)
+    if own and error.message.startswith("Argument "):
         return Reason.VARIABLES_INVALID
-    # graphql-core reports a value that a type cannot represent as a GraphQLError, a null where none may be
-    # as a TypeError.
-    if cause is None or isinstance(cause, GraphQLError) or error.message.startswith("Cannot return null"):
+    if own or _NULL_IN_NON_NULL.fullmatch(error.message):
         return Reason.DATA_INVALID
     return Reason.INTERNAL
 
@@ -98,21 +101,36 @@ def _extensions(reason: Reason) -> dict[str, Any]:
 
 
 def _status(data: dict[str, Any] | None, reasons: list[Reason]) -> int:
-    """200 where any root field has data; otherwise what the worst error says."""
-    if not reasons or any(value is not None for value in (data or {}).values()):
+    """200 where any root field has data; otherwise what the worst error says.
+
+    An answer whose `data` is an object is never the caller's fault alone, so 400 is not for it.
+    """
+    if not reasons or any(_has_data(value) for value in (data or {}).values()):
         return _OK
-    return max(reason.value.status for reason in reasons)
+    worst = max(reason.value.status for reason in reasons)
+    return _OK if data is not None and worst < _SERVER_ERRORS else worst
+
+
+def _has_data(value: object) -> bool:
+    """Whether a root field has data: a list of nothing but nulls has none."""
+    return any(map(_has_data, value)) if isinstance(value, list) and value else value is not None
 
 
 def _log_faults(errors: list[GraphQLError], reasons: list[Reason]) -> None:
-    faults = [error for error, reason in zip(errors, reasons, strict=True) if reason.value.status >= _SERVER_ERRORS]
+    faults = [
+        error
+        for error, reason in zip(errors, reasons, strict=True)
+        if reason is Reason.DATA_INVALID or reason.value.status >= _SERVER_ERRORS
+    ]
     for error in faults[:_LOGGED_PER_ANSWER]:
         cause = error.original_error
         if isinstance(cause, ApiError):
             # The statement and the server's own words stand in the exception that it was raised from.
             _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), path=error.path)
+        elif cause is None or isinstance(cause, GraphQLError) or _NULL_IN_NON_NULL.fullmatch(error.message):
+            _log.warning("data invalid", message=error.message, path=error.path)
         else:
-            _log.error("fault", path=error.path, exc_info=cause or error)
+            _log.error("fault", path=error.path, exc_info=cause)
 
 
 def _note(reasons: list[Reason]) -> None:

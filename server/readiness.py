@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from schema.errors import Reason, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 # These say that one request was unlucky or asked for too much, and nothing of the requests to come.
@@ -37,12 +40,14 @@ class Readiness:
 
     def succeeded(self) -> None:
         """A statement has been answered."""
-        self.reason = None
+        if self.reason is not None:
+            self.reason = None
+            _log.info("ready")
 
     def failed(self, error: UnavailableError) -> None:
         """A statement has not been answered."""
         if error.reason not in _PASSING:
-            self.reason = f"{error.reason.name}: {error.message}"
+            self._note(f"{error.reason.name}: {error.message}", error)
             self._start()
 
     async def close(self) -> None:
@@ -60,8 +65,18 @@ class Readiness:
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
         delay = _FIRST_RETRY_SECONDS
         while self.reason is not None:
-            with contextlib.suppress(UnavailableError):
+            try:
                 await look()
-                continue
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _LAST_RETRY_SECONDS)
+            except UnavailableError as error:
+                self._note(f"{error.reason.name}: {error.message}", error)
+            except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
+                self._note("INTERNAL: orders cannot be read; the log says why.", error)
+            if self.reason is not None:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LAST_RETRY_SECONDS)
+
+    def _note(self, reason: str, error: Exception) -> None:
+        # Once for each reason: every request that fails has a line of its own.
+        if reason != self.reason:
+            self.reason = reason
+            _log.warning("not ready", reason=reason, cause=repr(error.__cause__ or error))

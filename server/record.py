@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+_BAD_REQUEST = 400
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -17,10 +19,9 @@ class RequestRecord:
     database_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
 
-    @property
-    def outcome(self) -> str:
-        """`ok`, or the reasons of the errors that the answer carries."""
-        return ",".join(sorted(set(self.errors))) or "ok"
+    def outcome(self, status: int) -> str:
+        """The reasons of the errors that the answer carries; without any `ok`, or what its HTTP status says."""
+        return ",".join(sorted(set(self.errors))) or ("ok" if status < _BAD_REQUEST else f"HTTP_{status}")
 
 
 # A task inherits it from the request that started it, a batch of lookups included.

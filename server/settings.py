@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AliasChoices,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.db.dsn import InvalidDsnError, parse_dsn
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
+# PostgreSQL counts in milliseconds, takes 0 for no limit at all, and no number above 24 days.
+_Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
 
@@ -55,17 +49,16 @@ class Settings(BaseSettings):
     )
     pool_size: PositiveInt = Field(10, description="Database connections for pages and single orders.")
     aggregate_pool_size: PositiveInt = Field(3, description="Database connections for counts and statistics.")
-    pool_timeout: PositiveFloat = Field(
-        0.25, description="Seconds to wait for a free connection before `POOL_EXHAUSTED`."
+    pool_timeout: _Seconds = Field(0.25, description="Seconds to wait for a free connection before `POOL_EXHAUSTED`.")
+    aggregate_pool_timeout: _Seconds = Field(
+        5.0, description="The same for counts and statistics, several of which may be asked for at once."
     )
-    connect_timeout: PositiveFloat = Field(3.0, description="Seconds to wait for a new connection.")
-    statement_timeout: PositiveFloat = Field(2.0, description="Seconds that a page may take in the database.")
-    aggregate_statement_timeout: PositiveFloat = Field(
+    connect_timeout: _Seconds = Field(3.0, description="Seconds to wait for a new connection.")
+    statement_timeout: _Seconds = Field(2.0, description="Seconds that a page may take in the database.")
+    aggregate_statement_timeout: _Seconds = Field(
         10.0, description="Seconds that a count or statistics may take in the database."
     )
-    aggregate_ttl: PositiveFloat = Field(
-        5.0, description="Seconds that counts and statistics over all orders are reused."
-    )
+    aggregate_ttl: _Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object a line, or lines for a person to read."
@@ -75,6 +68,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return {part.strip() for part in value.split(",") if part.strip()} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _default_within_maximum(self) -> Self:
+        if self.page_size_default > self.page_size_max:
+            raise ValueError("PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX")
+        return self
 
     @field_validator("database_url")
     @classmethod

@@ -59,15 +59,14 @@ def numbered_page_statement(
     offset: int,
     size: int,
 ) -> sa.Select[Any]:
-    """The page with a row more on either side, which shows whether there are pages there."""
-    before = min(offset, 1)
+    """The page with a row more, which shows whether there is another page."""
     return (
         sa.select(*selected(table, columns))
         .select_from(table)
         .where(*where(table, conditions))
         .order_by(*order_by(table, ordering))
-        .limit(limit(before + size + 1))
-        .offset(sa.literal(offset - before, sa.BigInteger()))
+        .limit(limit(size + 1))
+        .offset(sa.literal(offset, sa.BigInteger()))
     )
 
 

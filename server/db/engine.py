@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from schema.pagination import sort_date
 from server.db.dsn import parse_dsn
 
 if TYPE_CHECKING:
@@ -39,23 +41,36 @@ class Engines:
 def create_engines(settings: Settings) -> Engines:
     """The pools; no connection is opened before the first statement."""
     return Engines(
-        pages=_engine(settings, size=settings.pool_size, statement_timeout=settings.statement_timeout),
+        pages=_engine(
+            settings,
+            size=settings.pool_size,
+            pool_timeout=settings.pool_timeout,
+            statement_timeout=settings.statement_timeout,
+        ),
         aggregates=_engine(
             settings,
             size=settings.aggregate_pool_size,
+            pool_timeout=settings.aggregate_pool_timeout,
             statement_timeout=settings.aggregate_statement_timeout,
         ),
     )
 
 
-def _engine(settings: Settings, *, size: int, statement_timeout: float) -> AsyncEngine:
-    return create_async_engine(
+def _as_text(connection: Any, _record: object) -> None:
+    """Take dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page."""
+    connection.run_async(
+        lambda driver: driver.set_type_codec("date", schema="pg_catalog", encoder=str, decoder=sort_date)
+    )
+
+
+def _engine(settings: Settings, *, size: int, pool_timeout: float, statement_timeout: float) -> AsyncEngine:
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
         isolation_level="AUTOCOMMIT",
         pool_size=size,
         max_overflow=0,
-        pool_timeout=settings.pool_timeout,
+        pool_timeout=pool_timeout,
         pool_recycle=_RECYCLE_SECONDS,
         pool_use_lifo=True,
         # Errors are logged with their statement; its parameters are the callers' own data.
@@ -74,6 +89,8 @@ def _engine(settings: Settings, *, size: int, statement_timeout: float) -> Async
             },
         },
     )
+    sa.event.listen(engine.sync_engine, "connect", _as_text)
+    return engine
 
 
 def _milliseconds(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from schema.errors import Reason, UnavailableError
+from schema.errors import ApiError, InputError, Reason, UnavailableError
 
 _QUERY_CANCELED = "57014"
 _TABLE_STATES = {
@@ -13,17 +13,21 @@ _TABLE_STATES = {
     "3F000": "The schema of the orders table does not exist.",
     "42703": "The orders table lacks a column.",
     "42804": "The orders table has a column of another type.",
+    "55P03": "The orders table is locked, as it is while it is replaced.",
+    "55000": "The orders table has not been filled yet.",
     "42501": "The server's role may not read the orders table.",
 }
 # SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator, 58 system.
 _CONNECTION_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
+# Out of range, not in the database's encoding: values that the schema's types let pass and PostgreSQL does not.
+_DATA_CLASS = "22"
 _TIMEOUT_ADVICE = (
     "The database took too long. Narrow the filter with a condition that an index backs: "
     "orderKey, customerKey, orderDate or totalPrice."
 )
 
 
-def classify(error: BaseException) -> UnavailableError | None:
+def classify(error: BaseException) -> ApiError | None:
     """What a failed statement or connection means to a caller; None where it is a fault of ours.
 
     Four families say that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
@@ -43,11 +47,13 @@ def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or "")
 
 
-def _classify_state(state: str, *, connection_lost: bool) -> UnavailableError | None:
+def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
     if state == _QUERY_CANCELED:
         return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE)
     if state in _TABLE_STATES:
         return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
+    if state[:2] == _DATA_CLASS:
+        return InputError(Reason.VALUE_INVALID, "A value of the request is none that an order can have.")
     if connection_lost or state[:2] in _CONNECTION_CLASSES or not state:
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None

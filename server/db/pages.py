@@ -33,11 +33,13 @@ def where(table: sa.Table, conditions: Conditions) -> list[sa.ColumnElement[bool
     clauses: list[sa.ColumnElement[bool]] = []
     for condition in conditions:
         column = column_of(table, condition.column)
+        # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
+        type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
         if condition.operator is Operator.IN:
-            values = sa.bindparam(None, condition.value, type_=ARRAY(column.type))
+            values = sa.bindparam(None, condition.value, type_=ARRAY(type_))
             clauses.append(column == sa.any_(values))
         else:
-            clauses.append(_COMPARE[condition.operator](column, sa.literal(condition.value, column.type)))
+            clauses.append(_COMPARE[condition.operator](column, sa.literal(condition.value, type_)))
     return clauses
 
 
@@ -102,7 +104,7 @@ def _page(table: sa.Table, request: PageRequest, selected: Sequence[sa.Label[Any
 
 
 def _any_behind(table: sa.Table, request: PageRequest, position: Position) -> sa.ColumnElement[bool]:
-    """Whether any order is at the position or behind it: one probe of the index, or two where values may be null.
+    """Whether any order is at the position or behind it: one probe of the index, or two where the nulls lie there.
 
     Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
     """
@@ -125,7 +127,7 @@ def _stretches(
     """What lies ahead of a position, as stretches of the index that follow each other.
 
     A row comparison leaves out rows whose sort column is null, though they are in the index, at its upper end.
-    So where the column may be null they are a stretch of their own.
+    So they are a stretch of their own, also where the column has none: a sync may bring some at any time.
     """
     if position is None:
         return [[]]
@@ -138,7 +140,7 @@ def _stretches(
         rest = [sort.is_(None), after(key, position_key)]
         return [rest, [sort.is_not(None)]] if descends else [rest]
     rest = [after(sa.tuple_(sort, key), sa.tuple_(sa.literal(position.value, sort.type), position_key))]
-    return [rest, [sort.is_(None)]] if sort.nullable and not descends else [rest]
+    return [rest] if descends else [rest, [sort.is_(None)]]
 
 
 def _passes(*, descends: bool, inclusive: bool) -> Any:

@@ -34,8 +34,11 @@ class Reading:
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of a statement, which is noted on the request's record."""
         started = time.perf_counter()
-        rows = (await self._connection.execute(statement)).all()
-        note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+        rows: Sequence[sa.Row[*tuple[Any, ...]]] = ()
+        try:
+            rows = (await self._connection.execute(statement)).all()
+        finally:
+            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
         return rows
 
 
@@ -71,13 +74,14 @@ class Reader:
                 self._table.forget()
                 result = await self._attempt(engine, work)
         except Exception as error:
-            unavailable = error if isinstance(error, UnavailableError) else classify(error)
-            if unavailable is None:
+            meaning = error if isinstance(error, UnavailableError) else classify(error)
+            if isinstance(meaning, UnavailableError):
+                if meaning.reason is Reason.ORDERS_UNAVAILABLE:
+                    self._table.forget()
+                self._readiness.failed(meaning)
+            if meaning is None or meaning is error:
                 raise
-            if unavailable.reason is Reason.ORDERS_UNAVAILABLE:
-                self._table.forget()
-            self._readiness.failed(unavailable)
-            raise unavailable from error
+            raise meaning from error
         self._readiness.succeeded()
         return result
 

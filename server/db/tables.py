@@ -72,7 +72,7 @@ _TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[Any]]]] = {
 
 _CATALOG_QUERY = sa.text(
     """
-    SELECT a.attname, t.typname, a.attnotnull
+    SELECT a.attname, t.typname
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -102,21 +102,21 @@ class OrdersTable:
         return f"{self._schema}.{self._name}"
 
     async def resolve(self, connection: AsyncConnection) -> sa.Table:
-        """The table, its columns keyed by `OrderColumn` values, with the types and the nullability they have.
+        """The table, its columns keyed by `OrderColumn` values, with the types they have.
 
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
         """
         if self._found is None:
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
-            self._found = self._build({name: (type_, required) for name, type_, required in rows})
+            self._found = self._build(dict(tuple(row) for row in rows))
         return self._found
 
     def forget(self) -> None:
         """Look it up again next time."""
         self._found = None
 
-    def _build(self, found: Mapping[str, tuple[str, bool]]) -> sa.Table:
+    def _build(self, found: Mapping[str, str]) -> sa.Table:
         if not found:
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE, f"There is no table {self.qualified_name} (yet). Try again later."
@@ -124,12 +124,12 @@ class OrdersTable:
         columns, wrong = [], []
         for column in self._columns:
             name = COLUMN_NAMES[column]
-            type_name, required = found.get(name, ("missing", False))
+            type_name = found.get(name, "missing")
             type_ = _TYPES[column].get(type_name)
             if type_ is None:
                 wrong.append(f"{name} is {type_name} (it should be {' or '.join(_TYPES[column])})")
             else:
-                columns.append(sa.Column(name, type_, key=column.value, nullable=not required))
+                columns.append(sa.Column(name, type_, key=column.value))
         if wrong:
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,

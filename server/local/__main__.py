@@ -47,7 +47,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return _WRONG_SETTINGS
     # SIGINT too: a shell that starts it in the background has it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with _only_one(directory), Cluster(directory / "postgres") as cluster:

@@ -67,7 +67,12 @@ class Cluster:
         return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # Ctrl-C while it starts; what has begun to run must not stay behind.
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

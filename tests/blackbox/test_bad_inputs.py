@@ -229,7 +229,7 @@ def test_a_page_far_beyond_the_end_is_empty(ask: Ask) -> None:
     assert answer["data"]["ordersPage"] == {
         "nodes": [],
         "hasNextPage": False,
-        "hasPreviousPage": False,
+        "hasPreviousPage": True,
         "totalPages": 15,
     }
 

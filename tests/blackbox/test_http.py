@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.process import wait_for
 from tests.values import anything
 
 if TYPE_CHECKING:
@@ -212,6 +214,18 @@ def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: S
 def test_the_root_leads_a_browser_to_graphiql(http: httpx.Client) -> None:
     """By a redirect."""
     assert http.get("/").headers["location"] == GRAPHQL
+
+
+def test_a_caller_who_goes_away_is_no_failure(server: Server) -> None:
+    """Half a body and a closed connection leave a line that says so, and no traceback."""
+    host, port = server.url.removeprefix("http://").split(":")
+    head = "POST /api/graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\nX-Request-Id: gone-1\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + b"\r\n{")
+    wait_for(lambda: '"gone-1"' in server.log(), what=lambda: "the line in the log")
+    (line,) = [line for line in server.log().splitlines() if '"gone-1"' in line]
+    assert json.loads(line)["outcome"] == "CLIENT_GONE"
+    assert "Traceback" not in server.log()
 
 
 def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> None:

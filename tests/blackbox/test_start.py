@@ -81,6 +81,22 @@ def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("STATEMENT_TIMEOUT", value) for value in ("inf", "nan", "0", "-1", "1e9", "0.0004")),
+        ("PAGE_SIZE_DEFAULT", "1001"),
+        ("POOL_SIZE", "0"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_setting_that_would_break_later_is_refused_at_once(name: str, value: str) -> None:
+    """A timeout that PostgreSQL would read as none at all, say, or a default above the maximum."""
+    shown = start(DATABASE_URL="postgresql://h/db", **{name: value})
+    assert shown.returncode == 2
+    assert name in shown.stderr
+
+
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     """Without a database there is nothing to serve."""
     shown = subprocess.run(

@@ -140,6 +140,22 @@ def test_a_killed_postgresql_ends_the_run_and_is_recovered_by_the_next(directory
         assert again.count() == 3000
 
 
+def test_ctrl_c_while_postgresql_starts_leaves_nothing_behind(directory: Path) -> None:
+    """However early it comes."""
+    postmaster = directory / "postgres" / "data" / "postmaster.pid"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.local"],
+        cwd=ROOT,
+        env=environment(LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port())),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(postmaster.exists, what=lambda: "PostgreSQL to begin to start")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert processes_of(directory) == []
+
+
 def test_a_killed_server_ends_the_run(directory: Path) -> None:
     """PostgreSQL does not stay behind on its own."""
     with running(directory, scale="0.002") as run:

@@ -89,7 +89,7 @@ def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ['"NaN"', '"Infinity"', '"1e5"', '"x"', "5", '"1992-13-01"', "[]", '"1.50 "', '"1_0"']
+    "value", ['"sNaN"', '"-NaN"', '"inf"', '"1E+999999"', '"1e5"', '"x"', "5", '"1992-13-01"', "[]", '"1.50 "', '"1_0"']
 )
 @pytest.mark.parametrize("column", ["total_price", "order_date"])
 def test_a_forged_sort_value_is_refused(column: str, value: str) -> None:
@@ -165,6 +165,20 @@ def test_no_text_breaks_the_reading_of_a_global_id(text: str) -> None:
     """Anything at all is either an id, in the one spelling that we issue, or an input error."""
     with contextlib.suppress(InputError):
         assert encode_global_id(*decode_global_id(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((OrderColumn.TOTAL_PRICE, Decimal(text)) for text in ("NaN", "Infinity", "-Infinity", "0E-10", "1E+30")),
+        *((OrderColumn.ORDER_DATE, text) for text in ("infinity", "-infinity", "10000-01-01", "0044-03-15 BC")),
+    ],
+)
+def test_a_value_that_the_schema_does_not_have_has_a_cursor_all_the_same(column: OrderColumn, value: object) -> None:
+    """Its order is null, and the walk goes on past it."""
+    ordering = Ordering(column)
+    position = decode_cursor(encode_cursor(ordering, value, 1), ordering)
+    assert str(position.value) == str(value if isinstance(value, str) else Decimal(f"{value:f}"))
 
 
 def test_prices_keep_their_digits_in_a_cursor() -> None:

@@ -317,5 +317,5 @@ async def test_a_numbered_page_is_a_slice_of_plain_sql(
     assert answer["data"]["ordersPage"] == {
         "nodes": [{"orderKey": key} for key in expected[start : start + size]],
         "hasNextPage": len(expected) > start + size,
-        "hasPreviousPage": bool(expected[max(start - 1, 0) : start]),
+        "hasPreviousPage": page > 1,
     }

@@ -113,3 +113,89 @@ async def test_a_value_outside_the_schema_nulls_its_row_alone(execute: Execute, 
     assert {error["extensions"]["reason"] for error in answer["errors"]} == {"DATA_INVALID"}
     assert ["orders", "edges", 1, "node", "status"] in [error["path"] for error in answer["errors"]]
     assert "secret" not in str(answer)
+
+
+async def test_values_that_python_or_the_schema_do_not_have_null_their_row_alone(
+    execute: Execute, database: asyncpg.Connection
+) -> None:
+    """A date in the year 10000 or before our era, a price that is no number: walked past, one null node each."""
+    await database.execute(COPY)
+    await database.execute(f"UPDATE {TABLE} SET o_orderdate = '10000-01-01' WHERE o_orderkey = 2")
+    await database.execute(f"UPDATE {TABLE} SET o_orderdate = '0044-03-15 BC' WHERE o_orderkey = 3")
+    await database.execute(f"UPDATE {TABLE} SET o_orderdate = 'infinity' WHERE o_orderkey = 4")
+    await database.execute(f"UPDATE {TABLE} SET o_totalprice = 'NaN' WHERE o_orderkey = 5")
+    for field in ("ORDER_DATE", "TOTAL_PRICE"):
+        nodes: list[object] = []
+        cursor = None
+        while True:
+            answer = await execute(
+                """query($after: String, $field: OrderSortField) {
+                  orders(first: 2, after: $after, orderBy: {field: $field}) {
+                    edges { node { orderDate totalPrice } } pageInfo { hasNextPage endCursor }
+                  }
+                }""",
+                table=TABLE,
+                after=cursor,
+                field=field,
+            )
+            page = answer["data"]["orders"]
+            nodes += [edge["node"] for edge in page["edges"]]
+            cursor = page["pageInfo"]["endCursor"]
+            if not page["pageInfo"]["hasNextPage"]:
+                break
+        assert len(nodes) == await database.fetchval(f"SELECT count(*) FROM {TABLE}")
+        assert nodes.count(None) == 4, field
+
+
+async def test_a_column_that_begins_to_hold_nulls_loses_no_order(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection
+) -> None:
+    """Recreated without its NOT NULL, the table is walked to its end by a process that knew it before."""
+    await database.execute(COPY)
+    await database.execute(f"ALTER TABLE {TABLE} ALTER o_totalprice SET NOT NULL")
+    _, context = open_store(TABLE)
+    document = """query($after: String) {
+      orders(first: 20, after: $after, orderBy: {field: TOTAL_PRICE}) { nodes { orderKey } pageInfo { hasNextPage endCursor } }
+    }"""
+    first = (await execute(document, context=context))["data"]["orders"]
+    await database.execute(f"DROP TABLE {TABLE}; {COPY}")
+    await database.execute(f"UPDATE {TABLE} SET o_totalprice = NULL WHERE o_orderkey > 90")
+    seen, page = [node["orderKey"] for node in first["nodes"]], first
+    while page["pageInfo"]["hasNextPage"]:
+        page = (await execute(document, context=context, after=page["pageInfo"]["endCursor"]))["data"]["orders"]
+        seen += [node["orderKey"] for node in page["nodes"]]
+    missing = await database.fetch(
+        f"SELECT o_orderkey FROM {TABLE} WHERE o_totalprice IS NULL AND o_orderkey::text <> ALL($1::text[])", seen
+    )
+    assert missing == []
+
+
+async def test_keys_beyond_the_range_of_the_column_match_nothing(
+    execute: Execute, database: asyncpg.Connection
+) -> None:
+    """A column of 32 bits may be asked for keys of 64."""
+    await database.execute(COPY)
+    await database.execute(f"ALTER TABLE {TABLE} ALTER o_custkey TYPE int, ALTER o_orderkey TYPE int")
+    answer = await execute(
+        """{
+          a: orders(filter: {customerKey: {eq: "4294967296"}}) { totalCount }
+          b: orders(filter: {customerKey: {in: ["4294967296", "-9223372036854775808"]}}) { totalCount }
+          c: orders(filter: {orderKey: {lt: "9223372036854775807"}}) { totalCount }
+          d: order(orderKey: "9223372036854775807") { id }
+        }""",
+        table=TABLE,
+    )
+    assert "errors" not in answer
+    assert [answer["data"][name]["totalCount"] for name in "ab"] == [0, 0]
+    assert answer["data"]["c"]["totalCount"] > 0
+
+
+async def test_a_locked_table_is_retryable(execute: Execute, database: asyncpg.Connection) -> None:
+    """While a sync replaces it, a query gives up its wait soon and says to try again."""
+    await database.execute(COPY)
+    async with database.transaction():
+        await database.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        answer = await execute(ONE, table=TABLE)
+    assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+    assert answer["errors"][0]["extensions"]["retryable"]
+    assert (await execute(ONE, table=TABLE))["data"]["order"]["orderKey"] == "1"

@@ -1,0 +1,69 @@
+"""What leaves the process: nothing of an exception that is not meant for a caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from graphql import GraphQLError
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+
+from schema.errors import InputError, Reason, UnavailableError
+from server.presentation import present
+
+DSN = "postgresql://user:hunter2@host"
+
+
+def raised(cause: Exception) -> GraphQLError:
+    """A resolver's exception, as graphql-core hands it on."""
+    return GraphQLError(str(cause), path=["orders"], original_error=cause)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        DSN,
+        f"Argument 'dsn' has incorrect type: {DSN}",
+        f"Cannot return null for non-nullable field {DSN}",
+        f"Cannot return null for non-nullable field Order.clerk. {DSN}",
+    ],
+)
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError, KeyError, ValueError])
+def test_an_exception_of_a_resolver_is_masked(message: str, kind: type[Exception]) -> None:
+    """However it words its message, it is an internal error that says nothing but where to look."""
+    answer, status = present(ExecutionResult(data={"orders": None}, errors=[raised(kind(message))]))
+    assert status == 500
+    assert "hunter2" not in str(answer)
+    assert answer["errors"][0]["extensions"]["reason"] == "INTERNAL"
+    assert answer["errors"][0]["path"] == ["orders"]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, RecursionError])
+def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
+    """Raised while the document is read or validated."""
+    error = GraphQLError(DSN, original_error=kind(DSN))
+    answer, _ = present(PreExecutionError(data=None, errors=[error]))
+    assert "hunter2" not in str(answer)
+    assert "data" not in answer
+
+
+def test_the_status_is_that_of_the_worst_error_where_there_is_no_data() -> None:
+    """Data anywhere makes it 200; a list of nothing but nulls is no data; bad input alone is no failure."""
+    gone = raised(UnavailableError(Reason.DATABASE_UNAVAILABLE, "gone"))
+    slow = raised(UnavailableError(Reason.STATEMENT_TIMEOUT, "slow"))
+    wrong = raised(InputError(Reason.CURSOR_INVALID, "wrong"))
+    cases: list[tuple[dict[str, Any] | None, list[GraphQLError], int]] = [
+        ({"a": None}, [gone], 503),
+        ({"a": None, "b": None}, [wrong, gone], 503),
+        ({"a": None}, [slow], 504),
+        ({"a": None}, [wrong], 200),
+        ({"a": None, "b": 0}, [gone], 200),
+        ({"a": [None, None]}, [gone], 503),
+        ({"a": [None, {}]}, [gone], 200),
+        ({"a": None, "b": []}, [gone], 200),
+        (None, [gone], 503),
+        ({"a": None}, [], 200),
+    ]
+    for data, errors, status in cases:
+        assert present(ExecutionResult(data=data, errors=errors or None))[1] == status
