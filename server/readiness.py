@@ -44,10 +44,10 @@ class Readiness:
             self.reason = None
             _log.info("ready")
 
-    def failed(self, error: UnavailableError) -> None:
-        """A statement has not been answered."""
+    def failed(self, error: UnavailableError, *, cause: Exception) -> None:
+        """A statement has not been answered; the cause is for the log alone."""
         if error.reason not in _PASSING:
-            self._note(f"{error.reason.name}: {error.message}", error)
+            self._note(f"{error.reason.name}: {error.message}", cause)
             self._start()
 
     async def close(self) -> None:
@@ -68,15 +68,15 @@ class Readiness:
             try:
                 await look()
             except UnavailableError as error:
-                self._note(f"{error.reason.name}: {error.message}", error)
+                self._note(f"{error.reason.name}: {error.message}", error.__cause__ or error)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
             if self.reason is not None:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LAST_RETRY_SECONDS)
 
-    def _note(self, reason: str, error: Exception) -> None:
+    def _note(self, reason: str, cause: BaseException) -> None:
         # Once for each reason: every request that fails has a line of its own.
         if reason != self.reason:
             self.reason = reason
-            _log.warning("not ready", reason=reason, cause=repr(error.__cause__ or error))
+            _log.warning("not ready", reason=reason, cause=repr(cause))

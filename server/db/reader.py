@@ -78,7 +78,7 @@ class Reader:
             if isinstance(meaning, UnavailableError):
                 if meaning.reason is Reason.ORDERS_UNAVAILABLE:
                     self._table.forget()
-                self._readiness.failed(meaning)
+                self._readiness.failed(meaning, cause=error)
             if meaning is None or meaning is error:
                 raise
             raise meaning from error

@@ -154,7 +154,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).close()
             return
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # between two looks; the server has no way to tell us
     raise LocalError("The server did not become ready; its log is above.")
 
 

@@ -81,22 +81,6 @@ def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
     assert "Traceback" not in shown.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("STATEMENT_TIMEOUT", value) for value in ("inf", "nan", "0", "-1", "1e9", "0.0004")),
-        ("PAGE_SIZE_DEFAULT", "1001"),
-        ("POOL_SIZE", "0"),
-        ("LOG_FORMAT", "xml"),
-    ],
-)
-def test_a_setting_that_would_break_later_is_refused_at_once(name: str, value: str) -> None:
-    """A timeout that PostgreSQL would read as none at all, say, or a default above the maximum."""
-    shown = start(DATABASE_URL="postgresql://h/db", **{name: value})
-    assert shown.returncode == 2
-    assert name in shown.stderr
-
-
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     """Without a database there is nothing to serve."""
     shown = subprocess.run(
@@ -152,6 +136,14 @@ def test_a_database_that_is_absent_does_not_stop_the_start() -> None:
         assert many.status_code == 503
         assert len(many.json()["errors"]) == 1
         assert "sesame" not in server.log()
+
+
+def test_a_login_that_is_refused_is_logged_with_its_cause(cluster: Cluster) -> None:
+    """Once, without the password, and before anybody asks: the operator reads it there."""
+    with running_server(f"postgresql://postgres:hunter2@127.0.0.1:{cluster.port}/orders", ready=False) as server:
+        wait_for(lambda: "not ready" in server.log(), what=lambda: "the reason in the log")
+        assert "password authentication failed" in server.log()
+        assert "hunter2" not in server.log()
 
 
 def test_a_restart_of_postgresql_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:

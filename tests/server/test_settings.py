@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.db.dsn import InvalidDsnError, parse_dsn
-from server.settings import settings_table
+from server.settings import SettingsError, load_settings, settings_table
 from tests.process import ROOT
 
 
@@ -55,3 +55,23 @@ def test_what_is_no_url_of_a_postgresql_is_refused(url: str) -> None:
     """At the start, and not at the first query."""
     with pytest.raises(InvalidDsnError):
         parse_dsn(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("STATEMENT_TIMEOUT", value) for value in ("inf", "nan", "0", "-1", "1e9", "0.0004")),
+        ("PAGE_SIZE_DEFAULT", "1001"),
+        ("POOL_SIZE", "0"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_setting_that_would_break_later_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A timeout that PostgreSQL would read as none at all, say, or a default above the maximum."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/db")
+    assert load_settings().port == 8000
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load_settings()
