@@ -71,7 +71,7 @@ def test_a_setting_that_would_break_later_is_refused_at_once(
 ) -> None:
     """A timeout that PostgreSQL would read as none at all, say, or a default above the maximum."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/db")
-    assert load_settings().port == 8000
+    load_settings()
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         load_settings()
