@@ -25,7 +25,8 @@ setup: $(STAMP)
 $(STAMP): requirements.txt requirements-local.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo "Installing packages, once; this takes half a minute."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 # The pins, after a change of pyproject.toml. For a Databricks App requirements.txt alone is what is installed.

@@ -123,7 +123,9 @@ class ClerkFilter:
     in_: list[str] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
 
 
-@strawberry.input(description="Conditions on an order date. All that are given hold together.")
+@strawberry.input(
+    description="Conditions on an order date. All that are given hold together; one day is `gte` and `lte` alike."
+)
 class OrderDateFilter:
     """Conditions on o_orderdate."""
 

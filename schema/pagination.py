@@ -146,7 +146,9 @@ def _position(cursor: str, ordering: Ordering) -> Position:
         raise ValueError(cursor)
     if name != _ordering_name(ordering):
         raise InputError(
-            Reason.CURSOR_ORDER_MISMATCH, "The cursor belongs to another `orderBy`. Start again without a cursor."
+            Reason.CURSOR_ORDER_MISMATCH,
+            f"The cursor belongs to another `orderBy` than {ordering.column.name} "
+            f"{'DESC' if ordering.descending else 'ASC'}. Ask for its own, or start again without a cursor.",
         )
     value = _sort_value(ordering.column, rest)
     # Only the spelling that we issue is ours: one position, one cursor.

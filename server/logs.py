@@ -26,7 +26,11 @@ def configure_logs(settings: Settings) -> None:
     if settings.log_format == "console":
         # Not rich's tracebacks, where it is installed: drawing one takes a second of the event loop.
         plain = structlog.dev.plain_traceback
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=plain, sort_keys=False, pad_event_to=0
+            )
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

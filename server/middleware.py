@@ -73,17 +73,17 @@ class CanonicalLog:
         client = scope.get("client")
         (_log.debug if quiet else _log.info)(
             "request",
-            request_id=record.request_id,
-            caller=client[0] if client else None,
             method=scope["method"],
             path=scope["path"],
             status=status,
             operation=record.operation,
             outcome=record.outcome(status),
-            rows=record.rows,
-            statements=record.statements,
             duration_ms=_milliseconds(seconds),
             database_ms=_milliseconds(record.database_seconds),
+            statements=record.statements,
+            rows=record.rows,
+            caller=client[0] if client else None,
+            request_id=record.request_id,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def orders_url(cluster: Cluster) -> str:
     """The URL of a database that holds TPC-H orders."""
-    asyncio.run(load_orders(cluster.url, SCALE, lambda _: None))
+    load_orders(cluster, SCALE, lambda _: None)
     return cluster.url
 
 

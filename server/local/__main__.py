@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +25,7 @@ from server.local.tpch import ORDERS_AT_SCALE_1, TABLE, LoadError, load_orders
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HOST = "127.0.0.1"
 _POLL_SECONDS = 0.05
 _START_SECONDS = 30
 _STOP_SECONDS = 15
@@ -50,9 +51,11 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        with _only_one(directory), Cluster(directory / "postgres") as cluster:
-            _load(cluster, scale)
-            return _serve(cluster, directory, port)
+        with _only_one(directory):
+            _check_free(port)
+            with Cluster(directory / "postgres") as cluster:
+                _load(cluster, scale)
+                return _serve(cluster, directory, port)
     except KeyboardInterrupt:
         return 0
     except (LocalError, ClusterError, LoadError) as error:
@@ -101,6 +104,16 @@ def _end_left_behind(noted: Path) -> None:
     noted.unlink(missing_ok=True)
 
 
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        # As the server binds it: a port that was in use a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise LocalError(f"PORT: {port} is taken. Set PORT to another.") from None
+
+
 def _load(cluster: Cluster, scale: float) -> None:
     progress = Progress(
         TextColumn("Loading TPC-H orders"),
@@ -112,9 +125,7 @@ def _load(cluster: Cluster, scale: float) -> None:
     )
     with progress:
         task = progress.add_task("orders", total=round(ORDERS_AT_SCALE_1 * scale), visible=False)
-        orders = asyncio.run(
-            load_orders(cluster.url, scale, lambda rows: progress.update(task, completed=rows, visible=True))
-        )
+        orders = load_orders(cluster, scale, lambda rows: progress.update(task, completed=rows, visible=True))
     _console.print(f"Orders      {orders:,} (TPC-H at scale {scale:g}; SCALE=1 loads 1,500,000)")
 
 
@@ -124,15 +135,17 @@ def _serve(cluster: Cluster, directory: Path, port: int) -> int:
         **os.environ,
         "DATABASE_URL": cluster.url,
         "ORDERS_TABLE": TABLE,
+        "HOST": _HOST,
         "PORT": str(port),
     }
+    environment.pop("DATABRICKS_APP_PORT", None)
     # In a session of its own, so that Ctrl-C in the terminal reaches us alone and things stop in their order.
     server = subprocess.Popen([sys.executable, "-m", "server"], env=environment, start_new_session=True)
     try:
         (directory / "server.pid").write_text(f"{server.pid} {psutil.Process(server.pid).create_time()}")
         _wait_until_ready(server, port)
         _console.print(f"PostgreSQL  {cluster.version}, data in {cluster.home}")
-        _console.print(f"GraphiQL    http://127.0.0.1:{port}/api/graphql")
+        _console.print(f"GraphiQL    http://{_HOST}:{port}/api/graphql")
         _console.print("Press Ctrl-C to stop.")
         return _watch(server, cluster)
     finally:
@@ -150,9 +163,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalError(f"The server stopped at once (is port {port} taken? set PORT to another).")
+            raise LocalError("The server stopped at once; what it said is above.")
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).close()
+            urllib.request.urlopen(f"http://{_HOST}:{port}/readyz", timeout=2).close()
             return
         time.sleep(_POLL_SECONDS)  # between two looks; the server has no way to tell us
     raise LocalError("The server did not become ready; its log is above.")

@@ -15,7 +15,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SUPERUSER = "postgres"
 _DATABASE = "orders"
@@ -102,6 +105,36 @@ class Cluster:
         if _DATABASE not in self._client("psql", "-d", "postgres", "-Atc", "SELECT datname FROM pg_database").split():
             self._client("createdb", _DATABASE)
 
+    def run_sql(self, statements: str) -> str:
+        """Run statements in the database, several as one transaction, and give what they print.
+
+        Raises:
+            ClusterError: one of them failed.
+        """
+        return self._client("psql", "-d", _DATABASE, "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
+
+    def copy_in(self, statement: str, chunks: Iterable[bytes]) -> None:
+        """Run a COPY ... FROM STDIN with these bytes. Interrupted, it copies nothing.
+
+        Raises:
+            ClusterError: with what PostgreSQL said.
+        """
+        arguments = ["psql", *self._address(), "-d", _DATABASE, "-qc", statement]
+        with tempfile.TemporaryFile("w+") as said, self._start_program(*arguments, output=said) as client:
+            try:
+                if client.stdin is None:
+                    raise ClusterError("psql was started without its pipe")
+                with contextlib.suppress(BrokenPipeError):
+                    for chunk in chunks:
+                        client.stdin.write(chunk)
+                    client.stdin.close()
+                code = client.wait()
+            finally:
+                client.kill()
+            said.seek(0)
+            if code != 0:
+                raise ClusterError(f"{statement} failed: {said.read()}")
+
     def stop(self, mode: str = "fast") -> None:
         """Stop it if it runs, in one of pg_ctl's modes.
 
@@ -163,7 +196,10 @@ class Cluster:
             raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{said}")
 
     def _client(self, program: str, *arguments: str) -> str:
-        return self._run(program, "-h", "127.0.0.1", "-p", str(self.port), "-U", _SUPERUSER, *arguments)
+        return self._run(program, *self._address(), *arguments)
+
+    def _address(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", _SUPERUSER]
 
     def _run(self, program: str, *arguments: str) -> str:
         result = self._call(program, *arguments)
@@ -173,24 +209,29 @@ class Cluster:
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         # Into a file and not a pipe: the server that pg_ctl starts inherits it, and would keep a pipe open.
-        user, group = _unprivileged()
         with tempfile.TemporaryFile("w+") as output:
-            code = subprocess.run(  # noqa: S603 # the wheel's own programs
-                [self._bin / program, *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
-                cwd="/",
-                check=False,
-                # Ctrl-C in the terminal is for us, who stop things in their order.
-                start_new_session=True,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-            ).returncode
+            with self._start_program(program, *arguments, output=output, stdin=subprocess.DEVNULL) as process:
+                code = process.wait()
             output.seek(0)
             return subprocess.CompletedProcess([program], code, output.read())
+
+    def _start_program(
+        self, program: str, *arguments: str, output: IO[str], stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        user, group = _unprivileged()
+        return subprocess.Popen(  # noqa: S603 # the wheel's own programs
+            [self._bin / program, *arguments],
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
+            cwd="/",
+            # Ctrl-C in the terminal is for us, who stop things in their order.
+            start_new_session=True,
+            user=user,
+            group=group,
+            extra_groups=None if user is None else [],
+        )
 
     @staticmethod
     def _give(path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
+import subprocess
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Generator
+
+    from server.local.cluster import Cluster
 
 ORDERS_AT_SCALE_1 = 1_500_000
 TABLE = "public.orders_synced"
@@ -43,13 +44,13 @@ class LoadError(Exception):
     """The data could not be made; the message ends with what the generator said."""
 
 
-async def load_orders(url: str, scale: float, progress: Callable[[int], None]) -> int:
+def load_orders(cluster: Cluster, scale: float, progress: Callable[[int], None]) -> int:
     """Fill the orders table at this scale, unless it is filled so already.
 
     An interrupted load leaves the old table, or none, and is begun again next time.
 
     Args:
-        url: the database.
+        cluster: a running PostgreSQL.
         scale: TPC-H's scale factor; 1 is 1,500,000 orders.
         progress: told the number of orders read so far, now and then.
 
@@ -58,59 +59,50 @@ async def load_orders(url: str, scale: float, progress: Callable[[int], None]) -
 
     Raises:
         LoadError: the generator failed.
+        ClusterError: PostgreSQL did.
     """
-    connection = await asyncpg.connect(url)
-    try:
-        loaded = await _loaded(connection)
-        if loaded is not None and loaded["scale"] == scale:
-            return int(loaded["orders"])
-        await connection.execute(_CREATE)
-        await connection.copy_to_table(
-            "orders_synced",
-            schema_name="loading",
-            source=_generate(scale, progress),
-            format="csv",
-            header=True,
-        )
-        for name, columns in _INDEXES.items():
-            await connection.execute(f"CREATE INDEX {name} ON loading.orders_synced ({columns})")
-        # Sets the visibility map too, without which no index-only scan is one.
-        await connection.execute("VACUUM (ANALYZE) loading.orders_synced")
-        orders = int(await connection.fetchval("SELECT count(*) FROM loading.orders_synced"))
-        note = json.dumps({"scale": scale, "orders": orders})
-        async with connection.transaction():
-            await connection.execute(_PUT_IN_PLACE)
-            await connection.execute(f"COMMENT ON TABLE {TABLE} IS '{note}'")
-        return orders
-    finally:
-        await connection.close()
+    loaded = _loaded(cluster)
+    if loaded is not None and loaded["scale"] == scale:
+        return int(loaded["orders"])
+    cluster.run_sql(_CREATE)
+    with contextlib.closing(_generate(scale, progress)) as chunks:
+        cluster.copy_in("COPY loading.orders_synced FROM STDIN (FORMAT csv, HEADER)", chunks)
+    for name, columns in _INDEXES.items():
+        cluster.run_sql(f"CREATE INDEX {name} ON loading.orders_synced ({columns})")
+    # Sets the visibility map too, without which no index-only scan is one.
+    cluster.run_sql("VACUUM (ANALYZE) loading.orders_synced")
+    orders = int(cluster.run_sql("SELECT count(*) FROM loading.orders_synced"))
+    note = json.dumps({"scale": scale, "orders": orders})
+    # Several statements at once are one transaction.
+    cluster.run_sql(f"{_PUT_IN_PLACE} COMMENT ON TABLE {TABLE} IS '{note}'")
+    return orders
 
 
-async def _loaded(connection: asyncpg.Connection) -> dict[str, float] | None:
-    note = await connection.fetchval("SELECT obj_description(to_regclass($1), 'pg_class')", TABLE)
+def _loaded(cluster: Cluster) -> dict[str, float] | None:
+    note = cluster.run_sql(f"SELECT obj_description(to_regclass('{TABLE}'), 'pg_class')")
     return json.loads(note) if note else None
 
 
-async def _generate(scale: float, progress: Callable[[int], None]) -> AsyncIterator[bytes]:
-    generator = await asyncio.create_subprocess_exec(
-        Path(sysconfig.get_path("scripts")) / "tpchgen-cli",
+def _generate(scale: float, progress: Callable[[int], None]) -> Generator[bytes, None, None]:
+    """The orders as CSV with a header. Closed early, it ends the generator."""
+    command = [
+        str(Path(sysconfig.get_path("scripts")) / "tpchgen-cli"),
         *("csv", "-s", str(scale), "--tables", "orders", "--stdout"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = generator.stdout, generator.stderr
-    if output is None or errors is None:
-        raise LoadError("the generator was started without its pipes")
-    try:
-        rows = 0
-        while chunk := await output.read(_CHUNK_BYTES):
-            yield chunk
-            rows += chunk.count(b"\n")
-            progress(rows)
-        said = (await errors.read()).decode()
-        if await generator.wait() != 0:
-            raise LoadError(f"tpchgen-cli failed: {said}")
-    finally:
-        if generator.returncode is None:
+    ]
+    # In a session of its own: Ctrl-C in the terminal is for us.
+    with subprocess.Popen(  # noqa: S603 # the wheel's own program
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as generator:
+        try:
+            if generator.stdout is None or generator.stderr is None:
+                raise LoadError("the generator was started without its pipes")
+            lines = 0
+            while chunk := generator.stdout.read(_CHUNK_BYTES):
+                yield chunk
+                lines += chunk.count(b"\n")
+                progress(lines - 1)
+            said = generator.stderr.read().decode()
+            if generator.wait() != 0:
+                raise LoadError(f"tpchgen-cli failed: {said}")
+        finally:
             generator.kill()
-            await generator.wait()

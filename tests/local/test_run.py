@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -154,6 +155,43 @@ def test_ctrl_c_while_postgresql_starts_leaves_nothing_behind(directory: Path) -
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     assert processes_of(directory) == []
+
+
+def test_ctrl_c_while_orders_are_loaded_leaves_nothing_behind(directory: Path) -> None:
+    """It stops at once, and the next run has the orders of before, or loads what it is asked for."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.local"],
+        cwd=ROOT,
+        env=environment(LOCAL_DIR=str(directory), SCALE="3", PORT=str(free_port())),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    loading = lambda: any("tpchgen" in child.name() for child in psutil.Process(process.pid).children())  # noqa: E731 # it is a condition to wait for
+    wait_for(loading, what=lambda: "the load to begin")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert processes_of(directory) == []
+    with running(directory, scale="0.002") as again:
+        assert again.count() == 3000
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -> None:
+    """Whoever listens there is not taken for the server."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        shown = subprocess.run(
+            [sys.executable, "-m", "server.local"],
+            cwd=ROOT,
+            env=environment(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    assert shown.returncode == 1
+    assert shown.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
 
 
 def test_a_killed_server_ends_the_run(directory: Path) -> None:
