@@ -145,7 +145,12 @@ class Query:
         check_list_length(ids, argument="ids")
         columns = order_columns(Selection.below(info, "Order"))
         keys = [_order_key_or_error(global_id) for global_id in ids]
-        blocks = iter(await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns))
+        try:
+            found = await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns)
+        except ApiError as error:
+            # The field itself is non-null: an exception from here would take the answers of all others with it.
+            return [error if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
+        blocks = iter(found)
         return [_only(next(blocks)) if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
 
     @strawberry.field(description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`.")

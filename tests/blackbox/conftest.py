@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
-Ask = "Callable[..., dict[str, Any]]"
-
 
 @pytest.fixture(scope="session")
 def http(server: Server) -> Iterator[httpx.Client]:

@@ -49,7 +49,7 @@ def tool(name: str) -> str:
     missing = f"{name} is not on the PATH, and the clients run on it"
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
-    pytest.skip(missing)
+    pytest.skip(missing)  # on a laptop the rest is worth running; in CI the line above has failed it
 
 
 @functools.cache

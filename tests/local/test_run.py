@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import httpx
 import psutil
@@ -49,18 +49,36 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Cluster(directory / "postgres").destroy()
 
 
+def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes]:
+    """A run that has just been started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "server.local"],
+        cwd=ROOT,
+        env=environment(**settings),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def refused(**settings: str) -> subprocess.CompletedProcess[str]:
+    """What is said by a run that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "server.local"],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+
 @contextlib.contextmanager
 def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
     """A run whose server answers."""
     port = free_port()
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "server.local"],
-            cwd=ROOT,
-            env=environment(LOCAL_DIR=str(directory), SCALE=scale, PORT=str(port)),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        process = launched(log, LOCAL_DIR=str(directory), SCALE=scale, PORT=str(port))
         run = Run(process, f"http://127.0.0.1:{port}", lambda: Path(log.name).read_text())
         try:
             wait_for(lambda: "Press Ctrl-C" in run.said(), what=run.said, given_up=lambda: process.poll() is not None)
@@ -98,15 +116,7 @@ def test_a_second_run_answers_within_five_seconds_and_loads_nothing(directory: P
     with running(directory) as run:
         assert run.count() == 1500
         assert time.monotonic() - started < 5
-        other = subprocess.run(
-            [sys.executable, "-m", "server.local"],
-            cwd=ROOT,
-            env=environment(LOCAL_DIR=str(directory)),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
+        other = refused(LOCAL_DIR=str(directory))
         assert other.returncode == 1
         assert "Another `make run`" in other.stderr
 
@@ -144,13 +154,7 @@ def test_a_killed_postgresql_ends_the_run_and_is_recovered_by_the_next(directory
 def test_ctrl_c_while_postgresql_starts_leaves_nothing_behind(directory: Path) -> None:
     """However early it comes."""
     postmaster = directory / "postgres" / "data" / "postmaster.pid"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server.local"],
-        cwd=ROOT,
-        env=environment(LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port())),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port()))
     wait_for(postmaster.exists, what=lambda: "PostgreSQL to begin to start")
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
@@ -159,13 +163,7 @@ def test_ctrl_c_while_postgresql_starts_leaves_nothing_behind(directory: Path) -
 
 def test_ctrl_c_while_orders_are_loaded_leaves_nothing_behind(directory: Path) -> None:
     """It stops at once, and the next run has the orders of before, or loads what it is asked for."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server.local"],
-        cwd=ROOT,
-        env=environment(LOCAL_DIR=str(directory), SCALE="3", PORT=str(free_port())),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="3", PORT=str(free_port()))
     loading = lambda: any("tpchgen" in child.name() for child in psutil.Process(process.pid).children())  # noqa: E731 # it is a condition to wait for
     wait_for(loading, what=lambda: "the load to begin")
     process.send_signal(signal.SIGINT)
@@ -181,15 +179,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        shown = subprocess.run(
-            [sys.executable, "-m", "server.local"],
-            cwd=ROOT,
-            env=environment(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port)),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
+        shown = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
     assert shown.returncode == 1
     assert shown.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
 
@@ -209,15 +199,7 @@ def test_a_killed_server_ends_the_run(directory: Path) -> None:
 )
 def test_a_wrong_setting_is_refused(tmp_path: Path, settings: dict[str, str], said: str) -> None:
     """With exit code 2, before anything is made."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "server.local"],
-        cwd=ROOT,
-        env=environment(LOCAL_DIR=str(tmp_path / "none"), **settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-    )
+    shown = refused(LOCAL_DIR=str(tmp_path / "none"), **settings)
     assert shown.returncode == 2
     assert shown.stderr.startswith(said)
     assert not (tmp_path / "none").exists()
