@@ -66,5 +66,5 @@ def _is_small(query: str | None) -> bool:
 def _refuse_several(document: DocumentNode) -> None:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) > 1:
-        names = ", ".join(f"`{node.name.value}`" for node in operations if node.name)
+        names = ", ".join(f"`{node.name.value}`" for node in operations if node.name) or "none has a name"
         raise RequestError(Reason.OPERATION_UNDETERMINED, f"Say in `operationName` which operation to run: {names}.")

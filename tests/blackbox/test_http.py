@@ -95,6 +95,8 @@ def test_several_operations_need_a_name(http: httpx.Client) -> None:
     for extra in ({}, {"operationName": None}, {"operationName": "C"}, {"operationName": ""}):
         response = http.post(GRAPHQL, json={"query": document, **extra}, headers=NEW)
         assert code_of(response) == (400, "OPERATION_RESOLUTION_FAILURE", "OPERATION_UNDETERMINED")
+    anonymous = http.post(GRAPHQL, json={"query": "{ __typename } { __typename }"}).json()["errors"]
+    assert all(error["message"] for error in anonymous)
     assert http.post(GRAPHQL, json={"query": document, "operationName": "B"}).json()["data"] == {"__typename": "Query"}
 
 
