@@ -95,8 +95,9 @@ def test_several_operations_need_a_name(http: httpx.Client) -> None:
     for extra in ({}, {"operationName": None}, {"operationName": "C"}, {"operationName": ""}):
         response = http.post(GRAPHQL, json={"query": document, **extra}, headers=NEW)
         assert code_of(response) == (400, "OPERATION_RESOLUTION_FAILURE", "OPERATION_UNDETERMINED")
-    anonymous = http.post(GRAPHQL, json={"query": "{ __typename } { __typename }"}).json()["errors"]
-    assert all(error["message"] for error in anonymous)
+    anonymous = http.post(GRAPHQL, json={"query": "{ __typename } { __typename }"}, headers=NEW)
+    assert code_of(anonymous) == (400, "OPERATION_RESOLUTION_FAILURE", "OPERATION_UNDETERMINED")
+    assert anonymous.json()["errors"][0]["message"].endswith("which operation to run: none has a name.")
     assert http.post(GRAPHQL, json={"query": document, "operationName": "B"}).json()["data"] == {"__typename": "Query"}
 
 
