@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import OperationScope, SmallDocumentParserCache, SmallDocumentValidationCache
+from schema.extensions import HeadFirst, OperationScope, SmallDocumentParserCache, SmallDocumentValidationCache
+from schema.mutations import Mutation
 from schema.queries import Query
 from schema.scalars import SCALARS
+from schema.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -53,11 +55,14 @@ def build_schema(
     return _Schema(
         hidden=hidden_order_fields,
         query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             lambda: SmallDocumentParserCache(maxsize=_REMEMBERED_DOCUMENTS),
             lambda: SmallDocumentValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
             OperationScope,
+            HeadFirst,
             *extensions,
         ],
     )

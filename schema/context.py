@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ import strawberry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schema.change_ports import ChangeFeed, ChangeHistory, ChangeLookup, StatusWriter
+    from schema.permissions import Principal
     from schema.ports import OrderLookup, OrderStore
 
 
@@ -22,18 +24,44 @@ class PageLimits:
     maximum: int = 1000
 
 
+@dataclass(slots=True)
+class FeedPosition:
+    """Where the feed of one subscription stands, for a transport that names its events.
+
+    `resume` is the cursor that the transport was given to go on from, `delivered` that of the last event.
+    """
+
+    resume: str | None = None
+    delivered: str | None = None
+
+
 @dataclass(frozen=True)
 class Context:
-    """What every resolver of one operation is given."""
+    """What every resolver of one operation is given.
 
+    `head` is the newest change at the start of the operation, where the operation asks for it.
+    """
+
+    principal: Principal
     orders: OrderStore
     new_lookup: Callable[[], OrderLookup]
+    statuses: StatusWriter
+    history: ChangeHistory
+    new_change_lookup: Callable[[], ChangeLookup]
+    feed: ChangeFeed
     limits: PageLimits
+    position: FeedPosition = field(default_factory=FeedPosition)
+    head: int | None = None
 
     @cached_property
     def lookup(self) -> OrderLookup:
         """This operation's lookup of single orders."""
         return self.new_lookup()
+
+    @cached_property
+    def change_lookup(self) -> ChangeLookup:
+        """This operation's lookup of changes."""
+        return self.new_change_lookup()
 
     def for_operation(self) -> Context:
         """The same with a lookup of its own: a WebSocket has one context for all of its operations."""

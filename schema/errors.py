@@ -15,6 +15,9 @@ class Code(Enum):
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
     BAD_USER_INPUT = "BAD_USER_INPUT"
+    FORBIDDEN = "FORBIDDEN"
+    CONFLICT = "CONFLICT"
+    NOT_FOUND = "NOT_FOUND"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     GATEWAY_TIMEOUT = "GATEWAY_TIMEOUT"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
@@ -67,11 +70,74 @@ class Reason(Enum):
     CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
     ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed or of an unknown type.")
     TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is longer than allowed.")
-    VALUE_INVALID = Kind(Code.BAD_USER_INPUT, 200, "A value that no order can have, a NUL byte say.")
+    VALUE_INVALID = Kind(
+        Code.BAD_USER_INPUT, 200, "A value that cannot be: a NUL byte, an order key below 1, a note that is too long."
+    )
+    ORDER_UNDETERMINED = Kind(
+        Code.BAD_USER_INPUT, 200, "Not exactly one of `orderKey` and `id`: give the one you have, and only it."
+    )
+    ORDER_REPEATED = Kind(
+        Code.BAD_USER_INPUT, 200, "The same order twice among the changes: send one change for each order."
+    )
+    STATUS_CONFLICT = Kind(
+        Code.CONFLICT,
+        200,
+        "The order no longer is as expected, and nothing was written. The error carries its present status and "
+        "version: decide anew, and expect those.",
+        where="userErrors",
+    )
+    ORDER_NOT_FOUND = Kind(Code.NOT_FOUND, 200, "There is no order with this key.", where="userErrors")
+    CHANGE_NOT_APPLIED = Kind(
+        Code.CONFLICT,
+        200,
+        "Another change of the same ATOMIC list was refused, so this one was not made: mend that one, and send "
+        "all of them again.",
+        where="userErrors",
+    )
+    IDEMPOTENCY_KEY_REUSED = Kind(
+        Code.CONFLICT,
+        200,
+        "The key was used for another input before, and nothing was written: take a new key for a new intent.",
+        where="userErrors",
+    )
+    ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field asks for.")
+    HOST_FORBIDDEN = Kind(
+        Code.FORBIDDEN, 403, "With `AUTH_MODE=local` only a `Host` of loopback is served: `localhost`, `127.0.0.1`."
+    )
+    ORIGIN_FORBIDDEN = Kind(
+        Code.FORBIDDEN, 403, "The page that asks is of another origin, and `ALLOWED_ORIGINS` does not name it."
+    )
     ORDERS_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The orders table is missing, or lacks a column (`/readyz` says which).",
+        "The orders table is missing, lacks a column (`/readyz` says which), or is empty while a sync fills it.",
+        retry=True,
+    )
+    CHANGES_UNAVAILABLE = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The tables of changes are missing or may not be written, and nothing was. The message says which GRANT "
+        "mends it; orders are read meanwhile.",
+        retry=True,
+    )
+    ORDER_BUSY = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "Another transaction holds the order, or the key, for too long. Nothing was written.",
+        retry=True,
+    )
+    SUBSCRIBER_TOO_SLOW = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "Changes came faster than the subscriber read them. Subscribe again with `after`: the last cursor you "
+        "received.",
+        retry=True,
+    )
+    OUTCOME_UNKNOWN = Kind(
+        Code.GATEWAY_TIMEOUT,
+        504,
+        "The change was sent, and the reply was lost: it is made or it is not. Repeat it with the same "
+        "`idempotencyKey`, which makes it at most once and tells; without a key, look at the order first.",
         retry=True,
     )
     DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, "The database cannot be reached.", retry=True)
@@ -95,7 +161,9 @@ class ApiError(Exception):
     ApiError
     ├── RequestError    the request cannot be executed at all
     ├── InputError      an argument is wrong
+    ├── ForbiddenError  the caller may not
     └── UnavailableError     what stands behind the API does not answer, for now
+        └── OutcomeUnknownError     it had been told to write, and then did not answer
 
     Anything else that is raised is a fault of ours and is masked.
     """
@@ -108,6 +176,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may fare better."""
+        return self.reason.value.retry
 
 
 class RequestError(ApiError):
@@ -130,6 +203,12 @@ class InputError(ApiError):
     )
 
 
+class ForbiddenError(ApiError):
+    """The caller may not do this."""
+
+    reasons = frozenset(reason for reason in Reason if reason.value.code is Code.FORBIDDEN)
+
+
 class UnavailableError(ApiError):
     """What stands behind the API does not answer, for now."""
 
@@ -138,12 +217,34 @@ class UnavailableError(ApiError):
     )
 
 
+class OutcomeUnknownError(UnavailableError):
+    """A write was sent and its reply was lost: whether it was made cannot be told from here."""
+
+    reasons = frozenset({Reason.OUTCOME_UNKNOWN})
+
+    def __init__(self, *, with_key: bool) -> None:
+        advice = (
+            "Repeat it with the same idempotencyKey: it is made at most once, and you are told what became of it."
+            if with_key
+            else "It had no idempotencyKey, so look at the order before you send it again."
+        )
+        super().__init__(
+            Reason.OUTCOME_UNKNOWN, f"The reply of the database was lost, the change may be made. {advice}"
+        )
+        self._with_key = with_key
+
+    @property
+    def retryable(self) -> bool:
+        """Only a key makes a repetition safe."""
+        return self._with_key
+
+
 def error_table() -> str:
     """The table of all errors as Markdown, for the README (a test holds the two together)."""
     rows = ["| `reason` | `code` | where | HTTP | try again | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     for reason in Reason:
         kind = reason.value
-        again = "yes" if kind.retry else "no"
+        again = "with its key" if reason is Reason.OUTCOME_UNKNOWN else "yes" if kind.retry else "no"
         rows.append(
             f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {again} | {kind.meaning} |"
         )

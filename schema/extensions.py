@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from graphql import OperationDefinitionNode
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 
-from schema.errors import Reason, RequestError
+from schema.errors import ApiError, Reason, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from graphql import DocumentNode
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
 _REMEMBERED_CHARACTERS = 16_384
+_HEAD = "headCursor"
 
 
 class OperationScope(SchemaExtension):
@@ -34,6 +37,23 @@ class OperationScope(SchemaExtension):
         document = self.execution_context.graphql_document
         if document is not None and self.execution_context._provided_operation_name is None:  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
             _refuse_several(document)
+        yield
+
+
+class HeadFirst(SchemaExtension):
+    """Reads the head of the feed before anything else of an operation that asks for it.
+
+    Root fields run side by side. A head read after the orders beside it would be past changes that those orders
+    do not show, and that a subscription from there on would never bring.
+    """
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        """By the document's text: at worst a comment costs a statement."""
+        if _HEAD in (self.execution_context.query or ""):
+            context: Context = self.execution_context.context
+            # Where it fails the field itself says so, and the other fields have their say.
+            with contextlib.suppress(ApiError):
+                self.execution_context.context = replace(context, head=await context.history.head())
         yield
 
 

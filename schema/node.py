@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import re
 from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 import strawberry
 
 from schema.errors import InputError, Reason
+
+if TYPE_CHECKING:
+    from schema.permissions import Role
 
 _GLOBAL_ID = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,62}):(.{1,300})", re.ASCII)
 _GLOBAL_ID_MAX_CHARACTERS = 512
@@ -18,7 +22,9 @@ _GLOBAL_ID_MAX_CHARACTERS = 512
     description="Anything that can be fetched again by a global id, with the fields `node` and `nodes`."
 )
 class Node:
-    """Relay's Node."""
+    """Relay's Node. Each type names the role it takes to fetch it, so that `node` is no way round."""
+
+    role: ClassVar[Role]
 
     @strawberry.field(description="Identifies this object among all objects of all types. Opaque.")
     def id(self) -> strawberry.ID:

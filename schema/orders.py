@@ -6,23 +6,26 @@ import asyncio
 from datetime import date, datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from decimal import Decimal  # noqa: TC003 # as above
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import strawberry
+from strawberry import UNSET
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.context import Info  # noqa: TC001 # as above
 from schema.node import Node
 from schema.order_arguments import OrderPriority, OrderStatus
-from schema.pagination import Connection, Edge, PageInfo, encode_cursor
+from schema.pagination import Connection, Edge, PageInfo, encode_cursor, given, page_window
+from schema.permissions import Role
 from schema.ports import Conditions, Count, OrderColumn, OrderColumns, PriceStats, StatsGroup
 from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.selection import Selection
+from schema.status_changes import OrderStatusChangeConnection, change_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from schema.ports import OrderBlock, Ordering, Page, PageRequest, Stats
-    from schema.selection import Selection
 
 
 def _column(description: str) -> Any:
@@ -30,19 +33,59 @@ def _column(description: str) -> Any:
     return strawberry.field(default=None, description=description)
 
 
-@strawberry.type(description="An order, as the lakehouse last delivered it.")
+@strawberry.type(description="An order as the lakehouse last delivered it, with the status that was set here since.")
 class Order(Node):
     """One row. An attribute is named as its `OrderColumn` and holds the value as stored."""
 
+    role: ClassVar[Role] = Role.READER
+
     order_key: BigInt = _column("The order's own key. Keys are unique but not consecutive.")
     customer_key: BigInt = _column("The key of the customer who ordered.")
-    status: OrderStatus = _column("How far the order has come.")
+    status: OrderStatus = _column(
+        "How far the order has come: what was set here last, or the synced status where nothing was."
+    )
     total_price: Decimal = _column("What the order costs, exactly.")
     order_date: date = _column("The day the order was placed.")
     order_priority: OrderPriority = _column("How urgent the order is.")
     clerk: str = _column("The clerk who took the order, `Clerk#000000951` say.")
     ship_priority: int = _column("The priority of shipping; 0 in TPC-H data.")
     comment: str = _column("Free text.")
+    status_version: int = _column(
+        "How often the status was changed here; 0 as synced. Give it as `expectedVersion` to change what you saw."
+    )
+    status_updated_at: datetime | None = _column("When the status was last changed here; null as synced.")
+    status_updated_by: str | None = _column("Who changed the status here last; null as synced.")
+    synced_status: OrderStatus | None = _column("What the synced table says, whatever was set here.")
+    status_superseded: bool = _column(
+        "Whether the synced status has moved on since the status was set here. What was set here still wins."
+    )
+
+    @strawberry.field(
+        description=(
+            "The changes of this order's status that were made here, oldest first: `last: 3` are the latest. "
+            "For all orders of a page they are one statement."
+        )
+    )
+    async def status_changes(  # Relay's four arguments
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description="How many to take after `after`.")] = UNSET,
+        after: Annotated[str | None, strawberry.argument(description="The cursor to start after.")] = UNSET,
+        last: Annotated[int | None, strawberry.argument(description="How many to take before `before`.")] = UNSET,
+        before: Annotated[str | None, strawberry.argument(description="The cursor to end before.")] = UNSET,
+    ) -> OrderStatusChangeConnection:
+        """Through the operation's lookup."""
+        window = change_window(
+            page_window(
+                info.context.limits,
+                first=given(first),
+                after=given(after),
+                last=given(last),
+                before=given(before),
+            )
+        )
+        page = await info.context.change_lookup.of_order(self.order_key, window, until=info.context.head)
+        return OrderStatusChangeConnection.of(page, window, head=info.context.head)
 
     def node_key(self) -> str:
         """The order key."""
@@ -52,6 +95,7 @@ class Order(Node):
 # Which column each field of Order is read from: the one map, for whatever reads orders.
 COLUMN_OF_FIELD: dict[str, OrderColumn] = {
     "id": OrderColumn.ORDER_KEY,
+    "statusChanges": OrderColumn.ORDER_KEY,
     **{to_camel_case(column.value): column for column in OrderColumn},
 }
 
@@ -65,6 +109,12 @@ def order_columns(*selections: Selection | None) -> OrderColumns:
         for name in selection.fields()
         if name in COLUMN_OF_FIELD
     )
+
+
+async def selected_order(info: Info, key: int) -> Order | None:
+    """The order with this key, with what the field being resolved selects of it."""
+    block = await info.context.lookup.order(key, order_columns(Selection.below(info, "Order")))
+    return None if block is None else next(orders_in(block))
 
 
 def orders_in(block: OrderBlock) -> Iterator[Order]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NodeT = TypeVar("NodeT")
 
 _CURSOR_VERSION = 1
+_CHANGES = "changes"
 # Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
 # What PostgreSQL's numeric and date may hold, and an order with such a value has a cursor like any other.
@@ -71,6 +73,14 @@ class Connection(Generic[NodeT]):
     page_info: PageInfo = strawberry.field(description="Where this page lies, and the cursors to go on from.")
 
 
+_T = TypeVar("_T")
+
+
+def given(argument: _T | None) -> _T | None:
+    """An argument, absent and null alike as None. Its default is not None, for the schema would print it."""
+    return None if argument is strawberry.UNSET else argument
+
+
 def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> int:
     """The size to use, the default where none was given.
 
@@ -101,6 +111,33 @@ def page_request(
     Raises:
         InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID, CURSOR_INVALID, CURSOR_ORDER_MISMATCH.
     """
+    window = page_window(limits, first=first, after=after, last=last, before=before)
+    return PageRequest(
+        ordering=ordering,
+        conditions=conditions,
+        size=window.size,
+        position=None if window.cursor is None else decode_cursor(window.cursor, ordering),
+        backward=window.backward,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the four arguments of Relay come to."""
+
+    size: int
+    cursor: str | None
+    backward: bool
+
+
+def page_window(
+    limits: PageLimits, *, first: int | None, after: str | None, last: int | None, before: str | None
+) -> Window:
+    """The window that the four arguments of Relay ask for.
+
+    Raises:
+        InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID.
+    """
     forward, backward = first is not None or after is not None, last is not None or before is not None
     if forward and backward:
         raise InputError(
@@ -108,14 +145,7 @@ def page_request(
             "Use `first` with `after` to go forward, or `last` with `before` to go back, and not both.",
         )
     size = page_size(last if backward else first, limits, argument="last" if backward else "first")
-    cursor = before if backward else after
-    return PageRequest(
-        ordering=ordering,
-        conditions=conditions,
-        size=size,
-        position=None if cursor is None else decode_cursor(cursor, ordering),
-        backward=backward,
-    )
+    return Window(size, before if backward else after, backward)
 
 
 def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
@@ -123,8 +153,7 @@ def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
     parts: list[object] = [_CURSOR_VERSION, _ordering_name(ordering), key]
     if ordering.column is not OrderColumn.ORDER_KEY:
         parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
-    text = json.dumps(parts, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+    return _opaque(parts)
 
 
 def decode_cursor(cursor: str, ordering: Ordering) -> Position:
@@ -138,6 +167,33 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
         return _position(cursor, ordering)
     except (ValueError, RecursionError) as error:
         raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
+
+
+def encode_change_cursor(change: int) -> str:
+    """The opaque cursor of a place in the feed of changes: after the change with this id."""
+    return _opaque([_CURSOR_VERSION, _CHANGES, change])
+
+
+def decode_change_cursor(cursor: str) -> int:
+    """The place in the feed that a cursor names.
+
+    Raises:
+        InputError: CURSOR_INVALID where it is none of ours, or a cursor of orders.
+    """
+    try:
+        version, name, change = _cursor_parts(cursor)
+        if version != _CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
+            raise ValueError(cursor)
+        if change < 0 or encode_change_cursor(change) != cursor:
+            raise ValueError(cursor)
+    except (ValueError, RecursionError) as error:
+        raise InputError(Reason.CURSOR_INVALID, "The cursor is none of the feed of changes, or is damaged.") from error
+    return change
+
+
+def _opaque(parts: list[object]) -> str:
+    text = json.dumps(parts, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def _position(cursor: str, ordering: Ordering) -> Position:

@@ -16,7 +16,10 @@ Row = tuple[ColumnValue, ...]
 
 
 class OrderColumn(Enum):
-    """What is kept of an order. A value is the attribute's name on `schema.orders.Order`."""
+    """What is known of an order. A value is the attribute's name on `schema.orders.Order`.
+
+    STATUS is the merged one: that of the last change, or the synced one where there was none.
+    """
 
     ORDER_KEY = "order_key"
     CUSTOMER_KEY = "customer_key"
@@ -27,6 +30,11 @@ class OrderColumn(Enum):
     CLERK = "clerk"
     SHIP_PRIORITY = "ship_priority"
     COMMENT = "comment"
+    STATUS_VERSION = "status_version"
+    STATUS_UPDATED_AT = "status_updated_at"
+    STATUS_UPDATED_BY = "status_updated_by"
+    SYNCED_STATUS = "synced_status"
+    STATUS_SUPERSEDED = "status_superseded"
 
 
 OrderColumns = frozenset[OrderColumn]

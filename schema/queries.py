@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import strawberry
 from strawberry import UNSET
 
+from schema.change_ports import ChangeFilter, ChangePage
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.errors import ApiError, InputError, Reason
-from schema.node import Node, decode_global_id
+from schema.node import Node  # noqa: TC001 # as above
+from schema.nodes import nodes_by_id
 from schema.order_arguments import (
     OrderFilter,
     OrderOrder,
@@ -28,14 +30,20 @@ from schema.orders import (
     cursor_columns,
     order_columns,
     orders_in,
+    selected_order,
 )
-from schema.pagination import page_request, page_size
+from schema.pagination import given, page_request, page_size, page_window
+from schema.permissions import Requires, Role
 from schema.ports import StatsGroup
 from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.selection import Selection
-
-if TYPE_CHECKING:
-    from schema.ports import OrderBlock
+from schema.status_changes import (
+    OrderStatusChangeConnection,
+    OrderStatusChangeFilter,
+    change_window,
+    checked_text,
+    chosen_orders,
+)
 
 _Filter = Annotated[
     OrderFilter | None,
@@ -45,12 +53,10 @@ _OrderBy = Annotated[
     OrderOrder | None,
     strawberry.argument(description="How to sort; by order key, ascending, where it is absent."),
 ]
-_T = TypeVar("_T")
-_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
-_KEYS = range(-(2**63), 2**63)
 # The defaults of the settings that say otherwise.
 _SIZES = "50 where it is absent, from 0 to 1,000 unless the server is set otherwise"
 _FIRST_PAGE = 1
+_reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
 _SAMPLE_SIZE = 10
 
 
@@ -58,7 +64,7 @@ _SAMPLE_SIZE = 10
 class Query:
     """The root of all queries. A field that fails is null and leaves the others alone."""
 
-    @strawberry.field(
+    @_reads(
         description=(
             "Orders, page by page (Relay). Go forward with `first` and `after`, back with `last` and `before`; "
             "neither gives the first page. Any page costs what the first one costs."
@@ -91,10 +97,10 @@ class Query:
             info.context.limits,
             ordering_of(order_by),
             conditions_of(filter),
-            first=_given(first),
-            after=_given(after),
-            last=_given(last),
-            before=_given(before),
+            first=given(first),
+            after=given(after),
+            last=given(last),
+            before=given(before),
         )
         selected = Selection.below(info, "OrderConnection").fields()
         if not {"edges", "nodes", "pageInfo"} & selected.keys():
@@ -107,27 +113,28 @@ class Query:
         page = await info.context.orders.page(replace(request, look_back=behind in page_info), columns)
         return OrderConnection.of(request, page, with_cursors=with_cursors)
 
-    @strawberry.field(description="The order with this key, or null where there is none.")
+    @_reads(description="The order with this key, or null where there is none.")
     async def order(
         self,
         info: Info,
         order_key: Annotated[BigInt, strawberry.argument(description="The order's own key.")],
     ) -> Order | None:
         """All `order`, `node` and `nodes` of an operation share one statement."""
-        columns = order_columns(Selection.below(info, "Order"))
-        return _only(await info.context.lookup.order(order_key, columns))
+        return await selected_order(info, order_key)
 
-    @strawberry.field(description="The object with this global id, or null where there is none.")
+    @_reads(description="The object with this global id, or null where there is none.")
     async def node(
         self,
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="A global id: the `id` of any object.")],  # noqa: A002 # the argument's name in the schema
     ) -> Node | None:
         """An id that is none of ours is an error beside the null."""
-        columns = order_columns(Selection.below(info, "Order"))
-        return _only(await info.context.lookup.order(_order_key(id), columns))
+        (found,) = await nodes_by_id(info, [id])
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
-    @strawberry.field(
+    @_reads(
         description=(
             "The objects with these global ids, in this order and as many. One that is not found is null; "
             "one with a bad id is null, with an error of its own."
@@ -143,17 +150,9 @@ class Query:
     ) -> list[Node | None]:
         """What goes wrong with an id is put in the list as an exception, which graphql-core reports at its place."""
         check_list_length(ids, argument="ids")
-        columns = order_columns(Selection.below(info, "Order"))
-        keys = [_order_key_or_error(global_id) for global_id in ids]
-        try:
-            found = await info.context.lookup.orders([key for key in keys if isinstance(key, int)], columns)
-        except ApiError as error:
-            # The field itself is non-null: an exception from here would take the answers of all others with it.
-            return [error if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
-        blocks = iter(found)
-        return [_only(next(blocks)) if isinstance(key, int) else key for key in keys]  # type: ignore[misc] # as the docstring says
+        return await nodes_by_id(info, ids)  # type: ignore[return-value] # as the docstring says
 
-    @strawberry.field(description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`.")
+    @_reads(description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`.")
     async def orders_page(
         self,
         info: Info,
@@ -172,7 +171,7 @@ class Query:
         ] = True,
     ) -> OrderPage | None:
         """One statement for the page; the count is taken where it is selected."""
-        size = page_size(_given(page_size_), info.context.limits, argument="pageSize")
+        size = page_size(given(page_size_), info.context.limits, argument="pageSize")
         page = _FIRST_PAGE if page is None else page
         if page < 1 or size < 1:
             raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` start at 1.")
@@ -194,12 +193,12 @@ class Query:
             counted=include_count is not False,
         )
 
-    @strawberry.field(description="How many orders match the filter, exactly.")
+    @_reads(description="How many orders match the filter, exactly.")
     async def order_count(self, info: Info, filter: _Filter = UNSET) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
         """Over all orders the count is shared by all who ask within a few seconds."""
         return OrderCount.of(await info.context.orders.count(conditions_of(filter)))
 
-    @strawberry.field(description="What the orders that match the filter come to, in all and by group.")
+    @_reads(description="What the orders that match the filter come to, in all and by group.")
     async def order_stats(self, info: Info, filter: _Filter = UNSET) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
         """One statement, for just the groups selected."""
         selected = Selection.below(info, "OrderStats").fields()
@@ -210,7 +209,7 @@ class Query:
         )
         return OrderStats.of(await info.context.orders.stats(conditions_of(filter), groups))
 
-    @strawberry.field(description="Different orders drawn at random, each equally likely. Cheap on a large table.")
+    @_reads(description="Different orders drawn at random, each equally likely. Cheap on a large table.")
     async def order_sample(
         self,
         info: Info,
@@ -224,25 +223,34 @@ class Query:
         columns = order_columns(Selection.below(info, "Order"))
         return list(orders_in(await info.context.orders.sample(size, columns)))
 
-
-def _given(argument: _T | None) -> _T | None:
-    """The argument, absent and null alike as None. The default is not None, for the schema would print it."""
-    return None if argument is UNSET else argument
-
-
-def _order_key(global_id: str) -> int:
-    type_name, key = decode_global_id(global_id)
-    if type_name == "Order" and _KEY.fullmatch(key) and int(key) in _KEYS:
-        return int(key)
-    raise InputError(Reason.ID_INVALID, f"No object can have this id ({type_name}).")
-
-
-def _order_key_or_error(global_id: str) -> int | ApiError:
-    try:
-        return _order_key(global_id)
-    except ApiError as error:
-        return error
-
-
-def _only(block: OrderBlock | None) -> Order | None:
-    return None if block is None else next(orders_in(block))
+    @_reads(
+        description=(
+            "The status changes that were made here, of all orders, oldest first: the history that "
+            "`orderStatusChanged` goes on with. Load, take `headCursor`, and subscribe with it as `after`."
+        )
+    )
+    async def order_status_changes(
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description=f"How many to take: {_SIZES}.")] = UNSET,
+        after: Annotated[
+            str | None, strawberry.argument(description="The cursor to start after: of a change, or of an event.")
+        ] = UNSET,
+        filter: Annotated[  # noqa: A002 # the argument's name in the schema
+            OrderStatusChangeFilter | None,
+            strawberry.argument(description="Which changes to take; all of them where it is absent."),
+        ] = UNSET,
+    ) -> OrderStatusChangeConnection | None:
+        """One statement at most, and the head's."""
+        window = change_window(
+            page_window(info.context.limits, first=given(first), after=given(after), last=None, before=None)
+        )
+        chosen = ChangeFilter(
+            chosen_orders(filter.order_keys, argument="filter.orderKeys") if filter else None,
+            checked_text(given(filter.changed_by), argument="filter.changedBy") if filter else None,
+        )
+        head = info.context.head
+        page = ChangePage((), more_ahead=False, any_behind=False)
+        if Selection.below(info, "OrderStatusChangeConnection").fields().keys() - {"headCursor", "__typename"}:
+            page = await info.context.history.page(window, chosen, until=head)
+        return OrderStatusChangeConnection.of(page, window, head=head)

@@ -1,4 +1,4 @@
-"""Owns the custom scalars, strict both ways: BigInt, Decimal, Date and DateTime."""
+"""Owns the custom scalars, strict both ways: BigInt, Decimal, Date, DateTime and UUID."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NewType
+from uuid import UUID
 
 import strawberry
 from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode
@@ -24,6 +25,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", re.ASCII)
 # An IEEE double gives back any decimal of up to 15 significant digits unchanged.
 _FLOAT_EXACT_DIGITS = 15
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -79,6 +81,17 @@ def parse_date(value: object) -> date:
         except ValueError:
             pass
     raise _refuse("Date", 'a day such as "1996-01-02" is expected')
+
+
+def parse_uuid(value: object) -> UUID:
+    """A UUID of any version, written in its 36 characters.
+
+    Raises:
+        GraphQLError: anything else, the spellings with braces and `urn:` that Python takes included.
+    """
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    raise _refuse("UUID", 'a UUID such as "6f1ed002-ab55-9f4e-a7d3-0b1f1c9dc1a5" is expected')
 
 
 def _literal(parse: Callable[[object], object], *nodes: type[ValueNode]) -> Callable[..., object]:
@@ -145,5 +158,13 @@ SCALARS: dict[object, ScalarDefinition] = {
         description='A moment in UTC, to the millisecond: "2026-11-22T16:03:00.000Z".',
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         serialize=_datetime_text,
+    ),
+    UUID: strawberry.scalar(
+        name="UUID",
+        description='A UUID in its 36 characters: "6f1ed002-ab55-9f4e-a7d3-0b1f1c9dc1a5".',
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc9562",
+        serialize=str,
+        parse_value=parse_uuid,
+        parse_literal=_literal(parse_uuid, StringValueNode),
     ),
 }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SETTINGS_WRONG = 2
 # The platform kills 15 s after SIGTERM.
 _GRACEFUL_SECONDS = 10
+# A thousand changes with notes are a ninth of this.
+_MESSAGE_BYTES = 1 << 20
 
 
 class _Server(uvicorn.Server):
@@ -50,7 +52,8 @@ def main() -> int:
             port=settings.port,
             loop="uvloop",
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE_BYTES,
             lifespan="on",
             interface="asgi3",
             # The request's own line is the middleware's.

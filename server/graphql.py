@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
-from strawberry.http import GraphQLRequestData
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
 from schema.context import Context
-from schema.errors import Reason, RequestError
+from schema.errors import ApiError, ForbiddenError, Reason, RequestError
 from server import graphiql
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
+from server.parameters import accepted_by, request_data
 from server.presentation import present, present_refusal
 from server.record import current_record
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import strawberry
     from starlette.types import Receive, Scope, Send
+    from strawberry.http import GraphQLRequestData
 
 _METHODS = "GET, POST"
 _RETRY_AFTER_SECONDS = "1"
@@ -48,7 +49,7 @@ class NoteOperation(SchemaExtension):
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
 
-    def __init__(self, schema: strawberry.Schema, new_context: Callable[[Request], Context]) -> None:
+    def __init__(self, schema: strawberry.Schema, new_context: Callable[[HTTPConnection], Context]) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._new_context = new_context
 
@@ -57,31 +58,33 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
-        except RequestError as error:
+        except (RequestError, ForbiddenError) as error:
             answer, status = present_refusal(error)
-            accepted = media_type(_accept(request)) or JSON
+            accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
+        context = self._new_context(request)
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
-        accept = _accept(request)
+        accept = accepted_by(request)
         if request.method == "GET" and "query" not in request.query_params and wants_page(accept):
             return graphiql.page()
         accepted = media_type(accept)
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
-        parameters = _from_url(request) if request.method == "GET" else await _from_body(request)
-        answer, status = await self._execute(request, _request_data(parameters))
+        answer, status = await self._execute(request, await request_data(request), context)
         return _response(answer, status, accepted)
 
-    async def _execute(self, request: Request, data: GraphQLRequestData) -> tuple[dict[str, Any], int]:
+    async def _execute(
+        self, request: Request, data: GraphQLRequestData, context: Context
+    ) -> tuple[dict[str, Any], int]:
         try:
             result = await self.schema.execute(
                 data.query,
                 variable_values=data.variables,
-                context_value=self._new_context(request),
+                context_value=context,
                 operation_name=data.operation_name,
                 operation_extensions=data.extensions,
                 allowed_operation_types=OperationType.from_http(request.method),  # type: ignore[arg-type] # checked to be GET or POST
@@ -93,59 +96,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name."
             ) from None
         except InvalidOperationTypeError as error:
-            raise RequestError(
-                Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} is not run over {request.method}."
-            ) from None
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, _not_run_here(error.operation_type, request.method)) from None
         return present(result)
 
 
-def _accept(request: Request) -> str | None:
-    # Several lines are one list.
-    return ", ".join(request.headers.getlist("accept")) or None
+def _not_run_here(kind: OperationType, method: str) -> str:
+    if kind is OperationType.SUBSCRIPTION:
+        return "A subscription is served over a WebSocket here, or as server-sent events on /api/graphql/stream."
+    return f"A {kind.value} is not run over {method}."
 
 
-def _from_url(request: Request) -> dict[str, object]:
-    # An empty parameter is an absent one, as a form sends it.
-    given: dict[str, object] = {name: value for name, value in request.query_params.items() if value}
-    for name in ("variables", "extensions"):
-        if isinstance(text := given.get(name), str):
-            given[name] = _json(text.encode(), reason=Reason.PARAMETER_INVALID, what=f"`{name}`")
-    return given
-
-
-async def _from_body(request: Request) -> dict[str, object]:
-    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
-    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
-    if kind != JSON or not charsets <= {"utf-8", "utf8"}:
-        raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    body = _json(await request.body(), reason=Reason.BODY_INVALID, what="The body")
-    if not isinstance(body, dict):
-        kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
-        raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
-    return body
-
-
-def _json(text: bytes, *, reason: Reason, what: str) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
-
-
-def _request_data(parameters: Mapping[str, object]) -> GraphQLRequestData:
-    query, name = (_optional(parameters, key, str, "a string") for key in ("query", "operationName"))
-    variables, extensions = (_optional(parameters, key, dict, "an object") for key in ("variables", "extensions"))
-    return GraphQLRequestData(query=query, variables=variables, operation_name=name, extensions=extensions)
-
-
-def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:
-    value = parameters.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` has to be {said}.")
-    return value
-
-
-def _refusal_headers(error: RequestError, request: Request) -> dict[str, str]:
+def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
     if error.reason is not Reason.METHOD_NOT_ALLOWED:
         return {}
     # A GET that is refused here was one of a mutation.

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+import structlog
 
 from schema.context import Context, PageLimits
-from server.db.engine import create_engines
+from schema.errors import Reason, UnavailableError
+from schema.permissions import NOBODY
+from server.db.changes import change_tables
+from server.db.engine import connect_feed, create_engines, create_migration_engine
+from server.db.migrate import Migrations
 from server.db.reader import Reader
 from server.db.tables import OrdersTable
+from server.db.writes import WriteStatements
+from server.feed import PostgresFeed
+from server.history import SqlChangeHistory, SqlChangeLookup
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
+from server.statuses import SqlStatusWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.applications import Starlette
-    from starlette.requests import Request
 
     from server.settings import Settings
 
+_log = structlog.get_logger(__name__)
+
 
 class State(TypedDict):
-    """What requests reach by `request.state`."""
+    """What requests reach by `request.state`. The context is nobody's until a request's principal is put into it."""
 
     readiness: Readiness
     context: Context
@@ -40,22 +51,55 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             engines = create_engines(settings)
             stack.push_async_callback(engines.dispose)
             readiness = Readiness()
-            table = OrdersTable(settings.orders_table, hidden=settings.hidden_order_fields)
+            tables = change_tables(settings.app_schema)
+            table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
+            # Their tables are looked for anew as soon as they are made.
+            migrations = Migrations(create_migration_engine(settings), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness)
             store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
-            stack.push_async_callback(readiness.close)
-            readiness.watch(store.probe)
-            context = Context(
-                orders=store,
-                new_lookup=lambda: SqlOrderLookup(engines, reader),
-                limits=PageLimits(settings.page_size_default, settings.page_size_max),
+            writer = SqlStatusWriter(
+                engines.writes,
+                table,
+                WriteStatements(tables),
+                migrations,
+                readiness,
+                retention=settings.idempotency_retention,
             )
-            yield {"readiness": readiness, "context": context}
+            stack.push_async_callback(writer.close)
+            history = SqlChangeHistory(engines.pages, tables, migrations)
+            feed = PostgresFeed(
+                lambda: connect_feed(settings),
+                history,
+                migrations,
+                schema=settings.app_schema,
+                buffer=settings.feed_buffer,
+                catch_up_seconds=settings.feed_catch_up,
+            )
+            stack.push_async_callback(feed.close)
+            stack.push_async_callback(readiness.close)
+
+            async def look() -> None:
+                try:
+                    await migrations.ensure()
+                except UnavailableError as error:
+                    # Orders are read without them; who wants to write is told what is missing.
+                    if error.reason is Reason.CHANGES_UNAVAILABLE:
+                        _log.warning("no changes can be made", reason=error.message)
+                await store.probe()
+
+            readiness.watch(look)
+            yield {
+                "readiness": readiness,
+                "context": Context(
+                    principal=NOBODY,
+                    orders=store,
+                    new_lookup=lambda: SqlOrderLookup(engines, reader),
+                    statuses=writer,
+                    history=history,
+                    new_change_lookup=lambda: SqlChangeLookup(history),
+                    feed=feed,
+                    limits=PageLimits(settings.page_size_default, settings.page_size_max),
+                ),
+            }
 
     return lifespan
-
-
-def context_of(request: Request[Any]) -> Context:
-    """The context for a request's operation."""
-    state: State = request.state
-    return state["context"]

@@ -7,6 +7,7 @@ from typing import Final
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
 
 
 def media_type(accept: str | None) -> str | None:
@@ -27,6 +28,11 @@ def media_type(accept: str | None) -> str | None:
 def wants_page(accept: str | None) -> bool:
     """Whether a browser asks for a page: text/html by name, not by a wildcard as curl does."""
     return _ranges(accept or "").get(HTML, 0.0) > 0
+
+
+def wants_stream(accept: str | None) -> bool:
+    """Whether server-sent events are admitted, by name or by a wildcard."""
+    return _quality(EVENT_STREAM, _ranges(accept or "*/*")) > 0
 
 
 def _quality(offered: str, wanted: dict[str, float]) -> float:

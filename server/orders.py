@@ -11,6 +11,7 @@ from async_lru import alru_cache
 
 from schema.ports import (
     Count,
+    Operator,
     OrderBlock,
     OrderColumn,
     OrderColumns,
@@ -24,10 +25,11 @@ from server.db import aggregates
 from server.db.pages import page_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from schema.ports import Conditions, Ordering, PageRequest
     from server.db.engine import Engines
+    from server.db.merged import Orders
     from server.db.reader import Reader, Reading
 
 # A table with fewer places for each order wanted is sampled by sorting it: draws would repeat or miss too often.
@@ -51,6 +53,7 @@ class SqlOrderStore:
         # Filters are too many to remember.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
+        self._moved = alru_cache(ttl=aggregate_ttl)(self._statuses_moved)
 
     async def probe(self) -> None:
         """Read one order, as a sign of life.
@@ -64,7 +67,7 @@ class SqlOrderStore:
         """One statement."""
         wanted = _ordered(columns)
         rows: Sequence[Row] = await self._reader.fetch(
-            self._engines.pages, lambda table: page_statement(table, request, wanted)
+            self._engines.pages, lambda orders: page_statement(orders, request, wanted)
         )
         any_behind = False
         if request.look_back and request.position is not None:
@@ -83,8 +86,8 @@ class SqlOrderStore:
         wanted = _ordered(columns)
         rows = await self._reader.fetch(
             self._engines.pages,
-            lambda table: aggregates.numbered_page_statement(
-                table, ordering, conditions, wanted, offset=offset, size=size
+            lambda orders: aggregates.numbered_page_statement(
+                orders, ordering, conditions, wanted, offset=offset, size=size
             ),
         )
         block = OrderBlock(wanted, _without_placeholder(wanted, rows[:size]))
@@ -99,38 +102,61 @@ class SqlOrderStore:
         return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
-        """What the planner foretells, where ANALYZE has been there."""
+        """What the planner foretells, where ANALYZE has been there.
+
+        It foretells badly what a merged status comes to, so it is asked for the synced one, and what the changes
+        have moved from one status to another is added: a part of it as large as the other conditions leave.
+        """
         if any(condition.value == () for condition in conditions):
             # The planner never says 0.
             return 0
+        others = tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
+        merged = len(others) < len(conditions)
 
-        async def estimate(reading: Reading) -> int | None:
-            known = await reading.rows(aggregates.statistics_known_statement(reading.table))
+        async def estimate(reading: Reading) -> tuple[int, float, Orders] | None:
+            orders = await reading.orders()
+            known = await reading.rows(aggregates.statistics_known_statement(orders))
             if not (known and known[0][0]):
                 return None
-            plans = await reading.rows(aggregates.estimate_statement(reading.table, conditions))
-            return int(plans[0][0][0]["Plan"]["Plan Rows"])
+            as_synced = await _foretold(reading, orders, conditions)
+            share = 1.0
+            if merged and others:
+                share = await _foretold(reading, orders, others) / max(1, await _foretold(reading, orders, ()))
+            return as_synced, share, orders
 
-        return await self._reader.run(self._engines.pages, estimate)
+        found = await self._reader.run(self._engines.pages, estimate)
+        if found is None:
+            return None
+        as_synced, share, orders = found
+        moved = await self._moved(orders.overlay is not None) if merged else ()
+        return max(0, round(as_synced + share * sum(count for change in moved for count in _moves(change, conditions))))
 
     async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
         """Two statements on a table that is filled as usual."""
         wanted = _ordered(columns)
 
         async def draw(reading: Reading) -> list[Row]:
-            heap = await reading.rows(aggregates.heap_statement(reading.table))
-            if heap and (drawn := await _draw(reading, wanted, size, pages=heap[0][0], pointers=heap[0][1])):
+            orders = await reading.orders()
+            heap = await reading.rows(aggregates.heap_statement(orders))
+            if heap and (drawn := await _draw(reading, orders, wanted, size, pages=heap[0][0], pointers=heap[0][1])):
                 return drawn
-            shuffled = await reading.rows(aggregates.shuffled_statement(reading.table, wanted, size=size))
+            shuffled = await reading.rows(aggregates.shuffled_statement(orders, wanted, size=size))
             return [tuple(row) for row in shuffled]
 
         rows = await self._reader.run(self._engines.aggregates, draw) if size else []
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
 
+    async def _statuses_moved(self, any_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the key of what is remembered
+        """How many orders were moved from which synced status to which other."""
+        if not any_overlay:
+            return ()
+        rows = await self._reader.fetch(self._engines.aggregates, aggregates.moved_statement)
+        return [(row[0], row[1], row[2]) for row in rows]
+
     async def _count(self, conditions: Conditions) -> Count:
         as_of = datetime.now(UTC)
         rows = await self._reader.fetch(
-            self._engines.aggregates, lambda table: aggregates.count_statement(table, conditions)
+            self._engines.aggregates, lambda orders: aggregates.count_statement(orders, conditions)
         )
         return Count(rows[0][0], as_of)
 
@@ -138,7 +164,7 @@ class SqlOrderStore:
         as_of = datetime.now(UTC)
         wanted = [group for group in StatsGroup if group in groups]
         rows = await self._reader.fetch(
-            self._engines.aggregates, lambda table: aggregates.stats_statement(table, conditions, wanted)
+            self._engines.aggregates, lambda orders: aggregates.stats_statement(orders, conditions, wanted)
         )
         total = PriceStats(0, None, None, None, None)
         found: dict[StatsGroup, list[tuple[str | None, PriceStats]]] = {group: [] for group in wanted}
@@ -181,14 +207,32 @@ class SqlOrderLookup:
         columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
         keys = sorted({key for key, _ in wanted})
         rows = await self._reader.fetch(
-            self._engines.pages, lambda table: aggregates.lookup_statement(table, keys, columns)
+            self._engines.pages, lambda orders: aggregates.lookup_statement(orders, keys, columns)
         )
         blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
         return [blocks.get(key) for key, _ in wanted]
 
 
+async def _foretold(reading: Reading, orders: Orders, conditions: Conditions) -> int:
+    plans = await reading.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
+    return int(plans[0][0][0]["Plan"]["Plan Rows"])
+
+
+def _moves(change: tuple[str | None, str, int], conditions: Conditions) -> Iterator[int]:
+    """By how much the changes from one status to another make more or fewer orders match."""
+    synced, set_here, count = change
+    wanted = [
+        condition.value if condition.operator is Operator.IN else (condition.value,)
+        for condition in conditions
+        if condition.column is OrderColumn.STATUS
+    ]
+    for status, sign in ((set_here, 1), (synced, -1)):
+        if all(isinstance(values, tuple) and status in values for values in wanted):
+            yield sign * count
+
+
 async def _draw(
-    reading: Reading, columns: tuple[OrderColumn, ...], size: int, *, pages: int, pointers: int
+    reading: Reading, orders: Orders, columns: tuple[OrderColumn, ...], size: int, *, pages: int, pointers: int
 ) -> list[Row] | None:
     """Orders found at random places; None where the table is too small or too empty to find enough this way."""
     if pages * pointers < size * _PLACES_PER_ORDER:
@@ -197,7 +241,7 @@ async def _draw(
     draws_per_order = _DRAWS_PER_ORDER
     for _ in range(_DRAW_ROUNDS):
         before, draws = len(found), min(_MAX_DRAWS, int(draws_per_order * (size - len(found))) + 1)
-        statement = aggregates.sample_statement(reading.table, columns, pages=pages, pointers=pointers, draws=draws)
+        statement = aggregates.sample_statement(orders, columns, pages=pages, pointers=pointers, draws=draws)
         found |= {row[0]: tuple(row)[1:] for row in await reading.rows(statement)}
         if len(found) >= size:
             # The rows came in the order of their places: the first ones are not a random choice.

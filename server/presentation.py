@@ -53,7 +53,9 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
 def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
     """The answer to a request that is not executed at all."""
     _note([error.reason])
-    return {"errors": [{"message": error.message, "extensions": _extensions(error.reason)}]}, error.reason.value.status
+    return {
+        "errors": [{"message": error.message, "extensions": _extensions(error.reason, error)}]
+    }, error.reason.value.status
 
 
 def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: bool) -> Reason:
@@ -88,13 +90,13 @@ def _formatted(error: GraphQLError, reason: Reason) -> dict[str, Any]:
         formatted["message"] = _DATA_INVALID
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
-    formatted["extensions"] = _extensions(reason)
+    formatted["extensions"] = _extensions(reason, error.original_error)
     return formatted
 
 
-def _extensions(reason: Reason) -> dict[str, Any]:
-    kind = reason.value
-    extensions: dict[str, Any] = {"code": kind.code.value, "reason": reason.name, "retryable": kind.retry}
+def _extensions(reason: Reason, cause: BaseException | None) -> dict[str, Any]:
+    retryable = cause.retryable if isinstance(cause, ApiError) else reason.value.retry
+    extensions: dict[str, Any] = {"code": reason.value.code.value, "reason": reason.name, "retryable": retryable}
     if reason is Reason.INTERNAL and (record := current_record.get()):
         extensions["errorId"] = record.request_id
     return extensions

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.auth import is_loopback
 from server.db.dsn import InvalidDsnError, parse_dsn
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 # PostgreSQL counts in milliseconds, takes 0 for no limit at all, and no number above 24 days.
 _Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
 
@@ -32,6 +34,23 @@ class Settings(BaseSettings):
         "public.orders_synced",
         pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
         description="The table of orders: `schema.table`, or a table in `public`.",
+    )
+    app_schema: str = Field(
+        "orders_app",
+        pattern=rf"^{_IDENTIFIER}$",
+        description="The schema of the server's own tables, which hold the status changes.",
+    )
+    auth_mode: Literal["local"] = Field(
+        "local",
+        description="How callers are known. `local`: everybody is `local`; only on loopback, and only for a `Host` of loopback.",
+    )
+    local_roles: Annotated[frozenset[Literal["reader", "writer", "admin"]], NoDecode] = Field(
+        frozenset({"admin"}),
+        description="With `AUTH_MODE=local` the roles of everybody: `reader`, `writer`, `admin`; each includes the one before.",
+    )
+    allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Origins of web pages, beside our own, that may ask: `https://shop.example.com`, separated by commas.",
     )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(
@@ -54,17 +73,28 @@ class Settings(BaseSettings):
         5.0, description="The same for counts and statistics, several of which may be asked for at once."
     )
     connect_timeout: _Seconds = Field(3.0, description="Seconds to wait for a new connection.")
-    statement_timeout: _Seconds = Field(2.0, description="Seconds that a page may take in the database.")
+    statement_timeout: _Seconds = Field(2.0, description="Seconds that a page or a change may take in the database.")
     aggregate_statement_timeout: _Seconds = Field(
         10.0, description="Seconds that a count or statistics may take in the database."
     )
+    write_pool_size: PositiveInt = Field(5, description="Database connections for changes.")
+    write_pool_timeout: _Seconds = Field(1.0, description="Seconds that a change waits for one of them.")
     aggregate_ttl: _Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
+    idempotency_retention: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = Field(
+        604_800.0, description="Seconds that an `idempotencyKey` and its outcome are remembered; a week."
+    )
+    feed_buffer: PositiveInt = Field(
+        1000, le=1_000_000, description="Changes that may wait for a slow subscriber before `SUBSCRIBER_TOO_SLOW`."
+    )
+    feed_catch_up: Annotated[float, Field(ge=0.05, le=30, allow_inf_nan=False)] = Field(
+        30.0, description="Seconds between two looks for changes of which no NOTIFY was heard."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object a line, or lines for a person to read."
     )
 
-    @field_validator("hidden_order_fields", mode="before")
+    @field_validator("hidden_order_fields", "local_roles", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return {part.strip() for part in value.split(",") if part.strip()} if isinstance(value, str) else value
@@ -73,6 +103,19 @@ class Settings(BaseSettings):
     def _default_within_maximum(self) -> Self:
         if self.page_size_default > self.page_size_max:
             raise ValueError("PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX")
+        return self
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _known_origins(cls, value: frozenset[str]) -> frozenset[str]:
+        if wrong := sorted(origin for origin in value if not _ORIGIN.fullmatch(origin)):
+            raise ValueError(f"{wrong[0]} is no origin: a scheme, a host, and a port where it is not the scheme's own")
+        return value
+
+    @model_validator(mode="after")
+    def _local_only_on_loopback(self) -> Self:
+        if self.auth_mode == "local" and not is_loopback(self.host):
+            raise ValueError("AUTH_MODE=local, where nobody is asked who they are, needs a HOST of loopback")
         return self
 
     @field_validator("database_url")

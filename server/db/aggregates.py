@@ -9,12 +9,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 
 from schema.ports import OrderColumn, StatsGroup
-from server.db.pages import column_of, limit, order_by, where
+from server.db.pages import limit, order_by, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schema.ports import Conditions, Ordering
+    from server.db.merged import Orders
 
 GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
     StatsGroup.STATUS: OrderColumn.STATUS,
@@ -31,27 +32,29 @@ ctid = ANY(ARRAY(
 """
 
 
-def selected(table: sa.Table, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
+def selected(orders: Orders, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
     """The columns of a select list; a constant where there are none, for the rows alone."""
-    return [column_of(table, column) for column in columns] or [sa.literal_column("1")]
+    return [orders.column(column) for column in columns] or [sa.literal_column("1")]
 
 
-def probe_statement(table: sa.Table) -> sa.Select[Any]:
+def probe_statement(orders: Orders) -> sa.Select[Any]:
     """One order with all its columns, whose types and privileges are checked on the way."""
-    return sa.select(table).limit(limit(1))
+    return sa.select(orders.synced).limit(limit(1))
 
 
-def lookup_statement(table: sa.Table, keys: Sequence[int], columns: Iterable[OrderColumn]) -> sa.Select[Any]:
+def lookup_statement(orders: Orders, keys: Sequence[int], columns: Iterable[OrderColumn]) -> sa.Select[Any]:
     """The orders with these keys, each row beginning with its key."""
-    key = column_of(table, OrderColumn.ORDER_KEY)
+    key = orders.column(OrderColumn.ORDER_KEY)
     values = sa.bindparam(None, keys, type_=ARRAY(sa.BigInteger()))
-    return sa.select(key, *(column_of(table, column).label(column.name) for column in columns)).where(
-        key == sa.any_(values)
+    return (
+        sa.select(key, *(orders.column(column).label(column.name) for column in columns))
+        .select_from(orders.rows(columns))
+        .where(key == sa.any_(values))
     )
 
 
 def numbered_page_statement(
-    table: sa.Table,
+    orders: Orders,
     ordering: Ordering,
     conditions: Conditions,
     columns: Sequence[OrderColumn],
@@ -61,24 +64,25 @@ def numbered_page_statement(
 ) -> sa.Select[Any]:
     """The page with a row more, which shows whether there is another page."""
     return (
-        sa.select(*selected(table, columns))
-        .select_from(table)
-        .where(*where(table, conditions))
-        .order_by(*order_by(table, ordering))
+        sa.select(*selected(orders, columns))
+        .select_from(orders.rows(columns, conditions))
+        .where(*where(orders, conditions))
+        .order_by(*order_by(orders, ordering))
         .limit(limit(size + 1))
         .offset(sa.literal(offset, sa.BigInteger()))
     )
 
 
-def count_statement(table: sa.Table, conditions: Conditions) -> sa.Select[Any]:
+def count_statement(orders: Orders, conditions: Conditions) -> sa.Select[Any]:
     """How many orders there are."""
-    return sa.select(sa.func.count()).select_from(table).where(*where(table, conditions))
+    orders = orders.whole()
+    return sa.select(sa.func.count()).select_from(orders.rows((), conditions)).where(*where(orders, conditions))
 
 
-def statistics_known_statement(table: sa.Table) -> sa.Select[Any]:
+def statistics_known_statement(orders: Orders) -> sa.Select[Any]:
     """Whether ANALYZE has seen the table: without it the planner's figure is a guess."""
     return sa.select(sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")).where(
-        sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(table))
+        sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(orders))
     )
 
 
@@ -96,16 +100,31 @@ def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> s
     return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **keywords)}"
 
 
-def estimate_statement(table: sa.Table, conditions: Conditions) -> sa.Executable:
+def estimate_statement(orders: Orders, conditions: Conditions) -> sa.Executable:
     """A plan in JSON, in which the planner foretells the number of rows."""
-    rows: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table).where(*where(table, conditions))
+    rows: sa.Select[Any] = (
+        sa.select(sa.literal_column("1")).select_from(orders.synced).where(*where(orders, conditions))
+    )
     return _ExplainJson(rows)
 
 
-def stats_statement(table: sa.Table, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
+def moved_statement(orders: Orders) -> sa.Select[Any]:
+    """How many orders the overlay holds of each synced status, as it was then, and status set here."""
+    overlay = orders.overlay
+    if overlay is None:
+        raise ValueError("there is no overlay")
+    return (
+        sa.select(overlay.c.synced_status, overlay.c.status, sa.func.count())
+        .where(overlay.c.status.is_not(None))
+        .group_by(overlay.c.synced_status, overlay.c.status)
+    )
+
+
+def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
     """A row over everything and one for each group: grouping bits, group values, count, sum, average, min, max."""
-    price = column_of(table, OrderColumn.TOTAL_PRICE)
-    columns = [column_of(table, GROUP_COLUMNS[group]) for group in groups]
+    orders = orders.whole()
+    price = orders.column(OrderColumn.TOTAL_PRICE)
+    columns = [orders.column(GROUP_COLUMNS[group]) for group in groups]
     sets = sa.func.grouping_sets(sa.tuple_(), *(sa.tuple_(column) for column in columns))
     return (
         sa.select(
@@ -117,16 +136,16 @@ def stats_statement(table: sa.Table, conditions: Conditions, groups: Sequence[St
             sa.func.min(price),
             sa.func.max(price),
         )
-        .select_from(table)
-        .where(*where(table, conditions))
+        .select_from(orders.rows([GROUP_COLUMNS[group] for group in groups], conditions))
+        .where(*where(orders, conditions))
         .group_by(sets)
     )
 
 
-def heap_statement(table: sa.Table) -> sa.Select[Any, Any]:
+def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
     """Of a plain table: how many pages it has, and how many line pointers a page can have. No row for a view."""
     block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
-    oid = sa.func.to_regclass(_regclass(table))
+    oid = sa.func.to_regclass(_regclass(orders))
     relkind: sa.ColumnElement[str] = sa.literal_column("c.relkind")
     return (
         sa.select(
@@ -139,7 +158,7 @@ def heap_statement(table: sa.Table) -> sa.Select[Any, Any]:
 
 
 def sample_statement(
-    table: sa.Table, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
+    orders: Orders, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
 ) -> sa.Select[Any]:
     """The orders found at places drawn at random, each row beginning with its place.
 
@@ -152,13 +171,19 @@ def sample_statement(
             for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
         )
     )
-    return sa.select(sa.literal_column("ctid::text"), *selected(table, columns)).select_from(table).where(place)
+    place_of_order = sa.literal_column(f'"{orders.synced.name}".ctid::text')
+    return sa.select(place_of_order, *selected(orders, columns)).select_from(orders.rows(columns)).where(place)
 
 
-def shuffled_statement(table: sa.Table, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
+def shuffled_statement(orders: Orders, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
     """A random sample by sorting everything at random: for small tables and views."""
-    return sa.select(*selected(table, columns)).select_from(table).order_by(sa.func.random()).limit(limit(size))
+    return (
+        sa.select(*selected(orders, columns))
+        .select_from(orders.rows(columns))
+        .order_by(sa.func.random())
+        .limit(limit(size))
+    )
 
 
-def _regclass(table: sa.Table) -> str:
-    return ".".join(f'"{part}"' for part in (table.schema, table.name) if part)
+def _regclass(orders: Orders) -> str:
+    return ".".join(f'"{part}"' for part in (orders.synced.schema, orders.synced.name) if part)

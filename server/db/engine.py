@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -19,6 +20,7 @@ _LOCK_TIMEOUT_SECONDS = 0.5
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
+_MIGRATION_SECONDS = 600.0
 # The planner's default is a spinning disk's: it makes it read and sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
 # Below the hour that a token lives, and below any idle limit of the platform.
@@ -27,15 +29,16 @@ _RECYCLE_SECONDS = 1800
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Two pools, so that slow counts neither wait behind pages nor hold them up."""
+    """Pools of their own, so that pages, slow counts and writes neither wait for nor hold up each other."""
 
     pages: AsyncEngine
     aggregates: AsyncEngine
+    writes: AsyncEngine
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self.pages.dispose()
-        await self.aggregates.dispose()
+        for engine in (self.pages, self.aggregates, self.writes):
+            await engine.dispose()
 
 
 def create_engines(settings: Settings) -> Engines:
@@ -53,7 +56,32 @@ def create_engines(settings: Settings) -> Engines:
             pool_timeout=settings.aggregate_pool_timeout,
             statement_timeout=settings.aggregate_statement_timeout,
         ),
+        writes=_engine(
+            settings,
+            size=settings.write_pool_size,
+            pool_timeout=settings.write_pool_timeout,
+            statement_timeout=settings.statement_timeout,
+            read_only=False,
+        ),
     )
+
+
+def create_migration_engine(settings: Settings) -> AsyncEngine:
+    """Connections for changing our own tables, each closed after its use; waiting for one another is what they do."""
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        connect_args=_connection(
+            settings, statement_timeout=_MIGRATION_SECONDS, lock_timeout=_MIGRATION_SECONDS, read_only=False
+        ),
+    )
+
+
+async def connect_feed(settings: Settings) -> asyncpg.Connection:
+    """A connection of its own to listen on."""
+    arguments = _connection(settings, statement_timeout=settings.statement_timeout, purpose=" feed")
+    return await asyncpg.connect(**arguments)
 
 
 def _as_text(connection: Any, _record: object) -> None:
@@ -63,11 +91,18 @@ def _as_text(connection: Any, _record: object) -> None:
     )
 
 
-def _engine(settings: Settings, *, size: int, pool_timeout: float, statement_timeout: float) -> AsyncEngine:
+def _engine(
+    settings: Settings,
+    *,
+    size: int,
+    pool_timeout: float,
+    statement_timeout: float,
+    read_only: bool = True,
+) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
-        isolation_level="AUTOCOMMIT",
+        isolation_level="AUTOCOMMIT" if read_only else "READ COMMITTED",
         pool_size=size,
         max_overflow=0,
         pool_timeout=pool_timeout,
@@ -75,22 +110,34 @@ def _engine(settings: Settings, *, size: int, pool_timeout: float, statement_tim
         pool_use_lifo=True,
         # Errors are logged with their statement; its parameters are the callers' own data.
         hide_parameters=True,
-        connect_args={
-            "dsn": parse_dsn(settings.database_url.get_secret_value()),
-            "timeout": settings.connect_timeout,
-            "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
-            "server_settings": {
-                "application_name": _APPLICATION_NAME,
-                "default_transaction_read_only": "on",
-                "random_page_cost": RANDOM_PAGE_COST,
-                "statement_timeout": _milliseconds(statement_timeout),
-                "lock_timeout": _milliseconds(_LOCK_TIMEOUT_SECONDS),
-                "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION_SECONDS),
-            },
-        },
+        connect_args=_connection(settings, statement_timeout=statement_timeout, read_only=read_only),
     )
     sa.event.listen(engine.sync_engine, "connect", _as_text)
     return engine
+
+
+def _connection(
+    settings: Settings,
+    *,
+    statement_timeout: float,
+    lock_timeout: float = _LOCK_TIMEOUT_SECONDS,
+    read_only: bool = True,
+    purpose: str = "",
+) -> dict[str, Any]:
+    """What asyncpg.connect is given."""
+    return {
+        "dsn": parse_dsn(settings.database_url.get_secret_value()),
+        "timeout": settings.connect_timeout,
+        "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
+        "server_settings": {
+            "application_name": f"{_APPLICATION_NAME}{purpose}",
+            "default_transaction_read_only": "on" if read_only else "off",
+            "random_page_cost": RANDOM_PAGE_COST,
+            "statement_timeout": _milliseconds(statement_timeout),
+            "lock_timeout": _milliseconds(lock_timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION_SECONDS),
+        },
+    }
 
 
 def _milliseconds(seconds: float) -> str:

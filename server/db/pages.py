@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema.ports import Conditions, Ordering, PageRequest, Position
+    from server.db.merged import Orders
 
 _COMPARE = {
     Operator.EQ: sa.ColumnElement.__eq__,
@@ -23,16 +24,11 @@ _COMPARE = {
 }
 
 
-def column_of(table: sa.Table, column: OrderColumn) -> sa.Column[Any]:
-    """The table's column for a column of the port."""
-    return table.c[column.value]
-
-
-def where(table: sa.Table, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
+def where(orders: Orders, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL. A list is one array parameter, so that its length does not change the statement."""
     clauses: list[sa.ColumnElement[bool]] = []
     for condition in conditions:
-        column = column_of(table, condition.column)
+        column = orders.column(condition.column)
         # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
         type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
         if condition.operator is Operator.IN:
@@ -43,9 +39,9 @@ def where(table: sa.Table, conditions: Conditions) -> list[sa.ColumnElement[bool
     return clauses
 
 
-def order_by(table: sa.Table, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
+def order_by(orders: Orders, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
     """The ordering in SQL, or its exact reverse: both columns one way, so that one index serves both."""
-    columns = [column_of(table, column) for column in _sort_columns(ordering)]
+    columns = [orders.column(column) for column in _sort_columns(ordering)]
     return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
 
 
@@ -54,21 +50,22 @@ def limit(rows: int) -> sa.ColumnElement[int]:
     return sa.literal_column(str(rows), sa.Integer())
 
 
-def page_statement(table: sa.Table, request: PageRequest, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+def page_statement(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
     """One more row than the page holds, in the direction of travel.
 
     Where the request looks back, each row begins with whether there is any order behind, and a page without
     orders is one row whose second value, `present`, is null.
     """
-    selected = [column_of(table, column).label(column.value) for column in columns]
+    selected = [orders.column(column).label(column.value) for column in columns]
     if not request.look_back or request.position is None:
-        return _page(table, request, selected or [sa.literal_column("1").label("nothing")])
+        return _page(orders, request, columns, selected or [sa.literal_column("1").label("nothing")])
     present = sa.true().label("present")
-    rows = _page(table, request, [present, *selected, *_sort_keys(table, request.ordering)]).subquery("page")
+    keys = _sort_keys(orders, request.ordering)
+    rows = _page(orders, request, columns, [present, *selected, *keys]).subquery("page")
     one = sa.select(sa.literal_column("1")).subquery("one")
     return (
         sa.select(
-            _any_behind(table, request, request.position).label("any_behind"),
+            _any_behind(orders, request, request.position).label("any_behind"),
             rows.c.present,
             *(rows.c[column.value] for column in columns),
         )
@@ -77,18 +74,21 @@ def page_statement(table: sa.Table, request: PageRequest, columns: Sequence[Orde
     )
 
 
-def _page(table: sa.Table, request: PageRequest, selected: Sequence[sa.Label[Any]]) -> sa.Select[Any]:
-    conditions = where(table, request.conditions)
-    travel = order_by(table, request.ordering, reverse=request.backward)
+def _page(
+    orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], selected: Sequence[sa.Label[Any]]
+) -> sa.Select[Any]:
+    source = orders.rows(columns, request.conditions)
+    conditions = where(orders, request.conditions)
+    travel = order_by(orders, request.ordering, reverse=request.backward)
     size = limit(request.size + 1)
-    stretches = _stretches(table, request.ordering, request.position, descends=_descends(request), inclusive=False)
+    stretches = _stretches(orders, request.ordering, request.position, descends=_descends(request), inclusive=False)
     if len(stretches) == 1:
-        return sa.select(*selected).select_from(table).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+        return sa.select(*selected).select_from(source).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
     # Sort keys of its own, beside those that may be selected for the query around this one.
-    keys = [key.label(f"by_{key.name}") for key in _sort_keys(table, request.ordering)]
+    keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, request.ordering)]
     parts = [
         sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
-        .select_from(table)
+        .select_from(source)
         .where(*conditions, *stretch)
         .order_by(*travel)
         .limit(size)
@@ -103,17 +103,17 @@ def _page(table: sa.Table, request: PageRequest, selected: Sequence[sa.Label[Any
     )
 
 
-def _any_behind(table: sa.Table, request: PageRequest, position: Position) -> sa.ColumnElement[bool]:
+def _any_behind(orders: Orders, request: PageRequest, position: Position) -> sa.ColumnElement[bool]:
     """Whether any order is at the position or behind it: one probe of the index, or two where the nulls lie there.
 
     Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
     """
-    stretches = _stretches(table, request.ordering, position, descends=not _descends(request), inclusive=True)
+    stretches = _stretches(orders, request.ordering, position, descends=not _descends(request), inclusive=True)
     probes = (
         sa.select(sa.literal_column("1"))
-        .select_from(table)
-        .where(*where(table, request.conditions), *stretch)
-        .order_by(*order_by(table, request.ordering, reverse=not request.backward))
+        .select_from(orders.rows((), request.conditions))
+        .where(*where(orders, request.conditions), *stretch)
+        .order_by(*order_by(orders, request.ordering, reverse=not request.backward))
         .limit(limit(1))
         .scalar_subquery()
         for stretch in stretches
@@ -122,7 +122,7 @@ def _any_behind(table: sa.Table, request: PageRequest, position: Position) -> sa
 
 
 def _stretches(
-    table: sa.Table, ordering: Ordering, position: Position | None, *, descends: bool, inclusive: bool
+    orders: Orders, ordering: Ordering, position: Position | None, *, descends: bool, inclusive: bool
 ) -> list[list[sa.ColumnElement[bool]]]:
     """What lies ahead of a position, as stretches of the index that follow each other.
 
@@ -131,7 +131,7 @@ def _stretches(
     """
     if position is None:
         return [[]]
-    key, sort = table.c[OrderColumn.ORDER_KEY.value], column_of(table, ordering.column)
+    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(ordering.column)
     after = _passes(descends=descends, inclusive=inclusive)
     position_key = sa.literal(position.key, sa.BigInteger())
     if ordering.column is OrderColumn.ORDER_KEY:
@@ -157,9 +157,9 @@ def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
     return list(dict.fromkeys((ordering.column, OrderColumn.ORDER_KEY)))
 
 
-def _sort_keys(table: sa.Table, ordering: Ordering) -> list[sa.Label[Any]]:
+def _sort_keys(orders: Orders, ordering: Ordering) -> list[sa.Label[Any]]:
     """The sort columns under names of their own, for a query around the one that reads the index."""
-    return [column_of(table, column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
+    return [orders.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
 
 
 def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from server.db.merged import Orders
     from server.db.tables import OrdersTable
     from server.readiness import Readiness
 
@@ -25,11 +26,19 @@ T = TypeVar("T")
 
 
 class Reading:
-    """A connection to read with, and the orders table as it is."""
+    """A connection to read with, and the orders as they are found on it."""
 
-    def __init__(self, connection: AsyncConnection, table: sa.Table) -> None:
+    def __init__(self, connection: AsyncConnection, table: OrdersTable) -> None:
         self._connection = connection
-        self.table = table
+        self._table = table
+
+    async def orders(self) -> Orders:
+        """The orders.
+
+        Raises:
+            UnavailableError: ORDERS_UNAVAILABLE.
+        """
+        return await self._table.resolve(self._connection)
 
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of a statement, which is noted on the request's record."""
@@ -50,14 +59,18 @@ class Reader:
         self._readiness = readiness
 
     async def fetch(
-        self, engine: AsyncEngine, statement_of: Callable[[sa.Table], sa.Executable]
+        self, engine: AsyncEngine, statement_of: Callable[[Orders], sa.Executable]
     ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of one statement.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
-        return await self.run(engine, lambda reading: reading.rows(statement_of(reading.table)))
+
+        async def work(reading: Reading) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+            return await reading.rows(statement_of(await reading.orders()))
+
+        return await self.run(engine, work)
 
     async def run(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
         """The result of statements on one connection. They only read, so they may run twice.
@@ -87,7 +100,7 @@ class Reader:
 
     async def _attempt(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
         async with engine.connect() as connection:
-            return await work(Reading(connection, await self._table.resolve(connection)))
+            return await work(Reading(connection, self._table))
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -9,11 +10,14 @@ from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALL
 
 from schema.errors import Reason, UnavailableError
 from schema.ports import OrderColumn
+from server.db.merged import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from server.db.changes import ChangeTables
 
 _DEFAULT_SCHEMA = "public"
 COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
@@ -81,6 +85,17 @@ _CATALOG_QUERY = sa.text(
       AND a.attnum > 0 AND NOT a.attisdropped
     """
 )
+# By the catalog, which anybody may read; of a schema that may not be used to_regclass would raise an error.
+_READABLE_QUERY = sa.text(
+    """
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = :schema AND c.relname = 'order_status'
+          AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    )
+    """
+)
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 class OrdersTable:
@@ -89,28 +104,37 @@ class OrdersTable:
     A sync may drop and recreate it at any time, so what was looked up is forgotten when a statement says so.
     """
 
-    def __init__(self, name: str, *, hidden: Collection[str] = ()) -> None:
+    def __init__(self, name: str, changes: ChangeTables, *, hidden: Collection[str] = ()) -> None:
         schema, _, table = name.rpartition(".")
         self._schema = schema or _DEFAULT_SCHEMA
         self._name = table
-        self._columns = [column for column in OrderColumn if column.value not in hidden]
-        self._found: sa.Table | None = None
+        self._changes = changes
+        self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
+        self._found: Orders | None = None
+        self._looked_at = 0.0
 
     @property
     def qualified_name(self) -> str:
         """Its name with its schema."""
         return f"{self._schema}.{self._name}"
 
-    async def resolve(self, connection: AsyncConnection) -> sa.Table:
-        """The table, its columns keyed by `OrderColumn` values, with the types they have.
+    async def resolve(self, connection: AsyncConnection) -> Orders:
+        """The table, its columns keyed by `OrderColumn` values, with the types they have, and what is set beside it.
 
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
         """
-        if self._found is None:
+        if self._found is None or self._overlay_may_have_come(self._found):
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
-            self._found = self._build(dict(tuple(row) for row in rows))
+            table = self._build(dict(tuple(row) for row in rows))
+            readable = await connection.execute(_READABLE_QUERY, {"schema": self._changes.schema})
+            self._found = Orders(table, self._changes.status if readable.scalar_one() else None)
+            self._looked_at = time.monotonic()
         return self._found
+
+    def _overlay_may_have_come(self, found: Orders) -> bool:
+        # Another process may make it, or an owner grant it, at any time; this process is not told.
+        return found.overlay is None and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
 
     def forget(self) -> None:
         """Look it up again next time."""

@@ -12,14 +12,21 @@ import sqlalchemy as sa
 
 from schema import build_schema
 from schema.context import Context, PageLimits
-from server.db.engine import Engines, create_engines
+from schema.permissions import Principal, Role
+from server.db.changes import change_tables
+from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
+from server.db.migrate import Migrations
 from server.db.reader import Reader
 from server.db.tables import OrdersTable
+from server.db.writes import WriteStatements
+from server.feed import PostgresFeed
+from server.history import SqlChangeHistory, SqlChangeLookup
 from server.logs import configure_logs
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.presentation import present
 from server.readiness import Readiness
 from server.settings import Settings
+from server.statuses import SqlStatusWriter
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster
@@ -54,13 +61,45 @@ async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.C
 
 
 @pytest.fixture(scope="session")
-def open_store(engines: Engines) -> OpenStore:
-    """Make a store, and a context around it, on a table of the test's choice."""
+def open_store(engines: Engines, orders_url: str) -> OpenStore:
+    """Make a store, and a context around it, on a table and a schema of changes of the test's choice."""
+    settings = Settings(database_url=orders_url)
 
-    def open_(table: str = "public.orders_synced", **limits: int) -> tuple[SqlOrderStore, Context]:
-        reader = Reader(OrdersTable(table), Readiness())
+    def open_(  # what a test may choose
+        table: str = "public.orders_synced",
+        *,
+        app_schema: str = "no_changes",
+        roles: frozenset[Role] = frozenset({Role.ADMIN}),
+        retention: float = 3600,
+        feed_buffer: int = 1000,
+        feed_catch_up: float = 30,
+        **limits: int,
+    ) -> tuple[SqlOrderStore, Context]:
+        changes, readiness = change_tables(app_schema), Readiness()
+        orders = OrdersTable(table, changes)
+        migrations = Migrations(create_migration_engine(settings), app_schema, made=orders.forget)
+        reader = Reader(orders, readiness)
         store = SqlOrderStore(engines, reader, aggregate_ttl=0.2)
-        return store, Context(store, lambda: SqlOrderLookup(engines, reader), PageLimits(**limits))
+        history = SqlChangeHistory(engines.pages, changes, migrations)
+        return store, Context(
+            principal=Principal("tester", roles),
+            orders=store,
+            new_lookup=lambda: SqlOrderLookup(engines, reader),
+            statuses=SqlStatusWriter(
+                engines.writes, orders, WriteStatements(changes), migrations, readiness, retention=retention
+            ),
+            history=history,
+            new_change_lookup=lambda: SqlChangeLookup(history),
+            feed=PostgresFeed(
+                lambda: connect_feed(settings),
+                history,
+                migrations,
+                schema=app_schema,
+                buffer=feed_buffer,
+                catch_up_seconds=feed_catch_up,
+            ),
+            limits=PageLimits(**limits),
+        )
 
     return open_
 
@@ -90,8 +129,8 @@ def statements(engines: Engines) -> Iterator[list[str]]:
         if not _CATALOG.search(statement):
             seen.append(" ".join(statement.split()))
 
-    for engine in (engines.pages, engines.aggregates):
+    for engine in (engines.pages, engines.aggregates, engines.writes):
         sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
     yield seen
-    for engine in (engines.pages, engines.aggregates):
+    for engine in (engines.pages, engines.aggregates, engines.writes):
         sa.event.remove(engine.sync_engine, "before_cursor_execute", note)

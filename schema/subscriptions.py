@@ -1,0 +1,52 @@
+"""Owns the root fields that go on: each event of the feed as it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator  # noqa: TC003 # Strawberry reads the annotations at run time
+from contextlib import aclosing
+from typing import Annotated
+
+import strawberry
+from strawberry import UNSET
+
+from schema.context import Info  # noqa: TC001 # as above
+from schema.pagination import decode_change_cursor, encode_change_cursor, given
+from schema.permissions import Requires, Role
+from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.status_changes import OrderStatusChange, chosen_orders
+
+
+@strawberry.type(description="Everything that can be listened to.")
+class Subscription:
+    """The root of all subscriptions."""
+
+    @strawberry.subscription(
+        description=(
+            "Every status change as it is committed: none left out, none twice, in an order that all see alike. "
+            "Without `after` it starts now. Keep the `cursor` of the last event: with it as `after` a new "
+            "subscription goes on exactly there."
+        ),
+        extensions=[Requires(Role.READER)],
+    )
+    async def order_status_changed(
+        self,
+        info: Info,
+        order_keys: Annotated[
+            list[BigInt] | None,
+            strawberry.argument(description="Only changes of these orders, at most 1,000; of all where it is absent."),
+        ] = UNSET,
+        after: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The cursor to go on after: of the last event, or `orderStatusChanges.headCursor`."
+            ),
+        ] = UNSET,
+    ) -> AsyncGenerator[OrderStatusChange, None]:
+        """A transport that knows where its client stopped has the better cursor."""
+        context, cursor = info.context, info.context.position.resume or given(after)
+        position = None if cursor is None else decode_change_cursor(cursor)
+        keys = chosen_orders(given(order_keys), argument="orderKeys")
+        async with aclosing(context.feed.changes(position, keys)) as changes:
+            async for change in changes:
+                context.position.delivered = encode_change_cursor(change.id)
+                yield OrderStatusChange(change=change)

@@ -1,0 +1,124 @@
+"""Owns the making of our own tables: once, by whichever process comes first, and what to GRANT where that is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+
+from schema.errors import Reason, UnavailableError
+from server.db.errors import classify, sqlstate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_log = structlog.get_logger(__name__)
+_SCRIPTS: Final = Path(__file__).parent / "migrations"
+_REFUSED: Final = frozenset({"42501", "25006"})
+_MIGRATION_LOCK = 7_036_874_417_766
+_WHERE = sa.text(
+    "SELECT current_user, current_database(), to_regnamespace(:quoted) IS NOT NULL, "
+    "EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = :schema AND tablename = 'alembic_version')"
+)
+
+
+class Migrations:
+    """Our tables in one schema of one database."""
+
+    def __init__(self, engine: AsyncEngine, schema: str, *, made: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._schema = schema
+        self._quoted = '"' + schema.replace('"', '""') + '"'
+        self._made = made
+        self._done = False
+        self._lock = asyncio.Lock()
+
+    async def ensure(self) -> None:
+        """Bring the tables to where this code needs them, if they are not yet. Afterwards it costs nothing.
+
+        Raises:
+            UnavailableError: the database does not answer, or CHANGES_UNAVAILABLE with the GRANT that is missing.
+        """
+        async with self._lock:
+            if self._done:
+                return
+            try:
+                await self.upgrade()
+            except Exception as error:
+                meaning = error if isinstance(error, UnavailableError) else classify(error)
+                if meaning is None or meaning is error:
+                    raise
+                raise meaning from error
+            self._done = True
+        self._made()
+
+    def forget(self) -> None:
+        """Look again next time: a statement has said that something is missing."""
+        self._done = False
+
+    async def upgrade(self) -> str:
+        """Apply what is missing, and give the revision that is then reached.
+
+        Raises:
+            UnavailableError: CHANGES_UNAVAILABLE, as above.
+            DBAPIError, OSError, TimeoutError: the database does not answer.
+        """
+        head = ScriptDirectory(str(_SCRIPTS)).get_current_head() or ""
+        async with self._engine.connect() as connection, connection.begin():
+            role, database, schema_there, version_there = (
+                await connection.execute(_WHERE, {"quoted": self._quoted, "schema": self._schema})
+            ).one()
+            try:
+                if version_there and await self._revision(connection) == head:
+                    return head
+                # Whoever comes second waits here, and then finds everything done.
+                await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                if not schema_there:
+                    await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}"))
+                await connection.run_sync(self._apply)
+            except DBAPIError as error:
+                if sqlstate(error) not in _REFUSED:
+                    raise
+                grant = (
+                    f'GRANT USAGE, CREATE ON SCHEMA {self._quoted} TO "{role}"'
+                    if schema_there
+                    else f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
+                )
+                raise UnavailableError(
+                    Reason.CHANGES_UNAVAILABLE,
+                    f"The tables of status changes are not there, and the role {role} may not make them. As the "
+                    f"owner of the database run: {grant}; then try again.",
+                ) from error
+        _log.info("migrated", schema=self._schema, revision=head)
+        return head
+
+    async def grant_needed(self) -> str:
+        """The statement that lets this process's role write to tables that another role has made."""
+        async with self._engine.connect() as connection:
+            role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
+        return "; ".join(
+            f'GRANT {rights} {self._quoted} TO "{role}"'
+            for rights in (
+                "USAGE ON SCHEMA",
+                "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA",
+                "USAGE ON ALL SEQUENCES IN SCHEMA",
+            )
+        )
+
+    async def _revision(self, connection: AsyncConnection) -> str | None:
+        table = sa.text(f"SELECT version_num FROM {self._quoted}.alembic_version")  # noqa: S608 # the setting is an identifier, and quoted
+        return (await connection.execute(table)).scalar_one_or_none()
+
+    def _apply(self, connection: sa.Connection) -> None:
+        config = Config(attributes={"connection": connection, "schema": self._schema})
+        config.set_main_option("script_location", str(_SCRIPTS))
+        command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""The history of our own tables, one Alembic revision a file."""

@@ -1,0 +1,148 @@
+"""Owns the reading of the history of changes from PostgreSQL: the schema's ChangeHistory and ChangeLookup."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiodataloader import DataLoader
+from sqlalchemy.exc import DBAPIError
+
+from schema.change_ports import ChangePage, StatusChange
+from schema.errors import Reason, UnavailableError
+from server.db import history
+from server.db.errors import classify, sqlstate
+from server.record import note_statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from schema.change_ports import ChangeFilter, ChangeWindow
+    from server.db.changes import ChangeTables
+    from server.db.migrate import Migrations
+
+# No such table or schema: nothing was ever changed here.
+_MISSING = frozenset({"42P01", "3F000"})
+_FORBIDDEN = "42501"
+_BATCH = 500
+
+
+class SqlChangeHistory:
+    """The schema's ChangeHistory. It reads our own tables only, whatever state the synced table is in."""
+
+    def __init__(self, engine: AsyncEngine, tables: ChangeTables, migrations: Migrations) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._migrations = migrations
+
+    async def head(self) -> int:
+        """One statement."""
+        rows = await self.rows(history.head_statement(self._tables))
+        return int(rows[0][0]) if rows else 0
+
+    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
+        """One statement."""
+        return _page(await self.rows(history.page_statement(self._tables, window, chosen, until=until)), window)
+
+    async def of_orders(self, keys: Sequence[int], window: ChangeWindow, *, until: int | None) -> dict[int, ChangePage]:
+        """A page for each order. One statement."""
+        by_key: dict[int, list[Any]] = {key: [] for key in keys}
+        for row in await self.rows(history.of_orders_statement(self._tables, keys, window, until=until)):
+            by_key[row[0]].append(tuple(row)[1:])
+        return {key: _page(rows, window) for key, rows in by_key.items()}
+
+    async def by_ids(self, ids: Sequence[int]) -> dict[int, StatusChange]:
+        """One statement."""
+        rows = await self.rows(history.by_ids_statement(self._tables, ids))
+        return {row[0]: StatusChange(*row) for row in rows}
+
+    async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> AsyncIterator[StatusChange]:
+        """Every change after one place and up to another, in batches of a statement each."""
+        while after < until:
+            rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
+            for row in rows:
+                yield StatusChange(*row)
+            after = rows[-1][0] if len(rows) == _BATCH else until
+
+    async def rows(self, statement: sa.Executable) -> Sequence[Any]:
+        """The rows of a statement; it only reads, so it may run twice.
+
+        Raises:
+            UnavailableError: where the database does not answer, or the tables may not be read.
+        """
+        try:
+            try:
+                return await self._attempt(statement)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return await self._attempt(statement)
+        except Exception as error:
+            state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+            if state in _MISSING:
+                return ()
+            if state == _FORBIDDEN:
+                raise UnavailableError(
+                    Reason.CHANGES_UNAVAILABLE,
+                    "The server's role may not read the tables of status changes. As their owner run: "
+                    f"{await self._migrations.grant_needed()}.",
+                ) from error
+            meaning = classify(error)
+            if meaning is None:
+                raise
+            raise meaning from error
+
+    async def _attempt(self, statement: sa.Executable) -> Sequence[Any]:
+        started = time.perf_counter()
+        rows: Sequence[Any] = ()
+        try:
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(statement)).all()
+        finally:
+            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+        return rows
+
+
+class SqlChangeLookup:
+    """The schema's ChangeLookup: what is asked for in one turn of the event loop is one statement a window."""
+
+    def __init__(self, history_: SqlChangeHistory) -> None:
+        self._history = history_
+        self._pages: DataLoader[tuple[int, ChangeWindow, int | None], ChangePage] = DataLoader(
+            self._load_pages, cache=False
+        )
+        self._changes: DataLoader[int, StatusChange | None] = DataLoader(self._load_changes, cache=False)
+
+    async def changes(self, ids: Sequence[int]) -> Sequence[StatusChange | None]:
+        """The changes with these ids."""
+        return await self._changes.load_many(ids)
+
+    async def of_order(self, order_key: int, window: ChangeWindow, *, until: int | None) -> ChangePage:
+        """A page of the changes of one order."""
+        return await self._pages.load((order_key, window, until))
+
+    async def _load_changes(self, ids: list[int]) -> list[StatusChange | None]:
+        found = await self._history.by_ids(sorted(set(ids)))
+        return [found.get(id_) for id_ in ids]
+
+    async def _load_pages(self, wanted: list[tuple[int, ChangeWindow, int | None]]) -> list[ChangePage]:
+        keys: dict[tuple[ChangeWindow, int | None], set[int]] = {}
+        for key, window, until in wanted:
+            keys.setdefault((window, until), set()).add(key)
+        pages = {
+            (window, until): await self._history.of_orders(sorted(of_these), window, until=until)
+            for (window, until), of_these in keys.items()
+        }
+        return [pages[window, until][key] for key, window, until in wanted]
+
+
+def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
+    """Of rows in the direction of travel, each a change after whether any lies behind."""
+    any_behind = bool(rows) and bool(rows[0][0])
+    changes = [StatusChange(*tuple(row)[1:]) for row in rows if row[1] is not None]
+    more_ahead = len(changes) > window.size
+    changes = changes[: window.size]
+    return ChangePage(changes[::-1] if window.backward else changes, more_ahead, any_behind)

@@ -1,0 +1,403 @@
+"""Owns the changing of statuses in PostgreSQL: the schema's StatusWriter."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError
+
+from schema.change_ports import Outcome, Refusal, StatusChange, WriteOutcome
+from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
+from schema.order_arguments import OrderStatus
+from server.db.errors import classify, sqlstate
+from server.record import note_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from schema.change_ports import WantedStatus, WriteRequest
+    from server.db.migrate import Migrations
+    from server.db.tables import OrdersTable
+    from server.db.writes import WriteStatements
+    from server.readiness import Readiness
+
+_log = structlog.get_logger(__name__)
+# Each attempt that another writer has forestalled finds that writer's row, and locks it: two are enough for one
+# order, a long list of new ones may meet another forestaller each time.
+_ATTEMPTS: Final = 8
+_DEADLOCK: Final = frozenset({"40P01", "40001"})
+_LOCK_TIMEOUT: Final = "55P03"
+_QUERY_CANCELED: Final = "57014"
+_READ_ONLY: Final = "25006"
+# No such table, schema or column; not allowed; of another kind.
+_MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
+# Connection lost, or ended by an operator: whether the server did what it was told last is not known.
+_UNKNOWN_CLASSES: Final = ("08", "57P")
+_EXPIRE_EVERY_SECONDS: Final = 600.0
+_BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
+_STATUS_NAMES: Final[dict[str | None, str]] = {status.value: status.name for status in OrderStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """An order as it is while it is locked."""
+
+    there: bool
+    synced: str | None
+    set_here: str | None
+    version: int
+
+    @property
+    def status(self) -> str | None:
+        return self.synced if self.set_here is None else self.set_here
+
+
+class _ForestalledError(Exception):
+    """Another transaction has written one of the orders first; nothing of this one is kept."""
+
+
+class SqlStatusWriter:
+    """The schema's StatusWriter: one transaction a request, and the same statements for one order as for many."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        table: OrdersTable,
+        statements: WriteStatements,
+        migrations: Migrations,
+        readiness: Readiness,
+        *,
+        retention: float,
+    ) -> None:
+        self._engine = engine
+        self._table = table
+        self._statements = statements
+        self._migrations = migrations
+        self._readiness = readiness
+        self._retention = retention
+        self._expired_at = time.monotonic()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
+        """In a task of its own: a caller that goes away does not stop what may have been committed already."""
+        return await asyncio.shield(self._spawn(self._write(request, user)))
+
+    async def close(self) -> None:
+        """Wait for the writes that are under way."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _write(self, request: WriteRequest, user: str) -> WriteOutcome:
+        try:
+            outcome = await self._attempts(request, user)
+        except Exception as error:
+            meaning = error if isinstance(error, ApiError) else await self._meaning(error)
+            if isinstance(meaning, UnavailableError) and meaning.reason is Reason.DATABASE_UNAVAILABLE:
+                self._readiness.failed(meaning, cause=error)
+            if meaning is None or meaning is error:
+                raise
+            raise meaning from error
+        if request.idempotency_key and time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS:
+            self._expired_at = time.monotonic()
+            self._spawn(self._expire())
+        return outcome
+
+    async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
+        """Begin again where nothing can have been committed, and where that may fare better."""
+        await self._migrations.ensure()
+        anew = True
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._attempt(request, user)
+            except _ForestalledError:
+                continue
+            except DBAPIError as error:
+                state = sqlstate(error)
+                if state in _DEADLOCK:
+                    continue
+                # A pooled connection that had died, a statement prepared for a table that was replaced, or a table
+                # of ours that went missing: once more, with everything looked up anew.
+                stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
+                if not anew or not (error.connection_invalidated or stale or state in _MISSING):
+                    raise
+                anew = False
+                self._table.forget()
+                self._migrations.forget()
+                await self._migrations.ensure()
+        raise UnavailableError(Reason.ORDER_BUSY, _BUSY)
+
+    async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
+        async with self._engine.connect() as connection:
+            transaction = await connection.begin()
+            outcome, wrote = await self._decide(connection, request, user)
+            if not wrote:
+                await transaction.rollback()
+                return outcome
+            try:
+                await transaction.commit()
+            except Exception as error:
+                # The server's own word that it did not is as good as its word that it did.
+                if isinstance(error, DBAPIError) and _definite(error):
+                    raise
+                await connection.invalidate()
+                raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+        return outcome
+
+    async def _decide(self, connection: AsyncConnection, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
+        """The outcome, and whether anything was written that has to be committed."""
+        key = request.idempotency_key
+        if key is not None and (recorded := await self._claim(connection, request, user)):
+            return recorded, False
+        states = await self._states(connection, [wanted.order_key for wanted in request.wanted])
+        outcomes = _outcomes(request, states)
+        changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
+        planned = [
+            _planned(wanted, states[wanted.order_key]) if outcome is None else outcome
+            for wanted, outcome in zip(request.wanted, outcomes, strict=True)
+        ]
+        record = {"principal": user, "key": key, "outcome": _recorded(planned, states, changing)}
+        if not changing:
+            if key is not None:
+                await self._run(connection, self._statements.record, record)
+            return WriteOutcome(tuple(planned)), key is not None
+        made = await self._apply(connection, changing, states, record)
+        return WriteOutcome(tuple(_with_change(outcome, made) for outcome in planned)), True
+
+    async def _claim(self, connection: AsyncConnection, request: WriteRequest, user: str) -> WriteOutcome | None:
+        """None where the key is now ours; otherwise what is to be answered."""
+        owner = {"principal": user, "key": request.idempotency_key}
+        request_hash = _hash(request)
+        claim = {**owner, "hash": request_hash, "retention_seconds": self._retention}
+        if await self._run(connection, self._statements.claim, claim):
+            return None
+        ((hash_, outcome),) = await self._run(connection, self._statements.recorded, owner)
+        if bytes(hash_) != request_hash:
+            return WriteOutcome(
+                (),
+                refusal=Refusal(
+                    Reason.IDEMPOTENCY_KEY_REUSED,
+                    "This idempotencyKey was used for another input before. Nothing was written.",
+                    field="idempotencyKey",
+                ),
+            )
+        return await self._replay(connection, json.loads(outcome))
+
+    async def _replay(self, connection: AsyncConnection, recorded: list[dict[str, Any]]) -> WriteOutcome:
+        versions = {item["key"]: item["version"] for item in recorded if item["version"] is not None}
+        rows: Sequence[Any] = ()
+        if versions:
+            arrays = {"keys": list(versions), "versions": list(versions.values())}
+            rows = await self._run(connection, self._statements.replayed, arrays)
+        changes = {row[1]: StatusChange(*row) for row in rows}
+        return WriteOutcome(
+            tuple(
+                Outcome(
+                    item["key"],
+                    item["previous"],
+                    changes.get(item["key"]),
+                    _refusal_of(item["refusal"]) if item["refusal"] else None,
+                )
+                for item in recorded
+            ),
+            replayed=True,
+        )
+
+    async def _states(self, connection: AsyncConnection, keys: list[int]) -> dict[int, _State]:
+        orders = await self._table.resolve(connection)
+        rows = await self._run(connection, self._statements.locked(orders, keys))
+        if not all(filled for _, _, filled, *_ in rows):
+            raise UnavailableError(
+                Reason.ORDERS_UNAVAILABLE,
+                f"The table {self._table.qualified_name} is empty, as it is while a sync fills it. "
+                "Nothing was written; try again later.",
+            )
+        return {key: _State(there, synced, set_here, version) for key, there, _, synced, set_here, version in rows}
+
+    async def _apply(
+        self,
+        connection: AsyncConnection,
+        changing: list[WantedStatus],
+        states: dict[int, _State],
+        record: dict[str, Any],
+    ) -> dict[int, StatusChange]:
+        before = [states[wanted.order_key] for wanted in changing]
+        rows = await self._run(
+            connection,
+            self._statements.apply,
+            {
+                **record,
+                "keys": [wanted.order_key for wanted in changing],
+                "statuses": [_after(wanted, state) for wanted, state in zip(changing, before, strict=True)],
+                "previous": [state.status for state in before],
+                "synced": [state.synced for state in before],
+                "cleared": [wanted.status is None for wanted in changing],
+                "versions": [state.version + 1 for state in before],
+                "notes": [wanted.note for wanted in changing],
+            },
+        )
+        if len(rows) != len(changing):
+            raise _ForestalledError
+        return {row[1]: StatusChange(*row) for row in rows}
+
+    async def _expire(self) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await self._run(connection, self._statements.expire, {"retention_seconds": self._retention}, rows=False)
+        except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
+            _log.warning("recorded outcomes not expired", cause=repr(error))
+
+    @staticmethod
+    async def _run(
+        connection: AsyncConnection,
+        statement: sa.Executable,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        rows: bool = True,
+    ) -> Sequence[Any]:
+        started = time.perf_counter()
+        found: Sequence[Any] = ()
+        try:
+            result = await connection.execute(statement, parameters)
+            if rows and result.returns_rows:
+                found = result.all()
+        finally:
+            note_statement(rows=len(found), seconds=time.perf_counter() - started)
+        return found
+
+    async def _meaning(self, error: Exception) -> ApiError | None:
+        """What a failure before the commit means: nothing was written."""
+        if not isinstance(error, DBAPIError):
+            return classify(error)
+        state = sqlstate(error)
+        if state == _LOCK_TIMEOUT:
+            return UnavailableError(Reason.ORDER_BUSY, _BUSY)
+        if state == _QUERY_CANCELED:
+            return UnavailableError(
+                Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written; try again shortly."
+            )
+        if state == _READ_ONLY:
+            return UnavailableError(
+                Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."
+            )
+        if state in _MISSING and self._statements.names_ours(str(error.orig)):
+            try:
+                grant = await self._migrations.grant_needed()
+            except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
+                return classify(lost)
+            return UnavailableError(
+                Reason.CHANGES_UNAVAILABLE,
+                f"The server's role may not write to the tables of status changes. As their owner run: {grant}; "
+                "then try again. Nothing was written.",
+            )
+        if state in _MISSING:
+            self._table.forget()
+        return classify(error)
+
+
+def _definite(error: DBAPIError) -> bool:
+    """Whether the server has said that it did not commit."""
+    state = sqlstate(error)
+    return bool(state) and not error.connection_invalidated and not state.startswith(_UNKNOWN_CLASSES)
+
+
+def _outcomes(request: WriteRequest, states: dict[int, _State]) -> list[Outcome | None]:
+    """What becomes of each wanted status; None where it is to be changed."""
+    outcomes = [_outcome(wanted, states[wanted.order_key]) for wanted in request.wanted]
+    if not request.atomic or not any(outcome and outcome.refusal for outcome in outcomes):
+        return outcomes
+    others = Refusal(Reason.CHANGE_NOT_APPLIED, "Another change of the list was refused, so none was made.")
+    return [
+        outcome or Outcome(wanted.order_key, states[wanted.order_key].status, None, others)
+        for wanted, outcome in zip(request.wanted, outcomes, strict=True)
+    ]
+
+
+def _outcome(wanted: WantedStatus, state: _State) -> Outcome | None:
+    if not state.there:
+        message = f"There is no order {wanted.order_key}. Nothing was written."
+        return Outcome(wanted.order_key, None, None, Refusal(Reason.ORDER_NOT_FOUND, message))
+    if refusal := _conflict(wanted, state):
+        return Outcome(wanted.order_key, state.status, None, refusal)
+    unchanged = state.set_here is None if wanted.status is None else state.status == wanted.status
+    return Outcome(wanted.order_key, state.status, None, None) if unchanged else None
+
+
+def _conflict(wanted: WantedStatus, state: _State) -> Refusal | None:
+    for field, expected, found in (
+        ("expectedVersion", wanted.expected_version, state.version),
+        ("expectedStatus", wanted.expected_status, state.status),
+    ):
+        if expected is not None and expected != found:
+            message = f"Order {wanted.order_key} is not as expected: it has {_described(state)}. Nothing was written."
+            return Refusal(Reason.STATUS_CONFLICT, message, field, state.status, state.version)
+    return None
+
+
+def _described(state: _State) -> str:
+    name = _STATUS_NAMES.get(state.status, f"the unknown status {state.status!r}")
+    return f"{name} and version {state.version}"
+
+
+def _planned(wanted: WantedStatus, state: _State) -> Outcome:
+    return Outcome(wanted.order_key, state.status, None, None)
+
+
+def _after(wanted: WantedStatus, state: _State) -> str | None:
+    return state.synced if wanted.status is None else wanted.status
+
+
+def _with_change(outcome: Outcome, made: dict[int, StatusChange]) -> Outcome:
+    change = made.get(outcome.order_key)
+    return Outcome(outcome.order_key, outcome.previous_status, change, None) if change else outcome
+
+
+def _recorded(outcomes: list[Outcome], states: dict[int, _State], changing: list[WantedStatus]) -> str:
+    """The outcomes as they are kept. A change is found again by its order and version."""
+    versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
+    return json.dumps(
+        [
+            {
+                "key": outcome.order_key,
+                "previous": outcome.previous_status,
+                "version": versions.get(outcome.order_key),
+                "refusal": outcome.refusal
+                and [
+                    outcome.refusal.reason.name,
+                    outcome.refusal.message,
+                    outcome.refusal.field,
+                    outcome.refusal.current_status,
+                    outcome.refusal.current_version,
+                ],
+            }
+            for outcome in outcomes
+        ]
+    )
+
+
+def _refusal_of(recorded: list[Any]) -> Refusal:
+    reason, *rest = recorded
+    return Refusal(Reason[reason], *rest)
+
+
+def _hash(request: WriteRequest) -> bytes:
+    """Of the input as it is meant: by whichever of its names an order was called."""
+    wanted = [
+        [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
+    ]
+    return hashlib.sha256(json.dumps([request.operation, request.atomic, wanted]).encode()).digest()

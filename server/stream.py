@@ -1,0 +1,127 @@
+"""Owns GraphQL over server-sent events: graphql-sse's distinct connections by POST, a browser's EventSource by GET."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import structlog
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from strawberry.types.graphql import OperationType
+
+from schema.errors import ForbiddenError, Reason, RequestError
+from server.auth import check_origin
+from server.negotiation import EVENT_STREAM, JSON, wants_stream
+from server.parameters import accepted_by, request_data
+from server.presentation import present, present_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection
+
+    import strawberry
+    from starlette.types import Receive, Scope, Send
+    from strawberry.http import GraphQLRequestData
+
+    from schema.context import Context
+
+_log = structlog.get_logger(__name__)
+_METHODS: Final = "GET, POST"
+# The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
+_KEEP_ALIVE_SECONDS: Final = 12
+# A reader that takes nothing for so long is gone, or will come back with its cursor.
+_SEND_SECONDS: Final = 30.0
+_SEPARATOR: Final = "\n"
+# Half of what browsers wait by themselves.
+_RECONNECT_MILLISECONDS: Final = 1500
+_GET_OPERATIONS: Final = (OperationType.QUERY, OperationType.SUBSCRIPTION)
+_POST_OPERATIONS: Final = (*_GET_OPERATIONS, OperationType.MUTATION)
+
+
+class GraphQLStream:
+    """An ASGI endpoint. Every event carries the cursor of its change as its id, whether it is selected or not."""
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        new_context: Callable[[HTTPConnection], Context],
+        *,
+        origins: Collection[str],
+    ) -> None:
+        self._schema = schema
+        self._new_context = new_context
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request, for as long as it is listened to."""
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except (RequestError, ForbiddenError) as error:
+            answer, status = present_refusal(error)
+            response = Response(orjson.dumps(answer), status, media_type=f"{JSON}; charset=utf-8")
+            if error.reason is Reason.METHOD_NOT_ALLOWED:
+                response.headers["allow"] = _METHODS
+        try:
+            await response(scope, receive, send)
+        except SendTimeoutError:
+            _log.info("subscriber gone", reason=f"it has read nothing for {_SEND_SECONDS:g} s")
+
+    async def _respond(self, request: Request) -> Response:
+        context = self._new_context(request)
+        check_origin(request, self._origins)
+        if request.method not in {"GET", "POST"}:
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
+        if not wants_stream(accepted_by(request)):
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
+        data = await request_data(request)
+        if data.query is None:
+            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+        # What a browser sends by itself when it comes back knows better than the URL that it was first given.
+        context.position.resume = request.headers.get("last-event-id") or None
+        from_browser = request.method == "GET"
+        return EventSourceResponse(
+            self._events(data, context, from_browser=from_browser),
+            ping=_KEEP_ALIVE_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
+            send_timeout=_SEND_SECONDS,
+            sep=_SEPARATOR,
+            headers={"cache-control": "no-cache, no-transform", "vary": "origin"},
+        )
+
+    async def _events(
+        self, data: GraphQLRequestData, context: Context, *, from_browser: bool
+    ) -> AsyncGenerator[ServerSentEvent, None]:
+        if from_browser:
+            # It also opens the stream at once, where something between would wait for a first byte.
+            yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
+        results = await self._schema.stream(
+            data.query,
+            variable_values=data.variables,
+            context_value=context,
+            operation_name=data.operation_name,
+            operation_extensions=data.extensions,
+            allowed_operation_types=_GET_OPERATIONS if from_browser else _POST_OPERATIONS,
+        )
+        ended_early = False
+        async with aclosing(results):
+            async for result in results:
+                answer, _ = present(result)  # type: ignore[arg-type] # no frames of @defer: it is not enabled
+                ended_early = _may_resume(answer)
+                yield ServerSentEvent(
+                    event="next",
+                    data=orjson.dumps(answer).decode(),
+                    id=context.position.delivered,
+                    sep=_SEPARATOR,
+                )
+        # An EventSource that is not told of an end comes back by itself, with the id of the last event it had.
+        if not (from_browser and ended_early):
+            yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
+
+
+def _may_resume(answer: dict[str, object]) -> bool:
+    errors = answer.get("errors")
+    return "data" not in answer and isinstance(errors, list) and all(e["extensions"]["retryable"] for e in errors)

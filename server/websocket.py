@@ -1,0 +1,256 @@
+"""Owns GraphQL over WebSocket: the graphql-transport-ws protocol, any number of operations on one connection.
+
+Strawberry's own handler closes the whole socket over one bad operation, knows no extensions, and refuses an init
+whose payload is null; the protocol says otherwise (github.com/enisdenjo/graphql-ws, PROTOCOL.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import structlog
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from strawberry.types.graphql import OperationType
+
+from schema.errors import ForbiddenError, RequestError
+from server.auth import check_origin
+from server.parameters import data_of
+from server.presentation import present
+from server.record import RequestRecord, current_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import strawberry
+    from starlette.types import Receive, Scope, Send
+    from strawberry.http import GraphQLRequestData
+
+    from schema.context import Context
+
+_log = structlog.get_logger("operation")
+PROTOCOL: Final = "graphql-transport-ws"
+_INIT_SECONDS: Final = 10.0
+# A peer that takes nothing for so long is gone, or will come back with its cursor.
+_SEND_SECONDS: Final = 30.0
+_OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
+_INVALID_MESSAGE: Final = 4400
+_UNAUTHORIZED: Final = 4401
+_SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
+_INIT_TIMEOUT: Final = 4408
+_SUBSCRIBER_EXISTS: Final = 4409
+_TOO_MANY_INITS: Final = 4429
+# "Try again later" (IANA): clients of the protocol reconnect.
+_TOO_SLOW: Final = 1013
+
+
+class _ClosedError(Exception):
+    """The connection has to be closed, with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+_SLOW: Final = _ClosedError(_TOO_SLOW, "Too slow: resume from your cursor")
+
+
+class GraphQLSocket:
+    """An ASGI endpoint for WebSockets."""
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        new_context: Callable[[HTTPConnection], Context],
+        *,
+        origins: Collection[str],
+    ) -> None:
+        self._schema = schema
+        self._new_context = new_context
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection until it is closed."""
+        websocket = WebSocket(scope, receive, send)
+        try:
+            context = self._new_context(websocket)
+            check_origin(websocket, self._origins)
+        except ForbiddenError:
+            # Before it is accepted, which makes it a 403.
+            await websocket.close()
+            return
+        if PROTOCOL not in websocket.scope["subprotocols"]:
+            await websocket.accept()
+            await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            return
+        await websocket.accept(PROTOCOL)
+        await _Connection(websocket, self._schema, context).serve()
+
+
+class _Connection:
+    """One accepted connection, and the operations that run on it."""
+
+    def __init__(self, websocket: WebSocket, schema: strawberry.Schema, context: Context) -> None:
+        self._websocket = websocket
+        self._schema = schema
+        self._context = context
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._initiated = False
+
+    async def serve(self) -> None:
+        """Take messages until the connection is closed, by whichever side."""
+        try:
+            async with asyncio.timeout(_INIT_SECONDS) as patience:
+                while True:
+                    await self._take(await self._websocket.receive())
+                    if self._initiated:
+                        patience.reschedule(None)
+        except TimeoutError:
+            await self._close(
+                _SLOW if self._initiated else _ClosedError(_INIT_TIMEOUT, "Connection initialisation timeout")
+            )
+        except _ClosedError as closed:
+            await self._close(closed)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            operations = list(self._operations.values())
+            for operation in operations:
+                operation.cancel()
+            await asyncio.gather(*operations, return_exceptions=True)
+
+    async def _take(self, event: Any) -> None:
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code", 1005))
+        message = _message(event)
+        match message["type"]:
+            case "connection_init":
+                if self._initiated:
+                    raise _ClosedError(_TOO_MANY_INITS, "Too many initialisation requests")
+                _check_payload(message)
+                self._initiated = True
+                await self._send({"type": "connection_ack"})
+            case "ping":
+                _check_payload(message)
+                await self._send({"type": "pong"})
+            case "pong":
+                _check_payload(message)
+            case "subscribe":
+                self._subscribe(_id(message), message.get("payload"))
+            case "complete":
+                if operation := self._operations.pop(_id(message), None):
+                    operation.cancel()
+            case _:
+                raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
+
+    def _subscribe(self, id_: str, payload: object) -> None:
+        if not self._initiated:
+            raise _ClosedError(_UNAUTHORIZED, "Unauthorized")
+        if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+            raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object with a `query`")
+        try:
+            data = data_of(payload)
+        except RequestError as error:
+            raise _ClosedError(_INVALID_MESSAGE, error.message) from None
+        if id_ in self._operations:
+            raise _ClosedError(_SUBSCRIBER_EXISTS, _fitting(f"Subscriber for {id_} already exists"))
+        self._operations[id_] = asyncio.create_task(self._operate(id_, data))
+
+    async def _operate(self, id_: str, data: GraphQLRequestData) -> None:
+        record = RequestRecord(str(uuid.uuid4()))
+        current_record.set(record)
+        started, events = time.perf_counter(), 0
+        try:
+            results = await self._schema.stream(
+                data.query,
+                variable_values=data.variables,
+                context_value=self._context,
+                operation_name=data.operation_name,
+                operation_extensions=data.extensions,
+                allowed_operation_types=_OPERATIONS,
+            )
+            async with aclosing(results):
+                async for result in results:
+                    answer, _ = present(result)  # type: ignore[arg-type] # no frames of @defer: it is not enabled
+                    if "data" not in answer:
+                        # An error ends the operation, and this one alone.
+                        await self._send({"id": id_, "type": "error", "payload": answer["errors"]})
+                        return
+                    events += 1
+                    await self._send({"id": id_, "type": "next", "payload": answer})
+            # Not the task's own business any more: the client may use the id again as soon as it has heard.
+            self._forget(id_)
+            await self._send({"id": id_, "type": "complete"})
+        except (WebSocketDisconnect, RuntimeError):
+            # Starlette's words for a connection that has been closed meanwhile.
+            record.errors.append("CLIENT_GONE")
+        except TimeoutError:
+            record.errors.append("SUBSCRIBER_TOO_SLOW")
+            await self._close(_SLOW)
+        finally:
+            self._forget(id_)
+            _log.info(
+                "operation",
+                transport=PROTOCOL,
+                operation=record.operation,
+                outcome=record.outcome(0),
+                events=events,
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                database_ms=round(record.database_seconds * 1000, 2),
+                statements=record.statements,
+                rows=record.rows,
+                request_id=record.request_id,
+            )
+
+    def _forget(self, id_: str) -> None:
+        # After a complete the same id may belong to another operation already.
+        if self._operations.get(id_) is asyncio.current_task():
+            del self._operations[id_]
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await self._websocket.send_text(orjson.dumps(message).decode())
+
+    async def _close(self, closed: _ClosedError) -> None:
+        try:
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self._websocket.close(closed.code, closed.reason)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
+            # It is closed already, or the peer reads nothing any more.
+            pass
+
+
+def _message(event: Any) -> dict[str, Any]:
+    text = event.get("text")
+    if text is None:
+        raise _ClosedError(_INVALID_MESSAGE, "Messages are JSON in text frames")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise _ClosedError(_INVALID_MESSAGE, "The message is not JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise _ClosedError(_INVALID_MESSAGE, "The message has to be an object with a `type`")
+    return message
+
+
+def _check_payload(message: dict[str, Any]) -> None:
+    if not isinstance(message.get("payload"), dict | None):
+        raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object")
+
+
+def _id(message: dict[str, Any]) -> str:
+    id_ = message.get("id")
+    if not isinstance(id_, str) or not id_:
+        raise _ClosedError(_INVALID_MESSAGE, "`id` has to be a string that is not empty")
+    return id_
+
+
+def _fitting(reason: str) -> str:
+    """A reason as it fits into a close frame: 123 bytes."""
+    return reason.encode()[:123].decode(errors="ignore")
