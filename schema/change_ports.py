@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -148,7 +148,7 @@ class ChangeLookup(Protocol):
 class ChangeFeed(Protocol):
     """Where changes are heard of as they are committed."""
 
-    def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncIterator[StatusChange]:
+    def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
         """Every change after that place, or from now on, of these orders or all: none left out, none twice, in order.
 
         It ends only when it is closed.

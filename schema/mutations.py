@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID  # noqa: TC003 # Strawberry reads the annotations at run time
 
 import strawberry
@@ -193,19 +193,37 @@ class Mutation:
             "cleared. Setting the status that the order has already is a success without a change."
         )
     )
-    async def set_order_status(self, info: Info, input: SetOrderStatusInput) -> SetOrderStatusPayload:  # noqa: A002 # the argument's name in the schema
+    async def set_order_status(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # the argument's name in the schema
+            SetOrderStatusInput, strawberry.argument(description="Which order, which status, and on what condition.")
+        ],
+    ) -> SetOrderStatusPayload:
         """One transaction, committed before the answer."""
         done = await _write(info, "setOrderStatus", [_wanted(input, "input")], input.idempotency_key)
         return SetOrderStatusPayload(**_only(done), replayed=done.replayed)
 
     @_writes(description="Go back to the synced status, as a change like any other: its version keeps rising.")
-    async def clear_order_status(self, info: Info, input: ClearOrderStatusInput) -> ClearOrderStatusPayload:  # noqa: A002 # as above
+    async def clear_order_status(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # as above
+            ClearOrderStatusInput, strawberry.argument(description="Which order, and on what condition.")
+        ],
+    ) -> ClearOrderStatusPayload:
         """One transaction, committed before the answer."""
         done = await _write(info, "clearOrderStatus", [_wanted(input, "input")], input.idempotency_key)
         return ClearOrderStatusPayload(**_only(done), replayed=done.replayed)
 
     @_writes(description="Set the statuses of up to 1,000 orders in one transaction.")
-    async def set_order_statuses(self, info: Info, input: SetOrderStatusesInput) -> SetOrderStatusesPayload:  # noqa: A002 # as above
+    async def set_order_statuses(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # as above
+            SetOrderStatusesInput, strawberry.argument(description="Which orders, which statuses, and all or each.")
+        ],
+    ) -> SetOrderStatusesPayload:
         """A constant number of statements, whatever the number of changes."""
         check_list_length(input.changes, argument="input.changes")
         wanted = [_wanted(change, f"input.changes.{index}") for index, change in enumerate(input.changes)]
@@ -229,14 +247,14 @@ async def _write(
     return await info.context.statuses.write(request, info.context.principal.user)
 
 
-def _only(done: WriteOutcome) -> dict[str, object]:
+def _only(done: WriteOutcome) -> dict[str, Any]:
     if done.refusal:
         refused = Outcome(order_key=0, previous_status=None, change=None, refusal=done.refusal)
         return {**_fields(refused, "input"), "key": None}
     return _fields(done.outcomes[0], "input")
 
 
-def _fields(outcome: Outcome, *path: str) -> dict[str, object]:
+def _fields(outcome: Outcome, *path: str) -> dict[str, Any]:
     return {
         "key": outcome.order_key,
         "previous_status": outcome.previous_status,
@@ -246,8 +264,9 @@ def _fields(outcome: Outcome, *path: str) -> dict[str, object]:
 
 
 def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -> WantedStatus:
-    clears = isinstance(change, ClearOrderStatusInput)
-    expected = None if clears else given(change.expected_status)
+    status = expected = None
+    if isinstance(change, OrderStatusChangeInput):
+        status, expected = str(change.status.value), given(change.expected_status)
     note = checked_text(given(change.note), argument=f"{path}.note")
     if note and len(note) > _MAX_NOTE_CHARACTERS:
         raise InputError(
@@ -256,8 +275,8 @@ def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -
         )
     return WantedStatus(
         order_key=_order_key(given(change.order_key), given(change.id), path),
-        status=None if clears else change.status.value,
-        expected_status=expected.value if expected else None,
+        status=status,
+        expected_status=str(expected.value) if expected else None,
         expected_version=given(change.expected_version),
         note=note,
     )
@@ -280,6 +299,6 @@ def _check_repeats(wanted: Sequence[WantedStatus]) -> None:
         if item.order_key in first:
             raise InputError(
                 Reason.ORDER_REPEATED,
-                f"`input.changes.{first[item.order_key]}` and `input.changes.{index}` are both of order {item.order_key}.",
+                f"`input.changes.{first[item.order_key]}` and `input.changes.{index}` are one order, {item.order_key}.",
             )
         first[item.order_key] = index

@@ -181,13 +181,17 @@ def decode_change_cursor(cursor: str) -> int:
         InputError: CURSOR_INVALID where it is none of ours, or a cursor of orders.
     """
     try:
-        version, name, change = _cursor_parts(cursor)
-        if version != _CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
-            raise ValueError(cursor)
-        if change < 0 or encode_change_cursor(change) != cursor:
-            raise ValueError(cursor)
+        return _change(cursor)
     except (ValueError, RecursionError) as error:
         raise InputError(Reason.CURSOR_INVALID, "The cursor is none of the feed of changes, or is damaged.") from error
+
+
+def _change(cursor: str) -> int:
+    version, name, change = _cursor_parts(cursor)
+    if version != _CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
+        raise ValueError(cursor)
+    if change < 0 or encode_change_cursor(change) != cursor:
+        raise ValueError(cursor)
     return change
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from server.app import create_app
+from server.commands import COMMANDS, run
 from server.logs import configure_logs
 from server.settings import SettingsError, load_settings
 
@@ -38,12 +40,17 @@ class _Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Serve until told to stop; the exit code."""
+    """Serve until told to stop, or run a command; the exit code."""
+    command = _command()
     try:
         settings = load_settings()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return _SETTINGS_WRONG
+    if command is not None:
+        # Standard output is for what the command gives.
+        configure_logs(settings, stream=sys.stderr)
+        return run(command, settings)
     configure_logs(settings)
     server = _Server(
         uvicorn.Config(
@@ -68,6 +75,17 @@ def main() -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _command() -> str | None:
+    parser = argparse.ArgumentParser(
+        "python -m server", description="Serve orders over GraphQL; or, with a command, do that and end."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for name, (meaning, _) in COMMANDS.items():
+        commands.add_parser(name, help=meaning, description=meaning)
+    command: str | None = parser.parse_args().command
+    return command
 
 
 if __name__ == "__main__":

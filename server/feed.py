@@ -17,7 +17,7 @@ from server.db.changes import CHANNEL
 from server.db.writes import CHANGE_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from server.db.migrate import Migrations
     from server.history import SqlChangeHistory
@@ -107,7 +107,7 @@ class PostgresFeed:
         self._position: int | None = None
         self._started = asyncio.Event()
 
-    async def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncIterator[StatusChange]:
+    async def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
         """Every change after that place, or from now on.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 
-def configure_logs(settings: Settings) -> None:
-    """Send structlog's events and the standard library's through one formatter."""
+def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
+    """Send structlog's events and the standard library's through one formatter, to standard output or elsewhere."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -41,7 +41,7 @@ def configure_logs(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -42,15 +42,19 @@ class Settings(BaseSettings):
     )
     auth_mode: Literal["local"] = Field(
         "local",
-        description="How callers are known. `local`: everybody is `local`; only on loopback, and only for a `Host` of loopback.",
+        description=(
+            "How callers are known. `local`: everybody is `local`, on loopback only, and only for a `Host` of loopback."
+        ),
     )
     local_roles: Annotated[frozenset[Literal["reader", "writer", "admin"]], NoDecode] = Field(
         frozenset({"admin"}),
-        description="With `AUTH_MODE=local` the roles of everybody: `reader`, `writer`, `admin`; each includes the one before.",
+        description=(
+            "With `AUTH_MODE=local`, what everybody may: `reader`, `writer`, `admin`; each includes the one before."
+        ),
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
-        description="Origins of web pages, beside our own, that may ask: `https://shop.example.com`, separated by commas.",
+        description="Web pages, beside our own, that may ask: `https://shop.example.com`, separated by commas.",
     )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(

@@ -36,16 +36,19 @@ _log = structlog.get_logger(__name__)
 # order, a long list of new ones may meet another forestaller each time.
 _ATTEMPTS: Final = 8
 _DEADLOCK: Final = frozenset({"40P01", "40001"})
-_LOCK_TIMEOUT: Final = "55P03"
-_QUERY_CANCELED: Final = "57014"
-_READ_ONLY: Final = "25006"
 # No such table, schema or column; not allowed; of another kind.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
 # Connection lost, or ended by an operator: whether the server did what it was told last is not known.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
 _EXPIRE_EVERY_SECONDS: Final = 600.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
-_STATUS_NAMES: Final[dict[str | None, str]] = {status.value: status.name for status in OrderStatus}
+# Lock timeout, statement timeout, read-only transaction.
+_SAID: Final = {
+    "55P03": (Reason.ORDER_BUSY, _BUSY),
+    "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written; try again shortly."),
+    "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
+}
+_STATUS_NAMES: Final[dict[str | None, str]] = {str(status.value): status.name for status in OrderStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,32 +285,25 @@ class SqlStatusWriter:
 
     async def _meaning(self, error: Exception) -> ApiError | None:
         """What a failure before the commit means: nothing was written."""
-        if not isinstance(error, DBAPIError):
-            return classify(error)
-        state = sqlstate(error)
-        if state == _LOCK_TIMEOUT:
-            return UnavailableError(Reason.ORDER_BUSY, _BUSY)
-        if state == _QUERY_CANCELED:
-            return UnavailableError(
-                Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written; try again shortly."
-            )
-        if state == _READ_ONLY:
-            return UnavailableError(
-                Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."
-            )
-        if state in _MISSING and self._statements.names_ours(str(error.orig)):
-            try:
-                grant = await self._migrations.grant_needed()
-            except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
-                return classify(lost)
-            return UnavailableError(
-                Reason.CHANGES_UNAVAILABLE,
-                f"The server's role may not write to the tables of status changes. As their owner run: {grant}; "
-                "then try again. Nothing was written.",
-            )
+        state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+        if state in _SAID:
+            return UnavailableError(*_SAID[state])
         if state in _MISSING:
             self._table.forget()
+            if self._statements.names_ours(str(getattr(error, "orig", error))):
+                return await self._forbidden()
         return classify(error)
+
+    async def _forbidden(self) -> ApiError | None:
+        try:
+            grant = await self._migrations.grant_needed()
+        except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
+            return classify(lost)
+        return UnavailableError(
+            Reason.CHANGES_UNAVAILABLE,
+            f"The server's role may not write to the tables of status changes. As their owner run: {grant}; "
+            "then try again. Nothing was written.",
+        )
 
 
 def _definite(error: DBAPIError) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     import strawberry
+    from starlette.requests import HTTPConnection
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 

@@ -36,6 +36,11 @@ class Server:
         """Its GraphQL endpoint."""
         return f"{self.url}/api/graphql"
 
+    def kill(self) -> None:
+        """End it as `kill -9` does, and wait until it is gone: its port is free then."""
+        self.process.kill()
+        self.process.wait(_STOP_SECONDS)
+
 
 def environment(**settings: str) -> dict[str, str]:
     """The environment of a child process: what a shell has, and these settings in place of any others."""
@@ -44,9 +49,11 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_server(database_url: str, *, ready: bool = True, **settings: str) -> Iterator[Server]:
-    """The real server on a free port, ready inside the block; with `ready=False` merely alive."""
-    port = free_port()
+def running_server(
+    database_url: str, *, ready: bool = True, port: int | None = None, **settings: str
+) -> Iterator[Server]:
+    """The real server on the port or a free one, ready inside the block; with `ready=False` merely alive."""
+    port = port or free_port()
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "server"],

@@ -171,7 +171,7 @@ def sample_statement(
             for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
         )
     )
-    place_of_order = sa.literal_column(f'"{orders.synced.name}".ctid::text')
+    place_of_order: sa.ColumnElement[str] = sa.literal_column(f'"{orders.synced.name}".ctid::text')
     return sa.select(place_of_order, *selected(orders, columns)).select_from(orders.rows(columns)).where(place)
 
 

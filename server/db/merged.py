@@ -53,7 +53,8 @@ class Orders:
         """A column as an expression; named as its attribute where it is a plain column, otherwise not at all."""
         if column in _OF_THE_OVERLAY or column is OrderColumn.SYNCED_STATUS:
             return self._merged[column]
-        return self.synced.c[column.value]
+        plain: sa.Column[Any] = self.synced.c[column.value]
+        return plain
 
     def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
         """What to select these columns from under these conditions: no join where none of them needs it."""

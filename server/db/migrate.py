@@ -1,4 +1,4 @@
-"""Owns the making of our own tables: once, by whichever process comes first, and what to GRANT where that is refused."""
+"""Owns the making of our own tables: once, by whichever process comes first; and what to GRANT where it may not."""
 
 from __future__ import annotations
 

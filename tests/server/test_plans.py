@@ -13,6 +13,7 @@ from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest
 from server.db.aggregates import lookup_statement
 from server.db.engine import RANDOM_PAGE_COST
 from server.db.pages import page_statement
+from server.db.changes import change_tables
 from server.db.tables import OrdersTable
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.db.engine import Engines
+    from server.db.merged import Orders
 
 SIZE = 100
 COLUMNS = [OrderColumn.ORDER_KEY, OrderColumn.CLERK]
@@ -29,10 +31,10 @@ SORTS = [OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]
 
 
 @pytest.fixture(scope="module")
-async def table(engines: Engines) -> sa.Table:
-    """The TPC-H orders, as the store sees them."""
+async def table(engines: Engines) -> Orders:
+    """The TPC-H orders, as the store sees them, with statuses that were set beside them."""
     async with engines.pages.connect() as connection:
-        return await OrdersTable("public.orders_synced").resolve(connection)
+        return await OrdersTable("public.orders_synced", change_tables("no_changes")).resolve(connection)
 
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
@@ -85,7 +87,7 @@ async def position(database: asyncpg.Connection, ordering: Ordering, fraction: f
 @pytest.mark.parametrize("descending", [False, True], ids=["asc", "desc"])
 @pytest.mark.parametrize("column", SORTS)
 async def test_a_page_is_an_index_scan_that_stops(
-    table: sa.Table,
+    table: Orders,
     database: asyncpg.Connection,
     column: OrderColumn,
     descending: bool,  # noqa: FBT001 # pytest gives it by name
@@ -107,7 +109,7 @@ async def test_a_page_is_an_index_scan_that_stops(
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 async def test_the_orders_of_a_customer_are_an_index_scan(
-    table: sa.Table, database: asyncpg.Connection, mode: str
+    table: Orders, database: asyncpg.Connection, mode: str
 ) -> None:
     """A page of one customer's orders reads no others."""
     customer = await database.fetchval("SELECT o_custkey FROM orders_synced ORDER BY o_orderkey LIMIT 1")
@@ -121,7 +123,7 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 async def test_single_orders_are_found_by_their_primary_key(
-    table: sa.Table, database: asyncpg.Connection, mode: str
+    table: Orders, database: asyncpg.Connection, mode: str
 ) -> None:
     """A batch of keys is an index scan that reads just those."""
     plan = await explain(database, lookup_statement(table, [1, 2, 3, 999_999], COLUMNS), mode)

@@ -47,7 +47,7 @@ _TABLES = (
     CREATE SEQUENCE {schema}.order_status_change_id OWNED BY {schema}.order_status_change.id
     """,
     """
-    COMMENT ON TABLE {schema}.order_status_change IS 'Every change, for good: the audit trail, and the feed in order of id.'
+    COMMENT ON TABLE {schema}.order_status_change IS 'Every change, for good: the audit trail and the feed.'
     """,
     """
     CREATE TABLE {schema}.idempotency (

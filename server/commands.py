@@ -1,0 +1,65 @@
+"""Owns what `python -m server` does beside serving: migrate, export-changes, import-changes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from schema.errors import ApiError
+from server.db.changes import change_tables
+from server.db.engine import create_migration_engine
+from server.db.migrate import Migrations
+from server.db.transfer import ImportRefusedError, exported, import_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from server.settings import Settings
+
+_FAILED: Final = 1
+
+
+def run(command: str, settings: Settings) -> int:
+    """Run a command by its name; the exit code. What went wrong is said on standard error."""
+    try:
+        said = asyncio.run(_run(command, settings))
+    except (ApiError, ImportRefusedError, SQLAlchemyError, OSError, TimeoutError) as error:
+        sys.stderr.write(f"{command}: {error or type(error).__name__}\n")
+        return _FAILED
+    sys.stderr.write(f"{said}\n")
+    return 0
+
+
+async def _run(command: str, settings: Settings) -> str:
+    return await COMMANDS[command][1](settings)
+
+
+async def _migrate(settings: Settings) -> str:
+    migrations = Migrations(create_migration_engine(settings), settings.app_schema)
+    return f"The schema {settings.app_schema} is at revision {await migrations.upgrade()}."
+
+
+async def _export(settings: Settings) -> str:
+    lines = 0
+    async for line in exported(create_migration_engine(settings), change_tables(settings.app_schema)):
+        sys.stdout.write(f"{line}\n")
+        lines += 1
+    sys.stdout.flush()
+    return f"{lines:,} changes exported."
+
+
+async def _import(settings: Settings) -> str:
+    engine = create_migration_engine(settings)
+    await Migrations(engine, settings.app_schema).upgrade()
+    new, known = await import_lines(engine, change_tables(settings.app_schema), sys.stdin)
+    return f"{new:,} changes imported; {known:,} were there already."
+
+
+COMMANDS: Final[Mapping[str, tuple[str, Callable[[Settings], Awaitable[str]]]]] = {
+    "migrate": ("make the server's own tables, or bring them up to date", _migrate),
+    "export-changes": ("write the whole history of changes to standard output, as JSON Lines", _export),
+    "import-changes": ("read such a history from standard input; all of it, or nothing", _import),
+}
