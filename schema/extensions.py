@@ -10,6 +10,7 @@ from graphql import OperationDefinitionNode
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 
 from schema.errors import ApiError, Reason, RequestError
+from schema.permissions import Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,7 @@ class HeadFirst(SchemaExtension):
             context: Context = self.execution_context.context
             # Where it fails the field itself says so, and the other fields have their say.
             with contextlib.suppress(ApiError):
+                context.principal.demand(Role.READER)
                 self.execution_context.context = replace(context, head=await context.history.head())
         yield
 

@@ -17,6 +17,7 @@ from schema.context import Context
 from schema.errors import ApiError, ForbiddenError, Reason, RequestError
 from server import graphiql
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
+from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
 from server.presentation import present, present_refusal
 from server.record import current_record
@@ -89,21 +90,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 operation_extensions=data.extensions,
                 allowed_operation_types=OperationType.from_http(request.method),  # type: ignore[arg-type] # checked to be GET or POST
             )
-        except MissingQueryError:
-            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.") from None
-        except CannotGetOperationTypeError:
-            raise RequestError(
-                Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name."
-            ) from None
-        except InvalidOperationTypeError as error:
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, _not_run_here(error.operation_type, request.method)) from None
+        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            raise refusal_of(error, over=request.method) or error from None
         return present(result)
-
-
-def _not_run_here(kind: OperationType, method: str) -> str:
-    if kind is OperationType.SUBSCRIPTION:
-        return "A subscription is served over a WebSocket here, or as server-sent events on /api/graphql/stream."
-    return f"A {kind.value} is not run over {method}."
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:

@@ -16,8 +16,9 @@ from strawberry.types.graphql import OperationType
 from schema.errors import ForbiddenError, Reason, RequestError
 from server.auth import check_origin
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
+from server.operations import answers
 from server.parameters import accepted_by, request_data
-from server.presentation import present, present_refusal
+from server.presentation import present_refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -98,18 +99,10 @@ class GraphQLStream:
         if from_browser:
             # It also opens the stream at once, where something between would wait for a first byte.
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
-        results = await self._schema.stream(
-            data.query,
-            variable_values=data.variables,
-            context_value=context,
-            operation_name=data.operation_name,
-            operation_extensions=data.extensions,
-            allowed_operation_types=_GET_OPERATIONS if from_browser else _POST_OPERATIONS,
-        )
         ended_early = False
-        async with aclosing(results):
-            async for result in results:
-                answer, _ = present(result)  # type: ignore[arg-type] # no frames of @defer: it is not enabled
+        allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
+        async with aclosing(answers(self._schema, data, context, allowed)) as told:
+            async for answer in told:
                 ended_early = _may_resume(answer)
                 yield ServerSentEvent(
                     event="next",

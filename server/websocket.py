@@ -19,8 +19,8 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import ForbiddenError, RequestError
 from server.auth import check_origin
+from server.operations import answers
 from server.parameters import data_of
-from server.presentation import present
 from server.record import RequestRecord, current_record
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("operation")
 PROTOCOL: Final = "graphql-transport-ws"
-_INIT_SECONDS: Final = 10.0
+# As the protocol's own server has it.
+_INIT_SECONDS: Final = 3.0
 # A peer that takes nothing for so long is gone, or will come back with its cursor.
 _SEND_SECONDS: Final = 30.0
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
@@ -167,17 +168,8 @@ class _Connection:
         current_record.set(record)
         started, events = time.perf_counter(), 0
         try:
-            results = await self._schema.stream(
-                data.query,
-                variable_values=data.variables,
-                context_value=self._context,
-                operation_name=data.operation_name,
-                operation_extensions=data.extensions,
-                allowed_operation_types=_OPERATIONS,
-            )
-            async with aclosing(results):
-                async for result in results:
-                    answer, _ = present(result)  # type: ignore[arg-type] # no frames of @defer: it is not enabled
+            async with aclosing(answers(self._schema, data, self._context, _OPERATIONS)) as told:
+                async for answer in told:
                     if "data" not in answer:
                         # An error ends the operation, and this one alone.
                         await self._send({"id": id_, "type": "error", "payload": answer["errors"]})

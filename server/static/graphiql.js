@@ -99,7 +99,89 @@ query StatsByStatus {
 }
 `,
   },
+  {
+    query: `# Change the status of one order. Run it again: its key
+# is known, so nothing is changed twice ("replayed").
+# For another change, put another key.
+mutation ChangeStatus($input: SetOrderStatusInput!) {
+  setOrderStatus(input: $input) {
+    order {
+      orderKey
+      status
+      statusVersion
+      syncedStatus
+    }
+    previousStatus
+    replayed
+    userErrors {
+      code
+      message
+    }
+  }
+}
+`,
+    variables: `{
+  "input": {
+    "orderKey": "1",
+    "status": "PARTIAL",
+    "note": "Half of it is on its way.",
+    "idempotencyKey": ${newKey()}
+  }
+}`,
+  },
+  {
+    query: `# Who changed which status, and when, oldest first. Put
+# the headCursor into the "after" of StatusChanges, and
+# nothing is missed between the two.
+query StatusHistory($first: Int, $after: String) {
+  orderStatusChanges(first: $first, after: $after) {
+    nodes {
+      orderKey
+      previousStatus
+      status
+      changedBy
+      changedAt
+      note
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+    headCursor
+  }
+}
+`,
+    variables: `{
+  "first": 10,
+  "after": null
+}`,
+  },
+  {
+    query: `# Every change of a status, as it is made. Run it, and
+# change one in a second window. The cursor of the last
+# event, as "after", goes on where you stopped.
+subscription StatusChanges($after: String) {
+  orderStatusChanged(after: $after) {
+    cursor
+    orderKey
+    previousStatus
+    status
+    changedBy
+    changedAt
+    note
+  }
+}
+`,
+    variables: `{
+  "after": null
+}`,
+  },
 ];
+
+// On a page that came by plain HTTP from another machine browsers have no randomUUID. It works without a key too.
+function newKey() {
+  return JSON.stringify(crypto.randomUUID?.() ?? null);
+}
 
 // A namespace, because every GraphiQL on the same host and port would share its tabs with this one.
 const storage = GraphiQL.createLocalStorage({ namespace: "orders" });
@@ -120,7 +202,11 @@ if (storage.getItem("graphiql:tabState") === null) {
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
-    fetcher: GraphiQL.createFetcher({ url: location.pathname }),
+    // Subscriptions go over a WebSocket, by the graphql-ws client that GraphiQL brings along.
+    fetcher: GraphiQL.createFetcher({
+      url: location.pathname,
+      subscriptionUrl: location.origin.replace(/^http/, "ws") + location.pathname,
+    }),
     plugins: [GraphiQLPluginExplorer.explorerPlugin()],
     storage,
     shouldPersistHeaders: false,

@@ -1,0 +1,82 @@
+"""Owns the promises about roles: no root field and no Node type is without one, and none is got round."""
+
+from __future__ import annotations
+
+import pytest
+from graphql import is_object_type
+from strawberry.utils.str_converters import to_camel_case
+
+from schema import build_schema
+from schema.errors import ForbiddenError
+from schema.node import Node
+from schema.nodes import NODE_TYPES
+from schema.permissions import NOBODY, Principal, Requires, Role
+
+SCHEMA = build_schema()
+CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it
+ROOTS = {
+    "query": Role.READER,
+    "mutation": Role.WRITER,
+    "subscription": Role.READER,
+}
+
+
+def root_fields() -> list[tuple[str, str, list[Role]]]:
+    """Every root field: its operation, its name, and the roles that it asks for."""
+    found = []
+    for operation in ROOTS:
+        type_ = getattr(SCHEMA, operation)
+        found += [
+            (operation, field.python_name, [one.role for one in field.extensions if isinstance(one, Requires)])
+            for field in type_.__strawberry_definition__.fields
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("operation", "name", "roles"), root_fields())
+def test_every_root_field_names_its_role(operation: str, name: str, roles: list[Role]) -> None:
+    """Exactly one, and that of its operation."""
+    assert roles == [ROOTS[operation]], name
+
+
+def test_no_root_field_is_overlooked() -> None:
+    """What is asked about here is what the schema has."""
+    served = {(operation, name) for operation in ROOTS for name in getattr(CORE, f"{operation}_type").fields}
+    assert {(operation, to_camel_case(name)) for operation, name, _ in root_fields()} == served
+
+
+def test_every_node_type_names_its_role() -> None:
+    """And `node` knows every type that the schema says is one."""
+    interface = CORE.type_map["Node"]
+    served = {name for name, type_ in CORE.type_map.items() if is_object_type(type_) and interface in type_.interfaces}
+    assert served == NODE_TYPES.keys()
+    for kind in NODE_TYPES.values():
+        assert issubclass(kind, Node)
+        assert isinstance(kind.role, Role)
+
+
+@pytest.mark.parametrize(
+    ("held", "demanded", "allowed"),
+    [
+        (Role.READER, Role.READER, True),
+        (Role.READER, Role.WRITER, False),
+        (Role.WRITER, Role.READER, True),
+        (Role.WRITER, Role.ADMIN, False),
+        (Role.ADMIN, Role.READER, True),
+        (Role.ADMIN, Role.ADMIN, True),
+    ],
+)
+def test_a_role_includes_those_before_it(*, held: Role, demanded: Role, allowed: bool) -> None:
+    """A writer reads, a reader does not write."""
+    principal = Principal("somebody", frozenset({held}))
+    if allowed:
+        principal.demand(demanded)
+    else:
+        with pytest.raises(ForbiddenError, match=demanded.name.lower()):
+            principal.demand(demanded)
+
+
+def test_nobody_may_do_nothing() -> None:
+    """Whoever is not known has no role at all."""
+    with pytest.raises(ForbiddenError, match="no role"):
+        NOBODY.demand(Role.READER)

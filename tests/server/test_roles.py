@@ -1,0 +1,84 @@
+"""Owns the promise that a role is asked for wherever something can be read or changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from graphql import GraphQLObjectType, is_non_null_type, print_type
+
+from schema import build_schema
+from schema.node import encode_global_id
+from schema.nodes import NODE_TYPES
+from schema.permissions import Role
+from server.presentation import present
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Execute, OpenStore
+
+SCHEMA = build_schema()
+CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it
+ARGUMENTS = {
+    "order": "(orderKey: 1)",
+    "node": '(id: "T3JkZXI6MQ==")',
+    "nodes": '(ids: ["T3JkZXI6MQ=="])',
+    "setOrderStatus": "(input: {orderKey: 1, status: OPEN})",
+    "clearOrderStatus": "(input: {orderKey: 1})",
+    "setOrderStatuses": "(input: {changes: []})",
+}
+
+
+def documents() -> list[str]:
+    """A document for every root field."""
+    return [
+        f"{operation} {{ {name}{ARGUMENTS.get(name, '')} {{ __typename }} }}"
+        for operation in ("query", "mutation", "subscription")
+        for name in root(operation).fields
+    ]
+
+
+def root(operation: str) -> GraphQLObjectType:
+    """The root type of an operation."""
+    type_ = getattr(CORE, f"{operation}_type")
+    assert isinstance(type_, GraphQLObjectType), print_type(type_)
+    return type_
+
+
+@pytest.mark.parametrize("document", documents())
+async def test_whoever_has_no_role_is_told_nothing(document: str, open_store: OpenStore, statements: list[str]) -> None:
+    """Every root field of every operation is refused, and no statement is sent for it."""
+    _, context = open_store(roles=frozenset())
+    results: Any = await SCHEMA.stream(document, context_value=context)
+    answers = [present(result)[0] async for result in results]
+    assert len(answers) == 1
+    (error,) = answers[0]["errors"]
+    assert error["extensions"] == {"code": "FORBIDDEN", "reason": "ROLE_MISSING", "retryable": False}
+    assert all(value is None for value in (answers[0].get("data") or {}).values())
+    assert statements == []
+
+
+async def test_a_node_is_no_way_round(
+    execute: Execute, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    """Where a type asks for more than the field, `node` and `nodes` ask for it too."""
+    _, context = open_store(roles=frozenset({Role.READER}))
+    for name, kind in NODE_TYPES.items():
+        monkeypatch.setattr(kind, "role", Role.ADMIN)
+        document = "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } }"
+        answer = await execute(document, context=context, id=encode_global_id(name, "1"))
+        assert answer["data"] == {"node": None, "nodes": [None]}
+        assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ROLE_MISSING"}
+    assert statements == []
+
+
+async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: OpenStore) -> None:
+    """The refusal names the role that is missing."""
+    _, context = open_store(roles=frozenset({Role.READER}))
+    assert (await execute("{ order(orderKey: 1) { orderKey } }", context=context))["data"]["order"]
+    answer = await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
+    assert answer["errors"][0]["message"] == "This takes the role `writer`; tester has: reader."
+
+
+def test_every_mutation_answers_with_something() -> None:
+    """Its payload is never null without an error that says why."""
+    assert all(is_non_null_type(field.type) for field in root("mutation").fields.values())
