@@ -9,7 +9,6 @@ from aiodataloader import DataLoader
 from sqlalchemy.exc import DBAPIError
 
 from schema.change_ports import ChangePage, StatusChange
-from schema.errors import Reason, UnavailableError
 from server.db import history
 from server.db.errors import classify, sqlstate
 from server.record import note_statement
@@ -85,11 +84,7 @@ class SqlChangeHistory:
             if state in _MISSING:
                 return ()
             if state == _FORBIDDEN:
-                raise UnavailableError(
-                    Reason.CHANGES_UNAVAILABLE,
-                    "The server's role may not read the tables of status changes. As their owner run: "
-                    f"{await self._migrations.grant_needed()}.",
-                ) from error
+                raise await self._migrations.use_refused() from error
             meaning = classify(error)
             if meaning is None:
                 raise

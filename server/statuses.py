@@ -296,14 +296,9 @@ class SqlStatusWriter:
 
     async def _forbidden(self) -> ApiError | None:
         try:
-            grant = await self._migrations.grant_needed()
+            return await self._migrations.use_refused()
         except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
             return classify(lost)
-        return UnavailableError(
-            Reason.CHANGES_UNAVAILABLE,
-            f"The server's role may not write to the tables of status changes. As their owner run: {grant}; "
-            "then try again. Nothing was written.",
-        )
 
 
 def _definite(error: DBAPIError) -> bool:

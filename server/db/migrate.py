@@ -74,12 +74,17 @@ class Migrations:
         """
         head = ScriptDirectory(str(_SCRIPTS)).get_current_head() or ""
         async with self._engine.connect() as connection, connection.begin():
-            role, database, schema_there, version_there = (
-                await connection.execute(_WHERE, {"quoted": self._quoted, "schema": self._schema})
-            ).one()
+            found = (await connection.execute(_WHERE, {"quoted": self._quoted, "schema": self._schema})).one()
+            role, database, schema_there, version_there = found
+            missing = f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
             try:
-                if version_there and await self._revision(connection) == head:
-                    return head
+                if version_there:
+                    missing = self._grant(role)
+                    if await self._revision(connection) == head:
+                        return head
+                    missing = "python -m server migrate"
+                elif schema_there:
+                    missing = f'GRANT USAGE, CREATE ON SCHEMA {self._quoted} TO "{role}"'
                 # Whoever comes second waits here, and then finds everything done.
                 await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
                 if not schema_there:
@@ -88,23 +93,24 @@ class Migrations:
             except DBAPIError as error:
                 if sqlstate(error) not in _REFUSED:
                     raise
-                grant = (
-                    f'GRANT USAGE, CREATE ON SCHEMA {self._quoted} TO "{role}"'
-                    if schema_there
-                    else f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
-                )
-                raise UnavailableError(
-                    Reason.CHANGES_UNAVAILABLE,
-                    f"The tables of status changes are not there, and the role {role} may not make them. As the "
-                    f"owner of the database run: {grant}; then try again.",
-                ) from error
+                raise self._refused(role, missing) from error
         _log.info("migrated", schema=self._schema, revision=head)
         return head
 
-    async def grant_needed(self) -> str:
-        """The statement that lets this process's role write to tables that another role has made."""
+    async def use_refused(self) -> UnavailableError:
+        """What to say where tables that another role has made may not be used."""
         async with self._engine.connect() as connection:
             role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
+        return self._refused(role, self._grant(role))
+
+    def _refused(self, role: str, missing: str) -> UnavailableError:
+        return UnavailableError(
+            Reason.CHANGES_UNAVAILABLE,
+            f"The role {role} may not make or use the tables of status changes in the schema {self._schema}. "
+            f"Nothing was written. As their owner, or the owner of the database, run: {missing}; then try again.",
+        )
+
+    def _grant(self, role: str) -> str:
         return "; ".join(
             f'GRANT {rights} {self._quoted} TO "{role}"'
             for rights in (

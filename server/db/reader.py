@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.errors import classify
+from server.db.errors import classify, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from server.readiness import Readiness
 
 T = TypeVar("T")
+# No such table, schema or column; not allowed.
+_LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501"})
 
 
 class Reading:
@@ -106,7 +108,9 @@ class Reader:
 def _passing(error: DBAPIError) -> bool:
     """Whether a second attempt may fare better.
 
-    By then the pool has thrown out its dead connections, and SQLAlchemy the statements that were prepared
-    before the table was altered.
+    By then the pool has thrown out its dead connections, SQLAlchemy the statements that were prepared before the
+    table was altered, and both tables are looked for anew: one that was replaced is found again, and orders are
+    read without an overlay that is gone.
     """
-    return error.connection_invalidated or isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
+    stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
+    return error.connection_invalidated or stale or sqlstate(error) in _LOOK_AGAIN

@@ -99,12 +99,12 @@ async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterabl
 
 async def _add(connection: AsyncConnection, tables: ChangeTables, lines: str, head: int) -> int:
     parameters = {"lines": lines, "head": head}
-    strange = (await connection.execute(_text(_STRANGE, tables), parameters)).scalar_one()
-    if strange is not None:
-        raise ImportRefusedError(
-            f"Change {strange} is not the one that the database has, which has a history of its own up to {head}."
-        )
     try:
+        strange = (await connection.execute(_text(_STRANGE, tables), parameters)).scalar_one()
+        if strange is not None:
+            raise ImportRefusedError(
+                f"Change {strange} is not the one that the database has, which has a history of its own up to {head}."
+            )
         result: Any = await connection.execute(_text(_INSERT, tables), parameters)
     except DBAPIError as error:
         if sqlstate(error)[:2] not in {"22", "23"}:

@@ -11,10 +11,12 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
 from server.db.aggregates import lookup_statement
-from server.db.engine import RANDOM_PAGE_COST
-from server.db.pages import page_statement
 from server.db.changes import change_tables
+from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
+from server.db.migrate import Migrations
+from server.db.pages import page_statement
 from server.db.tables import OrdersTable
+from server.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,14 +29,20 @@ if TYPE_CHECKING:
 
 SIZE = 100
 COLUMNS = [OrderColumn.ORDER_KEY, OrderColumn.CLERK]
+MERGED = [OrderColumn.STATUS, OrderColumn.STATUS_VERSION, OrderColumn.STATUS_SUPERSEDED]
 SORTS = [OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]
 
 
 @pytest.fixture(scope="module")
-async def table(engines: Engines) -> Orders:
-    """The TPC-H orders, as the store sees them, with statuses that were set beside them."""
+async def table(engines: Engines, database: asyncpg.Connection, orders_url: str) -> Orders:
+    """The TPC-H orders, as the store sees them, with the statuses of every tenth one set beside them."""
+    await Migrations(create_migration_engine(Settings(database_url=orders_url)), "plans").upgrade()
+    await database.execute(
+        "INSERT INTO plans.order_status SELECT o_orderkey, 'P', 1, o_orderstatus, 'test', now() FROM orders_synced "
+        "WHERE o_orderkey % 10 = 0; ANALYZE plans.order_status"
+    )
     async with engines.pages.connect() as connection:
-        return await OrdersTable("public.orders_synced", change_tables("no_changes")).resolve(connection)
+        return await OrdersTable("public.orders_synced", change_tables("plans")).resolve(connection)
 
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
@@ -105,6 +113,33 @@ async def test_a_page_is_an_index_scan_that_stops(
     assert {node.get("Rows Removed by Filter", 0) for node in nodes} == {0}
     # The probe reads one row; where the sort column may be null, its stretch of nulls and theirs read none.
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) <= SIZE + 2
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("fraction", [None, 0.01, 0.97], ids=["first", "near", "far"])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("column", SORTS)
+async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
+    table: Orders,
+    database: asyncpg.Connection,
+    column: OrderColumn,
+    backward: bool,  # noqa: FBT001 # pytest gives it by name
+    fraction: float | None,
+    mode: str,
+) -> None:
+    """At any depth and in any order: one probe of its primary key a row, and nothing of what lies before the page."""
+    ordering = Ordering(column)
+    at = None if fraction is None else await position(database, ordering, fraction)
+    request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
+    plan = await explain(database, page_statement(table, request, [*COLUMNS, *MERGED]), mode)
+    nodes = list(scans(plan))
+    probes = [node for node in nodes if node.get("Relation Name") == "order_status"]
+    orders = [node for node in nodes if node not in probes]
+    assert probes
+    assert {node["Index Name"] for node in probes} == {"order_status_pkey"}
+    assert sum(node["Actual Loops"] for node in probes) <= SIZE + 1
+    assert {node["Node Type"] for node in orders} <= {"Index Scan", "Index Only Scan", "Result"}, plan
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in orders) <= SIZE + 2
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])

@@ -1,0 +1,97 @@
+"""Owns the promises of an import: all lines or none, and never a change behind what was read already."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.db.changes import change_tables
+from server.db.engine import create_migration_engine
+from server.db.migrate import Migrations
+from server.db.transfer import ImportRefusedError, exported, import_lines
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+LINE = {
+    "id": 7,
+    "o_orderkey": 1,
+    "previous_status": "O",
+    "status": "P",
+    "cleared": False,
+    "synced_status": "O",
+    "version": 2,
+    "changed_by": "somebody",
+    "changed_at": "2026-01-01T00:00:00.000001+00:00",
+    "note": 'with a "quote", a\nnew line and \u20ac',
+}
+OWN = (
+    "INSERT INTO transfer.order_status_change (o_orderkey, status, cleared, version, changed_by, changed_at) "
+    "VALUES (1, 'P', false, 1, 'test', now())"
+)
+
+
+@pytest.fixture
+async def engine(orders_url: str, database: asyncpg.Connection) -> AsyncEngine:
+    """Connections to a database with a history of one change."""
+    await database.execute("DROP SCHEMA IF EXISTS transfer CASCADE")
+    engine = create_migration_engine(Settings(database_url=orders_url))
+    await Migrations(engine, "transfer").upgrade()
+    await database.execute(OWN)
+    return engine
+
+
+def line(**different: object) -> str:
+    """A line of an export."""
+    return json.dumps(LINE | different)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["hello"], "Line 1 is not JSON."),
+        (["[]"], "Line 1 is not a change as export-changes writes it."),
+        (['{"id": 1}'], "Line 1 is not a change as export-changes writes it."),
+        ([line(id="7")], "Line 1 is not a change as export-changes writes it."),
+        ([line(), line()], "Line 2 has the id 7, which does not follow 7."),
+        ([line(), line(id=6, version=3)], "Line 2 has the id 6, which does not follow 7."),
+        (
+            [line(id=1, version=1)],
+            "Change 1 is not the one that the database has, which has a history of its own up to 1.",
+        ),
+        ([line(version=1)], "The lines do not fit together: "),
+        ([line(), line(id=8, changed_by=None)], "The lines do not fit together: "),
+        ([line(changed_at="soon")], "The lines do not fit together: "),
+    ],
+)
+async def test_an_import_that_does_not_fit_imports_nothing(
+    engine: AsyncEngine, database: asyncpg.Connection, lines: list[str], said: str
+) -> None:
+    """And the line that is wrong is named, or the change."""
+    with pytest.raises(ImportRefusedError) as refused:
+        await import_lines(engine, change_tables("transfer"), lines)
+    assert str(refused.value).startswith(said)
+    assert await database.fetchval("SELECT count(*) FROM transfer.order_status_change") == 1
+
+
+async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, database: asyncpg.Connection) -> None:
+    """What is there already is recognised, what is new is added, and what comes next has a higher id."""
+    known = [one async for one in exported(engine, change_tables("transfer"))]
+    assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1)
+    assert [json.loads(one)["id"] async for one in exported(engine, change_tables("transfer"))] == [1, 7]
+    row = await database.fetchrow("SELECT status, version, updated_by FROM transfer.order_status WHERE o_orderkey = 1")
+    assert tuple(row) == ("P", 2, "somebody")
+    await database.execute(OWN.replace("1, 'test'", "3, 'test'"))
+    assert await database.fetchval("SELECT max(id) FROM transfer.order_status_change") == 8
+
+
+async def test_nothing_is_exported_of_nothing(engine: AsyncEngine, database: asyncpg.Connection) -> None:
+    """An empty history is an empty file, which can be imported."""
+    await database.execute("DROP SCHEMA transfer CASCADE")
+    await Migrations(engine, "transfer").upgrade()
+    assert [one async for one in exported(engine, change_tables("transfer"))] == []
+    assert await import_lines(engine, change_tables("transfer"), []) == (0, 0)
