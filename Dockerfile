@@ -19,7 +19,8 @@ COPY server server
 COPY --from=graphiql /build/server/static/vendor server/static/vendor
 RUN rm -r server/local
 USER app
-ENV HOST=0.0.0.0 PORT=8000 PYTHONUNBUFFERED=1
+# Loopback, because AUTH_MODE=local asks nobody who they are and refuses any other: run it with --network host.
+ENV HOST=127.0.0.1 PORT=8000 PYTHONUNBUFFERED=1
 EXPOSE 8000
 HEALTHCHECK CMD ["/venv/bin/python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/livez')"]
 # In exec form, so that SIGTERM reaches the server.

@@ -18,8 +18,11 @@ async def livez(_request: Request[State]) -> JSONResponse:
 
 
 async def readyz(request: Request[State]) -> JSONResponse:
-    """200 where orders can be served; 503 with what is wrong where not. Opens no connection itself."""
-    reason = request.state["readiness"].reason
+    """200 where orders can be served; 503 with what is wrong where not. Opens no connection itself.
+
+    Orders are served also where no changes can be made, and what is missing for them is said beside.
+    """
+    reason, missing = request.state["readiness"].reason, request.state["migrations"].missing
     if reason is None:
-        return JSONResponse({"status": "ready", "orders": "ok"})
-    return JSONResponse({"status": "not ready", "orders": reason}, status_code=503)
+        return JSONResponse({"status": "ready", "orders": "ok", "changes": missing or "ok"})
+    return JSONResponse({"status": "not ready", "orders": reason, "changes": missing or "ok"}, status_code=503)

@@ -36,6 +36,7 @@ class State(TypedDict):
     """What requests reach by `request.state`. The context is nobody's until a request's principal is put into it."""
 
     readiness: Readiness
+    migrations: Migrations
     context: Context
 
 
@@ -90,6 +91,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness.watch(look)
             yield {
                 "readiness": readiness,
+                "migrations": migrations,
                 "context": Context(
                     principal=NOBODY,
                     orders=store,

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         604_800.0, description="Seconds that an `idempotencyKey` and its outcome are remembered; a week."
     )
     feed_buffer: PositiveInt = Field(
-        1000, le=1_000_000, description="Changes that may wait for a slow subscriber before `SUBSCRIBER_TOO_SLOW`."
+        10_000, le=1_000_000, description="Changes that may wait for a slow subscriber before `SUBSCRIBER_TOO_SLOW`."
     )
     feed_catch_up: Annotated[float, Field(ge=0.05, le=30, allow_inf_nan=False)] = Field(
         30.0, description="Seconds between two looks for changes of which no NOTIFY was heard."

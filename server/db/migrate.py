@@ -32,7 +32,7 @@ _WHERE = sa.text(
 
 
 class Migrations:
-    """Our tables in one schema of one database."""
+    """Our tables in one schema of one database. `missing` says what keeps changes from being made, if anything."""
 
     def __init__(self, engine: AsyncEngine, schema: str, *, made: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
@@ -41,6 +41,7 @@ class Migrations:
         self._made = made
         self._done = False
         self._lock = asyncio.Lock()
+        self.missing: str | None = "Our own tables have not been looked for yet."
 
     async def ensure(self) -> None:
         """Bring the tables to where this code needs them, if they are not yet. Afterwards it costs nothing.
@@ -55,10 +56,11 @@ class Migrations:
                 await self.upgrade()
             except Exception as error:
                 meaning = error if isinstance(error, UnavailableError) else classify(error)
+                self.missing = meaning.message if meaning else "The log says why."
                 if meaning is None or meaning is error:
                     raise
                 raise meaning from error
-            self._done = True
+            self._done, self.missing = True, None
         self._made()
 
     def forget(self) -> None:
