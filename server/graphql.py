@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
 _METHODS = "GET, POST"
+_OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 _RETRY_AFTER_SECONDS = "1"
 _UNAVAILABLE = 503
 _NAME_CHARACTERS = 100
@@ -88,7 +89,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 context_value=context,
                 operation_name=data.operation_name,
                 operation_extensions=data.extensions,
-                allowed_operation_types=OperationType.from_http(request.method),  # type: ignore[arg-type] # checked to be GET or POST
+                allowed_operation_types=_OPERATIONS[request.method],
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise refusal_of(error, over=request.method) or error from None

@@ -1,0 +1,195 @@
+"""What changes and subscriptions that make no sense get: a clear error with a reason, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+Ask = Callable[..., dict[str, Any]]
+ORDER = "T3JkZXI6MQ=="
+CHANGE = "T3JkZXJTdGF0dXNDaGFuZ2U6MQ=="
+BY_KEY = "WzEsIm9yZGVyX2tleSsiLDFd"  # the cursor of the order with key 1
+KEY = "6f1ed002-ab55-9f4e-a7d3-0b1f1c9dc1a5"
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server with a history of its own."""
+    with running_server(orders_url, APP_SCHEMA="bad_changes") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ask(server: Server) -> Ask:
+    """Run a document, and give the answer."""
+
+    def ask_(document: str, **variables: object) -> dict[str, Any]:
+        answer = httpx.post(server.graphql, json={"query": document, "variables": variables}, timeout=10).json()
+        assert isinstance(answer, dict)
+        return answer
+
+    return ask_
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_written(ask: Ask) -> Iterator[None]:
+    """Whatever a test sends."""
+    yield
+    assert ask("{ orderStatusChanges { nodes { id } } }") == {"data": {"orderStatusChanges": {"nodes": []}}}
+
+
+def reason_of(answer: dict[str, Any]) -> str:
+    """The reason of the only error; there is no data beside it."""
+    (error,) = answer["errors"]
+    assert answer.get("data") is None
+    assert error["extensions"]["retryable"] is False
+    return str(error["extensions"]["reason"])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("status: OPEN", "ORDER_UNDETERMINED"),
+        ("orderKey: null, id: null, status: OPEN", "ORDER_UNDETERMINED"),
+        (f'orderKey: 1, id: "{ORDER}", status: OPEN', "ORDER_UNDETERMINED"),
+        ("orderKey: 0, status: OPEN", "VALUE_INVALID"),
+        ("orderKey: -1, status: OPEN", "VALUE_INVALID"),
+        ("orderKey: -9223372036854775808, status: OPEN", "VALUE_INVALID"),
+        ('id: "T3JkZXI6MA==", status: OPEN', "VALUE_INVALID"),
+        ('id: "nonsense", status: OPEN', "ID_INVALID"),
+        (f'id: "{CHANGE}", status: OPEN', "ID_INVALID"),
+        ('orderKey: 1, status: PARTIAL, note: "a\\u0000b"', "VALUE_INVALID"),
+        (f'orderKey: 1, status: PARTIAL, note: "{"x" * 1001}"', "VALUE_INVALID"),
+        ("orderKey: 9223372036854775808, status: OPEN", "DOCUMENT_INVALID"),
+        ("orderKey: 1.5, status: OPEN", "DOCUMENT_INVALID"),
+        ("orderKey: 1", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: null", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: SHIPPED", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: open", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: O", "DOCUMENT_INVALID"),
+        ('orderKey: 1, status: "OPEN"', "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: OPEN, expectedVersion: 1.5", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: OPEN, expectedVersion: 2147483648", "DOCUMENT_INVALID"),
+        ("orderKey: 1, status: OPEN, expectedStatus: NONE", "DOCUMENT_INVALID"),
+        *(
+            (f'orderKey: 1, status: OPEN, idempotencyKey: "{key}"', "DOCUMENT_INVALID")
+            for key in ("", "x", KEY[:-1], f"{{{KEY}}}", KEY.replace("-", ""), f"urn:uuid:{KEY}", f"{KEY} ")
+        ),
+        ("orderKey: 1, status: OPEN, idempotencyKey: 5", "DOCUMENT_INVALID"),
+    ],
+)
+def test_an_input_that_makes_no_sense_is_refused(ask: Ask, given: str, reason: str) -> None:
+    """Alone, and as one of a list, with the path of what is wrong in the message."""
+    assert reason_of(ask(f"mutation {{ setOrderStatus(input: {{{given}}}) {{ replayed }} }}")) == reason
+    if "idempotencyKey" not in given:
+        listed = f"{{changes: [{{orderKey: 2, status: PARTIAL}}, {{{given}}}]}}"
+        answer = ask(f"mutation {{ setOrderStatuses(input: {listed}) {{ replayed }} }}")
+        assert reason_of(answer) == reason
+
+
+@pytest.mark.parametrize("status", ["SHIPPED", "o", "", "💥", 1, None, ["OPEN", "PARTIAL"], {}])
+def test_a_status_that_is_none_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
+    """Before anything is asked of the database."""
+    document = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: $s}) { replayed } }"
+    assert reason_of(ask(document, s=status)) == "VARIABLES_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ([{"orderKey": "1", "status": "PARTIAL"}] * 2, "ORDER_REPEATED"),
+        ([{"orderKey": 1, "status": "PARTIAL"}, {"id": ORDER, "status": "PARTIAL"}], "ORDER_REPEATED"),
+        ([{"orderKey": key, "status": "PARTIAL"} for key in range(1, 1002)], "TOO_MANY_VALUES"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["ATOMIC", "INDEPENDENT"])
+def test_a_list_that_makes_no_sense_is_refused(ask: Ask, mode: str, changes: list[dict[str, Any]], reason: str) -> None:
+    """As a whole, in either mode."""
+    document = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { replayed } }"
+    assert reason_of(ask(document, i={"changes": changes, "mode": mode})) == reason
+
+
+def test_an_empty_list_is_a_success(ask: Ask) -> None:
+    """Nothing was asked for, and nothing was done; with a key it is remembered as that."""
+    document = "mutation($k: UUID) { setOrderStatuses(input: {changes: [], idempotencyKey: $k}) { results { previousStatus } replayed userErrors { code } } }"
+    for key, replayed in ((None, False), (KEY, False), (KEY, True)):
+        done = ask(document, k=key)["data"]["setOrderStatuses"]
+        assert done == {"results": [], "replayed": replayed, "userErrors": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("first: -1", "PAGE_SIZE_INVALID"),
+        ("first: 1001", "PAGE_SIZE_INVALID"),
+        ('after: "x"', "CURSOR_INVALID"),
+        (f'after: "{BY_KEY}"', "CURSOR_INVALID"),
+        ('after: "WzEsImNoYW5nZXMiLC0xXQ"', "CURSOR_INVALID"),
+        ('after: "WzEsImNoYW5nZXMiLCIxIl0"', "CURSOR_INVALID"),
+        ('after: "WzEsImNoYW5nZXMiLDFlM10"', "CURSOR_INVALID"),
+        ('filter: {changedBy: "a\\u0000"}', "VALUE_INVALID"),
+        (f"filter: {{orderKeys: [{', '.join(map(str, range(1001)))}]}}", "TOO_MANY_VALUES"),
+    ],
+)
+def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
+    """With the same reasons as a page of orders."""
+    answer = ask(f"{{ orderStatusChanges({arguments}) {{ nodes {{ id }} }} order(orderKey: 1) {{ orderKey }} }}")
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
+    assert answer["data"] == {"orderStatusChanges": None, "order": {"orderKey": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("first: 1, last: 1", "PAGE_ARGUMENTS_CONFLICT"),
+        ("last: 1001", "PAGE_SIZE_INVALID"),
+        ('before: "x"', "CURSOR_INVALID"),
+    ],
+)
+def test_a_bad_page_of_an_orders_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
+    """It costs its order, not the others."""
+    answer = ask(
+        f"{{ a: order(orderKey: 1) {{ statusChanges({arguments}) {{ nodes {{ id }} }} }} b: order(orderKey: 2) {{ orderKey }} }}"
+    )
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
+    assert answer["data"] == {"a": None, "b": {"orderKey": "2"}}
+
+
+def test_an_order_that_is_not_there_is_not_found(ask: Ask) -> None:
+    """A user error of its own, for each way of changing it."""
+    missing = [{"code": "ORDER_NOT_FOUND", "field": ["input"]}]
+    for mutation in (
+        "setOrderStatus(input: {orderKey: 9223372036854775807, status: OPEN}) { order { id } change { id } userErrors { code field } }",
+        "clearOrderStatus(input: {orderKey: 8}) { order { id } change { id } userErrors { code field } }",
+    ):
+        answer = ask(f"mutation {{ outcome: {mutation} }}")
+        assert answer == {"data": {"outcome": {"order": None, "change": None, "userErrors": missing}}}
+    listed = "setOrderStatuses(input: {changes: [{orderKey: 1, status: PARTIAL}, {orderKey: 8, status: OPEN}]}) { results { userErrors { code field } } }"
+    results = ask(f"mutation {{ {listed} }}")["data"]["setOrderStatuses"]["results"]
+    assert [result["userErrors"] for result in results] == [
+        [{"code": "CHANGE_NOT_APPLIED", "field": ["input", "changes", "0"]}],
+        [{"code": "ORDER_NOT_FOUND", "field": ["input", "changes", "1"]}],
+    ]
+
+
+def test_a_change_is_not_made_by_get(server: Server) -> None:
+    """A link that is followed changes nothing."""
+    document = "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { replayed } }"
+    assert httpx.get(server.graphql, params={"query": document}).status_code == 405
+
+
+def test_a_subscription_over_post_says_where_it_is_served(ask: Ask) -> None:
+    """It would never end there."""
+    (error,) = ask("subscription { orderStatusChanged { id } }")["errors"]
+    assert error["extensions"]["reason"] == "METHOD_NOT_ALLOWED"
+    assert "/api/graphql/stream" in error["message"]
