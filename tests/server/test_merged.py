@@ -1,0 +1,108 @@
+"""Owns the promises of merged reading: what was set here is what is read, wherever an order is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from tests.server.conftest import Execute, OpenStore
+
+SET = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { change { id } userErrors { code } } } }"
+FIELDS = "orderKey status statusVersion syncedStatus statusSuperseded statusUpdatedBy"
+PLACES = f"""{{
+    orders(first: 1) {{ nodes {{ {FIELDS} }} }}
+    byPrice: orders(filter: {{orderKey: {{eq: 1}}}}, orderBy: {{field: TOTAL_PRICE}}) {{ edges {{ node {{ {FIELDS} }} }} }}
+    ordersPage(pageSize: 1) {{ nodes {{ {FIELDS} }} }}
+    order(orderKey: 1) {{ {FIELDS} }}
+    node(id: "T3JkZXI6MQ==") {{ ... on Order {{ {FIELDS} }} }}
+    nodes(ids: ["T3JkZXI6MQ=="]) {{ ... on Order {{ {FIELDS} }} }}
+    orderStatusChanges {{ nodes {{ order {{ {FIELDS} }} }} }}
+}}"""
+
+
+def orders_in(value: object) -> list[dict[str, Any]]:
+    """Every order in an answer, wherever it stands."""
+    if isinstance(value, list):
+        return [order for item in value for order in orders_in(item)]
+    if not isinstance(value, dict):
+        return []
+    return [value] if "statusVersion" in value else orders_in(list(value.values()))
+
+
+@pytest.fixture
+async def small(database: asyncpg.Connection) -> str:
+    """A table of four orders: open, fulfilled, of a status unknown to the schema, and without any."""
+    await database.execute(
+        "DROP SCHEMA IF EXISTS merged CASCADE; DROP TABLE IF EXISTS merged_orders;"
+        "CREATE TABLE merged_orders (LIKE orders_synced INCLUDING INDEXES);"
+        "INSERT INTO merged_orders SELECT * FROM orders_synced WHERE o_orderkey < 5;"
+        "ALTER TABLE merged_orders ALTER o_orderstatus DROP NOT NULL, ALTER o_orderstatus TYPE char(3);"
+        "UPDATE merged_orders SET o_orderstatus = CASE o_orderkey WHEN 1 THEN 'O' WHEN 2 THEN 'F' WHEN 3 THEN 'X' END"
+    )
+    return "public.merged_orders"
+
+
+async def test_a_status_is_merged_wherever_an_order_is_read(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, small: str
+) -> None:
+    """In pages, by key, by id, by number, in the history; and it says so where the source moves on."""
+    _, context = open_store(small, app_schema="merged")
+    changed = await execute(SET, context=context, i={"changes": [{"orderKey": 1, "status": "PARTIAL"}]})
+    assert changed["data"]["setOrderStatuses"]["results"][0]["userErrors"] == []
+    expected = {
+        "orderKey": "1",
+        "status": "PARTIAL",
+        "statusVersion": 1,
+        "syncedStatus": "OPEN",
+        "statusSuperseded": False,
+        "statusUpdatedBy": "tester",
+    }
+    found = orders_in((await execute(PLACES, context=context))["data"])
+    assert found == [expected] * 7
+    await database.execute("UPDATE merged_orders SET o_orderstatus = 'F' WHERE o_orderkey = 1")
+    found = orders_in((await execute(PLACES, context=context))["data"])
+    assert found == [expected | {"syncedStatus": "FULFILLED", "statusSuperseded": True}] * 7
+
+
+async def test_whatever_the_table_says_can_be_changed(execute: Execute, open_store: OpenStore, small: str) -> None:
+    """An unknown status and none are set, and gone back to; what is unknown to the schema is null in the history."""
+    _, context = open_store(small, app_schema="merged")
+    for key in (3, 4):
+        change = "previousStatus change { previousStatus status cleared syncedStatus version } userErrors { code }"
+        done = await execute(
+            f"mutation {{ a: setOrderStatus(input: {{orderKey: {key}, status: OPEN}}) {{ order {{ status }} userErrors {{ code }} }}"
+            f" b: clearOrderStatus(input: {{orderKey: {key}}}) {{ {change} }} }}",
+            context=context,
+        )
+        assert done["data"]["a"] == {"order": {"status": "OPEN"}, "userErrors": []}
+        assert done["data"]["b"] == {
+            "previousStatus": "OPEN",
+            "change": {"previousStatus": "OPEN", "status": None, "cleared": True, "syncedStatus": None, "version": 2},
+            "userErrors": [],
+        }
+        reasons = [error["extensions"]["reason"] for error in done.get("errors", [])]
+        assert reasons == (["DATA_INVALID"] * 2 if key == 3 else [])
+
+
+@pytest.mark.parametrize("others", ["", ", orderKey: {lte: 30000}", ', totalPrice: {gte: "150000"}'])
+async def test_an_estimate_knows_what_was_changed(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, others: str
+) -> None:
+    """It is the planner's for the synced statuses, moved by the changes: never of a plan that joins them."""
+    _, context = open_store(app_schema="estimated")
+    await database.execute("ANALYZE orders_synced")
+    count = (
+        f"query($s: OrderStatus!) {{ orders(filter: {{status: {{eq: $s}}{others}}}) "
+        "{ exact: totalCount estimated: totalCount(precision: ESTIMATED) } }"
+    )
+    keys = [row[0] for row in await database.fetch("SELECT o_orderkey FROM orders_synced WHERE o_orderkey % 3 = 0")]
+    for start in range(0, len(keys), 1000):
+        changes = [{"orderKey": key, "status": "PARTIAL"} for key in keys[start : start + 1000]]
+        assert "errors" not in await execute(SET, context=context, i={"changes": changes})
+    for status in ("OPEN", "FULFILLED", "PARTIAL"):
+        found = (await execute(count, context=context, s=status))["data"]["orders"]
+        assert abs(found["estimated"] - found["exact"]) <= 0.15 * found["exact"] + 50, found
