@@ -223,7 +223,7 @@ class SqlStatusWriter:
 
     async def _states(self, connection: AsyncConnection, keys: list[int]) -> dict[int, _State]:
         orders = await self._table.resolve(connection)
-        rows = await self._run(connection, self._statements.locked(orders, keys))
+        rows = await self._run(connection, self._statements.locked(orders), {"keys": keys})
         if not all(filled for _, _, filled, *_ in rows):
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,

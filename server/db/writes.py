@@ -11,8 +11,6 @@ from schema.ports import OrderColumn
 from server.db.merged import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from server.db.changes import ChangeTables
     from server.db.merged import Orders
 
@@ -93,6 +91,7 @@ class WriteStatements:
 
     def __init__(self, tables: ChangeTables) -> None:
         self._tables = tables
+        self._locked: tuple[Orders | None, sa.Select[Any] | None] = (None, None)
         self.claim = self._text(_CLAIM)
         self.recorded = self._text(_RECORDED)
         self.record = self._text(_RECORD)
@@ -105,14 +104,21 @@ class WriteStatements:
         tables = (self._tables.status, self._tables.change, self._tables.idempotency)
         return any(name in message for name in (self._tables.schema, *(table.name for table in tables)))
 
-    def locked(self, orders: Orders, keys: Sequence[int]) -> sa.Select[Any]:
-        """The orders with these keys as they are, locked in the order of their keys.
+    def locked(self, orders: Orders) -> sa.Select[Any]:
+        """The orders with the keys `keys` as they are, locked in the order of their keys.
 
-        Rows of: key, whether the synced table has it, whether that has any order, synced status, status set here
+        Composed once for a table as it is found: composing it takes longer than running it. Rows of: key, whether the synced table has it, whether that has any order, synced status, status set here
         and version. All are of one moment, so that an empty table is never taken for one that lacks an order.
         """
+        known, statement = self._locked
+        if known is not orders or statement is None:
+            statement = self._compose_locked(orders)
+            self._locked = orders, statement
+        return statement
+
+    def _compose_locked(self, orders: Orders) -> sa.Select[Any]:
         overlay, synced = self._tables.status, orders.synced
-        given = sa.bindparam("keys", list(keys), type_=ARRAY(sa.BigInteger()))
+        given = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
         locked = (
             sa.select(overlay.c.o_orderkey, overlay.c.status, overlay.c.version)
             .where(overlay.c.o_orderkey == sa.any_(given))

@@ -1,4 +1,4 @@
-"""Owns the lists that every client pages through, and what a plain request gives for each."""
+"""Owns what clients are run against: lists to page through, and servers whose statuses may be changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.clients.changes import Changes
+from tests.process import Server, running_server
+
 if TYPE_CHECKING:
-    from tests.process import Server
+    from collections.abc import Iterator
+
+# What a client changes no other test sees.
+APP_SCHEMA = "changes_of_clients"
 
 _PAGE_SIZE = 30
 # TPC-H uses 8 of every 32 keys, so these are 200 orders.
@@ -50,3 +56,16 @@ def listing(server: Server, request: pytest.FixtureRequest) -> Listing:
     found = answer["data"]["orders"]
     assert found["totalCount"] == len(found["nodes"]) == len({order["id"] for order in found["nodes"]}) == 200
     return Listing((server.graphql, str(_PAGE_SIZE), json.dumps(variables)), found["nodes"])
+
+
+@pytest.fixture(scope="session")
+def shop(server: Server, orders_url: str) -> Iterator[Server]:
+    """A server whose statuses are there to be changed. It answers the pages of `server` too."""
+    with running_server(orders_url, APP_SCHEMA=APP_SCHEMA, ALLOWED_ORIGINS=server.url) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def changes(shop: Server) -> Changes:
+    """Changes that are made in the shop."""
+    return Changes(shop)

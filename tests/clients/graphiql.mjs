@@ -1,43 +1,28 @@
 // Owns GraphiQL's part: does in a real browser what a person does with the page, and reports what it saw.
-// node graphiql.mjs <server> <chromium> <screenshot>
-import { chromium } from "playwright-core";
+// node graphiql.mjs <server> <chromium> <folder for screenshots>
+import { launch } from "./browser.mjs";
+import { handle } from "./graphiql_window.mjs";
 
-const [server, executablePath, screenshot] = process.argv.slice(2);
+const [server, chromium, screenshots] = process.argv.slice(2);
 const SECRET = "Bearer a-token-of-mine";
+const SUBSCRIPTION = "StatusChanges";
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-  ],
-});
-const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
-page.setDefaultTimeout(15_000);
+const browser = await launch(chromium);
+const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
 
 const requests = [];
 const complaints = [];
-page.on("request", (request) => requests.push({ method: request.method(), url: request.url() }));
-page.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure().errorText}`));
-page.on("response", (got) => got.status() >= 400 && complaints.push(`${got.url()}: ${got.status()}`));
-page.on("pageerror", (error) => complaints.push(String(error)));
+context.on("request", (request) => requests.push({ method: request.method(), url: request.url() }));
+context.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure().errorText}`));
+context.on("response", (got) => got.status() >= 400 && complaints.push(`${got.url()}: ${got.status()}`));
+context.on("weberror", (error) => complaints.push(String(error.error())));
 // What the content security policy blocks is written to the console as an error too.
-page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+context.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
 
-const query = page.locator(".graphiql-query-editor .CodeMirror");
-const response = page.locator(".graphiql-response .CodeMirror");
-const headers = page.locator(".graphiql-editor-tool .CodeMirror").nth(1);
-const text = (editor) => editor.evaluate((element) => element.CodeMirror.getValue());
-const button = (name) => page.getByRole("button", { name });
-const tab = page.locator(".graphiql-tab-button");
-const tabs = () => tab.allTextContents();
+const { page, query, variables, headers, tabs, text, button, open, choose, write, ask, run, answer } = handle(
+  await context.newPage(),
+  server,
+);
 const stored = () => page.evaluate(() => ({ ...localStorage, ...sessionStorage, cookie: document.cookie }));
 
 await open();
@@ -46,20 +31,20 @@ await page.waitForFunction(() => localStorage["orders:graphiql:tabState"]);
 await open();
 const report = { title: await page.title(), tabs: await tabs(), examples: {} };
 
-for (const [index, name] of report.tabs.entries()) {
-  await tab.nth(index).click();
-  await parsed();
-  await button("Execute query").click();
-  report.examples[name] = { query: await text(query), ...JSON.parse(await answer()) };
+for (const name of report.tabs) {
+  await choose(name);
+  if (name === SUBSCRIPTION) continue;
+  await run();
+  report.examples[name] = { query: await text(query), ...(await answer()) };
 }
+report.subscription = await subscribe();
 
-await tab.first().click();
-await parsed();
+await choose(report.tabs[0]);
 await button("Show Documentation Explorer").click();
 await page.getByRole("link", { name: "Query" }).click();
 await page.getByRole("link", { name: "orders", exact: true }).click();
 report.documentation = await page.locator(".graphiql-plugin").innerText();
-await page.screenshot({ path: screenshot });
+await page.screenshot({ path: `${screenshots}/documentation.png` });
 
 await button("Show GraphiQL Explorer").click();
 await page.locator(".graphiql-plugin").getByText("clerk", { exact: true }).click();
@@ -71,23 +56,23 @@ report.settings = await page.getByRole("dialog").innerText();
 await page.keyboard.press("Escape");
 
 await ask("query A { orderCount { count } } query B { orderCount { asOf } }");
-await button("Execute query").click();
+await run();
 await page.getByRole("menuitem", { name: "B" }).click();
-report.chosen = JSON.parse(await answer());
+report.chosen = await answer();
 
 await button("Headers").click();
 await write(headers, JSON.stringify({ authorization: SECRET }));
 await ask("{ orderCount { count } }");
 const sending = page.waitForRequest(`${server}/api/graphql`);
-await button("Execute query").click();
+await run();
 const sent = await sending;
 await answer();
 await button("Show History").click();
 await button("Add favorite").first().click();
 
 await ask("{ noSuchField }");
-await button("Execute query").click();
-report.wrong = JSON.parse(await answer());
+await run();
+report.wrong = await answer();
 // GraphiQL stores a change half a second later. Once it has stored this query it has stored all before it.
 await page.waitForFunction(() => localStorage["orders:graphiql:tabState"].includes("noSuchField"));
 report.token = { secret: SECRET, sent: (await sent.allHeaders()).authorization, stored: await stored() };
@@ -99,35 +84,31 @@ report.reloaded = { left, found: await tabs(), query: await text(query), headers
 console.log(JSON.stringify({ ...report, requests, complaints }));
 await browser.close();
 
-// Opens the page, and waits until it knows the schema.
-async function open() {
-  const introspected = page.waitForResponse((found) => found.request().method() === "POST");
-  await page.goto(server);
-  await introspected;
-  await query.waitFor();
-}
+// What the history ended with a subscription goes on with, while a second window changes a status.
+async function subscribe() {
+  const opening = page.waitForEvent("websocket");
+  const { headCursor } = report.examples.StatusHistory.data.orderStatusChanges;
+  await choose(SUBSCRIPTION);
+  await write(variables, JSON.stringify({ after: headCursor }));
+  await run();
+  const socket = await opening;
 
-// Has the editor hold this text and no other.
-async function write(editor, content) {
-  await editor.click();
-  await page.keyboard.press("Control+A");
-  await page.keyboard.insertText(content);
-}
+  const second = handle(await context.newPage(), server);
+  await second.open();
+  await second.choose("ChangeStatus");
+  await second.run();
+  const again = await second.answer();
+  const { input } = JSON.parse(await second.text(second.variables));
+  const another = { ...input, status: "FULFILLED", idempotencyKey: crypto.randomUUID() };
+  await second.write(second.variables, JSON.stringify({ input: another }));
+  await second.run();
+  const changed = await second.answer();
+  await second.page.close();
 
-// Has the query editor hold this document.
-async function ask(document) {
-  await write(query, document);
-  await parsed();
-}
-
-// GraphiQL parses what is in the query editor a tenth of a second later; until then it runs the old one.
-async function parsed() {
-  const matches = ({ CodeMirror: editor }) => editor.documentAST?.loc.source.body === editor.getValue();
-  await page.waitForFunction(matches, await query.elementHandle());
-}
-
-// GraphiQL empties the editor when it sends, so that what is there later is the new answer.
-async function answer() {
-  await page.waitForFunction((element) => element.CodeMirror.getValue(), await response.elementHandle());
-  return text(response);
+  const heard = await answer();
+  await page.screenshot({ path: `${screenshots}/subscription.png` });
+  const closing = socket.waitForEvent("close");
+  await button("Stop query").click();
+  await closing;
+  return { query: await text(query), url: socket.url(), again, changed, heard };
 }

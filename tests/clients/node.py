@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -9,37 +10,93 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
 from tests.process import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 LOCK_FILE = HERE / "package-lock.json"
 # Holds the hash of the lock file that node_modules was installed from.
 _STAMP = HERE / "node_modules" / ".installed-from"
 _INSTALL_SECONDS = 300
-_SCRIPT_SECONDS = 30
+_SCRIPT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A running script, which prints a line of JSON for each thing that it has to say."""
+
+    name: str
+    printed: IO[str]
+    input: IO[str]
+    process: subprocess.Popen[str]
+    errors: IO[str]
+
+    def next(self) -> Any:
+        """What it says next, which is waited for."""
+        line = self.printed.readline()
+        assert line, self._failure()
+        return json.loads(line)
+
+    def finish(self) -> list[Any]:
+        """What is left to say, once the end of its input has told it that nothing more will happen.
+
+        The test fails where the script does, or where a client warns of something on the standard error.
+        """
+        self.input.close()
+        rest = [json.loads(line) for line in self.printed]
+        assert (self.process.wait(), self._complaints()) == (0, ""), self._failure()
+        return rest
+
+    def _failure(self) -> str:
+        return f"{self.name} exited with {self.process.wait()}:\n{self._complaints()}"
+
+    def _complaints(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()
+
+
+@contextlib.contextmanager
+def started(script: str, *arguments: str) -> Iterator[Script]:
+    """A script of this directory while it runs, for a minute at most."""
+    _install()
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [tool("node"), HERE / script, *arguments],
+            env=environment(NODE_NO_WARNINGS="1"),  # Node's own warnings, of deprecations say, are no client's
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        overdue = threading.Timer(_SCRIPT_SECONDS, process.kill)
+        overdue.start()
+        try:
+            yield Script(script, process.stdout, process.stdin, process, errors)
+        finally:
+            overdue.cancel()
+            # One that has ended stays as it is.
+            process.kill()
 
 
 def run(script: str, *arguments: str) -> Any:
-    """What a script of this directory prints, which is JSON.
-
-    The test fails where the script does, or where a client warns of something on the standard error.
-    """
-    _install()
-    done = subprocess.run(
-        [tool("node"), HERE / script, *arguments],
-        env=environment(NODE_NO_WARNINGS="1"),  # Node's own warnings, of deprecations say, are no client's
-        capture_output=True,
-        text=True,
-        timeout=_SCRIPT_SECONDS,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), f"{script} exited with {done.returncode}:\n{done.stderr}"
-    return json.loads(done.stdout)
+    """The one thing that a script of this directory has to say."""
+    with started(script, *arguments) as running:
+        (said,) = running.finish()
+        return said
 
 
 def tool(name: str) -> str:

@@ -15,27 +15,36 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def visit(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def visit(shop: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the browser saw."""
     node.tool("npm")
     assert vendor.main([]) == 0
-    screenshot = tmp_path_factory.mktemp("graphiql") / "graphiql.png"
-    seen = node.run("graphiql.mjs", server.url, node.tool("chromium"), str(screenshot))
-    print(f"screenshot: {screenshot}")  # noqa: T201 # pytest -s and a failure show it
+    screenshots = tmp_path_factory.mktemp("graphiql")
+    seen = node.run("graphiql.mjs", shop.url, node.tool("chromium"), str(screenshots))
+    print(f"screenshots: {screenshots}")  # noqa: T201 # pytest -s and a failure show it
     return seen
 
 
 def test_the_home_page_is_graphiql(visit: Any) -> None:
     """Who opens the server's address finds GraphiQL, with one tab for each example, the second time too."""
     assert visit["title"] == "Orders · GraphiQL"
-    assert visit["tabs"] == ["OrdersPage", "DearestOrders", "OneOrder", "StatsByStatus"]
+    assert visit["tabs"] == [
+        "OrdersPage",
+        "DearestOrders",
+        "OneOrder",
+        "StatsByStatus",
+        "ChangeStatus",
+        "StatusHistory",
+        "StatusChanges",
+    ]
 
 
-def test_every_request_is_to_our_origin(visit: Any, server: Server) -> None:
-    """Not one request leaves the server that the page came from."""
-    elsewhere = [request for request in visit["requests"] if not request["url"].startswith(f"{server.url}/")]
+def test_every_request_is_to_our_origin(visit: Any, shop: Server) -> None:
+    """Not one request leaves the server that the page came from, nor does a socket lead elsewhere."""
+    elsewhere = [request for request in visit["requests"] if not request["url"].startswith(f"{shop.url}/")]
     assert visit["requests"]
     assert elsewhere == []
+    assert visit["subscription"]["url"] == shop.graphql.replace("http", "ws")
 
 
 def test_the_browser_has_nothing_to_complain_of(visit: Any) -> None:
@@ -48,6 +57,7 @@ def test_every_example_says_what_it_shows_and_runs(visit: Any) -> None:
     for example in visit["examples"].values():
         assert example["query"].startswith("# ")
         assert "errors" not in example
+    assert visit["subscription"]["query"].startswith("# ")
 
 
 def test_the_examples_show_orders(visit: Any) -> None:
@@ -63,6 +73,24 @@ def test_the_examples_show_orders(visit: Any) -> None:
     assert answers["OneOrder"]["node"] == {"__typename": "Order", **answers["OneOrder"]["order"]}
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
+
+
+def test_the_change_of_a_status_is_safe_to_run_again(visit: Any) -> None:
+    """The example changes a status with a key of its own; run again, in another window too, it is replayed."""
+    first, again = visit["examples"]["ChangeStatus"]["data"], visit["subscription"]["again"]["data"]
+    assert first["setOrderStatus"]["order"]["status"] == "PARTIAL"
+    assert (first["setOrderStatus"]["replayed"], first["setOrderStatus"]["userErrors"]) == (False, [])
+    assert again == {"setOrderStatus": {**first["setOrderStatus"], "replayed": True}}
+
+
+def test_a_subscription_hears_what_another_window_changes(visit: Any) -> None:
+    """From the history's head on it says nothing of what is past or replayed, and shows the change when it is made."""
+    assert visit["examples"]["StatusHistory"]["data"]["orderStatusChanges"]["nodes"]
+    changed = visit["subscription"]["changed"]["data"]["setOrderStatus"]
+    heard = visit["subscription"]["heard"]["data"]["orderStatusChanged"]
+    assert (heard["orderKey"], heard["previousStatus"], heard["status"]) == ("1", "PARTIAL", "FULFILLED")
+    assert changed["order"]["status"] == "FULFILLED"
+    assert heard["cursor"]
 
 
 def test_the_schema_is_explained(visit: Any) -> None:
