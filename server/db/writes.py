@@ -107,8 +107,9 @@ class WriteStatements:
     def locked(self, orders: Orders) -> sa.Select[Any]:
         """The orders with the keys `keys` as they are, locked in the order of their keys.
 
-        Composed once for a table as it is found: composing it takes longer than running it. Rows of: key, whether the synced table has it, whether that has any order, synced status, status set here
+        Rows of: key, whether the synced table has it, whether that has any order, synced status, status set here
         and version. All are of one moment, so that an empty table is never taken for one that lacks an order.
+        Composed once for a table as it is found, because composing it takes longer than running it.
         """
         known, statement = self._locked
         if known is not orders or statement is None:
