@@ -8,7 +8,6 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 import structlog
 
 from schema.change_ports import StatusChange
@@ -19,6 +18,8 @@ from server.db.writes import CHANGE_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    import asyncpg
+
     from server.db.migrate import Migrations
     from server.history import SqlChangeHistory
 
@@ -26,10 +27,9 @@ _log = structlog.get_logger(__name__)
 _BATCH: Final = 500
 # Within this many changes of the head a subscriber is near enough for its buffer to take the rest.
 _NEAR: Final = 500
-_FIRST_RETRY_SECONDS: Final = 0.05
+_FIRST_RETRY_SECONDS: Final = 0.025
 _LAST_RETRY_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
-_LOST: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class _Subscriber:
@@ -105,6 +105,7 @@ class PostgresFeed:
         self._subscribers: set[_Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
         self._position: int | None = None
+        self._delay = _FIRST_RETRY_SECONDS
         self._started = asyncio.Event()
 
     async def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
@@ -162,21 +163,16 @@ class PostgresFeed:
         self._started.clear()
         if listening is not None:
             listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            await asyncio.gather(listening, return_exceptions=True)
 
     async def _listen(self) -> None:
-        delay = _FIRST_RETRY_SECONDS
         while True:
-            before = self._position
             try:
                 await self._follow()
-            except _LOST as error:
+            except Exception as error:  # noqa: BLE001 # it must not end: a driver that is cut off raises anything
                 _log.warning("feed interrupted", cause=repr(error))
-            if self._position != before:
-                delay = _FIRST_RETRY_SECONDS
-            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 # jitter, so that processes do not come back as one
-            delay = min(delay * 2, _LAST_RETRY_SECONDS)
+            self._delay = min(self._delay * 2, _LAST_RETRY_SECONDS)
+            await asyncio.sleep(self._delay * random.uniform(0.5, 1.5))  # noqa: S311 # jitter, so that processes do not come back as one
 
     async def _follow(self) -> None:
         """Hear and read on one connection, until it is lost."""
@@ -197,7 +193,7 @@ class PostgresFeed:
                 await self._read(connection)
         finally:
             # Nothing is lost with it, so it need not be asked to agree for long.
-            with contextlib.suppress(*_LOST):
+            with contextlib.suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
 
     def _begin(self, position: int) -> None:
@@ -209,10 +205,13 @@ class PostgresFeed:
     async def _read(self, connection: asyncpg.Connection) -> None:
         while True:
             rows: list[Any] = await connection.fetch(self._after, self._position)
+            self._delay = _FIRST_RETRY_SECONDS
             for row in rows:
                 self._tell(StatusChange(*row))
             if len(rows) < _BATCH:
                 return
+            # Those who were told take some before they are told more.
+            await asyncio.sleep(0)
 
     def _tell(self, change: StatusChange) -> None:
         self._position = change.id

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from schema.change_ports import ChangePage, StatusChange
 from server.db import history
-from server.db.errors import classify, sqlstate
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class SqlChangeHistory:
         try:
             try:
                 return await self._attempt(statement)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if isinstance(error, DBAPIError) and not error.connection_invalidated:
                     raise
                 return await self._attempt(statement)
         except Exception as error:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from schema.change_ports import Outcome, Refusal, StatusChange, WriteOutcome
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
 from schema.order_arguments import OrderStatus
-from server.db.errors import classify, sqlstate
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _BUSY = "Another transaction holds the order or the key. Nothing was written; tr
 # Lock timeout, statement timeout, read-only transaction.
 _SAID: Final = {
     "55P03": (Reason.ORDER_BUSY, _BUSY),
-    "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written; try again shortly."),
+    "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
     "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
 }
 _STATUS_NAMES: Final[dict[str | None, str]] = {str(status.value): status.name for status in OrderStatus}
@@ -130,14 +130,10 @@ class SqlStatusWriter:
                 return await self._attempt(request, user)
             except _ForestalledError:
                 continue
-            except DBAPIError as error:
-                state = sqlstate(error)
-                if state in _DEADLOCK:
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if isinstance(error, DBAPIError) and sqlstate(error) in _DEADLOCK:
                     continue
-                # A pooled connection that had died, a statement prepared for a table that was replaced, or a table
-                # of ours that went missing: once more, with everything looked up anew.
-                stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
-                if not anew or not (error.connection_invalidated or stale or state in _MISSING):
+                if not anew or not _passing(error):
                     raise
                 anew = False
                 self._table.forget()
@@ -158,6 +154,10 @@ class SqlStatusWriter:
                 # The server's own word that it did not is as good as its word that it did.
                 if isinstance(error, DBAPIError) and _definite(error):
                     raise
+                # A peer that has fallen silent would be waited for once more.
+                raw = await connection.get_raw_connection()
+                if raw.driver_connection is not None:
+                    raw.driver_connection.terminate()
                 await connection.invalidate()
                 raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
         return outcome
@@ -299,6 +299,18 @@ class SqlStatusWriter:
             return await self._migrations.use_refused()
         except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
             return classify(lost)
+
+
+def _passing(error: Exception) -> bool:
+    """Whether a second attempt may fare better, with everything looked up anew.
+
+    A pooled connection had died, or was cut while it was made; a statement had been prepared for a table that was
+    replaced; or a table of ours went missing.
+    """
+    if not isinstance(error, DBAPIError):
+        return True
+    stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
+    return error.connection_invalidated or stale or sqlstate(error) in _MISSING
 
 
 def _definite(error: DBAPIError) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+import anyio
 import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from schema.context import Context
 
+_T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _METHODS: Final = "GET, POST"
 # The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
@@ -36,6 +39,8 @@ _KEEP_ALIVE_SECONDS: Final = 12
 # A reader that takes nothing for so long is gone, or will come back with its cursor.
 _SEND_SECONDS: Final = 30.0
 _SEPARATOR: Final = "\n"
+# How long a stopping server waits for a stream to end in good form.
+_GOODBYE_SECONDS: Final = 2.0
 # Half of what browsers wait by themselves.
 _RECONNECT_MILLISECONDS: Final = 1500
 _GET_OPERATIONS: Final = (OperationType.QUERY, OperationType.SUBSCRIPTION)
@@ -84,9 +89,12 @@ class GraphQLStream:
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None
         from_browser = request.method == "GET"
+        stopping = anyio.Event()
         return EventSourceResponse(
-            self._events(data, context, from_browser=from_browser),
+            self._events(data, context, stopping, from_browser=from_browser),
             ping=_KEEP_ALIVE_SECONDS,
+            shutdown_event=stopping,
+            shutdown_grace_period=_GOODBYE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
             send_timeout=_SEND_SECONDS,
             sep=_SEPARATOR,
@@ -94,7 +102,7 @@ class GraphQLStream:
         )
 
     async def _events(
-        self, data: GraphQLRequestData, context: Context, *, from_browser: bool
+        self, data: GraphQLRequestData, context: Context, stopping: anyio.Event, *, from_browser: bool
     ) -> AsyncGenerator[ServerSentEvent, None]:
         if from_browser:
             # It also opens the stream at once, where something between would wait for a first byte.
@@ -102,7 +110,7 @@ class GraphQLStream:
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
         async with aclosing(answers(self._schema, data, context, allowed)) as told:
-            async for answer in told:
+            async for answer in _until(stopping, told):
                 ended_early = _may_resume(answer)
                 yield ServerSentEvent(
                     event="next",
@@ -110,9 +118,29 @@ class GraphQLStream:
                     id=context.position.delivered,
                     sep=_SEPARATOR,
                 )
-        # An EventSource that is not told of an end comes back by itself, with the id of the last event it had.
-        if not (from_browser and ended_early):
+        # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
+        if not (from_browser and ended_early) and not stopping.is_set():
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
+
+
+async def _until(stopping: anyio.Event, told: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
+    """What is told until the server stops, which does not wait for a subscription to end."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(told, None))
+            try:
+                await asyncio.wait({stopped, coming}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+            answer = None if coming.cancelled() else coming.result()
+            if answer is None:
+                return
+            yield answer
+    finally:
+        stopped.cancel()
 
 
 def _may_resume(answer: dict[str, object]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -27,17 +28,24 @@ _TIMEOUT_ADVICE = (
 )
 
 
+# What asyncpg raises where SQLAlchemy does not stand between: while a new connection is made and prepared.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
 def classify(error: BaseException) -> ApiError | None:
     """What a failed statement or connection means to a caller; None where it is a fault of ours.
 
     Four families say that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
-    come bare from asyncpg, the pool has a TimeoutError of its own, and the rest is a DBAPIError with a SQLSTATE.
+    come bare from asyncpg, as do its own errors where a connection is cut while it is made; the pool has a
+    TimeoutError of its own; and the rest is a DBAPIError with a SQLSTATE.
     """
     if isinstance(error, PoolTimeoutError):
         return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
     if isinstance(error, DBAPIError):
         return _classify_state(sqlstate(error), connection_lost=error.connection_invalidated)
-    if isinstance(error, OSError | TimeoutError):
+    if isinstance(error, asyncpg.PostgresError):
+        return _classify_state(error.sqlstate or "", connection_lost=False)
+    if isinstance(error, (OSError, TimeoutError, *DRIVER_ERRORS)):
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None
 

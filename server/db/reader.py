@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.errors import classify, sqlstate
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Reader:
         try:
             try:
                 result = await self._attempt(engine, work)
-            except DBAPIError as error:
-                if not _passing(error):
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if isinstance(error, DBAPIError) and not _passing(error):
                     raise
                 self._table.forget()
                 result = await self._attempt(engine, work)
