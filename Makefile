@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test check bench setup lock sdl clean
+.PHONY: run test check faults bench setup lock sdl clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -11,6 +11,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What may break and must lose nothing, for longer than `make test` has time for.
+faults: setup
+	FAULT_SECONDS=60 FAULT_KILLS=20 $(BIN)/python -m pytest tests/blackbox/test_nothing_lost.py tests/blackbox/test_feed.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,0 +1,23 @@
+// Owns the part of a browser's EventSource: it says each event that a page of the server hears, until its input ends.
+// node event_source.mjs <chromium> <server> <cursor>
+import { launch } from "./browser.mjs";
+
+const [chromium, server, after] = process.argv.slice(2);
+// The cursor is not selected: it is the id of the event all the same.
+const query = `subscription Changed($after: String) {
+  orderStatusChanged(after: $after) { orderKey status version }
+}`;
+const parameters = new URLSearchParams({ query, variables: JSON.stringify({ after }) });
+
+const browser = await launch(chromium);
+const page = await browser.newPage();
+await page.exposeFunction("say", (event) => console.log(JSON.stringify(event)));
+await page.goto(`${server}/livez`);
+await page.evaluate((url) => {
+  const source = new EventSource(url);
+  source.addEventListener("next", ({ data, lastEventId }) =>
+    say({ cursor: lastEventId, ...JSON.parse(data).data.orderStatusChanged }),
+  );
+  source.addEventListener("complete", () => say("complete"));
+}, `/api/graphql/stream?${parameters}`);
+process.stdin.resume().on("end", () => browser.close());

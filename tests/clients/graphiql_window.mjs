@@ -1,0 +1,65 @@
+// Owns GraphiQL as a person handles it: a window with its editors, tabs and buttons.
+export function handle(page, server) {
+  page.setDefaultTimeout(15_000);
+  const editor = (name) => page.locator(`${name} .CodeMirror`);
+  const query = editor(".graphiql-query-editor");
+  const response = editor(".graphiql-response");
+  const [variables, headers] = [0, 1].map((index) => editor(".graphiql-editor-tool").nth(index));
+  const tab = page.locator(".graphiql-tab-button");
+  return { page, query, variables, headers, tab, tabs, text, button, open, choose, write, ask, run, answer };
+
+  // Opens the page, and waits until it knows the schema.
+  async function open() {
+    const introspected = page.waitForResponse((found) => found.request().method() === "POST");
+    await page.goto(server);
+    await introspected;
+    await query.waitFor();
+  }
+
+  function tabs() {
+    return tab.allTextContents();
+  }
+
+  function button(name) {
+    return page.getByRole("button", { name });
+  }
+
+  function text(editor) {
+    return editor.evaluate((element) => element.CodeMirror.getValue());
+  }
+
+  // Goes to the tab of this name.
+  async function choose(name) {
+    await tab.getByText(name, { exact: true }).click();
+    await parsed();
+  }
+
+  // Has the editor hold this text and no other.
+  async function write(editor, content) {
+    await editor.click();
+    await page.keyboard.press("Control+A");
+    await page.keyboard.insertText(content);
+  }
+
+  // Has the query editor hold this document.
+  async function ask(document) {
+    await write(query, document);
+    await parsed();
+  }
+
+  // GraphiQL parses what is in the query editor a tenth of a second later; until then it runs the old one.
+  async function parsed() {
+    const matches = ({ CodeMirror: editor }) => editor.documentAST?.loc.source.body === editor.getValue();
+    await page.waitForFunction(matches, await query.elementHandle());
+  }
+
+  async function run() {
+    await button("Execute query").click();
+  }
+
+  // GraphiQL empties the editor when it sends, so that what is there later is the new answer.
+  async function answer() {
+    await page.waitForFunction((element) => element.CodeMirror.getValue(), await response.elementHandle());
+    return JSON.parse(await text(response));
+  }
+}

@@ -1,0 +1,112 @@
+// Owns graphql-ws's part: many operations on one socket, wrong ones among them, a socket that is cut, greetings, pings.
+// node graphql_ws.mjs <server>
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+import { CHANGED, history, listen, results, setAll } from "./feed.mjs";
+
+const [server] = process.argv.slice(2);
+const ORDERS = ["32", "33", "34", "35"];
+
+console.log(
+  JSON.stringify({
+    shared: await shareASocket(),
+    cut: await resumeAfterACut(),
+    greeted: await greet(),
+    pongs: await ping(),
+  }),
+);
+
+function connect(options) {
+  return createClient({
+    url: `${server.replace("http", "ws")}/api/graphql`,
+    webSocketImpl: WebSocket,
+    ...options,
+  });
+}
+
+// Two subscriptions from the same place on, while mutations, queries and mistakes come and go beside them.
+async function shareASocket() {
+  let opened = 0;
+  const client = connect({ lazy: false, on: { opened: () => (opened += 1) } });
+  const { headCursor } = await history(client);
+  const all = listen(client, { after: headCursor });
+  const some = listen(client, { after: headCursor, orderKeys: ORDERS.slice(0, 1) });
+  await setAll(client, ORDERS, "PARTIAL");
+  const refused = {
+    syntax: await refusal(client, { query: "{ orders" }),
+    name: await refusal(client, { query: "query A { __typename }", operationName: "B" }),
+    field: await refusal(client, { query: "subscription { noSuchField }" }),
+    cursor: await refusal(client, { query: CHANGED, variables: { after: "nonsense" } }),
+  };
+  await setAll(client, ORDERS, "OPEN");
+  const [{ data }] = await results(client, { query: "{ order(orderKey: 32) { orderKey status } }" });
+  const { nodes } = await history(client, headCursor);
+  await all.count(nodes.length);
+  // What is heard after the last of all: nothing twice, nothing late.
+  const [[last]] = await setAll(client, ORDERS.slice(0, 1), "FULFILLED");
+  await all.count(nodes.length + 1);
+  await some.count(nodes.filter(isFirst).length + 1);
+  await client.dispose();
+  const made = [...nodes, last.data.setOrderStatus.change];
+  return { opened, refused, order: data.order, made, all: all.heard, some: some.heard };
+}
+
+function isFirst({ orderKey }) {
+  return orderKey === ORDERS[0];
+}
+
+// The reasons with which an operation is refused.
+function refusal(client, operation) {
+  const reasons = (errors) => errors.map(({ extensions }) => extensions.reason);
+  return results(client, operation).then(() => null, reasons);
+}
+
+// The network fails under a subscription; the client comes back after more has happened.
+async function resumeAfterACut() {
+  const sockets = [];
+  let comeBack;
+  const back = new Promise((resolve) => (comeBack = resolve));
+  const client = connect({ on: { opened: (socket) => sockets.push(socket) }, retryWait: () => back });
+  const beside = connect();
+  const { headCursor } = await history(beside);
+  const { heard, count, stop } = listen(client, { after: headCursor });
+  await setAll(beside, ORDERS, "PARTIAL");
+  await count(ORDERS.length);
+  sockets[0].terminate();
+  await setAll(beside, ORDERS, "OPEN");
+  comeBack();
+  await count(2 * ORDERS.length);
+  stop();
+  return { sockets: sockets.length, heard, made: (await history(beside, headCursor)).nodes };
+}
+
+// A query after each way of saying hello; JSON's null is written as it is, though this client would leave it out.
+async function greet() {
+  const asNull = (key, value) => (key === "payload" && value?.asNull ? null : value);
+  const greetings = {
+    absent: {},
+    "null for the client": { connectionParams: null },
+    "null on the wire": { connectionParams: { asNull: true }, jsonMessageReplacer: asNull },
+    "no parameters": { connectionParams: {} },
+    parameters: { connectionParams: async () => ({ authorization: "Bearer a-token" }) },
+  };
+  const query = "{ __typename }";
+  const answers = Object.entries(greetings).map(async ([name, options]) => [
+    name,
+    await results(connect({ retryAttempts: 0, ...options }), { query }),
+  ]);
+  return Object.fromEntries(await Promise.all(answers));
+}
+
+// The client pings as long as it is answered.
+async function ping() {
+  let pongs = 0;
+  await new Promise((resolve) => {
+    const pong = (received) => {
+      pongs += received;
+      if (pongs === 3) resolve(client.dispose());
+    };
+    const client = connect({ lazy: false, keepAlive: 10, on: { pong } });
+  });
+  return pongs;
+}

@@ -1,0 +1,66 @@
+// Owns what becomes of pages that ask servers, by EventSource and by WebSocket: an answer, or the status of a refusal.
+// node origins.mjs <chromium> [<server of the page> <server that it asks>]...
+import { launch } from "./browser.mjs";
+
+const [chromium, ...servers] = process.argv.slice(2);
+const browser = await launch(chromium);
+const report = [];
+while (servers.length) report.push(await ask(...servers.splice(0, 2)));
+console.log(JSON.stringify(report));
+await browser.close();
+
+async function ask(own, asked) {
+  const page = await browser.newPage();
+  await page.goto(`${own}/livez`);
+  // A page is not told with which status it is refused; the browser knows.
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  const streamed = new Promise((resolve) => {
+    let stream;
+    const statuses = new Map();
+    // The request and its status are told in either order.
+    const told = () => statuses.has(stream) && resolve(statuses.get(stream));
+    network.on("Network.requestWillBeSent", ({ requestId, type }) => {
+      if (type === "EventSource") stream = requestId;
+      told();
+    });
+    network.on("Network.responseReceivedExtraInfo", ({ requestId, statusCode }) => {
+      statuses.set(requestId, statusCode);
+      told();
+    });
+  });
+  const refused = new Promise((resolve) => {
+    const told = ({ errorMessage }) => resolve(Number(errorMessage.match(/\d+$/)));
+    network.on("Network.webSocketFrameError", told);
+  });
+  const stream = `${asked}/api/graphql/stream?query={__typename}`;
+  const socket = `${asked.replace("http", "ws")}/api/graphql`;
+  return {
+    eventSource: (await page.evaluate(askByEventSource, stream)) ?? (await streamed),
+    webSocket: (await page.evaluate(askByWebSocket, socket)) ?? (await refused),
+  };
+}
+
+function askByEventSource(url) {
+  return new Promise((resolve) => {
+    const source = new EventSource(url);
+    source.addEventListener("next", ({ data }) => resolve(JSON.parse(data)));
+    // Closed for good, as long as it does not try again.
+    source.addEventListener("error", () => resolve(source.readyState === EventSource.CLOSED ? null : "again"));
+    source.addEventListener("complete", () => source.close());
+  });
+}
+
+function askByWebSocket(url) {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(url, "graphql-transport-ws");
+    const send = (message) => socket.send(JSON.stringify(message));
+    socket.addEventListener("open", () => send({ type: "connection_init" }));
+    socket.addEventListener("error", () => resolve(null));
+    socket.addEventListener("message", ({ data }) => {
+      const { type, payload } = JSON.parse(data);
+      if (type === "connection_ack") send({ type: "subscribe", id: "1", payload: { query: "{__typename}" } });
+      if (type === "next") resolve(payload);
+    });
+  });
+}

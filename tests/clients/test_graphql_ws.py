@@ -1,0 +1,68 @@
+"""Owns the test of GraphQL over WebSocket with graphql-ws, the client of the protocol's own author."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clients import node
+
+if TYPE_CHECKING:
+    from tests.process import Server
+
+
+@pytest.fixture(scope="module")
+def seen(shop: Server) -> Any:
+    """What the client saw."""
+    return node.run("graphql_ws.mjs", shop.url)
+
+
+def test_one_socket_serves_all_operations(seen: Any) -> None:
+    """Two subscriptions, mutations, queries and mistakes share one socket, which is never closed by any of them."""
+    shared = seen["shared"]
+    assert shared["opened"] == 1
+    assert shared["order"] == {"orderKey": "32", "status": "OPEN"}
+
+
+def test_every_change_is_heard_once_and_in_order(seen: Any) -> None:
+    """A subscription hears all changes that were made at the same time as the history tells them, one hears its own."""
+    shared = seen["shared"]
+    assert len(shared["made"]) == 9
+    assert shared["all"] == shared["made"]
+    assert shared["some"] == [change for change in shared["made"] if change["orderKey"] == "32"]
+    assert len(shared["some"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        ("syntax", "SYNTAX"),
+        ("name", "OPERATION_UNDETERMINED"),
+        ("field", "DOCUMENT_INVALID"),
+        ("cursor", "CURSOR_INVALID"),
+    ],
+)
+def test_a_mistake_ends_its_own_operation_only(seen: Any, mistake: str, reason: str) -> None:
+    """Its operation ends with an error that says why; the subscriptions beside it go on, as they do above."""
+    assert seen["shared"]["refused"][mistake] == [reason]
+
+
+def test_after_a_cut_it_goes_on_where_it_stopped(seen: Any) -> None:
+    """A client whose network failed subscribes after its last cursor, and hears what it missed, each once."""
+    cut = seen["cut"]
+    assert cut["sockets"] == 2
+    assert len(cut["made"]) == 8
+    assert cut["heard"] == cut["made"]
+
+
+def test_every_greeting_is_good(seen: Any) -> None:
+    """Connection parameters may be absent, null, empty or given: the client is let in, and answered."""
+    assert len(seen["greeted"]) == 5
+    for name, answers in seen["greeted"].items():
+        assert answers == [{"data": {"__typename": "Query"}}], name
+
+
+def test_pings_are_answered(seen: Any) -> None:
+    """Each ping of the client gets its pong."""
+    assert seen["pongs"] == 3

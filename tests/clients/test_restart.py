@@ -1,0 +1,81 @@
+"""Owns the test of what subscribers notice of a restart of their server: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import process
+from tests.clients import node
+from tests.clients.conftest import APP_SCHEMA
+
+if TYPE_CHECKING:
+    from tests.clients.changes import Changes
+
+_CLIENTS = ("graphql-ws", "graphql-sse", "EventSource")
+_STOP_SECONDS = 15
+# uvicorn gives those who are still being served ten seconds.
+_PROMPT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What was made before, during and after it, and what each client heard; `last` is what it had to say at the end."""
+
+    made: list[Any]
+    heard: dict[str, list[Any]]
+    last: dict[str, list[Any]]
+    stop_seconds: float
+    log: str
+
+
+@pytest.fixture(scope="module")
+def restart(orders_url: str, changes: Changes) -> Restart:
+    """A restart on the same port, with all of the clients listening. The changes are made through another server."""
+    port = process.free_port()
+    with ExitStack() as subscribed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "free_port", lambda: port)
+        with process.running_server(orders_url, APP_SCHEMA=APP_SCHEMA) as server:
+            where = (server.url, changes.head())
+            followers = [
+                node.started("follow.mjs", "graphql-ws", *where),
+                node.started("follow.mjs", "graphql-sse", *where),
+                node.started("event_source.mjs", node.tool("chromium"), *where),
+            ]
+            scripts = dict(zip(_CLIENTS, map(subscribed.enter_context, followers), strict=True))
+            made = changes.make(3)
+            heard = {client: [script.next() for _ in made] for client, script in scripts.items()}
+            stopped_at = time.perf_counter()
+            server.process.terminate()
+            server.process.wait(_STOP_SECONDS)
+            stop_seconds, log = time.perf_counter() - stopped_at, server.log()
+        made += changes.make(3)
+        with process.running_server(orders_url, APP_SCHEMA=APP_SCHEMA):
+            made += changes.make(3)
+            for client, script in scripts.items():
+                heard[client] += [script.next() for _ in made[3:]]
+            last = {client: script.finish() for client, script in scripts.items()}
+            return Restart(made, heard, last, stop_seconds, log)
+
+
+@pytest.mark.parametrize("client", _CLIENTS)
+def test_a_restart_loses_nothing(restart: Restart, client: str) -> None:
+    """Each client comes back by itself, and hears what was changed meanwhile and later, each once and in order."""
+    assert restart.heard[client] == restart.made
+
+
+def test_a_stop_says_that_the_service_restarts(restart: Restart) -> None:
+    """A socket is closed with 1012, which tells a client to come back; nobody hears an end of the subscription."""
+    assert restart.last == {"graphql-ws": [{"closed": 1012}], "graphql-sse": [], "EventSource": []}
+
+
+def test_a_stop_does_not_wait_for_subscribers(restart: Restart) -> None:
+    """Those who would listen for ever do not hold up the stop, and it is no error in the log that they are left."""
+    assert restart.stop_seconds < _PROMPT_SECONDS
+    levels = {json.loads(line)["level"] for line in restart.log.splitlines()}
+    assert levels == {"info"}
