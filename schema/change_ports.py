@@ -148,8 +148,8 @@ class ChangeLookup(Protocol):
 class ChangeFeed(Protocol):
     """Where changes are heard of as they are committed."""
 
-    def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
-        """Every change after that place, or from now on, of these orders or all: none left out, none twice, in order.
+    def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
+        """Every change after that place, of these orders or all: none left out, none twice, in order.
 
         It ends only when it is closed.
 

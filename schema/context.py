@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,11 +29,13 @@ class PageLimits:
 class FeedPosition:
     """Where the feed of one subscription stands, for a transport that names its events.
 
-    `resume` is the cursor that the transport was given to go on from, `delivered` that of the last event.
+    `resume` is the cursor that the transport was given to go on from; `reached` that of the last event, or where the
+    feed began, once `begun` is set.
     """
 
     resume: str | None = None
-    delivered: str | None = None
+    reached: str | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)

@@ -225,8 +225,8 @@ class Query:
 
     @_reads(
         description=(
-            "The status changes that were made here, of all orders, oldest first: the history that "
-            "`orderStatusChanged` goes on with. Load, take `headCursor`, and subscribe with it as `after`."
+            "The status changes that were made here, of all orders, oldest first (`last: 10` are the latest): the "
+            "history that `orderStatusChanged` goes on with. Load, take `headCursor`, and subscribe with it as `after`."
         )
     )
     async def order_status_changes(
@@ -236,6 +236,10 @@ class Query:
         after: Annotated[
             str | None, strawberry.argument(description="The cursor to start after: of a change, or of an event.")
         ] = UNSET,
+        last: Annotated[
+            int | None, strawberry.argument(description=f"How many to take before `before`: {_SIZES}.")
+        ] = UNSET,
+        before: Annotated[str | None, strawberry.argument(description="The cursor to end before.")] = UNSET,
         filter: Annotated[  # noqa: A002 # the argument's name in the schema
             OrderStatusChangeFilter | None,
             strawberry.argument(description="Which changes to take; all of them where it is absent."),
@@ -243,7 +247,13 @@ class Query:
     ) -> OrderStatusChangeConnection | None:
         """One statement at most, and the head's."""
         window = change_window(
-            page_window(info.context.limits, first=given(first), after=given(after), last=None, before=None)
+            page_window(
+                info.context.limits,
+                first=given(first),
+                after=given(after),
+                last=given(last),
+                before=given(before),
+            )
         )
         chosen = ChangeFilter(
             chosen_orders(filter.order_keys, argument="filter.orderKeys") if filter else None,

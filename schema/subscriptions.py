@@ -43,10 +43,14 @@ class Subscription:
         ] = UNSET,
     ) -> AsyncGenerator[OrderStatusChange, None]:
         """A transport that knows where its client stopped has the better cursor."""
-        context, cursor = info.context, info.context.position.resume or given(after)
-        position = None if cursor is None else decode_change_cursor(cursor)
+        context, place = info.context, info.context.position
+        cursor = place.resume or given(after)
         keys = chosen_orders(given(order_keys), argument="orderKeys")
-        async with aclosing(context.feed.changes(position, keys)) as changes:
+        start = await context.history.head() if cursor is None else decode_change_cursor(cursor)
+        # A client that is cut off before the first event goes on from here too.
+        place.reached = encode_change_cursor(start)
+        place.begun.set()
+        async with aclosing(context.feed.changes(start, keys)) as changes:
             async for change in changes:
-                context.position.delivered = encode_change_cursor(change.id)
+                place.reached = encode_change_cursor(change.id)
                 yield OrderStatusChange(change=change)

@@ -108,16 +108,15 @@ class PostgresFeed:
         self._delay = _FIRST_RETRY_SECONDS
         self._started = asyncio.Event()
 
-    async def changes(self, after: int | None, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
-        """Every change after that place, or from now on.
+    async def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
+        """Every change after that place.
 
         Raises:
             InputError: CURSOR_INVALID, the place has not been reached yet: it is of another history.
             UnavailableError: the database does not answer, or SUBSCRIBER_TOO_SLOW.
         """
         await self._migrations.ensure()
-        head = await self._history.head()
-        position = head if after is None else after
+        position, head = after, await self._history.head()
         if position > head:
             raise InputError(
                 Reason.CURSOR_INVALID,

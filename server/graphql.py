@@ -43,9 +43,12 @@ class NoteOperation(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         """Known only once the document has been read."""
-        yield
-        if (record := current_record.get()) and (name := self.execution_context.operation_name):
-            record.operation = name[:_NAME_CHARACTERS]
+        try:
+            yield
+        finally:
+            # Also where a subscription is ended from outside.
+            if (record := current_record.get()) and (name := self.execution_context.operation_name):
+                record.operation = name[:_NAME_CHARACTERS]
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):

@@ -110,12 +110,18 @@ class GraphQLStream:
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
         async with aclosing(answers(self._schema, data, context, allowed)) as told:
-            async for answer in _until(stopping, told):
+            begun = context.position.begun if from_browser else None
+            async for answer in _until(stopping, told, begun):
+                if answer is None:
+                    # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
+                    # off before the first change.
+                    yield ServerSentEvent(id=context.position.reached, sep=_SEPARATOR)
+                    continue
                 ended_early = _may_resume(answer)
                 yield ServerSentEvent(
                     event="next",
                     data=orjson.dumps(answer).decode(),
-                    id=context.position.delivered,
+                    id=context.position.reached,
                     sep=_SEPARATOR,
                 )
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
@@ -123,24 +129,36 @@ class GraphQLStream:
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
 
-async def _until(stopping: anyio.Event, told: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
-    """What is told until the server stops, which does not wait for a subscription to end."""
+async def _until(
+    stopping: anyio.Event, told: AsyncGenerator[_T, None], begun: asyncio.Event | None
+) -> AsyncGenerator[_T | None, None]:
+    """What is told until the server stops, which does not wait for a subscription to end.
+
+    With None, once, between: the subscription has begun.
+    """
     stopped = asyncio.ensure_future(stopping.wait())
+    beginning = asyncio.ensure_future(begun.wait()) if begun else None
+    coming = asyncio.ensure_future(anext(told, None))
     try:
         while True:
-            coming = asyncio.ensure_future(anext(told, None))
-            try:
-                await asyncio.wait({stopped, coming}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
-            answer = None if coming.cancelled() else coming.result()
-            if answer is None:
+            awaited = {stopped, coming, beginning} if beginning else {stopped, coming}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if beginning and beginning.done():
+                beginning = None
+                yield None
+            if coming.done():
+                answer = coming.result()
+                if answer is None:
+                    return
+                yield answer
+                coming = asyncio.ensure_future(anext(told, None))
+            elif stopped.done():
                 return
-            yield answer
     finally:
-        stopped.cancel()
+        for waiting in (stopped, coming, beginning):
+            if waiting:
+                waiting.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 def _may_resume(answer: dict[str, object]) -> bool:

@@ -65,7 +65,7 @@ def events(response: httpx.Response) -> Iterator[dict[str, str]]:
 def test_a_query_is_one_event_and_the_end(client: httpx.Client, method: str) -> None:
     """As the protocol has it for any operation; the end has data, because browsers drop an event without."""
     query = {"query": "{ order(orderKey: 1) { orderKey } }"}
-    body = {"params": query} if method == "GET" else {"json": query}
+    body: dict[str, Any] = {"params": query} if method == "GET" else {"json": query}
     with client.stream(method, "/api/graphql/stream", headers=EVENTS, **body) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-cache, no-transform"
@@ -130,13 +130,21 @@ def test_a_mutation_is_not_run_by_get(client: httpx.Client) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_event_has_its_cursor_as_id(client: httpx.Client, method: str) -> None:
     """Though the cursor is not selected."""
-    body = {"params": {"query": FEED}} if method == "GET" else {"json": {"query": FEED}}
+    body: dict[str, Any] = {"params": {"query": FEED}} if method == "GET" else {"json": {"query": FEED}}
     after = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
     cursors = [change(client, 1, status) for status in ("PARTIAL", "FULFILLED", "OPEN")]
     headers = EVENTS | {"last-event-id": after}
     with client.stream(method, "/api/graphql/stream", headers=headers, **body) as response:
         told = (event for event in events(response) if event.get("event") == "next")
         assert [next(told)["id"] for _ in cursors] == cursors
+
+
+def test_a_browser_knows_at_once_where_to_go_on(client: httpx.Client) -> None:
+    """It is told its place before the first change: cut off before that, it comes back to where it was."""
+    head = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
+    with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": FEED}) as response:
+        told = events(response)
+        assert [next(told), next(told)] == [{"retry": "1500"}, {"id": head}]
 
 
 def test_the_last_event_id_wins(client: httpx.Client) -> None:

@@ -14,7 +14,7 @@ const eslint = new ESLint({
     rules: {
       ...graphql.configs["flat/schema-relay"].rules,
       // Relay asks for one direction at least; Query.orderStatusChanges is read as the feed is, forwards.
-      "@graphql-eslint/relay-arguments": ["error", { includeBoth: false }],
+      "@graphql-eslint/relay-arguments": "error",
       // OrderConnection.nodes and Query.nodes are lists of nodes, which Relay leaves alone.
       "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
     },
