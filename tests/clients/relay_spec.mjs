@@ -13,8 +13,6 @@ const eslint = new ESLint({
     languageOptions: { parser: graphql.parser, parserOptions: { graphQLConfig: { schema } } },
     rules: {
       ...graphql.configs["flat/schema-relay"].rules,
-      // Relay asks for one direction at least; Query.orderStatusChanges is read as the feed is, forwards.
-      "@graphql-eslint/relay-arguments": "error",
       // OrderConnection.nodes and Query.nodes are lists of nodes, which Relay leaves alone.
       "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
     },
