@@ -50,6 +50,9 @@ class Reason(Enum):
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
     NOT_ACCEPTABLE = Kind(Code.BAD_REQUEST, 406, "`Accept` admits no media type that is served here.")
     CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
+    TOO_MANY_OPERATIONS = Kind(
+        Code.BAD_REQUEST, 400, "More operations at once on one WebSocket than are served: end some, or open another."
+    )
     SYNTAX = Kind(Code.PARSE_FAILED, 400, "The document is not GraphQL, or is nested too deeply.")
     DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, "The document does not fit the schema.")
     OPERATION_UNDETERMINED = Kind(

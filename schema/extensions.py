@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from graphql import OperationDefinitionNode
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError
 from schema.permissions import Role
@@ -49,8 +50,13 @@ class HeadFirst(SchemaExtension):
     """
 
     async def on_execute(self) -> AsyncIterator[None]:
-        """By the document's text: at worst a comment costs a statement."""
-        if _HEAD in (self.execution_context.query or ""):
+        """By the document's text: at worst a comment costs a statement.
+
+        A mutation's own changes come after its start, and a subscription's events go on: theirs is read where it
+        is selected.
+        """
+        is_query = self.execution_context.operation_type is OperationType.QUERY
+        if is_query and _HEAD in (self.execution_context.query or ""):
             context: Context = self.execution_context.context
             # Where it fails the field itself says so, and the other fields have their say.
             with contextlib.suppress(ApiError):

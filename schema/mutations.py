@@ -14,7 +14,7 @@ from schema.change_ports import Outcome, Refusal, WantedStatus, WriteOutcome, Wr
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
 from schema.nodes import order_key_of
-from schema.order_arguments import OrderStatus, check_list_length
+from schema.order_arguments import OrderStatus, check_list_length, known_status
 from schema.orders import Order, selected_order
 from schema.pagination import given
 from schema.permissions import Requires, Role
@@ -73,7 +73,7 @@ class UserError:
             code=UserErrorCode(refusal.reason),
             field=[*path, refusal.field] if refusal.field else list(path),
             message=refusal.message,
-            current_status=refusal.current_status,  # type: ignore[arg-type] # the executor takes the stored value
+            current_status=known_status(refusal.current_status),
             current_version=refusal.current_version,
         )
 
@@ -257,7 +257,7 @@ def _only(done: WriteOutcome) -> dict[str, Any]:
 def _fields(outcome: Outcome, *path: str) -> dict[str, Any]:
     return {
         "key": outcome.order_key,
-        "previous_status": outcome.previous_status,
+        "previous_status": known_status(outcome.previous_status),
         "change": OrderStatusChange(change=outcome.change) if outcome.change else None,
         "user_errors": [UserError.of(outcome.refusal, *path)] if outcome.refusal else [],
     }

@@ -40,6 +40,14 @@ class OrderStatus(Enum):
     PARTIAL = strawberry.enum_value("P", description="A part of the order has been shipped. Stored as `P`.")
 
 
+_BY_STORED_VALUE = {str(status.value): status for status in OrderStatus}
+
+
+def known_status(stored: str | None) -> OrderStatus | None:
+    """The status that is stored so; None where there is none, or one that is unknown to the schema."""
+    return None if stored is None else _BY_STORED_VALUE.get(stored)
+
+
 @strawberry.enum(description="How urgent an order is.")
 class OrderPriority(Enum):
     """TPC-H's order priorities; a value is what is stored."""

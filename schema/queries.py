@@ -244,7 +244,7 @@ class Query:
             OrderStatusChangeFilter | None,
             strawberry.argument(description="Which changes to take; all of them where it is absent."),
         ] = UNSET,
-    ) -> OrderStatusChangeConnection | None:
+    ) -> OrderStatusChangeConnection:
         """One statement at most, and the head's."""
         window = change_window(
             page_window(

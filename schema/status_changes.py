@@ -11,7 +11,7 @@ from schema.change_ports import ChangeWindow, StatusChange
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
 from schema.node import Node
-from schema.order_arguments import OrderStatus, check_list_length
+from schema.order_arguments import OrderStatus, check_list_length, known_status
 from schema.pagination import Connection, Edge, PageInfo, decode_change_cursor, encode_change_cursor
 from schema.permissions import Role
 from schema.scalars import BigInt  # as above
@@ -53,13 +53,13 @@ class OrderStatusChange(Node):
 
     @strawberry.field(description=f"The status before. {_UNKNOWN}")
     def previous_status(self) -> OrderStatus | None:
-        """As stored."""
-        return self.change.previous_status  # type: ignore[return-value] # the executor takes the stored value
+        """Where it is known."""
+        return known_status(self.change.previous_status)
 
     @strawberry.field(description=f"The status after. {_UNKNOWN}")
     def status(self) -> OrderStatus | None:
-        """As stored."""
-        return self.change.status  # type: ignore[return-value] # as above
+        """Where it is known."""
+        return known_status(self.change.status)
 
     @strawberry.field(description="Whether it went back to the synced status, which `status` was at that time.")
     def cleared(self) -> bool:
@@ -68,8 +68,8 @@ class OrderStatusChange(Node):
 
     @strawberry.field(description=f"The status in the synced table when the change was made. {_UNKNOWN}")
     def synced_status(self) -> OrderStatus | None:
-        """As stored."""
-        return self.change.synced_status  # type: ignore[return-value] # as above
+        """Where it is known."""
+        return known_status(self.change.synced_status)
 
     @strawberry.field(description="The order's `statusVersion` after the change. It rises by one with each.")
     def version(self) -> int:
@@ -104,9 +104,9 @@ class OrderStatusChangeConnection(Connection[OrderStatusChange]):
 
     @strawberry.field(
         description=(
-            "The place in the feed of the newest change of any order, read before anything else of the request, "
-            "and no page goes beyond it. Subscribe with it as `after`, and nothing is missed between what this "
-            "request loaded and the first event."
+            "The place in the feed of the newest change of any order. In a query it is read before anything else, "
+            "and no page goes beyond it: subscribe with it as `after`, and nothing is missed between what the query "
+            "loaded and the first event."
         )
     )
     async def head_cursor(self, info: Info) -> str:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _SETTINGS_WRONG = 2
 # The platform kills 15 s after SIGTERM.
 _GRACEFUL_SECONDS = 10
-# A thousand changes with notes are a ninth of this.
-_MESSAGE_BYTES = 1 << 20
+# A thousand changes with notes of a thousand characters are half of this.
+_MESSAGE_BYTES = 2 << 20
+# Every hop has to hear something within 15 s.
+_PING_SECONDS = 12
 
 
 class _Server(uvicorn.Server):
@@ -61,6 +63,7 @@ def main() -> int:
             http="httptools",
             ws="websockets-sansio",
             ws_max_size=_MESSAGE_BYTES,
+            ws_ping_interval=_PING_SECONDS,
             lifespan="on",
             interface="asgi3",
             # The request's own line is the middleware's.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from schema.errors import ForbiddenError, Reason
 from schema.permissions import Principal, Role
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
 _LOCAL_USER = "local"
+_LOOPBACK_HOST = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 class Authentication(Protocol):
@@ -44,7 +45,8 @@ class LocalAuthentication:
         Raises:
             ForbiddenError: HOST_FORBIDDEN.
         """
-        if not is_loopback(_host_name(connection.headers.get("host", ""))):
+        hosts = connection.headers.getlist("host")
+        if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
             raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")
         return self._principal
 
@@ -58,11 +60,13 @@ def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
         ForbiddenError: ORIGIN_FORBIDDEN.
     """
     origin = connection.headers.get("origin")
-    # Only a browser sends it, and every browser does.
-    if origin is None or origin in allowed:
-        return
-    own = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
-    if not own or origin == "null":
+    if origin is None:
+        # No browser, or one that asks for an image, say: it tells where such a request comes from in another way.
+        forbidden = connection.headers.get("sec-fetch-site") == "cross-site"
+    else:
+        own = {f"{scheme}://{connection.headers.get('host', '').lower()}" for scheme in ("http", "https")}
+        forbidden = origin not in allowed and origin.lower() not in own
+    if forbidden:
         raise ForbiddenError(
             Reason.ORIGIN_FORBIDDEN, "Pages of this origin may not ask; ALLOWED_ORIGINS names those that may."
         )
@@ -76,10 +80,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schema.errors import ApiError
 from server.db.changes import change_tables
@@ -27,7 +29,8 @@ def run(command: str, settings: Settings) -> int:
     try:
         said = asyncio.run(_run(command, settings))
     except (ApiError, ImportRefusedError, SQLAlchemyError, OSError, TimeoutError) as error:
-        sys.stderr.write(f"{command}: {error or type(error).__name__}\n")
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        sys.stderr.write(f"{command}: {cause or type(error).__name__}\n")
         return _FAILED
     sys.stderr.write(f"{said}\n")
     return 0
@@ -54,7 +57,11 @@ async def _export(settings: Settings) -> str:
 async def _import(settings: Settings) -> str:
     engine = create_migration_engine(settings)
     await Migrations(engine, settings.app_schema).upgrade()
-    new, known = await import_lines(engine, change_tables(settings.app_schema), sys.stdin)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        # All of it before the transaction, which keeps writers out: whoever sends the lines may be slow.
+        await asyncio.to_thread(shutil.copyfileobj, sys.stdin, lines)
+        lines.seek(0)
+        new, known = await import_lines(engine, change_tables(settings.app_schema), lines)
     return f"{new:,} changes imported; {known:,} were there already."
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from schema.change_ports import StatusChange
 from schema.errors import InputError, Reason, UnavailableError
-from server.db.changes import CHANNEL
+from server.db.changes import CHANNEL, quoted
 from server.db.writes import CHANGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _NEAR: Final = 500
 _FIRST_RETRY_SECONDS: Final = 0.025
 _LAST_RETRY_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
+_CATCHING_UP: Final = 3
 
 
 class _Subscriber:
@@ -98,8 +99,7 @@ class PostgresFeed:
         self._buffer = buffer
         self._catch_up_seconds = catch_up_seconds
         self._schema = schema
-        quoted = '"' + schema.replace('"', '""') + '"'
-        table = f"{quoted}.order_status_change"
+        table = f"{quoted(schema)}.order_status_change"
         self._head = f"SELECT COALESCE(max(id), 0) FROM {table}"  # noqa: S608 # the setting is an identifier, and quoted
         self._after = f"SELECT {CHANGE_COLUMNS} FROM {table} WHERE id > $1 ORDER BY id LIMIT {_BATCH}"  # noqa: S608 # as above
         self._subscribers: set[_Subscriber] = set()
@@ -107,6 +107,7 @@ class PostgresFeed:
         self._position: int | None = None
         self._delay = _FIRST_RETRY_SECONDS
         self._started = asyncio.Event()
+        self._catching_up = asyncio.Semaphore(_CATCHING_UP)
 
     async def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
         """Every change after that place.
@@ -117,20 +118,20 @@ class PostgresFeed:
         """
         await self._migrations.ensure()
         position, head = after, await self._history.head()
-        if position > head:
+        if position > head and position > await self._history.fresh_head():
             raise InputError(
                 Reason.CURSOR_INVALID,
                 "The cursor is ahead of the feed, which must have been replaced. Load anew, and go on from there.",
             )
         while head - position > _NEAR:
-            async for change in self._history.between(position, head, order_keys):
+            async for change in self._between(position, head, order_keys):
                 yield change
             position, head = head, await self._history.head()
         subscriber = self._attach(order_keys)
         try:
             await self._started.wait()
             since = subscriber.since or 0
-            async for change in self._history.between(position, since, order_keys):
+            async for change in self._between(position, since, order_keys):
                 yield change
             position = max(position, since)
             while True:
@@ -144,6 +145,17 @@ class PostgresFeed:
     async def close(self) -> None:
         """Stop listening."""
         await self._stop()
+
+    async def _between(
+        self, position: int, until: int, order_keys: frozenset[int] | None
+    ) -> AsyncGenerator[StatusChange, None]:
+        while position < until:
+            # A crowd of subscribers that catch up leaves connections for the pages.
+            async with self._catching_up:
+                changes = await self._history.between(position, until, order_keys)
+            for change in changes.changes:
+                yield change
+            position = changes.reached
 
     def _attach(self, order_keys: frozenset[int] | None) -> _Subscriber:
         subscriber = _Subscriber(order_keys, buffer=self._buffer, since=self._position)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiodataloader import DataLoader
@@ -14,7 +16,7 @@ from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,6 +31,14 @@ _FORBIDDEN = "42501"
 _BATCH = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Changes, and the place up to which there are no others."""
+
+    changes: list[StatusChange]
+    reached: int
+
+
 class SqlChangeHistory:
     """The schema's ChangeHistory. It reads our own tables only, whatever state the synced table is in."""
 
@@ -36,9 +46,19 @@ class SqlChangeHistory:
         self._engine = engine
         self._tables = tables
         self._migrations = migrations
+        self._heading: asyncio.Task[int] | None = None
 
     async def head(self) -> int:
-        """One statement."""
+        """One statement, for all who ask while it runs: subscribers come in crowds, after a restart say.
+
+        Who comes later may be given a head of a moment before. That is as good: it leads to hearing more, never less.
+        """
+        if self._heading is None or self._heading.done():
+            self._heading = asyncio.ensure_future(self.fresh_head())
+        return await asyncio.shield(self._heading)
+
+    async def fresh_head(self) -> int:
+        """One statement of one's own."""
         rows = await self.rows(history.head_statement(self._tables))
         return int(rows[0][0]) if rows else 0
 
@@ -58,13 +78,11 @@ class SqlChangeHistory:
         rows = await self.rows(history.by_ids_statement(self._tables, ids))
         return {row[0]: StatusChange(*row) for row in rows}
 
-    async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> AsyncIterator[StatusChange]:
-        """Every change after one place and up to another, in batches of a statement each."""
-        while after < until:
-            rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
-            for row in rows:
-                yield StatusChange(*row)
-            after = rows[-1][0] if len(rows) == _BATCH else until
+    async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> Stretch:
+        """The first changes after one place and up to another. One statement."""
+        rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
+        reached = rows[-1][0] if len(rows) == _BATCH else until
+        return Stretch([StatusChange(*row) for row in rows], reached)
 
     async def rows(self, statement: sa.Executable) -> Sequence[Any]:
         """The rows of a statement; it only reads, so it may run twice.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 import structlog
 
 from schema.context import Context, PageLimits
-from schema.errors import Reason, UnavailableError
+from schema.errors import UnavailableError
 from schema.permissions import NOBODY
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine
@@ -79,14 +79,15 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(feed.close)
             stack.push_async_callback(readiness.close)
 
+            stack.push_async_callback(migrations.close)
+
             async def look() -> None:
+                await store.probe()
                 try:
                     await migrations.ensure()
                 except UnavailableError as error:
-                    # Orders are read without them; who wants to write is told what is missing.
-                    if error.reason is Reason.CHANGES_UNAVAILABLE:
-                        _log.warning("no changes can be made", reason=error.message)
-                await store.probe()
+                    # Orders are read all the same; who wants to write is told what is missing.
+                    _log.warning("no changes can be made", reason=error.message)
 
             readiness.watch(look)
             yield {

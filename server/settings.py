@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
     app_schema: str = Field(
         "orders_app",
-        pattern=rf"^{_IDENTIFIER}$",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
         description="The schema of the server's own tables, which hold the status changes.",
     )
     auth_mode: Literal["local"] = Field(

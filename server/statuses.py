@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
@@ -41,10 +42,13 @@ _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
 # Connection lost, or ended by an operator: whether the server did what it was told last is not known.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
 _EXPIRE_EVERY_SECONDS: Final = 600.0
+_EXPIRED_AT_ONCE: Final = 5000
+_CLOSE_SECONDS: Final = 5.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
+_LOCK_TIMEOUT: Final = "55P03"
 # Lock timeout, statement timeout, read-only transaction.
 _SAID: Final = {
-    "55P03": (Reason.ORDER_BUSY, _BUSY),
+    _LOCK_TIMEOUT: (Reason.ORDER_BUSY, _BUSY),
     "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
     "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
 }
@@ -88,7 +92,7 @@ class SqlStatusWriter:
         self._migrations = migrations
         self._readiness = readiness
         self._retention = retention
-        self._expired_at = time.monotonic()
+        self._expired_at = -_EXPIRE_EVERY_SECONDS
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
@@ -96,9 +100,9 @@ class SqlStatusWriter:
         return await asyncio.shield(self._spawn(self._write(request, user)))
 
     async def close(self) -> None:
-        """Wait for the writes that are under way."""
+        """Wait for the writes that are under way, as long as each of them may take."""
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -144,6 +148,7 @@ class SqlStatusWriter:
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._engine.connect() as connection:
             transaction = await connection.begin()
+            driver = (await connection.get_raw_connection()).driver_connection
             outcome, wrote = await self._decide(connection, request, user)
             if not wrote:
                 await transaction.rollback()
@@ -154,11 +159,13 @@ class SqlStatusWriter:
                 # The server's own word that it did not is as good as its word that it did.
                 if isinstance(error, DBAPIError) and _definite(error):
                     raise
-                # A peer that has fallen silent would be waited for once more.
-                raw = await connection.get_raw_connection()
-                if raw.driver_connection is not None:
-                    raw.driver_connection.terminate()
-                await connection.invalidate()
+                # Cut, because a peer that has fallen silent would be waited for once more. Whatever that raises, what
+                # the caller has to know is this.
+                with contextlib.suppress(Exception):
+                    if driver is not None:
+                        driver.terminate()
+                with contextlib.suppress(Exception):
+                    await connection.invalidate()
                 raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
         return outcome
 
@@ -223,7 +230,16 @@ class SqlStatusWriter:
 
     async def _states(self, connection: AsyncConnection, keys: list[int]) -> dict[int, _State]:
         orders = await self._table.resolve(connection)
-        rows = await self._run(connection, self._statements.locked(orders), {"keys": keys})
+        try:
+            rows = await self._run(connection, self._statements.locked(orders), {"keys": keys})
+        except DBAPIError as error:
+            if _waited_for_table(error):
+                raise UnavailableError(
+                    Reason.ORDERS_UNAVAILABLE,
+                    f"The table {self._table.qualified_name} is locked, as it is while it is replaced. "
+                    "Nothing was written; try again later.",
+                ) from error
+            raise
         if not all(filled for _, _, filled, *_ in rows):
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,
@@ -260,8 +276,12 @@ class SqlStatusWriter:
 
     async def _expire(self) -> None:
         try:
-            async with self._engine.begin() as connection:
-                await self._run(connection, self._statements.expire, {"retention_seconds": self._retention}, rows=False)
+            expired = _EXPIRED_AT_ONCE
+            while expired == _EXPIRED_AT_ONCE:
+                # A few at a time, so that nobody waits for it.
+                limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
+                async with self._engine.begin() as connection:
+                    expired = len(await self._run(connection, self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
             _log.warning("recorded outcomes not expired", cause=repr(error))
 
@@ -270,14 +290,12 @@ class SqlStatusWriter:
         connection: AsyncConnection,
         statement: sa.Executable,
         parameters: Mapping[str, Any] | None = None,
-        *,
-        rows: bool = True,
     ) -> Sequence[Any]:
         started = time.perf_counter()
         found: Sequence[Any] = ()
         try:
             result = await connection.execute(statement, parameters)
-            if rows and result.returns_rows:
+            if result.returns_rows:
                 found = result.all()
         finally:
             note_statement(rows=len(found), seconds=time.perf_counter() - started)
@@ -299,6 +317,12 @@ class SqlStatusWriter:
             return await self._migrations.use_refused()
         except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
             return classify(lost)
+
+
+def _waited_for_table(error: DBAPIError) -> bool:
+    """Whether the lock that did not come was a table's: of a row's PostgreSQL says which row it was."""
+    cause = error.orig.__cause__ if error.orig else None
+    return sqlstate(error) == _LOCK_TIMEOUT and not getattr(cause, "context", None)
 
 
 def _passing(error: Exception) -> bool:

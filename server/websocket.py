@@ -17,10 +17,11 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ForbiddenError, RequestError
+from schema.errors import ForbiddenError, Reason, RequestError
 from server.auth import check_origin
 from server.operations import answers
 from server.parameters import data_of
+from server.presentation import present_refusal
 from server.record import RequestRecord, current_record
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ PROTOCOL: Final = "graphql-transport-ws"
 _INIT_SECONDS: Final = 3.0
 # A peer that takes nothing for so long is gone, or will come back with its cursor.
 _SEND_SECONDS: Final = 30.0
+# A page of a frontend has a few; each is a task and a buffer.
+_MAX_OPERATIONS: Final = 100
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
 _INVALID_MESSAGE: Final = 4400
 _UNAUTHORIZED: Final = 4401
@@ -143,14 +146,14 @@ class _Connection:
             case "pong":
                 _check_payload(message)
             case "subscribe":
-                self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(_id(message), message.get("payload"))
             case "complete":
                 if operation := self._operations.pop(_id(message), None):
                     operation.cancel()
             case _:
                 raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
 
-    def _subscribe(self, id_: str, payload: object) -> None:
+    async def _subscribe(self, id_: str, payload: object) -> None:
         if not self._initiated:
             raise _ClosedError(_UNAUTHORIZED, "Unauthorized")
         if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
@@ -161,6 +164,10 @@ class _Connection:
             raise _ClosedError(_INVALID_MESSAGE, error.message) from None
         if id_ in self._operations:
             raise _ClosedError(_SUBSCRIBER_EXISTS, _fitting(f"Subscriber for {id_} already exists"))
+        if len(self._operations) >= _MAX_OPERATIONS:
+            refusal = RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {_MAX_OPERATIONS} run at once on one socket.")
+            await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
+            return
         self._operations[id_] = asyncio.create_task(self._operate(id_, data))
 
     async def _operate(self, id_: str, data: GraphQLRequestData) -> None:

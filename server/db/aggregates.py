@@ -25,7 +25,7 @@ _AVERAGE_DECIMALS = 4
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
 _PLACE_IN_SAMPLE = """
-ctid = ANY(ARRAY(
+= ANY(ARRAY(
     SELECT ('(' || floor(random() * :pages)::bigint || ',' || 1 + floor(random() * :pointers)::bigint || ')')::tid
     FROM generate_series(1, :draws)
 ))
@@ -63,6 +63,22 @@ def numbered_page_statement(
     size: int,
 ) -> sa.Select[Any]:
     """The page with a row more, which shows whether there is another page."""
+    if not any(condition.column is OrderColumn.STATUS for condition in conditions):
+        # What is skipped need not be merged: only the page's own rows are looked for in the overlay.
+        page = (
+            sa.select(orders.synced)
+            .where(*where(orders, conditions))
+            .order_by(*order_by(orders, ordering))
+            .limit(limit(size + 1))
+            .offset(sa.literal(offset, sa.BigInteger()))
+            .subquery(orders.synced.name)
+        )
+        orders = orders.among(page)
+        return (
+            sa.select(*selected(orders, columns))
+            .select_from(orders.rows(columns))
+            .order_by(*order_by(orders, ordering))
+        )
     return (
         sa.select(*selected(orders, columns))
         .select_from(orders.rows(columns, conditions))
@@ -165,13 +181,14 @@ def sample_statement(
     Every place (page, line pointer) is equally likely and holds one order or none, so every order is equally
     likely. A sample of pages would favour neighbours, the next key after a random one those after gaps.
     """
-    place = sa.text(_PLACE_IN_SAMPLE).bindparams(
+    name = f'"{orders.synced.name}".ctid'
+    place = sa.text(f"{name} {_PLACE_IN_SAMPLE}").bindparams(
         *(
             sa.bindparam(name, value, sa.BigInteger())
             for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
         )
     )
-    place_of_order: sa.ColumnElement[str] = sa.literal_column(f'"{orders.synced.name}".ctid::text')
+    place_of_order: sa.ColumnElement[str] = sa.literal_column(f"{name}::text")
     return sa.select(place_of_order, *selected(orders, columns)).select_from(orders.rows(columns)).where(place)
 
 

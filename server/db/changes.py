@@ -22,6 +22,11 @@ class ChangeTables:
     idempotency: sa.Table
 
 
+def quoted(identifier: str) -> str:
+    """An identifier as it stands in a statement."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
 def change_tables(schema: str) -> ChangeTables:
     """The tables, whether they exist or not."""
     metadata = sa.MetaData(schema=schema)

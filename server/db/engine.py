@@ -73,7 +73,11 @@ def create_migration_engine(settings: Settings) -> AsyncEngine:
         poolclass=sa.NullPool,
         hide_parameters=True,
         connect_args=_connection(
-            settings, statement_timeout=_MIGRATION_SECONDS, lock_timeout=_MIGRATION_SECONDS, read_only=False
+            settings,
+            statement_timeout=_MIGRATION_SECONDS,
+            lock_timeout=_MIGRATION_SECONDS,
+            idle_timeout=_MIGRATION_SECONDS,
+            read_only=False,
         ),
     )
 
@@ -121,6 +125,7 @@ def _connection(
     *,
     statement_timeout: float,
     lock_timeout: float = _LOCK_TIMEOUT_SECONDS,
+    idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
     purpose: str = "",
 ) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def _connection(
             "random_page_cost": RANDOM_PAGE_COST,
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout),
-            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION_SECONDS),
+            "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),
         },
     }
 

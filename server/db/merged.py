@@ -36,7 +36,7 @@ class Orders:
     reads all of it for one page. What reads all orders anyway takes `whole()`, which joins plainly.
     """
 
-    def __init__(self, synced: sa.Table, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+    def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
         self.synced = synced
         self.overlay = overlay
         self._joins_whole = joins_whole
@@ -44,6 +44,10 @@ class Orders:
     def whole(self) -> Orders:
         """The same for a statement that reads all orders."""
         return Orders(self.synced, self.overlay, joins_whole=True)
+
+    def among(self, some: sa.Subquery) -> Orders:
+        """The same for some of the synced rows, with all their columns."""
+        return Orders(some, self.overlay)
 
     def as_synced(self) -> Orders:
         """The same without what was set here."""
@@ -53,7 +57,7 @@ class Orders:
         """A column as an expression; named as its attribute where it is a plain column, otherwise not at all."""
         if column in _OF_THE_OVERLAY or column is OrderColumn.SYNCED_STATUS:
             return self._merged[column]
-        plain: sa.Column[Any] = self.synced.c[column.value]
+        plain: sa.ColumnElement[Any] = self.synced.c[column.value]
         return plain
 
     def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
@@ -65,7 +69,7 @@ class Orders:
         return self.synced.outerjoin(self._beside, on)
 
     @property
-    def _key(self) -> sa.Column[Any]:
+    def _key(self) -> sa.ColumnElement[Any]:
         return self.synced.c[OrderColumn.ORDER_KEY.value]
 
     @cached_property

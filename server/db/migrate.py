@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
+from server.db.changes import quoted
 from server.db.errors import classify, sqlstate
 
 if TYPE_CHECKING:
@@ -23,11 +24,20 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
-_REFUSED: Final = frozenset({"42501", "25006"})
+_FORBIDDEN: Final = "42501"
+_READ_ONLY: Final = "25006"
+# How long a request waits for an upgrade; that goes on.
+_PATIENCE_SECONDS: Final = 3.0
 _MIGRATION_LOCK = 7_036_874_417_766
 _WHERE = sa.text(
     "SELECT current_user, current_database(), to_regnamespace(:quoted) IS NOT NULL, "
     "EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = :schema AND tablename = 'alembic_version')"
+)
+
+_WRITABLE = sa.text(
+    "SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')) "
+    "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relname IN ('order_status', 'order_status_change', 'idempotency')"
 )
 
 
@@ -37,35 +47,64 @@ class Migrations:
     def __init__(self, engine: AsyncEngine, schema: str, *, made: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._schema = schema
-        self._quoted = '"' + schema.replace('"', '""') + '"'
+        self._quoted = quoted(schema)
         self._made = made
         self._done = False
-        self._lock = asyncio.Lock()
+        self._under_way: asyncio.Task[None] | None = None
         self.missing: str | None = "Our own tables have not been looked for yet."
 
     async def ensure(self) -> None:
         """Bring the tables to where this code needs them, if they are not yet. Afterwards it costs nothing.
 
+        All who ask meanwhile wait for one upgrade, and not for long: it goes on without them.
+
         Raises:
             UnavailableError: the database does not answer, or CHANGES_UNAVAILABLE with the GRANT that is missing.
         """
-        async with self._lock:
-            if self._done:
-                return
-            try:
-                await self.upgrade()
-            except Exception as error:
-                meaning = error if isinstance(error, UnavailableError) else classify(error)
-                self.missing = meaning.message if meaning else "The log says why."
-                if meaning is None or meaning is error:
-                    raise
-                raise meaning from error
-            self._done, self.missing = True, None
-        self._made()
+        if self._done:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await asyncio.shield(self.start())
+        except TimeoutError:
+            raise UnavailableError(
+                Reason.CHANGES_UNAVAILABLE,
+                "The tables of status changes are being made or brought up to date. Nothing was written; "
+                "try again shortly.",
+            ) from None
+
+    def start(self) -> asyncio.Task[None]:
+        """The upgrade that is under way, begun if there is none."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.create_task(self._ensure(), name="migrations")
+        return self._under_way
+
+    async def close(self) -> None:
+        """Give up what is under way; it is one transaction."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)
 
     def forget(self) -> None:
         """Look again next time: a statement has said that something is missing."""
         self._done = False
+
+    async def _ensure(self) -> None:
+        try:
+            await self.upgrade()
+        except Exception as error:
+            meaning = error if isinstance(error, UnavailableError) else classify(error)
+            if not isinstance(meaning, UnavailableError):
+                _log.exception("migration failed")
+                meaning = UnavailableError(
+                    Reason.CHANGES_UNAVAILABLE,
+                    f"The tables of status changes in the schema {self._schema} cannot be brought up to date; "
+                    "the server's log says why. Nothing was written.",
+                )
+            self.missing = meaning.message
+            raise meaning from error
+        self._done, self.missing = True, None
+        self._made()
 
     async def upgrade(self) -> str:
         """Apply what is missing, and give the revision that is then reached.
@@ -83,6 +122,8 @@ class Migrations:
                 if version_there:
                     missing = self._grant(role)
                     if await self._revision(connection) == head:
+                        if not await self._writable(connection):
+                            raise self._refused(role, missing)
                         return head
                     missing = "python -m server migrate"
                 elif schema_there:
@@ -93,7 +134,12 @@ class Migrations:
                     await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}"))
                 await connection.run_sync(self._apply)
             except DBAPIError as error:
-                if sqlstate(error) not in _REFUSED:
+                if sqlstate(error) == _READ_ONLY:
+                    raise UnavailableError(
+                        Reason.CHANGES_UNAVAILABLE,
+                        "The database takes no writes: it is a standby, or set to read only.",
+                    ) from error
+                if sqlstate(error) != _FORBIDDEN:
                     raise
                 raise self._refused(role, missing) from error
         _log.info("migrated", schema=self._schema, revision=head)
@@ -103,7 +149,9 @@ class Migrations:
         """What to say where tables that another role has made may not be used."""
         async with self._engine.connect() as connection:
             role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
-        return self._refused(role, self._grant(role))
+        refused = self._refused(role, self._grant(role))
+        self.missing = refused.message
+        return refused
 
     def _refused(self, role: str, missing: str) -> UnavailableError:
         return UnavailableError(
@@ -118,9 +166,13 @@ class Migrations:
             for rights in (
                 "USAGE ON SCHEMA",
                 "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA",
-                "USAGE ON ALL SEQUENCES IN SCHEMA",
+                "USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA",
             )
         )
+
+    async def _writable(self, connection: AsyncConnection) -> bool:
+        writable: bool = (await connection.execute(_WRITABLE, {"schema": self._schema})).scalar_one()
+        return writable
 
     async def _revision(self, connection: AsyncConnection) -> str | None:
         table = sa.text(f"SELECT version_num FROM {self._quoted}.alembic_version")  # noqa: S608 # the setting is an identifier, and quoted

@@ -85,14 +85,21 @@ _CATALOG_QUERY = sa.text(
       AND a.attnum > 0 AND NOT a.attisdropped
     """
 )
-# By the catalog, which anybody may read; of a schema that may not be used to_regclass would raise an error.
+# Whether the overlay is there, as this code knows it, and may be read. By the catalog, which anybody may read; of a
+# schema that may not be used to_regclass would raise an error.
 _READABLE_QUERY = sa.text(
     """
-    SELECT EXISTS (
-        SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = :schema AND c.relname = 'order_status'
-          AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-    )
+    SELECT count(*) = 6
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = :schema AND c.relname = 'order_status'
+      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      AND (a.attname, t.typname) IN (
+          ('o_orderkey', 'int8'), ('status', 'text'), ('version', 'int4'), ('synced_status', 'text'),
+          ('updated_by', 'text'), ('updated_at', 'timestamptz')
+      )
     """
 )
 _LOOK_AGAIN_SECONDS = 5.0

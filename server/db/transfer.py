@@ -9,6 +9,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from server.db.changes import quoted
 from server.db.errors import sqlstate
 from server.db.writes import CHANGE_COLUMNS
 
@@ -63,7 +64,8 @@ class ImportRefusedError(Exception):
 
 async def exported(engine: AsyncEngine, tables: ChangeTables) -> AsyncIterator[str]:
     """Every change there is when it begins, oldest first, a JSON object each."""
-    async with engine.connect() as connection:
+    # Whoever reads the lines may be slow: between two batches no transaction is left waiting.
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         until = (await connection.execute(_text("SELECT COALESCE(max(id), 0) FROM {table}", tables))).scalar_one()
         after = 0
         while after < until:
@@ -92,7 +94,7 @@ async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterabl
             added = await _add(connection, tables, text, head)
             new, known = new + added, known + len(batch) - added
         await connection.execute(_text(_OVERLAY, tables), {"head": head})
-        sequence = f'"{tables.schema}".order_status_change_id'
+        sequence = f"{quoted(tables.schema)}.order_status_change_id"
         await connection.execute(_text(_SEQUENCE, tables), {"sequence": sequence, "head": head})
     return new, known
 
@@ -131,5 +133,5 @@ def _check(batch: list[tuple[int, str]], last: int) -> int:
 def _text(template: str, tables: ChangeTables) -> sa.TextClause:
     text = template.replace("{lines}", _LINES).replace("{columns}", CHANGE_COLUMNS).replace("{batch}", str(_BATCH))
     for placeholder, table in {"{table}": tables.change, "{overlay}": tables.status}.items():
-        text = text.replace(placeholder, f'"{tables.schema}"."{table.name}"')
+        text = text.replace(placeholder, f"{quoted(tables.schema)}.{quoted(table.name)}")
     return sa.text(text)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.ports import OrderColumn
+from server.db.changes import quoted
 from server.db.merged import as_text
 
 if TYPE_CHECKING:
     from server.db.changes import ChangeTables
     from server.db.merged import Orders
 
+_NAME = re.compile(r"[\w$]+(?:\.[\w$]+)?")
 CHANGE_COLUMNS = (
     "id, o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at, note"
 )
@@ -76,13 +79,13 @@ SELECT {columns}
 FROM unnest(CAST(:keys AS bigint[]), CAST(:versions AS integer[])) AS k (o_orderkey, version)
 JOIN {schema}.order_status_change USING (o_orderkey, version)
 """
-# A few at a time, so that nobody waits for it.
 _EXPIRE = """
 DELETE FROM {schema}.idempotency
 WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {schema}.idempotency
-    WHERE created_at < now() - make_interval(secs => :retention_seconds) LIMIT 5000
+    WHERE created_at < now() - make_interval(secs => :retention_seconds) LIMIT :size
 ))
+RETURNING 1
 """
 
 
@@ -102,7 +105,8 @@ class WriteStatements:
     def names_ours(self, message: str) -> bool:
         """Whether PostgreSQL complains of one of our tables."""
         tables = (self._tables.status, self._tables.change, self._tables.idempotency)
-        return any(name in message for name in (self._tables.schema, *(table.name for table in tables)))
+        ours = {self._tables.schema, *(table.name for table in tables), *(table.fullname for table in tables)}
+        return not ours.isdisjoint(_NAME.findall(message))
 
     def locked(self, orders: Orders) -> sa.Select[Any]:
         """The orders with the keys `keys` as they are, locked in the order of their keys.
@@ -145,5 +149,4 @@ class WriteStatements:
         )
 
     def _text(self, template: str) -> sa.TextClause:
-        quoted = '"' + self._tables.schema.replace('"', '""') + '"'
-        return sa.text(template.replace("{schema}", quoted).replace("{columns}", CHANGE_COLUMNS))
+        return sa.text(template.replace("{schema}", quoted(self._tables.schema)).replace("{columns}", CHANGE_COLUMNS))

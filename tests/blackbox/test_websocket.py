@@ -175,7 +175,7 @@ def test_a_subscription_that_is_completed_says_no_more(socket: ClientConnection)
 
 def test_a_message_that_is_too_long_closes_the_socket(socket: ClientConnection) -> None:
     """1009 is the WebSocket protocol's own word for it."""
-    send(socket, {"id": "1", "type": "subscribe", "payload": {"query": "#" * (1 << 20)}})
+    send(socket, {"id": "1", "type": "subscribe", "payload": {"query": "#" * (2 << 20)}})
     assert closed_with(socket) == 1009
 
 

@@ -69,10 +69,13 @@ def test_only_connections_are_called_connection() -> None:
 
 
 def test_a_failing_root_field_leaves_the_others_alone() -> None:
-    """Every root field is nullable, but for `nodes`, which Relay has non-null."""
+    """Every root field is nullable, but for `nodes`, which Relay has non-null, and the history of changes."""
     query = core_schema().query_type
     assert query is not None
-    assert {name for name, field in query.fields.items() if str(field.type).endswith("!")} == {"nodes"}
+    assert {name for name, field in query.fields.items() if str(field.type).endswith("!")} == {
+        "nodes",
+        "orderStatusChanges",
+    }
 
 
 @pytest.mark.parametrize("hidden", ["comment", "clerk"])

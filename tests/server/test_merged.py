@@ -84,8 +84,7 @@ async def test_whatever_the_table_says_can_be_changed(execute: Execute, open_sto
             "change": {"previousStatus": "OPEN", "status": None, "cleared": True, "syncedStatus": None, "version": 2},
             "userErrors": [],
         }
-        reasons = [error["extensions"]["reason"] for error in done.get("errors", [])]
-        assert reasons == (["DATA_INVALID"] * 2 if key == 3 else [])
+        assert "errors" not in done
 
 
 @pytest.mark.parametrize("others", ["", ", orderKey: {lte: 30000}", ', totalPrice: {gte: "150000"}'])

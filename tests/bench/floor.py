@@ -1,0 +1,190 @@
+"""Owns the floor under setOrderStatus: the server's own statements on asyncpg alone, bare and behind a bare ASGI app."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import uvicorn
+
+from schema.order_arguments import OrderStatus
+from schema.ports import OrderColumn
+from server.db.aggregates import lookup_statement
+from server.db.changes import change_tables
+from server.db.engine import create_engines
+from server.db.tables import OrdersTable
+from server.db.writes import WriteStatements
+from server.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import asyncpg
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from starlette.types import Receive, Scope, Send
+
+    from server.db.merged import Orders
+
+# As the request's log line counts them, BEGIN and COMMIT not among them; the one more reads the order afterwards.
+STATEMENTS: Final = 3
+READ_OPERATION: Final = "SetAndRead"
+_PRINCIPAL: Final = "floor"
+_STORED: Final = {status.name: str(status.value) for status in OrderStatus}
+_NAMES: Final = {stored: name for name, stored in _STORED.items()}
+_JSON: Final = [(b"content-type", b"application/json")]
+
+
+class _Compiled:
+    """A statement as SQLAlchemy sends it to asyncpg."""
+
+    def __init__(self, statement: sa.Executable, engine: AsyncEngine) -> None:
+        compiled: Any = statement.compile(dialect=engine.dialect)  # type: ignore[attr-defined] # every one that is built here has it
+        self.sql = str(compiled)
+        self._names: list[str] = compiled.positiontup
+        # What has a value already is a constant of the statement; the rest is given anew each time, or is missed.
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    async def rows(self, connection: asyncpg.Connection, values: Mapping[str, Any]) -> list[Any]:
+        given = {**self._constants, **values}
+        rows: list[Any] = await connection.fetch(self.sql, *[given[name] for name in self._names])
+        return rows
+
+
+class Floor:
+    """One status change in one transaction, as server/statuses.py makes it where all goes well."""
+
+    def __init__(self, engine: AsyncEngine, statements: WriteStatements, orders: Orders, retention: float) -> None:
+        self._claim = _Compiled(statements.claim, engine)
+        self._locked = _Compiled(statements.locked(orders), engine)
+        self._apply = _Compiled(statements.apply, engine)
+        read = lookup_statement(orders, [0], (OrderColumn.STATUS, OrderColumn.STATUS_VERSION))
+        self._read = _Compiled(read, engine)
+        self._retention = retention
+
+    async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
+        """The row of the change."""
+        owner = {"principal": _PRINCIPAL, "key": idempotency_key}
+        digest = hashlib.sha256(orjson.dumps([key, status])).digest()
+        async with connection.transaction(isolation="read_committed"):
+            await self._claim.rows(connection, {**owner, "hash": digest, "retention_seconds": self._retention})
+            ((_, _, _, synced, set_here, version),) = await self._locked.rows(connection, {"keys": [key]})
+            previous = synced if set_here is None else set_here
+            recorded = {"key": key, "previous": previous, "version": version + 1, "refusal": None}
+            (change,) = await self._apply.rows(
+                connection,
+                {
+                    **owner,
+                    "outcome": orjson.dumps([recorded]).decode(),
+                    "keys": [key],
+                    "statuses": [status],
+                    "previous": [previous],
+                    "synced": [synced],
+                    "cleared": [False],
+                    "versions": [version + 1],
+                    "notes": [None],
+                },
+            )
+        return change
+
+    async def read(self, connection: asyncpg.Connection, key: int) -> Any:
+        """The order's key, status and version, by the statement that `order` of a payload costs."""
+        (row,) = await connection.fetch(self._read.sql, [key])
+        return row
+
+
+@asynccontextmanager
+async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncpg.Connection]]]:
+    """The floor, and as many of the server's own connections for writes as its pool has, without SQLAlchemy."""
+    engines = create_engines(settings)
+    tables = change_tables(settings.app_schema)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engines.dispose)
+        async with engines.writes.connect() as connection:
+            orders = await OrdersTable(settings.orders_table, tables).resolve(connection)
+        pooled = [await stack.enter_async_context(engines.writes.connect()) for _ in range(settings.write_pool_size)]
+        raw: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in pooled]
+        for connection in raw:
+            # The server refuses a change that waits too long; the floor has nothing to refuse it with.
+            await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        yield Floor(engines.writes, WriteStatements(tables), orders, settings.idempotency_retention), raw
+
+
+class BareApp:
+    """An ASGI application that reads the body that the server is sent, and answers as it does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._floor: Floor
+        # There are no more clients than connections.
+        self._idle: list[asyncpg.Connection]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the process's life."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        answer = await self._change(orjson.loads(body)) if body else {}
+        content = orjson.dumps({"data": answer})
+        headers = [*_JSON, (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _change(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request["variables"]["input"]
+        key, status = int(wanted["orderKey"]), wanted["status"]
+        connection = self._idle.pop()
+        try:
+            change = await self._floor.set_status(connection, key, _STORED[status], wanted["idempotencyKey"])
+            payload = {
+                "change": {
+                    "id": b64encode(b"OrderStatusChange:%d" % change["id"]).decode(),
+                    "version": change["version"],
+                },
+                "userErrors": [],
+            }
+            if request["operationName"] == READ_OPERATION:
+                _, stored, version = await self._floor.read(connection, key)
+                payload["order"] = {"status": _NAMES[stored], "statusVersion": version}
+        finally:
+            self._idle.append(connection)
+        return {"setOrderStatus": payload}
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._floor, self._idle = await self._stack.enter_async_context(floor_of(self._settings))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stack.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def main() -> None:
+    """Serve with uvicorn as the server does (server/__main__.py)."""
+    settings = load_settings()
+    uvicorn.run(
+        BareApp(settings),
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=30,
+    )
+
+
+if __name__ == "__main__":
+    main()

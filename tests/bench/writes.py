@@ -1,0 +1,183 @@
+"""Owns the measurement of setOrderStatus: the server, a bare ASGI app and bare asyncpg change the same orders in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import uuid
+from collections import deque
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from schema.order_arguments import OrderStatus
+from tests.bench.floor import READ_OPERATION, STATEMENTS, floor_of
+from tests.bench.load import CLIENTS, BenchError, Client, Contender, compete, connected
+from tests.process import ROOT, answers, environment, free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    import asyncpg
+
+    from server.settings import Settings
+    from tests.bench.floor import Floor
+    from tests.bench.load import Load, Plan
+    from tests.process import Server
+
+OURS: Final = "ours"
+BARE_APP: Final = "bare ASGI app"
+BARE_ASYNCPG: Final = "bare asyncpg"
+_OPERATION: Final = "Set"
+_SET: Final = """
+mutation %s($input: SetOrderStatusInput!) {
+  setOrderStatus(input: $input) { change { id version } userErrors { code } %s }
+}
+"""
+_DOCUMENTS: Final = {
+    _OPERATION: _SET % (_OPERATION, ""),
+    READ_OPERATION: _SET % (READ_OPERATION, "order { status statusVersion }"),
+}
+_STATUSES: Final = tuple(OrderStatus)
+_STOP_SECONDS: Final = 15
+
+
+@dataclass(slots=True)
+class _Order:
+    """An order that one client alone changes, as it was left."""
+
+    key: int
+    status: OrderStatus
+    version: int = 0
+
+    def changed(self) -> _Order:
+        """As it has to be after its next change."""
+        following = _STATUSES[(_STATUSES.index(self.status) + 1) % len(_STATUSES)]
+        return _Order(self.key, following, self.version + 1)
+
+
+class _Orders:
+    """One client's orders, each of which has its turn."""
+
+    def __init__(self, found: Sequence[tuple[int, str]]) -> None:
+        stored = {str(status.value): status for status in OrderStatus}
+        self._orders = deque(_Order(key, stored[status]) for key, status in found)
+
+    def next(self) -> _Order:
+        """The next one as it is to become."""
+        return self._orders[0].changed()
+
+    def made(self, order: _Order) -> None:
+        """It has become that, and the others come first."""
+        self._orders.popleft()
+        self._orders.append(order)
+
+
+def contender(name: str, *, reading: bool) -> str:
+    """Its name in what is measured."""
+    return f"{name}, order read" if reading else name
+
+
+async def measure_writes(
+    server: Server, floor_url: str, floor_process: int, settings: Settings, found: Sequence[tuple[int, str]], plan: Plan
+) -> Mapping[str, list[Load]]:
+    """Changes alone, and changes whose order is read afterwards, by each contender.
+
+    Raises:
+        BenchError: an answer is not that of a change, or the server runs other statements than the floor.
+    """
+    orders = [_Orders(found[index::CLIENTS]) for index in range(CLIENTS)]
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(connected(server.graphql))
+        app = await stack.enter_async_context(connected(floor_url))
+        floor, connections = await stack.enter_async_context(floor_of(settings))
+        await _check_statements(server, ours[0], orders[0])
+        contenders = []
+        for operation in _DOCUMENTS:
+            reading = operation == READ_OPERATION
+            for name, process, clients in ((OURS, server.process.pid, ours), (BARE_APP, floor_process, app)):
+                over_http = [_over_http(client, its, operation) for client, its in zip(clients, orders, strict=True)]
+                contenders.append(Contender(contender(name, reading=reading), over_http, process))
+            bare = [
+                _bare(floor, connection, its, reading=reading)
+                for connection, its in zip(connections, orders, strict=True)
+            ]
+            contenders.append(Contender(contender(BARE_ASYNCPG, reading=reading), bare))
+        return await compete("setOrderStatus", contenders, plan)
+
+
+@contextlib.contextmanager
+def running_floor(database_url: str, **settings: str) -> Iterator[tuple[str, int]]:
+    """The bare ASGI app in a process of its own: its URL, and the process's id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.floor"],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=database_url, PORT=str(port), WRITE_POOL_SIZE=str(CLIENTS), **settings),
+    )
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        wait_for(
+            lambda: answers(url),
+            what=lambda: "the bare ASGI app; what it said is above",
+            given_up=lambda: process.poll() is not None,
+        )
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(_STOP_SECONDS)
+
+
+async def _check_statements(server: Server, client: Client, orders: _Orders) -> None:
+    def counted() -> list[int]:
+        lines = (json.loads(line) for line in server.log().splitlines() if line.startswith("{"))
+        return [line["statements"] for line in lines if line.get("operation") == _OPERATION]
+
+    await _over_http(client, orders, _OPERATION)()
+    # Its line is written after the answer is sent.
+    wait_for(lambda: bool(counted()), what=lambda: "the request's line in the log")
+    if counted() != [STATEMENTS]:
+        raise BenchError(
+            f"The server runs {counted()} statements for a change, the floor {STATEMENTS}: mend the floor."
+        )
+
+
+def _over_http(client: Client, orders: _Orders, operation: str) -> Callable[[], Awaitable[None]]:
+    async def turn() -> None:
+        order = orders.next()
+        wanted = {"orderKey": str(order.key), "status": order.status.name, "idempotencyKey": str(uuid.uuid4())}
+        body = {"query": _DOCUMENTS[operation], "operationName": operation, "variables": {"input": wanted}}
+        payload = (await client.post(orjson.dumps(body)))["setOrderStatus"]
+        if not _as_wanted(payload, order):
+            raise BenchError(f"{wanted} was answered with {payload}.")
+        orders.made(order)
+
+    return turn
+
+
+def _as_wanted(payload: dict[str, Any], order: _Order) -> bool:
+    now = payload.get("order", {"status": order.status.name, "statusVersion": order.version})
+    return (
+        payload["change"]["version"] == order.version
+        and not payload["userErrors"]
+        and now == {"status": order.status.name, "statusVersion": order.version}
+    )
+
+
+def _bare(
+    floor: Floor, connection: asyncpg.Connection, orders: _Orders, *, reading: bool
+) -> Callable[[], Awaitable[None]]:
+    async def turn() -> None:
+        order = orders.next()
+        change = await floor.set_status(connection, order.key, str(order.status.value), str(uuid.uuid4()))
+        if change["version"] != order.version:
+            raise BenchError(f"Order {order.key} was changed to version {change['version']}, not {order.version}.")
+        orders.made(order)
+        if reading:
+            await floor.read(connection, order.key)
+
+    return turn

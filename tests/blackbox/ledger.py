@@ -1,0 +1,254 @@
+"""Owns writers that keep a ledger of what they meant and what they were told, and its audit against the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import uuid
+from collections import Counter
+from dataclasses import asdict, dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+WRITERS: Final = 8
+_ORDERS_EACH: Final = 3
+# An order's status after so many changes, and how each is stored.
+_STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
+_NAMES: Final = {name[0]: name for name in _STATUSES}
+_SET: Final = """
+mutation ($input: SetOrderStatusInput!) {
+  setOrderStatus(input: $input) {
+    replayed change { cursor version note } userErrors { code currentVersion }
+  }
+}
+"""
+
+
+class _Turn(Enum):
+    """What a writer means to do: a change, one that expects a version that is not there, and one that is none."""
+
+    CHANGE = 1
+    STALE = 2
+    SAME = 3
+
+
+_TURNS: Final = (_Turn.CHANGE, _Turn.CHANGE, _Turn.STALE, _Turn.CHANGE, _Turn.SAME)
+
+
+class Told(StrEnum):
+    """What one attempt was told."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is to be written, once. The key stands in the change's note too, so that its row is known again."""
+
+    key: str
+    order: int
+    status: str
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one attempt. The version is the change's, or with STATUS_CONFLICT the order's."""
+
+    told: Told
+    reason: str | None = None
+    version: int | None = None
+    replayed: bool = False
+    retryable: bool = False
+
+
+class Ledger:
+    """A file of JSON lines: an intent is on the disk before it is sent, and after it what every attempt was told."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("a", encoding="utf-8")
+        self.told: Counter[Told] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    def intend(self, intent: Intent) -> None:
+        """Write it down, and wait until it would survive."""
+        self._write(asdict(intent))
+        os.fsync(self._file.fileno())
+
+    def note(self, intent: Intent, answer: Answer) -> None:
+        """Write down what an attempt was told."""
+        self._write({"key": intent.key, "answer": asdict(answer)})
+        self.told[answer.told] += 1
+        if answer.reason:
+            self.reasons[answer.reason] += 1
+
+    def settled(self) -> dict[str, tuple[Intent, Answer]]:
+        """Every intent with what was told last of it, as the file has them."""
+        intents: dict[str, Intent] = {}
+        answers: dict[str, Answer] = {}
+        for line in self._path.read_text("utf-8").splitlines():
+            entry = json.loads(line)
+            if "answer" in entry:
+                answers[entry["key"]] = Answer(**{**entry["answer"], "told": Told(entry["answer"]["told"])})
+            else:
+                intents[entry["key"]] = Intent(**entry)
+        return {key: (intent, answers[key]) for key, intent in intents.items()}
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._file.close()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+
+async def send(client: httpx.AsyncClient, intent: Intent, *, with_key: bool = True) -> Answer:
+    """Attempt it once."""
+    wanted = {
+        "orderKey": intent.order,
+        "status": intent.status,
+        "expectedVersion": intent.expected_version,
+        "note": intent.key,
+        "idempotencyKey": intent.key if with_key else None,
+    }
+    try:
+        response = await client.post("/api/graphql", json={"query": _SET, "variables": {"input": wanted}})
+    except httpx.ConnectError:
+        return Answer(Told.REFUSED, "NOT_SENT", retryable=True)
+    except httpx.TransportError as error:
+        return Answer(Told.UNKNOWN, type(error).__name__, retryable=True)
+    return _answer(response)
+
+
+def _answer(response: httpx.Response) -> Answer:
+    body = response.json()
+    if body["data"] is None:
+        (error,) = body["errors"]
+        said = error["extensions"]
+        unknown = said["reason"] == "OUTCOME_UNKNOWN"
+        assert response.status_code == (504 if unknown else 503), response.text
+        return Answer(Told.UNKNOWN if unknown else Told.REFUSED, said["reason"], retryable=said["retryable"])
+    assert response.status_code == 200
+    done = body["data"]["setOrderStatus"]
+    if done["userErrors"]:
+        (refusal,) = done["userErrors"]
+        return Answer(Told.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
+    if done["change"] is None:
+        return Answer(Told.UNCHANGED, replayed=done["replayed"])
+    return Answer(Told.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
+
+
+@contextlib.asynccontextmanager
+async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
+    """Writers that write all the time; at the end each has been told what became of all that it meant."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for number in range(WRITERS):
+            orders = range(1 + number * _ORDERS_EACH, 1 + (number + 1) * _ORDERS_EACH)
+            group.create_task(_write(url, ledger, orders, stop))
+        yield
+        stop.set()
+
+
+async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -> None:
+    """Change orders that nobody else changes, so that each answer has to be the one that follows from the last."""
+    versions = dict.fromkeys(orders, 0)
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        for turn in itertools.count():
+            if stop.is_set():
+                return
+            order = orders[turn % len(orders)]
+            version = versions[order]
+            # Of a status that was set here it is known that it is still there.
+            kind = _TURNS[turn % len(_TURNS)] if version else _Turn.CHANGE
+            intent = Intent(
+                str(uuid.uuid4()),
+                order,
+                _STATUSES[(version + (kind is not _Turn.SAME)) % len(_STATUSES)],
+                expected_version=version + 1 if kind is _Turn.STALE else None,
+            )
+            ledger.intend(intent)
+            answer = await _settle(client, ledger, intent, gives_up=turn % 2 == 0)
+            if answer.retryable:
+                # Given up: nothing was written.
+                assert answer.told is Told.REFUSED, (intent, answer)
+                continue
+            told = answer.told, answer.reason, answer.version
+            match kind:
+                case _Turn.CHANGE:
+                    assert told == (Told.APPLIED, None, version + 1), (intent, answer)
+                    versions[order] += 1
+                case _Turn.STALE:
+                    assert told == (Told.REFUSED, "STATUS_CONFLICT", version), (intent, answer)
+                case _Turn.SAME:
+                    assert told == (Told.UNCHANGED, None, None), (intent, answer)
+
+
+async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, gives_up: bool) -> Answer:
+    """Send it with its key until it is told what became of it.
+
+    Whoever `gives_up` takes a refusal for what it says, that nothing was written, and never sends it again.
+    """
+    in_doubt = False
+    while True:
+        answer = await send(client, intent)
+        ledger.note(intent, answer)
+        in_doubt = in_doubt or answer.told is Told.UNKNOWN
+        if not answer.retryable or (gives_up and not in_doubt):
+            return answer
+        await asyncio.sleep(0.03)  # between two looks whether it can be written now
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Return as soon as the condition holds; TimeoutError where it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 # what it looks at lies in other processes too
+            await asyncio.sleep(0.01)
+
+
+async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[str, int]]:
+    """Hold the tables to the ledger: N1 to N4 of `reliability.md`. It gives each changed order's status and version."""
+    connection = await asyncpg.connect(database)
+    try:
+        rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")
+        overlay = await connection.fetch(f"SELECT o_orderkey, status, version FROM {schema}.order_status")
+        held = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lakebase%' AND state LIKE 'idle in %'"
+        )
+        assert await connection.fetchval(held) == 0
+    finally:
+        await connection.close()
+    settled = ledger.settled()
+    acknowledged = {key: pair for key, pair in settled.items() if pair[1].told is Told.APPLIED}
+    assert [key for key, (_, answer) in settled.items() if answer.told is Told.UNKNOWN] == []
+    made = Counter(row["note"] for row in rows)
+    assert acknowledged.keys() - made.keys() == set(), "acknowledged and absent"
+    assert made.keys() - acknowledged.keys() == set(), "refused and applied"
+    assert len(rows) == len(acknowledged), "applied twice"
+    last: dict[int, tuple[str, int]] = {}
+    for row in rows:
+        intent, answer = acknowledged[row["note"]]
+        order = row["o_orderkey"]
+        status = _NAMES[row["status"]]
+        assert (order, status, row["version"]) == (intent.order, intent.status, answer.version)
+        before = last.get(order)
+        assert row["version"] == (before[1] + 1 if before else 1)
+        assert before is None or _NAMES[row["previous_status"]] == before[0]
+        last[order] = (status, row["version"])
+    assert {row["o_orderkey"]: (_NAMES[row["status"]], row["version"]) for row in overlay} == last
+    return last

@@ -1,0 +1,352 @@
+"""Owns the promise that writers who come at once, over two processes, lose no change, make none twice, and get equal answers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from server.local.cluster import Cluster
+    from tests.process import Server
+
+    Json = dict[str, Any]
+    Ask = Callable[..., Awaitable[Json]]
+    SendAll = Callable[[str, Sequence[Json]], Awaitable[list[Json]]]
+    History = Callable[[int], Awaitable[list[Json]]]
+
+TABLE = "public.contested_orders"
+APP_SCHEMA = "contested_changes"
+CALLERS = 50
+LIST_SIZE = 200
+LIST_KEYS = range(1001, 1301)
+ATTEMPTS = 10
+
+OUTCOME = """
+  previousStatus change { id version status changedAt note } order { status statusVersion }
+  userErrors { code field message currentStatus currentVersion }
+"""
+SET_ONE = (
+    f"mutation($input: SetOrderStatusInput!) {{ payload: setOrderStatus(input: $input) {{ {OUTCOME} replayed }} }}"
+)
+SET_MANY = f"""
+mutation($input: SetOrderStatusesInput!) {{
+  payload: setOrderStatuses(input: $input) {{ results {{ {OUTCOME} }} userErrors {{ code }} }}
+}}
+"""
+HISTORY = "query($keys: [BigInt!]) { orderStatusChanges(filter: {orderKeys: $keys}) { nodes { id version note } } }"
+
+
+@pytest.fixture(scope="module")
+def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
+    """The keys of orders, all OPEN, that nobody has changed yet: for each who takes some."""
+    assert orders_url
+    cluster.run_sql(
+        f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
+        f"INSERT INTO {TABLE} SELECT n, 1, 'O', 9.99, '1995-06-17', '5-LOW', 'Clerk#1', 0, '' "
+        f"FROM generate_series(1, {LIST_KEYS[-1]}) n"
+    )
+    yield itertools.count(1)
+    cluster.run_sql(f"DROP TABLE {TABLE}; DROP SCHEMA {APP_SCHEMA} CASCADE")
+
+
+@pytest.fixture(scope="module")
+def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]]:
+    """Two processes on one database. They are patient: on a slow machine nobody waits for a connection in vain.
+
+    PostgreSQL looks for deadlocks sooner than the server gives up its wait for a lock, so that its log tells of them.
+    """
+    assert order_keys
+    start = functools.partial(
+        running_server,
+        f"{orders_url}?deadlock_timeout=20ms",
+        ORDERS_TABLE=TABLE,
+        APP_SCHEMA=APP_SCHEMA,
+        POOL_TIMEOUT="20",
+        WRITE_POOL_TIMEOUT="20",
+        STATEMENT_TIMEOUT="10",
+    )
+    with start() as one, start() as other:
+        yield [one, other]
+
+
+@pytest.fixture
+async def ask(servers: list[Server]) -> AsyncIterator[Ask]:
+    """The data of an answer, from one process or the other; who is told that nothing was written tries again."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+
+        async def ask_(document: str, *, process: int = 0, **variables: object) -> Json:
+            answer: Json = {}
+            for _ in range(ATTEMPTS):
+                body = {"query": document, "variables": variables}
+                answer = (await client.post(servers[process].graphql, json=body)).json()
+                if [error["extensions"]["reason"] for error in answer.get("errors", [])] != ["ORDER_BUSY"]:
+                    break
+            assert "errors" not in answer, answer
+            data: Json = answer["data"]
+            return data
+
+        yield ask_
+
+
+@pytest.fixture
+def send_all(ask: Ask) -> SendAll:
+    """Send mutations at once, every other one to the other process, and give their payloads."""
+
+    async def send_all_(document: str, inputs: Sequence[Json]) -> list[Json]:
+        sent = (ask(document, process=index % 2, input=input_) for index, input_ in enumerate(inputs))
+        return [data["payload"] for data in await asyncio.gather(*sent)]
+
+    return send_all_
+
+
+@pytest.fixture
+def history(ask: Ask) -> History:
+    """The changes of an order, as they are kept."""
+
+    async def history_(key: int) -> list[Json]:
+        nodes: list[Json] = (await ask(HISTORY, keys=[key]))["orderStatusChanges"]["nodes"]
+        return nodes
+
+    return history_
+
+
+@dataclass
+class Gate:
+    """A transaction that holds up every writer of one order, until it is opened; it writes nothing itself."""
+
+    database: asyncpg.Connection
+
+    async def close(self, key: int) -> None:
+        """Hold up those who come, where the order was changed before by a lock, else by a row that is not there yet."""
+        await self.database.execute(
+            f"BEGIN; INSERT INTO {APP_SCHEMA}.order_status AS x VALUES ({key}, 'F', 1, 'O', 'gate', now()) "
+            f"ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version"
+        )
+
+    async def wait_for(self, writers: int) -> None:
+        """Return as soon as so many wait, for the gate or for each other."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(20):
+            while await self.database.fetchval(waiting) < writers:  # noqa: ASYNC110 # it happens in PostgreSQL
+                await asyncio.sleep(0.005)  # between two looks at the condition
+
+    async def open(self) -> None:
+        """Let all go."""
+        await self.database.execute("ROLLBACK")
+
+
+@pytest.fixture
+async def gate(orders_url: str, servers: list[Server]) -> AsyncIterator[Gate]:
+    """A gate, open."""
+    assert servers
+    database = await asyncpg.connect(orders_url)
+    yield Gate(database)
+    await database.close()
+
+
+@pytest.fixture
+def deadlocks(cluster: Cluster) -> Iterator[None]:
+    """A test during which PostgreSQL finds no deadlock."""
+    log, said = cluster.home / "postgres.log", "deadlock detected"
+    before = log.read_text().count(said)
+    yield
+    assert log.read_text().count(said) == before
+
+
+def codes(outcome: Json) -> list[str]:
+    """Why a change was not made."""
+    return [error["code"] for error in outcome["userErrors"]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "changes", "refused"),
+    [
+        ({"status": "FULFILLED", "expectedVersion": 0}, 1, []),
+        ({"status": "FULFILLED", "expectedVersion": 7}, 0, ["STATUS_CONFLICT"]),
+        ({"status": "OPEN"}, 0, []),
+    ],
+    ids=["change", "conflict", "no-op"],
+)
+async def test_a_key_that_many_send_at_once_is_used_once(
+    send_all: SendAll,
+    history: History,
+    order_keys: Iterator[int],
+    wish: Json,
+    changes: int,
+    refused: list[str],
+) -> None:
+    """One caller's is the first use, all others are its replays, and beside that all answers are equal."""
+    key = next(order_keys)
+    input_ = {"orderKey": str(key), "note": "once", "idempotencyKey": str(uuid4()), **wish}
+    answers = await send_all(SET_ONE, [input_] * CALLERS)
+    assert sorted(answer.pop("replayed") for answer in answers) == [False] + [True] * (CALLERS - 1)
+    assert answers == [answers[0]] * CALLERS
+    assert codes(answers[0]) == refused
+    assert answers[0]["order"]["statusVersion"] == changes
+    assert await history(key) == [
+        {name: change[name] for name in ("id", "version", "note")} for change in [answers[0]["change"]] if change
+    ]
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["never-changed", "changed-once"])
+async def test_of_many_who_expect_one_version_one_wins(
+    send_all: SendAll,
+    history: History,
+    order_keys: Iterator[int],
+    before: int,
+) -> None:
+    """All others get a conflict that carries the winner's status and version, and wrote nothing."""
+    key = next(order_keys)
+    statuses = ["FULFILLED", "PARTIAL"]
+    if before:
+        statuses = ["OPEN", "PARTIAL"]
+        await send_all(SET_ONE, [{"orderKey": str(key), "status": "FULFILLED"}])
+    answers = await send_all(
+        SET_ONE,
+        [
+            # Neither the two statuses nor the two processes by the same turns.
+            {"orderKey": str(key), "status": statuses[index // 2 % 2], "expectedVersion": before, "note": str(index)}
+            for index in range(CALLERS)
+        ],
+    )
+    (winner,) = [answer for answer in answers if answer["change"]]
+    assert winner["userErrors"] == []
+    now = {"status": winner["change"]["status"], "statusVersion": before + 1}
+    for answer in answers:
+        assert answer["order"] == now
+        assert not answer["replayed"]
+        if answer is not winner:
+            (error,) = answer["userErrors"]
+            assert (error["code"], error["field"]) == ("STATUS_CONFLICT", ["input", "expectedVersion"])
+            assert {"status": error["currentStatus"], "statusVersion": error["currentVersion"]} == now
+    latest = (await history(key))[before:]
+    assert [change["id"] for change in latest] == [winner["change"]["id"]]
+    assert latest[0]["note"] == winner["change"]["note"]
+
+
+async def test_a_key_that_two_send_with_different_inputs_is_the_first_ones(
+    send_all: SendAll, history: History, order_keys: Iterator[int]
+) -> None:
+    """In every race one change is made, and the other caller is told that the key is used."""
+    keys = [next(order_keys) for _ in range(CALLERS // 2)]
+    answers = await send_all(
+        SET_ONE,
+        [
+            {"orderKey": str(key), "status": status, "idempotencyKey": idempotency_key}
+            for key in keys
+            for idempotency_key in [str(uuid4())]
+            for status in ("FULFILLED", "PARTIAL")
+        ],
+    )
+    for key, pair in zip(keys, zip(answers[::2], answers[1::2], strict=True), strict=True):
+        won, lost = sorted(pair, key=codes)
+        assert (codes(won), codes(lost)) == ([], ["IDEMPOTENCY_KEY_REUSED"])
+        assert lost["userErrors"][0]["field"] == ["input", "idempotencyKey"]
+        assert (lost["change"], lost["order"], lost["replayed"], won["replayed"]) == (None, None, False, False)
+        assert [change["id"] for change in await history(key)] == [won["change"]["id"]]
+
+
+@pytest.mark.usefixtures("deadlocks")
+async def test_overlapping_lists_are_applied_as_their_modes_say(send_all: SendAll, ask: Ask, gate: Gate) -> None:
+    """Lists in different orders, with single changes between them: none deadlocks, no version is skipped or doubled."""
+    chance = random.Random(7)  # noqa: S311 # shuffles, no secrets
+    made: list[tuple[str, int]] = []
+
+    def changes(size: int, keys: range, *, expected: int | None = None) -> list[Json]:
+        # Few expect a version, so that an ATOMIC list is not refused each time.
+        return [
+            {
+                "orderKey": str(key),
+                "status": chance.choice(["OPEN", "FULFILLED", "PARTIAL"]),
+                "expectedVersion": expected if chance.random() < 0.01 else None,
+            }
+            for key in chance.sample(keys, size)
+        ]
+
+    for version in range(2):
+        modes = ["ATOMIC", "INDEPENDENT"] * 3
+        lists = [changes(LIST_SIZE, LIST_KEYS, expected=version) for _ in modes]
+        # In the order of their keys none comes further than to the first that they have in common.
+        held_up_at = min(set.intersection(*({int(change["orderKey"]) for change in sent} for sent in lists)))
+        singles = changes(20, range(held_up_at + 1, LIST_KEYS.stop))
+        await gate.close(held_up_at)
+        inputs = [{"mode": mode, "changes": sent} for mode, sent in zip(modes, lists, strict=True)]
+        held_up = asyncio.ensure_future(send_all(SET_MANY, inputs))
+        await gate.wait_for(len(lists))
+        alone = await send_all(SET_ONE, singles)
+        await gate.open()
+        answers = await held_up
+        for mode, answer in zip(modes, answers, strict=True):
+            assert answer["userErrors"] == []
+            refused = {code for result in answer["results"] for code in codes(result)}
+            assert refused <= ({"STATUS_CONFLICT", "CHANGE_NOT_APPLIED"} if mode == "ATOMIC" else {"STATUS_CONFLICT"})
+            assert mode != "ATOMIC" or not refused or not any(result["change"] for result in answer["results"])
+        sent = [*itertools.chain(*lists), *singles]
+        results = [*itertools.chain(*(answer["results"] for answer in answers)), *alone]
+        for wanted, result in zip(sent, results, strict=True):
+            assert bool(result["change"]) == (not codes(result) and result["previousStatus"] != wanted["status"])
+            if result["change"]:
+                made.append((wanted["orderKey"], result["change"]["version"]))
+    answer = await ask(
+        """query($keys: [BigInt!]) {
+          orders(first: 1000, filter: {orderKey: {in: $keys}}) {
+            nodes { orderKey statusVersion statusChanges(first: 1000) { nodes { version } } }
+          }
+        }""",
+        keys=list(LIST_KEYS),
+    )
+    for node in answer["orders"]["nodes"]:
+        versions = list(range(1, node["statusVersion"] + 1))
+        assert [change["version"] for change in node["statusChanges"]["nodes"]] == versions
+        assert sorted(version for key, version in made if key == node["orderKey"]) == versions
+
+
+@pytest.mark.usefixtures("deadlocks")
+@pytest.mark.parametrize(
+    ("changed_before", "held_up_at", "changed_meanwhile", "other_list"),
+    [([2], 0, 1, [1, 2]), ([], 1, 2, [0, 2])],
+    ids=["locks-what-the-first-finds-new", "finds-new-what-the-first-has-inserted"],
+)
+async def test_a_list_does_not_wait_for_one_that_waits_for_it(
+    ask: Ask,
+    gate: Gate,
+    order_keys: Iterator[int],
+    changed_before: list[int],
+    held_up_at: int,
+    changed_meanwhile: int,
+    other_list: list[int],
+) -> None:
+    """Two lists overlap in orders that were never changed, one of which a third writer changes after the first looked."""
+    keys = [next(order_keys) for _ in range(3)]
+
+    def write(places: list[int], status: str = "FULFILLED", *, process: int = 0) -> asyncio.Task[Json]:
+        changes = [{"orderKey": str(keys[place]), "status": status} for place in places]
+        return asyncio.ensure_future(ask(SET_MANY, process=process, input={"changes": changes}))
+
+    await write(changed_before, "PARTIAL")
+    await gate.close(keys[held_up_at])
+    first = write([0, 1, 2])
+    await gate.wait_for(1)
+    await write([changed_meanwhile], "PARTIAL", process=1)
+    other = write(other_list, process=1)
+    await gate.wait_for(2)
+    await gate.open()
+    results = [(await task)["payload"]["results"] for task in (first, other)]
+    assert [codes(result) for result in itertools.chain(*results)] == [[]] * 5
+    assert {result["order"]["status"] for result in itertools.chain(*results)} == {"FULFILLED"}

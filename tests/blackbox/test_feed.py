@@ -1,0 +1,357 @@
+"""The feed of the real process: every change once and in order, whatever is cut, killed, restarted, held or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import asyncpg
+import pytest
+
+from schema.pagination import decode_change_cursor, encode_change_cursor
+from tests.blackbox.feed_clients import (
+    STATUSES,
+    Change,
+    RefusedError,
+    Subscriber,
+    Writers,
+    ask,
+    change,
+    change_many,
+    following,
+    head,
+    over_sse,
+    over_websocket,
+    pages,
+)
+from tests.process import free_port, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from server.local.cluster import Cluster
+    from tests.blackbox.feed_clients import Follow
+    from tests.process import Server
+
+# `make faults` sets 60.
+SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
+ORDERS: Final = 1000
+# What writers never change: an order, some orders, and an order that only someone else changes.
+QUIET: Final = 901
+QUIETS: Final = range(911, 921)
+SOMEONE_ELSES: Final = ORDERS + 1
+# What the feed may need to tell of a change, with room for a busy machine.
+_PROMPT_SECONDS: Final = 1.0
+_BUFFER: Final = 20
+_TABLE: Final = "orders_app.order_status_change"
+_FEED_CONNECTIONS: Final = "application_name = 'lakebase-orders-graphql feed' AND datname = current_database()"
+_LOADED: Final = "orders(first: 1000) { nodes { orderKey statusVersion } }"
+_HEAD: Final = "orderStatusChanges(first: 0) { headCursor }"
+
+on_each_transport = pytest.mark.parametrize(
+    "follow", [pytest.param(over_sse, id="SSE"), pytest.param(over_websocket, id="WebSocket")]
+)
+
+
+class Stage(NamedTuple):
+    """A database of the feed's own, another one beside it, and a connection to look on."""
+
+    url: str
+    other_url: str
+    database: asyncpg.Connection
+
+    async def truth(self, after: str) -> list[Change]:
+        """The changes after that place in the order of their ids."""
+        rows = await self.database.fetch(
+            f"SELECT o_orderkey, version FROM {_TABLE} WHERE id > $1 ORDER BY id", decode_change_cursor(after)
+        )
+        return [Change(*row) for row in rows]
+
+    async def listening(self) -> int:
+        """How many connections the servers listen on."""
+        return int(await self.database.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"))
+
+    async def silence(self) -> None:
+        """Wait until they listen on none."""
+        async with asyncio.timeout(10):
+            while await self.listening():  # noqa: ASYNC110 # what it looks at lies in other processes
+                await asyncio.sleep(0.02)  # between two looks
+
+    async def kill_listening(self, *, seconds: float) -> int:
+        """For so long end them again and again, at least once a second; how many there were."""
+        killed, began = 0, time.monotonic()
+        while time.monotonic() - began < seconds or killed < seconds:
+            await asyncio.sleep(0.3)  # between two blows
+            killed += await self.database.fetchval(
+                f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"
+            )
+        return killed
+
+
+@pytest.fixture(scope="module")
+async def stage(cluster: Cluster) -> AsyncIterator[Stage]:
+    """Orders in a database where nobody else listens."""
+    for name in ("feed", "unrelated"):
+        cluster.run_sql(f"CREATE DATABASE {name}")
+    url, other_url = (f"{cluster.url.rpartition('/')[0]}/{name}" for name in ("feed", "unrelated"))
+    database = await asyncpg.connect(url)
+    await database.execute(
+        f"""
+        CREATE TABLE orders_synced AS
+        SELECT g AS o_orderkey, 1::bigint AS o_custkey, 'O' AS o_orderstatus, 1.5::numeric AS o_totalprice,
+               DATE '1996-01-02' AS o_orderdate, '5-LOW' AS o_orderpriority, 'Clerk#1' AS o_clerk,
+               0 AS o_shippriority, '' AS o_comment
+        FROM generate_series(1::bigint, {ORDERS}) g;
+        ALTER TABLE orders_synced ADD PRIMARY KEY (o_orderkey);
+        """
+    )
+    yield Stage(url, other_url, database)
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+def steady(stage: Stage) -> Iterator[Server]:
+    """A server that lives throughout. What no NOTIFY tells it, it finds only after 30 seconds."""
+    with running_server(stage.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict(stage: Stage) -> Iterator[Server]:
+    """Another one. It looks for changes by itself often, and keeps few for a slow subscriber."""
+    with running_server(stage.url, FEED_BUFFER=str(_BUFFER), FEED_CATCH_UP="0.2") as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def serving(url: str, port: int) -> AsyncIterator[Server]:
+    """The real server, started and stopped without holding up those who talk with it."""
+    running = running_server(url, port=port)
+    server = await asyncio.to_thread(running.__enter__)
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+@contextlib.asynccontextmanager
+async def unrelated_transactions(stage: Stage) -> AsyncIterator[None]:
+    """Two that have written and do not end inside the block: one in this database, and one in another."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await asyncpg.connect(url) for url in (stage.url, stage.other_url)]
+        for connection in connections:
+            stack.push_async_callback(connection.close)
+            await connection.execute("BEGIN; CREATE TABLE unrelated ()")
+        yield
+        oldest = await stage.database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        for connection in connections:
+            assert oldest <= await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text::bigint")
+
+
+@contextlib.asynccontextmanager
+async def without_notify(stage: Stage) -> AsyncIterator[None]:
+    """Nothing tells of the changes that are made inside the block."""
+    await stage.database.execute(f"ALTER TABLE {_TABLE} DISABLE TRIGGER announce_change")
+    try:
+        yield
+    finally:
+        await stage.database.execute(f"ALTER TABLE {_TABLE} ENABLE TRIGGER announce_change")
+
+
+async def heard_all(stage: Stage, *subscribers: Subscriber) -> None:
+    """Wait until each has heard as many changes as there were for it, and hold it to those: each once, in order."""
+    for subscriber in subscribers:
+        keys = subscriber.keys
+        expected = [made for made in await stage.truth(subscriber.after) if keys is None or made.order in keys]
+        await subscriber.hear(len(expected))
+        assert subscriber.heard == expected
+
+
+async def test_a_subscriber_that_resumes_hears_every_change_once_and_in_order(stage: Stage, steady: Server) -> None:
+    """20 writers on two servers, of which one is restarted; every connection that listens killed again and again."""
+    port = free_port()
+    start, few = await head(steady.url), list(range(1, 8))
+    writers = Writers(f"http://127.0.0.1:{port}", steady.url, count=20)
+    async with serving(stage.url, port) as server:
+        cut_off = [
+            Subscriber(follow, server.url, start, keys) for follow in (over_sse, over_websocket) for keys in (None, few)
+        ]
+        subscribers = [*cut_off, Subscriber(over_sse, steady.url, start)]
+        async with following(*subscribers) as group:
+            writers.start(group)
+            killed = await stage.kill_listening(seconds=SECONDS / 2)
+            server.process.terminate()
+            await asyncio.to_thread(server.process.wait)
+            async with serving(stage.url, port):
+                killed += await stage.kill_listening(seconds=SECONDS / 2)
+                await writers.stop()
+                await heard_all(stage, *subscribers)
+    assert killed >= SECONDS
+    assert all(subscriber.cut_off for subscriber in cut_off)
+    assert set(subscribers[0].heard) == writers.acknowledged.keys()
+
+
+async def test_no_transaction_of_others_delays_a_change(stage: Stage, steady: Server) -> None:
+    """Each is heard within a second of its acknowledgement, while transactions of others are held open throughout.
+
+    They are held for seconds here, and for 60 with FAULT_SECONDS. Their age does not matter: the feed waits for no
+    snapshot, and one that did would wait for any transaction that began before the change, for as long as that lasts.
+    """
+    start = await head(steady.url)
+    subscribers = [Subscriber(follow, steady.url, start) for follow in (over_sse, over_websocket)]
+    writers = Writers(steady.url, count=2)
+    async with unrelated_transactions(stage), following(*subscribers) as group:
+        writers.start(group)
+        began = time.monotonic()
+        while time.monotonic() - began < SECONDS:
+            await writers.write(1)
+        await writers.stop()
+        await heard_all(stage, *subscribers)
+    for subscriber in subscribers:
+        assert subscriber.times.keys() == writers.acknowledged.keys()
+        delays = [heard - writers.acknowledged[made] for made, heard in subscriber.times.items()]
+        assert max(delays) < _PROMPT_SECONDS
+
+
+async def test_a_change_of_which_nothing_tells_is_found_by_looking(
+    stage: Stage, steady: Server, strict: Server
+) -> None:
+    """And whoever does not look yet hears of it, in its order, with the next change that is told."""
+    start = await head(steady.url)
+    looks, waits = Subscriber(over_sse, strict.url, start), Subscriber(over_sse, steady.url, start)
+    async with following(looks, waits):
+        told = await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+        await heard_all(stage, looks, waits)
+        async with without_notify(stage):
+            await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+            acknowledged = time.monotonic()
+            await heard_all(stage, looks)
+            assert time.monotonic() - acknowledged < _PROMPT_SECONDS
+            assert waits.heard == told
+        await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+        await heard_all(stage, looks, waits)
+
+
+async def test_a_server_listens_only_while_it_has_subscribers(stage: Stage, steady: Server) -> None:
+    """On one connection for all of them, until the last has gone; and so again when others come."""
+    for _ in range(2):
+        await stage.silence()
+        start = await head(steady.url)
+        last, *others = [Subscriber(follow, steady.url, start) for follow in (over_sse, over_websocket) * 2]
+        async with following(last):
+            async with following(*others):
+                await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+                await heard_all(stage, last, *others)
+                assert await stage.listening() == 1
+            await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+            await heard_all(stage, last)
+            assert await stage.listening() == 1
+    await stage.silence()
+
+
+@on_each_transport
+async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
+    stage: Stage, strict: Server, follow: Follow
+) -> None:
+    """It is told to resume from its cursor, and then hears all the rest; the other one hears each change in time."""
+    start = await head(strict.url)
+    # What is told to the slow one is soon more than all buffers between the two can take.
+    slow, fast = Subscriber(follow, strict.url, start, notes=10), Subscriber(follow, strict.url, start)
+    await change_many(strict.url, QUIETS, "FULFILLED")
+    async with following(slow, fast):
+        await heard_all(stage, slow, fast)
+        slow.reads.clear()
+        for turn in range(40):
+            await change_many(strict.url, QUIETS, STATUSES[turn % 2], note="\N{PACKAGE}" * 1000)
+            acknowledged = time.monotonic()
+            await heard_all(stage, fast)
+            assert time.monotonic() - acknowledged < _PROMPT_SECONDS
+        assert len(slow.heard) < len(fast.heard)
+        slow.reads.set()
+        await heard_all(stage, slow)
+    assert (slow.refusals, fast.cut_off) == (["SUBSCRIBER_TOO_SLOW"], 0)
+
+
+@on_each_transport
+async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, follow: Follow) -> None:
+    """It is of another history; to wait until this one gets there would lose all changes until then."""
+    ahead = encode_change_cursor(decode_change_cursor(await head(steady.url)) + 1)
+    async with asyncio.timeout(10), aclosing(follow(steady.url, ahead, None, 0)) as events:
+        with pytest.raises(RefusedError) as refused:
+            await anext(events)
+    assert (refused.value.reason, refused.value.retryable) == ("CURSOR_INVALID", False)
+
+
+@pytest.mark.parametrize("fields", [f"{_LOADED} {_HEAD}", f"{_HEAD} {_LOADED}"], ids=["head-last", "head-first"])
+async def test_nothing_is_missed_between_what_is_loaded_and_what_is_heard(
+    stage: Stage, steady: Server, fields: str
+) -> None:
+    """From the head that was loaded with the orders, every change that they do not have yet is heard.
+
+    Whichever field comes first, and as often as it is tried while writers write.
+    """
+    start, writers = await head(steady.url), Writers(steady.url, count=8)
+    async with asyncio.TaskGroup() as group:
+        writers.start(group)
+        for _ in range(20):
+            await writers.write(1)
+            loaded = await ask(steady.url, f"{{ {fields} }}")
+            versions = {int(node["orderKey"]): node["statusVersion"] for node in loaded["orders"]["nodes"]}
+            subscriber = Subscriber(over_websocket, steady.url, loaded["orderStatusChanges"]["headCursor"])
+            async with following(subscriber):
+                *_, mark = await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
+                await subscriber.hear_of(mark)
+            made, heard = (
+                [later for later in changes[: changes.index(mark)] if later.version > versions[later.order]]
+                for changes in (await stage.truth(start), subscriber.heard)
+            )
+            assert heard == made
+        await writers.stop()
+
+
+async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Server) -> None:
+    """The same changes at the same places and in the same order, all of them or those of some orders or of a user."""
+    start, few = await head(steady.url), list(range(1, 5))
+    every, of_few, of_someone = (Subscriber(over_sse, steady.url, start, keys) for keys in (None, few, [SOMEONE_ELSES]))
+    writers = Writers(steady.url, count=4)
+    async with following(every, of_few, of_someone) as group:
+        writers.start(group)
+        for version in range(1, 9):
+            await writers.write(10)
+            await stage.database.execute(
+                f"INSERT INTO {_TABLE} (o_orderkey, status, cleared, version, changed_by, changed_at) "
+                f"VALUES ({SOMEONE_ELSES}, 'F', false, {version}, 'someone', now())"
+            )
+        await writers.stop()
+        await heard_all(stage, every, of_few, of_someone)
+    by_local = [event for event in every.events if event.change.order != SOMEONE_ELSES]
+    async with asyncio.timeout(20):
+        for size in (4, 1000):
+            assert await pages(steady.url, start, size) == every.events
+            assert await pages(steady.url, start, size, orderKeys=few) == of_few.events
+            assert await pages(steady.url, start, size, changedBy="someone") == of_someone.events
+            assert await pages(steady.url, start, size, changedBy="local") == by_local
+            both = {"orderKeys": [*few, SOMEONE_ELSES], "changedBy": "local"}
+            assert await pages(steady.url, start, size, **both) == of_few.events
+
+
+async def test_a_subscriber_far_behind_catches_up_while_more_is_written(stage: Stage, steady: Server) -> None:
+    """Each change comes once and in order, whether it was made long before or meanwhile."""
+    start = await head(steady.url)
+    for status in ("PARTIAL", "FULFILLED"):
+        await change_many(steady.url, range(1, ORDERS + 1), status)
+    behind = len(await stage.truth(start))
+    assert behind > 1500
+    every = Subscriber(over_sse, steady.url, start)
+    of_some = Subscriber(over_websocket, steady.url, start, list(range(1, 500)))
+    writers = Writers(steady.url, count=2)
+    async with asyncio.TaskGroup() as group:
+        writers.start(group)
+        async with following(every, of_some):
+            await every.hear(behind + 50)
+            await writers.stop()
+            await heard_all(stage, every, of_some)

@@ -1,0 +1,327 @@
+"""Nothing lost: writers with a ledger, while the synced table is replaced, and the server or PostgreSQL are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+
+from server.local.cluster import Cluster
+from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Told, audit, send, until, writing
+from tests.process import free_port, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.process import Server
+
+# `make faults` sets a higher number.
+KILLS = int(os.environ.get("FAULT_KILLS", "2"))
+_SOURCE = """
+CREATE TABLE source AS
+SELECT g AS o_orderkey, 1::bigint AS o_custkey, 1.5::numeric AS o_totalprice, DATE '1996-01-02' AS o_orderdate,
+       '5-LOW' AS o_orderpriority, 'Clerk#1' AS o_clerk, 0 AS o_shippriority, '' AS o_comment
+FROM generate_series(1::bigint, 1000) g
+"""
+_DROP = "DROP TABLE orders_synced"
+_EMPTY = "DELETE FROM orders_synced"
+_TRUNCATE = "TRUNCATE orders_synced"
+_CREATE = (
+    "CREATE TABLE orders_synced (o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_totalprice numeric, "
+    "o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority int, o_comment text, o_orderstatus text)"
+)
+_FILL = "INSERT INTO orders_synced SELECT *, '{status}' FROM source"
+# As asyncpg says it; BEGIN asks for READ COMMITTED.
+_COMMIT: Final = b"COMMIT;"
+_SOURCE_STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
+
+
+@pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL of its own that keeps what it acknowledges, with a synced table in it.
+
+    It is killed, but the machine is not: what is shown is that it recovers, not what a loss of power leaves.
+    """
+    cluster = Cluster(tmp_path_factory.mktemp("durable") / "cluster")
+    try:
+        cluster.start()
+        for guarantee in ("fsync", "synchronous_commit", "full_page_writes"):
+            assert cluster.run_sql(f"SHOW {guarantee}") == "on"
+        cluster.run_sql("; ".join((_SOURCE, _CREATE, _FILL.format(status="O"))))
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger with nothing in it."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    yield ledger
+    ledger.close()
+
+
+async def hear(ledger: Ledger, what: Told | str, times: int = WRITERS) -> None:
+    """Wait until so many more attempts have been told this, or have been refused for this reason."""
+
+    def so_far() -> int:
+        return ledger.told[what] if isinstance(what, Told) else ledger.reasons[what]
+
+    goal = so_far() + times
+    await until(lambda: so_far() >= goal)
+
+
+async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
+    durable: Cluster, ledger: Ledger
+) -> None:
+    """Dropped, emptied and filled anew in every way, with other statuses each time.
+
+    Meanwhile writers are told to try again, never that there is no such order. Afterwards every acknowledged change
+    is there once, no refused one is, and orders are read with what was set here.
+    """
+    connection = await asyncpg.connect(durable.url)
+    with running_server(durable.url, APP_SCHEMA="resync") as server:
+        async with writing(server.url, ledger):
+            await hear(ledger, Told.APPLIED, 2 * WRITERS)
+            for source_status in _SOURCE_STATUSES:
+                fill = _FILL.format(status=source_status[0])
+                # In steps: missing, and then empty, for long enough that every writer has met it.
+                for step in (_DROP, _CREATE):
+                    await connection.execute(step)
+                    await hear(ledger, "ORDERS_UNAVAILABLE")
+                await connection.execute(fill)
+                await hear(ledger, Told.APPLIED, WRITERS)
+                for empty in (_EMPTY, _TRUNCATE):
+                    await connection.execute(empty)
+                    await hear(ledger, "ORDERS_UNAVAILABLE")
+                    await connection.execute(fill)
+                    await hear(ledger, Told.APPLIED, WRITERS)
+                # In one transaction.
+                for empty in (f"{_DROP}; {_CREATE}", _EMPTY, _TRUNCATE):
+                    await connection.execute(f"BEGIN; {empty}; {fill}; COMMIT")
+                    await hear(ledger, Told.APPLIED, WRITERS)
+            # In one that takes its time.
+            await connection.execute(f"BEGIN; {_DROP}; {_CREATE}; {fill}")
+            await hear(ledger, "ORDERS_UNAVAILABLE", 1)
+            await connection.execute("COMMIT")
+            await hear(ledger, Told.APPLIED, WRITERS)
+        await connection.close()
+        assert ledger.reasons.keys() <= {"ORDERS_UNAVAILABLE", "ORDER_BUSY", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
+        last = await audit(ledger, durable.url, "resync")
+        query = "query ($keys: [BigInt!]!) { orders(filter: {orderKey: {in: $keys}}) { nodes { orderKey status statusVersion syncedStatus } } }"
+        async with httpx.AsyncClient() as client:
+            said = await client.post(server.graphql, json={"query": query, "variables": {"keys": list(last)}})
+        assert {
+            int(node["orderKey"]): (node["status"], node["statusVersion"], node["syncedStatus"])
+            for node in said.json()["data"]["orders"]["nodes"]
+        } == {order: (*state, source_status) for order, state in last.items()}
+
+
+async def test_a_server_that_is_killed_loses_nothing(durable: Cluster, ledger: Ledger) -> None:
+    """`kill -9` during writes, again and again: what was under way is applied once or not at all, as its key tells."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Server:
+            return stack.enter_context(running_server(durable.url, port=port, APP_SCHEMA="server_killed"))
+
+        server = start()
+        async with writing(server.url, ledger):
+            for _ in range(KILLS):
+                await hear(ledger, Told.APPLIED, 5 * WRITERS)
+                # Somebody was waiting for an answer.
+                await asyncio.gather(hear(ledger, Told.UNKNOWN, 1), asyncio.to_thread(server.kill))
+                server = await asyncio.to_thread(start)
+            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+        await audit(ledger, durable.url, "server_killed")
+
+
+def crash(cluster: Cluster) -> None:
+    """`kill -9` of the postmaster and all its children, none of which gets to do anything about it."""
+    postmaster = psutil.Process(cluster.process_id())
+    postmaster.suspend()
+    processes = [*postmaster.children(recursive=True), postmaster]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+async def test_a_postgresql_that_is_killed_loses_nothing(durable: Cluster, ledger: Ledger) -> None:
+    """`kill -9` of all its processes during writes, and crash recovery, again and again, under the same server."""
+    with running_server(durable.url, APP_SCHEMA="postgresql_killed") as server:
+        async with writing(server.url, ledger):
+            for _ in range(KILLS):
+                await hear(ledger, Told.APPLIED, 5 * WRITERS)
+                await asyncio.to_thread(crash, durable)
+                await hear(ledger, "DATABASE_UNAVAILABLE")
+                await asyncio.to_thread(durable.start, durable.port)
+            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+        assert ledger.reasons.keys() <= {"DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
+        await audit(ledger, durable.url, "postgresql_killed")
+
+
+class Fault(Enum):
+    """What becomes of a message to PostgreSQL, of its reply, and of the connection."""
+
+    LOST = "it does not arrive, and the connection is cut"
+    REPLY_LOST = "it arrives, and the connection is cut before the reply"
+    REPLY_NEVER_COMES = "it arrives, and the connection falls silent"
+
+
+class Wire:
+    """A TCP proxy in front of PostgreSQL, with a fault for one message. `port` is its own."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._message = b""
+        self._fault = Fault.LOST
+        self._connections: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        # Whoever was connected has gone.
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    def break_at(self, message: bytes, fault: Fault) -> None:
+        """Let this happen to the next message that contains these bytes, on whichever connection it comes."""
+        self._message, self._fault = message, fault
+
+    @property
+    def broken(self) -> bool:
+        """Whether it has happened."""
+        return not self._message
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        faults: list[Fault] = []
+        ways = [
+            asyncio.create_task(self._forward(reader, to_writer, faults)),
+            asyncio.create_task(self._back(to_reader, writer, faults)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in (writer, to_writer):
+                end.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+        while data := await reader.read(1 << 16):
+            if self._message and self._message in data:
+                self._message = b""
+                faults.append(self._fault)
+                if self._fault is Fault.LOST:
+                    return
+            writer.write(data)
+
+    @staticmethod
+    async def _back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+        while data := await reader.read(1 << 16):
+            if Fault.REPLY_LOST in faults:
+                return
+            if not faults:
+                writer.write(data)
+
+
+class Rig(NamedTuple):
+    """A server behind a wire, a client of it, and a look into the table."""
+
+    wire: Wire
+    client: httpx.AsyncClient
+    database: asyncpg.Connection
+
+    async def applied(self, intent: Intent) -> int:
+        """How many changes were made for it."""
+        statement = "SELECT count(*) FROM wired.order_status_change WHERE note = $1"
+        return int(await self.database.fetchval(statement, intent.key))
+
+
+@pytest.fixture(scope="module")
+async def rig(durable: Cluster) -> AsyncIterator[Rig]:
+    """One for all faults. A database that has fallen silent is given up after 1.5 s."""
+    async with Wire(durable.port) as wire:
+        url = durable.url.replace(f":{durable.port}/", f":{wire.port}/")
+        running = running_server(url, APP_SCHEMA="wired", STATEMENT_TIMEOUT="0.5")
+        # It starts and stops over the wire, which therefore must not wait for it.
+        server = await asyncio.to_thread(running.__enter__)
+        try:
+            database = await asyncpg.connect(durable.url)
+            async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+                yield Rig(wire, client, database)
+            await database.close()
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+def new_intent(order: int) -> Intent:
+    """Something to write that was never written, nor synced."""
+    return Intent(str(uuid.uuid4()), order, "FULFILLED")
+
+
+@pytest.mark.parametrize("fault", [Fault.REPLY_LOST, Fault.REPLY_NEVER_COMES])
+async def test_a_lost_reply_to_commit_is_told_as_unknown_and_found_by_the_key(rig: Rig, fault: Fault) -> None:
+    """The change is made, nobody guesses, and whoever repeats it with its key is told; one change in the end."""
+    intent = new_intent(101 + len(fault.value))
+    rig.wire.break_at(_COMMIT, fault)
+    assert await send(rig.client, intent) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
+    assert await rig.applied(intent) == 1
+    for _ in range(2):
+        assert await send(rig.client, intent) == Answer(Told.APPLIED, version=1, replayed=True)
+    assert await rig.applied(intent) == 1
+
+
+async def test_a_lost_reply_without_a_key_is_not_to_be_repeated(rig: Rig) -> None:
+    """It may have been made, and was: `retryable` is false, and the server itself has not made it twice."""
+    intent = new_intent(103)
+    rig.wire.break_at(_COMMIT, Fault.REPLY_LOST)
+    assert await send(rig.client, intent, with_key=False) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
+    assert await rig.applied(intent) == 1
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_a_commit_that_is_lost_itself_is_not_answered_as_applied(rig: Rig, *, with_key: bool) -> None:
+    """From here it looks the same, but nothing was written; with its key it is then made, once."""
+    intent = new_intent(104 + with_key)
+    rig.wire.break_at(_COMMIT, Fault.LOST)
+    answer = await send(rig.client, intent, with_key=with_key)
+    assert answer == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
+    assert await rig.applied(intent) == 0
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert await rig.applied(intent) == 1
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.REPLY_LOST])
+@pytest.mark.parametrize("place", ["first statement", "change"])
+async def test_a_connection_that_is_lost_before_the_commit_is_not_noticed(
+    rig: Rig, fault: Fault, place: str, *, with_key: bool
+) -> None:
+    """What was not told to commit is not there, so the server begins again by itself: applied once, key or not."""
+    intent = new_intent(200 + 4 * with_key + 2 * (fault is Fault.LOST) + (place == "change"))
+    # The note goes out with the change, and BEGIN is the first thing of all.
+    rig.wire.break_at(intent.key.encode() if place == "change" else b"BEGIN", fault)
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert rig.wire.broken
+    assert await rig.applied(intent) == 1

@@ -1,0 +1,166 @@
+"""Owns what changes cost: as many statements for a thousand as for one, no join for those who do not ask, no key kept for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from server.statuses import SqlStatusWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from schema.context import Context
+    from tests.server.conftest import Execute, OpenStore
+
+TABLE = "public.counted_orders"
+APP_SCHEMA = "counted_changes"
+OVERLAY = f"{APP_SCHEMA}.order_status "
+SET_ONE = """
+mutation($input: SetOrderStatusInput!) {
+  setOrderStatus(input: $input) { replayed change { status } userErrors { code } }
+}
+"""
+SET_MANY = """
+mutation($input: SetOrderStatusesInput!) {
+  setOrderStatuses(input: $input) { results { change { version note } order { status } } }
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+async def _orders(database: asyncpg.Connection) -> AsyncIterator[None]:
+    """A thousand orders, all OPEN."""
+    await database.execute(
+        f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
+        f"INSERT INTO {TABLE} SELECT n, 1, 'O', 9.99, '1995-06-17', '5-LOW', 'Clerk#1', 0, '' "
+        f"FROM generate_series(1, 1000) n"
+    )
+    yield
+    await database.execute(f"DROP TABLE {TABLE}; DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
+
+
+@pytest.fixture
+async def context(execute: Execute, open_store: OpenStore, statements: list[str]) -> Context:
+    """A store that knows its tables already; order 1 has been changed."""
+    _, context = open_store(TABLE, app_schema=APP_SCHEMA)
+    await set_one(execute, context, "PARTIAL")
+    statements.clear()
+    return context
+
+
+async def set_one(execute: Execute, context: Context, status: str, key: UUID | None = None) -> dict[str, Any]:
+    """Set the status of order 1."""
+    input_ = {"orderKey": "1", "status": status, "idempotencyKey": key and str(key)}
+    payload: dict[str, Any] = (await execute(SET_ONE, context=context, input=input_))["data"]["setOrderStatus"]
+    return payload
+
+
+@pytest.mark.parametrize(("keys", "cost"), [((None, None), 3), ((str(uuid4()), str(uuid4())), 4)], ids=["", "keyed"])
+async def test_a_thousand_changes_cost_the_statements_of_one(
+    execute: Execute, context: Context, statements: list[str], keys: tuple[str | None, str | None], cost: int
+) -> None:
+    """With a note each, and the orders read again for the answer; a key costs one more, which claims it."""
+    sent = []
+    for numbers, status, key in ((range(1, 2), "OPEN", keys[0]), (range(1, 1001), "FULFILLED", keys[1])):
+        changes = [{"orderKey": str(number), "status": status, "note": f"no. {number}"} for number in numbers]
+        answer = await execute(SET_MANY, context=context, input={"changes": changes, "idempotencyKey": key})
+        results = answer["data"]["setOrderStatuses"]["results"]
+        assert [result["change"]["note"] for result in results] == [change["note"] for change in changes]
+        assert [result["order"]["status"] for result in results] == [status] * len(changes)
+        sent.append(statements.copy())
+        statements.clear()
+    assert sent[1] == sent[0]
+    assert len(sent[0]) == cost
+
+
+@pytest.mark.parametrize(
+    ("fields", "joins"),
+    [
+        ("id orderKey customerKey totalPrice orderDate orderPriority clerk shipPriority comment", 0),
+        ("syncedStatus", 0),
+        ("status", 1),
+        ("statusVersion", 1),
+        ("statusUpdatedAt", 1),
+        ("statusUpdatedBy", 1),
+        ("statusSuperseded", 1),
+        ("status statusVersion statusUpdatedAt statusUpdatedBy syncedStatus statusSuperseded", 1),
+    ],
+)
+@pytest.mark.parametrize("arguments", ["first: 3", "last: 3", "first: 3, orderBy: {field: TOTAL_PRICE}"])
+async def test_a_page_joins_the_statuses_that_were_set_only_where_one_is_selected(
+    execute: Execute, context: Context, statements: list[str], arguments: str, fields: str, joins: int
+) -> None:
+    """One join for all of them, in the one statement of the page."""
+    document = f"{{ orders({arguments}) {{ edges {{ cursor node {{ {fields} }} }} pageInfo {{ hasNextPage }} }} }}"
+    assert "errors" not in await execute(document, context=context)
+    assert [statement.count(OVERLAY) for statement in statements] == [joins]
+
+
+@pytest.mark.parametrize(("status", "joins"), [("", 0), ("status: {eq: PARTIAL}", 1), ("status: {in: []}", 1)])
+async def test_a_filter_on_the_status_joins_them_whatever_is_selected(
+    execute: Execute, context: Context, statements: list[str], status: str, joins: int
+) -> None:
+    """In the page, the count and the statistics; another filter does not."""
+    chosen = f"filter: {{orderKey: {{lt: 10}} {status}}}"
+    document = f"{{ orders({chosen}) {{ nodes {{ orderKey }} totalCount }} orderStats({chosen}) {{ count }} }}"
+    assert "errors" not in await execute(document, context=context)
+    assert [statement.count(OVERLAY) for statement in statements] == [joins] * 3
+
+
+async def test_the_latest_changes_of_a_hundred_orders_are_one_more_statement(
+    execute: Execute, context: Context, statements: list[str]
+) -> None:
+    """Two statements, not a hundred and one, whether an order has many changes, few or none."""
+    for status, last in (("FULFILLED", 50), ("OPEN", 40), ("PARTIAL", 30), ("OPEN", 20)):
+        changes = [{"orderKey": str(number), "status": status} for number in range(1, last + 1)]
+        await execute(SET_MANY, context=context, input={"changes": changes})
+    statements.clear()
+    answer = await execute(
+        "{ orders(first: 100) { nodes { status statusChanges(last: 3) { nodes { version } } } } }", context=context
+    )
+    versions = [
+        [change["version"] for change in node["statusChanges"]["nodes"]] for node in answer["data"]["orders"]["nodes"]
+    ]
+    # Order 1 had a change before.
+    assert versions == [
+        [3, 4, 5],
+        *[[2, 3, 4]] * 19,
+        *[[1, 2, 3]] * 10,
+        *[[1, 2]] * 10,
+        *[[1]] * 10,
+        *[[]] * 50,
+    ]
+    assert len(statements) == 2
+
+
+async def test_a_key_may_be_used_anew_when_its_retention_is_over(
+    execute: Execute, open_store: OpenStore, context: Context
+) -> None:
+    """Until then it is refused for another input; afterwards it is a new one, and is remembered again."""
+    _, forgetful = open_store(TABLE, app_schema=APP_SCHEMA, retention=0)
+    key = uuid4()
+    assert (await set_one(execute, context, "OPEN", key))["userErrors"] == []
+    assert (await set_one(execute, context, "FULFILLED", key))["userErrors"] == [{"code": "IDEMPOTENCY_KEY_REUSED"}]
+    anew = await set_one(execute, forgetful, "FULFILLED", key)
+    assert anew == {"replayed": False, "change": {"status": "FULFILLED"}, "userErrors": []}
+    assert await set_one(execute, context, "FULFILLED", key) == anew | {"replayed": True}
+
+
+async def test_keys_are_thrown_away_when_their_retention_is_over(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Now and then after a write with a key; those that may still be asked for are kept."""
+    monkeypatch.setattr("server.statuses._EXPIRE_EVERY_SECONDS", 0)
+    kept = []
+    for retention in (3600, 3600, 0):
+        _, context = open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)
+        await set_one(execute, context, "PARTIAL", uuid4())
+        assert isinstance(context.statuses, SqlStatusWriter)
+        await context.statuses.close()
+        kept.append(await database.fetchval(f"SELECT count(*) FROM {APP_SCHEMA}.idempotency"))
+    assert kept == [1, 2, 0]
