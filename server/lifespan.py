@@ -82,12 +82,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(migrations.close)
 
             async def look() -> None:
-                await store.probe()
                 try:
+                    # First, so that who is ready can also write; but it does not take long, whatever it meets.
                     await migrations.ensure()
                 except UnavailableError as error:
                     # Orders are read all the same; who wants to write is told what is missing.
                     _log.warning("no changes can be made", reason=error.message)
+                await store.probe()
 
             readiness.watch(look)
             yield {

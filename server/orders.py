@@ -206,9 +206,12 @@ class SqlOrderLookup:
     async def _load(self, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
         columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
         keys = sorted({key for key, _ in wanted})
-        rows = await self._reader.fetch(
-            self._engines.pages, lambda orders: aggregates.lookup_statement(orders, keys, columns)
-        )
+
+        async def look_up(reading: Reading) -> Sequence[Row]:
+            statement = aggregates.lookup_statement(await reading.orders(), columns)
+            return await reading.driver_rows(statement, {"keys": keys})
+
+        rows = await self._reader.run(self._engines.pages, look_up)
         blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
         return [blocks.get(key) for key, _ in wanted]
 

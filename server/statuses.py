@@ -10,20 +10,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import structlog
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.change_ports import Outcome, Refusal, StatusChange, WriteOutcome
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
 from schema.order_arguments import OrderStatus
+from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.record import note_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from schema.change_ports import WantedStatus, WriteRequest
@@ -42,6 +41,7 @@ _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
 # Connection lost, or ended by an operator: whether the server did what it was told last is not known.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
 _EXPIRE_EVERY_SECONDS: Final = 600.0
+_FIRST_EXPIRE_SECONDS: Final = 60.0
 _EXPIRED_AT_ONCE: Final = 5000
 _CLOSE_SECONDS: Final = 5.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
@@ -69,6 +69,14 @@ class _State:
         return self.synced if self.set_here is None else self.set_here
 
 
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A connection to write with, and the driver's own under it, on which the transaction is open."""
+
+    connection: AsyncConnection
+    driver: Driver
+
+
 class _ForestalledError(Exception):
     """Another transaction has written one of the orders first; nothing of this one is kept."""
 
@@ -92,7 +100,7 @@ class SqlStatusWriter:
         self._migrations = migrations
         self._readiness = readiness
         self._retention = retention
-        self._expired_at = -_EXPIRE_EVERY_SECONDS
+        self._expired_at = time.monotonic() - _EXPIRE_EVERY_SECONDS + _FIRST_EXPIRE_SECONDS
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
@@ -135,7 +143,7 @@ class SqlStatusWriter:
             except _ForestalledError:
                 continue
             except (DBAPIError, *DRIVER_ERRORS) as error:
-                if isinstance(error, DBAPIError) and sqlstate(error) in _DEADLOCK:
+                if sqlstate(error) in _DEADLOCK:
                     continue
                 if not anew or not _passing(error):
                     raise
@@ -147,34 +155,35 @@ class SqlStatusWriter:
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._engine.connect() as connection:
-            transaction = await connection.begin()
-            driver = (await connection.get_raw_connection()).driver_connection
-            outcome, wrote = await self._decide(connection, request, user)
-            if not wrote:
-                await transaction.rollback()
-                return outcome
+            driver = await Driver.of(connection)
+            transaction = driver.transaction()
+            try:
+                await transaction.start()
+                outcome, wrote = await self._decide(_Writing(connection, driver), request, user)
+                if not wrote:
+                    await transaction.rollback()
+                    return outcome
+            except BaseException as error:
+                await driver.give_up(error)
+                with contextlib.suppress(Exception):
+                    await transaction.rollback()
+                raise
             try:
                 await transaction.commit()
-            except Exception as error:
+            except BaseException as error:
                 # The server's own word that it did not is as good as its word that it did.
-                if isinstance(error, DBAPIError) and _definite(error):
+                if _definite(error):
                     raise
-                # Cut, because a peer that has fallen silent would be waited for once more. Whatever that raises, what
-                # the caller has to know is this.
-                with contextlib.suppress(Exception):
-                    if driver is not None:
-                        driver.terminate()
-                with contextlib.suppress(Exception):
-                    await connection.invalidate()
+                await driver.cut()
                 raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
         return outcome
 
-    async def _decide(self, connection: AsyncConnection, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
+    async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
         """The outcome, and whether anything was written that has to be committed."""
         key = request.idempotency_key
-        if key is not None and (recorded := await self._claim(connection, request, user)):
+        if key is not None and (recorded := await self._claim(writing, request, user)):
             return recorded, False
-        states = await self._states(connection, [wanted.order_key for wanted in request.wanted])
+        states = await self._states(writing, [wanted.order_key for wanted in request.wanted])
         outcomes = _outcomes(request, states)
         changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
         planned = [
@@ -184,19 +193,19 @@ class SqlStatusWriter:
         record = {"principal": user, "key": key, "outcome": _recorded(planned, states, changing)}
         if not changing:
             if key is not None:
-                await self._run(connection, self._statements.record, record)
+                await writing.driver.rows(self._statements.record, record)
             return WriteOutcome(tuple(planned)), key is not None
-        made = await self._apply(connection, changing, states, record)
+        made = await self._apply(writing, changing, states, record)
         return WriteOutcome(tuple(_with_change(outcome, made) for outcome in planned)), True
 
-    async def _claim(self, connection: AsyncConnection, request: WriteRequest, user: str) -> WriteOutcome | None:
+    async def _claim(self, writing: _Writing, request: WriteRequest, user: str) -> WriteOutcome | None:
         """None where the key is now ours; otherwise what is to be answered."""
         owner = {"principal": user, "key": request.idempotency_key}
         request_hash = _hash(request)
         claim = {**owner, "hash": request_hash, "retention_seconds": self._retention}
-        if await self._run(connection, self._statements.claim, claim):
+        if await writing.driver.rows(self._statements.claim, claim):
             return None
-        ((hash_, outcome),) = await self._run(connection, self._statements.recorded, owner)
+        ((hash_, outcome),) = await writing.driver.rows(self._statements.recorded, owner)
         if bytes(hash_) != request_hash:
             return WriteOutcome(
                 (),
@@ -206,14 +215,14 @@ class SqlStatusWriter:
                     field="idempotencyKey",
                 ),
             )
-        return await self._replay(connection, json.loads(outcome))
+        return await self._replay(writing, json.loads(outcome))
 
-    async def _replay(self, connection: AsyncConnection, recorded: list[dict[str, Any]]) -> WriteOutcome:
+    async def _replay(self, writing: _Writing, recorded: list[dict[str, Any]]) -> WriteOutcome:
         versions = {item["key"]: item["version"] for item in recorded if item["version"] is not None}
         rows: Sequence[Any] = ()
         if versions:
             arrays = {"keys": list(versions), "versions": list(versions.values())}
-            rows = await self._run(connection, self._statements.replayed, arrays)
+            rows = await writing.driver.rows(self._statements.replayed, arrays)
         changes = {row[1]: StatusChange(*row) for row in rows}
         return WriteOutcome(
             tuple(
@@ -228,11 +237,11 @@ class SqlStatusWriter:
             replayed=True,
         )
 
-    async def _states(self, connection: AsyncConnection, keys: list[int]) -> dict[int, _State]:
-        orders = await self._table.resolve(connection)
+    async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, _State]:
+        orders = await self._table.resolve(writing.connection)
         try:
-            rows = await self._run(connection, self._statements.locked(orders), {"keys": keys})
-        except DBAPIError as error:
+            rows = await writing.driver.rows(self._statements.locked(orders), {"keys": keys})
+        except asyncpg.PostgresError as error:
             if _waited_for_table(error):
                 raise UnavailableError(
                     Reason.ORDERS_UNAVAILABLE,
@@ -250,14 +259,13 @@ class SqlStatusWriter:
 
     async def _apply(
         self,
-        connection: AsyncConnection,
+        writing: _Writing,
         changing: list[WantedStatus],
         states: dict[int, _State],
         record: dict[str, Any],
     ) -> dict[int, StatusChange]:
         before = [states[wanted.order_key] for wanted in changing]
-        rows = await self._run(
-            connection,
+        rows = await writing.driver.rows(
             self._statements.apply,
             {
                 **record,
@@ -280,30 +288,14 @@ class SqlStatusWriter:
             while expired == _EXPIRED_AT_ONCE:
                 # A few at a time, so that nobody waits for it.
                 limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
-                async with self._engine.begin() as connection:
-                    expired = len(await self._run(connection, self._statements.expire, limits))
+                async with self._engine.connect() as connection:
+                    expired = len(await (await Driver.of(connection)).rows(self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
             _log.warning("recorded outcomes not expired", cause=repr(error))
 
-    @staticmethod
-    async def _run(
-        connection: AsyncConnection,
-        statement: sa.Executable,
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Sequence[Any]:
-        started = time.perf_counter()
-        found: Sequence[Any] = ()
-        try:
-            result = await connection.execute(statement, parameters)
-            if result.returns_rows:
-                found = result.all()
-        finally:
-            note_statement(rows=len(found), seconds=time.perf_counter() - started)
-        return found
-
     async def _meaning(self, error: Exception) -> ApiError | None:
         """What a failure before the commit means: nothing was written."""
-        state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+        state = sqlstate(error)
         if state in _SAID:
             return UnavailableError(*_SAID[state])
         if state in _MISSING:
@@ -319,10 +311,9 @@ class SqlStatusWriter:
             return classify(lost)
 
 
-def _waited_for_table(error: DBAPIError) -> bool:
+def _waited_for_table(error: asyncpg.PostgresError) -> bool:
     """Whether the lock that did not come was a table's: of a row's PostgreSQL says which row it was."""
-    cause = error.orig.__cause__ if error.orig else None
-    return sqlstate(error) == _LOCK_TIMEOUT and not getattr(cause, "context", None)
+    return sqlstate(error) == _LOCK_TIMEOUT and not getattr(error, "context", None)
 
 
 def _passing(error: Exception) -> bool:
@@ -331,16 +322,17 @@ def _passing(error: Exception) -> bool:
     A pooled connection had died, or was cut while it was made; a statement had been prepared for a table that was
     replaced; or a table of ours went missing.
     """
-    if not isinstance(error, DBAPIError):
-        return True
-    stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
-    return error.connection_invalidated or stale or sqlstate(error) in _MISSING
+    if isinstance(error, DBAPIError):
+        # Of a statement that looked the table up.
+        return error.connection_invalidated or sqlstate(error) in _MISSING
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
+        return sqlstate(error) in _MISSING or sqlstate(error).startswith(_UNKNOWN_CLASSES)
+    return True
 
 
-def _definite(error: DBAPIError) -> bool:
+def _definite(error: BaseException) -> bool:
     """Whether the server has said that it did not commit."""
-    state = sqlstate(error)
-    return bool(state) and not error.connection_invalidated and not state.startswith(_UNKNOWN_CLASSES)
+    return isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_UNKNOWN_CLASSES)
 
 
 def _outcomes(request: WriteRequest, states: dict[int, _State]) -> list[Outcome | None]:

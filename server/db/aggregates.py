@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
     StatsGroup.PRIORITY: OrderColumn.ORDER_PRIORITY,
 }
 _AVERAGE_DECIMALS = 4
+_REMEMBERED_LOOKUPS = 256
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
 _PLACE_IN_SAMPLE = """
@@ -42,10 +44,11 @@ def probe_statement(orders: Orders) -> sa.Select[Any]:
     return sa.select(orders.synced).limit(limit(1))
 
 
-def lookup_statement(orders: Orders, keys: Sequence[int], columns: Iterable[OrderColumn]) -> sa.Select[Any]:
-    """The orders with these keys, each row beginning with its key."""
+@lru_cache(maxsize=_REMEMBERED_LOOKUPS)
+def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
+    """The orders with the keys `keys`, each row beginning with its key. Composed once for a table and its columns."""
     key = orders.column(OrderColumn.ORDER_KEY)
-    values = sa.bindparam(None, keys, type_=ARRAY(sa.BigInteger()))
+    values = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
     return (
         sa.select(key, *(orders.column(column).label(column.name) for column in columns))
         .select_from(orders.rows(columns))

@@ -29,7 +29,10 @@ _RECYCLE_SECONDS = 1800
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Pools of their own, so that pages, slow counts and writes neither wait for nor hold up each other."""
+    """Pools of their own, so that pages, slow counts and writes neither wait for nor hold up each other.
+
+    None of them begins transactions by itself; those of writes are begun where they are made.
+    """
 
     pages: AsyncEngine
     aggregates: AsyncEngine
@@ -106,7 +109,7 @@ def _engine(
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
-        isolation_level="AUTOCOMMIT" if read_only else "READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
         pool_size=size,
         max_overflow=0,
         pool_timeout=pool_timeout,

@@ -28,7 +28,8 @@ _TIMEOUT_ADVICE = (
 )
 
 
-# What asyncpg raises where SQLAlchemy does not stand between: while a new connection is made and prepared.
+# What asyncpg raises where SQLAlchemy does not stand between: while a new connection is made and prepared, and
+# where it is spoken to directly (server/db/driver.py).
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -50,9 +51,10 @@ def classify(error: BaseException) -> ApiError | None:
     return None
 
 
-def sqlstate(error: DBAPIError) -> str:
+def sqlstate(error: BaseException) -> str:
     """The SQLSTATE of a failed statement, empty where the server said none."""
-    return str(getattr(error.orig, "sqlstate", None) or "")
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(said, "sqlstate", None) or "")
 
 
 def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:

@@ -14,6 +14,7 @@ from schema.order_arguments import OrderStatus
 from schema.ports import OrderColumn
 from server.db.aggregates import lookup_statement
 from server.db.changes import change_tables
+from server.db.driver import Compiled
 from server.db.engine import create_engines
 from server.db.tables import OrdersTable
 from server.db.writes import WriteStatements
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import asyncpg
-    import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncEngine
     from starlette.types import Receive, Scope, Send
 
     from server.db.merged import Orders
@@ -38,31 +37,19 @@ _NAMES: Final = {stored: name for name, stored in _STORED.items()}
 _JSON: Final = [(b"content-type", b"application/json")]
 
 
-class _Compiled:
-    """A statement as SQLAlchemy sends it to asyncpg."""
-
-    def __init__(self, statement: sa.Executable, engine: AsyncEngine) -> None:
-        compiled: Any = statement.compile(dialect=engine.dialect)  # type: ignore[attr-defined] # every one that is built here has it
-        self.sql = str(compiled)
-        self._names: list[str] = compiled.positiontup
-        # What has a value already is a constant of the statement; the rest is given anew each time, or is missed.
-        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
-
-    async def rows(self, connection: asyncpg.Connection, values: Mapping[str, Any]) -> list[Any]:
-        given = {**self._constants, **values}
-        rows: list[Any] = await connection.fetch(self.sql, *[given[name] for name in self._names])
-        return rows
+async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Mapping[str, Any]) -> list[Any]:
+    rows: list[Any] = await connection.fetch(statement.text, *statement.values(values))
+    return rows
 
 
 class Floor:
     """One status change in one transaction, as server/statuses.py makes it where all goes well."""
 
-    def __init__(self, engine: AsyncEngine, statements: WriteStatements, orders: Orders, retention: float) -> None:
-        self._claim = _Compiled(statements.claim, engine)
-        self._locked = _Compiled(statements.locked(orders), engine)
-        self._apply = _Compiled(statements.apply, engine)
-        read = lookup_statement(orders, [0], (OrderColumn.STATUS, OrderColumn.STATUS_VERSION))
-        self._read = _Compiled(read, engine)
+    def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
+        self._claim = Compiled(statements.claim)
+        self._locked = Compiled(statements.locked(orders))
+        self._apply = Compiled(statements.apply)
+        self._read = Compiled(lookup_statement(orders, (OrderColumn.STATUS, OrderColumn.STATUS_VERSION)))
         self._retention = retention
 
     async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
@@ -70,12 +57,13 @@ class Floor:
         owner = {"principal": _PRINCIPAL, "key": idempotency_key}
         digest = hashlib.sha256(orjson.dumps([key, status])).digest()
         async with connection.transaction(isolation="read_committed"):
-            await self._claim.rows(connection, {**owner, "hash": digest, "retention_seconds": self._retention})
-            ((_, _, _, synced, set_here, version),) = await self._locked.rows(connection, {"keys": [key]})
+            await _rows(connection, self._claim, {**owner, "hash": digest, "retention_seconds": self._retention})
+            ((_, _, _, synced, set_here, version),) = await _rows(connection, self._locked, {"keys": [key]})
             previous = synced if set_here is None else set_here
             recorded = {"key": key, "previous": previous, "version": version + 1, "refusal": None}
-            (change,) = await self._apply.rows(
+            (change,) = await _rows(
                 connection,
+                self._apply,
                 {
                     **owner,
                     "outcome": orjson.dumps([recorded]).decode(),
@@ -92,7 +80,7 @@ class Floor:
 
     async def read(self, connection: asyncpg.Connection, key: int) -> Any:
         """The order's key, status and version, by the statement that `order` of a payload costs."""
-        (row,) = await connection.fetch(self._read.sql, [key])
+        (row,) = await _rows(connection, self._read, {"keys": [key]})
         return row
 
 
@@ -110,7 +98,7 @@ async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncp
         for connection in raw:
             # The server refuses a change that waits too long; the floor has nothing to refuse it with.
             await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
-        yield Floor(engines.writes, WriteStatements(tables), orders, settings.idempotency_retention), raw
+        yield Floor(WriteStatements(tables), orders, settings.idempotency_retention), raw
 
 
 class BareApp:

@@ -31,7 +31,8 @@ TABLE = "public.contested_orders"
 APP_SCHEMA = "contested_changes"
 CALLERS = 50
 LIST_SIZE = 200
-LIST_KEYS = range(1001, 1301)
+HELD_UP_AT = 1011
+BEFORE, BEYOND = range(1001, HELD_UP_AT), range(HELD_UP_AT + 1, 1301)
 ATTEMPTS = 10
 
 OUTCOME = """
@@ -56,7 +57,7 @@ def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
     cluster.run_sql(
         f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
         f"INSERT INTO {TABLE} SELECT n, 1, 'O', 9.99, '1995-06-17', '5-LOW', 'Clerk#1', 0, '' "
-        f"FROM generate_series(1, {LIST_KEYS[-1]}) n"
+        f"FROM generate_series(1, {BEYOND[-1]}) n"
     )
     yield itertools.count(1)
     cluster.run_sql(f"DROP TABLE {TABLE}; DROP SCHEMA {APP_SCHEMA} CASCADE")
@@ -268,24 +269,19 @@ async def test_overlapping_lists_are_applied_as_their_modes_say(send_all: SendAl
     chance = random.Random(7)  # noqa: S311 # shuffles, no secrets
     made: list[tuple[str, int]] = []
 
-    def changes(size: int, keys: range, *, expected: int | None = None) -> list[Json]:
-        # Few expect a version, so that an ATOMIC list is not refused each time.
-        return [
-            {
-                "orderKey": str(key),
-                "status": chance.choice(["OPEN", "FULFILLED", "PARTIAL"]),
-                "expectedVersion": expected if chance.random() < 0.01 else None,
-            }
-            for key in chance.sample(keys, size)
-        ]
+    def change(key: int, version: int) -> Json:
+        # All lists change the order that holds them up. Few expect a version: not each ATOMIC list is to be refused.
+        expects = key != HELD_UP_AT and chance.random() < 0.01
+        status = chance.choice(["FULFILLED", "PARTIAL", "OPEN"][: version + 2])
+        return {"orderKey": str(key), "status": status, "expectedVersion": version if expects else None}
 
     for version in range(2):
         modes = ["ATOMIC", "INDEPENDENT"] * 3
-        lists = [changes(LIST_SIZE, LIST_KEYS, expected=version) for _ in modes]
-        # In the order of their keys none comes further than to the first that they have in common.
-        held_up_at = min(set.intersection(*({int(change["orderKey"]) for change in sent} for sent in lists)))
-        singles = changes(20, range(held_up_at + 1, LIST_KEYS.stop))
-        await gate.close(held_up_at)
+        others = [chance.sample([*BEFORE, *BEYOND], LIST_SIZE - 1) for _ in modes]
+        lists = [[change(key, version) for key in [*keys, HELD_UP_AT]] for keys in others]
+        # None of these has a list locked already: lists lock in the order of their keys.
+        singles = [change(key, version) for key in chance.sample(BEYOND, 20)]
+        await gate.close(HELD_UP_AT)
         inputs = [{"mode": mode, "changes": sent} for mode, sent in zip(modes, lists, strict=True)]
         held_up = asyncio.ensure_future(send_all(SET_MANY, inputs))
         await gate.wait_for(len(lists))
@@ -309,7 +305,7 @@ async def test_overlapping_lists_are_applied_as_their_modes_say(send_all: SendAl
             nodes { orderKey statusVersion statusChanges(first: 1000) { nodes { version } } }
           }
         }""",
-        keys=list(LIST_KEYS),
+        keys=[*BEFORE, HELD_UP_AT, *BEYOND],
     )
     for node in answer["orders"]["nodes"]:
         versions = list(range(1, node["statusVersion"] + 1))

@@ -14,6 +14,7 @@ from schema import build_schema
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from server.db.changes import change_tables
+from server.db.driver import Driver, compiled
 from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
 from server.db.reader import Reader
@@ -121,7 +122,7 @@ def execute(open_store: OpenStore) -> Execute:
 
 
 @pytest.fixture
-def statements(engines: Engines) -> Iterator[list[str]]:
+def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The statements sent during the test, look-ups in the catalog left out."""
     seen: list[str] = []
 
@@ -131,6 +132,15 @@ def statements(engines: Engines) -> Iterator[list[str]]:
 
     for engine in (engines.pages, engines.aggregates, engines.writes):
         sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+
+    sent = Driver.rows
+
+    async def note_and_send(driver: Driver, statement: sa.ClauseElement, parameters: dict[str, Any]) -> Any:
+        note(None, None, compiled(statement).text)
+        return await sent(driver, statement, parameters)
+
+    # What goes to the driver itself, which has no such event.
+    monkeypatch.setattr(Driver, "rows", note_and_send)
     yield seen
     for engine in (engines.pages, engines.aggregates, engines.writes):
         sa.event.remove(engine.sync_engine, "before_cursor_execute", note)

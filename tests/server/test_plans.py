@@ -161,5 +161,5 @@ async def test_single_orders_are_found_by_their_primary_key(
     table: Orders, database: asyncpg.Connection, mode: str
 ) -> None:
     """A batch of keys is an index scan that reads just those."""
-    plan = await explain(database, lookup_statement(table, [1, 2, 3, 999_999], COLUMNS), mode)
+    plan = await explain(database, lookup_statement(table, tuple(COLUMNS)).params(keys=[1, 2, 3, 999_999]), mode)
     assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_synced_pkey"]
