@@ -155,10 +155,10 @@ async def test_keys_are_thrown_away_when_their_retention_is_over(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Now and then after a write with a key; those that may still be asked for are kept."""
+    contexts = [open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)[1] for retention in (3600, 3600, 0)]
     monkeypatch.setattr("server.statuses._EXPIRE_EVERY_SECONDS", 0)
     kept = []
-    for retention in (3600, 3600, 0):
-        _, context = open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)
+    for context in contexts:
         await set_one(execute, context, "PARTIAL", uuid4())
         assert isinstance(context.statuses, SqlStatusWriter)
         await context.statuses.close()
