@@ -156,9 +156,8 @@ class SqlStatusWriter:
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._engine.connect() as connection:
             driver = await Driver.of(connection)
-            transaction = driver.transaction()
+            transaction = await driver.begin()
             try:
-                await transaction.start()
                 outcome, wrote = await self._decide(_Writing(connection, driver), request, user)
                 if not wrote:
                     await transaction.rollback()
@@ -183,13 +182,19 @@ class SqlStatusWriter:
         key = request.idempotency_key
         if key is not None and (recorded := await self._claim(writing, request, user)):
             return recorded, False
-        states = await self._states(writing, [wanted.order_key for wanted in request.wanted])
+        keys = [wanted.order_key for wanted in request.wanted]
+        if len(keys) > 1:
+            await writing.driver.rows(self._statements.take, {"keys": keys})
+        states = await self._states(writing, keys)
         outcomes = _outcomes(request, states)
         changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
         planned = [
             _planned(wanted, states[wanted.order_key]) if outcome is None else outcome
             for wanted, outcome in zip(request.wanted, outcomes, strict=True)
         ]
+        if len(changing) < len(keys) > 1:
+            unchanged = set(keys).difference(wanted.order_key for wanted in changing)
+            await writing.driver.rows(self._statements.leave, {"keys": list(unchanged)})
         record = {"principal": user, "key": key, "outcome": _recorded(planned, states, changing)}
         if not changing:
             if key is not None:

@@ -81,9 +81,19 @@ class Driver:
             note_statement(rows=found, seconds=time.perf_counter() - started)
         return rows
 
-    def transaction(self) -> Any:
-        """A transaction that is not begun yet."""
-        return self._driver.transaction(isolation="read_committed")
+    async def begin(self) -> Any:
+        """A transaction that is begun.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
+        """
+        try:
+            transaction = self._driver.transaction(isolation="read_committed")
+            await transaction.start()
+        except BaseException as error:
+            await self.give_up(error)
+            raise
+        return transaction
 
     async def give_up(self, error: BaseException) -> None:
         """Throw the connection away, unless the error is the server's word on a statement and no more."""

@@ -37,8 +37,17 @@ _RECORDED = (
 _RECORD = """
 UPDATE {schema}.idempotency SET outcome = CAST(:outcome AS jsonb) WHERE principal = :principal AND key = :key
 """
-# Rows are written in the order of their keys, as they are locked, so that two lists of changes never wait for each
-# other. A row that has come since the orders were locked is not overwritten, and then nothing is: no change is
+# Of a list of orders some have a row to lock and some have none yet, and two lists that lock the one kind first and
+# insert the other afterwards may wait for each other. So a list takes all its rows in the order of their keys, and
+# inserts those that are missing: ON CONFLICT locks a row that it does not update. What is then not changed is taken
+# away again, in the same transaction, so that nobody ever sees a row of version 0.
+_TAKE = """
+INSERT INTO {schema}.order_status AS x (o_orderkey, version, updated_by, updated_at)
+SELECT k, 0, '', now() FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k
+ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version WHERE false
+"""
+_LEAVE = "DELETE FROM {schema}.order_status WHERE version = 0 AND o_orderkey = ANY(CAST(:keys AS bigint[]))"
+# A row that has come since the orders were locked is not overwritten, and then nothing is: no change is
 # inserted, and the caller begins again. The count of the overlay's rows is known before the first change is
 # inserted, and so before the feed's lock is taken (see the migration): who holds it waits for no row any more.
 _APPLY = """
@@ -98,6 +107,8 @@ class WriteStatements:
         self.claim = self._text(_CLAIM)
         self.recorded = self._text(_RECORDED)
         self.record = self._text(_RECORD)
+        self.take = self._text(_TAKE)
+        self.leave = self._text(_LEAVE)
         self.apply = self._text(_APPLY)
         self.replayed = self._text(_REPLAYED)
         self.expire = self._text(_EXPIRE)

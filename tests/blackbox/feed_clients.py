@@ -260,10 +260,11 @@ async def head(url: str) -> str:
 
 
 async def pages(url: str, after: str, size: int, **chosen: object) -> list[Event]:
-    """The history after a cursor, page by page. None but the last page is shorter than it may be."""
+    """The history after a cursor, page by page. None but the last page is shorter than it may be, and none is empty."""
     events: list[Event] = []
     while True:
         page = (await ask(url, _PAGE, first=size, after=after, filter=chosen))["orderStatusChanges"]
+        assert page["edges"]
         events += [Event(edge["cursor"], Change.of(edge["node"])) for edge in page["edges"]]
         if not page["pageInfo"]["hasNextPage"]:
             return events

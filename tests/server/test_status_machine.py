@@ -10,7 +10,7 @@ from unittest.mock import ANY
 from uuid import UUID
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -511,6 +511,8 @@ async def test_statuses_change_as_the_model_says(world: World) -> None:
             max_examples=20,
             stateful_step_count=20,
             deadline=None,
+            # To explain a failure takes as long as to find a small one.
+            phases=[phase for phase in Phase if phase is not Phase.explain],
             print_blob=True,
         ),
     )

@@ -13,7 +13,7 @@ _TABLES = (
     CREATE TABLE {schema}.order_status (
         o_orderkey bigint PRIMARY KEY,
         status text CHECK (status IN ('F', 'O', 'P')),
-        version integer NOT NULL CHECK (version > 0),
+        version integer NOT NULL CHECK (version >= 0),
         synced_status text,
         updated_by text NOT NULL,
         updated_at timestamptz NOT NULL
