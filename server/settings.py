@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     )
     connect_timeout: _Seconds = Field(3.0, description="Seconds to wait for a new connection.")
     statement_timeout: _Seconds = Field(2.0, description="Seconds that a page or a change may take in the database.")
+    lock_timeout: _Seconds = Field(0.5, description="Seconds to wait for an order that another transaction holds.")
     aggregate_statement_timeout: _Seconds = Field(
         10.0, description="Seconds that a count or statistics may take in the database."
     )

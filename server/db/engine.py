@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _APPLICATION_NAME = "lakebase-orders-graphql"
-_LOCK_TIMEOUT_SECONDS = 0.5
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
@@ -127,7 +126,7 @@ def _connection(
     settings: Settings,
     *,
     statement_timeout: float,
-    lock_timeout: float = _LOCK_TIMEOUT_SECONDS,
+    lock_timeout: float | None = None,
     idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
     purpose: str = "",
@@ -142,7 +141,7 @@ def _connection(
             "default_transaction_read_only": "on" if read_only else "off",
             "random_page_cost": RANDOM_PAGE_COST,
             "statement_timeout": _milliseconds(statement_timeout),
-            "lock_timeout": _milliseconds(lock_timeout),
+            "lock_timeout": _milliseconds(lock_timeout or settings.lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),
         },
     }

@@ -77,6 +77,8 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
         APP_SCHEMA=APP_SCHEMA,
         POOL_TIMEOUT="20",
         WRITE_POOL_TIMEOUT="20",
+        LOCK_TIMEOUT="10",
+        STATEMENT_TIMEOUT="15",
         STATEMENT_TIMEOUT="10",
     )
     with start() as one, start() as other:
