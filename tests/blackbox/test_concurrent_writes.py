@@ -78,7 +78,6 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
         POOL_TIMEOUT="20",
         WRITE_POOL_TIMEOUT="20",
         LOCK_TIMEOUT="10",
-        STATEMENT_TIMEOUT="15",
         STATEMENT_TIMEOUT="10",
     )
     with start() as one, start() as other:
@@ -146,7 +145,7 @@ class Gate:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         async with asyncio.timeout(20):
-            while await self.database.fetchval(waiting) < writers and not (unless and unless.done()):
+            while await self.database.fetchval(waiting) < writers and not (unless and unless.done()):  # noqa: ASYNC110 # PostgreSQL does not tell
                 await asyncio.sleep(0.005)  # between two looks at the condition
 
     async def open(self) -> None:
