@@ -141,11 +141,12 @@ class Gate:
 
     async def wait_for(self, writers: int, *, unless: asyncio.Task[Json] | None = None) -> None:
         """Return as soon as so many wait, for the gate or for each other, or as soon as one need not wait."""
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
+        # Not from pg_stat_activity, which stands still within a transaction.
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         async with asyncio.timeout(20):
-            while await self.database.fetchval(waiting) < writers and not (unless and unless.done()):  # noqa: ASYNC110 # PostgreSQL does not tell
+            while await self.database.fetchval(waiting) < writers:  # noqa: ASYNC110 # it happens in PostgreSQL
+                if unless and unless.done():
+                    break
                 await asyncio.sleep(0.005)  # between two looks at the condition
 
     async def open(self) -> None:
