@@ -144,7 +144,7 @@ class Gate:
         # Not from pg_stat_activity, which stands still within a transaction.
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         async with asyncio.timeout(20):
-            while await self.database.fetchval(waiting) < writers:  # noqa: ASYNC110 # it happens in PostgreSQL
+            while await self.database.fetchval(waiting) < writers:
                 if unless and unless.done():
                     break
                 await asyncio.sleep(0.005)  # between two looks at the condition
