@@ -106,4 +106,4 @@ class Orders:
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     """A text column of any kind as `text`, char(n) without its padding."""
-    return column if isinstance(column.type, TEXT) else sa.cast(column, TEXT())
+    return sa.cast(column, TEXT())

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import asyncpg
 
+    from server.db.engine import Engines
     from tests.server.conftest import Execute, OpenStore
 
 SET = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { change { id } userErrors { code } } } }"
@@ -105,3 +106,41 @@ async def test_an_estimate_knows_what_was_changed(
     for status in ("OPEN", "FULFILLED", "PARTIAL"):
         found = (await execute(count, context=context, s=status))["data"]["orders"]
         assert abs(found["estimated"] - found["exact"]) <= 0.15 * found["exact"] + 50, found
+
+
+async def test_a_resync_with_other_types_of_text_changes_no_answer(
+    execute: Execute, open_store: OpenStore, engines: Engines, database: asyncpg.Connection
+) -> None:
+    """A table recreated with char(n) in place of text: nothing is read, compared or kept with its padding."""
+    columns = "o_orderstatus TYPE {0}, ALTER o_orderpriority TYPE {1}, ALTER o_clerk TYPE {2}"
+    make = (
+        "DROP TABLE IF EXISTS retyped; CREATE TABLE retyped (LIKE orders_synced INCLUDING INDEXES);"
+        "INSERT INTO retyped SELECT * FROM orders_synced WHERE o_orderkey < 8; ALTER TABLE retyped ALTER "
+    )
+    await database.execute(
+        f"DROP SCHEMA IF EXISTS retyped_changes CASCADE; {make}{columns.format('text', 'text', 'text')}"
+    )
+    _, context = open_store("public.retyped", app_schema="retyped_changes")
+    read = "{ orders(first: 7) { nodes { orderKey status clerk orderPriority } } orderStats { byStatus { status count } } }"
+    # Which makes the tables of changes; after that nothing has a reason to look the orders table up again.
+    await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
+    before = await execute(read, context=context)
+    assert "errors" not in before
+    await database.execute(f"{make}{columns.format('char(3)', 'char(20)', 'char(40)')}")
+    # As recycling does: a connection that has prepared nothing yet is told nothing.
+    await engines.pages.dispose()
+    await engines.aggregates.dispose()
+    await engines.writes.dispose()
+    set_one = (
+        "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL, expectedStatus: OPEN}) "
+        "{ previousStatus change { previousStatus syncedStatus } userErrors { code } } }"
+    )
+    done = (await execute(set_one, context=context))["data"]["setOrderStatus"]
+    change = {"previousStatus": "OPEN", "syncedStatus": "OPEN"}
+    assert done == {"previousStatus": "OPEN", "change": change, "userErrors": []}
+    kept = await database.fetchrow("SELECT previous_status, synced_status FROM retyped_changes.order_status_change")
+    assert tuple(kept) == ("O", "O")
+    assert "errors" not in await execute(
+        "mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context
+    )
+    assert (await execute(read, context=context))["data"]["orders"] == before["data"]["orders"]
