@@ -28,7 +28,8 @@ class Kind:
     """One row of the error table.
 
     `status` is the HTTP status where no root field has data; an answer with data is always a 200.
-    `where` is the part of the answer that carries it: `errors`, or a payload's `userErrors`.
+    `where` is the part of the answer that carries it first of all: `errors`, a payload's `userErrors`, or the
+    `failure` of an operation.
     """
 
     code: Code
@@ -103,7 +104,97 @@ class Reason(Enum):
         "The key was used for another input before, and nothing was written: take a new key for a new intent.",
         where="userErrors",
     )
+    NAME_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "A name that the platform does not take: the message says which characters and lengths it does. Nothing was "
+        "sent.",
+        where="userErrors",
+    )
+    SETTING_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "A property out of its range, or one that does not go with another. Nothing was sent.",
+        where="userErrors",
+    )
+    COST_NOT_ACKNOWLEDGED = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "This costs money from then on: look at the plan, and send it with `acknowledgeCost: true`.",
+        where="userErrors",
+    )
+    DELETION_NOT_CONFIRMED = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "This deletes: look at the plan, and send it with `confirmDeletion: true`.",
+        where="userErrors",
+    )
+    STATUS_CHANGES_AT_STAKE = Kind(
+        Code.CONFLICT,
+        200,
+        "Status changes would lose their only copy, or could not be counted: `export-changes` first, or send it with "
+        "`discardStatusChanges: true`.",
+        where="userErrors",
+    )
+    SPEC_CONFLICT = Kind(
+        Code.CONFLICT,
+        200,
+        "The name is taken by one that is otherwise: `differences` says how. Take another name, or change that one.",
+        where="userErrors",
+    )
+    OPERATION_IN_PROGRESS = Kind(
+        Code.CONFLICT,
+        200,
+        "Another operation is at work on the same resource; `operation` names it. Wait for its end.",
+        where="userErrors",
+    )
+    RESOURCE_NOT_FOUND = Kind(
+        Code.NOT_FOUND, 200, "There is no instance, catalog, table or database of this name.", where="userErrors"
+    )
+    RESOURCE_IN_USE = Kind(
+        Code.CONFLICT,
+        200,
+        "Something still stands on it, which the message names: delete that first, or tear all of it down.",
+        where="userErrors",
+    )
+    RESOURCE_NOT_READY = Kind(
+        Code.CONFLICT,
+        200,
+        "It exists, and is not in a state for this, stopped say. The message says what to do first.",
+        where="userErrors",
+    )
+    SOURCE_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "The source table does not exist, may not be read, or lacks a column that is needed.",
+        where="userErrors",
+    )
+    NAMESAKE_FOUND = Kind(
+        Code.CONFLICT,
+        200,
+        "The name belongs to another by now than when the deletion was planned. It was left alone.",
+        where="operation",
+    )
+    SYNC_FAILED = Kind(
+        Code.CONFLICT,
+        200,
+        "The pipeline of the synced table has failed. What it says is in the message, more on its own page; "
+        "`refreshSyncedTable` tries again.",
+        where="operation",
+    )
+    STEP_TIMED_OUT = Kind(
+        Code.GATEWAY_TIMEOUT,
+        200,
+        "A step took longer than it is given. It may still come to its end: the same mutation again carries on.",
+        retry=True,
+        where="operation",
+    )
     ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field asks for.")
+    PERMISSION_MISSING = Kind(
+        Code.FORBIDDEN,
+        200,
+        "The platform does not let the server's own identity do this; the message says which grant mends it.",
+    )
     HOST_FORBIDDEN = Kind(
         Code.FORBIDDEN, 403, "With `AUTH_MODE=local` only a `Host` of loopback is served: `localhost`, `127.0.0.1`."
     )
@@ -143,6 +234,36 @@ class Reason(Enum):
         "`idempotencyKey`, which makes it at most once and tells; without a key, look at the order first.",
         retry=True,
     )
+    CONTROL_PLANE_NOT_CONFIGURED = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "No platform is set that could be administered: `DATABRICKS_HOST` and its credentials.",
+    )
+    CONTROL_PLANE_UNAVAILABLE = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The platform does not answer, has failed, or answers what cannot be read.",
+        retry=True,
+    )
+    CONTROL_PLANE_BUSY = Kind(
+        Code.SERVICE_UNAVAILABLE, 503, "The platform asks for fewer requests: wait a little.", retry=True
+    )
+    CONTROL_PLANE_TIMEOUT = Kind(
+        Code.GATEWAY_TIMEOUT,
+        504,
+        "The platform took longer than an admin field may. What was begun goes on: look, or send it again.",
+        retry=True,
+    )
+    CONTROL_PLANE_LOGIN_FAILED = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The platform does not know the server's own credentials: look at `DATABRICKS_TOKEN` or the client's secret.",
+    )
+    CONTROL_PLANE_REFUSED = Kind(
+        Code.CONFLICT,
+        200,
+        "The platform refuses the request, for a reason that is not known here; the message says its error code.",
+    )
     DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, "The database cannot be reached.", retry=True)
     POOL_EXHAUSTED = Kind(Code.SERVICE_UNAVAILABLE, 503, "Every database connection is in use.", retry=True)
     STATEMENT_TIMEOUT = Kind(
@@ -164,7 +285,8 @@ class ApiError(Exception):
     ApiError
     ├── RequestError    the request cannot be executed at all
     ├── InputError      an argument is wrong
-    ├── ForbiddenError  the caller may not
+    ├── ForbiddenError  the caller may not, or the server itself may not
+    ├── PlatformError   the platform says no: it is there, or is not, or not in that state
     └── UnavailableError     what stands behind the API does not answer, for now
         └── OutcomeUnknownError     it had been told to write, and then did not answer
 
@@ -207,9 +329,25 @@ class InputError(ApiError):
 
 
 class ForbiddenError(ApiError):
-    """The caller may not do this."""
+    """The caller may not do this, or the platform does not let the server."""
 
     reasons = frozenset(reason for reason in Reason if reason.value.code is Code.FORBIDDEN)
+
+
+class PlatformError(ApiError):
+    """The platform says no, for good: what it is about exists, or does not, or is in no state for it."""
+
+    reasons = frozenset(
+        {
+            Reason.SPEC_CONFLICT,
+            Reason.RESOURCE_NOT_FOUND,
+            Reason.RESOURCE_IN_USE,
+            Reason.RESOURCE_NOT_READY,
+            Reason.NAMESAKE_FOUND,
+            Reason.SYNC_FAILED,
+            Reason.CONTROL_PLANE_REFUSED,
+        }
+    )
 
 
 class UnavailableError(ApiError):
