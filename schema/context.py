@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schema.change_ports import ChangeFeed, ChangeHistory, ChangeLookup, StatusWriter
+    from schema.lakebase_ports import Administration
     from schema.permissions import Principal
     from schema.ports import OrderLookup, OrderStore
 
@@ -52,6 +53,7 @@ class Context:
     history: ChangeHistory
     new_change_lookup: Callable[[], ChangeLookup]
     feed: ChangeFeed
+    lakebase: Administration
     limits: PageLimits
     position: FeedPosition = field(default_factory=FeedPosition)
     head: int | None = None

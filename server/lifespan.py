@@ -18,6 +18,7 @@ from server.db.tables import OrdersTable
 from server.db.writes import WriteStatements
 from server.feed import PostgresFeed
 from server.history import SqlChangeHistory, SqlChangeLookup
+from server.lakebase.not_configured import NotConfigured
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
 from server.statuses import SqlStatusWriter
@@ -102,6 +103,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     history=history,
                     new_change_lookup=lambda: SqlChangeLookup(history),
                     feed=feed,
+                    lakebase=NotConfigured(),
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                 ),
             }

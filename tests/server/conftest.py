@@ -22,6 +22,7 @@ from server.db.tables import OrdersTable
 from server.db.writes import WriteStatements
 from server.feed import PostgresFeed
 from server.history import SqlChangeHistory, SqlChangeLookup
+from server.lakebase.not_configured import NotConfigured
 from server.logs import configure_logs
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.presentation import present
@@ -99,6 +100,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
                 buffer=feed_buffer,
                 catch_up_seconds=feed_catch_up,
             ),
+            lakebase=NotConfigured(),
             limits=PageLimits(**limits),
         )
 
