@@ -8,10 +8,8 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from schema.extensions import HeadFirst, OperationScope, SmallDocumentParserCache, SmallDocumentValidationCache
-from schema.mutations import Mutation
-from schema.queries import Query
+from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
-from schema.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -183,9 +183,9 @@ class SetOrderStatusesInput:
     idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
 
 
-@strawberry.type(description="Everything that can be changed.")
-class Mutation:
-    """The root of all mutations."""
+@strawberry.type
+class OrderMutations:
+    """The root fields that change orders."""
 
     @_writes(
         description=(

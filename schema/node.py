@@ -14,8 +14,9 @@ from schema.errors import InputError, Reason
 if TYPE_CHECKING:
     from schema.permissions import Role
 
-_GLOBAL_ID = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,62}):(.{1,300})", re.ASCII)
-_GLOBAL_ID_MAX_CHARACTERS = 512
+_GLOBAL_ID = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,62}):(.{1,400})", re.ASCII)
+# The longest key is a synced table's name: 255 characters, 63 and 63.
+_GLOBAL_ID_MAX_CHARACTERS = 640
 
 
 @strawberry.interface(

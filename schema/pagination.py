@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NodeT = TypeVar("NodeT")
 
-_CURSOR_VERSION = 1
+CURSOR_VERSION = 1
 _CHANGES = "changes"
 # Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
@@ -150,10 +150,10 @@ def page_window(
 
 def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
     """The opaque cursor of the order with this sort value and key."""
-    parts: list[object] = [_CURSOR_VERSION, _ordering_name(ordering), key]
+    parts: list[object] = [CURSOR_VERSION, _ordering_name(ordering), key]
     if ordering.column is not OrderColumn.ORDER_KEY:
         parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
-    return _opaque(parts)
+    return opaque(parts)
 
 
 def decode_cursor(cursor: str, ordering: Ordering) -> Position:
@@ -171,7 +171,7 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
 
 def encode_change_cursor(change: int) -> str:
     """The opaque cursor of a place in the feed of changes: after the change with this id."""
-    return _opaque([_CURSOR_VERSION, _CHANGES, change])
+    return opaque([CURSOR_VERSION, _CHANGES, change])
 
 
 def decode_change_cursor(cursor: str) -> int:
@@ -187,22 +187,23 @@ def decode_change_cursor(cursor: str) -> int:
 
 
 def _change(cursor: str) -> int:
-    version, name, change = _cursor_parts(cursor)
-    if version != _CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
+    version, name, change = cursor_parts(cursor)
+    if version != CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
         raise ValueError(cursor)
     if change < 0 or encode_change_cursor(change) != cursor:
         raise ValueError(cursor)
     return change
 
 
-def _opaque(parts: list[object]) -> str:
+def opaque(parts: list[object]) -> str:
+    """The text of a cursor that holds these parts."""
     text = json.dumps(parts, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def _position(cursor: str, ordering: Ordering) -> Position:
-    version, name, key, *rest = _cursor_parts(cursor)
-    if version != _CURSOR_VERSION or type(key) is not int or key not in _BIGINT:
+    version, name, key, *rest = cursor_parts(cursor)
+    if version != CURSOR_VERSION or type(key) is not int or key not in _BIGINT:
         raise ValueError(cursor)
     if name != _ordering_name(ordering):
         raise InputError(
@@ -217,8 +218,13 @@ def _position(cursor: str, ordering: Ordering) -> Position:
     return Position(value=value, key=key)
 
 
-def _cursor_parts(cursor: str) -> list[object]:
-    if len(cursor) > _CURSOR_MAX_CHARACTERS:
+def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[object]:
+    """The parts that a cursor holds, whatever they are.
+
+    Raises:
+        ValueError: none could have made it. A RecursionError is the same.
+    """
+    if len(cursor) > longest:
         raise ValueError(cursor)
     padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
     parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

@@ -1,4 +1,4 @@
-"""Owns the root fields that read: each turns its arguments into a question to a port, and the answer into types."""
+"""Owns the root fields that read orders: arguments become a question to a port, and its answer becomes types."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),)
 _SAMPLE_SIZE = 10
 
 
-@strawberry.type(description="Everything that can be read.")
-class Query:
-    """The root of all queries. A field that fails is null and leaves the others alone."""
+@strawberry.type
+class OrderQueries:
+    """The root fields of readers. A field that fails is null and leaves the others alone."""
 
     @_reads(
         description=(

@@ -1,4 +1,4 @@
-"""Owns the root fields that go on: each event of the feed as it is committed."""
+"""Owns the root field of the feed: each event of the feed as it is committed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.status_changes import OrderStatusChange, chosen_orders
 
 
-@strawberry.type(description="Everything that can be listened to.")
-class Subscription:
-    """The root of all subscriptions."""
+@strawberry.type
+class OrderSubscriptions:
+    """The root fields of the feed."""
 
     @strawberry.subscription(
         description=(

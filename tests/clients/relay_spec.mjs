@@ -15,6 +15,8 @@ const eslint = new ESLint({
       ...graphql.configs["flat/schema-relay"].rules,
       // OrderConnection.nodes and Query.nodes are lists of nodes, which Relay leaves alone.
       "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
+      // Relay asks for forward arguments, backward ones, or both. What the platform pages goes forward only.
+      "@graphql-eslint/relay-arguments": ["error", { includeBoth: false }],
     },
   },
 });

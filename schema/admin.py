@@ -1,0 +1,77 @@
+"""Owns what goes around every admin field: the role with an audit of its lack, and a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from strawberry.extensions import FieldExtension
+
+from schema.errors import ForbiddenError, Reason, UnavailableError
+from schema.permissions import Requires, Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from schema.context import Info
+
+# Well before the 120 s at which the platform's proxy cuts a request, also where three such fields stand in a row.
+ADMIN_SECONDS: Final = 25.0
+
+
+class Administers(Requires):
+    """Lets an admin field be resolved only for an administrator, notes who else tried, and keeps to the deadline."""
+
+    def __init__(self) -> None:
+        super().__init__(Role.ADMIN)
+
+    async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
+        """Ask before the resolver runs. A subscription's answer is its generator, which has no deadline."""
+        await demand_admin(info)
+        async with deadline():
+            return await super().resolve_async(next_, source, info, **arguments)
+
+
+class InTime(FieldExtension):
+    """Keeps a field below an admin field to a deadline of its own, so that what was found already is answered."""
+
+    async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
+        """The platform may be slow for this field alone."""
+        async with deadline():
+            answer = next_(source, info, **arguments)
+            return await answer if inspect.isawaitable(answer) else answer
+
+
+async def demand_admin(info: Info) -> None:
+    """Go on only for an administrator; whoever else tried is noted.
+
+    Raises:
+        ForbiddenError: ROLE_MISSING.
+    """
+    principal = info.context.principal
+    try:
+        principal.demand(Role.ADMIN)
+    except ForbiddenError as error:
+        await info.context.lakebase.note_refused(principal.user, info.field_name, error.reason)
+        raise
+
+
+@asynccontextmanager
+async def deadline() -> AsyncIterator[None]:
+    """What is done within has to be done in time.
+
+    Raises:
+        UnavailableError: CONTROL_PLANE_TIMEOUT.
+    """
+    try:
+        async with asyncio.timeout(ADMIN_SECONDS) as clock:
+            yield
+    except TimeoutError as error:
+        if not clock.expired():
+            raise
+        raise UnavailableError(
+            Reason.CONTROL_PLANE_TIMEOUT,
+            f"The platform did not answer within {ADMIN_SECONDS:g} s. What was begun goes on: look, or send it again.",
+        ) from error

@@ -1,0 +1,147 @@
+"""Owns paging through what the platform pages by tokens: a cursor for every entry, and pages cut anew from its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from schema.context import PageLimits
+from schema.errors import InputError, Reason
+from schema.lakebase import DatabaseInstance, DatabaseInstanceConnection
+from schema.lakebase_names import OPERATION_ID
+from schema.operations import Operation, OperationConnection
+from schema.pagination import CURSOR_VERSION, Edge, PageInfo, cursor_parts, opaque, page_size
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from schema import lakebase_ports as ports
+
+_LIMITS: Final = PageLimits(default=50, maximum=100)
+# The most that the platform gives at once: most workspaces have fewer instances, and are one question.
+_PLATFORM_PAGE: Final = 100
+_INSTANCES: Final = "instances"
+_OPERATIONS: Final = "operations"
+# A token is the platform's, and as long as it likes; a URL of the platform's would not hold a longer one.
+_CURSOR_MAX_CHARACTERS: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an instance stands: on the platform's page with this token and size, at this index, by this name."""
+
+    token: str | None
+    size: int
+    index: int
+    name: str
+
+    def cursor(self) -> str:
+        """The opaque cursor of the place."""
+        return opaque([CURSOR_VERSION, _INSTANCES, self.token, self.size, self.index, self.name])
+
+
+async def instance_page(
+    lakebase: ports.Administration, *, first: int | None, after: str | None
+) -> DatabaseInstanceConnection:
+    """The page of instances that the arguments ask for.
+
+    Raises:
+        InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
+    """
+    size = page_size(first, _LIMITS, argument="first")
+    start = None if after is None else _place(after)
+    found: list[tuple[_Place, ports.Instance]] = []
+    async for one in _instances(lakebase, start):
+        found.append(one)
+        # One more than asked for tells that more follow: a token alone does not, for its page may be empty.
+        if len(found) > size:
+            break
+    edges = [Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance)) for place, instance in found[:size]]
+    return DatabaseInstanceConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=_page_info([edge.cursor for edge in edges], more=len(found) > size, after=after),
+    )
+
+
+async def operation_page(
+    lakebase: ports.Administration, *, first: int | None, after: str | None
+) -> OperationConnection:
+    """The page of operations that the arguments ask for.
+
+    Raises:
+        InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
+    """
+    size = page_size(first, _LIMITS, argument="first")
+    page = await lakebase.operations(size=size, after=None if after is None else _operation(after))
+    edges = [Edge(cursor=_operation_cursor(one.id), node=Operation.of(one)) for one in page.operations]
+    return OperationConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=_page_info([edge.cursor for edge in edges], more=page.more, after=after),
+    )
+
+
+async def _instances(
+    lakebase: ports.Administration, start: _Place | None
+) -> AsyncIterator[tuple[_Place, ports.Instance]]:
+    """The instances from a place on, each with its own place."""
+    token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
+    while True:
+        page = await lakebase.instances(size=size, token=token)
+        skipped = 0 if start is None else _seen(page.instances, start)
+        for index, instance in enumerate(page.instances):
+            if index >= skipped:
+                yield _Place(token, size, index, instance.name), instance
+        if page.next_token is None:
+            return
+        token, start = page.next_token, None
+
+
+def _seen(instances: Sequence[ports.Instance], start: _Place) -> int:
+    """How many of a page come before the next, or are it."""
+    names = [instance.name for instance in instances]
+    # Where it is gone, the next has moved into its place.
+    return names.index(start.name) + 1 if start.name in names else start.index
+
+
+def _page_info(cursors: list[str], *, more: bool, after: str | None) -> PageInfo:
+    return PageInfo(
+        has_next_page=more,
+        has_previous_page=after is not None,
+        start_cursor=cursors[0] if cursors else None,
+        end_cursor=cursors[-1] if cursors else None,
+    )
+
+
+def _place(cursor: str) -> _Place:
+    match _parts(cursor):
+        case [_, _, str() | None as token, int(size), int(index), str(name)]:
+            place = _Place(token, size, index, name)
+        case _:
+            raise _invalid()
+    if not (1 <= size <= _PLATFORM_PAGE and index >= 0) or place.cursor() != cursor:
+        raise _invalid()
+    return place
+
+
+def _operation(cursor: str) -> str:
+    match _parts(cursor):
+        case [_, _, str(key)] if _operation_cursor(key) == cursor and OPERATION_ID.mistake(key) is None:
+            return key
+    raise _invalid()
+
+
+def _operation_cursor(key: str) -> str:
+    return opaque([CURSOR_VERSION, _OPERATIONS, key])
+
+
+def _parts(cursor: str) -> list[object]:
+    try:
+        return cursor_parts(cursor, longest=_CURSOR_MAX_CHARACTERS)
+    except (ValueError, RecursionError) as error:
+        raise _invalid() from error
+
+
+def _invalid() -> InputError:
+    return InputError(Reason.CURSOR_INVALID, "The cursor was not issued for this list, or is damaged.")
