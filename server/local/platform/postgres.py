@@ -1,0 +1,109 @@
+"""Owns the PostgreSQL servers of one instance: the primary, and the hot standby where there is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from server.local.cluster import Cluster
+from server.local.platform.blocking import in_thread
+
+if TYPE_CHECKING:
+    from server.local.platform.options import Options
+    from server.local.platform.state import Instance, Store
+
+# max_connections and shared_buffers in MB, small beside the platform's: many instances share a laptop.
+CAPACITIES = {"CU_1": (100, 32), "CU_2": (150, 64), "CU_4": (200, 96), "CU_8": (250, 128)}
+# A standby may not have fewer than its primary has or had, or it does not start.
+_STANDBY_CONNECTIONS = max(connections for connections, _ in CAPACITIES.values())
+
+
+class Servers:
+    """The servers of an instance. Who logs in over TCP shows a token, and RADIUS says whether it is good.
+
+    The methods raise ClusterError where PostgreSQL cannot be made, started or stopped.
+    """
+
+    def __init__(self, instance: Instance, store: Store, options: Options) -> None:
+        self._instance = instance
+        self._port = store.state.pg_port
+        self._options = options
+        logins = (
+            "local all all scram-sha-256\n"
+            "local replication all scram-sha-256\n"
+            'host all all 0.0.0.0/0 radius radiusservers="127.0.0.1"'
+            f' radiussecrets="{store.state.radius_secret}" radiusports="{store.state.radius_port}"'
+            f' radiusidentifiers="{instance.uid}"\n'
+        )
+        # The user identifiers, so that nothing of a deleted instance is found by its namesake.
+        home = store.directory.absolute() / "instances" / instance.uid
+        self._primary = Cluster(home, address=instance.address, logins=logins, database=None)
+        self._standby = Cluster(
+            home.with_name(f"{home.name}-standby"), address=instance.secondary_address, logins=logins, database=None
+        )
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where they listen."""
+        if self._instance.readable_secondaries:
+            return [self._instance.address, self._instance.secondary_address]
+        return [self._instance.address]
+
+    async def adopt(self) -> None:
+        """Take over what a killed process left running, and start what does not run."""
+        primary, standby = await in_thread(self._primary.adopt, self._port), await in_thread(self._adopt_standby)
+        if not (primary and standby):
+            await self.start()
+
+    async def start(self) -> None:
+        """Make what there is not yet, start it, and remove a standby that is no longer wanted."""
+        connections, megabytes = CAPACITIES[self._instance.capacity]
+        settings = {"max_connections": str(connections), "shared_buffers": f"{megabytes}MB", **self._options.pg_options}
+        self._primary.options = settings
+        await in_thread(self._primary.start, self._port)
+        if self._instance.readable_secondaries:
+            self._standby.options = {**settings, "max_connections": str(_STANDBY_CONNECTIONS)}
+            await in_thread(self._standby.copy_from, self._primary)
+            await in_thread(self._standby.start, self._port)
+        else:
+            await in_thread(self._standby.destroy)
+
+    async def stop(self) -> None:
+        """Stop them; their clients' connections end with 57P01."""
+        await in_thread(self._standby.stop)
+        await in_thread(self._primary.stop)
+
+    async def destroy(self) -> None:
+        """Stop them and delete their data."""
+        await in_thread(self._standby.destroy)
+        await in_thread(self._primary.destroy)
+
+    async def processes(self) -> dict[str, int]:
+        """The process ids of those that run, by address."""
+        found = {}
+        for cluster, address in (
+            (self._primary, self._instance.address),
+            (self._standby, self._instance.secondary_address),
+        ):
+            if await in_thread(cluster.running):
+                found[address] = cluster.process_id()
+        return found
+
+    async def connect(self, database: str = "postgres") -> Any:
+        """An asyncpg connection of the superuser through the Unix socket.
+
+        Raises:
+            OSError, asyncpg.PostgresError: there is none to be had.
+        """
+        return await asyncpg.connect(
+            host=str(self._primary.socket_directory),
+            port=self._port,
+            user="postgres",
+            password=self._primary.password,
+            database=database,
+            server_settings={"application_name": "control plane"},
+        )
+
+    def _adopt_standby(self) -> bool:
+        return self._standby.adopt(self._port) == self._instance.readable_secondaries

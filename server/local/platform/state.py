@@ -1,0 +1,170 @@
+"""Owns what outlives the process: instances, catalogs, synced tables, pipelines and tokens, in one JSON file."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Below the ports that the system hands out by itself, so that nobody is given one of ours in between.
+_PORTS = range(20_000, 32_000)
+
+
+class Instance(BaseModel):
+    """A database instance. While `suspended` it is AVAILABLE all the same."""
+
+    name: str
+    uid: str
+    creator: str
+    creator_is_user: bool
+    creation_time: str
+    state: str
+    capacity: str
+    node_count: int
+    readable_secondaries: bool
+    retention_days: int
+    stopped: bool
+    native_login: bool
+    custom_tags: list[dict[str, str]]
+    usage_policy_id: str | None
+    address: str
+    secondary_address: str
+    suspended: bool = False
+
+
+class Catalog(BaseModel):
+    """A catalog of Unity Catalog that stands for a database of an instance."""
+
+    name: str
+    uid: str
+    instance: str
+    database: str
+    creator: str
+
+
+class SyncedTable(BaseModel):
+    """A synced table. `spec` is as it was given; `synced_once` whether a sync of it has ever succeeded."""
+
+    name: str
+    uid: str
+    creator: str
+    instance: str
+    database: str
+    spec: dict[str, Any]
+    pipeline: str
+    detailed_state: str
+    catalog_state: str
+    message: str = ""
+    last_sync: dict[str, Any] | None = None
+    synced_once: bool = False
+
+
+class Update(BaseModel):
+    """One run of a pipeline."""
+
+    id: str
+    state: str
+    created: int
+    full_refresh: bool = False
+    cause: str = "API_CALL"
+
+
+class Pipeline(BaseModel):
+    """What fills synced tables, newest update last."""
+
+    id: str
+    name: str
+    creator: str
+    updates: list[Update] = Field(default_factory=list)
+
+
+class Token(BaseModel):
+    """A credential or an access token, by its digest; a credential is good for instances, `expires` in Unix time."""
+
+    user: str
+    expires: float
+    instances: list[str] = Field(default_factory=list)
+
+
+class State(BaseModel):
+    """All of it."""
+
+    operator_token: str = Field(default_factory=lambda: f"dapi{secrets.token_hex(16)}")
+    client_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    client_secret: str = Field(default_factory=lambda: f"dose{secrets.token_hex(16)}")
+    radius_secret: str = Field(default_factory=lambda: secrets.token_hex(16))
+    http_port: int = 0
+    pg_port: int = 0
+    radius_port: int = 0
+    instances: dict[str, Instance] = Field(default_factory=dict)
+    catalogs: dict[str, Catalog] = Field(default_factory=dict)
+    synced_tables: dict[str, SyncedTable] = Field(default_factory=dict)
+    database_tables: dict[str, dict[str, str]] = Field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = Field(default_factory=dict)
+    credentials: dict[str, Token] = Field(default_factory=dict)
+    access_tokens: dict[str, Token] = Field(default_factory=dict)
+
+
+class Store:
+    """The state, and its file. Whoever changes the state saves it before telling anybody."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._file = directory / "state.json"
+        self.state = State.model_validate_json(self._file.read_bytes()) if self._file.exists() else State()
+
+    def save(self) -> None:
+        """Write it down so that it is there after a crash, and never half of it: some kilobytes, a millisecond."""
+        scratch = self._file.with_suffix(".new")
+        with scratch.open("w") as file:
+            file.write(self.state.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(self._file)
+        directory = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def now() -> str:
+    """The time as the platform writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def free_port() -> int:
+    """A port that is free for TCP and UDP on every address of this machine.
+
+    Raises:
+        OSError: after a hundred that were not.
+    """
+    for _ in range(100):
+        port = random.choice(_PORTS)  # noqa: S311 # a port is no secret
+        try:
+            with (
+                socket.socket(type=socket.SOCK_STREAM) as stream,
+                socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+            ):
+                stream.bind(("0.0.0.0", port))  # noqa: S104 # bound for a moment, and never listened to
+                datagrams.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
+    raise OSError("no free port was found")
+
+
+def now_milliseconds() -> int:
+    """The time in milliseconds since 1970, as pipelines write it."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,156 @@
+"""Owns the running of the local platform: its process, started with quick options, and what is asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+
+from tests.process import ROOT, environment, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_STOP_SECONDS = 30
+# Quick, and yet every state is there long enough to be seen. Nothing of a test's data has to survive a crash.
+_QUICK: dict[str, str] = {
+    "SCALE": "0.001",
+    # The generator takes a second to begin, whatever it is to make.
+    "SOURCES": str(Path(tempfile.gettempdir()) / f"lakebase-orders-sources-{os.getuid()}"),
+    "START_DELAY": "0.1",
+    "RESIZE_DELAY": "0.1",
+    "WAKE_DELAY": "0.1",
+    "PROVISIONING_DELAY": "0.1",
+    "RESOURCES_DELAY": "0.1",
+    "SNAPSHOT_DELAY": "0.2",
+    "PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlatform:
+    """A running local platform. `log()` is what it has written so far; `user` is whose token it is."""
+
+    host: str
+    token: str
+    user: str
+    client_id: str
+    client_secret: str
+    pg_port: int
+    process: subprocess.Popen[bytes]
+    log: Callable[[], str]
+
+    def workspace(self, **settings: Any) -> WorkspaceClient:
+        """The real SDK's client, as the operator; settings are of its Config."""
+        return WorkspaceClient(config=Config(host=self.host, token=self.token, **settings))
+
+    def fault(self, fault: str, *, path: str, method: str = ".*", **options: Any) -> None:
+        """Switch a fault on. `path` is a regular expression; options: times, skip, seconds, retry_after, message."""
+        self.ask("POST", "/local/faults", {"fault": fault, "path": path, "method": method, **options})
+
+    def clear_faults(self) -> None:
+        """Switch every fault off."""
+        self.ask("DELETE", "/local/faults")
+
+    def held(self) -> list[dict[str, Any]]:
+        """The requests that are held now: number, method, path, fault."""
+        return list(self.ask("GET", "/local/held")["held"])
+
+    def release(self) -> int:
+        """Let every held request go on; how many there were."""
+        return int(self.ask("POST", "/local/release")["released"])
+
+    def inventory(self) -> dict[str, list[dict[str, Any]]]:
+        """All there is: instances, catalogs, synced_tables and pipelines, with their uids."""
+        return dict(self.ask("GET", "/local/inventory"))
+
+    def counters(self) -> dict[str, Any]:
+        """`requests` by method and path template; mints, logins_accepted, logins_refused."""
+        return dict(self.ask("GET", "/local/counters"))
+
+    def suspend(self, instance: str) -> None:
+        """Suspend an instance now."""
+        self.ask("POST", f"/local/instances/{instance}/suspend")
+
+    def kill(self) -> None:
+        """End it as `kill -9` does, and wait until it is gone. Its PostgreSQLs run on."""
+        self.process.kill()
+        self.process.wait(_STOP_SECONDS)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer to a request with the operator's token, which has to succeed."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, timeout=30)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+@contextlib.contextmanager
+def platform_directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's user can reach, for `running_platform`; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="platform-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        try:
+            yield directory
+        finally:
+            end_left_behind(directory)
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatform]:
+    """The local platform on the directory, listening inside the block and stopped after it, with its PostgreSQLs.
+
+    Args:
+        directory: best one of `platform_directory`. A second platform on it finds all that the first one left.
+        options: of the platform by their names, `suspend_after=2` say; dictionaries go as JSON.
+    """
+    given = {name.upper(): _text(value) for name, value in options.items()}
+    settings = {f"LOCAL_{name}": value for name, value in {**_QUICK, "DIRECTORY": str(directory), **given}.items()}
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("wb", suffix=".log") as log, tempfile.NamedTemporaryFile("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server.local.platform"],
+            cwd=ROOT,
+            env=environment(**settings),
+            stdout=said,
+            stderr=log,
+        )
+        try:
+            wait_for(
+                lambda: Path(said.name).read_text().endswith("\n"),
+                what=lambda: f"the local platform to listen:\n{Path(log.name).read_text()}",
+                given_up=lambda: process.poll() is not None,
+            )
+            line = json.loads(Path(said.name).read_text())
+            yield LocalPlatform(**line, process=process, log=lambda: Path(log.name).read_text())
+        finally:
+            process.terminate()
+            process.wait(_STOP_SECONDS)
+            end_left_behind(directory)
+
+
+def end_left_behind(directory: Path) -> None:
+    """End the PostgreSQLs that a killed platform has left running on the directory, and wait until they are gone."""
+    for noted in directory.glob("instances/*/data/postmaster.pid"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            postmaster = int(noted.read_text().split()[0])
+            os.kill(postmaster, signal.SIGQUIT)
+            wait_for(lambda: not noted.exists(), what=lambda: f"{noted} to go", seconds=_STOP_SECONDS)  # noqa: B023 # it is waited for before the next
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (dict, bool)) else str(value)
