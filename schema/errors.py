@@ -345,6 +345,7 @@ class PlatformError(ApiError):
             Reason.RESOURCE_NOT_READY,
             Reason.NAMESAKE_FOUND,
             Reason.SYNC_FAILED,
+            Reason.STATUS_CHANGES_AT_STAKE,
             Reason.CONTROL_PLANE_REFUSED,
         }
     )

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schema.errors import ApiError
+from server.databases import served_database
 from server.db.changes import change_tables
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.db.transfer import ImportRefusedError, exported, import_lines
+from server.lakebase.instances import Instances
+from server.lakebase.loading import PlatformLoader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from server.settings import Settings
 
@@ -40,14 +45,19 @@ async def _run(command: str, settings: Settings) -> str:
     return await COMMANDS[command][1](settings)
 
 
+def _engine(settings: Settings) -> AsyncEngine:
+    database = served_database(settings, Instances(settings, PlatformLoader(settings)))
+    return create_migration_engine(settings, database)
+
+
 async def _migrate(settings: Settings) -> str:
-    migrations = Migrations(create_migration_engine(settings), settings.app_schema)
+    migrations = Migrations(_engine(settings), settings.app_schema)
     return f"The schema {settings.app_schema} is at revision {await migrations.upgrade()}."
 
 
 async def _export(settings: Settings) -> str:
     lines = 0
-    async for line in exported(create_migration_engine(settings), change_tables(settings.app_schema)):
+    async for line in exported(_engine(settings), change_tables(settings.app_schema)):
         sys.stdout.write(f"{line}\n")
         lines += 1
     sys.stdout.flush()
@@ -55,7 +65,7 @@ async def _export(settings: Settings) -> str:
 
 
 async def _import(settings: Settings) -> str:
-    engine = create_migration_engine(settings)
+    engine = _engine(settings)
     await Migrations(engine, settings.app_schema).upgrade()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         # All of it before the transaction, which keeps writers out: whoever sends the lines may be slow.

@@ -10,6 +10,7 @@ import structlog
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
+from server.databases import served_database
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
@@ -18,7 +19,9 @@ from server.db.tables import OrdersTable
 from server.db.writes import WriteStatements
 from server.feed import PostgresFeed
 from server.history import SqlChangeHistory, SqlChangeLookup
-from server.lakebase.not_configured import NotConfigured
+from server.lakebase.building import Administering
+from server.lakebase.instances import Instances
+from server.lakebase.loading import PlatformLoader
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
 from server.statuses import SqlStatusWriter
@@ -50,13 +53,16 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            engines = create_engines(settings)
+            loader = PlatformLoader(settings)
+            instances = Instances(settings, loader)
+            database = served_database(settings, instances)
+            engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
             # Their tables are looked for anew as soon as they are made.
-            migrations = Migrations(create_migration_engine(settings), settings.app_schema, made=table.forget)
+            migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness)
             store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
             writer = SqlStatusWriter(
@@ -70,7 +76,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
             feed = PostgresFeed(
-                lambda: connect_feed(settings),
+                lambda: connect_feed(settings, database),
                 history,
                 migrations,
                 schema=settings.app_schema,
@@ -82,6 +88,15 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             stack.push_async_callback(migrations.close)
 
+            def ended() -> None:
+                # An operation may have made the database, or another in its place.
+                migrations.forget()
+                table.forget()
+                readiness.look_now()
+
+            administering = Administering(settings, loader, instances, database, migrations, ended=ended)
+            stack.push_async_callback(administering.close)
+
             async def look() -> None:
                 try:
                     # First, so that who is ready can also write; but it does not take long, whatever it meets.
@@ -89,6 +104,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 except UnavailableError as error:
                     # Orders are read all the same; who wants to write is told what is missing.
                     _log.warning("no changes can be made", reason=error.message)
+                administering.look_for_orphans()
                 await store.probe()
 
             readiness.watch(look)
@@ -103,7 +119,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     history=history,
                     new_change_lookup=lambda: SqlChangeLookup(history),
                     feed=feed,
-                    lakebase=NotConfigured(),
+                    lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                 ),
             }

@@ -32,6 +32,7 @@ class Readiness:
         self.reason: str | None = "Starting: the orders table has not been looked for yet."
         self._look: Callable[[], Awaitable[object]] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._sooner = asyncio.Event()
 
     def watch(self, look: Callable[[], Awaitable[object]]) -> None:
         """Begin to look; `look` reports through `succeeded` and `failed`, and raises UnavailableError too."""
@@ -49,6 +50,10 @@ class Readiness:
         if error.reason not in _PASSING:
             self._note(f"{error.reason.name}: {error.message}", cause)
             self._start()
+
+    def look_now(self) -> None:
+        """Do not wait for the next look, if one is waited for: things may have changed."""
+        self._sooner.set()
 
     async def close(self) -> None:
         """Stop looking."""
@@ -72,8 +77,10 @@ class Readiness:
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
             if self.reason is not None:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LAST_RETRY_SECONDS)
+                self._sooner.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._sooner.wait(), delay)
+                delay = _FIRST_RETRY_SECONDS if self._sooner.is_set() else min(delay * 2, _LAST_RETRY_SECONDS)
 
     def _note(self, reason: str, cause: BaseException) -> None:
         # Once for each reason: every request that fails has a line of its own.

@@ -27,9 +27,59 @@ class Settings(BaseSettings):
         env_file=_ENVIRONMENT_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: SecretStr = Field(
-        description="The PostgreSQL to serve, as libpq writes it: `postgresql://user:password@host/database`."
+    database_url: SecretStr | None = Field(
+        None,
+        description=(
+            "The PostgreSQL to serve, as libpq writes it: `postgresql://user:password@host/database`. Where it is not "
+            "set, `LAKEBASE_INSTANCE_NAME` is."
+        ),
     )
+    lakebase_instance_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
+        description="The database instance to serve and to administer. Its address is asked of the platform.",
+    )
+    lakebase_database_name: str = Field(
+        "databricks_postgres", pattern=rf"^{_IDENTIFIER}$", description="The database in it."
+    )
+    lakebase_catalog_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_]{1,255}$",
+        description="The catalog that registers the database; the synced table is `ORDERS_TABLE` in it.",
+    )
+    lakebase_host: str | None = Field(None, description="The instance's address, where it is not to be asked for.")
+    lakebase_port: int = Field(5432, ge=1, le=65535, description="The port of every instance.")
+    pguser: str | None = Field(
+        None, description="The user to log in as. Where it is not set, the platform says who the server is."
+    )
+    databricks_host: str | None = Field(
+        None,
+        description=(
+            "The workspace's address. What is not set of this and the next three, the SDK looks for in its own places."
+        ),
+    )
+    databricks_token: SecretStr | None = Field(None, description="A token of the server's identity; or else:")
+    databricks_client_id: str | None = Field(None, description="The service principal that the server is, and")
+    databricks_client_secret: SecretStr | None = Field(None, description="its secret.")
+    synced_table_storage_catalog: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_]{1,255}$",
+        description="Where pipelines keep tables of their own: a standard catalog in which the server may create them,",
+    )
+    synced_table_storage_schema: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_]{1,255}$", description="and the schema in it."
+    )
+    control_plane_timeout: _Seconds = Field(5.0, description="Seconds that the platform may take for one answer.")
+    control_plane_retry: _Seconds = Field(
+        10.0, description="Seconds in which a call of the platform that fails for now is tried again."
+    )
+    control_plane_patience: _Seconds = Field(
+        600.0, description="Seconds that a step of an operation goes on trying while the platform fails."
+    )
+    step_timeout: _Seconds = Field(
+        7_200.0, description="Seconds that one step of an operation may take: an instance's start, a table's sync."
+    )
+    index_timeout: _Seconds = Field(14_400.0, description="Seconds that the building of one index may take.")
     orders_table: str = Field(
         "public.orders_synced",
         pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
@@ -125,12 +175,23 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _known_dsn(cls, value: SecretStr) -> SecretStr:
+    def _known_dsn(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            parse_dsn(value.get_secret_value())
+            parse_dsn(value.get_secret_value() if value else "postgresql:")
         except InvalidDsnError as error:
             raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _some_database(self) -> Self:
+        if self.database_url is None and self.lakebase_instance_name is None:
+            raise ValueError("DATABASE_URL or LAKEBASE_INSTANCE_NAME has to say which database to serve")
+        return self
+
+    @property
+    def administers(self) -> bool:
+        """Whether there is a platform to administer."""
+        return bool(self.databricks_host or self.lakebase_instance_name)
 
 
 class SettingsError(Exception):

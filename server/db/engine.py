@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schema.pagination import sort_date
-from server.db.dsn import parse_dsn
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from server.db.database import Database
     from server.settings import Settings
 
 _APPLICATION_NAME = "lakebase-orders-graphql"
@@ -20,6 +23,8 @@ _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
+_OPERATION_CONNECTIONS = 3
+_OPERATION_SECONDS = 3.0
 # The planner's default is a spinning disk's: it makes it read and sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
 # Below the hour that a token lives, and below any idle limit of the platform.
@@ -43,23 +48,26 @@ class Engines:
             await engine.dispose()
 
 
-def create_engines(settings: Settings) -> Engines:
+def create_engines(settings: Settings, database: Database) -> Engines:
     """The pools; no connection is opened before the first statement."""
     return Engines(
         pages=_engine(
             settings,
+            database,
             size=settings.pool_size,
             pool_timeout=settings.pool_timeout,
             statement_timeout=settings.statement_timeout,
         ),
         aggregates=_engine(
             settings,
+            database,
             size=settings.aggregate_pool_size,
             pool_timeout=settings.aggregate_pool_timeout,
             statement_timeout=settings.aggregate_statement_timeout,
         ),
         writes=_engine(
             settings,
+            database,
             size=settings.write_pool_size,
             pool_timeout=settings.write_pool_timeout,
             statement_timeout=settings.statement_timeout,
@@ -68,14 +76,15 @@ def create_engines(settings: Settings) -> Engines:
     )
 
 
-def create_migration_engine(settings: Settings) -> AsyncEngine:
+def create_migration_engine(settings: Settings, database: Database) -> AsyncEngine:
     """Connections for changing our own tables, each closed after its use; waiting for one another is what they do."""
     return create_async_engine(
         "postgresql+asyncpg://",
         poolclass=sa.NullPool,
         hide_parameters=True,
-        connect_args=_connection(
+        async_creator=_connector(
             settings,
+            database,
             statement_timeout=_MIGRATION_SECONDS,
             lock_timeout=_MIGRATION_SECONDS,
             idle_timeout=_MIGRATION_SECONDS,
@@ -84,10 +93,21 @@ def create_migration_engine(settings: Settings) -> AsyncEngine:
     )
 
 
-async def connect_feed(settings: Settings) -> asyncpg.Connection:
+def create_operations_engine(settings: Settings, database: Database) -> AsyncEngine:
+    """Connections for what operations leave in the database: few, and kept only while there is one at work."""
+    return _engine(
+        settings,
+        database,
+        size=_OPERATION_CONNECTIONS,
+        pool_timeout=_OPERATION_SECONDS,
+        statement_timeout=_OPERATION_SECONDS,
+        read_only=False,
+    )
+
+
+async def connect_feed(settings: Settings, database: Database) -> asyncpg.Connection:
     """A connection of its own to listen on."""
-    arguments = _connection(settings, statement_timeout=settings.statement_timeout, purpose=" feed")
-    return await asyncpg.connect(**arguments)
+    return await _connector(settings, database, statement_timeout=settings.statement_timeout, purpose=" feed")()
 
 
 def _as_text(connection: Any, _record: object) -> None:
@@ -99,6 +119,7 @@ def _as_text(connection: Any, _record: object) -> None:
 
 def _engine(
     settings: Settings,
+    database: Database,
     *,
     size: int,
     pool_timeout: float,
@@ -116,24 +137,24 @@ def _engine(
         pool_use_lifo=True,
         # Errors are logged with their statement; its parameters are the callers' own data.
         hide_parameters=True,
-        connect_args=_connection(settings, statement_timeout=statement_timeout, read_only=read_only),
+        async_creator=_connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
     )
     sa.event.listen(engine.sync_engine, "connect", _as_text)
     return engine
 
 
-def _connection(
+def _connector(
     settings: Settings,
+    database: Database,
     *,
     statement_timeout: float,
     lock_timeout: float | None = None,
     idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
     purpose: str = "",
-) -> dict[str, Any]:
-    """What asyncpg.connect is given."""
-    return {
-        "dsn": parse_dsn(settings.database_url.get_secret_value()),
+) -> Callable[[], Awaitable[asyncpg.Connection]]:
+    """What opens a connection, with what holds for its whole session."""
+    options = {
         "timeout": settings.connect_timeout,
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
         "server_settings": {
@@ -145,6 +166,11 @@ def _connection(
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),
         },
     }
+
+    async def connect() -> asyncpg.Connection:
+        return await database.connect(**options)
+
+    return connect
 
 
 def _milliseconds(seconds: float) -> str:

@@ -12,12 +12,15 @@ import uvicorn
 
 from schema.order_arguments import OrderStatus
 from schema.ports import OrderColumn
+from server.databases import served_database
 from server.db.aggregates import lookup_statement
 from server.db.changes import change_tables
 from server.db.driver import Compiled
 from server.db.engine import create_engines
 from server.db.tables import OrdersTable
 from server.db.writes import WriteStatements
+from server.lakebase.instances import Instances
+from server.lakebase.loading import PlatformLoader
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ class Floor:
 @asynccontextmanager
 async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncpg.Connection]]]:
     """The floor, and as many of the server's own connections for writes as its pool has, without SQLAlchemy."""
-    engines = create_engines(settings)
+    engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
     tables = change_tables(settings.app_schema)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engines.dispose)

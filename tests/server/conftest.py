@@ -14,6 +14,7 @@ from schema import build_schema
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from server.db.changes import change_tables
+from server.db.database import UrlDatabase
 from server.db.driver import Driver, compiled
 from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
@@ -48,7 +49,7 @@ def _logs(orders_url: str) -> None:
 @pytest.fixture(scope="session")
 async def engines(orders_url: str) -> AsyncIterator[Engines]:
     """The pools, as the server makes them."""
-    engines = create_engines(Settings(database_url=orders_url, pool_timeout=5))
+    engines = create_engines(Settings(database_url=orders_url, pool_timeout=5), UrlDatabase(orders_url))
     yield engines
     await engines.dispose()
 
@@ -79,7 +80,9 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
     ) -> tuple[SqlOrderStore, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
-        migrations = Migrations(create_migration_engine(settings), app_schema, made=orders.forget)
+        migrations = Migrations(
+            create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
+        )
         reader = Reader(orders, readiness)
         store = SqlOrderStore(engines, reader, aggregate_ttl=0.2)
         history = SqlChangeHistory(engines.pages, changes, migrations)
@@ -93,7 +96,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
             history=history,
             new_change_lookup=lambda: SqlChangeLookup(history),
             feed=PostgresFeed(
-                lambda: connect_feed(settings),
+                lambda: connect_feed(settings, UrlDatabase(orders_url)),
                 history,
                 migrations,
                 schema=app_schema,

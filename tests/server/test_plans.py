@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
 from server.db.aggregates import lookup_statement
 from server.db.changes import change_tables
+from server.db.database import UrlDatabase
 from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
 from server.db.pages import page_statement
@@ -36,7 +37,9 @@ SORTS = [OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]
 @pytest.fixture(scope="module")
 async def table(engines: Engines, database: asyncpg.Connection, orders_url: str) -> Orders:
     """The TPC-H orders, as the store sees them, with the statuses of every tenth one set beside them."""
-    await Migrations(create_migration_engine(Settings(database_url=orders_url)), "plans").upgrade()
+    await Migrations(
+        create_migration_engine(Settings(database_url=orders_url), UrlDatabase(orders_url)), "plans"
+    ).upgrade()
     await database.execute(
         "INSERT INTO plans.order_status SELECT o_orderkey, 'P', 1, o_orderstatus, 'test', now() FROM orders_synced "
         "WHERE o_orderkey % 10 = 0; ANALYZE plans.order_status"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.db.changes import change_tables
+from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.db.transfer import ImportRefusedError, exported, import_lines
@@ -39,7 +40,7 @@ OWN = (
 async def engine(orders_url: str, database: asyncpg.Connection) -> AsyncEngine:
     """Connections to a database with a history of one change."""
     await database.execute("DROP SCHEMA IF EXISTS transfer CASCADE")
-    engine = create_migration_engine(Settings(database_url=orders_url))
+    engine = create_migration_engine(Settings(database_url=orders_url), UrlDatabase(orders_url))
     await Migrations(engine, "transfer").upgrade()
     await database.execute(OWN)
     return engine

@@ -1,0 +1,160 @@
+"""Owns the schema's Administration: plans made, operations begun and found, the platform asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from schema.errors import ForbiddenError, PlatformError, Reason
+from schema.lakebase_ports import AdminOutcome, OperationPage
+from server.lakebase.plans import Planner
+from server.lakebase.postgres import place_of
+from server.lakebase.records import AuditEntry
+from server.lakebase.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from schema.lakebase_ports import (
+        AdminRequest,
+        Catalog,
+        Configured,
+        Instance,
+        InstancePage,
+        Operation,
+        SyncedTable,
+        TableIndex,
+    )
+    from server.lakebase.log import OperationLog
+    from server.lakebase.records import Records
+    from server.lakebase.runner import Runner
+    from server.lakebase.stepping import Tools
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+class LakebaseAdministration:
+    """The schema's Administration, over one workspace."""
+
+    def __init__(
+        self,
+        tools: Callable[[], Awaitable[Tools]],
+        log: OperationLog,
+        records: Records,
+        runner: Runner,
+        configured: Configured,
+        *,
+        storage: bool,
+        hosting: str | None,
+    ) -> None:
+        self._tools = tools
+        self._log = log
+        self._records = records
+        self._runner = runner
+        self._configured = configured
+        self._storage = storage
+        self._hosting = hosting
+
+    @property
+    def configured(self) -> Configured:
+        """The names that this server is set to."""
+        return self._configured
+
+    async def instances(self, *, size: int, token: str | None) -> InstancePage:
+        """One call."""
+        self._runner.look_for_orphans()
+        return await (await self._tools()).platform.instances(size=size, token=token)
+
+    async def instance(self, name: str) -> Instance | None:
+        """One call."""
+        self._runner.look_for_orphans()
+        return await (await self._tools()).platform.instance(name)
+
+    async def catalog(self, name: str) -> Catalog | None:
+        """One call."""
+        self._runner.look_for_orphans()
+        return await (await self._tools()).platform.catalog(name)
+
+    async def synced_table(self, name: str) -> SyncedTable | None:
+        """Two calls: Unity Catalog knows its id."""
+        self._runner.look_for_orphans()
+        platform = (await self._tools()).platform
+        found = await platform.synced_table(name)
+        if found is None:
+            return None
+        try:
+            return replace(found, uid=await platform.table_uid(name))
+        except (ForbiddenError, PlatformError):
+            return found
+
+    async def indexes(self, table: SyncedTable) -> Sequence[TableIndex]:
+        """One statement, on a connection of its own."""
+        return await (await self._tools()).indexes.found(place_of(table))
+
+    async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
+        """Nothing is begun before all of the plan is known, and the plan changes nothing."""
+        self._runner.look_for_orphans()
+        tools = await self._tools()
+        planner = Planner(tools, self._configured, storage=self._storage, hosting=self._hosting)
+        draft = await planner.plan(request)
+        if request.dry_run:
+            return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
+        work = Work(request, tuple(draft.resources), draft.work, draft.facts, user)
+        if other := await self._log.under_way(work.fingerprint):
+            await self._note(work, "FOUND", operation=other)
+            return AdminOutcome(draft.plan, other.operation())
+        if not draft.refusals and (other := await self._log.begin(work)):
+            if other.fingerprint == work.fingerprint:
+                return AdminOutcome(draft.plan, other.operation())
+            draft.refuse(
+                Reason.OPERATION_IN_PROGRESS,
+                f"Another operation ({other.request.kind.value}) is at work on "
+                f"{', '.join(sorted(set(other.resources) & set(work.resources)))}. Wait for its end.",
+                operation_id=other.id,
+            )
+        if draft.refusals:
+            await self._note(work, "REFUSED", reason=draft.refusals[0].reason)
+            return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
+        await self._note(work, "BEGUN", operation=work)
+        self._runner.start(work)
+        return AdminOutcome(draft.plan, work.operation())
+
+    async def operation(self, id_: str) -> Operation | None:
+        """As it is now, wherever it is worked on."""
+        self._runner.look_for_orphans()
+        work = await self._runner.find(id_) if _UUID.fullmatch(id_) else None
+        return work.operation() if work else None
+
+    async def operations(self, *, size: int, after: str | None) -> OperationPage:
+        """One statement."""
+        self._runner.look_for_orphans()
+        place = await self._runner.find(after) if after and _UUID.fullmatch(after) else None
+        found = await self._log.page(size=size + 1, after=place)
+        fresh = [await self._runner.find(work.id) or work for work in found[:size]]
+        return OperationPage([work.operation() for work in fresh], more=len(found) > size)
+
+    async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
+        """Heard of at once where this process works on it, else asked for every second while somebody listens."""
+        self._runner.look_for_orphans()
+        if _UUID.fullmatch(id_):
+            async for operation in self._runner.progress(id_):
+                yield operation
+
+    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
+        """An audit entry."""
+        await self._records.audit(AuditEntry(user, action, "REFUSED", reason=reason))
+
+    async def _note(
+        self, work: Work, outcome: str, *, reason: Reason | None = None, operation: Work | None = None
+    ) -> None:
+        await self._records.audit(
+            AuditEntry(
+                work.requested_by,
+                work.request.kind.value,
+                outcome,
+                work.resources,
+                reason,
+                operation.id if operation else None,
+            )
+        )

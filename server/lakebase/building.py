@@ -1,0 +1,92 @@
+"""Owns the putting together of administration: what it is made of, and its closing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schema.lakebase_ports import Configured
+from server.db.engine import create_operations_engine
+from server.lakebase.administration import LakebaseAdministration
+from server.lakebase.indexes import OrderIndexes
+from server.lakebase.log import OperationLog
+from server.lakebase.not_configured import NotConfigured
+from server.lakebase.postgres import Postgres
+from server.lakebase.records import Records
+from server.lakebase.runner import Runner
+from server.lakebase.stepping import Patience, Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema.lakebase_ports import Administration
+    from server.db.database import Database
+    from server.db.migrate import Migrations
+    from server.lakebase.instances import Instances
+    from server.lakebase.loading import PlatformLoader
+    from server.settings import Settings
+
+
+class Administering:
+    """The administration of a process, and the operations that it works on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        loader: PlatformLoader,
+        instances: Instances,
+        database: Database,
+        migrations: Migrations,
+        *,
+        ended: Callable[[], None],
+    ) -> None:
+        self._engine = create_operations_engine(settings, database)
+        self._loader = loader
+        self._settings = settings
+        records = Records(self._engine, settings.app_schema, migrations)
+        postgres = Postgres(instances, settings)
+        indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
+
+        async def tools() -> Tools:
+            return Tools(await loader.get(), instances, postgres, indexes, records)
+
+        log = OperationLog(self._engine, settings.app_schema, migrations)
+        self._runner = Runner(
+            log, records, Patience(settings.step_timeout, settings.control_plane_patience), tools, ended=ended
+        )
+        self._lakebase = LakebaseAdministration(
+            tools,
+            log,
+            records,
+            self._runner,
+            configured_names(settings),
+            storage=bool(settings.synced_table_storage_catalog and settings.synced_table_storage_schema),
+            hosting=None if settings.database_url else settings.lakebase_instance_name,
+        )
+
+    @property
+    def port(self) -> Administration:
+        """What the schema asks."""
+        return self._lakebase if self._settings.administers else NotConfigured()
+
+    def look_for_orphans(self) -> None:
+        """Take up operations that nobody works on, if there is a platform to work on."""
+        if self._settings.administers:
+            self._runner.look_for_orphans()
+
+    async def close(self) -> None:
+        """Stop working, and let others go on."""
+        await self._runner.close()
+        await self._engine.dispose()
+        await self._loader.close()
+
+
+def configured_names(settings: Settings) -> Configured:
+    """The names that a server with these settings serves."""
+    catalog = settings.lakebase_catalog_name
+    schema, _, table = settings.orders_table.rpartition(".")
+    return Configured(
+        instance_name=settings.lakebase_instance_name,
+        catalog_name=catalog,
+        database_name=settings.lakebase_database_name if settings.lakebase_instance_name else None,
+        table_name=f"{catalog}.{schema or 'public'}.{table}" if catalog else None,
+    )

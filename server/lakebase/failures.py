@@ -1,0 +1,136 @@
+"""Owns what a failure of the platform means: from the SDK's exceptions, by class, to errors that can be acted on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from databricks.sdk.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    InvalidState,
+    NotFound,
+    PermissionDenied,
+    ResourceConflict,
+    TooManyRequests,
+    Unauthenticated,
+)
+from databricks.sdk.errors import NotImplemented as NotOffered
+from databricks.sdk.errors.base import DatabricksError
+
+from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
+
+_WORDS: Final = 300
+# A token, wherever it stands: personal, OAuth, or in a header.
+_SECRET: Final = re.compile(r"dapi[0-9a-zA-Z-]+|eyJ[\w.-]+|dose[0-9a-f]+|(?i:bearer)\s+\S+|(token|secret|password)=\S+")
+# From here on the SDK adds its own configuration.
+_OWN_WORDS: Final = re.compile(r"\.?\s+(Config: |Env: |Request log:)")
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a call does, and the grant that it takes (Databricks' documentation; README has the whole table)."""
+
+    doing: str
+    grant: str
+
+
+class Action(Enum):
+    """Every call that is made of the platform."""
+
+    LIST_INSTANCES = Call("listing the database instances", "CAN USE on the database instances")
+    GET_INSTANCE = Call("reading the database instance", "CAN USE on the database instance")
+    CREATE_INSTANCE = Call("creating the database instance", "CAN CREATE on database instances of the workspace")
+    UPDATE_INSTANCE = Call("changing the database instance", "CAN MANAGE on the database instance")
+    DELETE_INSTANCE = Call("deleting the database instance", "CAN MANAGE on the database instance")
+    GET_CATALOG = Call("reading the catalog", "USE CATALOG on the catalog")
+    CREATE_CATALOG = Call(
+        "creating the catalog", "CREATE CATALOG on the metastore, and CAN USE on the database instance"
+    )
+    DELETE_CATALOG = Call("deleting the catalog", "ownership of the catalog, or MANAGE on it")
+    LIST_TABLES = Call("listing the tables of the catalog", "USE CATALOG and USE SCHEMA on the catalog")
+    GET_TABLE = Call("reading the synced table", "USE CATALOG, USE SCHEMA and SELECT on the synced table")
+    GET_SOURCE = Call("reading the source table", "USE CATALOG, USE SCHEMA and SELECT on the source table")
+    CREATE_TABLE = Call(
+        "creating the synced table",
+        "CAN USE on the database instance; USE CATALOG, USE SCHEMA and SELECT on the source; USE SCHEMA and CREATE "
+        "TABLE in its own schema, and in the storage catalog and schema of its pipeline",
+    )
+    DELETE_TABLE = Call("deleting the synced table", "ownership of the synced table, or MANAGE on it")
+    GET_PIPELINE = Call("reading the pipeline", "CAN VIEW on the pipeline")
+    START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
+    GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
+    MINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database instance")
+
+
+def meaning_of(error: BaseException, action: Action) -> ApiError:  # noqa: PLR0911 # a table, one row for each kind of failure
+    """What a failure of the SDK means. Nothing of it is repeated that may hold a secret or the SDK's configuration."""
+    if isinstance(error, ApiError):
+        return error
+    doing = action.value.doing
+    if isinstance(error, TimeoutError) and isinstance(error.__cause__ or error.__context__, DatabricksError):
+        # The SDK has tried again for as long as it may; what it met last says why.
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, TooManyRequests):
+        return UnavailableError(
+            Reason.CONTROL_PLANE_BUSY, f"The platform asks for fewer requests ({doing}). Try again in a minute."
+        )
+    if isinstance(error, PermissionDenied):
+        return ForbiddenError(
+            Reason.PERMISSION_MISSING,
+            f"The platform does not let the server's identity do this ({doing}). It takes: {action.value.grant}.",
+        )
+    if isinstance(error, Unauthenticated):
+        return UnavailableError(
+            Reason.CONTROL_PLANE_LOGIN_FAILED, f"The platform does not know the server's credentials ({doing})."
+        )
+    if isinstance(error, DatabricksError):
+        return _said_no(error, doing)
+    if isinstance(error, ValueError) and not _is_reply(error):
+        # The SDK's own word on its configuration: two ways to log in, or none.
+        return UnavailableError(
+            Reason.CONTROL_PLANE_NOT_CONFIGURED,
+            "The platform's client cannot be set up: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "
+            "DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET, not both.",
+        )
+    if isinstance(error, (OSError, ValueError, TypeError, AttributeError, KeyError)):
+        # Refused, reset, silent; or an answer that is no JSON, or JSON of another shape.
+        return UnavailableError(
+            Reason.CONTROL_PLANE_UNAVAILABLE,
+            f"The platform cannot be reached, or gives answers that cannot be read ({doing}). Try again shortly.",
+        )
+    raise error
+
+
+def _said_no(error: DatabricksError, doing: str) -> ApiError:
+    said = _words(error)
+    if isinstance(error, NotFound):
+        return PlatformError(Reason.RESOURCE_NOT_FOUND, f"The platform finds no such thing ({doing}){said}")
+    if isinstance(error, ResourceConflict):
+        return PlatformError(Reason.SPEC_CONFLICT, f"The platform says that it conflicts ({doing}){said}")
+    if isinstance(error, InvalidState):
+        return PlatformError(
+            Reason.RESOURCE_NOT_READY, f"The platform says that it is in no state for it ({doing}){said}"
+        )
+    if isinstance(error, (BadRequest, NotOffered)):
+        return PlatformError(Reason.CONTROL_PLANE_REFUSED, f"The platform refuses this ({doing}){said}")
+    if isinstance(error, DeadlineExceeded):
+        return UnavailableError(Reason.CONTROL_PLANE_TIMEOUT, f"The platform took too long ({doing}). Try again.")
+    return UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, f"The platform has failed ({doing}). Try again shortly.")
+
+
+def _words(error: DatabricksError) -> str:
+    """What the platform said: its code, and its message cut short, on one line, without secrets."""
+    code = error.error_code if error.error_code and _CODE.fullmatch(error.error_code) else type(error).__name__
+    message = _OWN_WORDS.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
+    message = _SECRET.sub("***", "".join(letter if letter.isprintable() else " " for letter in message))
+    shown = message if len(message) <= _WORDS else f"{message[:_WORDS]}..."
+    return f": {code}{f', {shown}' if shown else ''}."
+
+
+def _is_reply(error: ValueError) -> bool:
+    """Whether it is about an answer's text: requests raises a ValueError for what is not JSON."""
+    return isinstance(error, OSError) or type(error).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}

@@ -1,0 +1,356 @@
+"""Owns what is asked of the platform: each call of the Provisioned API that we make, in the schema's own terms."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from databricks.sdk.errors import BadRequest, NotFound
+from databricks.sdk.service import database as api
+
+from schema.errors import PlatformError, Reason
+from schema.lakebase_ports import Catalog, Instance, InstancePage, InstanceState, SyncedTable, SyncPolicy, SyncState
+from server.lakebase.failures import Action
+from server.lakebase.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import Enum
+
+    from databricks.sdk import WorkspaceClient
+
+    from schema.lakebase_ports import CatalogSpec, InstanceChange, InstanceSpec, SyncedTableSpec
+    from server.settings import Settings
+
+# Two threads of their own, so that a login never waits behind admin work that hangs.
+_CREDENTIAL_THREADS: Final = 2
+_STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
+_MAX_LISTED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A password for PostgreSQL, and when it ends."""
+
+    token: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A table of Unity Catalog: its columns' names."""
+
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRun:
+    """One update of a pipeline; `done` with `failed` or without."""
+
+    id: str
+    done: bool
+    failed: bool
+
+
+class Platform:
+    """The Provisioned API (`w.database`), with Unity Catalog and pipelines beside it.
+
+    Whatever may be missing is None. All of it raises ApiError, as `failures.meaning_of` says.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._workspace = Workspace(settings)
+        self._logins = Workspace(settings, threads=_CREDENTIAL_THREADS)
+        self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
+
+    def close(self) -> None:
+        """Begin no further calls."""
+        self._workspace.close()
+        self._logins.close()
+
+    async def user_name(self) -> str:
+        """The user that the server's identity is to PostgreSQL: an e-mail, or a service principal's client id."""
+        me = await self._logins.call(Action.GET_IDENTITY, lambda client: client.current_user.me())
+        if not me.user_name:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform does not say who the server is.")
+        return me.user_name
+
+    async def credential(self, instance: str) -> Credential:
+        """A new password for the instance."""
+        minted = await self._logins.call(
+            Action.MINT_CREDENTIAL,
+            lambda client: client.database.generate_database_credential(
+                instance_names=[instance], request_id=str(uuid.uuid4())
+            ),
+        )
+        if not minted.token:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+        return Credential(minted.token, _moment(minted.expiration_time))
+
+    async def find_instance(self, name: str) -> Instance | None:
+        """The same as `instance`, by the threads that logins have."""
+        return await self._instance(self._logins, name)
+
+    async def instance(self, name: str) -> Instance | None:
+        """The instance with this name."""
+        return await self._instance(self._workspace, name)
+
+    async def instances(self, *, size: int, token: str | None) -> InstancePage:
+        """One page of instances, of at most 100."""
+
+        def work(client: WorkspaceClient) -> InstancePage:
+            # The SDK's own method walks all pages; a page of ours is one of the platform's.
+            query: dict[str, Any] = {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})}
+            answer = client.api_client.do(
+                "GET", "/api/2.0/database/instances", query=query, headers={"Accept": "application/json"}
+            )
+            page = api.ListDatabaseInstancesResponse.from_dict(answer)
+            return InstancePage([_instance(one) for one in page.database_instances or []], page.next_page_token or None)
+
+        return await self._workspace.call(Action.LIST_INSTANCES, work)
+
+    async def create_instance(self, spec: InstanceSpec) -> None:
+        """Ask for a new instance; it takes minutes until it is AVAILABLE."""
+        wanted = api.DatabaseInstance(
+            name=spec.name,
+            capacity=spec.capacity,
+            node_count=spec.node_count,
+            enable_readable_secondaries=spec.readable_secondaries,
+            retention_window_in_days=spec.retention_days,
+        )
+        await self._workspace.call(
+            Action.CREATE_INSTANCE, lambda client: client.database.create_database_instance(wanted).response
+        )
+
+    async def update_instance(self, change: InstanceChange) -> None:
+        """Ask for changes; what is None stays."""
+        values: dict[str, Any] = {
+            "capacity": change.capacity,
+            "node_count": change.node_count,
+            "enable_readable_secondaries": change.readable_secondaries,
+            "retention_window_in_days": change.retention_days,
+            "stopped": change.stopped,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        wanted = api.DatabaseInstance(name=change.name, **given)
+        await self._workspace.call(
+            Action.UPDATE_INSTANCE,
+            lambda client: client.database.update_database_instance(change.name, wanted, ",".join(given)),
+        )
+
+    async def delete_instance(self, name: str) -> None:
+        """Ask for its deletion, for good: there is no other."""
+        await self._delete(
+            Action.DELETE_INSTANCE, lambda client: client.database.delete_database_instance(name, purge=True)
+        )
+
+    async def catalog(self, name: str) -> Catalog | None:
+        """The catalog with this name, if it is one of a database."""
+        found = await self._found(Action.GET_CATALOG, lambda client: client.database.get_database_catalog(name))
+        return found and Catalog(found.name, found.uid, found.database_instance_name, found.database_name)
+
+    async def create_catalog(self, spec: CatalogSpec) -> None:
+        """Register a database."""
+        wanted = api.DatabaseCatalog(
+            name=spec.name,
+            database_instance_name=spec.instance_name,
+            database_name=spec.database_name,
+            create_database_if_not_exists=spec.create_database,
+        )
+        await self._workspace.call(
+            Action.CREATE_CATALOG, lambda client: client.database.create_database_catalog(wanted)
+        )
+
+    async def delete_catalog(self, name: str) -> None:
+        """Take the registration back."""
+        await self._delete(Action.DELETE_CATALOG, lambda client: client.database.delete_database_catalog(name))
+
+    async def tables_of(self, catalog: str) -> list[str]:
+        """The synced tables in a catalog: Unity Catalog lists its tables, and each is asked whether it is synced."""
+
+        def work(client: WorkspaceClient) -> list[str]:
+            listed = client.tables.list_summaries(catalog, max_results=_MAX_LISTED)
+            names = [table.full_name for table, _ in zip(listed, range(_MAX_LISTED), strict=False) if table.full_name]
+            return [name for name in names if _is_synced(client, name)]
+
+        return await self._workspace.call(Action.LIST_TABLES, work)
+
+    async def synced_table(self, name: str) -> SyncedTable | None:
+        """The synced table with this name."""
+        found = await self._found(Action.GET_TABLE, lambda client: client.database.get_synced_database_table(name))
+        return found and _synced_table(found, self._workspace.host)
+
+    async def table_uid(self, name: str) -> str | None:
+        """What tells a table from another of the same name: Unity Catalog's id of it. None where it is not told."""
+        found = await self._found(Action.GET_TABLE, lambda client: client.tables.get(name))
+        return found.table_id if found else None
+
+    async def source(self, name: str) -> SourceTable | None:
+        """A table of Unity Catalog."""
+        found = await self._found(Action.GET_SOURCE, lambda client: client.tables.get(name))
+        return found and SourceTable(frozenset(column.name for column in found.columns or [] if column.name))
+
+    async def create_synced_table(self, spec: SyncedTableSpec) -> None:
+        """Ask for a synced table with a pipeline of its own; the first sync takes as long as the rows do."""
+        wanted = api.SyncedDatabaseTable(
+            name=spec.name,
+            database_instance_name=spec.instance_name,
+            logical_database_name=spec.database_name,
+            spec=api.SyncedTableSpec(
+                source_table_full_name=spec.source,
+                primary_key_columns=list(spec.primary_key),
+                timeseries_key=spec.timeseries_key,
+                scheduling_policy=api.SyncedTableSchedulingPolicy(spec.policy),
+                # The two control planes differ in what they take where it is left out.
+                create_database_objects_if_missing=True,
+                new_pipeline_spec=api.NewPipelineSpec(
+                    storage_catalog=spec.storage_catalog or self._storage[0],
+                    storage_schema=spec.storage_schema or self._storage[1],
+                ),
+            ),
+        )
+        await self._workspace.call(
+            Action.CREATE_TABLE, lambda client: client.database.create_synced_database_table(wanted)
+        )
+
+    async def delete_synced_table(self, name: str) -> None:
+        """Ask for its deletion, that of its PostgreSQL table with it."""
+        await self._delete(
+            Action.DELETE_TABLE, lambda client: client.database.delete_synced_database_table(name, purge_data=True)
+        )
+
+    async def start_pipeline(self, pipeline_id: str) -> None:
+        """Begin a sync."""
+        await self._workspace.call(Action.START_PIPELINE, lambda client: client.pipelines.start_update(pipeline_id))
+
+    async def latest_run(self, pipeline_id: str) -> PipelineRun | None:
+        """The newest update of a pipeline, that of its creation included."""
+        found = await self._found(Action.GET_PIPELINE, lambda client: client.pipelines.get(pipeline_id))
+        updates = (found and found.latest_updates) or []
+        if not updates or not updates[0].update_id:
+            return None
+        state = updates[0].state.value if updates[0].state else ""
+        return PipelineRun(
+            updates[0].update_id,
+            done=state in {"COMPLETED", "FAILED", "CANCELED"},
+            failed=state in {"FAILED", "CANCELED"},
+        )
+
+    async def _instance(self, workspace: Workspace, name: str) -> Instance | None:
+        try:
+            return _instance(
+                await workspace.call(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
+            )
+        except PlatformError as error:
+            if error.reason is Reason.RESOURCE_NOT_FOUND:
+                return None
+            raise
+
+    async def _found(self, action: Action, work: Callable[[WorkspaceClient], Any]) -> Any:
+        try:
+            return await self._workspace.call(action, work)
+        except PlatformError as error:
+            if error.reason is Reason.RESOURCE_NOT_FOUND:
+                return None
+            raise
+
+    async def _delete(self, action: Action, work: Callable[[WorkspaceClient], None]) -> None:
+        """What is gone already is what was wanted."""
+        try:
+            await self._found(action, work)
+        except PlatformError as error:
+            if error.reason is Reason.SPEC_CONFLICT:
+                raise PlatformError(Reason.RESOURCE_IN_USE, error.message) from error
+            raise
+
+
+def _is_synced(client: WorkspaceClient, name: str) -> bool:
+    try:
+        client.database.get_synced_database_table(name)
+    except (NotFound, BadRequest):
+        return False
+    return True
+
+
+def _instance(found: api.DatabaseInstance) -> Instance:
+    """Every property as it is in effect, where that is said: what was asked for is not echoed."""
+    return Instance(
+        name=found.name,
+        uid=found.uid,
+        state=_enum(InstanceState, found.state),
+        capacity=found.effective_capacity or found.capacity,
+        node_count=_first(found.effective_node_count, found.node_count),
+        readable_secondaries=_first(found.effective_enable_readable_secondaries, found.enable_readable_secondaries),
+        retention_days=_first(found.effective_retention_window_in_days, found.retention_window_in_days),
+        stopped=_first(found.effective_stopped, found.stopped),
+        postgres_version=found.pg_version,
+        creator=found.creator,
+        created_at=_moment(found.creation_time),
+        host=found.read_write_dns,
+        read_only_host=found.read_only_dns,
+    )
+
+
+def _synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedTable:
+    spec = found.spec or api.SyncedTableSpec()
+    status = found.data_synchronization_status or api.SyncedTableStatus()
+    progress = _progress(status)
+    last = status.last_sync or api.SyncedTablePosition()
+    delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
+    state = status.detailed_state.value if status.detailed_state else ""
+    for prefix in _STATE_PREFIXES:
+        state = state.removeprefix(prefix)
+    catalog_state = found.unity_catalog_provisioning_state
+    return SyncedTable(
+        name=found.name,
+        uid=None,
+        instance_name=found.effective_database_instance_name or found.database_instance_name,
+        database_name=found.effective_logical_database_name or found.logical_database_name,
+        source=spec.source_table_full_name,
+        primary_key=tuple(spec.primary_key_columns or ()),
+        timeseries_key=spec.timeseries_key,
+        policy=SyncPolicy(spec.scheduling_policy.value) if spec.scheduling_policy else None,
+        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
+        message=status.message,
+        catalog_state=catalog_state.value if catalog_state else None,
+        progress=progress.sync_progress_completion,
+        rows_synced=progress.synced_row_count,
+        rows_total=progress.total_row_count,
+        estimated_completion_seconds=progress.estimated_completion_time_seconds,
+        last_sync_started_at=_moment(last.sync_start_timestamp),
+        last_sync_finished_at=_moment(last.sync_end_timestamp),
+        source_version=delta.delta_commit_version,
+        source_committed_at=_moment(delta.delta_commit_timestamp),
+        pipeline_id=status.pipeline_id,
+        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
+    )
+
+
+def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:
+    """That of whichever status is there."""
+    updated, first, always = status.triggered_update_status, status.provisioning_status, status.continuous_update_status
+    return (
+        (updated and updated.triggered_update_progress)
+        or (first and first.initial_pipeline_sync_progress)
+        or (always and always.initial_pipeline_sync_progress)
+        or api.SyncedTablePipelineProgress()
+    )
+
+
+def _enum(kind: type[InstanceState], value: Enum | None) -> InstanceState:
+    return kind(value.value) if value is not None and value.value in kind.__members__ else kind.UNKNOWN
+
+
+def _first(effective: Any, asked: Any) -> Any:
+    return asked if effective is None else effective
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time of the platform's, in UTC; None where it is none that can be read."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))

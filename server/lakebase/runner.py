@@ -1,0 +1,242 @@
+"""Owns the working on operations: step by step, under a lease, told to whoever watches, taken up after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from schema.errors import ApiError, Reason, UnavailableError
+from schema.lakebase_ports import OperationFailure, WorkState
+from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
+from server.lakebase.records import AuditEntry
+from server.lakebase.stepping import Step
+from server.lakebase.steps import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from schema.lakebase_ports import Operation
+    from server.lakebase.log import OperationLog
+    from server.lakebase.records import Records
+    from server.lakebase.stepping import Patience, Tools
+    from server.lakebase.work import Work
+
+_log = structlog.get_logger(__name__)
+_LOOK_SECONDS: Final = 5.0
+_LOOK_AGAIN_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 1.0
+_GUARD_SECONDS: Final = 60.0
+_DETACH_SECONDS: Final = 10.0
+_GUARD_PAUSE_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 3.0
+_INTERNAL: Final = OperationFailure(
+    Reason.INTERNAL, "A fault of ours; the log says more. Send the same mutation again to carry on.", retryable=False
+)
+
+
+class Runner:
+    """The operations that this process works on."""
+
+    def __init__(
+        self,
+        log: OperationLog,
+        records: Records,
+        patience: Patience,
+        tools: Callable[[], Awaitable[Tools]],
+        *,
+        ended: Callable[[], None],
+    ) -> None:
+        self._ended = ended
+        self._log = log
+        self._records = records
+        self._patience = patience
+        self._tools = tools
+        self._at_work: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._news = asyncio.Condition()
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = -_LOOK_SECONDS
+        self._closing = False
+
+    def start(self, work: Work) -> None:
+        """Work on it, from where it is."""
+        if work.id not in self._at_work and not self._closing:
+            task = asyncio.create_task(self._run(work), name=f"operation {work.id}")
+            self._at_work[work.id] = work, task
+            task.add_done_callback(lambda _: self._at_work.pop(work.id, None))
+
+    def look_for_orphans(self) -> None:
+        """Take up what nobody works on any more, in the background; and look again while anything is unfinished.
+
+        With nothing unfinished nothing is asked: a database that is asked all the time never falls asleep.
+        """
+        if self._closing or (self._looking is not None and not self._looking.done()):
+            return
+        if time.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            self._looking = asyncio.create_task(self._look(), name="orphans")
+
+    async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
+        """The operation, and anew whenever it has come further; ends with its end."""
+        told: Operation | None = None
+        while (work := await self.find(id_)) is not None:
+            if (now := work.operation()) != told:
+                told = now
+                yield now
+            if work.ended:
+                return
+            await self._wait(of=id_)
+
+    async def find(self, id_: str) -> Work | None:
+        """The operation, as this process has it or as the log does."""
+        found = self._at_work.get(id_)
+        return found[0] if found else await self._log.find(id_)
+
+    async def close(self) -> None:
+        """Stop at the next occasion, and let go of the leases, so that others go on at once."""
+        self._closing = True
+        tasks = [task for _, task in self._at_work.values()]
+        if self._looking is not None:
+            tasks.append(self._looking)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(UnavailableError):
+            while True:
+                self._looked_at = time.monotonic()
+                for work in await self._log.claim():
+                    _log.info("operation taken up", operation=work.id, kind=work.request.kind.value)
+                    self.start(work)
+                if not await self._log.unfinished():
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)  # nobody tells that another process has died
+
+    async def _wait(self, *, of: str) -> None:
+        """Until something has happened; what another process works on is asked for."""
+        if of in self._at_work:
+            async with self._news:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+        else:
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _run(self, work: Work) -> None:
+        heart = asyncio.create_task(self._beat(work, asyncio.current_task()), name=f"lease of {work.id}")
+        try:
+            await self._work_on(work)
+        except LeaseLostError:
+            _log.info("operation left to another process", operation=work.id)
+        except asyncio.CancelledError:
+            with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._log.renew(work, seconds=0)
+            raise
+        finally:
+            heart.cancel()
+            await self._tell()
+
+    async def _work_on(self, work: Work) -> None:
+        work.state = WorkState.RUNNING
+        try:
+            tools = await self._tools()
+            while (place := work.next_step()) is not None:
+                await self._take(work, place, tools)
+                if not work.durable and not work.facts.get("detached"):
+                    # The step may have made the very database that operations are kept in.
+                    await self._log.keep(work)
+            work.end()
+        except ApiError as error:
+            work.end(OperationFailure(error.reason, error.message, retryable=error.retryable))
+        except LeaseLostError:
+            raise
+        except Exception:  # noqa: BLE001 # logged with its traceback; the operation ends, and says so
+            _log.exception("operation failed", operation=work.id)
+            work.end(_INTERNAL)
+        self._ended()
+        await self._save(work)
+        await self._records.audit(
+            AuditEntry(
+                work.requested_by,
+                work.request.kind.value,
+                work.state.value,
+                work.resources,
+                work.failure.reason if work.failure else None,
+                work.id,
+            )
+        )
+
+    async def _take(self, work: Work, place: int, tools: Tools) -> None:
+        step = work.steps[place]
+        work.put(place, state=WorkState.RUNNING, started_at=step.started_at or datetime.now(UTC))
+        await self._save(work)
+
+        async def report(progress: float | None, message: str) -> None:
+            now = work.steps[place]
+            reached = now.progress if progress is None else max(now.progress, min(progress, 1.0))
+            if (reached, message) != (now.progress, now.message):
+                work.put(place, progress=reached, message=message)
+                await self._save(work)
+
+        async def guard() -> None:
+            await self._hold(lambda: self._log.save(work))
+
+        async def detach() -> None:
+            work.facts["detached"] = True
+            try:
+                await self._hold(lambda: self._log.detach(work), seconds=_DETACH_SECONDS)
+            except UnavailableError:
+                # It is about to go, and does not answer any more: nobody else can take the operation from it.
+                self._log.abandon(work)
+
+        try:
+            await STEPS[step.name](Step(work, tools, self._patience, save=report, guard=guard, detach=detach))
+        except ApiError as error:
+            work.put(place, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
+            raise
+        except LeaseLostError:
+            raise
+        except Exception:  # what it is, the log says above
+            work.put(place, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC))
+            raise
+        work.put(place, state=WorkState.SUCCEEDED, progress=1.0, finished_at=datetime.now(UTC))
+        await self._save(work)
+
+    async def _save(self, work: Work) -> None:
+        """Write down how far it is. While the database does not answer it is not written, and nobody else may go on."""
+        with contextlib.suppress(UnavailableError):
+            await self._log.save(work)
+        await self._tell()
+
+    @staticmethod
+    async def _hold(holding: Callable[[], Awaitable[None]], *, seconds: float = _GUARD_SECONDS) -> None:
+        """Make sure of the lease, waiting for the database if need be."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return await holding()
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_GUARD_PAUSE_SECONDS)  # between two attempts at the database
+
+    async def _beat(self, work: Work, task: asyncio.Task[None] | None) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._log.renew(work)
+            except UnavailableError:
+                continue
+            except LeaseLostError:
+                if task is not None:
+                    task.cancel()
+                return

@@ -1,0 +1,140 @@
+"""Owns what a step of an operation is given: what is wanted, what it may use, and how it waits, acts and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from schema.errors import ApiError, Reason, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from schema.lakebase_ports import AdminRequest
+    from server.lakebase.indexes import OrderIndexes
+    from server.lakebase.instances import Instances
+    from server.lakebase.platform import Platform
+    from server.lakebase.postgres import Postgres
+    from server.lakebase.records import Records
+    from server.lakebase.work import Work
+
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LAST_PAUSE_SECONDS: Final = 5.0
+_GROWTH: Final = 1.5
+
+
+class StepTimedOutError(UnavailableError):
+    """A step took longer than it is given."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.STEP_TIMED_OUT, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps of all operations share."""
+
+    platform: Platform
+    instances: Instances
+    postgres: Postgres
+    indexes: OrderIndexes
+    records: Records
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a step may take, and how long of that the platform may not answer, in seconds."""
+
+    step: float
+    failures: float
+
+
+class Step:
+    """One step being worked on. It looks, acts if need be, and looks again, until what is wanted is so."""
+
+    def __init__(
+        self,
+        work: Work,
+        tools: Tools,
+        patience: Patience,
+        *,
+        save: Callable[[float | None, str], Awaitable[None]],
+        guard: Callable[[], Awaitable[None]],
+        detach: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.tools = tools
+        self._work = work
+        self._patience = patience
+        self._save = save
+        self._guard = guard
+        self._detach = detach
+        self._failing_since: float | None = None
+
+    @property
+    def request(self) -> AdminRequest:
+        """What was asked for."""
+        return self._work.request
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the operation remembers; written down with the next report or guard."""
+        return self._work.facts
+
+    async def report(self, progress: float | None, message: str) -> None:
+        """Say how far it is, 0 to 1; None where it is as far as before."""
+        await self._save(progress, message)
+
+    async def guard(self) -> None:
+        """Make sure, just before something is done, that the operation is still this process's.
+
+        Raises:
+            LeaseLostError: it is another's.
+            UnavailableError: it cannot be made sure.
+        """
+        await self._guard()
+
+    async def detach(self) -> None:
+        """Move the operation out of the database, because that goes with what is done next.
+
+        Raises:
+            LeaseLostError, UnavailableError: as `guard`.
+        """
+        await self._detach()
+
+    async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
+        """Look until it says that all is as wanted; it acts itself where it has to.
+
+        A failure of the platform that may pass is waited out for a while.
+
+        Raises:
+            ApiError: a failure that will not pass, or has not in that time; STEP_TIMED_OUT.
+        """
+        async for _ in self._looks():
+            try:
+                if await look():
+                    return
+                self._failing_since = None
+            except ApiError as error:
+                if not self._may_pass(error):
+                    raise
+                await self.report(None, f"{error.message} It is tried again.")
+
+    def _may_pass(self, error: ApiError) -> bool:
+        if not error.retryable or isinstance(error, StepTimedOutError):
+            return False
+        self._failing_since = self._failing_since or time.monotonic()
+        return time.monotonic() - self._failing_since < self._patience.failures
+
+    async def _looks(self) -> AsyncIterator[None]:
+        started, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
+        while time.monotonic() - started < self._patience.step:
+            yield
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 # a jitter, between two looks at the platform, which tells nobody
+            pause = min(pause * _GROWTH, _LAST_PAUSE_SECONDS)
+        raise StepTimedOutError(
+            f"This took longer than {self._patience.step:g} s. The platform may still come to its end with it: send "
+            "the same mutation again to carry on."
+        )

@@ -1,0 +1,128 @@
+"""Owns calling the Databricks SDK: off the event loop, in few threads, within a deadline of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.clock import Clock
+from databricks.sdk.core import Config
+
+from schema.errors import Reason, UnavailableError
+from server.lakebase.failures import meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.lakebase.failures import Action
+    from server.settings import Settings
+
+T = TypeVar("T")
+# Admin work is rare, and a thread that waits for a silent platform costs nothing but its place here.
+_THREADS: Final = 8
+_PRODUCT: Final = "lakebase-orders-graphql"
+_VERSION: Final = "0.1.0"
+# What the SDK says at DEBUG are bodies, tokens among them; its warnings repeat errors with its configuration.
+_SDK_LOGGERS: Final = ("databricks.sdk", "urllib3")
+
+
+class _BoundedClock(Clock):
+    """The SDK's clock, but one that refuses to sleep for as long as a Retry-After may say: an hour."""
+
+    def __init__(self, longest_seconds: float) -> None:
+        self._longest_seconds = longest_seconds
+
+    def time(self) -> float:
+        """In seconds; the SDK takes differences only."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            TimeoutError: for longer than the whole budget.
+        """
+        if seconds > self._longest_seconds:
+            raise TimeoutError("told to wait for longer than there is time")
+        time.sleep(seconds)
+
+
+class Workspace:
+    """A client of the workspace, made when it is first needed: making it asks the host for its discovery document.
+
+    The SDK is synchronous and tries again by itself, POSTs too. It stops doing so before our own deadline strikes:
+    a thread that is no longer waited for must not send anything more.
+    """
+
+    def __init__(self, settings: Settings, *, threads: int = _THREADS) -> None:
+        self._settings = settings
+        self._attempt_seconds = settings.control_plane_timeout
+        self._retry_seconds = settings.control_plane_retry
+        # The last attempt may begin just before the budget ends, and comes after a pause of up to a second and more.
+        self.deadline_seconds = self._retry_seconds + self._attempt_seconds + 2
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="databricks")
+        self._making = threading.Lock()
+        self._client: WorkspaceClient | None = None
+
+    @property
+    def host(self) -> str:
+        """The workspace's address, as its users have it in their browsers; empty where it is not known yet."""
+        return self._client.config.host.rstrip("/") if self._client and self._client.config.host else ""
+
+    async def call(self, action: Action, work: Callable[[WorkspaceClient], T]) -> T:
+        """What the work gives, which is done in a thread.
+
+        Raises:
+            ApiError: what the failure means.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
+        if not done:
+            running.cancel()
+            raise UnavailableError(
+                Reason.CONTROL_PLANE_TIMEOUT,
+                f"The platform did not answer within {self.deadline_seconds:g} s ({action.value.doing}). It may still "
+                "do what it was asked: look again.",
+            )
+        error = running.exception()
+        if error is not None:
+            raise meaning_of(error, action) from error
+        return running.result()
+
+    def close(self) -> None:
+        """Begin nothing more. What is being sent is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, work: Callable[[WorkspaceClient], T]) -> T:
+        with self._making:
+            if self._client is None:
+                self._client = self._make()
+        return work(self._client)
+
+    def _make(self) -> WorkspaceClient:
+        for name in _SDK_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        settings = self._settings
+        token, secret = settings.databricks_token, settings.databricks_client_secret
+        given: dict[str, Any] = {
+            "host": settings.databricks_host,
+            "token": token.get_secret_value() if token else None,
+            "client_id": settings.databricks_client_id,
+            "client_secret": secret.get_secret_value() if secret else None,
+        }
+        return WorkspaceClient(
+            config=Config(
+                # What is not set here the SDK looks for itself, in its own variables and files.
+                **{name: value for name, value in given.items() if value},
+                http_timeout_seconds=self._attempt_seconds,
+                retry_timeout_seconds=self._retry_seconds,
+                product=_PRODUCT,
+                product_version=_VERSION,
+                clock=_BoundedClock(self._retry_seconds),
+            )
+        )
