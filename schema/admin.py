@@ -29,7 +29,11 @@ class Administers(Requires):
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
         """Ask before the resolver runs. A subscription's answer is its generator, which has no deadline."""
-        await demand_admin(info)
+        try:
+            info.context.principal.demand(self.role)
+        except ForbiddenError as error:
+            await note_refused(info, error)
+            raise
         async with deadline():
             return await super().resolve_async(next_, source, info, **arguments)
 
@@ -44,18 +48,9 @@ class InTime(FieldExtension):
             return await answer if inspect.isawaitable(answer) else answer
 
 
-async def demand_admin(info: Info) -> None:
-    """Go on only for an administrator; whoever else tried is noted.
-
-    Raises:
-        ForbiddenError: ROLE_MISSING.
-    """
-    principal = info.context.principal
-    try:
-        principal.demand(Role.ADMIN)
-    except ForbiddenError as error:
-        await info.context.lakebase.note_refused(principal.user, info.field_name, error.reason)
-        raise
+async def note_refused(info: Info, error: ForbiddenError) -> None:
+    """Leave an audit entry of who tried the field being resolved."""
+    await info.context.lakebase.note_refused(info.context.principal.user, info.field_name, error.reason)
 
 
 @asynccontextmanager

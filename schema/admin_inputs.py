@@ -100,23 +100,17 @@ class DeleteDatabaseCatalogInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="What a synced table is a copy of, and how.")
-class SyncedTableSpecInput:
-    """What createSyncedTable and provisionLakebase say alike."""
+@strawberry.input(description="A synced table to make. Its first sync starts at once.")
+class CreateSyncedTableInput:
+    """The input of createSyncedTable."""
 
+    name: str = strawberry.field(description=_TABLE_NAME)
     source_table: str = strawberry.field(default=_SOURCE, description=_SOURCE_TABLE)
     primary_key: list[str] = strawberry.field(default_factory=lambda: [_KEY], description=_PRIMARY_KEY)
     policy: SyncPolicy = strawberry.field(default=SyncPolicy.SNAPSHOT, description=_POLICY)
     timeseries_key: str | None = strawberry.field(default=UNSET, description=_TIMESERIES_KEY)
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
-
-
-@strawberry.input(description="A synced table to make. Its first sync starts at once.")
-class CreateSyncedTableInput(SyncedTableSpecInput):
-    """The input of createSyncedTable."""
-
-    name: str = strawberry.field(description=_TABLE_NAME)
     instance_name: str | None = strawberry.field(
         default=UNSET,
         description="In a standard catalog, the instance to copy to. Absent in a database's catalog, which knows it.",
@@ -154,7 +148,7 @@ class EnsureOrderIndexesInput:
 
 
 @strawberry.input(description="All that the API stands on: instance, catalog, synced table and indexes.")
-class ProvisionLakebaseInput(SyncedTableSpecInput):
+class ProvisionLakebaseInput:
     """The input of provisionLakebase."""
 
     instance_name: str | None = strawberry.field(default=UNSET, description=f"The instance; {_CONFIGURED}.")
@@ -170,6 +164,12 @@ class ProvisionLakebaseInput(SyncedTableSpecInput):
     table_name: str | None = strawberry.field(
         default=UNSET, description=f"The synced table, which has to be in that catalog; {_CONFIGURED}."
     )
+    source_table: str = strawberry.field(default=_SOURCE, description=_SOURCE_TABLE)
+    primary_key: list[str] = strawberry.field(default_factory=lambda: [_KEY], description=_PRIMARY_KEY)
+    policy: SyncPolicy = strawberry.field(default=SyncPolicy.SNAPSHOT, description=_POLICY)
+    timeseries_key: str | None = strawberry.field(default=UNSET, description=_TIMESERIES_KEY)
+    storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
+    storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 

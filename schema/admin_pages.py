@@ -116,13 +116,17 @@ def _page_info(cursors: list[str], *, more: bool, after: str | None) -> PageInfo
 
 def _place(cursor: str) -> _Place:
     match _parts(cursor):
-        case [_, _, str() | None as token, int(size), int(index), str(name)]:
+        # `int()` would take `true` for 1.
+        case [_, _, str() | None as token, size, index, str(name)] if type(size) is int and type(index) is int:
             place = _Place(token, size, index, name)
-        case _:
-            raise _invalid()
-    if not (1 <= size <= _PLATFORM_PAGE and index >= 0) or place.cursor() != cursor:
-        raise _invalid()
-    return place
+            if 1 <= size <= _PLATFORM_PAGE and index >= 0 and _is_text(token) and place.cursor() == cursor:
+                return place
+    raise _invalid()
+
+
+def _is_text(token: str | None) -> bool:
+    """Whether a token can be sent: JSON can hold halves of characters, which UTF-8 cannot."""
+    return token is None or token.encode(errors="replace").decode() == token
 
 
 def _operation(cursor: str) -> str:

@@ -234,7 +234,7 @@ class Checks:
     def _table_spec(
         self,
         name: str,
-        asked: inputs.SyncedTableSpecInput,
+        asked: inputs.CreateSyncedTableInput | inputs.ProvisionLakebaseInput,
         *,
         instance_name: str | None = None,
         database_name: str | None = None,

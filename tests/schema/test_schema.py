@@ -20,7 +20,18 @@ from graphql import (
 )
 
 from schema import build_schema
-from schema.errors import ApiError, InputError, Reason, RequestError, UnavailableError, error_table
+from schema.admin_payloads import AdminErrorCode
+from schema.errors import (
+    ApiError,
+    ForbiddenError,
+    InputError,
+    PlatformError,
+    Reason,
+    RequestError,
+    UnavailableError,
+    error_table,
+)
+from schema.mutations import UserErrorCode
 from tests.process import ROOT
 
 SDL = ROOT / "schema" / "schema.graphql"
@@ -106,10 +117,21 @@ def test_the_error_table_stands_in_the_readme() -> None:
     assert error_table() in Path(ROOT / "README.md").read_text()
 
 
+def test_every_refusal_has_its_code() -> None:
+    """What the table says stands in `userErrors` is a code there, of changes or of administration, and nothing else is."""
+    codes = [code.value for code in (*UserErrorCode, *AdminErrorCode)]
+    assert len(codes) == len(set(codes))
+    assert set(codes) == {reason for reason in Reason if reason.value.where == "userErrors"}
+
+
 def test_every_reason_is_one_class_of_error_or_none() -> None:
     """No two classes explain the same reason, and an error of another class cannot be raised by mistake."""
     for reason in Reason:
-        classes = [one for one in (RequestError, InputError, UnavailableError) if reason in one.reasons]
+        classes = [
+            one
+            for one in (RequestError, InputError, ForbiddenError, PlatformError, UnavailableError)
+            if reason in one.reasons
+        ]
         assert len(classes) <= 1
     with pytest.raises(ValueError, match="does not explain"):
         InputError(Reason.POOL_EXHAUSTED, "")

@@ -1,0 +1,205 @@
+"""Owns an administration that only notes what it is asked, and the running of documents against it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from schema import build_schema
+from schema import lakebase_ports as ports
+from schema.context import Context, PageLimits
+from schema.errors import ApiError
+from schema.permissions import Principal, Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from strawberry.types import ExecutionResult
+
+    from schema.errors import Reason
+
+SCHEMA = build_schema()
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CONFIGURED = ports.Configured("orders-pg", "orders", "orders_db", "orders.public.orders_synced")
+UNSET = ports.Configured(None, None, None, None)
+
+
+def instance(name: str = "orders-pg") -> ports.Instance:
+    """An instance with this name."""
+    return ports.Instance(
+        name=name,
+        uid="8c66",
+        state=ports.InstanceState.AVAILABLE,
+        capacity="CU_1",
+        node_count=1,
+        readable_secondaries=False,
+        retention_days=7,
+        stopped=False,
+        postgres_version="PG_VERSION_16",
+        creator="ann@example.com",
+        created_at=NOON,
+        host="10.0.0.1",
+        read_only_host=None,
+    )
+
+
+def synced_table(name: str = "orders.public.orders_synced") -> ports.SyncedTable:
+    """A synced table with this name, half copied."""
+    return ports.SyncedTable(
+        name=name,
+        uid="77f5",
+        instance_name="orders-pg",
+        database_name="orders_db",
+        source="samples.tpch.orders",
+        primary_key=("o_orderkey",),
+        timeseries_key=None,
+        policy=ports.SyncPolicy.SNAPSHOT,
+        state=ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT,
+        message="Copying.",
+        catalog_state="ACTIVE",
+        progress=0.5,
+        rows_synced=3_000_000_000,
+        rows_total=6_000_000_000,
+        estimated_completion_seconds=60.0,
+        last_sync_started_at=None,
+        last_sync_finished_at=None,
+        source_version=None,
+        source_committed_at=None,
+        pipeline_id="p1",
+        pipeline_url="https://example.com/pipelines/p1",
+    )
+
+
+def operation(id_: str = "op1", state: ports.WorkState = ports.WorkState.RUNNING, **more: Any) -> ports.Operation:
+    """An operation with this id."""
+    step = ports.OperationStep("create instance", "instance orders-pg", state, progress=0.5, started_at=NOON)
+    return ports.Operation(
+        id=id_,
+        kind=ports.OperationKind.PROVISION,
+        state=state,
+        progress=0.5,
+        steps=(step,),
+        requested_by="ann",
+        requested_at=NOON,
+        finished_at=None,
+        durable=False,
+        **more,
+    )
+
+
+@dataclass
+class Asked:
+    """An Administration. Whatever it is asked stands in `questions`, and refusals in `refused`.
+
+    What stands in `failures` under a method's name is raised there; a method in `slow` never answers.
+    """
+
+    configured: ports.Configured = CONFIGURED
+    outcome: ports.AdminOutcome | None = None
+    failures: dict[str, Exception] = field(default_factory=dict)
+    slow: frozenset[str] = frozenset()
+    story: Sequence[ports.Operation] = ()
+    pages: dict[str | None, ports.InstancePage] = field(default_factory=dict)
+    questions: list[tuple[str, object]] = field(default_factory=list)
+    refused: list[tuple[str, str, Reason]] = field(default_factory=list)
+
+    async def instances(self, *, size: int, token: str | None) -> ports.InstancePage:
+        """One of the pages."""
+        await self._ask("instances", (size, token))
+        return self.pages[token]
+
+    async def instance(self, name: str) -> ports.Instance | None:
+        """One that has the name."""
+        await self._ask("instance", name)
+        return instance(name)
+
+    async def catalog(self, name: str) -> ports.Catalog | None:
+        """One that has the name."""
+        await self._ask("catalog", name)
+        return ports.Catalog(name, "5eed", "orders-pg", "orders_db")
+
+    async def synced_table(self, name: str) -> ports.SyncedTable | None:
+        """One that has the name."""
+        await self._ask("synced_table", name)
+        return synced_table(name)
+
+    async def indexes(self, table: ports.SyncedTable) -> Sequence[ports.TableIndex]:
+        """One."""
+        await self._ask("indexes", table.name)
+        return [ports.TableIndex("orders_pkey", "CREATE UNIQUE INDEX ...", valid=True)]
+
+    async def submit(self, request: ports.AdminRequest, user: str) -> ports.AdminOutcome:
+        """The outcome; a test that expects nothing to be sent has none."""
+        await self._ask("submit", (user, request))
+        assert self.outcome is not None, f"sent: {request}"
+        return self.outcome
+
+    async def operation(self, id_: str) -> ports.Operation | None:
+        """One of the story."""
+        await self._ask("operation", id_)
+        return next((one for one in self.story if one.id == id_), None)
+
+    async def operations(self, *, size: int, after: str | None) -> ports.OperationPage:
+        """The story, page by page."""
+        await self._ask("operations", (size, after))
+        keys = [one.id for one in self.story]
+        start = 0 if after is None else keys.index(after) + 1
+        return ports.OperationPage(self.story[start : start + size], more=start + size < len(keys))
+
+    async def progress(self, id_: str) -> AsyncGenerator[ports.Operation, None]:
+        """The whole story of an operation."""
+        await self._ask("progress", id_)
+        for one in self.story:
+            if one.id == id_:
+                yield one
+
+    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
+        """Kept."""
+        self.refused.append((user, action, reason))
+
+    async def _ask(self, method: str, asked: object) -> None:
+        self.questions.append((method, asked))
+        if method in self.failures:
+            raise self.failures[method]
+        if method in self.slow:
+            await asyncio.Event().wait()
+
+
+def context(asked: Asked, role: Role = Role.ADMIN) -> Context:
+    """What administration needs of a context; of orders there is nothing."""
+    nothing = cast("Any", None)
+    return Context(
+        principal=Principal("ann", frozenset({role})),
+        orders=nothing,
+        new_lookup=nothing,
+        statuses=nothing,
+        history=nothing,
+        new_change_lookup=nothing,
+        feed=nothing,
+        lakebase=asked,
+        limits=PageLimits(),
+    )
+
+
+async def run(asked: Asked, document: str, role: Role = Role.ADMIN, **variables: object) -> ExecutionResult:
+    """The result of a document."""
+    return await SCHEMA.execute(document, variable_values=variables, context_value=context(asked, role))
+
+
+async def answer(asked: Asked, document: str, **variables: object) -> dict[str, Any]:
+    """The data of a document that has no errors."""
+    result = await run(asked, document, Role.ADMIN, **variables)
+    assert result.errors is None, result.errors
+    assert result.data is not None
+    return result.data
+
+
+def reasons(result: ExecutionResult) -> list[str]:
+    """Why each error of a result is there, in their order."""
+    found = []
+    for error in result.errors or []:
+        assert isinstance(error.original_error, ApiError), error
+        found.append(error.original_error.reason.name)
+    return found

@@ -1,0 +1,505 @@
+"""Owns the promises about admin inputs: what is wrong with one is told at once, noted, and never sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schema import lakebase_ports as ports
+from schema.node import encode_global_id
+from tests.schema.asked import CONFIGURED, SCHEMA, UNSET, Asked, answer, context, reasons, run
+
+BAD_PARTS = [
+    "",
+    " ",
+    "a/b",
+    "../b",
+    "..",
+    ".",
+    "a?force=true",
+    "a#b",
+    "a%2Fb",
+    "a b",
+    "a;b",
+    "a\nb",
+    "a\0b",
+    "a\\b",
+    "a'b",
+    "örders",
+    "orders\u200b",
+    "\u0661",
+    "\uff41",
+    "😀",
+]
+BAD_INSTANCES = [*BAD_PARTS, "a.b", "a_b", "1a", "-a", "a-", "a\n", "a" * 64, "a" * 10_000]
+BAD_CATALOGS = [
+    *BAD_PARTS,
+    "a-b",
+    "a" * 256,
+    *("system", "samples", "main", "hive_metastore", "information_schema", "__databricks_internal", "Main", "SYSTEM"),
+]
+BAD_DATABASES = [*BAD_PARTS, "a-b", "1a", "a" * 64, "postgres", "template0", "Template1"]
+BAD_TABLES = [
+    *BAD_PARTS,
+    "orders",
+    "orders.public",
+    "orders.public.t.t",
+    ".public.t",
+    "orders..t",
+    "orders.public.",
+    "orders/../x.public.t",
+    "orders.public.t?purge_data=false",
+    "orders.public.t#",
+    "or-ders.public.t",
+    f"orders.public.{'t' * 64}",
+    f"orders.{'s' * 64}.t",
+    f"{'c' * 256}.public.t",
+    "system.public.t",
+    "samples.tpch.orders",
+    "hive_metastore.public.t",
+    "orders.information_schema.t",
+    "orders.pg_catalog.t",
+    "orders.PG_toast.t",
+]
+BAD_COLUMNS = ["", "a b", "a-b", "1a", 'a"b', "ä", "a" * 64]
+INSTANCE, CATALOG, TABLE = "orders-pg", "orders", "orders.public.orders_synced"
+CATALOG_INPUT = {"name": CATALOG, "instanceName": INSTANCE, "databaseName": "orders_db"}
+
+
+def bad_names() -> list[tuple[str, dict[str, Any], str]]:
+    """A mutation, an input whose only mistake is a name, and the field it stands in."""
+    of_instances: list[tuple[str, dict[str, Any], str]] = [
+        ("createDatabaseInstance", {}, "name"),
+        ("updateDatabaseInstance", {"stopped": True}, "name"),
+        ("deleteDatabaseInstance", {}, "name"),
+        ("createDatabaseCatalog", CATALOG_INPUT, "instanceName"),
+        ("createSyncedTable", {"name": TABLE, "databaseName": "orders_db"}, "instanceName"),
+        ("provisionLakebase", {}, "instanceName"),
+        ("teardownLakebase", {"catalogName": CATALOG, "tableName": TABLE}, "instanceName"),
+    ]
+    of_catalogs = [("createDatabaseCatalog", CATALOG_INPUT, "name"), ("deleteDatabaseCatalog", {}, "name")]
+    of_databases = [
+        ("createDatabaseCatalog", CATALOG_INPUT, "databaseName"),
+        ("createSyncedTable", {"name": TABLE, "instanceName": INSTANCE}, "databaseName"),
+        ("provisionLakebase", {}, "databaseName"),
+    ]
+    of_tables: list[tuple[str, dict[str, Any], str]] = [
+        ("createSyncedTable", {}, "name"),
+        ("deleteSyncedTable", {}, "name"),
+        ("refreshSyncedTable", {}, "name"),
+        ("ensureOrderIndexes", {}, "tableName"),
+    ]
+    of_columns = [("createSyncedTable", {"name": TABLE}, "timeseriesKey"), ("provisionLakebase", {}, "timeseriesKey")]
+    return [
+        (mutation, {**given, field: name}, field)
+        for cases, names in (
+            (of_instances, BAD_INSTANCES),
+            (of_catalogs, BAD_CATALOGS),
+            (of_databases, BAD_DATABASES),
+            (of_tables, BAD_TABLES),
+            (of_columns, BAD_COLUMNS),
+        )
+        for mutation, given, field in cases
+        for name in names
+    ]
+
+
+def document(mutation: str) -> str:
+    """A mutation that takes its input as a variable."""
+    type_ = f"{mutation[0].upper()}{mutation[1:]}Input!"
+    selection = "operation { id } plan { statusChangesLost } userErrors { code field message operation { id } }"
+    return f"mutation($input: {type_}) {{ {mutation}(input: $input) {{ {selection} }} }}"
+
+
+async def refusals(asked: Asked, mutation: str, given: dict[str, Any]) -> list[tuple[str, str]]:
+    """The code and the path of every mistake, where nothing was asked and each reason was noted once."""
+    payload = (await answer(asked, document(mutation), input=given))[mutation]
+    assert payload["operation"] is None
+    assert payload["plan"] is None
+    assert asked.questions == []
+    told = [(error["code"], ".".join(error["field"])) for error in payload["userErrors"]]
+    assert [(user, action) for user, action, _ in asked.refused] == [("ann", mutation)] * len(
+        {code for code, _ in told}
+    )
+    assert {reason.name for _, _, reason in asked.refused} == {code for code, _ in told}
+    return told
+
+
+@pytest.mark.parametrize(("mutation", "given", "field"), bad_names())
+async def test_a_bad_name_is_never_sent(mutation: str, given: dict[str, Any], field: str) -> None:
+    """It would become a part of a path: the mistake names its place, is noted, and the platform is not asked."""
+    assert await refusals(Asked(), mutation, given) == [("NAME_INVALID", f"input.{field}")]
+
+
+@pytest.mark.parametrize("name", ["main", "system", "no/where"])
+async def test_a_catalog_of_the_platforms_is_not_torn_down(name: str) -> None:
+    """Nor is a table that is said to be in it."""
+    given = {"instanceName": INSTANCE, "catalogName": name, "tableName": TABLE}
+    assert await refusals(Asked(), "teardownLakebase", given) == [
+        ("NAME_INVALID", "input.catalogName"),
+        ("NAME_INVALID", "input.tableName"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mutation", "given", "told"),
+    [
+        *(
+            (mutation, {**given, field: value}, [("SETTING_INVALID", f"input.{field}")])
+            for mutation, given in (
+                ("createDatabaseInstance", {"name": INSTANCE}),
+                ("updateDatabaseInstance", {"name": INSTANCE}),
+                ("provisionLakebase", {}),
+            )
+            for field, value in (
+                ("retentionWindowInDays", 1),
+                ("retentionWindowInDays", 36),
+                ("retentionWindowInDays", -7),
+                ("nodeCount", 0),
+                ("nodeCount", -1),
+            )
+        ),
+        *(
+            (
+                mutation,
+                {"name": INSTANCE, "nodeCount": 1, "enableReadableSecondaries": True},
+                [("SETTING_INVALID", "input.enableReadableSecondaries")],
+            )
+            for mutation in ("createDatabaseInstance", "updateDatabaseInstance")
+        ),
+        (
+            "provisionLakebase",
+            {"enableReadableSecondaries": True},
+            [("SETTING_INVALID", "input.enableReadableSecondaries")],
+        ),
+        ("updateDatabaseInstance", {"name": INSTANCE}, [("SETTING_INVALID", "input")]),
+        ("updateDatabaseInstance", {"name": INSTANCE, "capacity": None}, [("SETTING_INVALID", "input")]),
+        ("createSyncedTable", {"name": TABLE, "primaryKey": []}, [("SETTING_INVALID", "input.primaryKey")]),
+        ("createSyncedTable", {"name": TABLE, "primaryKey": ["a", "a"]}, [("SETTING_INVALID", "input.primaryKey")]),
+        (
+            "createSyncedTable",
+            {"name": TABLE, "primaryKey": [f"c{index}" for index in range(33)]},
+            [("SETTING_INVALID", "input.primaryKey")],
+        ),
+        ("createSyncedTable", {"name": TABLE, "primaryKey": ["a", "b c"]}, [("NAME_INVALID", "input.primaryKey.1")]),
+        ("createSyncedTable", {"name": TABLE, "sourceTable": "orders"}, [("NAME_INVALID", "input.sourceTable")]),
+        ("createSyncedTable", {"name": TABLE, "sourceTable": "a.b.c/d"}, [("NAME_INVALID", "input.sourceTable")]),
+        ("createSyncedTable", {"name": TABLE, "storageCatalog": "a/b"}, [("NAME_INVALID", "input.storageCatalog")]),
+        ("createSyncedTable", {"name": TABLE, "storageCatalog": "samples"}, [("NAME_INVALID", "input.storageCatalog")]),
+        ("createSyncedTable", {"name": TABLE, "storageSchema": "a?b"}, [("NAME_INVALID", "input.storageSchema")]),
+        (
+            "createSyncedTable",
+            {"name": TABLE, "storageSchema": "information_schema"},
+            [("NAME_INVALID", "input.storageSchema")],
+        ),
+        (
+            "createSyncedTable",
+            {"name": TABLE, "storageCatalog": "Orders"},
+            [("SETTING_INVALID", "input.storageCatalog")],
+        ),
+        ("provisionLakebase", {"storageCatalog": "orders"}, [("SETTING_INVALID", "input.storageCatalog")]),
+        ("createSyncedTable", {"name": TABLE, "instanceName": INSTANCE}, [("SETTING_INVALID", "input.databaseName")]),
+        (
+            "createSyncedTable",
+            {"name": TABLE, "databaseName": "orders_db"},
+            [("SETTING_INVALID", "input.instanceName")],
+        ),
+        ("provisionLakebase", {"tableName": "others.public.t"}, [("NAME_INVALID", "input.tableName")]),
+        ("provisionLakebase", {"catalogName": "others"}, [("NAME_INVALID", "input.tableName")]),
+        (
+            "provisionLakebase",
+            {"catalogName": "main", "tableName": "main.public.t"},
+            [("NAME_INVALID", "input.catalogName")],
+        ),
+        (
+            "teardownLakebase",
+            {"instanceName": "scratch"},
+            [("NAME_INVALID", "input.catalogName"), ("NAME_INVALID", "input.tableName")],
+        ),
+        (
+            "teardownLakebase",
+            {"tableName": TABLE, "confirmDeletion": True},
+            [("NAME_INVALID", "input.instanceName"), ("NAME_INVALID", "input.catalogName")],
+        ),
+        (
+            "teardownLakebase",
+            {"instanceName": INSTANCE, "catalogName": "scratch", "tableName": TABLE},
+            [("NAME_INVALID", "input.tableName")],
+        ),
+    ],
+)
+async def test_what_does_not_go_together_is_never_sent(
+    mutation: str, given: dict[str, Any], told: list[tuple[str, str]]
+) -> None:
+    """Out of its range, against another, or half of what belongs together: the mistake says where."""
+    assert await refusals(Asked(), mutation, given) == told
+
+
+async def test_all_mistakes_are_told_at_once() -> None:
+    """Nobody mends one to be told of the next."""
+    given = {
+        "instanceName": "a/b",
+        "catalogName": "main",
+        "databaseName": "postgres",
+        "tableName": "main.pg_x.t",
+        "nodeCount": 0,
+        "retentionWindowInDays": 36,
+        "sourceTable": "x",
+        "primaryKey": ["a b", ""],
+        "timeseriesKey": "?",
+        "storageCatalog": "system",
+        "storageSchema": "#",
+    }
+    told = await refusals(Asked(), "provisionLakebase", given)
+    assert {path.split(".")[1] for _, path in told} == given.keys()
+    assert len(told) == len(given) + 1
+
+
+@pytest.mark.parametrize(
+    "mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureOrderIndexes"]
+)
+async def test_a_name_that_nothing_gives_is_asked_for(mutation: str) -> None:
+    """Where neither the input nor the settings have it, the mistake names both places."""
+    asked = Asked(UNSET)
+    payload = (await answer(asked, f"mutation {{ {mutation} {{ userErrors {{ code field message }} }} }}"))[mutation]
+    assert asked.questions == []
+    for error in payload["userErrors"]:
+        assert error["code"] == "NAME_INVALID"
+        assert f"`{error['field'][1]}`" in error["message"]
+        assert "`LAKEBASE_" in error["message"]
+    assert payload["userErrors"]
+
+
+async def test_a_configured_name_is_checked_too() -> None:
+    """Settings are written by people as well: the mistake says which setting it comes from."""
+    asked = Asked(ports.Configured("a/b", "orders", "orders_db", TABLE))
+    payload = (await answer(asked, "mutation { teardownLakebase { userErrors { field message } } }"))[
+        "teardownLakebase"
+    ]
+    (error,) = payload["userErrors"]
+    assert error["field"] == ["input", "instanceName"]
+    assert "`LAKEBASE_INSTANCE_NAME`" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("mutation", "given"),
+    [
+        ("createDatabaseInstance", '{name: "a", capacity: CU_3}'),
+        ("createDatabaseInstance", '{name: "a", capacity: "CU_1"}'),
+        ("createDatabaseInstance", '{name: "a", nodeCount: 1.5}'),
+        ("createDatabaseInstance", '{name: "a", acknowledgeCost: null}'),
+        ("createDatabaseInstance", "{}"),
+        ("createSyncedTable", '{name: "a.b.c", policy: SOMETIMES}'),
+        ("deleteDatabaseInstance", '{name: "a", purge: false}'),
+    ],
+)
+async def test_what_the_schema_does_not_allow_is_never_run(mutation: str, given: str) -> None:
+    """An unknown capacity among it: the document does not fit, and says where."""
+    asked = Asked()
+    result = await run(asked, f"mutation {{ {mutation}(input: {given}) {{ userErrors {{ code }} }} }}")
+    assert result.data is None
+    assert result.errors
+    assert asked.questions == []
+
+
+REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
+    (
+        "createDatabaseInstance",
+        {"name": "a" * 63},
+        ports.AdminRequest(ports.OperationKind.CREATE_INSTANCE, instance=ports.InstanceSpec("a" * 63)),
+    ),
+    (
+        "createDatabaseInstance",
+        {
+            "name": "A-1",
+            "capacity": "CU_8",
+            "nodeCount": 2,
+            "enableReadableSecondaries": True,
+            "retentionWindowInDays": 35,
+            "acknowledgeCost": True,
+            "dryRun": True,
+        },
+        ports.AdminRequest(
+            ports.OperationKind.CREATE_INSTANCE,
+            instance=ports.InstanceSpec("A-1", "CU_8", 2, readable_secondaries=True, retention_days=35),
+            acknowledge_cost=True,
+            dry_run=True,
+        ),
+    ),
+    (
+        "updateDatabaseInstance",
+        {"name": "a", "stopped": False, "capacity": "CU_2", "acknowledgeCost": True},
+        ports.AdminRequest(
+            ports.OperationKind.UPDATE_INSTANCE,
+            change=ports.InstanceChange("a", capacity="CU_2", stopped=False),
+            acknowledge_cost=True,
+        ),
+    ),
+    (
+        "updateDatabaseInstance",
+        {"name": "a", "enableReadableSecondaries": True, "retentionWindowInDays": 2, "dryRun": True},
+        ports.AdminRequest(
+            ports.OperationKind.UPDATE_INSTANCE,
+            change=ports.InstanceChange("a", readable_secondaries=True, retention_days=2),
+            dry_run=True,
+        ),
+    ),
+    (
+        "deleteDatabaseInstance",
+        {"name": "a", "confirmDeletion": True, "discardStatusChanges": True},
+        ports.AdminRequest(
+            ports.OperationKind.DELETE_INSTANCE, instance_name="a", confirm_deletion=True, discard_status_changes=True
+        ),
+    ),
+    (
+        "createDatabaseCatalog",
+        {**CATALOG_INPUT, "databaseName": "databricks_postgres", "createDatabase": False},
+        ports.AdminRequest(
+            ports.OperationKind.CREATE_CATALOG,
+            catalog=ports.CatalogSpec(CATALOG, INSTANCE, "databricks_postgres", create_database=False),
+        ),
+    ),
+    (
+        "deleteDatabaseCatalog",
+        {"name": "c" * 255, "dryRun": True},
+        ports.AdminRequest(ports.OperationKind.DELETE_CATALOG, catalog_name="c" * 255, dry_run=True),
+    ),
+    (
+        "createSyncedTable",
+        {"name": TABLE},
+        ports.AdminRequest(
+            ports.OperationKind.CREATE_SYNCED_TABLE,
+            table=ports.SyncedTableSpec(TABLE, "samples.tpch.orders", ("o_orderkey",)),
+        ),
+    ),
+    (
+        "createSyncedTable",
+        {
+            "name": "main.default.t",
+            "sourceTable": "main.default.s",
+            "primaryKey": ["a", "b"],
+            "policy": "CONTINUOUS",
+            "timeseriesKey": "at",
+            "instanceName": INSTANCE,
+            "databaseName": "orders_db",
+            "storageCatalog": "main",
+            "storageSchema": "meta",
+            "acknowledgeCost": True,
+        },
+        ports.AdminRequest(
+            ports.OperationKind.CREATE_SYNCED_TABLE,
+            table=ports.SyncedTableSpec(
+                "main.default.t",
+                "main.default.s",
+                ("a", "b"),
+                "CONTINUOUS",
+                "at",
+                INSTANCE,
+                "orders_db",
+                "main",
+                "meta",
+            ),
+            acknowledge_cost=True,
+        ),
+    ),
+    (
+        "deleteSyncedTable",
+        {"name": TABLE, "confirmDeletion": True},
+        ports.AdminRequest(ports.OperationKind.DELETE_SYNCED_TABLE, table_name=TABLE, confirm_deletion=True),
+    ),
+    (
+        "refreshSyncedTable",
+        {},
+        ports.AdminRequest(ports.OperationKind.REFRESH_SYNCED_TABLE, table_name=CONFIGURED.table_name),
+    ),
+    (
+        "ensureOrderIndexes",
+        {"tableName": "c.s.t", "dryRun": True},
+        ports.AdminRequest(ports.OperationKind.ENSURE_INDEXES, table_name="c.s.t", dry_run=True),
+    ),
+    (
+        "provisionLakebase",
+        {"acknowledgeCost": True},
+        ports.AdminRequest(
+            ports.OperationKind.PROVISION,
+            instance=ports.InstanceSpec("orders-pg"),
+            catalog=ports.CatalogSpec("orders", "orders-pg", "orders_db"),
+            table=ports.SyncedTableSpec(TABLE, "samples.tpch.orders", ("o_orderkey",)),
+            acknowledge_cost=True,
+        ),
+    ),
+    (
+        "teardownLakebase",
+        {"dryRun": True},
+        ports.AdminRequest(
+            ports.OperationKind.TEARDOWN,
+            instance_name="orders-pg",
+            catalog_name="orders",
+            table_name=TABLE,
+            dry_run=True,
+        ),
+    ),
+    (
+        "teardownLakebase",
+        {"instanceName": "i", "catalogName": "C", "tableName": "c.s.t", "confirmDeletion": True},
+        ports.AdminRequest(
+            ports.OperationKind.TEARDOWN,
+            instance_name="i",
+            catalog_name="C",
+            table_name="c.s.t",
+            confirm_deletion=True,
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("mutation", "given", "request_"), REQUESTS)
+async def test_a_good_input_is_handed_on_as_it_is(
+    mutation: str, given: dict[str, Any], request_: ports.AdminRequest
+) -> None:
+    """With the recipe's defaults, the configured names where none is given, and every flag as the operator set it."""
+    asked = Asked(outcome=ports.AdminOutcome())
+    await answer(asked, document(mutation), input=given)
+    assert asked.questions == [("submit", ("ann", request_))]
+    assert asked.refused == []
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [("databaseInstance", BAD_INSTANCES), ("databaseCatalog", BAD_CATALOGS), ("syncedTable", BAD_TABLES)],
+)
+async def test_a_bad_name_is_not_looked_up(field: str, names: list[str]) -> None:
+    """The same rules hold for reading."""
+    asked = Asked()
+    for name in names:
+        result = await run(asked, f"query($name: String!) {{ {field}(name: $name) {{ name }} }}", name=name)
+        assert result.data == {field: None}
+        assert reasons(result) == ["NAME_INVALID"]
+    assert asked.questions == []
+
+
+@pytest.mark.parametrize(
+    ("type_name", "keys"),
+    [
+        ("DatabaseInstance", BAD_INSTANCES),
+        ("DatabaseCatalog", BAD_CATALOGS),
+        ("SyncedTable", BAD_TABLES),
+        ("Operation", [*BAD_PARTS, "a" * 65, "a.b"]),
+    ],
+)
+async def test_an_id_is_no_way_round(type_name: str, keys: list[str]) -> None:
+    """Whoever makes up a global id gets no other name to the platform either."""
+    asked = Asked()
+    for key in keys:
+        id_ = encode_global_id(type_name, key)
+        result = await run(asked, "query($id: ID!) { node(id: $id) { id } operation(id: $id) { id } }", id=id_)
+        assert result.data == {"node": None, "operation": None}
+        assert reasons(result) == ["ID_INVALID"] * 2
+        stream: Any = await SCHEMA.subscribe(
+            "subscription($id: ID!) { operationProgress(id: $id) { id } }",
+            variable_values={"id": id_},
+            context_value=context(asked),
+        )
+        assert [reasons(result) async for result in stream] == [["ID_INVALID"]]
+    assert asked.questions == []

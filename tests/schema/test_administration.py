@@ -1,0 +1,457 @@
+"""Owns the promises about admin fields: what they answer, who is let through, how they fail apart from one another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from graphql import is_enum_type
+
+from schema import admin
+from schema import lakebase_ports as ports
+from schema.errors import ForbiddenError, Reason, UnavailableError
+from schema.node import encode_global_id
+from schema.permissions import Role
+from tests.schema.asked import SCHEMA, UNSET, Asked, answer, context, operation, reasons, run
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+OPERATION_ID = encode_global_id("Operation", "op1")
+DOWN = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "It does not answer.")
+FORBIDDEN = ForbiddenError(Reason.PERMISSION_MISSING, "Grant CAN MANAGE on it.")
+LAKEBASE = "{ lakebase { tableName instance { name } catalog { name } syncedTable { name indexes { name } } } }"
+PLAN = ports.Plan(
+    (
+        ports.PlannedStep(
+            "create instance",
+            ports.PlanAction.CREATE,
+            "instance orders-pg",
+            exists=False,
+            message="Make it.",
+            costs=True,
+        ),
+        ports.PlannedStep(
+            "create catalog",
+            ports.PlanAction.NOTHING,
+            "catalog orders",
+            exists=True,
+            message="It is there.",
+            differences=(ports.Difference("databaseName", "a", "b"),),
+        ),
+    ),
+    status_changes_lost=None,
+)
+
+
+async def test_everything_is_told_of_a_synced_table() -> None:
+    """Row counts beyond 32 bits too, its pipeline's page, its instance, its catalog, and the indexes on it."""
+    data = await answer(
+        Asked(),
+        """{ syncedTable(name: "orders.public.orders_synced") { id name sourceTable primaryKey policy state message
+            progress rowsSynced rowsTotal estimatedCompletionSeconds lastSyncFinishedAt pipelineId pipelineUrl
+            instance { name state capacity nodeCount readableSecondaries retentionWindowInDays postgresVersion creator
+                createdAt host readOnlyHost stopped }
+            catalog { name instanceName databaseName instance { name } }
+            indexes { name valid definition } } }""",
+    )
+    assert data["syncedTable"] == {
+        "id": encode_global_id("SyncedTable", "orders.public.orders_synced"),
+        "name": "orders.public.orders_synced",
+        "sourceTable": "samples.tpch.orders",
+        "primaryKey": ["o_orderkey"],
+        "policy": "SNAPSHOT",
+        "state": "PROVISIONING_INITIAL_SNAPSHOT",
+        "message": "Copying.",
+        "progress": 0.5,
+        "rowsSynced": "3000000000",
+        "rowsTotal": "6000000000",
+        "estimatedCompletionSeconds": 60.0,
+        "lastSyncFinishedAt": None,
+        "pipelineId": "p1",
+        "pipelineUrl": "https://example.com/pipelines/p1",
+        "instance": {
+            "name": "orders-pg",
+            "state": "AVAILABLE",
+            "capacity": "CU_1",
+            "nodeCount": 1,
+            "readableSecondaries": False,
+            "retentionWindowInDays": 7,
+            "postgresVersion": "PG_VERSION_16",
+            "creator": "ann@example.com",
+            "createdAt": "2026-11-23T12:00:00.000Z",
+            "host": "10.0.0.1",
+            "readOnlyHost": None,
+            "stopped": False,
+        },
+        "catalog": {
+            "name": "orders",
+            "instanceName": "orders-pg",
+            "databaseName": "orders_db",
+            "instance": {"name": "orders-pg"},
+        },
+        "indexes": [{"name": "orders_pkey", "valid": True, "definition": "CREATE UNIQUE INDEX ..."}],
+    }
+
+
+async def test_what_is_not_selected_is_not_asked() -> None:
+    """The platform and the database are asked for what is wanted, and no more."""
+    asked = Asked()
+    await answer(asked, '{ lakebase { tableName } syncedTable(name: "a.b.c") { name instanceName } }')
+    assert asked.questions == [("synced_table", "a.b.c")]
+
+
+@pytest.mark.parametrize(
+    ("failing", "path"),
+    [
+        ("instance", ["lakebase", "instance"]),
+        ("catalog", ["lakebase", "catalog"]),
+        ("synced_table", ["lakebase", "syncedTable"]),
+        ("indexes", ["lakebase", "syncedTable", "indexes"]),
+    ],
+)
+async def test_one_that_fails_leaves_the_others_alone(failing: str, path: list[str]) -> None:
+    """Its field alone is null, with its own error."""
+    result = await run(Asked(failures={failing: DOWN}), LAKEBASE)
+    assert reasons(result) == ["CONTROL_PLANE_UNAVAILABLE"]
+    assert result.errors
+    assert result.errors[0].path == path
+    found: Any = await answer(Asked(), LAKEBASE)
+    at = found
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = None
+    assert result.data == found
+
+
+async def test_a_server_that_is_set_to_nothing_has_nothing_looked_up() -> None:
+    """Its glance is empty, and no error."""
+    asked = Asked(UNSET)
+    assert await answer(asked, LAKEBASE) == {
+        "lakebase": {"tableName": None, "instance": None, "catalog": None, "syncedTable": None}
+    }
+    assert asked.questions == []
+
+
+@pytest.mark.parametrize(
+    ("type_name", "key", "field"),
+    [
+        ("DatabaseInstance", "orders-pg", "name"),
+        ("DatabaseCatalog", "orders", "name"),
+        ("SyncedTable", f"{'c' * 255}.{'s' * 63}.{'t' * 63}", "name"),
+        ("Operation", "op1", "requestedBy"),
+    ],
+)
+async def test_an_id_leads_back_to_its_object(type_name: str, key: str, field: str) -> None:
+    """By `node` and `nodes`, the longest name included; several ids of one object are one question."""
+    asked, id_ = Asked(story=[operation()]), encode_global_id(type_name, key)
+    selection = f"__typename id ... on {type_name} {{ {field} }}"
+    data = await answer(
+        asked, f"query($id: ID!) {{ node(id: $id) {{ {selection} }} nodes(ids: [$id, $id]) {{ {selection} }} }}", id=id_
+    )
+    assert data["node"] == {"__typename": type_name, "id": id_, field: "ann" if type_name == "Operation" else key}
+    assert data["nodes"] == [data["node"]] * 2
+    assert len(asked.questions) == 2
+
+
+async def test_an_object_that_cannot_be_looked_up_is_null_with_its_reason() -> None:
+    """The others of the list are there."""
+    ids = [encode_global_id("DatabaseInstance", "a"), encode_global_id("DatabaseCatalog", "b")]
+    asked = Asked(failures={"instance": FORBIDDEN})
+    result = await run(asked, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
+    assert result.data == {"nodes": [None, {"id": ids[1]}]}
+    assert reasons(result) == ["PERMISSION_MISSING"]
+
+
+async def test_a_dry_run_answers_with_the_plan() -> None:
+    """Step by step: what exists, what would change, what costs, and what cannot be counted."""
+    data = await answer(
+        Asked(outcome=ports.AdminOutcome(plan=PLAN)),
+        """mutation { provisionLakebase(input: {dryRun: true}) { operation { id } userErrors { code }
+            plan { statusChangesLost steps { name action resource exists message costs
+                differences { field current wanted } } } } }""",
+    )
+    assert data["provisionLakebase"] == {
+        "operation": None,
+        "userErrors": [],
+        "plan": {
+            "statusChangesLost": None,
+            "steps": [
+                {
+                    "name": "create instance",
+                    "action": "CREATE",
+                    "resource": "instance orders-pg",
+                    "exists": False,
+                    "message": "Make it.",
+                    "costs": True,
+                    "differences": [],
+                },
+                {
+                    "name": "create catalog",
+                    "action": "NOTHING",
+                    "resource": "catalog orders",
+                    "exists": True,
+                    "message": "It is there.",
+                    "costs": False,
+                    "differences": [{"field": "databaseName", "current": "a", "wanted": "b"}],
+                },
+            ],
+        },
+    }
+
+
+async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None:
+    """The operation is the one that was begun; instance, catalog and table are looked up where they are selected."""
+    failure = ports.OperationFailure(Reason.SYNC_FAILED, "It failed.", retryable=True)
+    begun = operation(state=ports.WorkState.FAILED, failure=failure)
+    asked = Asked(outcome=ports.AdminOutcome(plan=PLAN, operation=begun))
+    data = await answer(
+        asked,
+        """mutation { provisionLakebase(input: {acknowledgeCost: true}) {
+            ... on AdminPayload { operation { id kind state progress requestedBy requestedAt finishedAt durable
+                steps { name state startedAt finishedAt message resource progress }
+                failure { reason message retryable } } }
+            databaseInstance { name } databaseCatalog { name } syncedTable { name } } }""",
+    )
+    assert data["provisionLakebase"] == {
+        "operation": {
+            "id": OPERATION_ID,
+            "kind": "PROVISION",
+            "state": "FAILED",
+            "progress": 0.5,
+            "requestedBy": "ann",
+            "requestedAt": "2026-11-23T12:00:00.000Z",
+            "finishedAt": None,
+            "durable": False,
+            "steps": [
+                {
+                    "name": "create instance",
+                    "state": "FAILED",
+                    "startedAt": "2026-11-23T12:00:00.000Z",
+                    "finishedAt": None,
+                    "message": None,
+                    "resource": "instance orders-pg",
+                    "progress": 0.5,
+                }
+            ],
+            "failure": {"reason": "SYNC_FAILED", "message": "It failed.", "retryable": True},
+        },
+        "databaseInstance": {"name": "orders-pg"},
+        "databaseCatalog": {"name": "orders"},
+        "syncedTable": {"name": "orders.public.orders_synced"},
+    }
+    assert [method for method, _ in asked.questions] == ["submit", "instance", "catalog", "synced_table"]
+
+
+@pytest.mark.parametrize(
+    ("mutation", "given", "field", "name"),
+    [
+        ("createDatabaseInstance", '{name: "a"}', "databaseInstance", "a"),
+        ("updateDatabaseInstance", '{name: "a", stopped: true}', "databaseInstance", "a"),
+        ("createDatabaseCatalog", '{name: "c", instanceName: "a", databaseName: "d"}', "databaseCatalog", "c"),
+        ("createSyncedTable", '{name: "c.s.t"}', "syncedTable", "c.s.t"),
+        ("refreshSyncedTable", '{name: "c.s.t"}', "syncedTable", "c.s.t"),
+        ("ensureOrderIndexes", '{tableName: "c.s.t"}', "syncedTable", "c.s.t"),
+    ],
+)
+async def test_a_mutation_shows_what_it_is_about(mutation: str, given: str, field: str, name: str) -> None:
+    """As it is now, by the name in the input; where the input is refused nothing is looked up."""
+    document = f"mutation {{ {mutation}(input: {given}) {{ {field} {{ name }} }} }}"
+    asked = Asked(outcome=ports.AdminOutcome())
+    assert await answer(asked, document) == {mutation: {field: {"name": name}}}
+    refused = Asked()
+    bad = document.replace(f'"{name}"', '"a/b"')
+    assert await answer(refused, bad) == {mutation: {field: None}}
+    assert refused.questions == []
+
+
+async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
+    """With its path, its differences, and the operation that is in the way, which is looked up."""
+    refusals = (
+        ports.AdminRefusal(Reason.COST_NOT_ACKNOWLEDGED, "It costs.", "acknowledgeCost"),
+        ports.AdminRefusal(
+            Reason.SPEC_CONFLICT, "It is otherwise.", differences=(ports.Difference("capacity", "CU_1", "CU_2"),)
+        ),
+        ports.AdminRefusal(Reason.OPERATION_IN_PROGRESS, "Wait.", operation_id="op1"),
+    )
+    asked = Asked(outcome=ports.AdminOutcome(plan=PLAN, refusals=refusals), story=[operation()])
+    data = await answer(
+        asked,
+        """mutation { createDatabaseInstance(input: {name: "a"}) { operation { id } userErrors {
+            code field message differences { field current wanted } operation { id } } } }""",
+    )
+    assert data["createDatabaseInstance"] == {
+        "operation": None,
+        "userErrors": [
+            {
+                "code": "COST_NOT_ACKNOWLEDGED",
+                "field": ["input", "acknowledgeCost"],
+                "message": "It costs.",
+                "differences": [],
+                "operation": None,
+            },
+            {
+                "code": "SPEC_CONFLICT",
+                "field": ["input"],
+                "message": "It is otherwise.",
+                "differences": [{"field": "capacity", "current": "CU_1", "wanted": "CU_2"}],
+                "operation": None,
+            },
+            {
+                "code": "OPERATION_IN_PROGRESS",
+                "field": ["input"],
+                "message": "Wait.",
+                "differences": [],
+                "operation": {"id": OPERATION_ID},
+            },
+        ],
+    }
+    # Whoever refuses notes it.
+    assert asked.refused == []
+
+
+async def test_what_the_platform_refuses_is_an_error_of_that_field() -> None:
+    """A mutation beside it is still made."""
+    asked = Asked(failures={"submit": FORBIDDEN})
+    result = await run(
+        asked,
+        """mutation { a: teardownLakebase { userErrors { code } }
+            b: deleteDatabaseInstance(input: {name: "a/b"}) { userErrors { code } } }""",
+    )
+    assert result.data == {"a": None, "b": {"userErrors": [{"code": "NAME_INVALID"}]}}
+    assert reasons(result) == ["PERMISSION_MISSING"]
+
+
+@pytest.mark.parametrize(
+    ("document", "action"),
+    [
+        ("{ lakebase { tableName } }", "lakebase"),
+        ("{ other: databaseInstances { nodes { name } } }", "databaseInstances"),
+        ("mutation { teardownLakebase { userErrors { code } } }", "teardownLakebase"),
+        ('mutation { deleteDatabaseInstance(input: {name: "a/b"}) { userErrors { code } } }', "deleteDatabaseInstance"),
+        (f'{{ node(id: "{OPERATION_ID}") {{ id }} }}', "node"),
+    ],
+)
+async def test_who_lacks_the_role_is_noted(document: str, action: str) -> None:
+    """Refused before anything else is looked at, with an entry of who tried what."""
+    asked = Asked()
+    result = await run(asked, document, Role.WRITER)
+    assert reasons(result) == ["ROLE_MISSING"]
+    assert asked.refused == [("ann", action, Reason.ROLE_MISSING)]
+    assert asked.questions == []
+
+
+async def test_many_ids_are_one_entry() -> None:
+    """No one fills the audit with a single document of a thousand ids."""
+    asked = Asked()
+    ids = [encode_global_id("Operation", f"op{number}") for number in range(1000)]
+    result = await run(asked, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", Role.READER, ids=ids)
+    assert reasons(result) == ["ROLE_MISSING"] * 1000
+    assert asked.refused == [("ann", "nodes", Reason.ROLE_MISSING)]
+
+
+@pytest.mark.parametrize(
+    ("slow", "document", "data"),
+    [
+        ("instance", '{ databaseInstance(name: "a") { name } }', {"databaseInstance": None}),
+        ("submit", "mutation { teardownLakebase { userErrors { code } } }", {"teardownLakebase": None}),
+        ("operation", f'{{ node(id: "{OPERATION_ID}") {{ id }} }}', {"node": None}),
+        (
+            "catalog",
+            "{ lakebase { tableName catalog { name } } }",
+            {"lakebase": {"tableName": "orders.public.orders_synced", "catalog": None}},
+        ),
+    ],
+)
+async def test_no_field_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch, slow: str, document: str, data: dict[str, Any]
+) -> None:
+    """A platform that does not answer is an error after a while, at the field that asked it."""
+    monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.05)
+    result = await run(Asked(slow=frozenset({slow}), outcome=ports.AdminOutcome()), document)
+    assert result.data == data
+    assert reasons(result) == ["CONTROL_PLANE_TIMEOUT"]
+
+
+async def test_a_timeout_of_anothers_is_not_ours() -> None:
+    """What the port itself raises is told as it is."""
+    result = await run(Asked(failures={"instance": TimeoutError()}), '{ databaseInstance(name: "a") { name } }')
+    assert result.errors
+    assert isinstance(result.errors[0].original_error, TimeoutError)
+
+
+async def progress(asked: Asked, id_: str = OPERATION_ID, role: Role = Role.ADMIN) -> list[Any]:
+    """Every result of the subscription."""
+    stream: Any = await SCHEMA.subscribe(
+        "subscription($id: ID!) { operationProgress(id: $id) { state progress } }",
+        variable_values={"id": id_},
+        context_value=context(asked, role),
+    )
+    return [result async for result in stream]
+
+
+async def test_an_operation_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step further is told, for as long as it takes: the deadline of the other fields is none here."""
+    monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.0)
+    states = [ports.WorkState.PENDING, ports.WorkState.RUNNING, ports.WorkState.SUCCEEDED]
+    results = await progress(Asked(story=[operation(state=state) for state in states]))
+    assert [result.errors for result in results] == [None] * 3
+    assert [result.data["operationProgress"]["state"] for result in results] == ["PENDING", "RUNNING", "SUCCEEDED"]
+
+
+async def test_an_operation_that_is_not_there_cannot_be_followed() -> None:
+    """Its id may be of a process that has ended: the subscription ends, and says so."""
+    asked = Asked(story=[operation("another")])
+    (result,) = await progress(asked)
+    assert reasons(result) == ["RESOURCE_NOT_FOUND"]
+    (result,) = await progress(asked, encode_global_id("DatabaseInstance", "op1"))
+    assert reasons(result) == ["ID_INVALID"]
+    (result,) = await progress(asked, role=Role.WRITER)
+    assert reasons(result) == ["ROLE_MISSING"]
+    assert asked.refused == [("ann", "operationProgress", Reason.ROLE_MISSING)]
+
+
+async def test_who_stops_listening_ends_the_ports_work() -> None:
+    """The port's generator is closed with the subscription, not when it is collected."""
+    closed = asyncio.Event()
+
+    class Endless(Asked):
+        async def progress(self, id_: str) -> Any:
+            try:
+                while True:
+                    yield operation(id_)
+            finally:
+                closed.set()
+
+    stream: Any = await SCHEMA.subscribe(
+        f'subscription {{ operationProgress(id: "{OPERATION_ID}") {{ state }} }}', context_value=context(Endless())
+    )
+    await anext(stream)
+    await stream.aclose()
+    assert closed.is_set()
+
+
+async def test_an_operation_is_found_by_its_id() -> None:
+    """And one that is not there is null."""
+    document = "query($id: ID!) { operation(id: $id) { id } }"
+    assert await answer(Asked(story=[operation()]), document, id=OPERATION_ID) == {"operation": {"id": OPERATION_ID}}
+    assert await answer(Asked(), document, id=OPERATION_ID) == {"operation": None}
+
+
+@pytest.mark.parametrize(
+    ("port", "served"),
+    [
+        (ports.InstanceState, "DatabaseInstanceState"),
+        (ports.SyncState, "SyncedTableState"),
+        (ports.SyncPolicy, "SyncPolicy"),
+        (ports.OperationKind, "OperationKind"),
+        (ports.WorkState, "OperationState"),
+        (ports.PlanAction, "PlanAction"),
+    ],
+)
+def test_no_word_of_the_ports_is_unknown_to_the_schema(port: type[Enum], served: str) -> None:
+    """A new one cannot become a fault while it is answered."""
+    type_ = SCHEMA._schema.type_map[served]  # noqa: SLF001 # Strawberry has no public name for it
+    assert is_enum_type(type_)
+    assert type_.values.keys() == {word.name for word in port}
