@@ -51,7 +51,11 @@ class Administering:
 
         log = OperationLog(self._engine, settings.app_schema, migrations)
         self._runner = Runner(
-            log, records, Patience(settings.step_timeout, settings.control_plane_patience), tools, ended=ended
+            log,
+            records,
+            Patience(settings.step_timeout, settings.control_plane_patience, settings.index_timeout),
+            tools,
+            ended=ended,
         )
         self._lakebase = LakebaseAdministration(
             tools,

@@ -52,9 +52,8 @@ class NotConfigured:
         raise _not_configured(f"the indexes on {table.name} cannot be looked up")
 
     async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
-        """Refused, with an audit entry."""
-        await self.note_refused(user, request.kind.value, Reason.CONTROL_PLANE_NOT_CONFIGURED)
-        raise _not_configured("nothing can be changed")
+        """Not to be had."""
+        raise _not_configured(f"{user} can change nothing ({request.kind.value})")
 
     async def operation(self, id_: str) -> Operation | None:  # noqa: ARG002 # the port's own
         """Nothing was ever begun."""

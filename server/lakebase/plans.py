@@ -129,7 +129,9 @@ class Planner:
                 "confirmDeletion",
             )
         if lost != 0 and not request.discard_status_changes:
-            held = "Status changes cannot be counted now, and" if lost is None else f"{lost:,} status changes"
+            held = (
+                "Status changes that cannot be counted now" if lost is None else f"{lost:,} recorded status change(s)"
+            )
             draft.refuse(
                 Reason.STATUS_CHANGES_AT_STAKE,
                 f"{held} may lose their only copy. Save them first (python -m server export-changes), or send it with "

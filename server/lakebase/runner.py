@@ -199,7 +199,7 @@ class Runner:
                 self._log.abandon(work)
 
         try:
-            await STEPS[step.name](Step(work, tools, self._patience, save=report, guard=guard, detach=detach))
+            done = await STEPS[step.name](Step(work, tools, self._patience, save=report, guard=guard, detach=detach))
         except ApiError as error:
             work.put(place, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
             raise
@@ -208,7 +208,7 @@ class Runner:
         except Exception:  # what it is, the log says above
             work.put(place, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC))
             raise
-        work.put(place, state=WorkState.SUCCEEDED, progress=1.0, finished_at=datetime.now(UTC))
+        work.put(place, state=WorkState.SUCCEEDED, progress=1.0, message=done, finished_at=datetime.now(UTC))
         await self._save(work)
 
     async def _save(self, work: Work) -> None:

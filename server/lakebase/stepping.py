@@ -46,10 +46,11 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a step may take, and how long of that the platform may not answer, in seconds."""
+    """How long a step may take, how long of that the platform may fail, and how long one index may take, in seconds."""
 
     step: float
     failures: float
+    index: float
 
 
 class Step:
@@ -77,6 +78,11 @@ class Step:
     def request(self) -> AdminRequest:
         """What was asked for."""
         return self._work.request
+
+    @property
+    def index_seconds(self) -> float:
+        """How long the building of one index may take."""
+        return self._patience.index
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class _Once:
         self._at = time.monotonic()
 
 
-async def create_instance(step: Step) -> None:
+async def create_instance(step: Step) -> str:
     """Make the instance, or find it as it is wanted; start it where it is stopped; wait until it is available."""
     spec, platform = _given(step.request.instance), step.tools.platform
     made, started = _Once(), _Once()
@@ -74,9 +74,10 @@ async def create_instance(step: Step) -> None:
         return False
 
     await step.until(look)
+    return "the instance is available"
 
 
-async def update_instance(step: Step) -> None:
+async def update_instance(step: Step) -> str:
     """Ask for what is otherwise than wanted, and wait until it is so."""
     change, platform = _given(step.request.change), step.tools.platform
     asked = _Once()
@@ -99,9 +100,10 @@ async def update_instance(step: Step) -> None:
         return False
 
     await step.until(look)
+    return "the instance is as wanted"
 
 
-async def delete_instance(step: Step) -> None:
+async def delete_instance(step: Step) -> str:
     """Delete the instance that was meant, and wait until it is gone."""
     name = _given(step.request.instance_name)
     asked = _Once()
@@ -123,9 +125,10 @@ async def delete_instance(step: Step) -> None:
         return False
 
     await step.until(look)
+    return _gone(step, "instance")
 
 
-async def create_catalog(step: Step) -> None:
+async def create_catalog(step: Step) -> str:
     """Register the database, or find it registered as it is wanted."""
     spec, platform = _given(step.request.catalog), step.tools.platform
     made = _Once()
@@ -143,9 +146,10 @@ async def create_catalog(step: Step) -> None:
         return False
 
     await step.until(look)
+    return "the catalog is there"
 
 
-async def delete_catalog(step: Step) -> None:
+async def delete_catalog(step: Step) -> str:
     """Take back the registration that was meant."""
     name = _given(step.request.catalog_name)
     asked = _Once()
@@ -163,9 +167,10 @@ async def delete_catalog(step: Step) -> None:
         return False
 
     await step.until(look)
+    return _gone(step, "catalog")
 
 
-async def create_synced_table(step: Step) -> None:
+async def create_synced_table(step: Step) -> str:
     """Make the synced table, or find it as it is wanted; wait for its first sync to be done."""
     spec, platform = _given(step.request.table), step.tools.platform
     made, restarted = _Once(), _Once()
@@ -195,9 +200,10 @@ async def create_synced_table(step: Step) -> None:
         return False
 
     await step.until(look)
+    return "the rows are there"
 
 
-async def delete_synced_table(step: Step) -> None:
+async def delete_synced_table(step: Step) -> str:
     """Delete the synced table that was meant, and the PostgreSQL table, which the platform may leave behind."""
     name, platform = _given(step.request.table_name), step.tools.platform
     asked = _Once()
@@ -223,24 +229,26 @@ async def delete_synced_table(step: Step) -> None:
         return False
 
     await step.until(look)
+    return _gone(step, "table")
 
 
-async def note_belongings(step: Step) -> None:
+async def note_belongings(step: Step) -> str:
     """Note the grants and indexes on the table, which go with it."""
-    name = _given(step.request.table_name)
+    name, said_ = _given(step.request.table_name), ["there is nothing to note"]
 
     async def look() -> bool:
         found = await step.tools.platform.synced_table(name)
         if found is not None and found.instance_name and found.database_name:
             belongings = await step.tools.postgres.belongings(place_of(found))
             await step.tools.records.note_belongings(name, belongings)
-            await step.report(1.0, f"{len(belongings.grants)} grants and {len(belongings.indexes)} indexes are noted")
+            said_.append(f"noted: grants {len(belongings.grants)}, indexes {len(belongings.indexes)}")
         return True
 
     await step.until(look)
+    return said_[-1]
 
 
-async def sync_table(step: Step) -> None:
+async def sync_table(step: Step) -> str:
     """Sync now, and wait for the end of it. A sync that is found under way is that one."""
     name, platform = _given(step.request.table_name), step.tools.platform
     started = _Once()
@@ -267,37 +275,39 @@ async def sync_table(step: Step) -> None:
         return False
 
     await step.until(look)
+    return "the rows are synced"
 
 
-async def restore_belongings(step: Step) -> None:
+async def restore_belongings(step: Step) -> str:
     """Put the grants and indexes back that were noted before the table was replaced."""
     name = step.request.table_name or _given(step.request.table).name
-    problems: list[str] = []
+    said_ = ["there is nothing to put back"]
 
     async def look() -> bool:
         kept = await step.tools.records.belongings(name)
         if not kept.grants and not kept.indexes:
-            await step.report(1.0, "there was nothing to put back")
             return True
-        found = _given(await step.tools.platform.synced_table(name))
-        place = place_of(found)
-        problems[:] = await step.tools.postgres.run_each(place, [*kept.grants, *kept.indexes], seconds=_LONG_SECONDS)
+        found = await step.tools.platform.synced_table(name)
+        if found is None:
+            raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no synced table {name} any more.")
+        await step.guard()
+        statements = [*kept.grants, *kept.indexes]
+        problems = await step.tools.postgres.run_each(place_of(found), statements, seconds=step.index_seconds)
         if not problems:
             await step.tools.records.forget_belongings(name)
-        done = len(kept.grants) + len(kept.indexes) - len(problems)
-        left = f"; the owner of the table has to run: {'; '.join(problems)}" if problems else ""
-        await step.report(1.0, f"{done} grants and indexes are put back{left}")
+        said_.append(f"put back: {len(statements) - len(problems)} of {len(statements)} grants and indexes")
+        if problems:
+            said_[-1] += f"; the owner of the table has to run: {'; '.join(problems)}"
         return True
 
     await step.until(look)
+    return said_[-1]
 
 
-_LONG_SECONDS: Final = 3600.0
-
-
-async def build_indexes(step: Step) -> None:
+async def build_indexes(step: Step) -> str:
     """Build the indexes that orders need. A role that may not build them is no failure: it is said who may."""
     name = step.request.table_name or _given(step.request.table).name
+    said_ = ["all indexes are there"]
 
     async def look() -> bool:
         found = await step.tools.platform.synced_table(name)
@@ -305,13 +315,12 @@ async def build_indexes(step: Step) -> None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no synced table {name}.")
         await step.guard()
         refused = await step.tools.indexes.build(place_of(found), step.report)
-        said_ = "all indexes are there"
         if refused:
-            said_ = f"the server's role may not build indexes; the owner of the table has to run: {'; '.join(refused)}"
-        await step.report(1.0, said_)
+            said_.append(f"the server may not build indexes; the owner of the table has to run: {'; '.join(refused)}")
         return True
 
     await step.until(look)
+    return said_[-1]
 
 
 def _given(value: Any) -> Any:
@@ -360,6 +369,10 @@ def _another(kind: str, found: str | None, step: Step) -> bool:
     return False
 
 
+def _gone(step: Step, kind: str) -> str:
+    return f"the {kind} is gone" if step.facts.get(f"{kind}_sent") else f"there was no {kind}"
+
+
 def _sending(kind: str, step: Step) -> None:
     """Remember, before it is sent, that it may have been."""
     step.facts[f"{kind}_sent"] = True
@@ -404,7 +417,7 @@ def _progress(found: SyncedTable) -> str:
     return f"the synced table is {found.state.value}"
 
 
-STEPS: Final[Mapping[str, Callable[[Step], Awaitable[None]]]] = {
+STEPS: Final[Mapping[str, Callable[[Step], Awaitable[str]]]] = {
     one.__name__: one
     for one in (
         create_instance,

@@ -1,9 +1,10 @@
-"""Owns `make run`: an embedded PostgreSQL, real orders in it, the server in front, all stopped together."""
+"""Owns `make run`: a local Lakebase, the server in front of it, and provisioning by the server's own mutations."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -13,24 +14,31 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from server.local.cluster import Cluster, ClusterError
-from server.local.tpch import ORDERS_AT_SCALE_1, TABLE, LoadError, load_orders
+from server.local.provisioning import Provisioning, ProvisioningError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.05
 _START_SECONDS = 30
-_STOP_SECONDS = 15
+_STOP_SECONDS = 30
 _MAX_SCALE = 1000
 _WRONG_SETTINGS = 2
+_NAMES = {
+    "LAKEBASE_INSTANCE_NAME": "orders-pg",
+    "LAKEBASE_DATABASE_NAME": "orders",
+    "LAKEBASE_CATALOG_NAME": "orders_catalog",
+    "SYNCED_TABLE_STORAGE_CATALOG": "main",
+    "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
+}
+# A person waits for them; the platform's own take minutes.
+_DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -53,14 +61,68 @@ def main() -> int:
     try:
         with _only_one(directory):
             _check_free(port)
-            with Cluster(directory / "postgres") as cluster:
-                _load(cluster, scale)
-                return _serve(cluster, directory, port)
+            return _run(directory, scale, port)
     except KeyboardInterrupt:
         return 0
-    except (LocalError, ClusterError, LoadError) as error:
+    except (LocalError, ProvisioningError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _run(directory: Path, scale: float, port: int) -> int:
+    platform_settings = {
+        **_DELAYS,
+        **os.environ,
+        "LOCAL_DIRECTORY": str(directory / "platform"),
+        "LOCAL_SCALE": str(scale),
+    }
+    with (
+        _process("server.local.platform", directory / "platform.pid", platform_settings, pipe=True) as platform,
+        _said(platform) as said,
+    ):
+        with _process("server", directory / "server.pid", _server_settings(said, port)) as server:
+            url = f"http://{_HOST}:{port}"
+            _wait_for(f"{url}/livez", server)
+            provisioning = Provisioning(f"{url}/api/graphql", _console)
+            provisioning.provision()
+            _sync_at(scale, directory / "scale", provisioning)
+            _wait_for(f"{url}/readyz", server)
+            _console.print(f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)")
+            _console.print(f"Lakebase    {said['host']}, PostgreSQL {provisioning.address()}, data in {directory}")
+            _console.print(f"GraphiQL    {url}/api/graphql")
+            _console.print("Press Ctrl-C to stop.")
+            _watch(server, platform)
+        return 0
+
+
+def _server_settings(said: Mapping[str, Any], port: int) -> dict[str, str]:
+    settings = {
+        "LOG_FORMAT": "console" if sys.stdout.isatty() else "json",
+        **_NAMES,
+        **os.environ,
+        # As in the cloud: where the platform is, who we are, and the names; the rest is asked.
+        "DATABRICKS_HOST": str(said["host"]),
+        "DATABRICKS_TOKEN": str(said["token"]),
+        "LAKEBASE_PORT": str(said["pg_port"]),
+        "HOST": _HOST,
+        "PORT": str(port),
+    }
+    for name in (
+        "DATABRICKS_APP_PORT",
+        "DATABASE_URL",
+        "LAKEBASE_HOST",
+        "DATABRICKS_CLIENT_ID",
+        "DATABRICKS_CLIENT_SECRET",
+    ):
+        settings.pop(name, None)
+    return settings
+
+
+def _sync_at(scale: float, noted: Path, provisioning: Provisioning) -> None:
+    """Sync again where the source is of another size than when it was synced last."""
+    if noted.exists() and noted.read_text() != str(scale):
+        provisioning.refresh()
+    noted.write_text(str(scale))
 
 
 def _scale(text: str) -> float:
@@ -78,7 +140,7 @@ def _port(text: str) -> int:
 
 @contextlib.contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    """Hold the directory, and end the server that a killed run may have left behind in it.
+    """Hold the directory, and end what a killed run may have left behind in it.
 
     Raises:
         LocalError: another run holds it.
@@ -90,6 +152,7 @@ def _only_one(directory: Path) -> Iterator[None]:
         except OSError:
             raise LocalError(f"Another `make run` uses {directory}. Stop it, or set LOCAL_DIR.") from None
         _end_left_behind(directory / "server.pid")
+        _end_left_behind(directory / "platform.pid")
         yield
 
 
@@ -114,69 +177,62 @@ def _check_free(port: int) -> None:
             raise LocalError(f"PORT: {port} is taken. Set PORT to another.") from None
 
 
-def _load(cluster: Cluster, scale: float) -> None:
-    progress = Progress(
-        TextColumn("Loading TPC-H orders"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=_console,
-        transient=True,
-    )
-    with progress:
-        task = progress.add_task("orders", total=round(ORDERS_AT_SCALE_1 * scale), visible=False)
-        orders = load_orders(cluster, scale, lambda rows: progress.update(task, completed=rows, visible=True))
-    _console.print(f"Orders      {orders:,} (TPC-H at scale {scale:g}; SCALE=1 loads 1,500,000)")
-
-
-def _serve(cluster: Cluster, directory: Path, port: int) -> int:
-    environment = {
-        "LOG_FORMAT": "console" if sys.stdout.isatty() else "json",
-        **os.environ,
-        "DATABASE_URL": cluster.url,
-        "ORDERS_TABLE": TABLE,
-        "HOST": _HOST,
-        "PORT": str(port),
-    }
-    environment.pop("DATABRICKS_APP_PORT", None)
+@contextlib.contextmanager
+def _process(
+    module: str, noted: Path, settings: Mapping[str, str], *, pipe: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A module of ours as a process, ended with the block. Its id is noted for a run after a killed one."""
     # In a session of its own, so that Ctrl-C in the terminal reaches us alone and things stop in their order.
-    server = subprocess.Popen([sys.executable, "-m", "server"], env=environment, start_new_session=True)
+    process = subprocess.Popen(  # noqa: S603 # our own modules
+        [sys.executable, "-m", module],
+        env=dict(settings),
+        stdout=subprocess.PIPE if pipe else None,
+        start_new_session=True,
+    )
     try:
-        (directory / "server.pid").write_text(f"{server.pid} {psutil.Process(server.pid).create_time()}")
-        _wait_until_ready(server, port)
-        _console.print(f"PostgreSQL  {cluster.version}, data in {cluster.home}")
-        _console.print(f"GraphiQL    http://{_HOST}:{port}/api/graphql")
-        _console.print("Press Ctrl-C to stop.")
-        return _watch(server, cluster)
+        noted.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+        yield process
     finally:
-        server.terminate()
+        process.terminate()
         try:
-            server.wait(_STOP_SECONDS)
+            process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        (directory / "server.pid").unlink(missing_ok=True)
-        _console.print("Stopped.")
+            process.kill()
+            process.wait()
+        noted.unlink(missing_ok=True)
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+@contextlib.contextmanager
+def _said(platform: subprocess.Popen[bytes]) -> Iterator[Mapping[str, Any]]:
+    """What the platform says when it listens: where, and whose token."""
+    output: IO[bytes] | None = platform.stdout
+    line = output.readline() if output else b""
+    if not line:
+        raise LocalError("The local Lakebase stopped at once; what it said is above.")
+    yield json.loads(line)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise LocalError("The server stopped at once; what it said is above.")
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"http://{_HOST}:{port}/readyz", timeout=2).close()
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 # our own address
             return
         time.sleep(_POLL_SECONDS)  # between two looks; the server has no way to tell us
-    raise LocalError("The server did not become ready; its log is above.")
+    raise LocalError(f"The server did not answer {url} in time; its log is above.")
 
 
-def _watch(server: subprocess.Popen[bytes], cluster: Cluster) -> int:
-    """Wait for the server's end, or PostgreSQL's, which ends the server too."""
-    postgres = psutil.Process(cluster.process_id())
+def _watch(server: subprocess.Popen[bytes], platform: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of either.
+
+    Raises:
+        LocalError: one has stopped by itself.
+    """
     while server.poll() is None:
-        if not postgres.is_running() or postgres.status() == psutil.STATUS_ZOMBIE:
-            raise LocalError("PostgreSQL has stopped. `make run` starts it again and recovers its data.")
+        if platform.poll() is not None:
+            raise LocalError("The local Lakebase has stopped. `make run` starts it again with all that it had.")
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(1)
     raise LocalError(f"The server has stopped with exit code {server.returncode}; its log is above.")
