@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strawberry.extensions import FieldExtension
 
-from schema.errors import ForbiddenError, Reason, UnavailableError
+from schema.errors import ApiError, Reason, UnavailableError
 from schema.permissions import Requires, Role
 
 if TYPE_CHECKING:
@@ -22,20 +22,24 @@ ADMIN_SECONDS: Final = 25.0
 
 
 class Administers(Requires):
-    """Lets an admin field be resolved only for an administrator, notes who else tried, and keeps to the deadline."""
+    """Lets an admin field be resolved only for an administrator, and keeps it to the deadline.
 
-    def __init__(self) -> None:
+    Who else tried leaves an audit entry. So does a change that fails before the port could tell what became of it.
+    """
+
+    def __init__(self, *, changes: bool = False) -> None:
         super().__init__(Role.ADMIN)
+        self._changes = changes
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
         """Ask before the resolver runs. A subscription's answer is its generator, which has no deadline."""
         try:
-            info.context.principal.demand(self.role)
-        except ForbiddenError as error:
-            await note_refused(info, error)
+            async with deadline():
+                return await super().resolve_async(next_, source, info, **arguments)
+        except ApiError as error:
+            if self._changes or error.reason is Reason.ROLE_MISSING:
+                await note_refused(info, error.reason)
             raise
-        async with deadline():
-            return await super().resolve_async(next_, source, info, **arguments)
 
 
 class InTime(FieldExtension):
@@ -48,9 +52,9 @@ class InTime(FieldExtension):
             return await answer if inspect.isawaitable(answer) else answer
 
 
-async def note_refused(info: Info, error: ForbiddenError) -> None:
-    """Leave an audit entry of who tried the field being resolved."""
-    await info.context.lakebase.note_refused(info.context.principal.user, info.field_name, error.reason)
+async def note_refused(info: Info, reason: Reason) -> None:
+    """Leave an audit entry of who tried the field being resolved, and why it was not done."""
+    await info.context.lakebase.note_refused(info.context.principal.user, info.field_name, reason)
 
 
 @asynccontextmanager

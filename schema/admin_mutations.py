@@ -9,7 +9,7 @@ import strawberry
 from strawberry import UNSET
 
 from schema import lakebase_ports as ports
-from schema.admin import Administers
+from schema.admin import Administers, note_refused
 from schema.admin_inputs import (
     CreateDatabaseCatalogInput,
     CreateDatabaseInstanceInput,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 PayloadT = TypeVar("PayloadT", bound=AdminPayload)
-_administers = functools.partial(strawberry.field, extensions=(Administers(),))
+_administers = functools.partial(strawberry.field, extensions=(Administers(changes=True),))
 
 
 @strawberry.type
@@ -222,11 +222,11 @@ async def _answer(
     check: Callable[[Checks, InputT], ports.AdminRequest],
     asked: InputT,
 ) -> PayloadT:
-    lakebase, user = info.context.lakebase, info.context.principal.user
+    lakebase = info.context.lakebase
     checks = Checks(lakebase.configured)
     request = check(checks, asked)
     if not checks.mistakes:
-        return payload(kind, request, await lakebase.submit(request, user))
+        return payload(kind, request, await lakebase.submit(request, info.context.principal.user))
     for reason in dict.fromkeys(mistake.reason for mistake in checks.mistakes):
-        await lakebase.note_refused(user, info.field_name, reason)
+        await note_refused(info, reason)
     return payload(kind, None, ports.AdminOutcome(refusals=checks.mistakes))

@@ -73,7 +73,11 @@ async def operation_page(
         InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
     """
     size = page_size(first, _LIMITS, argument="first")
-    page = await lakebase.operations(size=size, after=None if after is None else _operation(after))
+    key = None if after is None else _operation(after)
+    # One that was in memory alone is gone with its process, and nobody can tell any more what came after it.
+    if key is not None and await lakebase.operation(key) is None:
+        raise InputError(Reason.CURSOR_INVALID, "The operation of this cursor is forgotten: start again without one.")
+    page = await lakebase.operations(size=size, after=key)
     edges = [Edge(cursor=_operation_cursor(one.id), node=Operation.of(one)) for one in page.operations]
     return OperationConnection(
         edges=edges,

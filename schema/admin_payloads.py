@@ -138,7 +138,7 @@ class Plan:
         )
 
 
-@strawberry.type(description="Why nothing was begun. An input's mistakes are all told at once, and nothing was sent.")
+@strawberry.type(description="Why nothing was begun, or could not be. All mistakes are told at once.")
 class AdminError:
     """One refusal."""
 
@@ -172,8 +172,8 @@ class AdminError:
 @strawberry.interface(
     description=(
         "What became of an admin mutation. Refused: `userErrors`, and the plan where one could be made. A dry run: "
-        "the plan alone. Otherwise the operation, begun or found under way, and the plan. None of it waits for the "
-        "end: watch the operation."
+        "the plan, and in `userErrors` what stands in its way. Otherwise the operation, begun or found under way, and "
+        "the plan. None of it waits for the end: watch the operation."
     )
 )
 class AdminPayload:
@@ -187,7 +187,9 @@ class AdminPayload:
     plan: Plan | None = strawberry.field(
         description="The steps, what exists already and what changes. Null where the input was refused as it stands."
     )
-    user_errors: list[AdminError] = strawberry.field(description="Why nothing was begun; empty where all is well.")
+    user_errors: list[AdminError] = strawberry.field(
+        description="Why nothing was begun, or in a dry run could not be; empty where all is well."
+    )
 
 
 @strawberry.type

@@ -348,8 +348,8 @@ class OperationPage:
 class AdminOutcome:
     """What became of a request.
 
-    Refused: refusals, and the plan where one could be made. A dry run: the plan alone. Begun or found under way: the
-    operation and the plan.
+    Refused: refusals, and the plan where one could be made. A dry run: the plan, and as refusals what stands in its
+    way. Begun or found under way: the operation and the plan.
     """
 
     plan: Plan | None = None
@@ -384,7 +384,10 @@ class Administration(Protocol):
         """The indexes on its PostgreSQL table, which is asked."""
 
     async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
-        """Plan the work, and begin it unless something is in the way or it is a dry run. Answers at once."""
+        """Plan the work, and begin it unless something is in the way or it is a dry run. Answers at once.
+
+        What it tells in an outcome it has left an audit entry of; what it raises, the caller notes.
+        """
 
     async def operation(self, id_: str) -> Operation | None:
         """The operation with this id."""
@@ -396,4 +399,4 @@ class Administration(Protocol):
         """The operation as it is, and anew whenever it has come further; ends with its end. Nothing where none is."""
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Leave an audit entry of an action that was not let through: a field's name, and why."""
+        """Leave an audit entry of an action that was not let through: a field's name, and why. It never fails."""

@@ -54,7 +54,7 @@ async def nodes_by_id(info: Info, ids: Sequence[str]) -> list[Node | ApiError | 
     known = [_known_or_error(info, global_id) for global_id in ids]
     # Once, however many ids there are. A reader is refused what administration owns, and nothing else.
     if refused := next((item for item in known if isinstance(item, ForbiddenError)), None):
-        await note_refused(info, refused)
+        await note_refused(info, refused.reason)
     wanted = list(dict.fromkeys(item for item in known if not isinstance(item, ApiError)))
     orders = [key for kind, key in wanted if kind is Order and isinstance(key, int)]
     changes = [key for kind, key in wanted if kind is OrderStatusChange and isinstance(key, int)]

@@ -120,6 +120,13 @@ async def test_operations_are_walked_from_the_newest_on(size: int) -> None:
     assert found["pageInfo"]["hasNextPage"] is (size == 0)
 
 
+async def test_a_forgotten_operation_is_no_place_to_go_on_from() -> None:
+    """Else a reader would be given the first page for ever."""
+    after = (await page(Asked(story=[operation("gone"), operation("kept")]), OPERATIONS, 1))["pageInfo"]["endCursor"]
+    left = Asked(story=[operation("kept")])
+    assert reasons(await run(left, OPERATIONS, after=after)) == ["CURSOR_INVALID"]
+
+
 FORGED = [
     "",
     "x",

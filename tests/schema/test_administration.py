@@ -321,6 +321,17 @@ async def test_what_the_platform_refuses_is_an_error_of_that_field() -> None:
     )
     assert result.data == {"a": None, "b": {"userErrors": [{"code": "NAME_INVALID"}]}}
     assert reasons(result) == ["PERMISSION_MISSING"]
+    assert asked.refused == [
+        ("ann", "teardownLakebase", Reason.PERMISSION_MISSING),
+        ("ann", "deleteDatabaseInstance", Reason.NAME_INVALID),
+    ]
+
+
+async def test_a_failed_look_is_not_noted() -> None:
+    """Reading is no action: the audit is of what was changed, and of who may not."""
+    asked = Asked(failures={"instance": DOWN})
+    assert reasons(await run(asked, '{ databaseInstance(name: "a") { name } }')) == ["CONTROL_PLANE_UNAVAILABLE"]
+    assert asked.refused == []
 
 
 @pytest.mark.parametrize(
@@ -369,9 +380,12 @@ async def test_no_field_waits_for_ever(
 ) -> None:
     """A platform that does not answer is an error after a while, at the field that asked it."""
     monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.05)
-    result = await run(Asked(slow=frozenset({slow}), outcome=ports.AdminOutcome()), document)
+    asked = Asked(slow=frozenset({slow}), outcome=ports.AdminOutcome())
+    result = await run(asked, document)
     assert result.data == data
     assert reasons(result) == ["CONTROL_PLANE_TIMEOUT"]
+    # A change that may have been begun is an action all the same.
+    assert [action for _, action, _ in asked.refused] == (["teardownLakebase"] if slow == "submit" else [])
 
 
 async def test_a_timeout_of_anothers_is_not_ours() -> None:
