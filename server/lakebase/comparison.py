@@ -52,7 +52,7 @@ def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
 def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Difference]:
     """What is otherwise than wanted; the storage of its pipeline, which the platform does not tell, left out."""
     return _differences(
-        ("source", found.source, spec.source),
+        ("sourceTable", found.source, spec.source),
         ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key)),
         ("timeseriesKey", found.timeseries_key or "", spec.timeseries_key or ""),
         ("policy", found.policy and found.policy.value, spec.policy),

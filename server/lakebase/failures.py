@@ -127,7 +127,7 @@ def _words(error: DatabricksError) -> str:
     code = error.error_code if error.error_code and _CODE.fullmatch(error.error_code) else type(error).__name__
     message = _OWN_WORDS.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
     message = _SECRET.sub("***", "".join(letter if letter.isprintable() else " " for letter in message))
-    shown = message if len(message) <= _WORDS else f"{message[:_WORDS]}..."
+    shown = message.rstrip(". ") if len(message) <= _WORDS else f"{message[:_WORDS]}..."
     return f": {code}{f', {shown}' if shown else ''}."
 
 

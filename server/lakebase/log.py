@@ -182,17 +182,21 @@ class OperationLog:
         )
         return [_work(row) for row in rows]
 
-    async def unfinished(self) -> bool:
-        """Whether any operation in the database is under way, held by whomever.
+    async def next_lease_end(self) -> float | None:
+        """In how many seconds the next lease ends, if nobody renews it; None where nothing is under way.
 
         Raises:
             UnavailableError: the database does not answer.
         """
         rows = await self._rows(
-            f"SELECT EXISTS (SELECT FROM {self._table} WHERE state IN ('PENDING', 'RUNNING'))",  # noqa: S608 # as above
+            f"""
+            SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
+            FROM {self._table} WHERE state IN ('PENDING', 'RUNNING')
+            """,  # noqa: S608 # as above
             {},
         )
-        return bool(rows[0][0])
+        seconds: float | None = rows[0][0]
+        return seconds
 
     async def find(self, id_: str) -> Work | None:
         """The operation with this id. Where the database does not answer, of memory alone."""
@@ -325,19 +329,14 @@ def _work(row: Any) -> Work:
     found = row._mapping  # noqa: SLF001 # SQLAlchemy's public name for it
     return Work(
         id=str(found["id"]),
-        request=request_from_json(_json(found["request"])),
+        request=request_from_json(found["request"]),
         resources=tuple(found["resources"]),
-        steps=steps_from_json(_json(found["steps"])),
-        facts=_json(found["facts"]),
+        steps=steps_from_json(found["steps"]),
+        facts=found["facts"],
         requested_by=found["requested_by"],
         requested_at=found["requested_at"],
         state=WorkState(found["state"]),
         finished_at=found["finished_at"],
-        failure=failure_from_json(_json(found["failure"])),
+        failure=failure_from_json(found["failure"]),
         fence=found["fence"],
     )
-
-
-def _json(value: Any) -> Any:
-    """A value of jsonb, which SQLAlchemy leaves as text where it is told no types."""
-    return json.loads(value) if isinstance(value, str) else value

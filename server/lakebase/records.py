@@ -101,7 +101,7 @@ class Records:
             f"SELECT grants, indexes FROM {self._schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # as above
             {"name": table},
         )
-        return Belongings(*(tuple(json.loads(part)) for part in rows[0])) if rows else Belongings((), ())
+        return Belongings(*(tuple(part) for part in rows[0])) if rows else Belongings((), ())
 
     async def forget_belongings(self, table: str) -> None:
         """They have been put back."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 5.0
 _LOOK_AGAIN_SECONDS: Final = 1.0
+_LEEWAY_SECONDS: Final = 0.1
 _WATCH_SECONDS: Final = 1.0
 _GUARD_SECONDS: Final = 60.0
 _DETACH_SECONDS: Final = 10.0
@@ -59,7 +60,7 @@ class Runner:
         self._at_work: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._news = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
-        self._looked_at = -_LOOK_SECONDS
+        self._looked_at = -_LOOK_AGAIN_SECONDS
         self._closing = False
 
     def start(self, work: Work) -> None:
@@ -76,8 +77,7 @@ class Runner:
         """
         if self._closing or (self._looking is not None and not self._looking.done()):
             return
-        if time.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
-            self._looking = asyncio.create_task(self._look(), name="orphans")
+        self._looking = asyncio.create_task(self._look(), name="orphans")
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
         """The operation, and anew whenever it has come further; ends with its end."""
@@ -107,15 +107,18 @@ class Runner:
             await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
 
     async def _look(self) -> None:
+        # Whoever asks many times a second is answered by one look.
+        await asyncio.sleep(max(0.0, self._looked_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
         with contextlib.suppress(UnavailableError):
             while True:
                 self._looked_at = time.monotonic()
                 for work in await self._log.claim():
                     _log.info("operation taken up", operation=work.id, kind=work.request.kind.value)
                     self.start(work)
-                if not await self._log.unfinished():
+                if (ends := await self._log.next_lease_end()) is None:
                     return
-                await asyncio.sleep(_LOOK_SECONDS)  # nobody tells that another process has died
+                # Nobody tells that another process has died.
+                await asyncio.sleep(min(max(ends, 0.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
 
     async def _wait(self, *, of: str) -> None:
         """Until something has happened; what another process works on is asked for."""

@@ -25,23 +25,42 @@ if TYPE_CHECKING:
     from schema.lakebase_ports import Difference, SyncedTable
     from server.lakebase.stepping import Step
 
-# What has been made may not be shown for a moment. Making it again would be refused, and is not tried before this.
+# What has been asked for may not be shown for a moment, and is not asked for again before this. Making it again would
+# be refused; deleting it again does no harm.
 _UNSEEN_SECONDS: Final = 20.0
+_UNGONE_SECONDS: Final = 3.0
 _SETTLED: Final = frozenset({InstanceState.AVAILABLE, InstanceState.STOPPED})
 _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE, SyncState.ONLINE_CONTINUOUS_UPDATE})
 _SYNC_FAILED: Final = frozenset({SyncState.OFFLINE_FAILED, SyncState.ONLINE_PIPELINE_FAILED})
 _ASKED: Final = 0.05
 
 
+class _Absence:
+    """What is not found may be merely not shown for a moment: it is gone where it is not found twice in a row."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def sure(self) -> bool:
+        """It has not been found, again: whether it is certain now that it is gone."""
+        self._looks += 1
+        return self._looks > 1
+
+    def over(self) -> None:
+        """It has been found."""
+        self._looks = 0
+
+
 class _Once:
     """Something that is asked for, and not again while its effect may merely not be visible yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = _UNSEEN_SECONDS) -> None:
+        self._seconds = seconds
         self._at: float | None = None
 
     def due(self) -> bool:
         """Whether to ask (again)."""
-        return self._at is None or time.monotonic() - self._at > _UNSEEN_SECONDS
+        return self._at is None or time.monotonic() - self._at > self._seconds
 
     def done(self) -> None:
         """It has been asked for."""
@@ -106,14 +125,14 @@ async def update_instance(step: Step) -> str:
 async def delete_instance(step: Step) -> str:
     """Delete the instance that was meant, and wait until it is gone."""
     name = _given(step.request.instance_name)
-    asked = _Once()
+    asked, absent = _Once(_UNGONE_SECONDS), _Absence()
 
     async def look() -> bool:
         found = await step.tools.platform.instance(name)
         if found is None:
-            return True
-        if _another("instance", found.uid, step):
-            return True
+            return absent.sure()
+        absent.over()
+        _check_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)
         if found.state is not InstanceState.DELETING and asked.due():
             await _count_again(step, name)
             _sending("instance", step)
@@ -152,12 +171,14 @@ async def create_catalog(step: Step) -> str:
 async def delete_catalog(step: Step) -> str:
     """Take back the registration that was meant."""
     name = _given(step.request.catalog_name)
-    asked = _Once()
+    asked, absent = _Once(_UNGONE_SECONDS), _Absence()
 
     async def look() -> bool:
         found = await step.tools.platform.catalog(name)
-        if found is None or _another("catalog", found.uid, step):
-            return True
+        if found is None:
+            return absent.sure()
+        absent.over()
+        _check_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
         if asked.due():
             _sending("catalog", step)
             await step.guard()
@@ -206,18 +227,20 @@ async def create_synced_table(step: Step) -> str:
 async def delete_synced_table(step: Step) -> str:
     """Delete the synced table that was meant, and the PostgreSQL table, which the platform may leave behind."""
     name, platform = _given(step.request.table_name), step.tools.platform
-    asked = _Once()
+    asked, absent = _Once(_UNGONE_SECONDS), _Absence()
 
     async def look() -> bool:
         found = await platform.synced_table(name)
+        if found is None and not absent.sure():
+            return False
         if found is None:
             place = step.facts.get("place")
             if place and await step.tools.postgres.drop_table(Place(*place)):
                 await step.report(0.9, "the platform had left its PostgreSQL table, which is dropped")
             return True
+        absent.over()
         if asked.due():
-            if _another("table", await _table_uid(step, found), step):
-                return True
+            _check_uid(f"synced table {name}", step.facts.get("table_uid"), await _table_uid(step, found))
             if found.instance_name and found.database_name:
                 place = place_of(found)
                 step.facts["place"] = [place.instance, place.database, place.schema, place.table]
@@ -352,21 +375,6 @@ def _check_uid(what: str, planned: str | None, found: str | None) -> None:
             Reason.NAMESAKE_FOUND,
             f"The {what} is another than the one that was planned for: that one is gone. This one was left alone.",
         )
-
-
-def _another(kind: str, found: str | None, step: Step) -> bool:
-    """Whether the one that was to be deleted is gone by our own doing, and its name belongs to another now.
-
-    Raises:
-        PlatformError: NAMESAKE_FOUND, the name belongs to another, and nothing of ours was ever sent.
-    """
-    planned = step.facts.get(f"{kind}_uid")
-    if not planned or not found or planned == found:
-        return False
-    if step.facts.get(f"{kind}_sent"):
-        return True
-    _check_uid(kind, planned, found)
-    return False
 
 
 def _gone(step: Step, kind: str) -> str:
