@@ -87,6 +87,19 @@ class OrderIndexes:
             found, columns = await _indexes(connection, place.name), await _columns(connection, place.name)
         return [", ".join(wanted) for _, wanted in _unserved(found, columns)]
 
+    async def broken(self, place: Place) -> list[str]:
+        """Statements that take away what builds have left INVALID, so that the same names can be built again.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        async with self._postgres.connected(place.instance, place.database) as connection:
+            return [
+                _dropping(place, one)
+                for one in await _indexes(connection, place.name)
+                if not one.valid and not one.building
+            ]
+
     async def build(self, place: Place, report: Callable[[float, str], Awaitable[None]]) -> list[str]:
         """Build what is missing, one by one, readers and writers going on beside it.
 
@@ -134,7 +147,7 @@ class OrderIndexes:
             if not any(one.building for one in serving):
                 break
             await asyncio.sleep(_POLL_SECONDS)  # between two looks at somebody else's build, of which nobody tells
-        broken = [f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(place.schema)}.{quoted(one.name)}" for one in serving]
+        broken = [_dropping(place, one) for one in serving]
         index = await _free_name(watcher, place.schema, f"{place.table}_{suffix}", {one.name for one in serving})
         listed = ", ".join(quoted(column) for column in wanted)
         return [*broken, f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quoted(index)} ON {place.name} ({listed})"]
@@ -156,6 +169,10 @@ class OrderIndexes:
         finally:
             # Cut off from outside, PostgreSQL is told to stop, and the next build finds an INVALID index.
             running.cancel()
+
+
+def _dropping(place: Place, index: _Found) -> str:
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(place.schema)}.{quoted(index.name)}"
 
 
 async def _scaled(report: Callable[[float, str], Awaitable[None]], share: float, part: float, said: str) -> None:

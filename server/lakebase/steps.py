@@ -314,8 +314,10 @@ async def restore_belongings(step: Step) -> str:
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no synced table {name} any more.")
         await step.guard()
-        statements = [*kept.grants, *kept.indexes]
-        problems = await step.tools.postgres.run_each(place_of(found), statements, seconds=step.index_seconds)
+        place, statements = place_of(found), [*kept.grants, *kept.indexes]
+        broken = await step.tools.indexes.broken(place)
+        await step.tools.postgres.run_each(place, broken, seconds=step.index_seconds)
+        problems = await step.tools.postgres.run_each(place, statements, seconds=step.index_seconds)
         if not problems:
             await step.tools.records.forget_belongings(name)
         said_.append(f"put back: {len(statements) - len(problems)} of {len(statements)} grants and indexes")

@@ -1,0 +1,203 @@
+"""The life of a Lakebase as an operator lives it: provisioned, refreshed, made again, torn down, without a restart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.platform import platform_directory, running_platform
+from tests.process import ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.platform import LocalPlatform
+
+WATCH = "subscription($id: ID!) { operationProgress(id: $id) { state progress steps { name state message } } }"
+STATUS = '{ order(orderKey: "1") { status syncedStatus statusVersion } }'
+INDEXES = f'{{ syncedTable(name: "{TABLE}") {{ indexes {{ name definition valid }} }} }}'
+OWN_INDEX = "CREATE INDEX orders_by_clerk ON public.orders_synced (o_clerk) WHERE o_totalprice > 1000"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the module's own."""
+    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def operator(platform: LocalPlatform) -> Iterator[Operator]:
+    """A server that was started before there was anything, and somebody who has provisioned by it."""
+    with operated(platform) as operator:
+        assert httpx.get(f"{operator.server.url}/readyz").status_code == 503
+        operator.provisioned()
+        yield operator
+
+
+@pytest.fixture
+async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else who may use the database."""
+    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    connection = await platform.connect(host, database=DATABASE)
+    yield connection
+    await connection.close()
+
+
+def watched(operator: Operator, payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """What operationProgress says of the operation, to its end."""
+    body = {"query": WATCH, "variables": {"id": payload["operation"]["id"]}}
+    headers = {"accept": "text/event-stream"}
+    with httpx.stream("POST", f"{operator.server.graphql}/stream", json=body, headers=headers, timeout=60) as stream:
+        texts = [line.removeprefix("data:").strip() for line in stream.iter_lines() if line.startswith("data:")]
+    return [json.loads(text)["data"]["operationProgress"] for text in texts if text]
+
+
+def columns_of(indexes: list[dict[str, Any]]) -> set[str]:
+    """What valid indexes are on."""
+    return {one["definition"].split(" USING ")[1] for one in indexes if one["valid"]}
+
+
+def test_a_server_that_found_nothing_serves_orders_after_provisioning(operator: Operator) -> None:
+    """It finds the instance by its name, logs in with a minted token, and was not restarted."""
+    assert operator.ask("{ orderCount { count } }") == {"orderCount": {"count": 1500}}
+    found = operator.ask(
+        "{ lakebase { instanceName instance { state capacity host nodeCount retentionWindowInDays postgresVersion creator }"
+        " catalog { databaseName instanceName } syncedTable { state rowsSynced pipelineId pipelineUrl sourceTable policy"
+        " lastSyncFinishedAt instance { name } } } }"
+    )["lakebase"]
+    assert found["instance"]["state"] == "AVAILABLE"
+    assert found["catalog"] == {"databaseName": DATABASE, "instanceName": INSTANCE}
+    assert found["syncedTable"]["state"] == "ONLINE_NO_PENDING_UPDATE"
+    assert found["syncedTable"]["pipelineUrl"].endswith(f"/pipelines/{found['syncedTable']['pipelineId']}")
+    assert found["syncedTable"]["lastSyncFinishedAt"]
+
+
+def test_provisioning_again_finds_everything(platform: LocalPlatform, operator: Operator) -> None:
+    """It ends at once, needs no acknowledgement of any cost, and makes nothing."""
+    before = platform.inventory()
+    payload = operator.send("provisionLakebase")
+    assert payload["userErrors"] == []
+    assert [step["action"] for step in payload["plan"]["steps"][:3]] == ["NOTHING"] * 3
+    assert operator.ended(payload)["state"] == "SUCCEEDED"
+    assert platform.inventory() == before
+
+
+async def test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back(
+    operator: Operator, database: asyncpg.Connection
+) -> None:
+    """The sync drops and recreates the table; what others had put on it is there again too."""
+    operator.ask('mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }')
+    await database.execute("DROP ROLE IF EXISTS analyst")
+    await database.execute("CREATE ROLE analyst")
+    await database.execute("GRANT SELECT ON public.orders_synced TO analyst")
+    await database.execute("GRANT SELECT (o_orderkey) ON public.orders_synced TO PUBLIC")
+    await database.execute(OWN_INDEX)
+    table = await database.fetchval("SELECT 'public.orders_synced'::regclass::oid")
+    indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
+    assert len(indexes) == 5
+    events = watched(operator, operator.send("refreshSyncedTable"))
+    assert events[-1]["state"] == "SUCCEEDED", events[-1]
+    progress = [event["progress"] for event in events]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1
+    assert len(set(progress)) > 4
+    assert await database.fetchval("SELECT 'public.orders_synced'::regclass::oid") != table
+    assert columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"]) == indexes
+    assert await database.fetchval("SELECT has_table_privilege('analyst', 'public.orders_synced', 'SELECT')")
+    assert operator.ask(STATUS)["order"] == {"status": "FULFILLED", "syncedStatus": "OPEN", "statusVersion": 1}
+
+
+async def test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grants(
+    operator: Operator, database: asyncpg.Connection
+) -> None:
+    """Its PostgreSQL table goes with it; orders are unavailable meanwhile, and come back."""
+    indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
+    operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    assert await database.fetchval("SELECT to_regclass('public.orders_synced')") is None
+    assert operator.answer(STATUS)["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+    operator.done("createSyncedTable", name=TABLE, acknowledgeCost=True)
+    operator.done("refreshSyncedTable")
+    assert operator.ask(STATUS)["order"]["status"] == "FULFILLED"
+    assert columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"]) == indexes
+    assert await database.fetchval("SELECT has_table_privilege('analyst', 'public.orders_synced', 'SELECT')")
+
+
+async def test_an_invalid_index_is_dropped_and_built_anew(
+    platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
+) -> None:
+    """Such as a build leaves that was cut off; what is there and good is left alone."""
+    indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
+    await database.execute("DROP INDEX public.orders_synced_by_price")
+    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    reader = await platform.connect(host, database=DATABASE)
+    async with reader.transaction():
+        await reader.execute("LOCK TABLE public.orders_synced IN ROW EXCLUSIVE MODE")
+        await database.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await database.execute(
+                "CREATE INDEX CONCURRENTLY orders_synced_by_price ON public.orders_synced (o_totalprice, o_orderkey)"
+            )
+    await reader.close()
+    assert [one["name"] for one in operator.ask(INDEXES)["syncedTable"]["indexes"] if not one["valid"]] == [
+        "orders_synced_by_price"
+    ]
+    operator.done("ensureOrderIndexes", tableName=TABLE)
+    assert columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"]) == indexes
+
+
+async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, database: asyncpg.Connection) -> None:
+    """Begun, refused and ended alike, with who and on what."""
+    refused = operator.send("deleteDatabaseInstance", name=INSTANCE)
+    assert refused["operation"] is None
+    rows = await database.fetch("SELECT principal, action, outcome, reason, operation FROM orders_app.admin_audit")
+    outcomes = {(row["action"], row["outcome"]) for row in rows}
+    assert ("REFRESH_SYNCED_TABLE", "BEGUN") in outcomes
+    assert ("REFRESH_SYNCED_TABLE", "SUCCEEDED") in outcomes
+    assert ("DELETE_INSTANCE", "REFUSED") in outcomes
+    assert {row["principal"] for row in rows} == {"local"}
+
+
+def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
+    platform: LocalPlatform, operator: Operator
+) -> None:
+    """The plan counts them; export-changes saves them; then all of it goes, and can be made again."""
+    plan = operator.send("teardownLakebase", dryRun=True)["plan"]
+    assert plan["statusChangesLost"] == 1
+    assert [step["action"] for step in plan["steps"]] == ["DELETE"] * 3
+    refused = operator.send("teardownLakebase", confirmDeletion=True)
+    assert [error["code"] for error in refused["userErrors"]] == ["STATUS_CHANGES_AT_STAKE"]
+    assert len(exported(platform)) == 1
+    ended = operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
+    assert ended["durable"] is False
+    assert not any(platform.inventory().values())
+    assert operator.done("teardownLakebase", confirmDeletion=True)["steps"][0]["message"] == "there was no table"
+    operator.provisioned()
+    assert operator.ask(STATUS)["order"]["statusVersion"] == 0
+
+
+def exported(platform: LocalPlatform) -> list[str]:
+    """What `python -m server export-changes` gives, with the settings of a server."""
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "export-changes"],
+        cwd=ROOT,
+        env=environment(
+            DATABRICKS_HOST=platform.host,
+            DATABRICKS_TOKEN=platform.token,
+            LAKEBASE_INSTANCE_NAME=INSTANCE,
+            LAKEBASE_DATABASE_NAME=DATABASE,
+            LAKEBASE_PORT=str(platform.pg_port),
+        ),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.splitlines()
