@@ -14,26 +14,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import httpx
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
+from databricks.sdk.service.database import (
+    DatabaseCatalog,
+    DatabaseInstance,
+    DatabaseInstanceState,
+    NewPipelineSpec,
+    SyncedDatabaseTable,
+    SyncedTableSchedulingPolicy,
+    SyncedTableSpec,
+    SyncedTableState,
+)
 
-from tests.process import ROOT, environment, wait_for
+from tests.process import NO_TLS, ROOT, environment, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _STOP_SECONDS = 30
+_MEMORY = Path("/dev/shm")  # noqa: S108 # the directories made in it are mkdtemp's
+_MEMORY_BYTES = 4 << 30
 # Quick, and yet every state is there long enough to be seen. Nothing of a test's data has to survive a crash.
 _QUICK: dict[str, str] = {
     "SCALE": "0.001",
     # The generator takes a second to begin, whatever it is to make.
     "SOURCES": str(Path(tempfile.gettempdir()) / f"lakebase-orders-sources-{os.getuid()}"),
-    "START_DELAY": "0.1",
-    "RESIZE_DELAY": "0.1",
+    "START_DELAY": "0.05",
+    "RESIZE_DELAY": "0.05",
     "WAKE_DELAY": "0.1",
-    "PROVISIONING_DELAY": "0.1",
-    "RESOURCES_DELAY": "0.1",
+    "PROVISIONING_DELAY": "0.05",
+    "RESOURCES_DELAY": "0.05",
     "SNAPSHOT_DELAY": "0.2",
     "PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
 }
@@ -84,6 +97,58 @@ class LocalPlatform:
         """Suspend an instance now."""
         self.ask("POST", f"/local/instances/{instance}/suspend")
 
+    def create_instance(self, name: str, **fields: Any) -> DatabaseInstance:
+        """A new instance with these fields, available."""
+        self.workspace().database.create_database_instance(DatabaseInstance(name=name, **fields))
+        return self.wait_for_instance(name, DatabaseInstanceState.AVAILABLE)
+
+    def wait_for_instance(self, name: str, state: DatabaseInstanceState) -> DatabaseInstance:
+        """The instance, as soon as it is in this state."""
+        database = self.workspace().database
+        seen: list[DatabaseInstance] = []
+
+        def reached() -> bool:
+            seen.append(database.get_database_instance(name))
+            return seen[-1].state is state
+
+        wait_for(reached, what=lambda: f"{name} to be {state}: {seen[-1:]}\n{self.log()}")
+        return seen[-1]
+
+    def create_catalog(self, name: str, instance: str, database: str = "demo") -> DatabaseCatalog:
+        """A new catalog of a database of the instance, made where it is missing."""
+        return self.workspace().database.create_database_catalog(
+            DatabaseCatalog(name, instance, database, create_database_if_not_exists=True)
+        )
+
+    def create_table(self, name: str, source: str = "orders", key: str = "o_orderkey") -> SyncedDatabaseTable:
+        """A new synced table of a source of samples.tpch, online."""
+        self.workspace().database.create_synced_database_table(synced_table(name, source, key))
+        return self.wait_for_table(name)
+
+    def wait_for_table(
+        self, name: str, state: SyncedTableState = SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE
+    ) -> SyncedDatabaseTable:
+        """The synced table, as soon as it is in this state."""
+        database = self.workspace().database
+        seen: list[SyncedDatabaseTable] = []
+
+        def reached() -> bool:
+            seen.append(database.get_synced_database_table(name))
+            status = seen[-1].data_synchronization_status
+            return status is not None and status.detailed_state is state
+
+        wait_for(reached, what=lambda: f"{name} to be {state}: {seen[-1:]}\n{self.log()}")
+        return seen[-1]
+
+    async def connect(self, host: str | None, token: str | None = None, user: str | None = None, **options: Any) -> Any:
+        """An asyncpg connection, as the operator unless told otherwise; without a token with one minted for all."""
+        database = self.workspace().database
+        if token is None:
+            names = [instance.name for instance in database.list_database_instances()]
+            token = database.generate_database_credential(instance_names=names).token if names else "none"
+        options = {"database": "databricks_postgres", "timeout": 10, **options}
+        return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)
+
     def kill(self) -> None:
         """End it as `kill -9` does, and wait until it is gone. Its PostgreSQLs run on."""
         self.process.kill()
@@ -92,15 +157,32 @@ class LocalPlatform:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer to a request with the operator's token, which has to succeed."""
         headers = {"authorization": f"Bearer {self.token}"}
-        response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, timeout=30)
+        response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, timeout=30, verify=NO_TLS)
         assert response.status_code == 200, response.text
         return response.json()
+
+
+def synced_table(name: str, source: str = "orders", key: str = "o_orderkey", **spec: Any) -> SyncedDatabaseTable:
+    """What is sent to create a synced table of a source of samples.tpch; `spec` is of its SyncedTableSpec."""
+    return SyncedDatabaseTable(
+        name=name,
+        spec=SyncedTableSpec(
+            **{
+                "source_table_full_name": f"samples.tpch.{source}",
+                "primary_key_columns": [key],
+                "scheduling_policy": SyncedTableSchedulingPolicy.SNAPSHOT,
+                "create_database_objects_if_missing": True,
+                "new_pipeline_spec": NewPipelineSpec(storage_catalog="main", storage_schema="lakebase_meta"),
+                **spec,
+            }
+        ),
+    )
 
 
 @contextlib.contextmanager
 def platform_directory() -> Iterator[Path]:
     """A directory that PostgreSQL's user can reach, for `running_platform`; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="platform-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="platform-", dir=_quick_place(), ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)
         try:
@@ -150,6 +232,14 @@ def end_left_behind(directory: Path) -> None:
             postmaster = int(noted.read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)
             wait_for(lambda: not noted.exists(), what=lambda: f"{noted} to go", seconds=_STOP_SECONDS)  # noqa: B023 # it is waited for before the next
+
+
+def _quick_place() -> Path | None:
+    """In memory where there is much of it: a new PostgreSQL is a thousand files. Else where temporary files go."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
+            return _MEMORY
+    return None
 
 
 def _text(value: object) -> str:

@@ -7,11 +7,12 @@ import logging
 from typing import TYPE_CHECKING
 
 import asyncpg
+from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from server.local.cluster import ClusterError
 from server.local.platform.errors import PlatformError
-from server.local.platform.exchange import Exchange, error_response, json_response, read
+from server.local.platform.exchange import Exchange, error_response, read
 from server.local.platform.routes import PUBLIC, ROUTES, Call
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class App:
             outcome = handler(Call(self._platform, exchange, params, identity))
             value = await outcome if inspect.isawaitable(outcome) else outcome
         except PlatformError as error:
-            return error_response(error.status, error.code, error.message)
+            return JSONResponse(error.body(), error.status)
         except asyncpg.InvalidCatalogNameError as error:
             return error_response(404, "NOT_FOUND", str(error))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ClusterError, OSError) as error:
@@ -68,7 +69,7 @@ class App:
         except Exception:  # noqa: BLE001 # as the platform: a defect of ours is an answer too
             _log.exception("%s %s failed", exchange.method, exchange.path)
             return error_response(500, "INTERNAL_ERROR", "An internal error occurred.")
-        return json_response(value or {})
+        return JSONResponse(value or {})
 
     def _identity(self, exchange: Exchange, template: str) -> Identity | None:
         scheme, _, bearer = exchange.header("authorization").partition(" ")

@@ -21,6 +21,18 @@ class PlatformError(Exception):
         self.code = code
         self.message = message
 
+    def body(self) -> dict[str, Any]:
+        """How it looks on the wire."""
+        return error_body(self.code, self.message)
+
+
+class OAuthError(PlatformError):
+    """What the token endpoint refuses with, in the words of RFC 6749."""
+
+    def body(self) -> dict[str, Any]:
+        """How it looks on the wire."""
+        return {"error": self.code, "error_description": self.message}
+
 
 def error_body(code: str, message: str) -> dict[str, Any]:
     """The body of an error: its code, its message and the id of the request that met it."""

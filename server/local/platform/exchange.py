@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -95,8 +95,3 @@ async def read(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
 def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error of the platform as a response."""
     return JSONResponse(error_body(code, message), status, headers)
-
-
-def json_response(value: dict[str, Any]) -> JSONResponse:
-    """A result as a response."""
-    return JSONResponse(value)

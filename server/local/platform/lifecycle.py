@@ -47,14 +47,12 @@ class Lifecycle:
         self._awake_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Take every instance up where it was left."""
         for instance in self._store.state.instances.values():
             self._enrol(instance)
             if instance.state in _UNSETTLED:
                 self.settle(instance)
-            elif instance.suspended:
-                await self._gates[instance.uid].open(self._servers[instance.uid].addresses, self._store.state.pg_port)
             elif instance.state == AVAILABLE:
                 self._do(f"recover {instance.uid}", self._recover(instance))
         if self._options.suspend_after > 0:
@@ -175,19 +173,30 @@ class Lifecycle:
     async def _bring_up(self, instance: Instance) -> None:
         servers = self._servers[instance.uid]
         await servers.start()
-        self._awake_since[instance.uid] = time.time()
         connection = await servers.connect()
         try:
             await sql.prepare(connection, instance.creator, creator_is_user=instance.creator_is_user)
         finally:
             await connection.close()
+        # Only now: a standby that is copied earlier may not yet have the roles when somebody logs in.
+        await servers.follow()
+        self._awake_since[instance.uid] = time.time()
 
     async def _recover(self, instance: Instance) -> None:
+        servers = self._servers[instance.uid]
         async with self._locks[instance.uid]:
-            while instance.state == AVAILABLE and not instance.suspended:
+            while instance.state == AVAILABLE:
                 try:
-                    await self._servers[instance.uid].adopt()
-                except ClusterError as error:
+                    if not instance.suspended:
+                        await servers.adopt()
+                    elif await servers.processes():
+                        # Killed while it was being suspended or woken: it is awake.
+                        await servers.adopt()
+                        instance.suspended = False
+                        self._store.save()
+                    else:
+                        await self._gates[instance.uid].open(servers.addresses, self._store.state.pg_port)
+                except (ClusterError, OSError) as error:
                     _log.warning("%s is not back yet: %s", instance.name, error)
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
@@ -196,13 +205,17 @@ class Lifecycle:
     async def _wake(self, instance: Instance) -> None:
         await asyncio.sleep(self._options.wake_delay)
         async with self._locks[instance.uid]:
-            if instance.state == AVAILABLE and instance.suspended:
+            while instance.state == AVAILABLE and instance.suspended:
                 # For some milliseconds nobody listens, as with any machine that comes up.
                 self._gates[instance.uid].close()
-                await self._servers[instance.uid].start()
-                self._awake_since[instance.uid] = time.time()
-                instance.suspended = False
-                self._store.save()
+                try:
+                    await self._bring_up(instance)
+                except (ClusterError, OSError, asyncpg.PostgresError) as error:
+                    _log.warning("%s does not wake: %s", instance.name, error)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    instance.suspended = False
+                    self._store.save()
 
     async def _watch_for_idleness(self) -> None:
         while True:

@@ -53,17 +53,20 @@ class Servers:
     async def adopt(self) -> None:
         """Take over what a killed process left running, and start what does not run."""
         primary, standby = await in_thread(self._primary.adopt, self._port), await in_thread(self._adopt_standby)
-        if not (primary and standby):
+        if not primary:
             await self.start()
+        if not standby:
+            await self.follow()
 
     async def start(self) -> None:
-        """Make what there is not yet, start it, and remove a standby that is no longer wanted."""
-        connections, megabytes = CAPACITIES[self._instance.capacity]
-        settings = {"max_connections": str(connections), "shared_buffers": f"{megabytes}MB", **self._options.pg_options}
-        self._primary.options = settings
+        """Make the primary where there is none yet, and start it."""
+        self._primary.options = self._settings()
         await in_thread(self._primary.start, self._port)
+
+    async def follow(self) -> None:
+        """Start the standby, made from the primary, or remove one that is no longer wanted."""
         if self._instance.readable_secondaries:
-            self._standby.options = {**settings, "max_connections": str(_STANDBY_CONNECTIONS)}
+            self._standby.options = {**self._settings(), "max_connections": str(_STANDBY_CONNECTIONS)}
             await in_thread(self._standby.copy_from, self._primary)
             await in_thread(self._standby.start, self._port)
         else:
@@ -104,6 +107,14 @@ class Servers:
             database=database,
             server_settings={"application_name": "control plane"},
         )
+
+    def _settings(self) -> dict[str, str]:
+        connections, megabytes = CAPACITIES[self._instance.capacity]
+        return {
+            "max_connections": str(connections),
+            "shared_buffers": f"{megabytes}MB",
+            **self._options.pg_options,
+        }
 
     def _adopt_standby(self) -> bool:
         return self._standby.adopt(self._port) == self._instance.readable_secondaries

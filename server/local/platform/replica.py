@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _WRITER = "databricks_writer_"
 # How often progress is seen to move.
 _STEPS = 20
+# Of the snapshot's delay, how much the table is missing for before it is filled in place.
+_MISSING = 0.25
 _OWNER = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass($1)"
 
 
@@ -128,7 +130,7 @@ class Replica:
     async def _fill_in_place(self, writer: str, progress: Progress) -> None:
         connection = self._connection
         await connection.execute(f"DROP TABLE IF EXISTS {self._target}")
-        await asyncio.sleep(self._options.snapshot_delay / _STEPS)
+        await asyncio.sleep(self._options.snapshot_delay * _MISSING)
         await connection.execute(self._definition(sql.quoted(self._schema), writer))
         async with aclosing(self._paced(progress)) as chunks:
             async for chunk in chunks:

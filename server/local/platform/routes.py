@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform import requests
-from server.local.platform.errors import PlatformError, invalid, not_implemented
+from server.local.platform.errors import OAuthError, PlatformError, invalid, not_implemented
 from server.local.platform.instances import shown
 from server.local.platform.requests import page, parsed
 
@@ -81,13 +81,13 @@ def _token(call: Call) -> dict[str, Any]:
         try:
             client, _, secret = base64.b64decode(encoded).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise PlatformError(401, "invalid_client", "Client authentication failed") from None
+            raise OAuthError(401, "invalid_client", "Client authentication failed") from None
         client, secret = urllib.parse.unquote(client), urllib.parse.unquote(secret)
     if form.get("grant_type") != "client_credentials":
-        raise PlatformError(400, "unsupported_grant_type", "Only client_credentials is offered.")
+        raise OAuthError(400, "unsupported_grant_type", "Only client_credentials is offered.")
     token = call.platform.credentials.exchange(client, secret)
     if token is None:
-        raise PlatformError(401, "invalid_client", "Client authentication failed")
+        raise OAuthError(401, "invalid_client", "Client authentication failed")
     lifetime = int(call.platform.options.token_lifetime)
     return {"access_token": token, "token_type": "Bearer", "scope": "all-apis", "expires_in": lifetime}
 

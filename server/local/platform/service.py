@@ -58,7 +58,7 @@ class Platform:
             lambda: RadiusServer(state.radius_secret, self.credentials.check),
             local_addr=("127.0.0.1", state.radius_port),
         )
-        await self.life.open()
+        self.life.open()
         self.syncs.open()
 
     async def close(self) -> None:

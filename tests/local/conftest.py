@@ -1,0 +1,44 @@
+"""Owns what the tests of the local platform share: one that runs, an instance on it, and a catalog of that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.platform import LocalPlatform, platform_directory, running_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.database import DatabaseInstance
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[LocalPlatform]:
+    """A local platform."""
+    with platform_directory() as directory, running_platform(directory) as platform:
+        yield platform
+
+
+@pytest.fixture
+def workspace(platform: LocalPlatform) -> WorkspaceClient:
+    """The operator's client of the platform."""
+    return platform.workspace(retry_timeout_seconds=10)
+
+
+@pytest.fixture(scope="session")
+def shared(platform: LocalPlatform) -> DatabaseInstance:
+    """An instance that stays available, with the catalog `shared` of its database `demo`."""
+    instance = platform.create_instance("shared")
+    platform.create_catalog("shared", "shared")
+    return instance
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test meets another's faults."""
+    yield
+    if "platform" in request.fixturenames:
+        request.getfixturevalue("platform").clear_faults()

@@ -1,0 +1,107 @@
+"""The local platform's tokens: of the REST API, and those that PostgreSQL asks about at each login."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.errors import InvalidParameterValue, NotFound
+from databricks.sdk.service.database import (
+    DatabaseInstanceRole,
+    DatabaseInstanceRoleIdentityType,
+)
+
+from tests.platform import platform_directory, running_platform
+
+if TYPE_CHECKING:
+    from databricks.sdk.service.database import DatabaseInstance
+
+    from tests.platform import LocalPlatform
+
+
+def mint(workspace: WorkspaceClient, *instances: str) -> str:
+    """A credential for the instances."""
+    return str(workspace.database.generate_database_credential(instance_names=list(instances)).token)
+
+
+async def test_a_credential_is_good_for_its_user_and_its_instance(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """Several are at once; for anybody else, anywhere else, and without one, PostgreSQL answers 28000. All is counted."""
+    other = platform.create_instance("elsewhere")
+    before = platform.counters()
+    first, second = mint(workspace, "shared"), mint(workspace, "shared")
+    assert len(first) < 100
+    for token in (first, second, first):
+        await (await platform.connect(shared.read_write_dns, token)).close()
+    for host, token, user in (
+        (other.read_write_dns, first, None),
+        (shared.read_write_dns, first, "postgres"),
+        (shared.read_write_dns, first[:-1], None),
+        (shared.read_write_dns, "x" * 100, None),
+    ):
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await platform.connect(host, token, user)
+    after = platform.counters()
+    changes = {name: after[name] - before[name] for name in ("mints", "logins_accepted", "logins_refused")}
+    assert changes == {"mints": 2, "logins_accepted": 3, "logins_refused": 4}
+    both = mint(workspace, "shared", "elsewhere")
+    await (await platform.connect(other.read_write_dns, both)).close()
+    workspace.database.delete_database_instance("elsewhere")
+
+
+def test_a_credential_needs_instances_that_are(workspace: WorkspaceClient) -> None:
+    """None, and one that is not there, are refused."""
+    with pytest.raises(InvalidParameterValue):
+        mint(workspace)
+    with pytest.raises(NotFound):
+        mint(workspace, "nobody")
+
+
+async def test_a_credential_expires_and_an_open_session_does_not() -> None:
+    """Its lifetime is as it says; afterwards a login is refused, and what was logged in goes on."""
+    with platform_directory() as directory, running_platform(directory, token_lifetime=1) as platform:
+        instance = platform.create_instance("brief")
+        database = platform.workspace().database
+        credential = database.generate_database_credential(instance_names=["brief"])
+        end = datetime.fromisoformat(str(credential.expiration_time))
+        assert 0 < (end - datetime.now(UTC)).total_seconds() <= 1
+        connection = await platform.connect(instance.read_write_dns, credential.token)
+        await asyncio.sleep((end - datetime.now(UTC)).total_seconds())  # until it has expired
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await platform.connect(instance.read_write_dns, credential.token)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+        await (await platform.connect(instance.read_write_dns)).close()
+
+
+async def test_a_service_principal_signs_in_and_logs_in_with_its_role(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """OAuth's client credentials, discovered as the SDK does; a login takes a role of the principal's name."""
+    config = Config(
+        host=platform.host,
+        client_id=platform.client_id,
+        client_secret=platform.client_secret,
+        auth_type="oauth-m2m",
+    )
+    principal = WorkspaceClient(config=config)
+    assert principal.current_user.me().user_name == platform.client_id
+    token = mint(principal, "shared")
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await platform.connect(shared.read_write_dns, token, platform.client_id)
+    role = DatabaseInstanceRole(
+        name=platform.client_id, identity_type=DatabaseInstanceRoleIdentityType.SERVICE_PRINCIPAL
+    )
+    workspace.database.create_database_instance_role("shared", role)
+    connection = await platform.connect(shared.read_write_dns, token, platform.client_id)
+    assert await connection.fetchval("SELECT current_user::text") == platform.client_id
+    await connection.close()
+    wrong = Config(host=platform.host, client_id=platform.client_id, client_secret="no", auth_type="oauth-m2m")  # noqa: S106 # a secret that is none
+    with pytest.raises(ValueError, match="invalid_client"):
+        WorkspaceClient(config=wrong).current_user.me()

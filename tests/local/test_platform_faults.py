@@ -1,0 +1,210 @@
+"""The local platform's faults: each does to a request what it says, as the real SDK or a plain client meets it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from databricks.sdk.errors import (
+    InternalError,
+    NotFound,
+    PermissionDenied,
+    RequestLimitExceeded,
+    ResourceAlreadyExists,
+    ResourceDoesNotExist,
+    TemporarilyUnavailable,
+)
+from databricks.sdk.service.database import DatabaseCatalog, DatabaseInstance
+
+from tests.process import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from databricks.sdk import WorkspaceClient
+
+    from tests.platform import LocalPlatform
+
+CATALOGS = "/api/2.0/database/catalogs"
+BODY = {"name": "made", "database_instance_name": "shared", "database_name": "demo"}
+
+
+@pytest.fixture
+def post(platform: LocalPlatform, shared: DatabaseInstance) -> Callable[[], httpx.Response]:
+    """A request to create the catalog `made`, sent once; the instance is there."""
+    assert shared.name == "shared"
+    headers = {"authorization": f"Bearer {platform.token}"}
+    return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def _none_made(workspace: WorkspaceClient, platform: LocalPlatform) -> None:
+    """There is no catalog `made` before a test."""
+    if made(platform):
+        workspace.database.delete_database_catalog("made")
+
+
+def made(platform: LocalPlatform) -> bool:
+    """Whether there is."""
+    return "made" in {catalog["name"] for catalog in platform.inventory()["catalogs"]}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "error"),
+    [
+        ("too_many_requests", 429, "REQUEST_LIMIT_EXCEEDED", RequestLimitExceeded),
+        ("internal_error", 500, "INTERNAL_ERROR", InternalError),
+        ("unavailable", 503, "TEMPORARILY_UNAVAILABLE", TemporarilyUnavailable),
+        ("forbidden", 403, "PERMISSION_DENIED", PermissionDenied),
+        ("not_found_after_create", 404, "NOT_FOUND", NotFound),
+        ("not_found_as_code", 404, "RESOURCE_DOES_NOT_EXIST", ResourceDoesNotExist),
+    ],
+)
+def test_a_refusal_is_answered_and_nothing_is_done(
+    platform: LocalPlatform,
+    workspace: WorkspaceClient,
+    post: Callable[[], httpx.Response],
+    fault: str,
+    status: int,
+    code: str,
+    error: type[Exception],
+) -> None:
+    """As often as it was asked for; the SDK knows it by its class, through its own retries or at once."""
+    platform.fault(fault, method="POST", path=CATALOGS, retry_after=3)
+    refused = post()
+    assert (refused.status_code, refused.json()["error_code"]) == (status, code)
+    assert refused.headers.get("retry-after") == ("3" if status in (429, 503) else None)
+    assert not made(platform)
+    platform.fault(fault, method="GET", path="/api/2.0/database/instances/.*", times=None, retry_after=0)
+    impatient = platform.workspace(retry_timeout_seconds=1)
+    with pytest.raises((error, TimeoutError)) as raised:
+        impatient.database.get_database_instance("shared")
+    assert isinstance(raised.value.__cause__ if isinstance(raised.value, TimeoutError) else raised.value, error)
+    platform.clear_faults()
+    assert workspace.database.get_database_instance("shared").name == "shared"
+    assert post().status_code == 200
+
+
+def test_a_fault_may_let_requests_pass_first(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """`skip` of them, and after `times` it is over."""
+    platform.fault("forbidden", path="/api/2.0/preview/scim/v2/Me", skip=1, times=1)
+    assert workspace.current_user.me().user_name == platform.user
+    with pytest.raises(PermissionDenied):
+        workspace.current_user.me()
+    assert workspace.current_user.me().user_name == platform.user
+
+
+def test_a_connection_is_reset_before_or_after_it_is_done(
+    platform: LocalPlatform, post: Callable[[], httpx.Response]
+) -> None:
+    """connection_reset has done nothing; lost_reply has done it."""
+    platform.fault("connection_reset", method="POST", path=CATALOGS)
+    with pytest.raises(httpx.TransportError):
+        post()
+    assert not made(platform)
+    platform.fault("lost_reply", method="POST", path=CATALOGS)
+    with pytest.raises(httpx.TransportError):
+        post()
+    assert made(platform)
+
+
+def test_a_lost_reply_is_an_existing_thing_to_the_sdk(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """It sends the POST again by itself, and then hears that the name is taken."""
+    platform.fault("lost_reply", method="POST", path=CATALOGS)
+    before = platform.counters()["requests"].get(f"POST {CATALOGS}", 0)
+    with pytest.raises(Exception, match="already exists"):
+        workspace.database.create_database_catalog(DatabaseCatalog("made", "shared", "demo"))
+    assert platform.counters()["requests"][f"POST {CATALOGS}"] == before + 2
+
+
+def test_a_slow_reply_comes_and_a_hanging_one_does_not(
+    platform: LocalPlatform, post: Callable[[], httpx.Response]
+) -> None:
+    """Slow is done; what hangs is never begun."""
+    platform.fault("slow", method="POST", path=CATALOGS, seconds=0.3)
+    started = time.monotonic()
+    assert post().status_code == 200
+    assert time.monotonic() - started >= 0.3
+    platform.workspace().database.delete_database_catalog("made")
+    platform.fault("hang", method="POST", path=CATALOGS)
+    headers = {"authorization": f"Bearer {platform.token}"}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.3)
+    assert not made(platform)
+
+
+def test_replies_may_be_unreadable_or_of_the_future(
+    platform: LocalPlatform, workspace: WorkspaceClient, post: Callable[[], httpx.Response]
+) -> None:
+    """Malformed JSON with a 200, of something that is done; a state that the SDK does not know is None to it."""
+    platform.fault("malformed_json", method="POST", path=CATALOGS)
+    with pytest.raises(ValueError, match="Expecting"):
+        post().json()
+    assert made(platform)
+    platform.fault("unknown_enum", path="/api/2.0/database/instances/shared")
+    instance = workspace.database.get_database_instance("shared")
+    assert (instance.name, instance.state) == ("shared", None)
+
+
+def test_exists_and_not_found_have_two_spellings(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """As when a call was sent twice: it is done, and the answer is that it has been."""
+    platform.fault("exists_as_400", method="POST", path=CATALOGS, times=2)
+    for _ in range(2):
+        with pytest.raises(ResourceAlreadyExists):
+            workspace.database.create_database_catalog(DatabaseCatalog("made", "shared", "demo"))
+        assert made(platform)
+    platform.fault("not_found_as_code", method="DELETE", path=f"{CATALOGS}/.*", times=2)
+    for _ in range(2):
+        with pytest.raises(ResourceDoesNotExist):
+            workspace.database.delete_database_catalog("made")
+        assert not made(platform)
+
+
+@pytest.mark.parametrize("fault", ["hold_before", "hold_after"])
+def test_a_request_is_held_until_it_is_released(
+    platform: LocalPlatform, post: Callable[[], httpx.Response], fault: str
+) -> None:
+    """Before it is done, or after that and before the reply."""
+    platform.fault(fault, method="POST", path=CATALOGS)
+    with concurrent.futures.ThreadPoolExecutor(1) as others:
+        reply = others.submit(post)
+        wait_for(lambda: len(platform.held()) == 1, what=platform.log)
+        [held] = platform.held()
+        assert (held["method"], held["path"], held["fault"]) == ("POST", CATALOGS, fault)
+        assert made(platform) == (fault == "hold_after")
+        assert not reply.done()
+        assert platform.release() == 1
+        assert reply.result(10).status_code == 200
+    assert made(platform)
+    assert platform.held() == []
+
+
+@pytest.mark.parametrize("fault", ["hold_before", "hold_after"])
+def test_a_held_request_whose_client_goes_away_is_held_no_longer(platform: LocalPlatform, fault: str) -> None:
+    """Held before it is done, it is never done; held after, it stays done."""
+    platform.fault(fault, method="POST", path=CATALOGS)
+    headers = {"authorization": f"Bearer {platform.token}"}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.5)
+    wait_for(lambda: platform.held() == [], what=platform.log)
+    assert made(platform) == (fault == "hold_after")
+
+
+def test_what_is_begun_is_done_though_its_client_goes_away(platform: LocalPlatform, shared: DatabaseInstance) -> None:
+    """As on the platform, where a call that timed out may have succeeded."""
+    platform.suspend(str(shared.name))
+    headers = {"authorization": f"Bearer {platform.token}"}
+    # To make a catalog the instance is woken, which takes longer than the client waits.
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.05)
+    wait_for(lambda: made(platform), what=platform.log)
+
+
+def test_faults_are_the_operators(platform: LocalPlatform) -> None:
+    """Without the operator's token they are not switched on; a fault that there is not is refused."""
+    assert httpx.post(f"{platform.host}/local/faults", json={"fault": "slow", "path": ".*"}).status_code == 401
+    with pytest.raises(AssertionError, match="MALFORMED_REQUEST"):
+        platform.fault("earthquake", path=".*")

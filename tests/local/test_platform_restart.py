@@ -1,0 +1,141 @@
+"""The local platform's process: ended in order it leaves nothing running, killed it leaves nothing undone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import asyncpg
+import psutil
+import pytest
+from databricks.sdk.errors import NotFound
+from databricks.sdk.service.database import DatabaseInstance, DatabaseInstanceState, SyncedTableState
+
+from tests.platform import LocalPlatform, platform_directory, running_platform, synced_table
+from tests.process import ROOT, environment, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """The directory that the platforms of these tests have one after the other."""
+    with platform_directory() as directory:
+        yield directory
+
+
+def postgres_processes(platform: LocalPlatform) -> list[int]:
+    """The process ids of the PostgreSQLs that run."""
+    return [process for instance in platform.inventory()["instances"] for process in instance["processes"].values()]
+
+
+def alive(process: int) -> bool:
+    """Whether it runs: one that nobody has asked how it ended has ended nonetheless."""
+    return bool(psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+
+
+async def test_a_killed_platform_finds_everything_again(directory: Path) -> None:
+    """Sessions live on; host, token, credentials, uids and ports are those of before, and RADIUS answers again."""
+    with running_platform(directory) as platform:
+        instance = platform.create_instance("kept")
+        platform.create_catalog("kept", "kept")
+        table = platform.create_table("kept.public.orders")
+        token = platform.workspace().database.generate_database_credential(instance_names=["kept"]).token
+        connection = await platform.connect(instance.read_write_dns, token)
+        before = platform.inventory()
+        platform.kill()
+        assert await connection.fetchval("SELECT 1") == 1
+        with running_platform(directory) as again:
+            assert (again.host, again.token, again.pg_port) == (platform.host, platform.token, platform.pg_port)
+            assert again.client_secret == platform.client_secret
+            assert again.inventory() == before
+            assert await connection.fetchval("SELECT 1") == 1
+            await (await again.connect(instance.read_write_dns, token)).close()
+            pipeline = table.data_synchronization_status.pipeline_id  # type: ignore[union-attr] # it is online
+            again.workspace().pipelines.start_update(str(pipeline))
+            again.wait_for_table("kept.public.orders")
+            processes = postgres_processes(again)
+            await connection.close()
+        assert again.process.returncode == 0
+        assert not any(alive(process) for process in processes)
+
+
+def test_an_ordered_end_stops_everything_and_a_start_brings_it_back(directory: Path) -> None:
+    """SIGINT as SIGTERM: exit code 0, no PostgreSQL left; then all is as it was."""
+    with running_platform(directory) as platform:
+        before = platform.inventory()["instances"]
+        wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
+        processes = postgres_processes(platform)
+        platform.process.send_signal(signal.SIGINT)
+        assert platform.process.wait(20) == 0
+        assert not any(alive(process) for process in processes)
+    with running_platform(directory) as platform:
+        wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
+        assert [i["uid"] for i in platform.inventory()["instances"]] == [i["uid"] for i in before]
+
+
+async def test_a_suspended_instance_is_suspended_after_a_restart(directory: Path) -> None:
+    """And wakes when somebody knocks."""
+    with running_platform(directory) as platform:
+        host = platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE).read_write_dns
+        platform.suspend("kept")
+        platform.kill()
+        with running_platform(directory) as again:
+            assert again.inventory()["instances"][0]["suspended"]
+            with pytest.raises(asyncpg.CannotConnectNowError):
+                await again.connect(host)
+            wait_for(lambda: not again.inventory()["instances"][0]["suspended"], what=again.log)
+            await (await again.connect(host)).close()
+
+
+def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
+    """Killed while it starts, stops or deletes instances: the next process brings each where it was going."""
+    with running_platform(directory, start_delay=5) as platform:
+        database = platform.workspace().database
+        database.create_database_instance(DatabaseInstance("starting"))
+        database.update_database_instance("kept", DatabaseInstance("kept", stopped=True), "stopped")
+        platform.kill()
+    with running_platform(directory) as again:
+        again.wait_for_instance("starting", DatabaseInstanceState.AVAILABLE)
+        again.wait_for_instance("kept", DatabaseInstanceState.STOPPED)
+        again.workspace().database.delete_database_instance("starting")
+        again.kill()
+    with running_platform(directory) as last:
+        wait_for(lambda: [i["name"] for i in last.inventory()["instances"]] == ["kept"], what=last.log)
+        with pytest.raises(NotFound):
+            last.workspace().database.get_database_instance("starting")
+        assert len(list((directory / "instances").iterdir())) == 1
+
+
+def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
+    """Killed while it copies rows: the next process copies them all."""
+    with running_platform(directory, snapshot_delay=5) as platform:
+        database = platform.workspace().database
+        database.update_database_instance("kept", DatabaseInstance("kept", stopped=False), "stopped")
+        platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
+        database.create_synced_database_table(synced_table("kept.public.customer", "customer", "c_custkey"))
+        platform.wait_for_table("kept.public.customer", SyncedTableState.SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT)
+        platform.kill()
+        with running_platform(directory) as again:
+            again.wait_for_table("kept.public.customer")
+
+
+def test_wrong_options_are_named(tmp_path: Path) -> None:
+    """With exit code 2, before anything is made."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "server.local.platform"],
+        cwd=ROOT,
+        env=environment(LOCAL_DIRECTORY=str(tmp_path / "none"), LOCAL_SCALE="-1", LOCAL_SYNC_MODE="maybe"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert shown.returncode == 2
+    assert "LOCAL_SCALE" in shown.stderr
+    assert "LOCAL_SYNC_MODE" in shown.stderr
+    assert not (tmp_path / "none").exists()

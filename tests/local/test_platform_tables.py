@@ -1,0 +1,330 @@
+"""The local platform's catalogs and synced tables: real rows of TPC-H in a real PostgreSQL, synced anew on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from databricks.sdk.errors import (
+    AlreadyExists,
+    BadRequest,
+    InvalidParameterValue,
+    InvalidState,
+    NotFound,
+    PermissionDenied,
+    ResourceConflict,
+)
+from databricks.sdk.service.database import (
+    DatabaseCatalog,
+    DatabaseInstance,
+    DatabaseInstanceState,
+    DatabaseTable,
+    NewPipelineSpec,
+    ProvisioningInfoState,
+    SyncedTableSchedulingPolicy,
+    SyncedTableState,
+)
+from databricks.sdk.service.pipelines import UpdateInfoState
+
+from tests.platform import platform_directory, running_platform, synced_table
+from tests.process import wait_for
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.database import SyncedDatabaseTable
+
+    from tests.platform import LocalPlatform
+
+ROWS = 1500
+
+
+def status_of(table: SyncedDatabaseTable) -> Any:
+    """How far the table is."""
+    return table.data_synchronization_status
+
+
+def refresh(platform: LocalPlatform, name: str) -> str:
+    """The id of an update that has begun to sync the table anew."""
+    workspace = platform.workspace()
+    pipeline = status_of(workspace.database.get_synced_database_table(name)).pipeline_id
+    return str(workspace.pipelines.start_update(pipeline).update_id)
+
+
+def test_a_synced_table_comes_in_phases_and_counts_its_rows(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """PROVISIONING, its pipeline's resources, the rows with their progress, online; the pipeline is told in between."""
+    made = workspace.database.create_synced_database_table(synced_table("shared.public.phases"))
+    assert status_of(made).detailed_state is SyncedTableState.SYNCED_TABLE_PROVISIONING
+    assert status_of(made).pipeline_id is None
+    assert made.effective_database_instance_name == shared.name
+    seen: list[SyncedDatabaseTable] = [made]
+
+    def online() -> bool:
+        seen.append(workspace.database.get_synced_database_table("shared.public.phases"))
+        return status_of(seen[-1]).last_sync is not None
+
+    wait_for(online, what=platform.log)
+    phases = [
+        SyncedTableState.SYNCED_TABLE_PROVISIONING,
+        SyncedTableState.SYNCED_TABLE_PROVISIONING_PIPELINE_RESOURCES,
+        SyncedTableState.SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT,
+        SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE,
+    ]
+    order = [phases.index(status_of(table).detailed_state) for table in seen]
+    assert order == sorted(order)
+    assert set(order) >= {0, 2, 3}
+    copying = [
+        status_of(table).provisioning_status.initial_pipeline_sync_progress
+        for table in seen
+        if status_of(table).provisioning_status
+    ]
+    counts = [progress.synced_row_count for progress in copying]
+    assert counts == sorted(counts)
+    assert any(0 < count < ROWS for count in counts)
+    assert all(0 <= progress.sync_progress_completion <= 1 for progress in copying)
+    assert {progress.total_row_count for progress in copying} == {ROWS}
+    assert seen[-1].unity_catalog_provisioning_state is ProvisioningInfoState.ACTIVE
+    assert status_of(seen[-1]).last_sync.sync_end_timestamp
+    assert workspace.pipelines.get(status_of(seen[-1]).pipeline_id).latest_updates
+    with pytest.raises(AlreadyExists):
+        workspace.database.create_synced_database_table(synced_table("shared.public.phases"))
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "rows"), [("orders", "o_orderkey", ROWS), ("customer", "c_custkey", 150), ("lineitem", "", 0)]
+)
+async def test_a_synced_table_is_not_ours(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance, source: str, key: str, rows: int
+) -> None:
+    """It has its source's columns and rows and is owned by a writer; we read it and may index it, others may not."""
+    name = f"shared.owned.{source}"
+    keys = {"primary_key_columns": ["l_orderkey", "l_linenumber"]} if source == "lineitem" else {}
+    workspace.database.create_synced_database_table(synced_table(name, source, key, **keys))
+    platform.wait_for_table(name)
+    connection = await platform.connect(shared.read_write_dns, database="demo")
+    owner, columns = await connection.fetchrow(
+        "SELECT tableowner, (SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)"
+        " FROM pg_attribute WHERE attrelid = to_regclass('owned.' || tablename) AND attnum > 0)"
+        " FROM pg_tables WHERE schemaname = 'owned' AND tablename = $1",
+        source,
+    )
+    assert owner.startswith("databricks_writer_")
+    count = await connection.fetchval(f"SELECT count(*) FROM owned.{source}")
+    assert count == rows or (source == "lineitem" and count > 4 * ROWS * 0.9)
+    if source == "orders":
+        assert columns == [
+            "o_orderkey bigint",
+            "o_custkey bigint",
+            "o_orderstatus text",
+            "o_totalprice numeric(18,2)",
+            "o_orderdate date",
+            "o_orderpriority text",
+            "o_clerk text",
+            "o_shippriority integer",
+            "o_comment text",
+        ]
+        await connection.execute("CREATE ROLE stranger; GRANT USAGE ON SCHEMA owned TO stranger")
+        assert not await connection.fetchval("SELECT has_table_privilege('stranger', 'owned.orders', 'select')")
+        await connection.execute("CREATE INDEX ON owned.orders (o_custkey)")
+    await connection.close()
+    info = workspace.tables.get(name)
+    assert info.table_id
+    described = {column.name: column.nullable for column in info.columns or []}
+    assert list(described) == [column.split()[0] for column in columns]
+    assert not all(described.values())
+    assert name in {summary.full_name for summary in workspace.tables.list_summaries("shared")}
+
+
+async def test_a_refresh_replaces_the_table_with_its_indexes_and_its_grants(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """A reader never misses it; what was written into it, indexed or granted is gone."""
+    platform.create_table("shared.public.refreshed")
+    connection = await platform.connect(shared.read_write_dns, database="demo")
+    await connection.execute(
+        "CREATE ROLE reader; GRANT SELECT ON refreshed TO reader; CREATE INDEX by_date ON refreshed (o_orderdate);"
+        "UPDATE refreshed SET o_orderstatus = 'X'"
+    )
+    update = refresh(platform, "shared.public.refreshed")
+    pipeline = status_of(workspace.database.get_synced_database_table("shared.public.refreshed")).pipeline_id
+    with pytest.raises(ResourceConflict):
+        workspace.pipelines.start_update(pipeline)
+    platform.wait_for_table("shared.public.refreshed", SyncedTableState.SYNCED_TABLE_ONLINE_TRIGGERED_UPDATE)
+    assert await connection.fetchval("SELECT count(*) FROM refreshed WHERE o_orderstatus = 'X'") in (0, ROWS)
+    platform.wait_for_table("shared.public.refreshed")
+    state = workspace.pipelines.get_update(pipeline, update).update
+    assert state is not None
+    assert state.state is UpdateInfoState.COMPLETED
+    assert await connection.fetchval("SELECT count(*) FROM refreshed WHERE o_orderstatus <> 'X'") == ROWS
+    assert not await connection.fetchval("SELECT has_table_privilege('reader', 'refreshed', 'select')")
+    indexes = await connection.fetch("SELECT indexname FROM pg_indexes WHERE tablename = 'refreshed'")
+    assert [row["indexname"] for row in indexes] == ["refreshed_pkey"]
+    await connection.close()
+
+
+async def test_what_is_in_the_way_of_a_sync_fails_it_and_is_told(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """A table of somebody else is left alone; once it is gone, an update makes the synced one."""
+    connection = await platform.connect(shared.read_write_dns, database="demo")
+    await connection.execute("CREATE TABLE foreign_table (x int)")
+    workspace.database.create_synced_database_table(synced_table("shared.public.foreign_table"))
+    failed = platform.wait_for_table("shared.public.foreign_table", SyncedTableState.SYNCED_TABLE_OFFLINE_FAILED)
+    assert platform.user in status_of(failed).message
+    assert failed.unity_catalog_provisioning_state is ProvisioningInfoState.FAILED
+    await connection.execute("DROP TABLE foreign_table")
+    refresh(platform, "shared.public.foreign_table")
+    platform.wait_for_table("shared.public.foreign_table")
+    await connection.execute("CREATE VIEW looked_at AS SELECT o_orderkey FROM foreign_table")
+    refresh(platform, "shared.public.foreign_table")
+    failed = platform.wait_for_table(
+        "shared.public.foreign_table", SyncedTableState.SYNCED_TABLE_ONLINE_PIPELINE_FAILED
+    )
+    assert "looked_at" in str(status_of(failed).message) or "depend" in str(status_of(failed).message)
+    assert status_of(failed).last_sync is not None
+    await connection.close()
+
+
+async def test_a_deleted_synced_table_leaves_its_rows_unless_they_are_purged(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """Catalog entry and pipeline go; the rows stay and are taken over by a namesake; a purge takes them too."""
+    connection = await platform.connect(shared.read_write_dns, database="demo")
+    exists = "SELECT to_regclass('left_behind') IS NOT NULL"
+    pipeline = status_of(platform.create_table("shared.public.left_behind")).pipeline_id
+    workspace.database.delete_synced_database_table("shared.public.left_behind")
+    for call, name in (
+        (workspace.database.get_synced_database_table, "shared.public.left_behind"),
+        (workspace.tables.get, "shared.public.left_behind"),
+        (workspace.pipelines.get, pipeline),
+    ):
+        with pytest.raises(NotFound):
+            call(name)
+    assert await connection.fetchval(exists)
+    platform.create_table("shared.public.left_behind")
+    workspace.database.delete_synced_database_table("shared.public.left_behind", purge_data=True)
+    assert not await connection.fetchval(exists)
+    await connection.close()
+
+
+def test_a_catalog_stands_for_a_database_and_is_held_by_its_tables(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """The database is made if that is asked for, and outlives the catalog."""
+    database = workspace.database
+    assert database.get_database_catalog("shared").database_instance_name == shared.name
+    absent = DatabaseCatalog("absent", "shared", "nowhere")
+    with pytest.raises(NotFound, match="nowhere"):
+        database.create_database_catalog(absent)
+    for name in ("main", "samples", "shared"):
+        with pytest.raises(AlreadyExists):
+            database.create_database_catalog(DatabaseCatalog(name, "shared", "demo"))
+    with pytest.raises(NotFound):
+        database.create_database_catalog(DatabaseCatalog("absent", "nobody", "demo"))
+    made = platform.create_catalog("second", "shared", "second-db")
+    assert (made.database_name, made.create_database_if_not_exists) == ("second-db", None)
+    assert workspace.catalogs.get("second").name == "second"
+    platform.create_table("second.public.held", "customer", "c_custkey")
+    with pytest.raises(ResourceConflict):
+        database.delete_database_catalog("second")
+    database.delete_synced_database_table("second.public.held")
+    database.delete_database_catalog("second")
+    with pytest.raises(NotFound):
+        database.get_database_catalog("second")
+    assert database.create_database_catalog(DatabaseCatalog("second", "shared", "second-db")).uid != made.uid
+    database.delete_database_catalog("second")
+
+
+def test_a_table_that_is_there_can_be_registered(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """A database table is a name for it, and no more."""
+    platform.create_table("shared.public.registered", "customer", "c_custkey")
+    table = DatabaseTable("main.public.registered", shared.name, "demo")
+    assert workspace.database.create_database_table(table).logical_database_name == "demo"
+    assert workspace.database.get_database_table("main.public.registered").name == table.name
+    workspace.database.delete_database_table("main.public.registered")
+    with pytest.raises(NotFound):
+        workspace.database.get_database_table("main.public.registered")
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        (synced_table("shared.public"), InvalidParameterValue),
+        (synced_table("shared.public.a-b"), InvalidParameterValue),
+        (synced_table("nowhere.public.x"), NotFound),
+        (synced_table("samples.tpch.x"), InvalidParameterValue),
+        (synced_table("main.default.x"), InvalidParameterValue),
+        (synced_table("shared.public.x", "nothing"), NotFound),
+        (synced_table("shared.public.x", key="o_key"), InvalidParameterValue),
+        (synced_table("shared.public.x", primary_key_columns=[]), InvalidParameterValue),
+        (synced_table("shared.public.x", timeseries_key="o_time"), InvalidParameterValue),
+        (synced_table("shared.public.x", scheduling_policy=SyncedTableSchedulingPolicy.TRIGGERED), BadRequest),
+        (synced_table("shared.public.x", scheduling_policy=SyncedTableSchedulingPolicy.CONTINUOUS), BadRequest),
+        (synced_table("shared.public.x", new_pipeline_spec=None), InvalidParameterValue),
+        (synced_table("shared.public.x", new_pipeline_spec=None, existing_pipeline_id="none"), NotFound),
+        (synced_table("shared.public.x", new_pipeline_spec=NewPipelineSpec("", "main", "none")), NotFound),
+        (synced_table("shared.public.x", new_pipeline_spec=NewPipelineSpec("", "none", "none")), NotFound),
+        (synced_table("shared.public.x", new_pipeline_spec=NewPipelineSpec("", "shared", "public")), BadRequest),
+        (synced_table("shared.public.x", new_pipeline_spec=NewPipelineSpec("", "samples", "tpch")), PermissionDenied),
+    ],
+)
+def test_a_synced_table_that_cannot_be_is_refused(
+    platform: LocalPlatform,
+    workspace: WorkspaceClient,
+    shared: DatabaseInstance,
+    table: SyncedDatabaseTable,
+    error: type[Exception],
+) -> None:
+    """Before anything of it is made."""
+    assert shared.name == "shared"
+    before = platform.inventory()
+    with pytest.raises(error):
+        workspace.database.create_synced_database_table(table)
+    after = platform.inventory()
+    assert (after["synced_tables"], after["pipelines"]) == (before["synced_tables"], before["pipelines"])
+
+
+async def test_in_place_a_table_is_missing_and_then_partly_filled() -> None:
+    """The worst that a refresh can do to a reader; and without index rights nobody of ours may index."""
+    with (
+        platform_directory() as directory,
+        running_platform(directory, sync_mode="in_place", index_rights=False, snapshot_delay=0.5) as platform,
+    ):
+        instance = platform.create_instance("worst")
+        platform.create_catalog("worst", "worst")
+        platform.create_table("worst.public.orders")
+        connection = await platform.connect(instance.read_write_dns, database="demo", statement_cache_size=0)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("CREATE INDEX ON orders (o_custkey)")
+        refresh(platform, "worst.public.orders")
+        seen: set[str] = set()
+        async with asyncio.timeout(20):
+            while not {"missing", "partly", "whole again"} <= seen:
+                try:
+                    count = await connection.fetchval("SELECT count(*) FROM orders")
+                except asyncpg.UndefinedTableError:
+                    seen.add("missing")
+                else:
+                    seen.add("partly" if count < ROWS else "whole again" if "partly" in seen else "whole")
+        platform.wait_for_table("worst.public.orders")
+
+        # A sync of a suspended instance wakes it; of a stopped one it fails.
+        platform.suspend("worst")
+        refresh(platform, "worst.public.orders")
+        platform.wait_for_table("worst.public.orders")
+        database = platform.workspace().database
+        database.update_database_instance("worst", DatabaseInstance("worst", stopped=True), "stopped")
+        platform.wait_for_instance("worst", DatabaseInstanceState.STOPPED)
+        refresh(platform, "worst.public.orders")
+        failed = platform.wait_for_table("worst.public.orders", SyncedTableState.SYNCED_TABLE_ONLINE_PIPELINE_FAILED)
+        assert "STOPPED" in status_of(failed).message
+        with pytest.raises(InvalidState):
+            database.create_database_catalog(DatabaseCatalog("later", "worst", "demo"))
+        with pytest.raises(InvalidState):
+            database.delete_synced_database_table("worst.public.orders", purge_data=True)
+        assert database.get_synced_database_table("worst.public.orders").name == "worst.public.orders"
