@@ -222,7 +222,9 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
         finally:
             process.terminate()
             process.wait(_STOP_SECONDS)
-            end_left_behind(directory)
+            # One that never listened has left nothing; what runs there is another's.
+            if Path(said.name).stat().st_size:
+                end_left_behind(directory)
 
 
 def end_left_behind(directory: Path) -> None:

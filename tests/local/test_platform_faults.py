@@ -208,3 +208,5 @@ def test_faults_are_the_operators(platform: LocalPlatform) -> None:
     assert httpx.post(f"{platform.host}/local/faults", json={"fault": "slow", "path": ".*"}).status_code == 401
     with pytest.raises(AssertionError, match="MALFORMED_REQUEST"):
         platform.fault("earthquake", path=".*")
+    with pytest.raises(AssertionError, match="INVALID_PARAMETER_VALUE"):
+        platform.fault("slow", path="(")

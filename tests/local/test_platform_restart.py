@@ -124,6 +124,13 @@ def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
             again.wait_for_table("kept.public.customer")
 
 
+def test_a_directory_is_one_platforms_at_a_time(directory: Path) -> None:
+    """A second one is refused, and says why."""
+    with running_platform(directory), pytest.raises(TimeoutError, match="Another local platform"):  # noqa: SIM117 # the second is what raises
+        with running_platform(directory):
+            pass
+
+
 def test_wrong_options_are_named(tmp_path: Path) -> None:
     """With exit code 2, before anything is made."""
     shown = subprocess.run(

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from server.local.cluster import Cluster
+from tests.platform import end_left_behind, platform_directory
 from tests.process import ROOT, answers, environment, free_port, wait_for
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Run:
     process: subprocess.Popen[bytes]
     url: str
     said: Callable[[], str]
+    started: str
 
     def count(self) -> int:
         """How many orders it serves."""
@@ -42,11 +43,12 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     """LOCAL_DIR, which the runs share as they do on a laptop."""
-    directory = tmp_path_factory.mktemp("laptop") / ".local"
-    yield directory
-    Cluster(directory / "postgres").destroy()
+    with platform_directory() as place:
+        directory = place / ".local"
+        yield directory
+        end_left_behind(directory / "platform")
 
 
 def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes]:
@@ -76,10 +78,10 @@ def refused(**settings: str) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
     """A run whose server answers."""
-    port = free_port()
+    port, started = free_port(), datetime.now(UTC).isoformat()
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = launched(log, LOCAL_DIR=str(directory), SCALE=scale, PORT=str(port))
-        run = Run(process, f"http://127.0.0.1:{port}", lambda: Path(log.name).read_text())
+        run = Run(process, f"http://127.0.0.1:{port}", lambda: Path(log.name).read_text(), started)
         try:
             wait_for(lambda: "Press Ctrl-C" in run.said(), what=run.said, given_up=lambda: process.poll() is not None)
             yield run
@@ -89,20 +91,29 @@ def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
-    """Everything that runs on the directory's data, and its server."""
-    home = str((directory / "postgres").resolve())
+    """Everything that runs on the directory's data, the local Lakebase, and the server."""
+    home = str((directory / "platform").resolve())
     found = [one for one in psutil.process_iter(["cmdline"]) if home in " ".join(one.info["cmdline"] or [])]
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        found.append(psutil.Process(int((directory / "server.pid").read_text().split()[0])))
+    for noted in ("server.pid", "platform.pid"):
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            found.append(psutil.Process(int((directory / noted).read_text().split()[0])))
     return found
 
 
-def test_a_first_run_loads_the_orders_and_ctrl_c_stops_all_of_it(directory: Path) -> None:
-    """It says where GraphiQL is; Ctrl-C leaves no process and exits with 0."""
+def postmaster(directory: Path) -> int:
+    """The process of the instance's PostgreSQL."""
+    (noted,) = (directory / "platform").glob("instances/*/data/postmaster.pid")
+    return int(noted.read_text().split()[0])
+
+
+def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(directory: Path) -> None:
+    """Its steps are shown, it says where GraphiQL is; Ctrl-C leaves no process and exits with 0."""
     with running(directory) as run:
+        shown = [line.split()[0] for line in run.said().splitlines() if line.startswith(("create_", "build_"))]
+        assert shown == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
         assert f"GraphiQL    {run.url}/api/graphql" in run.said()
         assert run.count() == 1500
-        assert processes_of(directory)
+        assert len(processes_of(directory)) > 2
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(20) == 0
         assert "Traceback" not in run.said()
@@ -110,64 +121,61 @@ def test_a_first_run_loads_the_orders_and_ctrl_c_stops_all_of_it(directory: Path
         assert not answers(f"{run.url}/livez")
 
 
-def test_a_second_run_answers_within_five_seconds_and_loads_nothing(directory: Path) -> None:
-    """The data is kept; another run in the same directory is refused meanwhile."""
-    started = time.monotonic()
+def test_a_second_run_finds_everything(directory: Path) -> None:
+    """Nothing is made or synced again; another run in the same directory is refused meanwhile."""
+    instances = list((directory / "platform").glob("instances/*"))
     with running(directory) as run:
         assert run.count() == 1500
-        assert time.monotonic() - started < 5
+        assert list((directory / "platform").glob("instances/*")) == instances
+        table = "{ lakebase { syncedTable { lastSyncFinishedAt } instance { createdAt } } }"
+        found = httpx.post(f"{run.url}/api/graphql", json={"query": table}, timeout=5).json()["data"]["lakebase"]
+        assert found["syncedTable"]["lastSyncFinishedAt"] < run.started
         other = refused(LOCAL_DIR=str(directory))
         assert other.returncode == 1
         assert "Another `make run`" in other.stderr
 
 
-def test_another_scale_reloads(directory: Path) -> None:
+def test_another_scale_syncs_again_and_keeps_the_statuses(directory: Path) -> None:
     """What is served is what was asked for last."""
+    with running(directory) as run:
+        change = 'mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }'
+        assert "errors" not in httpx.post(f"{run.url}/api/graphql", json={"query": change}, timeout=5).json()
     with running(directory, scale="0.002") as run:
         assert run.count() == 3000
+        status = httpx.post(f"{run.url}/api/graphql", json={"query": '{ order(orderKey: "1") { status } }'}, timeout=5)
+        assert status.json() == {"data": {"order": {"status": "FULFILLED"}}}
 
 
 def test_a_killed_run_is_recovered_by_the_next(directory: Path) -> None:
-    """Kill -9 of the run leaves its server and PostgreSQL behind; the next run ends them and serves the data."""
+    """Kill -9 of the run leaves its processes behind; the next run ends them and serves the data."""
     with running(directory, scale="0.002") as run:
         run.process.kill()
         run.process.wait()
         left = processes_of(directory)
-        assert len(left) > 1
+        assert len(left) > 2
         with running(directory, scale="0.002") as again:
             assert again.count() == 3000
             assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left)
 
 
-def test_a_killed_postgresql_ends_the_run_and_is_recovered_by_the_next(directory: Path) -> None:
-    """The run says so and stops its server; the next one recovers the data from its log."""
-    with running(directory, scale="0.002") as run:
-        postmaster = int((directory / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        assert run.process.wait(20) == 1
-        assert "PostgreSQL has stopped" in run.said()
-        assert not answers(f"{run.url}/livez")
-    with running(directory, scale="0.002") as again:
-        assert again.count() == 3000
-
-
-def test_ctrl_c_while_postgresql_starts_leaves_nothing_behind(directory: Path) -> None:
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(directory: Path) -> None:
     """However early it comes."""
-    postmaster = directory / "postgres" / "data" / "postmaster.pid"
     process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port()))
-    wait_for(postmaster.exists, what=lambda: "PostgreSQL to begin to start")
+    wait_for((directory / "platform.pid").exists, what=lambda: "the local Lakebase to begin to start")
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(30) == 0
     assert processes_of(directory) == []
 
 
-def test_ctrl_c_while_orders_are_loaded_leaves_nothing_behind(directory: Path) -> None:
-    """It stops at once, and the next run has the orders of before, or loads what it is asked for."""
+def test_ctrl_c_while_orders_are_synced_leaves_nothing_behind(directory: Path) -> None:
+    """It stops at once; the next run carries on, and serves what it is asked for."""
     process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="3", PORT=str(free_port()))
-    loading = lambda: any("tpchgen" in child.name() for child in psutil.Process(process.pid).children())  # noqa: E731 # it is a condition to wait for
-    wait_for(loading, what=lambda: "the load to begin")
+    wait_for(
+        lambda: any("tpchgen" in child.name() for child in psutil.Process(process.pid).children(recursive=True)),
+        what=lambda: "the sync to begin",
+    )
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     assert processes_of(directory) == []
     with running(directory, scale="0.002") as again:
         assert again.count() == 3000

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from server.local.platform.errors import invalid
 from server.local.platform.exchange import error_response
 
 if TYPE_CHECKING:
@@ -60,7 +61,16 @@ class Faults:
         self._numbers = itertools.count(1)
 
     def add(self, fault: FaultBody) -> None:
-        """Switch a fault on, for its next `times` requests (None: for all) after letting `skip` pass."""
+        """Switch a fault on, for its next `times` requests (None: for all) after letting `skip` pass.
+
+        Raises:
+            PlatformError: INVALID_PARAMETER_VALUE where method or path is no regular expression.
+        """
+        try:
+            for pattern in (fault.method, fault.path):
+                re.compile(pattern)
+        except re.error as error:
+            raise invalid(f"method or path is no regular expression: {error}") from None
         self._switched.append(_Switched(fault, fault.times, fault.skip))
 
     def clear(self) -> None:

@@ -89,7 +89,7 @@ class Replica:
         owner = await self._connection.fetchval(_OWNER, self._target)
         await self._connection.execute(f"DROP SCHEMA IF EXISTS {self._staging} CASCADE")
         if owner and owner.startswith(_WRITER):
-            await self._connection.execute(f"SET lock_timeout = '10s'; DROP TABLE {self._target}")
+            await self._connection.execute(f"SET lock_timeout = '5s'; DROP TABLE {self._target}")
 
     async def _prepare(self) -> str:
         """See that role and schema are there and the table is free; the role's name."""

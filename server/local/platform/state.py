@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import secrets
@@ -116,11 +117,21 @@ class State(BaseModel):
 
 
 class Store:
-    """The state, and its file. Whoever changes the state saves it before telling anybody."""
+    """The state, and its file. Whoever changes the state saves it before telling anybody.
+
+    Raises:
+        OSError: another process has the directory.
+    """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        # Held until the process ends, however it ends.
+        self._lock = (directory / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError(f"Another local platform uses {directory}. Stop it, or set LOCAL_DIRECTORY.") from None
         self._file = directory / "state.json"
         self.state = State.model_validate_json(self._file.read_bytes()) if self._file.exists() else State()
 
