@@ -1,0 +1,67 @@
+"""Owns how black-box tests read refusals of administration, and how they see that nothing was changed by them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from schema.node import encode_global_id
+from tests.process import NO_TLS
+
+if TYPE_CHECKING:
+    from tests.operator import Operator
+    from tests.platform import LocalPlatform
+    from tests.process import Server
+
+# The global id of an operation that there never was.
+NOWHERE = encode_global_id("Operation", "00000000-0000-4000-8000-000000000000")
+
+# Whoever looks into a database has to log in.
+_CREDENTIALS = "POST /api/2.0/database/credentials"
+
+
+def refused(operator: Operator, mutation: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The errors of a mutation by which nothing was begun."""
+    payload = operator.send(mutation, **given)
+    assert payload["operation"] is None
+    errors: list[dict[str, Any]] = payload["userErrors"]
+    assert all(error["message"] and error["field"][0] == "input" for error in errors)
+    return errors
+
+
+def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Code and field of each, the field as it stands in the input."""
+    return [(error["code"], ".".join(error["field"][1:])) for error in errors]
+
+
+def reasons(answer: dict[str, Any]) -> list[str]:
+    """The reasons of an answer's errors."""
+    return [error["extensions"]["reason"] for error in answer.get("errors", [])]
+
+
+def touched(platform: LocalPlatform) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
+    """How often the platform was asked for anything that changes it, and all that there is on it."""
+    requests: dict[str, int] = platform.counters()["requests"]
+    changing = {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
+    return changing, platform.inventory()
+
+
+def audited(server: Server) -> list[tuple[str, str]]:
+    """Action and reason of every refusal in the server's log."""
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    return [
+        (line["action"], line["reason"])
+        for line in lines
+        if line["event"] == "audit" and line["outcome"].upper() == "REFUSED"
+    ]
+
+
+def progress(server: Server, id_: str) -> list[dict[str, Any]]:
+    """What the subscription operationProgress tells, to its end."""
+    body = {"query": f'subscription {{ operationProgress(id: "{id_}") {{ state }} }}'}
+    headers = {"accept": "text/event-stream"}
+    with httpx.stream("POST", f"{server.graphql}/stream", json=body, headers=headers, verify=NO_TLS) as stream:
+        data = [line.removeprefix("data:").strip() for line in stream.iter_lines() if line.startswith("data:")]
+    return [json.loads(text) for text in data if text]

@@ -1,0 +1,137 @@
+"""Who administers nothing: a caller without the role, and everybody where no platform is set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from schema.node import encode_global_id
+from tests.blackbox.refusals import NOWHERE, audited, progress, reasons, touched
+from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated
+from tests.platform import platform_directory, running_platform
+from tests.process import NO_TLS, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.platform import LocalPlatform
+    from tests.process import Server
+
+ADMIN_QUERIES = [
+    "lakebase { instanceName }",
+    "databaseInstances { nodes { name } }",
+    f'databaseInstance(name: "{INSTANCE}") {{ name }}',
+    f'databaseCatalog(name: "{CATALOG}") {{ name }}',
+    f'syncedTable(name: "{TABLE}") {{ name }}',
+    f'operation(id: "{NOWHERE}") {{ id }}',
+    "operations { nodes { id } }",
+]
+ADMIN_MUTATIONS = [
+    f'createDatabaseInstance(input: {{name: "{INSTANCE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
+    f'updateDatabaseInstance(input: {{name: "{INSTANCE}", stopped: true}}) {{ userErrors {{ code }} }}',
+    f'deleteDatabaseInstance(input: {{name: "{INSTANCE}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
+    f'createDatabaseCatalog(input: {{name: "{CATALOG}", instanceName: "{INSTANCE}", databaseName: "orders"}}) {{ userErrors {{ code }} }}',
+    f'deleteDatabaseCatalog(input: {{name: "{CATALOG}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
+    f'createSyncedTable(input: {{name: "{TABLE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
+    f'deleteSyncedTable(input: {{name: "{TABLE}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
+    f'refreshSyncedTable(input: {{name: "{TABLE}"}}) {{ userErrors {{ code }} }}',
+    f'ensureOrderIndexes(input: {{tableName: "{TABLE}"}}) {{ userErrors {{ code }} }}',
+    'provisionLakebase(input: {instanceName: "a", catalogName: "b", databaseName: "c", tableName: "b.public.t", acknowledgeCost: true}) { userErrors { code } }',
+    'teardownLakebase(input: {instanceName: "a", catalogName: "b", tableName: "b.public.t", confirmDeletion: true}) { userErrors { code } }',
+]
+ADMIN_FIELDS = [*(("query", field) for field in ADMIN_QUERIES), *(("mutation", field) for field in ADMIN_MUTATIONS)]
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the module's own, with nothing on it."""
+    with platform_directory() as directory, running_platform(directory) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def writer(platform: LocalPlatform) -> Iterator[Operator]:
+    """Somebody without it."""
+    with operated(platform, LOCAL_ROLES="writer") as writer:
+        yield writer
+
+
+@pytest.fixture(scope="module")
+def alone(orders_url: str) -> Iterator[Server]:
+    """A server that is given a database, and no platform."""
+    with running_server(orders_url, APP_SCHEMA="bad_admin") as alone:
+        yield alone
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_made(platform: LocalPlatform) -> Iterator[None]:
+    """Whatever a test sends, the platform is asked for GETs alone, and stays empty."""
+    yield
+    changing, inventory = touched(platform)
+    assert changing == {}
+    assert not any(inventory.values())
+
+
+@pytest.mark.parametrize(("kind", "field"), ADMIN_FIELDS)
+def test_who_lacks_the_role_is_refused_and_noted(writer: Operator, kind: str, field: str) -> None:
+    """Dry runs too; nothing is looked up, and the audit says who tried what."""
+    for asked in (field, field.replace("{name:", "{dryRun: true, name:")) if kind == "mutation" else (field,):
+        answer = writer.answer(f"{kind} {{ {asked} }}")
+        assert reasons(answer) == ["ROLE_MISSING"]
+        assert set(answer["data"].values()) == {None}
+    action = field.partition("(")[0].partition(" ")[0]
+    wait_for(
+        lambda: (action, "ROLE_MISSING") in audited(writer.server),
+        what=lambda: f"the audit of {action}: {audited(writer.server)}",
+    )
+
+
+def test_who_lacks_the_role_listens_to_nothing(writer: Operator) -> None:
+    """The subscription is refused at once, with an audit entry of its own."""
+    assert [reasons(answer) for answer in progress(writer.server, NOWHERE)] == [["ROLE_MISSING"]]
+    wait_for(
+        lambda: ("operationProgress", "ROLE_MISSING") in audited(writer.server),
+        what=lambda: f"the audit: {audited(writer.server)}",
+    )
+
+
+@pytest.mark.parametrize(
+    "id_",
+    [
+        encode_global_id("DatabaseInstance", INSTANCE),
+        encode_global_id("DatabaseCatalog", CATALOG),
+        encode_global_id("SyncedTable", TABLE),
+        NOWHERE,
+    ],
+)
+def test_a_global_id_is_no_way_round(writer: Operator, id_: str) -> None:
+    """What takes the role by its own field takes it by `node` and `nodes`."""
+    assert reasons(writer.answer(f'{{ node(id: "{id_}") {{ id }} }}')) == ["ROLE_MISSING"]
+    assert reasons(writer.answer(f'{{ nodes(ids: ["{id_}"]) {{ id }} }}')) == ["ROLE_MISSING"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [one for one in ADMIN_FIELDS if not one[1].startswith(("lakebase", "operation"))]
+)
+def test_without_a_platform_there_is_nothing_to_administer(alone: Server, kind: str, field: str) -> None:
+    """It says which settings are missing, as a failure that a retry does not mend."""
+    answer = httpx.post(alone.graphql, json={"query": f"{kind} {{ {field} }}"}, verify=NO_TLS)
+    assert answer.status_code == 503
+    (error,) = answer.json()["errors"]
+    assert (error["extensions"]["code"], error["extensions"]["reason"]) == (
+        "SERVICE_UNAVAILABLE",
+        "CONTROL_PLANE_NOT_CONFIGURED",
+    )
+    assert error["extensions"]["retryable"] is False
+    assert "`DATABRICKS_HOST`" in error["message"]
+
+
+def test_without_a_platform_the_glance_is_empty(alone: Server) -> None:
+    """And there never was an operation; that is no error."""
+    document = f'{{ lakebase {{ instanceName instance {{ name }} }} operations {{ nodes {{ id }} }} operation(id: "{NOWHERE}") {{ id }} }}'
+    answer = httpx.post(alone.graphql, json={"query": document}, verify=NO_TLS)
+    assert answer.json() == {
+        "data": {"lakebase": {"instanceName": None, "instance": None}, "operations": {"nodes": []}, "operation": None}
+    }
