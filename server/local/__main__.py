@@ -84,8 +84,8 @@ def _run(directory: Path, scale: float, port: int) -> int:
             url = f"http://{_HOST}:{port}"
             _wait_for(f"{url}/livez", server)
             provisioning = Provisioning(f"{url}/api/graphql", _console)
-            provisioning.provision()
-            _sync_at(scale, directory / "scale", provisioning)
+            made = provisioning.provision()
+            _sync_at(scale, directory / "scale", provisioning, made=made)
             _wait_for(f"{url}/readyz", server)
             _console.print(f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)")
             _console.print(f"Lakebase    {said['host']}, PostgreSQL {provisioning.address()}, data in {directory}")
@@ -118,9 +118,10 @@ def _server_settings(said: Mapping[str, Any], port: int) -> dict[str, str]:
     return settings
 
 
-def _sync_at(scale: float, noted: Path, provisioning: Provisioning) -> None:
-    """Sync again where the source is of another size than when it was synced last."""
-    if noted.exists() and noted.read_text() != str(scale):
+def _sync_at(scale: float, noted: Path, provisioning: Provisioning, *, made: bool) -> None:
+    """Sync again where the source is of another size than when it was synced last, or may be."""
+    if not made and not (noted.exists() and noted.read_text() == str(scale)):
+        noted.unlink(missing_ok=True)
         provisioning.refresh()
     noted.write_text(str(scale))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 40
 # Longer than any pause between two events: the server pings more often.
 _STREAM_SECONDS = 60
-_BEGUN = "operation { id } userErrors { message }"
+_BEGUN = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
 _WATCH = """
 subscription Watch($id: ID!) {
   operationProgress(id: $id) { state progress failure { message } steps { name state message resource } }
@@ -35,14 +35,15 @@ class Provisioning:
         self._url = url
         self._console = console
 
-    def provision(self) -> None:
-        """Make instance, catalog, synced table and indexes, or find them.
+    def provision(self) -> bool:
+        """Make instance, catalog, synced table and indexes, or find them; whether the table had yet to be made.
 
         Raises:
             ProvisioningError: with what the server says.
         """
         mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true}}) {{ {_BEGUN} }} }}"
-        self._follow("provisionLakebase", mutation)
+        begun = self._follow("provisionLakebase", mutation)
+        return {"name": "create_synced_table", "action": "CREATE"} in begun["plan"]["steps"]
 
     def refresh(self) -> None:
         """Sync the orders now.
@@ -61,15 +62,27 @@ class Provisioning:
         instance = self._ask("{ lakebase { instance { postgresVersion host } } }")["lakebase"]["instance"]
         return f"{instance['postgresVersion']} at {instance['host']}"
 
-    def _follow(self, field: str, mutation: str) -> None:
-        begun = self._ask(mutation)[field]
+    def _follow(self, field: str, mutation: str) -> dict[str, Any]:
+        begun: dict[str, Any] = self._ask(mutation)[field]
+        while begun["userErrors"] and begun["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
+            # What a run before this one had begun goes on by itself.
+            self._watch("another operation", begun["userErrors"][0]["operation"]["id"])
+            begun = self._ask(mutation)[field]
         if begun["userErrors"]:
             raise ProvisioningError("\n".join(error["message"] for error in begun["userErrors"]))
+        operation = self._watch(field, begun["operation"]["id"])
+        if operation["state"] != "SUCCEEDED":
+            raise ProvisioningError((operation["failure"] or {}).get("message") or "The operation was cut off.")
+        return begun
+
+    def _watch(self, field: str, id_: str) -> dict[str, Any]:
+        """Show how far an operation is, and give it as it was last."""
+        operation: dict[str, Any] = {"state": "PENDING", "failure": None}
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         shown: set[str] = set()
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(field, total=1.0)
-            for operation in self._events(begun["operation"]["id"]):
+            for operation in self._events(id_):
                 for step in operation["steps"]:
                     if step["state"] in _DONE and step["name"] not in shown:
                         shown.add(step["name"])
@@ -77,8 +90,7 @@ class Provisioning:
                 running = next((step for step in operation["steps"] if step["state"] == "RUNNING"), None)
                 doing = f"{running['name']}: {running['message'] or 'begins'}" if running else field
                 progress.update(bar, completed=operation["progress"], description=doing)
-        if operation["state"] != "SUCCEEDED":
-            raise ProvisioningError((operation["failure"] or {}).get("message") or "The operation was cut off.")
+        return operation
 
     def _events(self, id_: str) -> Any:
         """The operation, at each step further, as server-sent events bring it."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 API = "/api/2.0/database"
-PROVISION = ("provisionLakebase", {"acknowledgeCost": True})
-TEARDOWN = ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
-REFRESH = ("refreshSyncedTable", {"name": TABLE})
+PROVISION: tuple[str, dict[str, object]] = ("provisionLakebase", {"acknowledgeCost": True})
+TEARDOWN: tuple[str, dict[str, object]] = ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
+REFRESH: tuple[str, dict[str, object]] = ("refreshSyncedTable", {"name": TABLE})
 # The call at which the server is killed, the mutation that makes it, and whether it is durable by then.
 BOUNDARIES = {
     "create instance": (PROVISION, "POST", f"{API}/instances", False),
