@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import ForbiddenError, Reason
-from schema.lakebase_ports import InstanceState, OperationKind, PlanAction
+from schema.lakebase_ports import OperationKind, PlanAction
 from server.lakebase.comparison import catalog_differences, said
 from server.lakebase.drafts import ALREADY, adder, given
 
 if TYPE_CHECKING:
-    from schema.lakebase_ports import Catalog, CatalogSpec, Configured, Instance
+    from schema.lakebase_ports import Catalog, Configured
     from server.lakebase.drafts import Draft
     from server.lakebase.stepping import Tools
 
@@ -43,24 +43,12 @@ class CatalogPlans:
         made = ", which is made where it is missing" if spec.create_database else ""
         add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{made}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:
-            self._check_instance(draft, await self._platform.instance(spec.instance_name), spec)
-
-    @staticmethod
-    def _check_instance(draft: Draft, found: Instance | None, spec: CatalogSpec) -> None:
-        if found is None:
-            draft.refuse(
-                Reason.RESOURCE_NOT_FOUND, f"There is no instance {spec.instance_name}: make it first.", "instanceName"
-            )
-        elif found.state is InstanceState.STOPPED:
-            draft.refuse(
-                Reason.RESOURCE_NOT_READY,
-                f"The instance {spec.instance_name} is stopped: start it first (updateDatabaseInstance).",
-                "instanceName",
-            )
-        elif found.state is InstanceState.DELETING:
-            draft.refuse(
-                Reason.RESOURCE_NOT_READY, f"The instance {spec.instance_name} is being deleted.", "instanceName"
-            )
+            instance = await self._platform.instance(spec.instance_name)
+            if instance is None:
+                message = f"There is no instance {spec.instance_name}: make it first."
+                draft.refuse(Reason.RESOURCE_NOT_FOUND, message, "instanceName")
+            else:
+                draft.need_running(instance, "instanceName")
 
     async def delete_alone(self, draft: Draft) -> None:
         """Takes the registration back, and has the changes counted that its database holds."""

@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.lakebase_ports import AdminRefusal, OperationKind, OperationStep, Plan, PlanAction, PlannedStep
+from schema.errors import Reason
+from schema.lakebase_ports import (
+    AdminRefusal,
+    InstanceState,
+    OperationKind,
+    OperationStep,
+    Plan,
+    PlanAction,
+    PlannedStep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.errors import Reason
-    from schema.lakebase_ports import AdminRequest
+    from schema.lakebase_ports import AdminRequest, Instance
 
 ALREADY: Final = "exists as wanted"
 # Their inputs name each thing by its kind; the others are about one thing, whose name is `name`.
@@ -55,6 +63,14 @@ class Draft:
     def name_field(self, of: str) -> str:
         """The field of the input that names its instance, catalog or table."""
         return f"{of}Name" if self.request.kind in _NAMING_KINDS else "name"
+
+    def need_running(self, instance: Instance, field_: str) -> None:
+        """Refuse what cannot be done on an instance that is stopped, or about to go."""
+        if instance.state is InstanceState.STOPPED:
+            message = f"The instance {instance.name} is stopped: start it first (updateDatabaseInstance)."
+            self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
+        elif instance.state is InstanceState.DELETING:
+            self.refuse(Reason.RESOURCE_NOT_READY, f"The instance {instance.name} is being deleted.", field_)
 
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Something is in the way."""

@@ -37,6 +37,8 @@ class TablePlans:
                     "catalog, say instanceName and databaseName.",
                     "name",
                 )
+            instance = spec.instance_name or (catalog.instance_name if catalog else None)
+            await self._need_running(draft, instance, "instanceName" if spec.instance_name else "name")
         self.after_sync(draft, spec.name)
 
     async def ensure(self, draft: Draft, spec: SyncedTableSpec) -> None:
@@ -85,10 +87,16 @@ class TablePlans:
                     argument,
                 )
 
+    async def _need_running(self, draft: Draft, instance: str | None, field: str) -> None:
+        found = await self._platform.instance(instance) if instance else None
+        if found is not None:
+            draft.need_running(found, field)
+
     async def delete_alone(self, draft: Draft) -> None:
         """Deletes the synced table, and notes what stands on it for the next of its name."""
         name = given(draft.request.table_name)
-        if await self._platform.synced_table(name):
+        if found := await self._platform.synced_table(name):
+            await self._need_running(draft, found.instance_name, "name")
             draft.add(
                 "note_belongings",
                 PlanAction.NOTHING,
@@ -123,6 +131,7 @@ class TablePlans:
             draft.add("sync_table", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
+        await self._need_running(draft, found.instance_name, "name")
         draft.add("note_belongings", PlanAction.NOTHING, resource, "its grants and indexes are noted", exists=True)
         draft.add("sync_table", PlanAction.SYNC, resource, "is synced now, which may replace the table", exists=True)
         self.after_sync(draft, name)
@@ -149,6 +158,7 @@ class TablePlans:
             draft.add("build_indexes", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
+        await self._need_running(draft, found.instance_name, draft.name_field("table"))
         try:
             missing = await self._indexes.missing(place_of(found))
         except ApiError as error:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from tests.platform import LocalPlatform
 
-STOPPED, EMPTY = "stopped-pg", "empty_catalog"
+STOPPED, EMPTY, ASLEEP = "stopped-pg", "empty_catalog", "stopped_catalog"
+ASLEEP_TABLE = f"{ASLEEP}.public.orders"
 NEW_TABLE = f"{EMPTY}.public.orders"
 CREATE_TABLE = {"name": NEW_TABLE, "acknowledgeCost": True}
 CREATE_CATALOG = {"name": "another_catalog", "instanceName": INSTANCE, "databaseName": "another"}
@@ -33,13 +34,15 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """Of a server with everything and one status change; beside it an empty catalog and a stopped instance."""
+    """Of a server with everything and one status change; beside it an empty catalog, and a stopped instance with a table."""
     with operated(platform) as operator:
         begun = operator.send("createDatabaseInstance", name=STOPPED, acknowledgeCost=True)
         operator.provisioned()
         operator.done("createDatabaseCatalog", name=EMPTY, instanceName=INSTANCE, databaseName="empty")
         operator.ask("mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { change { cursor } } }")
         operator.ended(begun)
+        operator.done("createDatabaseCatalog", name=ASLEEP, instanceName=STOPPED, databaseName="orders")
+        operator.done("createSyncedTable", name=ASLEEP_TABLE, acknowledgeCost=True)
         operator.done("updateDatabaseInstance", name=STOPPED, stopped=True)
         yield operator
 
@@ -172,6 +175,15 @@ def test_what_stands_on_a_resource_is_named(operator: Operator) -> None:
             ("RESOURCE_NOT_FOUND", "instanceName"),
         ),
         ("createDatabaseCatalog", {**CREATE_CATALOG, "instanceName": STOPPED}, ("RESOURCE_NOT_READY", "instanceName")),
+        ("createSyncedTable", {**CREATE_TABLE, "name": f"{ASLEEP}.public.t"}, ("RESOURCE_NOT_READY", "name")),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "name": "main.default.t", "instanceName": STOPPED, "databaseName": "orders"},
+            ("RESOURCE_NOT_READY", "instanceName"),
+        ),
+        ("refreshSyncedTable", {"name": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "name")),
+        ("ensureOrderIndexes", {"tableName": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "tableName")),
+        ("deleteSyncedTable", {"name": ASLEEP_TABLE, "confirmDeletion": True}, ("RESOURCE_NOT_READY", "name")),
         ("updateDatabaseInstance", {"name": "nowhere", "stopped": True}, ("RESOURCE_NOT_FOUND", "name")),
         (
             "updateDatabaseInstance",
