@@ -14,7 +14,8 @@ test: setup
 
 # What may break and must lose nothing, for longer than `make test` has time for.
 faults: setup
-	FAULT_SECONDS=60 FAULT_KILLS=20 $(BIN)/python -m pytest tests/blackbox/test_nothing_lost.py tests/blackbox/test_feed.py
+	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all $(BIN)/python -m pytest tests/blackbox/test_nothing_lost.py \
+		tests/blackbox/test_feed.py tests/blackbox/test_admin_faults.py tests/blackbox/test_admin_kills.py
 
 check: setup
 	$(BIN)/ruff format --check .

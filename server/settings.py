@@ -70,8 +70,8 @@ class Settings(BaseSettings):
         None, pattern=r"^[A-Za-z0-9_]{1,255}$", description="and the schema in it."
     )
     control_plane_timeout: _Seconds = Field(5.0, description="Seconds that the platform may take for one answer.")
-    control_plane_retry: _Seconds = Field(
-        10.0, description="Seconds in which a call of the platform that fails for now is tried again."
+    control_plane_retry: PositiveInt = Field(
+        10, le=60, description="Seconds in which a call of the platform that fails for now is tried again."
     )
     control_plane_patience: _Seconds = Field(
         600.0, description="Seconds that a step of an operation goes on trying while the platform fails."

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 from databricks.sdk.errors import (
+    Aborted,
     BadRequest,
     DeadlineExceeded,
     InvalidState,
@@ -109,6 +110,8 @@ def _said_no(error: DatabricksError, doing: str) -> ApiError:
     said = _words(error)
     if isinstance(error, NotFound):
         return PlatformError(Reason.RESOURCE_NOT_FOUND, f"The platform finds no such thing ({doing}){said}")
+    if isinstance(error, Aborted):
+        return UnavailableError(Reason.CONTROL_PLANE_BUSY, f"The platform is busy with it ({doing}){said}")
     if isinstance(error, ResourceConflict):
         return PlatformError(Reason.SPEC_CONFLICT, f"The platform says that it conflicts ({doing}){said}")
     if isinstance(error, InvalidState):
