@@ -31,6 +31,17 @@ _OWN_WORDS: Final = re.compile(r"\.?\s+(Config: |Env: |Request log:)")
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
 
+# The first that fits counts: an aborted request is a conflict to the SDK too.
+_ANSWERS: Final = (
+    ((NotFound,), Reason.RESOURCE_NOT_FOUND, "finds no such thing"),
+    ((Aborted,), Reason.CONTROL_PLANE_BUSY, "is busy with it"),
+    ((ResourceConflict,), Reason.SPEC_CONFLICT, "says that it conflicts"),
+    ((InvalidState,), Reason.RESOURCE_NOT_READY, "says that it is in no state for it"),
+    ((BadRequest, NotOffered), Reason.CONTROL_PLANE_REFUSED, "refuses this"),
+    ((DeadlineExceeded,), Reason.CONTROL_PLANE_TIMEOUT, "took too long"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a call does, and the grant that it takes (Databricks' documentation; README has the whole table)."""
@@ -107,21 +118,10 @@ def meaning_of(error: BaseException, action: Action) -> ApiError:  # noqa: PLR09
 
 
 def _said_no(error: DatabricksError, doing: str) -> ApiError:
-    said = _words(error)
-    if isinstance(error, NotFound):
-        return PlatformError(Reason.RESOURCE_NOT_FOUND, f"The platform finds no such thing ({doing}){said}")
-    if isinstance(error, Aborted):
-        return UnavailableError(Reason.CONTROL_PLANE_BUSY, f"The platform is busy with it ({doing}){said}")
-    if isinstance(error, ResourceConflict):
-        return PlatformError(Reason.SPEC_CONFLICT, f"The platform says that it conflicts ({doing}){said}")
-    if isinstance(error, InvalidState):
-        return PlatformError(
-            Reason.RESOURCE_NOT_READY, f"The platform says that it is in no state for it ({doing}){said}"
-        )
-    if isinstance(error, (BadRequest, NotOffered)):
-        return PlatformError(Reason.CONTROL_PLANE_REFUSED, f"The platform refuses this ({doing}){said}")
-    if isinstance(error, DeadlineExceeded):
-        return UnavailableError(Reason.CONTROL_PLANE_TIMEOUT, f"The platform took too long ({doing}). Try again.")
+    for kinds, reason, words in _ANSWERS:
+        if isinstance(error, kinds):
+            kind = PlatformError if reason in PlatformError.reasons else UnavailableError
+            return kind(reason, f"The platform {words} ({doing}){_words(error)}")
     return UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, f"The platform has failed ({doing}). Try again shortly.")
 
 

@@ -176,6 +176,45 @@ subscription StatusChanges($after: String) {
   "after": null
 }`,
   },
+  {
+    query: `# What stands behind the API, and the work on it. For
+# operators, who plan before they do:
+# mutation { teardownLakebase(input: {dryRun: true}) {
+#   plan { steps { resource action message } } } }
+query Lakebase {
+  lakebase {
+    instance {
+      name
+      state
+      capacity
+      host
+    }
+    catalog {
+      name
+      databaseName
+    }
+    syncedTable {
+      name
+      state
+      rowsSynced
+      rowsTotal
+      lastSyncFinishedAt
+      pipelineUrl
+    }
+  }
+  operations(first: 5) {
+    nodes {
+      id
+      kind
+      state
+      progress
+      requestedBy
+      requestedAt
+    }
+  }
+}
+`,
+  },
 ];
 
 // On a page that came by plain HTTP from another machine browsers have no randomUUID. It works without a key too.

@@ -36,6 +36,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
         "ChangeStatus",
         "StatusHistory",
         "StatusChanges",
+        "Lakebase",
     ]
 
 

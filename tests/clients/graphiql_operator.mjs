@@ -1,0 +1,64 @@
+// Owns GraphiQL's part as an operator has it: plans, does and watches, and reports what it saw.
+// node graphiql_operator.mjs <server> <chromium> <folder for screenshots>
+import { launch } from "./browser.mjs";
+import { handle } from "./graphiql_window.mjs";
+
+const [server, chromium, screenshots] = process.argv.slice(2);
+const PROGRESS = `subscription Watch($id: ID!) {
+  operationProgress(id: $id) { state progress durable steps { name state progress message } }
+}`;
+const begin = (mutation, input) => `mutation {
+  ${mutation}(input: {${input}}) {
+    operation { id }
+    plan { statusChangesLost steps { resource action exists message } }
+    userErrors { code message }
+  }
+}`;
+
+const browser = await launch(chromium);
+const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
+const complaints = [];
+context.on("weberror", (error) => complaints.push(String(error.error())));
+context.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+const { page, variables, open, choose, write, ask, run, answer, button } = handle(await context.newPage(), server);
+
+await open();
+const report = { watched: {} };
+await choose("Lakebase");
+await run();
+report.glance = await answer();
+await page.screenshot({ path: `${screenshots}/lakebase.png` });
+await ask(begin("teardownLakebase", "dryRun: true"));
+await run();
+report.plan = await answer();
+await page.screenshot({ path: `${screenshots}/plan.png` });
+for (const [mutation, input] of [
+  ["refreshSyncedTable", ""],
+  ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true"],
+  ["provisionLakebase", "acknowledgeCost: true"],
+]) {
+  report.watched[mutation] = await watch(mutation, input);
+}
+console.log(JSON.stringify({ ...report, complaints }));
+await browser.close();
+
+// Begins an operation, and collects what the subscription shows until it has ended.
+async function watch(mutation, input) {
+  await ask(begin(mutation, input));
+  await run();
+  const { id } = (await answer()).data[mutation].operation;
+  await ask(PROGRESS);
+  await write(variables, JSON.stringify({ id }));
+  const seen = [];
+  await run();
+  for (;;) {
+    const { operationProgress: now } = (await answer()).data;
+    if (seen.at(-1)?.progress !== now.progress || seen.at(-1)?.state !== now.state) {
+      seen.push(now);
+      await page.screenshot({ path: `${screenshots}/${mutation}-${Math.round(now.progress * 100)}.png` });
+    }
+    if (now.state === "SUCCEEDED" || now.state === "FAILED") break;
+  }
+  if (await button("Stop query").count()) await button("Stop query").click();
+  return seen;
+}
