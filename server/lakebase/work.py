@@ -77,7 +77,7 @@ class Work:
             id=self.id,
             kind=self.request.kind,
             state=self.state,
-            progress=1.0 if self.state is WorkState.SUCCEEDED else done / max(len(self.steps), 1),
+            progress=1.0 if self.state is WorkState.SUCCEEDED else round(done / max(len(self.steps), 1), 4),
             steps=tuple(self.steps),
             requested_by=self.requested_by,
             requested_at=self.requested_at,

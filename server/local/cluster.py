@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+import psutil
+
 from server.local.programs import ClusterError, binaries, reachable, unprivileged
 
 if TYPE_CHECKING:
@@ -200,6 +202,13 @@ class Cluster:
     def running(self) -> bool:
         """Whether a server runs on the data."""
         return self._call("pg_ctl", "-D", str(self._data), "status").returncode == 0
+
+    def alive(self) -> bool:
+        """The same as `running`, by the process alone; it does not say so while PostgreSQL starts or stops."""
+        try:
+            return psutil.Process(self.process_id()).status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return False
 
     def process_id(self) -> int:
         """The postmaster's."""

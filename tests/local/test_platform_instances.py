@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -161,6 +163,24 @@ async def woken(platform: LocalPlatform, instance: DatabaseInstance) -> Any:
                 return await platform.connect(instance.read_write_dns)
             except (asyncpg.CannotConnectNowError, OSError):
                 await asyncio.sleep(0.02)
+
+
+async def test_an_instance_whose_postgresql_dies_fails_over(platform: LocalPlatform) -> None:
+    """By itself, with what was committed; its state says so meanwhile."""
+    instance = platform.create_instance("mortal")
+    connection = await platform.connect(instance.read_write_dns)
+    await connection.execute("SET synchronous_commit = on")
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    await connection.close()
+    (mortal,) = (one for one in platform.inventory()["instances"] if one["name"] == "mortal")
+    (process,) = mortal["processes"].values()
+    os.kill(process, signal.SIGKILL)
+    platform.wait_for_instance("mortal", DatabaseInstanceState.FAILING_OVER)
+    platform.wait_for_instance("mortal", DatabaseInstanceState.AVAILABLE)
+    again = await platform.connect(instance.read_write_dns)
+    assert await again.fetchval("SELECT one FROM kept") == 1
+    await again.close()
+    platform.workspace().database.delete_database_instance("mortal", purge=True)
 
 
 async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:

@@ -1,4 +1,4 @@
-"""Owns what instances go through: started, resized, stopped, suspended, woken, deleted, and found again."""
+"""Owns what instances go through: started, resized, stopped, suspended, woken, failed over, deleted, found again."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from server.local.platform.state import Instance, Store
 
 STARTING, AVAILABLE, UPDATING, STOPPED, DELETING = "STARTING", "AVAILABLE", "UPDATING", "STOPPED", "DELETING"
-_UNSETTLED = (STARTING, UPDATING, DELETING)
+FAILING_OVER = "FAILING_OVER"
+_UNSETTLED = (STARTING, UPDATING, DELETING, FAILING_OVER)
 _RETRY_SECONDS = 1
+_FAILURE_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 # When something was last done in a database by anybody but this session; the time now while something is being done.
@@ -55,6 +57,7 @@ class Lifecycle:
                 self.settle(instance)
             elif instance.state == AVAILABLE:
                 self._do(f"recover {instance.uid}", self._recover(instance))
+        self._do("failures", self._watch_for_failures())
         if self._options.suspend_after > 0:
             self._do("idle", self._watch_for_idleness())
 
@@ -148,6 +151,9 @@ class Lifecycle:
         if state == STARTING:
             await asyncio.gather(asyncio.sleep(self._options.start_delay), self._bring_up(instance))
             self._arrive(instance, state, AVAILABLE)
+        elif state == FAILING_OVER:
+            await self._bring_up(instance)
+            self._arrive(instance, state, AVAILABLE)
         elif state == UPDATING:
             if not instance.stopped:
                 await asyncio.sleep(self._options.resize_delay)
@@ -216,6 +222,18 @@ class Lifecycle:
                 else:
                     instance.suspended = False
                     self._store.save()
+
+    async def _watch_for_failures(self) -> None:
+        """A PostgreSQL that has died by itself is brought back: nobody but the platform can."""
+        while True:
+            await asyncio.sleep(_FAILURE_SECONDS)
+            for instance in list(self._store.state.instances.values()):
+                settled = instance.state == AVAILABLE and not instance.suspended
+                if settled and not self._locks[instance.uid].locked() and self._servers[instance.uid].died():
+                    _log.warning("the PostgreSQL of %s has died", instance.name)
+                    instance.state = FAILING_OVER
+                    self._store.save()
+                    self.settle(instance)
 
     async def _watch_for_idleness(self) -> None:
         while True:

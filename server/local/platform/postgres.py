@@ -93,6 +93,10 @@ class Servers:
                 found[address] = cluster.process_id()
         return found
 
+    def died(self) -> bool:
+        """Whether the primary, which was started, runs no more. Without asking it anything."""
+        return not self._primary.alive()
+
     async def connect(self, database: str = "postgres") -> Any:
         """An asyncpg connection of the superuser through the Unix socket.
 
