@@ -42,6 +42,20 @@ def execute(url: str, *statements: str) -> None:
     asyncio.run(run())
 
 
+def backends(url: str) -> set[int]:
+    """The backends that serve us, of any server."""
+
+    async def run() -> set[int]:
+        connection = await asyncpg.connect(url)
+        rows = await connection.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'lakebase-orders-graphql%'"
+        )
+        await connection.close()
+        return {row["pid"] for row in rows}
+
+    return asyncio.run(run())
+
+
 def start(**settings: str) -> subprocess.CompletedProcess[str]:
     """Start the server where it will not stay, and what it said."""
     return subprocess.run(
@@ -281,6 +295,19 @@ def test_a_signal_stops_it_cleanly(orders_url: str, signal_: signal.Signals) -> 
         server.process.send_signal(signal_)
         assert server.process.wait(10) == 0
         assert "Traceback" not in server.log()
+
+
+def test_a_stop_leaves_no_backend(orders_url: str) -> None:
+    """Its pools are closed with it, and PostgreSQL has nobody left to wait for."""
+    others = backends(orders_url)
+    with running_server(orders_url) as server:
+        assert ask(server).status_code == 200
+        own = backends(orders_url) - others
+        assert own
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        # PostgreSQL hears of it at once, and each backend takes a moment to end.
+        wait_for(lambda: not own & backends(orders_url), what=lambda: f"{own & backends(orders_url)} to end")
 
 
 def test_the_databricks_sdk_is_not_loaded_before_it_is_needed() -> None:

@@ -1,0 +1,86 @@
+"""What the server does when nobody asks anything of it, or nobody answers: nothing that costs, and nothing that ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.operator import INSTANCE, Operator, operated
+from tests.platform import platform_directory, running_platform
+from tests.process import answers, free_port, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.platform import LocalPlatform
+
+SUSPEND_AFTER = 1
+API = "/api/2.0/database"
+ORDER = "{ order(orderKey: 1) { orderKey } }"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform whose instances fall asleep as soon as they are idle."""
+    with (
+        platform_directory() as directory,
+        running_platform(directory, start_delay=0, suspend_after=SUSPEND_AFTER) as platform,
+    ):
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def operator(platform: LocalPlatform) -> Iterator[Operator]:
+    """A server whose orders are there."""
+    with operated(platform) as operator:
+        operator.provisioned()
+        yield operator
+
+
+def test_provisioning_makes_one_of_each_and_no_role(platform: LocalPlatform, operator: Operator) -> None:  # noqa: ARG001 # what it has provisioned is looked at
+    """The server's identity has the role that comes with its creation, and gives nobody more than that."""
+    made = {
+        call: count
+        for call, count in platform.counters()["requests"].items()
+        if call.startswith(("POST", "PUT", "PATCH"))
+    }
+    made.pop(f"POST {API}/credentials")
+    assert made == {f"POST {API}/{kind}": 1 for kind in ("instances", "catalogs", "synced_tables")}
+
+
+def test_an_idle_server_lets_its_instance_fall_asleep(platform: LocalPlatform, operator: Operator) -> None:
+    """It asks neither the database nor the platform for anything; probes go on, and wake nobody."""
+    assert operator.ask(ORDER) == {"order": {"orderKey": "1"}}
+    before = platform.counters()
+
+    def asleep() -> bool:
+        assert answers(f"{operator.server.url}/livez")
+        assert answers(f"{operator.server.url}/readyz")
+        (instance,) = platform.inventory()["instances"]
+        return bool(instance["suspended"] and not instance["processes"])
+
+    wait_for(asleep, what=lambda: f"the instance to fall asleep\n{operator.server.log()[-2000:]}")
+    assert platform.counters() == before
+    # Who comes in the very moment in which it falls asleep is told to come again.
+    wait_for(lambda: "errors" not in operator.answer(ORDER), what=operator.server.log)
+
+
+def test_a_platform_that_is_down_does_not_stop_the_start() -> None:
+    """Orders and administration both say so, as a failure to try again."""
+    with running_server(
+        None,
+        ready=False,
+        DATABRICKS_HOST=f"http://127.0.0.1:{free_port()}",
+        DATABRICKS_TOKEN="none",  # noqa: S106 # there is nobody to log in at
+        LAKEBASE_INSTANCE_NAME=INSTANCE,
+        CONTROL_PLANE_RETRY="1",
+    ) as server:
+        for document, reason in (
+            (ORDER, "DATABASE_UNAVAILABLE"),
+            (f'{{ databaseInstance(name: "{INSTANCE}") {{ name }} }}', "CONTROL_PLANE_UNAVAILABLE"),
+        ):
+            (error,) = Operator(server).answer(document)["errors"]
+            assert (error["extensions"]["reason"], error["extensions"]["retryable"]) == (reason, True)
+        assert answers(f"{server.url}/livez")
+        assert not answers(f"{server.url}/readyz")
