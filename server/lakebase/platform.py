@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.errors import BadRequest, NotFound
 from databricks.sdk.service import database as api
 
 from schema.errors import PlatformError, Reason
-from schema.lakebase_ports import Catalog, Instance, InstancePage, InstanceState, SyncedTable, SyncPolicy, SyncState
+from schema.lakebase_ports import Catalog, Instance, InstancePage, SyncedTable
 from server.lakebase.failures import Action
+from server.lakebase.readings import read_instance, read_moment, read_synced_table
 from server.lakebase.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from enum import Enum
+    from datetime import datetime
 
     from databricks.sdk import WorkspaceClient
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Two threads of their own, so that a login never waits behind admin work that hangs.
 _CREDENTIAL_THREADS: Final = 2
-_STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
 _MAX_LISTED: Final = 100
 
 
@@ -87,7 +86,7 @@ class Platform:
         )
         if not minted.token:
             raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
-        return Credential(minted.token, _moment(minted.expiration_time))
+        return Credential(minted.token, read_moment(minted.expiration_time))
 
     async def find_instance(self, name: str) -> Instance | None:
         """The same as `instance`, by the threads that logins have."""
@@ -107,7 +106,9 @@ class Platform:
                 "GET", "/api/2.0/database/instances", query=query, headers={"Accept": "application/json"}
             )
             page = api.ListDatabaseInstancesResponse.from_dict(answer)
-            return InstancePage([_instance(one) for one in page.database_instances or []], page.next_page_token or None)
+            return InstancePage(
+                [read_instance(one) for one in page.database_instances or []], page.next_page_token or None
+            )
 
         return await self._workspace.call(Action.LIST_INSTANCES, work)
 
@@ -180,7 +181,7 @@ class Platform:
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name."""
         found = await self._found(Action.GET_TABLE, lambda client: client.database.get_synced_database_table(name))
-        return found and _synced_table(found, self._workspace.host)
+        return found and read_synced_table(found, self._workspace.host)
 
     async def table_uid(self, name: str) -> str | None:
         """What tells a table from another of the same name: Unity Catalog's id of it. None where it is not told."""
@@ -240,7 +241,7 @@ class Platform:
 
     async def _instance(self, workspace: Workspace, name: str) -> Instance | None:
         try:
-            return _instance(
+            return read_instance(
                 await workspace.call(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
             )
         except PlatformError as error:
@@ -272,85 +273,3 @@ def _is_synced(client: WorkspaceClient, name: str) -> bool:
     except (NotFound, BadRequest):
         return False
     return True
-
-
-def _instance(found: api.DatabaseInstance) -> Instance:
-    """Every property as it is in effect, where that is said: what was asked for is not echoed."""
-    return Instance(
-        name=found.name,
-        uid=found.uid,
-        state=_enum(InstanceState, found.state),
-        capacity=found.effective_capacity or found.capacity,
-        node_count=_first(found.effective_node_count, found.node_count),
-        readable_secondaries=_first(found.effective_enable_readable_secondaries, found.enable_readable_secondaries),
-        retention_days=_first(found.effective_retention_window_in_days, found.retention_window_in_days),
-        stopped=_first(found.effective_stopped, found.stopped),
-        postgres_version=found.pg_version,
-        creator=found.creator,
-        created_at=_moment(found.creation_time),
-        host=found.read_write_dns,
-        read_only_host=found.read_only_dns,
-    )
-
-
-def _synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedTable:
-    spec = found.spec or api.SyncedTableSpec()
-    status = found.data_synchronization_status or api.SyncedTableStatus()
-    progress = _progress(status)
-    last = status.last_sync or api.SyncedTablePosition()
-    delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
-    state = status.detailed_state.value if status.detailed_state else ""
-    for prefix in _STATE_PREFIXES:
-        state = state.removeprefix(prefix)
-    catalog_state = found.unity_catalog_provisioning_state
-    return SyncedTable(
-        name=found.name,
-        uid=None,
-        instance_name=found.effective_database_instance_name or found.database_instance_name,
-        database_name=found.effective_logical_database_name or found.logical_database_name,
-        source=spec.source_table_full_name,
-        primary_key=tuple(spec.primary_key_columns or ()),
-        timeseries_key=spec.timeseries_key,
-        policy=SyncPolicy(spec.scheduling_policy.value) if spec.scheduling_policy else None,
-        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
-        message=status.message,
-        catalog_state=catalog_state.value if catalog_state else None,
-        progress=progress.sync_progress_completion,
-        rows_synced=progress.synced_row_count,
-        rows_total=progress.total_row_count,
-        estimated_completion_seconds=progress.estimated_completion_time_seconds,
-        last_sync_started_at=_moment(last.sync_start_timestamp),
-        last_sync_finished_at=_moment(last.sync_end_timestamp),
-        source_version=delta.delta_commit_version,
-        source_committed_at=_moment(delta.delta_commit_timestamp),
-        pipeline_id=status.pipeline_id,
-        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
-    )
-
-
-def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:
-    """That of whichever status is there."""
-    updated, first, always = status.triggered_update_status, status.provisioning_status, status.continuous_update_status
-    return (
-        (updated and updated.triggered_update_progress)
-        or (first and first.initial_pipeline_sync_progress)
-        or (always and always.initial_pipeline_sync_progress)
-        or api.SyncedTablePipelineProgress()
-    )
-
-
-def _enum(kind: type[InstanceState], value: Enum | None) -> InstanceState:
-    return kind(value.value) if value is not None and value.value in kind.__members__ else kind.UNKNOWN
-
-
-def _first(effective: Any, asked: Any) -> Any:
-    return asked if effective is None else effective
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A time of the platform's, in UTC; None where it is none that can be read."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
