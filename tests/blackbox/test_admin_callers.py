@@ -135,3 +135,11 @@ def test_without_a_platform_the_glance_is_empty(alone: Server) -> None:
     assert answer.json() == {
         "data": {"lakebase": {"instanceName": None, "instance": None}, "operations": {"nodes": []}, "operation": None}
     }
+
+
+@pytest.mark.parametrize("field", ADMIN_MUTATIONS)
+def test_nothing_is_administered_by_get(alone: Server, field: str) -> None:
+    """A link that is followed makes nothing and costs nothing, whoever follows it."""
+    answer = httpx.get(alone.graphql, params={"query": f"mutation {{ {field} }}"}, verify=NO_TLS)
+    assert answer.status_code == 405
+    assert reasons(answer.json()) == ["METHOD_NOT_ALLOWED"]

@@ -1,4 +1,4 @@
-"""What the server does when nobody asks anything of it, or nobody answers: nothing that costs, and nothing that ends it."""
+"""What is behind a server at rest: what it was made of and no more, and nothing that keeps it awake or ends it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.operator import INSTANCE, Operator, operated
+from tests.operator import CATALOG, DATABASE, INSTANCE, Operator, operated
 from tests.platform import platform_directory, running_platform
 from tests.process import answers, free_port, running_server, wait_for
 
@@ -49,6 +49,14 @@ def test_provisioning_makes_one_of_each_and_no_role(platform: LocalPlatform, ope
     assert made == {f"POST {API}/{kind}": 1 for kind in ("instances", "catalogs", "synced_tables")}
 
 
+def test_the_database_that_is_made_is_the_one_that_is_served(operator: Operator) -> None:
+    """The one setting names both: a status that is set is found in the database that the catalog registers."""
+    found = operator.ask("{ lakebase { databaseName catalog { databaseName } } }")["lakebase"]
+    assert found == {"databaseName": DATABASE, "catalog": {"databaseName": DATABASE}}
+    operator.ask("mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { change { cursor } } }")
+    assert operator.send("deleteDatabaseCatalog", name=CATALOG, dryRun=True)["plan"]["statusChangesLost"] == 1
+
+
 def test_an_idle_server_lets_its_instance_fall_asleep(platform: LocalPlatform, operator: Operator) -> None:
     """It asks neither the database nor the platform for anything; probes go on, and wake nobody."""
     assert operator.ask(ORDER) == {"order": {"orderKey": "1"}}
@@ -75,6 +83,7 @@ def test_a_platform_that_is_down_does_not_stop_the_start() -> None:
         DATABRICKS_TOKEN="none",  # noqa: S106 # there is nobody to log in at
         LAKEBASE_INSTANCE_NAME=INSTANCE,
         CONTROL_PLANE_RETRY="1",
+        CONNECT_TIMEOUT="0.5",
     ) as server:
         for document, reason in (
             (ORDER, "DATABASE_UNAVAILABLE"),

@@ -1,0 +1,327 @@
+"""Owns the table of the cookbook's recipe: each of its features, what is weak about it, and the tests that beat that.
+
+`python -m tests.recipe` prints it as Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+_STATUS = "tests/blackbox/test_concurrent_writes.py"
+_ADMIN = "tests/blackbox/test_bad_admin.py"
+_PLANS = "tests/blackbox/test_bad_admin_plans.py"
+_CALLERS = "tests/blackbox/test_admin_callers.py"
+_FAULTS = "tests/blackbox/test_admin_faults.py"
+_KILLS = "tests/blackbox/test_admin_kills.py"
+_LIFE = "tests/blackbox/test_provisioning.py"
+_LOGINS = "tests/blackbox/test_lakebase_logins.py"
+_REST = "tests/blackbox/test_lakebase_at_rest.py"
+_START = "tests/blackbox/test_start.py"
+_HTTP = "tests/blackbox/test_http.py"
+_INPUTS = "tests/blackbox/test_bad_inputs.py"
+_LOST = "tests/blackbox/test_nothing_lost.py"
+_AGGREGATES = "tests/server/test_aggregates.py"
+_PAGING = "tests/server/test_paging.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A feature of the recipe, by its number. `tests` are file::function."""
+
+    number: str
+    feature: str
+    weakness: str
+    counterpart: str
+    tests: tuple[str, ...]
+
+
+RECIPE = (
+    Row(
+        "1",
+        "GET /orders/count",
+        "Counts the whole table each time.",
+        "`orderCount`: one count for all who ask within seconds; `precision: ESTIMATED` counts nothing.",
+        (
+            f"{_AGGREGATES}::test_a_count_is_exact_with_any_filter",
+            f"{_AGGREGATES}::test_a_count_of_everything_is_computed_once_for_all_who_ask",
+            f"{_AGGREGATES}::test_an_estimate_is_near_and_costs_no_count",
+        ),
+    ),
+    Row(
+        "2",
+        "GET /orders/sample",
+        "The first five, not random ones.",
+        "`orderSample`: each order equally likely, and the table is not read.",
+        (
+            f"{_AGGREGATES}::test_a_sample_is_uniform_over_rows",
+            f"{_AGGREGATES}::test_a_sample_does_not_read_the_table",
+        ),
+    ),
+    Row(
+        "3",
+        "GET /orders/pages",
+        "A deep OFFSET; the previous cursor is a guess.",
+        "`orders` and `ordersPage`: any page costs what the first one costs, and goes back exactly.",
+        (
+            "tests/server/test_plans.py::test_a_page_is_an_index_scan_that_stops",
+            f"{_PAGING}::test_walking_forward_is_walking_backward_reversed",
+            f"{_PAGING}::test_a_numbered_page_is_a_slice_of_plain_sql",
+            f"{_INPUTS}::test_a_bad_page_number_is_refused",
+        ),
+    ),
+    Row(
+        "4",
+        "GET /orders/stream (keyset pages)",
+        "The previous cursor is wrong where keys have gaps; keys from 0 on only.",
+        "Opaque cursors in both directions, on keys with gaps, by any of four orders.",
+        (
+            f"{_PAGING}::test_a_walk_gives_at_each_step_what_plain_sql_gives",
+            f"{_PAGING}::test_walking_forward_is_walking_backward_reversed",
+        ),
+    ),
+    Row(
+        "5",
+        "GET /orders/{order_key}",
+        "None is named.",
+        "`order`, `node` and `nodes`: what is not found is null, a bad id has a reason, and many are one statement.",
+        (
+            f"{_INPUTS}::test_what_is_not_found_is_null_without_an_error",
+            f"{_INPUTS}::test_a_bad_global_id_is_null_with_a_reason",
+            "tests/server/test_statements.py::test_all_single_orders_of_a_request_are_one_statement",
+        ),
+    ),
+    Row(
+        "6",
+        "POST /orders/{key}/status",
+        "Takes any text, checks no version, repeats itself, leaves no trace, and writes into the synced table.",
+        "`setOrderStatus`: an enum, a compare-and-set, a key for repetition, a history; no sync undoes it.",
+        (
+            "tests/blackbox/test_bad_changes.py::test_a_status_that_is_none_is_refused_in_a_variable_too",
+            f"{_STATUS}::test_of_many_who_expect_one_version_one_wins",
+            f"{_STATUS}::test_a_key_that_many_send_at_once_is_used_once",
+            "tests/blackbox/test_migrations.py::test_the_history_is_append_only",
+            f"{_LOST}::test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing",
+        ),
+    ),
+    Row(
+        "7",
+        "POST /resources/create-lakebase-resources",
+        "A query string that makes resources, and nobody asks whether the caller may.",
+        "`provisionLakebase`: a mutation for administrators, audited, and only with `acknowledgeCost: true`.",
+        (
+            f"{_CALLERS}::test_who_lacks_the_role_is_refused_and_noted",
+            f"{_PLANS}::test_what_costs_has_to_be_acknowledged",
+            f"{_ADMIN}::test_a_setting_that_cannot_be_is_refused",
+            f"{_LIFE}::test_every_privileged_action_leaves_an_audit_row",
+            f"{_CALLERS}::test_nothing_is_administered_by_get",
+        ),
+    ),
+    Row(
+        "7a",
+        "An instance that exists",
+        "Is the end of it: catalog and table are never made.",
+        "Each step looks, does what is missing and looks again: whatever was cut off is carried on.",
+        (
+            f"{_LIFE}::test_provisioning_again_finds_everything",
+            f"{_KILLS}::test_a_killed_server_is_succeeded_within_ten_seconds",
+            f"{_PLANS}::test_a_name_that_is_taken_by_another_is_a_conflict",
+        ),
+    ),
+    Row(
+        "7b",
+        "Creation of the instance",
+        "Blocks all requests for up to 20 minutes, where the proxy cuts at 120 s.",
+        "An operation that is answered at once and watched; every admin field has a deadline.",
+        (
+            f"{_PLANS}::test_another_operation_at_work_is_named",
+            "tests/schema/test_administration.py::test_no_field_waits_for_ever",
+            f"{_LIFE}::test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back",
+        ),
+    ),
+    Row(
+        "7c",
+        "A superuser role for the caller",
+        "More rights than anybody needs, and a service principal taken for a user.",
+        "No role is made at all.",
+        (f"{_REST}::test_provisioning_makes_one_of_each_and_no_role",),
+    ),
+    Row(
+        "7d",
+        "The catalog",
+        "Its default name has hyphens, which a catalog may not have.",
+        "Names are checked before anything is sent, those of the settings too.",
+        (
+            "tests/schema/test_admin_inputs.py::test_a_bad_name_is_never_sent",
+            "tests/schema/test_admin_inputs.py::test_a_configured_name_is_checked_too",
+            f"{_ADMIN}::test_a_bad_name_is_refused",
+        ),
+    ),
+    Row(
+        "7e",
+        "The synced table",
+        "Reads an attribute that is not there, so that nobody learns the pipeline.",
+        "`SyncedTable`: state, rows, pipeline and its page, read from the platform; the source is looked at first.",
+        (
+            f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
+            "tests/schema/test_administration.py::test_everything_is_told_of_a_synced_table",
+            f"{_PLANS}::test_what_is_needed_has_to_be_there",
+        ),
+    ),
+    Row(
+        "7f",
+        "The reply: names, pipeline, a link",
+        "None is named.",
+        "The payload: operation, plan, and what is there now.",
+        (
+            "tests/schema/test_administration.py::test_a_mutation_answers_with_its_operation_and_what_is_there",
+            "tests/schema/test_administration.py::test_a_dry_run_answers_with_the_plan",
+        ),
+    ),
+    Row(
+        "8",
+        "DELETE /resources/delete-lakebase-resources",
+        "Shows the SDK's errors raw, leaves table and pipeline behind, and takes what is not found for a failure.",
+        "`teardownLakebase`: reasons of our own, nothing left, and what is gone is done; statuses are not lost unasked.",
+        (
+            f"{_FAULTS}::test_every_fault_at_every_call_ends_in_exactly_one_of_each",
+            f"{_LIFE}::test_a_teardown_is_refused_until_the_status_changes_are_given_up",
+            f"{_LIFE}::test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grants",
+            f"{_PLANS}::test_what_is_not_there_is_deleted_already",
+            f"{_PLANS}::test_nothing_is_deleted_unasked",
+            f"{_KILLS}::test_a_namesake_made_meanwhile_is_not_deleted",
+        ),
+    ),
+    Row(
+        "9",
+        "GET /healthcheck",
+        "None is named.",
+        "`/livez`: whether the process answers.",
+        (f"{_HTTP}::test_probes_are_cheap_and_not_logged",),
+    ),
+    Row(
+        "10",
+        "Health of the database",
+        "None is named.",
+        "`/readyz`: whether orders can be served, and if not, why; asking it costs the database nothing.",
+        (
+            f"{_START}::test_a_missing_table_does_not_stop_the_start",
+            "tests/server/test_readiness.py::test_it_looks_until_all_is_well",
+        ),
+    ),
+    Row(
+        "13",
+        "X-Process-Time and a line of the log",
+        "None is named.",
+        "`Server-Timing`, a request id, and one JSON line a request.",
+        (f"{_HTTP}::test_every_answer_says_its_request_id_and_time",),
+    ),
+    Row(
+        "14",
+        "Exception handlers: 500, 503, 504",
+        "None is named.",
+        "A reason for each failure, the status with it, and nothing of the cause outside the log.",
+        (
+            f"{_START}::test_a_database_that_is_absent_does_not_stop_the_start",
+            f"{_START}::test_a_slow_filter_is_stopped_and_says_why",
+            "tests/server/test_presentation.py::test_an_exception_of_a_resolver_is_masked",
+        ),
+    ),
+    Row(
+        "15",
+        "Lifespan: a check, an engine, `create_all`, tasks",
+        "May make the orders table before the sync does, which then collides.",
+        "Our own tables alone are made, in a schema of their own; the start waits for nobody.",
+        (
+            f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
+            f"{_REST}::test_a_platform_that_is_down_does_not_stop_the_start",
+            "tests/blackbox/test_migrations.py::test_several_processes_may_start_at_once",
+        ),
+    ),
+    Row(
+        "16",
+        "Routes only where the instance exists at import",
+        "Takes a restart after creation.",
+        "The schema is always whole; orders come as soon as they are there.",
+        (
+            f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
+            f"{_START}::test_a_missing_table_does_not_stop_the_start",
+        ),
+    ),
+    Row(
+        "17",
+        "Token refresh every 50 minutes",
+        "Only where the database existed at boot.",
+        "Every login takes a token that is good, minted when it is needed, one for many connections.",
+        (
+            f"{_LOGINS}::test_a_token_is_refused_after_its_end",
+            f"{_LOGINS}::test_orders_are_served_long_after_the_first_token_has_ended",
+        ),
+    ),
+    Row(
+        "18",
+        "Pool settings",
+        "No connection is looked at before it is used.",
+        "Pools by kind of work, each with its deadline; who is late is told soon, and a dead connection is thrown away.",
+        (
+            f"{_START}::test_a_pool_in_full_use_refuses_soon",
+            f"{_START}::test_a_restart_of_postgresql_is_survived",
+            f"{_START}::test_an_sslmode_that_the_server_cannot_meet_is_unavailable",
+            f"{_LOGINS}::test_an_instance_that_sleeps_is_woken_by_the_next_request",
+        ),
+    ),
+    Row(
+        "19",
+        "The database's default name",
+        "One is made, and another is served.",
+        "One setting names both.",
+        (
+            f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
+            f"{_REST}::test_the_database_that_is_made_is_the_one_that_is_served",
+        ),
+    ),
+    Row(
+        "20",
+        "A health query every 300 s",
+        "Keeps the database from ever falling asleep.",
+        "While all is well nobody asks.",
+        (
+            f"{_REST}::test_an_idle_server_lets_its_instance_fall_asleep",
+            "tests/server/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
+        ),
+    ),
+    Row(
+        "21",
+        "Graceful stop",
+        "The engine is never disposed of.",
+        "Pools are closed, leases let go, subscribers sent on; exit code 0.",
+        (
+            f"{_START}::test_a_stop_leaves_no_backend",
+            f"{_START}::test_a_signal_stops_it_cleanly",
+            "tests/server/test_operation_log.py::test_a_lease_that_is_let_go_of_is_taken_up_at_once",
+        ),
+    ),
+    Row(
+        "22",
+        "Settings from the environment and `.env`",
+        "None is named.",
+        "The same, checked at the start: all mistakes at once, and a table of them that cannot grow old.",
+        (
+            f"{_START}::test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2",
+            "tests/server/test_settings.py::test_the_settings_table_stands_in_the_readme",
+        ),
+    ),
+)
+
+
+def markdown() -> str:
+    """The table as a person reads it."""
+    lines = ["| # | the recipe | its weakness | here | shown by |", "| --- | --- | --- | --- | --- |"]
+    for row in RECIPE:
+        shown = "<br>".join(f"`{test}`" for test in row.tests)
+        lines.append(f"| {row.number} | {row.feature} | {row.weakness} | {row.counterpart} | {shown} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{markdown()}\n")
