@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         TableIndex,
     )
 
-_log = structlog.get_logger(__name__)
+_audit = structlog.get_logger("audit")
 
 
 class NotConfigured:
@@ -71,7 +71,7 @@ class NotConfigured:
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
         """A line of the log: there is no database to keep it in."""
-        _log.warning("audit", user=user, action=action, outcome="refused", reason=reason.name)
+        _audit.info("audit", principal=user, action=action, outcome="REFUSED", reason=reason.name)
 
 
 def _not_configured(so: str) -> UnavailableError:

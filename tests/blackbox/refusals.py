@@ -52,9 +52,7 @@ def audited(server: Server) -> list[tuple[str, str]]:
     """Action and reason of every refusal in the server's log."""
     lines = [json.loads(line) for line in server.log().splitlines()]
     return [
-        (line["action"], line["reason"])
-        for line in lines
-        if line["event"] == "audit" and line["outcome"].upper() == "REFUSED"
+        (line["action"], line["reason"]) for line in lines if line["event"] == "audit" and line["outcome"] == "REFUSED"
     ]
 
 

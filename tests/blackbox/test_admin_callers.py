@@ -116,7 +116,7 @@ def test_a_global_id_is_no_way_round(writer: Operator, id_: str) -> None:
     ("kind", "field"), [one for one in ADMIN_FIELDS if not one[1].startswith(("lakebase", "operation"))]
 )
 def test_without_a_platform_there_is_nothing_to_administer(alone: Server, kind: str, field: str) -> None:
-    """It says which settings are missing, as a failure that a retry does not mend."""
+    """It says which settings are missing, as a failure that a retry does not mend; who tried is noted all the same."""
     answer = httpx.post(alone.graphql, json={"query": f"{kind} {{ {field} }}"}, verify=NO_TLS)
     assert answer.status_code == 503
     (error,) = answer.json()["errors"]
@@ -126,6 +126,9 @@ def test_without_a_platform_there_is_nothing_to_administer(alone: Server, kind: 
     )
     assert error["extensions"]["retryable"] is False
     assert "`DATABRICKS_HOST`" in error["message"]
+    if kind == "mutation":
+        noted = field.partition("(")[0], "CONTROL_PLANE_NOT_CONFIGURED"
+        wait_for(lambda: noted in audited(alone), what=lambda: f"the audit of {noted}: {audited(alone)}")
 
 
 def test_without_a_platform_the_glance_is_empty(alone: Server) -> None:
