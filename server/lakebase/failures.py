@@ -117,6 +117,21 @@ def meaning_of(error: BaseException, action: Action) -> ApiError:  # noqa: PLR09
     raise error
 
 
+class Summary(Exception):  # noqa: N818 # it is not raised: it stands for one that is not to be repeated
+    """What may be logged of an exception of the SDK: its class, the platform's code, and the request's id."""
+
+
+def summary_of(error: BaseException) -> Summary:
+    """The summary of an exception, and of what it was raised from."""
+    parts = [type(error).__name__]
+    if isinstance(error, DatabricksError):
+        details = error.get_error_details().request_info
+        parts += [error.error_code or "", details.request_id if details else ""]
+    elif error.__cause__ is not None:
+        parts += summary_of(error.__cause__).args
+    return Summary(*(part[:_WORDS] for part in parts if part))
+
+
 def _said_no(error: DatabricksError, doing: str) -> ApiError:
     for kinds, reason, words in _ANSWERS:
         if isinstance(error, kinds):

@@ -14,7 +14,7 @@ from databricks.sdk.clock import Clock
 from databricks.sdk.core import Config
 
 from schema.errors import Reason, UnavailableError
-from server.lakebase.failures import meaning_of
+from server.lakebase.failures import meaning_of, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,8 @@ class Workspace:
             )
         error = running.exception()
         if error is not None:
-            raise meaning_of(error, action) from error
+            # The SDK's own exception may hold tokens, and a cause is logged.
+            raise meaning_of(error, action) from summary_of(error)
         return running.result()
 
     def close(self) -> None:

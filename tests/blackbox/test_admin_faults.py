@@ -131,3 +131,31 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     # A fault may have hidden what was there: "not found" is what was wanted, and is looked at again.
     brought_about(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert not any(platform.inventory().values())
+
+
+@pytest.mark.parametrize(
+    "fault", ["forbidden", "internal_error", "unavailable", "too_many_requests", "not_found_as_code"]
+)
+def test_nothing_secret_is_repeated(platform: LocalPlatform, operator: Operator, fault: str) -> None:
+    """Neither a token that the platform echoes, nor ours, nor the SDK's configuration: not to callers, nor in the log."""
+    canary = "dapi0123456789abcdef-2"
+    said = f"No. token={canary} Bearer {canary}. Config: host=http://x, token={canary}. Env: A_SECRET"
+    platform.fault(fault, path=f"{API}/instances/{INSTANCE}", times=None, message=said, retry_after=1)
+    answer = str(operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}'))
+    answer += str(
+        operator.answer("mutation { teardownLakebase(input: {dryRun: true}) { plan { statusChangesLost } } }")
+    )
+    platform.clear_faults()
+    log = operator.server.log()
+    for secret in (canary, platform.token, "Config:", "A_SECRET"):
+        assert secret not in answer
+        assert secret not in log
+
+
+def test_admin_fields_end_by_themselves(platform: LocalPlatform, operator: Operator) -> None:
+    """Where the platform hangs, the answer comes within seconds, and says that it may be sent again."""
+    platform.fault("hang", path=f"{API}/instances.*", times=None)
+    answer = operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}')
+    platform.clear_faults()
+    assert answer["errors"][0]["extensions"]["reason"] in {"CONTROL_PLANE_UNAVAILABLE", "CONTROL_PLANE_TIMEOUT"}
+    assert answer["errors"][0]["extensions"]["retryable"] is True
