@@ -346,6 +346,7 @@ class PlatformError(ApiError):
             Reason.NAMESAKE_FOUND,
             Reason.SYNC_FAILED,
             Reason.STATUS_CHANGES_AT_STAKE,
+            Reason.COST_NOT_ACKNOWLEDGED,
             Reason.CONTROL_PLANE_REFUSED,
         }
     )

@@ -289,7 +289,7 @@ class AdminRefusal:
 
 
 class WorkState(Enum):
-    """How far an operation or one of its steps has come. SKIPPED: a step that was not reached, or not needed."""
+    """How far an operation or one of its steps has come. SKIPPED: a step that was not reached."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"

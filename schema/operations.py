@@ -59,7 +59,7 @@ class OperationState(Enum):
         ports.WorkState.FAILED, description="It ended before it was done. The operation's `failure` says why."
     )
     SKIPPED = strawberry.enum_value(
-        ports.WorkState.SKIPPED, description="A step that was not needed, or not reached: its message says which."
+        ports.WorkState.SKIPPED, description="A step that was not reached, because one before it failed."
     )
 
 

@@ -77,9 +77,9 @@ class Operator:
         assert latest[0] is not None
         return latest[0]
 
-    def done(self, mutation: str, *, seconds: float = 60, **values: object) -> dict[str, Any]:
+    def done(self, mutation: str, **values: object) -> dict[str, Any]:
         """Send a mutation and wait for its success."""
-        operation = self.ended(self.send(mutation, **values), seconds=seconds)
+        operation = self.ended(self.send(mutation, **values))
         assert operation["state"] == "SUCCEEDED", operation
         return operation
 

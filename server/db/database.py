@@ -6,17 +6,30 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from schema.errors import Reason, UnavailableError
 from server.db.dsn import parse_dsn
+
+
+class DatabaseAbsentError(UnavailableError):
+    """There is no such database now, or it is stopped: it is no use to try again before somebody has acted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.DATABASE_UNAVAILABLE, message)
+
+
+class DatabaseMissingError(DatabaseAbsentError):
+    """It does not exist: not the instance, or not the database in it."""
 
 
 class Database(Protocol):
     """A database that can be connected to, whenever it is there."""
 
-    async def connect(self, **options: Any) -> asyncpg.Connection:
-        """A new connection. The options are asyncpg's, but for where it is and who logs in.
+    async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
+        """A new connection, within that many seconds. The options are asyncpg's, but for where it is and who logs in.
 
         Raises:
-            UnavailableError: it is not there, and why.
+            DatabaseAbsentError: it is not there, and why.
+            UnavailableError: it cannot be told where it is.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
 
@@ -27,6 +40,6 @@ class UrlDatabase:
     def __init__(self, url: str) -> None:
         self._dsn = parse_dsn(url)
 
-    async def connect(self, **options: Any) -> asyncpg.Connection:
+    async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """As the URL says."""
-        return await asyncpg.connect(dsn=self._dsn, **options)
+        return await asyncpg.connect(dsn=self._dsn, timeout=timeout, **options)

@@ -94,7 +94,7 @@ def create_migration_engine(settings: Settings, database: Database) -> AsyncEngi
 
 
 def create_operations_engine(settings: Settings, database: Database) -> AsyncEngine:
-    """Connections for what operations leave in the database: few, and kept only while there is one at work."""
+    """Connections for what operations leave in the database: few, and none before the first is needed."""
     return _engine(
         settings,
         database,
@@ -154,8 +154,7 @@ def _connector(
     purpose: str = "",
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
     """What opens a connection, with what holds for its whole session."""
-    options = {
-        "timeout": settings.connect_timeout,
+    options: dict[str, Any] = {
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
         "server_settings": {
             "application_name": f"{_APPLICATION_NAME}{purpose}",
@@ -168,7 +167,7 @@ def _connector(
     }
 
     async def connect() -> asyncpg.Connection:
-        return await database.connect(**options)
+        return await database.connect(timeout=settings.connect_timeout, **options)
 
     return connect
 

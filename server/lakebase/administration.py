@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from schema.errors import ForbiddenError, PlatformError, Reason
 from schema.lakebase_ports import AdminOutcome, OperationPage
 from server.lakebase.plans import Planner
 from server.lakebase.postgres import place_of
-from server.lakebase.records import AuditEntry
+from server.lakebase.records import ACTIONS, AuditEntry
 from server.lakebase.work import Work
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class LakebaseAdministration:
         *,
         storage: bool,
         hosting: str | None,
+        app_schema: str,
     ) -> None:
+        self._app_schema = app_schema
         self._tools = tools
         self._log = log
         self._records = records
@@ -96,7 +99,9 @@ class LakebaseAdministration:
         """Nothing is begun before all of the plan is known, and the plan changes nothing."""
         self._runner.look_for_orphans()
         tools = await self._tools()
-        planner = Planner(tools, self._configured, storage=self._storage, hosting=self._hosting)
+        planner = Planner(
+            tools, self._configured, storage=self._storage, hosting=self._hosting, app_schema=self._app_schema
+        )
         draft = await planner.plan(request)
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
@@ -104,9 +109,12 @@ class LakebaseAdministration:
         if other := await self._log.under_way(work.fingerprint):
             await self._note(work, "FOUND", operation=other)
             return AdminOutcome(draft.plan, other.operation())
-        if not draft.refusals and (other := await self._log.begin(work)):
-            if other.fingerprint == work.fingerprint:
-                return AdminOutcome(draft.plan, other.operation())
+        # Whoever asked may go away: what is begun is also worked on, and noted.
+        other = None if draft.refusals else await asyncio.shield(asyncio.create_task(self._begin(work)))
+        if other is not None and other.fingerprint == work.fingerprint:
+            await self._note(work, "FOUND", operation=other)
+            return AdminOutcome(draft.plan, other.operation())
+        if other is not None:
             draft.refuse(
                 Reason.OPERATION_IN_PROGRESS,
                 f"Another operation ({other.request.kind.value}) is at work on "
@@ -116,9 +124,15 @@ class LakebaseAdministration:
         if draft.refusals:
             await self._note(work, "REFUSED", reason=draft.refusals[0].reason)
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
-        await self._note(work, "BEGUN", operation=work)
-        self._runner.start(work)
         return AdminOutcome(draft.plan, work.operation())
+
+    async def _begin(self, work: Work) -> Work | None:
+        """Begin to work on it, unless another is in its way: that one is given then."""
+        other = await self._log.begin(work, insist=f"instance {self._hosting}".lower() in work.resources)
+        if other is None:
+            self._runner.start(work)
+            await self._note(work, "BEGUN", operation=work)
+        return other
 
     async def operation(self, id_: str) -> Operation | None:
         """As it is now, wherever it is worked on."""
@@ -131,7 +145,7 @@ class LakebaseAdministration:
         self._runner.look_for_orphans()
         place = await self._runner.find(after) if after and _UUID.fullmatch(after) else None
         found = await self._log.page(size=size + 1, after=place)
-        fresh = [await self._runner.find(work.id) or work for work in found[:size]]
+        fresh = [self._runner.at_work(work.id) or work for work in found[:size]]
         return OperationPage([work.operation() for work in fresh], more=len(found) > size)
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
@@ -151,7 +165,7 @@ class LakebaseAdministration:
         await self._records.audit(
             AuditEntry(
                 work.requested_by,
-                work.request.kind.value,
+                ACTIONS[work.request.kind],
                 outcome,
                 work.resources,
                 reason,

@@ -65,6 +65,7 @@ class Administering:
             configured_names(settings),
             storage=bool(settings.synced_table_storage_catalog and settings.synced_table_storage_schema),
             hosting=None if settings.database_url else settings.lakebase_instance_name,
+            app_schema=settings.app_schema,
         )
 
     @property

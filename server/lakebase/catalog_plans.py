@@ -63,9 +63,17 @@ class CatalogPlans:
         found = await self._platform.catalog(name)
         add = adder(draft, "delete_catalog", f"catalog {name}", exists=found is not None)
         if found is None:
+            draft.facts["catalog_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
             return None
         draft.facts["catalog_uid"] = found.uid
+        instance = draft.request.instance_name
+        if instance and found.instance_name and found.instance_name != instance:
+            draft.refuse(
+                Reason.SETTING_INVALID,
+                f"The catalog {name} registers a database of {found.instance_name}, not of {instance}.",
+                draft.name_field("catalog"),
+            )
         add(PlanAction.DELETE, f"no longer registers the database {found.database_name} of {found.instance_name}")
         if tables := [table for table in await self._tables_of(name) if table != besides]:
             draft.refuse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from schema.lakebase_ports import Difference
+from schema.lakebase_ports import Difference, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def change_differences(found: Instance, change: InstanceChange) -> list[Differen
         ("nodeCount", found.node_count, change.node_count),
         ("enableReadableSecondaries", found.readable_secondaries, change.readable_secondaries),
         ("retentionWindowInDays", found.retention_days, change.retention_days),
-        ("stopped", found.stopped, change.stopped),
+        ("stopped", found.state is InstanceState.STOPPED if found.stopped is None else found.stopped, change.stopped),
     )
 
 

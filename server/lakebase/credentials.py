@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -23,6 +23,12 @@ _LIFETIME_SECONDS: Final = 3600.0
 _MARGIN_SECONDS: Final = 0.5
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LAST_PAUSE_SECONDS: Final = 30.0
+
+
+def heard(done: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody may be waiting for any more, which asyncio would log as it is."""
+    if not done.cancelled():
+        done.exception()
 
 
 class TokenProvider:
@@ -70,6 +76,7 @@ class TokenProvider:
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
             self._minting = asyncio.create_task(self._renew(), name="mint")
+            self._minting.add_done_callback(heard)
         return self._minting
 
     async def _renew(self) -> None:

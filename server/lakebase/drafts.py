@@ -57,8 +57,9 @@ class Draft:
         """Plan a step, which is one of the operation too, unless nothing is to be done."""
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
         self.work.append(OperationStep(name, resource))
-        if resource not in self.resources:
-            self.resources.append(resource)
+        # Unity Catalog does not tell upper case from lower.
+        if (key := resource.lower()) not in self.resources:
+            self.resources.append(key)
 
     def name_field(self, of: str) -> str:
         """The field of the input that names its instance, catalog or table."""

@@ -78,7 +78,10 @@ class InstancePlans:
             add(PlanAction.NOTHING, "is as wanted")
         elif change.stopped and not found.stopped:
             add(
-                PlanAction.STOP, "is stopped; what it serves is not served until it is started", differences=differences
+                PlanAction.STOP,
+                "is stopped; what it serves is not served until it is started",
+                differences=differences,
+                costs=_costs_more(found, change),
             )
         elif change.stopped is False and found.stopped:
             add(PlanAction.START, "is started", differences=differences, costs=True)
@@ -102,11 +105,12 @@ class InstancePlans:
         name = given(draft.request.instance_name)
         found = await self._platform.instance(name)
         add = adder(draft, "delete_instance", f"instance {name}", exists=found is not None)
+        draft.facts["hosts_operations"] = name == self._hosting
         if found is None:
+            draft.facts["instance_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
             return
         draft.facts["instance_uid"] = found.uid
-        draft.facts["hosts_operations"] = name == self._hosting
         if found.state is InstanceState.DELETING:
             add(PlanAction.NOTHING, "is being deleted already")
             return

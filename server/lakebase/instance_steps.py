@@ -12,7 +12,9 @@ from server.lakebase.looking import (
     UNGONE_SECONDS,
     Absence,
     Once,
+    acknowledged,
     check_uid,
+    count_again,
     given,
     gone,
     same,
@@ -35,6 +37,7 @@ async def create_instance(step: Step) -> str:
         found = await platform.instance(spec.name)
         if found is None:
             if made.due():
+                acknowledged(step, f"instance {spec.name}")
                 await step.guard()
                 await unless_there(platform.create_instance(spec))
                 made.done()
@@ -43,6 +46,7 @@ async def create_instance(step: Step) -> str:
             return False
         same(f"instance {spec.name}", instance_differences(found, spec))
         if found.state is InstanceState.STOPPED and started.due():
+            acknowledged(step, f"instance {spec.name}")
             await step.guard()
             await platform.update_instance(InstanceChange(spec.name, stopped=False))
             started.done()
@@ -70,7 +74,7 @@ async def update_instance(step: Step) -> str:
         if settled and not missing:
             return True
         if settled and asked.due():
-            await (step.detach if change.stopped and step.facts.get("hosts_operations") else step.guard)()
+            await (step.detach(going=False) if change.stopped and step.facts.get("hosts_operations") else step.guard())
             await platform.update_instance(change)
             asked.done()
             step.tools.instances.forget(change.name)
@@ -93,9 +97,9 @@ async def delete_instance(step: Step) -> str:
         absent.over()
         check_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)
         if found.state is not InstanceState.DELETING and asked.due():
-            await _count_again(step, name)
+            await count_again(step, f"instance {name}", name, sent=bool(step.facts.get("instance_sent")))
             sending("instance", step)
-            await (step.detach if step.facts.get("hosts_operations") else step.guard)()
+            await (step.detach(going=True) if step.facts.get("hosts_operations") else step.guard())
             await step.tools.platform.delete_instance(name)
             asked.done()
             step.tools.instances.forget(name)
@@ -104,15 +108,3 @@ async def delete_instance(step: Step) -> str:
 
     await step.until(look)
     return gone(step, "instance")
-
-
-async def _count_again(step: Step, instance: str) -> None:
-    """Changes that were made since the plan are not to be lost either."""
-    if step.request.discard_status_changes or step.facts.get("instance_sent"):
-        return
-    count = await step.tools.postgres.count_changes(instance)
-    if count != 0:
-        held = "status changes that cannot be counted" if count is None else f"{count:,} status changes"
-        raise PlatformError(
-            Reason.STATUS_CHANGES_AT_STAKE, f"The instance holds {held}, which would be lost. It was left alone."
-        )

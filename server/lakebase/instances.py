@@ -12,7 +12,8 @@ import asyncpg
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.lakebase_ports import InstanceState
 from server.auth import is_loopback
-from server.lakebase.credentials import TokenProvider
+from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from server.lakebase.credentials import TokenProvider, heard
 
 if TYPE_CHECKING:
     from schema.lakebase_ports import Instance
@@ -44,16 +45,29 @@ class Instances:
         self._loader = loader
         self._known: dict[str, _Instance] = {}
         self._user: str | None = settings.pguser
+        self._asking: asyncio.Task[str] | None = None
 
-    async def connect(self, name: str, database: str, **options: Any) -> asyncpg.Connection:
-        """A new connection to a database of the instance, as the server's own identity.
+    async def connect(self, name: str, database: str, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as asyncpg has it
+        """A new connection to a database of the instance, as the server's own identity, within that many seconds.
 
         Raises:
-            UnavailableError: there is no such instance, or it is stopped; the platform does not answer.
+            DatabaseAbsentError: there is no such instance or database, or it is stopped.
+            UnavailableError: the platform does not answer.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
         known = self._known.setdefault(name, _Instance(TokenProvider(lambda: self._mint(name))))
-        deadline = time.monotonic() + float(options.get("timeout") or self._settings.connect_timeout)
+        # Finding it and minting a token included; both go on without who no longer waits.
+        async with asyncio.timeout(timeout):
+            try:
+                return await self._connect(known, name, database, time.monotonic() + timeout, options)
+            except asyncpg.InvalidCatalogNameError:
+                raise DatabaseMissingError(
+                    f"The database instance {name} has no database {database} (yet): provisionLakebase makes it."
+                ) from None
+
+    async def _connect(
+        self, known: _Instance, name: str, database: str, deadline: float, options: dict[str, Any]
+    ) -> asyncpg.Connection:
         refused = woken = False
         while True:
             host = await self._host(known, name)
@@ -111,13 +125,13 @@ class Instances:
             await asyncio.shield(known.looking)
         if known.host is not None:
             return known.host
-        raise known.missing or UnavailableError(Reason.DATABASE_UNAVAILABLE, _absent(name))
+        raise known.missing or DatabaseMissingError(_absent(name))
 
     async def _look(self, known: _Instance, name: str) -> None:
         try:
             found = await (await self._loader.get()).find_instance(name)
             known.host = found.host if found and found.state is not InstanceState.STOPPED else None
-            known.missing = None if known.host else UnavailableError(Reason.DATABASE_UNAVAILABLE, _why(name, found))
+            known.missing = None if known.host else _why_not(name, found)
         except ApiError as error:
             # Whoever wants orders is told of the database; the platform's own word goes with it.
             known.missing = UnavailableError(
@@ -130,8 +144,14 @@ class Instances:
 
     async def _user_name(self) -> str:
         if self._user is None:
-            self._user = await (await self._loader.get()).user_name()
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask_user_name(), name="who are we")
+                self._asking.add_done_callback(heard)
+            self._user = await asyncio.shield(self._asking)
         return self._user
+
+    async def _ask_user_name(self) -> str:
+        return await (await self._loader.get()).user_name()
 
 
 class InstanceDatabase:
@@ -142,17 +162,19 @@ class InstanceDatabase:
         self._name = name
         self._database = database
 
-    async def connect(self, **options: Any) -> asyncpg.Connection:
+    async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """As the instance is found then."""
-        return await self._instances.connect(self._name, self._database, **options)
+        return await self._instances.connect(self._name, self._database, timeout=timeout, **options)
 
 
-def _why(name: str, found: Instance | None) -> str:
+def _why_not(name: str, found: Instance | None) -> DatabaseAbsentError:
     if found is None:
-        return _absent(name)
+        return DatabaseMissingError(_absent(name))
     if found.state is InstanceState.STOPPED:
-        return f"The database instance {name} is stopped. Somebody has to start it: updateDatabaseInstance."
-    return f"The database instance {name} has no address yet; it is {found.state.value}."
+        return DatabaseAbsentError(
+            f"The database instance {name} is stopped. Somebody has to start it: updateDatabaseInstance."
+        )
+    return DatabaseAbsentError(f"The database instance {name} has no address yet; it is {found.state.value}.")
 
 
 def _absent(name: str) -> str:

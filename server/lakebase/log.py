@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.lakebase_ports import WorkState
 from server.db.changes import quoted
+from server.db.database import DatabaseAbsentError
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.lakebase.work import (
     Work,
@@ -24,18 +26,24 @@ from server.lakebase.work import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from server.db.migrate import Migrations
 
+_log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 6.0
 # No such table or schema: another database than the one that was migrated.
 _MISSING: Final = frozenset({"42P01", "3F000"})
 _LOCK: Final = 7_036_874_417_767
 _ENDED_IN_MEMORY: Final = 200
+STALE_SECONDS: Final = 3600.0
+_INTERRUPTED: Final = (
+    "It was interrupted, and nobody went on with it for an hour. Look at what is there; the same mutation again "
+    "carries on."
+)
 _COLUMNS: Final = "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence"
 
 
@@ -57,17 +65,23 @@ class OperationLog:
         self._table = f"{quoted(schema)}.operation"
         self._memory: dict[str, Work] = {}
 
-    async def begin(self, work: Work) -> Work | None:
+    async def begin(self, work: Work, *, insist: bool = False) -> Work | None:
         """Keep a new operation, unless another is in its way: that one is given then.
 
-        In the way is one that is under way for any of the same resources.
+        In the way is one that is under way for any of the same resources. Where there is no database it lives in
+        memory; where the database merely does not answer too, if one insists: it may be what is to be mended.
+
+        Raises:
+            UnavailableError: the database does not answer.
         """
         if other := self._in_memory(work):
             return other
         try:
             if other := await self._insert(work):
                 return other
-        except UnavailableError:
+        except UnavailableError as error:
+            if not (insist or isinstance(error, DatabaseAbsentError)):
+                raise
             if other := self._in_memory(work):
                 return other
             self._remember(work)
@@ -86,17 +100,17 @@ class OperationLog:
             )
         except UnavailableError:
             return None
-        return _work(rows[0]) if rows else None
+        return next(iter(_works(rows)), None)
 
-    async def keep(self, work: Work) -> bool:
-        """Put an operation of memory into the database, if that can be done now."""
+    async def keep(self, work: Work) -> Work | None:
+        """Put an operation of memory into the database, if that can be done now; the other one that is in its way."""
         try:
-            kept = await self._insert(work) is None
+            other = await self._insert(work)
         except UnavailableError:
-            return False
-        if kept:
+            return None
+        if other is None:
             self._memory.pop(work.id, None)
-        return kept
+        return other
 
     async def detach(self, work: Work) -> None:
         """Take it out of the database, which is about to go; from now on it lives in memory.
@@ -111,15 +125,27 @@ class OperationLog:
             f"DELETE FROM {self._table} WHERE id = :id AND fence = :fence RETURNING id",  # noqa: S608 # the setting is an identifier, and quoted
             {"id": work.id, "fence": work.fence},
         )
-        if not gone:
+        # The reply to an attempt before may have been lost.
+        if not gone and await self._rows(
+            f"SELECT id FROM {self._table} WHERE id = :id",  # noqa: S608 # as above
+            {"id": work.id},
+        ):
             raise LeaseLostError(work.id)
         work.fence = 0
         self._remember(work)
 
     def abandon(self, work: Work) -> None:
-        """The database that it was kept in is gone; go on in memory."""
+        """The database that it is kept in does not answer, and is about to go, or is gone; go on in memory."""
         work.fence = 0
         self._remember(work)
+
+    async def forget(self, work: Work) -> None:
+        """Take away what was abandoned, if it is there yet: nobody is to take it up.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        await self._rows(f"DELETE FROM {self._table} WHERE id = :id RETURNING id", {"id": work.id})  # noqa: S608 # as above
 
     async def save(self, work: Work) -> None:
         """Write down how far it is, and renew the lease; in memory there is nothing to do.
@@ -162,25 +188,41 @@ class OperationLog:
         if not held:
             raise LeaseLostError(work.id)
 
-    async def claim(self) -> list[Work]:
-        """Take up every operation that nobody holds any more.
+    async def claim(self, *, but: Collection[str] = ()) -> list[Work]:
+        """Take up every operation that nobody holds any more, but those with these ids.
+
+        One that nobody has held for an hour has failed: a deletion, say, is not to be carried out whenever somebody
+        happens to look.
 
         Raises:
             UnavailableError: the database does not answer.
         """
+        failure = {"reason": Reason.STEP_TIMED_OUT.name, "message": _INTERRUPTED, "retryable": True}
+        await self._rows(
+            f"""
+            UPDATE {self._table}
+            SET state = 'FAILED', finished_at = clock_timestamp(), failure = CAST(:failure AS jsonb)
+            WHERE state IN ('PENDING', 'RUNNING')
+              AND lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
+            RETURNING id
+            """,  # noqa: S608 # as above
+            {"failure": json.dumps(failure), "stale": STALE_SECONDS},
+        )
         rows = await self._rows(
             f"""
             UPDATE {self._table}
             SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
             WHERE id IN (
                 SELECT id FROM {self._table}
-                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp() FOR UPDATE SKIP LOCKED
+                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp()
+                  AND NOT id = ANY(CAST(:but AS uuid[]))
+                FOR UPDATE SKIP LOCKED
             )
             RETURNING {_COLUMNS}
             """,  # noqa: S608 # as above
-            {"lease": LEASE_SECONDS},
+            {"lease": LEASE_SECONDS, "but": list(but)},
         )
-        return [_work(row) for row in rows]
+        return _works(rows)
 
     async def next_lease_end(self) -> float | None:
         """In how many seconds the next lease ends, if nobody renews it; None where nothing is under way.
@@ -199,17 +241,25 @@ class OperationLog:
         return seconds
 
     async def find(self, id_: str) -> Work | None:
-        """The operation with this id. Where the database does not answer, of memory alone."""
+        """The operation with this id; where there is no database, of memory alone.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
         if work := self._memory.get(id_):
             return work
         try:
             rows = await self._rows(f"SELECT {_COLUMNS} FROM {self._table} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
-        except UnavailableError:
+        except DatabaseAbsentError:
             return None
-        return _work(rows[0]) if rows else None
+        return next(iter(_works(rows)), None)
 
     async def page(self, *, size: int, after: Work | None) -> list[Work]:
-        """Operations, newest first; where the database does not answer, those of memory alone."""
+        """Operations, newest first; where there is no database, those of memory alone.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
         try:
             rows = await self._rows(
                 f"""
@@ -219,14 +269,14 @@ class OperationLog:
                 """,  # noqa: S608 # as above
                 {"id": after and after.id, "at": after and after.requested_at, "size": size},
             )
-        except UnavailableError:
+        except DatabaseAbsentError:
             rows = ()
         remembered = [
             work
             for work in self._memory.values()
             if after is None or (work.requested_at, work.id) < (after.requested_at, after.id)
         ]
-        found = {work.id: work for work in (*(_work(row) for row in rows), *remembered)}
+        found = {work.id: work for work in (*_works(rows), *remembered)}
         return sorted(found.values(), key=lambda work: (work.requested_at, work.id), reverse=True)[:size]
 
     async def _insert(self, work: Work) -> Work | None:
@@ -266,9 +316,13 @@ class OperationLog:
             return None
 
         other: Work | None = await self._reached(insert, isolation_level="READ COMMITTED")
-        if other is None:
-            work.fence = 1
-        return other
+        if other is not None and other.id != work.id:
+            return other
+        if other is not None and other.fence > 1:
+            raise LeaseLostError(work.id)
+        # It is its own where the reply to an attempt before was lost.
+        work.fence = 1
+        return None
 
     async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
         async def run(connection: AsyncConnection) -> Sequence[Any]:
@@ -294,7 +348,10 @@ class OperationLog:
                         self._migrations.forget()
                         await self._migrations.ensure()
         except ApiError as error:
-            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, error.message) from error
+            if error.reason is Reason.CHANGES_UNAVAILABLE:
+                # The server may not make its tables there: no operation will ever be kept in it.
+                raise DatabaseAbsentError(error.message) from error
+            raise
         except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
             meaning = classify(error)
             if meaning is None:
@@ -323,6 +380,17 @@ def _values(work: Work) -> dict[str, Any]:
         "failure": json.dumps(failure_to_json(work.failure)) if work.failure else None,
         "finished_at": work.finished_at,
     }
+
+
+def _works(rows: Iterable[Any]) -> list[Work]:
+    """The operations of rows; one that another version of this code has written may be left out."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_work(row))
+        except (KeyError, TypeError, ValueError):
+            _log.exception("an operation cannot be read", operation=str(row[0]))
+    return found
 
 
 def _work(row: Any) -> Work:

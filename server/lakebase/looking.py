@@ -85,14 +85,59 @@ def same(what: str, differences: list[Difference]) -> None:
 def check_uid(what: str, planned: str | None, found: str | None) -> None:
     """Go on only where what is found is what was meant when the operation was planned.
 
+    Args:
+        what: its kind and name.
+        planned: its uid then; empty where there was none, None where it was not told.
+        found: its uid now.
+
     Raises:
         PlatformError: NAMESAKE_FOUND.
     """
-    if planned and found and planned != found:
+    if planned is None or found is None or planned == found:
+        return
+    was = "that one is gone" if planned else "there was none"
+    raise PlatformError(
+        Reason.NAMESAKE_FOUND,
+        f"The {what} is another than the one that was planned for: {was}. This one was left alone.",
+    )
+
+
+def acknowledged(step: Step, what: str) -> None:
+    """Go on to what costs only where that was acknowledged; the plan may have found that nothing has to be made.
+
+    Raises:
+        PlatformError: COST_NOT_ACKNOWLEDGED.
+    """
+    if not step.request.acknowledge_cost:
         raise PlatformError(
-            Reason.NAMESAKE_FOUND,
-            f"The {what} is another than the one that was planned for: that one is gone. This one was left alone.",
+            Reason.COST_NOT_ACKNOWLEDGED,
+            f"The {what} has to be made or started by now, which costs money: send it again with acknowledgeCost: "
+            "true.",
         )
+
+
+async def count_again(step: Step, what: str, instance: str, database: str | None = None, *, sent: bool) -> None:
+    """Go on only where no status change is lost that the request did not give up; some may be newer than the plan.
+
+    Args:
+        step: the step.
+        what: the kind and name of what is deleted.
+        instance: where changes may be.
+        database: in which database of it; None for all.
+        sent: whether the deletion has been sent before: it may no longer be possible to count.
+
+    Raises:
+        PlatformError: STATUS_CHANGES_AT_STAKE.
+    """
+    if step.request.discard_status_changes:
+        return
+    count = await step.tools.postgres.count_changes(instance, database)
+    if count == 0 or (count is None and sent):
+        return
+    held = "status changes that cannot be counted" if count is None else f"{count:,} status change(s)"
+    raise PlatformError(
+        Reason.STATUS_CHANGES_AT_STAKE, f"The {what} holds {held}, which may be lost. It was left alone."
+    )
 
 
 def gone(step: Step, kind: str) -> str:

@@ -30,10 +30,12 @@ _DELETES: Final = frozenset(
 class Planner:
     """Makes plans. All of it raises ApiError where the platform cannot be asked."""
 
-    def __init__(self, tools: Tools, configured: Configured, *, storage: bool, hosting: str | None) -> None:
+    def __init__(
+        self, tools: Tools, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
+    ) -> None:
         self._instances = InstancePlans(tools, configured, hosting=hosting)
         self._catalogs = CatalogPlans(tools, configured)
-        self._tables = TablePlans(tools, storage=storage)
+        self._tables = TablePlans(tools, storage=storage, app_schema=app_schema)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,

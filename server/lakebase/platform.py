@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from databricks.sdk.errors import BadRequest, NotFound
 from databricks.sdk.service import database as api
 
-from schema.errors import PlatformError, Reason
+from schema.errors import ApiError, PlatformError, Reason
 from schema.lakebase_ports import Catalog, Instance, InstancePage, SyncedTable
 from server.lakebase.failures import Action
 from server.lakebase.readings import read_instance, read_moment, read_synced_table
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Two threads of their own, so that a login never waits behind admin work that hangs.
 _CREDENTIAL_THREADS: Final = 2
 _MAX_LISTED: Final = 100
+_ASKING_SECONDS: Final = 8.0
+# What may stand in a path: the SDK does not escape it.
+_NAME: Final = re.compile(r"\w{1,255}(\.\w{1,255}){2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,15 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self._workspace = Workspace(settings)
         self._logins = Workspace(settings, threads=_CREDENTIAL_THREADS)
+        # Steps look again before each attempt to delete; the SDK, which sends it again by itself, does not.
+        self._deletions = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
     def close(self) -> None:
         """Begin no further calls."""
         self._workspace.close()
         self._logins.close()
+        self._deletions.close()
 
     async def user_name(self) -> str:
         """The user that the server's identity is to PostgreSQL: an e-mail, or a service principal's client id."""
@@ -169,14 +176,29 @@ class Platform:
         await self._delete(Action.DELETE_CATALOG, lambda client: client.database.delete_database_catalog(name))
 
     async def tables_of(self, catalog: str) -> list[str]:
-        """The synced tables in a catalog: Unity Catalog lists its tables, and each is asked whether it is synced."""
+        """The synced tables in a catalog: Unity Catalog lists its tables, and each is asked whether it is synced.
+
+        Of a catalog of very many tables only some can be asked in time; the platform itself knows them all.
+        """
 
         def work(client: WorkspaceClient) -> list[str]:
             listed = client.tables.list_summaries(catalog, max_results=_MAX_LISTED)
-            names = [table.full_name for table, _ in zip(listed, range(_MAX_LISTED), strict=False) if table.full_name]
-            return [name for name in names if _is_synced(client, name)]
+            return [table.full_name for table, _ in zip(listed, range(_MAX_LISTED), strict=False) if table.full_name]
 
-        return await self._workspace.call(Action.LIST_TABLES, work)
+        names = [name for name in await self._workspace.call(Action.LIST_TABLES, work) if _NAME.fullmatch(name)]
+        asked = {name: asyncio.create_task(self._is_synced(name)) for name in names}
+        if asked:
+            _, late = await asyncio.wait(asked.values(), timeout=_ASKING_SECONDS)
+            for task in late:
+                task.cancel()
+        return [name for name, task in asked.items() if task.done() and not task.cancelled() and task.result()]
+
+    async def _is_synced(self, name: str) -> bool:
+        try:
+            return await self.synced_table(name) is not None
+        except ApiError:
+            # Another kind of table, or one that is not shown, or it is not told now.
+            return False
 
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name."""
@@ -260,16 +282,10 @@ class Platform:
     async def _delete(self, action: Action, work: Callable[[WorkspaceClient], None]) -> None:
         """What is gone already is what was wanted."""
         try:
-            await self._found(action, work)
+            await self._deletions.call(action, work)
         except PlatformError as error:
+            if error.reason is Reason.RESOURCE_NOT_FOUND:
+                return
             if error.reason is Reason.SPEC_CONFLICT:
                 raise PlatformError(Reason.RESOURCE_IN_USE, error.message) from error
             raise
-
-
-def _is_synced(client: WorkspaceClient, name: str) -> bool:
-    try:
-        client.database.get_synced_database_table(name)
-    except (NotFound, BadRequest):
-        return False
-    return True

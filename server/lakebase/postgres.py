@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from schema.errors import PlatformError, Reason, UnavailableError
+from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 from server.db.changes import quoted
+from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.db.errors import DRIVER_ERRORS, classify
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ _STATEMENT_SECONDS: Final = 10.0
 # Every instance has it, and nobody deletes it.
 _FIRST_DATABASE: Final = "databricks_postgres"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+# What the platform's pipelines log in as.
+_PIPELINE_ROLES: Final = "databricks_writer"
+_OWNER: Final = "SELECT tableowner FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
+_REFUSED: Final = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateObjectError,
+)
 _INDEX_DEFINITION: Final = re.compile(r"CREATE (UNIQUE )?INDEX ")
 # Of the table and of its columns; the owner's own rights come with the table.
 _GRANTS: Final = """
@@ -51,8 +63,21 @@ _DEFINITIONS: Final = """
 class Belongings:
     """What others have put on a table, and goes with it: statements that put it back."""
 
-    grants: tuple[str, ...]
-    indexes: tuple[str, ...]
+    grants: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+
+    def without(self, found: Belongings) -> Belongings:
+        """What of it is not among what is found."""
+        return Belongings(
+            tuple(one for one in self.grants if one not in found.grants),
+            tuple(one for one in self.indexes if one not in found.indexes),
+        )
+
+    def beside(self, found: Belongings) -> Belongings:
+        """All of both."""
+        return Belongings(
+            tuple(dict.fromkeys((*self.grants, *found.grants))), tuple(dict.fromkeys((*self.indexes, *found.indexes)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +126,9 @@ class Postgres:
         """A connection of its own, of which each statement may take that long.
 
         Raises:
-            UnavailableError: the database does not answer.
+            DatabaseAbsentError: there is no such database.
+            UnavailableError: the database does not answer, refuses a statement, or took longer than that.
+            ForbiddenError: PERMISSION_MISSING, the server's role may not.
         """
         try:
             connection = await self._instances.connect(
@@ -118,8 +145,8 @@ class Postgres:
             raise classify(error) or error from error
         try:
             yield connection
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-            raise classify(error) or error from error
+        except (OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            raise _meaning(error, seconds) from error
         finally:
             with contextlib.suppress(OSError, TimeoutError, *DRIVER_ERRORS):
                 await connection.close(timeout=1)
@@ -132,9 +159,9 @@ class Postgres:
             async with self.connected(instance, _FIRST_DATABASE) as connection:
                 names = [str(row[0]) for row in await connection.fetch(_DATABASES)]
             return sum([await self._count(instance, name) for name in names])
-        except asyncpg.InvalidCatalogNameError:
+        except DatabaseMissingError:
             return 0
-        except (UnavailableError, asyncpg.PostgresError):
+        except (UnavailableError, ForbiddenError):
             return None
 
     async def belongings(self, place: Place) -> Belongings:
@@ -151,46 +178,43 @@ class Postgres:
             tuple(_INDEX_DEFINITION.sub(r"CREATE \1INDEX CONCURRENTLY IF NOT EXISTS ", text, 1) for text in indexes),
         )
 
-    async def run_each(self, place: Place, statements: Sequence[str], *, seconds: float) -> list[str]:
-        """Run statements one by one; what could not be done, each with what PostgreSQL says.
+    async def run_each(self, place: Place, statements: Sequence[str], *, seconds: float) -> None:
+        """Run statements one by one, whether or not others before them could be run.
 
         Raises:
-            UnavailableError: the database does not answer.
+            UnavailableError: the database does not answer, or one took longer than that.
         """
-        failed = []
         async with self.connected(place.instance, place.database, seconds=seconds) as connection:
             for statement in statements:
-                try:
+                # A role that is gone, a column that is gone, no right to: who looks afterwards finds it missing.
+                with contextlib.suppress(*_REFUSED):
                     await connection.execute(statement)
-                except (
-                    asyncpg.InsufficientPrivilegeError,
-                    asyncpg.UndefinedObjectError,
-                    asyncpg.UndefinedColumnError,
-                    asyncpg.UniqueViolationError,
-                ) as error:
-                    failed.append(f"{statement} ({error.sqlstate})")
-        return failed
 
     async def drop_table(self, place: Place) -> bool:
-        """Drop the table, if the platform has left it behind; whether it had.
+        """Drop the table, if the platform has left it behind: one of its own, and no other of that name.
+
+        Returns:
+            Whether it was dropped.
 
         Raises:
             UnavailableError: the database does not answer.
-            PlatformError: RESOURCE_NOT_READY, it may not be dropped.
+            PlatformError: RESOURCE_NOT_READY, it is left, and may not be dropped.
         """
         try:
             async with self.connected(place.instance, place.database) as connection:
-                if await connection.fetchval("SELECT to_regclass($1) IS NULL", place.name):
+                owner = await connection.fetchval(_OWNER, place.schema, place.table)
+                if owner is None or not str(owner).startswith(_PIPELINE_ROLES):
                     return False
-                await connection.execute(f"DROP TABLE {place.name}")
-        except asyncpg.InvalidCatalogNameError:
+                try:
+                    await connection.execute(f"DROP TABLE {place.name}")
+                except asyncpg.InsufficientPrivilegeError as error:
+                    raise PlatformError(
+                        Reason.RESOURCE_NOT_READY,
+                        f"The PostgreSQL table {place.name} is left, and the server may not drop it. Its owner "
+                        f"({owner}) runs: DROP TABLE {place.name}",
+                    ) from error
+        except DatabaseAbsentError:
             return False
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise PlatformError(
-                Reason.RESOURCE_NOT_READY,
-                f"The PostgreSQL table {place.name} is left, and the server may not drop it. Its owner runs: "
-                f"DROP TABLE {place.name}",
-            ) from error
         return True
 
     async def _count(self, instance: str, database: str) -> int:
@@ -202,6 +226,26 @@ class Postgres:
                 self._settings.app_schema,
             )
             return int(await connection.fetchval(f"SELECT count(*) FROM {table}")) if there else 0  # noqa: S608 # the setting is an identifier, and quoted
+
+
+def _meaning(error: BaseException, seconds: float) -> ApiError:
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return UnavailableError(
+            Reason.STEP_TIMED_OUT,
+            f"PostgreSQL did not do it within {seconds:g} s. Send the same mutation again to carry on; INDEX_TIMEOUT "
+            "is what one index may take.",
+        )
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return ForbiddenError(
+            Reason.PERMISSION_MISSING,
+            "PostgreSQL does not let the server's role do this. It takes: GRANT USAGE ON SCHEMA, and rights on the "
+            "table, by its owner.",
+        )
+    if isinstance(error, asyncpg.PostgresError) and classify(error) is None:
+        return UnavailableError(
+            Reason.DATABASE_UNAVAILABLE, f"PostgreSQL has refused a statement (SQLSTATE {error.sqlstate})."
+        )
+    return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
 
 
 def _grant(table: str, row: Any) -> str:

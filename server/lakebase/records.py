@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError
+from schema.lakebase_ports import OperationKind
 from server.db.changes import quoted
-from server.db.errors import DRIVER_ERRORS
+from server.db.database import DatabaseAbsentError
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.lakebase.postgres import Belongings
 from server.record import current_record
 
@@ -26,7 +30,24 @@ if TYPE_CHECKING:
 
 _audit = structlog.get_logger("audit")
 _log = structlog.get_logger(__name__)
-_FAILURES = (ApiError, SQLAlchemyError, OSError, TimeoutError, *DRIVER_ERRORS)
+# No such table or schema.
+_MISSING = frozenset({"42P01", "3F000"})
+
+
+# An action is called what its mutation is.
+ACTIONS: Final = {
+    OperationKind.CREATE_INSTANCE: "createDatabaseInstance",
+    OperationKind.UPDATE_INSTANCE: "updateDatabaseInstance",
+    OperationKind.DELETE_INSTANCE: "deleteDatabaseInstance",
+    OperationKind.CREATE_CATALOG: "createDatabaseCatalog",
+    OperationKind.DELETE_CATALOG: "deleteDatabaseCatalog",
+    OperationKind.CREATE_SYNCED_TABLE: "createSyncedTable",
+    OperationKind.DELETE_SYNCED_TABLE: "deleteSyncedTable",
+    OperationKind.REFRESH_SYNCED_TABLE: "refreshSyncedTable",
+    OperationKind.ENSURE_INDEXES: "ensureOrderIndexes",
+    OperationKind.PROVISION: "provisionLakebase",
+    OperationKind.TEARDOWN: "teardownLakebase",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,7 @@ class AuditEntry:
 
 
 class Records:
-    """Rows beside the operations. None of it fails: what cannot be written is logged."""
+    """Rows beside the operations."""
 
     def __init__(self, engine: AsyncEngine, schema: str, migrations: Migrations) -> None:
         self._engine = engine
@@ -51,7 +72,7 @@ class Records:
         self._belongings: dict[str, Belongings] = {}
 
     async def audit(self, entry: AuditEntry) -> None:
-        """Leave an audit entry: a line of the log always, and a row where the database can be reached.
+        """Leave an audit entry: a line of the log always, and a row where the database can be reached. Never fails.
 
         The row goes with the database that it stands in, and that is what some of these actions delete.
         """
@@ -66,68 +87,74 @@ class Records:
             "request_id": request and request.request_id,
         }
         _audit.info("audit", **values)
-        await self._write(
-            f"""
+        statement = f"""
             INSERT INTO {self._schema}.admin_audit
                 (principal, action, outcome, reason, resources, operation, request_id)
             VALUES (:principal, :action, :outcome, :reason, CAST(:resources AS text[]), CAST(:operation AS uuid),
                     :request_id)
-            """,  # noqa: S608 # the setting is an identifier, and quoted
-            values,
-        )
+            RETURNING id
+        """  # noqa: S608 # the setting is an identifier, and quoted
+        try:
+            await self._rows(statement, values)
+        except (ApiError, DBAPIError) as error:
+            # The line above stands in its place.
+            _log.info("no audit row was left in the database", cause=type(error).__name__)
 
     async def note_belongings(self, table: str, found: Belongings) -> None:
-        """Keep what stands on a table, beside what was kept of it and has not been put back yet."""
-        kept = await self.belongings(table)
-        merged = Belongings(
-            tuple(dict.fromkeys((*kept.grants, *found.grants))), tuple(dict.fromkeys((*kept.indexes, *found.indexes)))
-        )
-        self._belongings[table] = merged
-        await self._write(
-            f"""
-            INSERT INTO {self._schema}.synced_table_belongings (name, grants, indexes)
-            VALUES (:name, CAST(:grants AS jsonb), CAST(:indexes AS jsonb))
-            ON CONFLICT (name) DO UPDATE
-            SET grants = excluded.grants, indexes = excluded.indexes, noted_at = clock_timestamp()
-            """,  # noqa: S608 # as above
-            {"name": table, "grants": json.dumps(merged.grants), "indexes": json.dumps(merged.indexes)},
-        )
+        """Keep what stands on a table, beside what was kept of it and has not been put back yet.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        await self.put_back(table, (await self.belongings(table)).beside(found))
 
     async def belongings(self, table: str) -> Belongings:
-        """What was kept of a table and has not been put back."""
-        if kept := self._belongings.get(table):
-            return kept
-        rows = await self._rows(
-            f"SELECT grants, indexes FROM {self._schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # as above
-            {"name": table},
-        )
-        return Belongings(*(tuple(part) for part in rows[0])) if rows else Belongings((), ())
+        """What was kept of a table and has not been put back; where there is no database, what this process knows.
 
-    async def forget_belongings(self, table: str) -> None:
-        """They have been put back."""
-        self._belongings.pop(table, None)
-        await self._write(
-            f"DELETE FROM {self._schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # as above
-            {"name": table},
-        )
-
-    async def _write(self, statement: str, values: Mapping[str, Any]) -> None:
+        Raises:
+            UnavailableError: the database does not answer.
+        """
         try:
-            await self._migrations.ensure()
-            async with self._engine.connect() as connection:
-                await connection.execute(sa.text(statement), dict(values))
-        except _FAILURES as error:
-            self._note(error)
+            rows = await self._rows(
+                f"SELECT grants, indexes FROM {self._schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # the setting is an identifier, and quoted
+                {"name": table.lower()},
+            )
+        except DatabaseAbsentError:
+            return self._belongings.get(table.lower(), Belongings())
+        return Belongings(*(tuple(part) for part in rows[0])) if rows else Belongings()
+
+    async def put_back(self, table: str, left: Belongings) -> None:
+        """Keep what is left to be put back, and no more.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        self._belongings[table.lower()] = left
+        with contextlib.suppress(DatabaseAbsentError):
+            await self._rows(
+                f"""
+                INSERT INTO {self._schema}.synced_table_belongings (name, grants, indexes)
+                VALUES (:name, CAST(:grants AS jsonb), CAST(:indexes AS jsonb))
+                ON CONFLICT (name) DO UPDATE
+                SET grants = excluded.grants, indexes = excluded.indexes, noted_at = clock_timestamp()
+                RETURNING name
+                """,  # noqa: S608 # as above
+                {
+                    "name": table.lower(),
+                    "grants": json.dumps(left.grants),
+                    "indexes": json.dumps(left.indexes),
+                },
+            )
 
     async def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         try:
+            await self._migrations.ensure()
             async with self._engine.connect() as connection:
                 return (await connection.execute(sa.text(statement), dict(values))).all()
-        except _FAILURES as error:
-            self._note(error)
-            return ()
-
-    @staticmethod
-    def _note(error: BaseException) -> None:
-        # Without a database there is no row, and the line stands in its place.
-        _log.info("no row was left in the database", cause=type(error).__name__)
+        except DBAPIError as error:
+            if sqlstate(error) in _MISSING:
+                # Another database than the one that was migrated: nothing was kept in it, and it is migrated next.
+                self._migrations.forget()
+            raise classify(error) or error from error
+        except (PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            raise classify(error) or error from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -12,8 +13,9 @@ import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.lakebase_ports import OperationFailure, WorkState
+from server.db.database import DatabaseAbsentError
 from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
-from server.lakebase.records import AuditEntry
+from server.lakebase.records import ACTIONS, AuditEntry
 from server.lakebase.stepping import Step
 from server.lakebase.steps import STEPS
 
@@ -33,6 +35,7 @@ _LEEWAY_SECONDS: Final = 0.1
 _WATCH_SECONDS: Final = 1.0
 _GUARD_SECONDS: Final = 60.0
 _DETACH_SECONDS: Final = 10.0
+_FINISH_SECONDS: Final = 1.0
 _GUARD_PAUSE_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 3.0
 _INTERNAL: Final = OperationFailure(
@@ -58,6 +61,7 @@ class Runner:
         self._patience = patience
         self._tools = tools
         self._at_work: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._outdone: dict[str, Work] = {}
         self._news = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = -_LOOK_AGAIN_SECONDS
@@ -82,18 +86,31 @@ class Runner:
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
         """The operation, and anew whenever it has come further; ends with its end."""
         told: Operation | None = None
-        while (work := await self.find(id_)) is not None:
-            if (now := work.operation()) != told:
-                told = now
-                yield now
-            if work.ended:
-                return
+        while True:
+            try:
+                work = await self.find(id_)
+            except UnavailableError:
+                # Who listens is told when the database answers again; who asks for the first time, that it does not.
+                if told is None:
+                    raise
+            else:
+                if work is None:
+                    return
+                if (now := work.operation()) != told:
+                    told = now
+                    yield now
+                if work.ended:
+                    return
             await self._wait(of=id_)
 
     async def find(self, id_: str) -> Work | None:
         """The operation, as this process has it or as the log does."""
+        return self.at_work(id_) or await self._log.find(id_)
+
+    def at_work(self, id_: str) -> Work | None:
+        """The operation, if this process works on it."""
         found = self._at_work.get(id_)
-        return found[0] if found else await self._log.find(id_)
+        return found[0] if found else None
 
     async def close(self) -> None:
         """Stop at the next occasion, and let go of the leases, so that others go on at once."""
@@ -109,16 +126,19 @@ class Runner:
     async def _look(self) -> None:
         # Whoever asks many times a second is answered by one look.
         await asyncio.sleep(max(0.0, self._looked_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
-        with contextlib.suppress(UnavailableError):
-            while True:
-                self._looked_at = time.monotonic()
-                for work in await self._log.claim():
+        ends: float | None = None
+        while True:
+            self._looked_at = time.monotonic()
+            # What was unfinished when the database answered last is so until it says otherwise.
+            with contextlib.suppress(UnavailableError):
+                for work in await self._log.claim(but=list(self._at_work)):
                     _log.info("operation taken up", operation=work.id, kind=work.request.kind.value)
                     self.start(work)
-                if (ends := await self._log.next_lease_end()) is None:
-                    return
-                # Nobody tells that another process has died.
-                await asyncio.sleep(min(max(ends, 0.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
+                ends = await self._log.next_lease_end()
+            if ends is None:
+                return
+            # Nobody tells that another process has died.
+            await asyncio.sleep(min(max(ends, 0.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
 
     async def _wait(self, *, of: str) -> None:
         """Until something has happened; what another process works on is asked for."""
@@ -140,6 +160,15 @@ class Runner:
         except LeaseLostError:
             _log.info("operation left to another process", operation=work.id)
         except asyncio.CancelledError:
+            if other := self._outdone.pop(work.id, None):
+                work.end(
+                    OperationFailure(
+                        Reason.OPERATION_IN_PROGRESS,
+                        f"Another process is at work on the same: operation {other.id}.",
+                        retryable=True,
+                    )
+                )
+                return
             with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
                 async with asyncio.timeout(1):
                     await self._log.renew(work, seconds=0)
@@ -154,9 +183,6 @@ class Runner:
             tools = await self._tools()
             while (place := work.next_step()) is not None:
                 await self._take(work, place, tools)
-                if not work.durable and not work.facts.get("detached"):
-                    # The step may have made the very database that operations are kept in.
-                    await self._log.keep(work)
             work.end()
         except ApiError as error:
             work.end(OperationFailure(error.reason, error.message, retryable=error.retryable))
@@ -166,11 +192,11 @@ class Runner:
             _log.exception("operation failed", operation=work.id)
             work.end(_INTERNAL)
         self._ended()
-        await self._save(work)
+        await self._finish(work)
         await self._records.audit(
             AuditEntry(
                 work.requested_by,
-                work.request.kind.value,
+                ACTIONS[work.request.kind],
                 work.state.value,
                 work.resources,
                 work.failure.reason if work.failure else None,
@@ -183,26 +209,17 @@ class Runner:
         work.put(place, state=WorkState.RUNNING, started_at=step.started_at or datetime.now(UTC))
         await self._save(work)
 
-        async def report(progress: float | None, message: str) -> None:
-            now = work.steps[place]
-            reached = now.progress if progress is None else max(now.progress, min(progress, 1.0))
-            if (reached, message) != (now.progress, now.message):
-                work.put(place, progress=reached, message=message)
-                await self._save(work)
-
-        async def guard() -> None:
-            await self._hold(lambda: self._log.save(work))
-
-        async def detach() -> None:
-            work.facts["detached"] = True
-            try:
-                await self._hold(lambda: self._log.detach(work), seconds=_DETACH_SECONDS)
-            except UnavailableError:
-                # It is about to go, and does not answer any more: nobody else can take the operation from it.
-                self._log.abandon(work)
-
         try:
-            done = await STEPS[step.name](Step(work, tools, self._patience, save=report, guard=guard, detach=detach))
+            done = await STEPS[step.name](
+                Step(
+                    work,
+                    tools,
+                    self._patience,
+                    save=functools.partial(self._report, work, place),
+                    guard=functools.partial(self._hold, functools.partial(self._log.save, work)),
+                    detach=functools.partial(self._detach, work),
+                )
+            )
         except ApiError as error:
             work.put(place, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
             raise
@@ -212,7 +229,45 @@ class Runner:
             work.put(place, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC))
             raise
         work.put(place, state=WorkState.SUCCEEDED, progress=1.0, message=done, finished_at=datetime.now(UTC))
+        if not work.durable and not work.facts.get("detached"):
+            # The step may have made the very database that operations are kept in. What is in the way there, the
+            # heartbeat finds too.
+            await self._log.keep(work)
         await self._save(work)
+
+    async def _report(self, work: Work, place: int, progress: float | None, message: str) -> None:
+        now = work.steps[place]
+        reached = now.progress if progress is None else max(now.progress, min(progress, 1.0))
+        if (reached, message) != (now.progress, now.message):
+            work.put(place, progress=reached, message=message)
+            await self._save(work)
+
+    async def _detach(self, work: Work, *, going: bool) -> None:
+        try:
+            await self._hold(functools.partial(self._log.detach, work), seconds=_DETACH_SECONDS)
+        except UnavailableError:
+            if not going:
+                raise
+            # The database goes with what is done next; if that fails, the row is taken away at the end.
+            work.facts["abandoned"] = True
+            self._log.abandon(work)
+        work.facts["detached"] = True
+
+    async def _finish(self, work: Work) -> None:
+        """Write down that it has ended: as long as that is not written, it is this process's, and nobody repeats it."""
+        await self._tell()
+        while work.durable:
+            try:
+                await self._log.save(work)
+            except DatabaseAbsentError:
+                self._log.abandon(work)
+            except UnavailableError:
+                await asyncio.sleep(_FINISH_SECONDS)  # between two attempts at the database
+            else:
+                return
+        if work.facts.get("abandoned"):
+            with contextlib.suppress(UnavailableError):
+                await self._log.forget(work)
 
     async def _save(self, work: Work) -> None:
         """Write down how far it is. While the database does not answer it is not written, and nobody else may go on."""
@@ -236,10 +291,18 @@ class Runner:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                await self._log.renew(work)
+                if work.durable:
+                    await self._log.renew(work)
+                elif not work.facts.get("detached") and (other := await self._log.keep(work)):
+                    # It was begun while the database did not answer, and elsewhere too.
+                    self._outdone[work.id] = other
+                    self._cancel(task)
             except UnavailableError:
                 continue
             except LeaseLostError:
-                if task is not None:
-                    task.cancel()
-                return
+                self._cancel(task)
+
+    @staticmethod
+    def _cancel(task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from schema.errors import ApiError, Reason, UnavailableError
 
@@ -31,6 +31,13 @@ class StepTimedOutError(UnavailableError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.STEP_TIMED_OUT, message)
+
+
+class Detach(Protocol):
+    """How an operation is moved out of the database."""
+
+    async def __call__(self, *, going: bool) -> None:
+        """As `Step.detach`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Step:
         *,
         save: Callable[[float | None, str], Awaitable[None]],
         guard: Callable[[], Awaitable[None]],
-        detach: Callable[[], Awaitable[None]],
+        detach: Detach,
     ) -> None:
         self.tools = tools
         self._work = work
@@ -102,13 +109,15 @@ class Step:
         """
         await self._guard()
 
-    async def detach(self) -> None:
-        """Move the operation out of the database, because that goes with what is done next.
+    async def detach(self, *, going: bool) -> None:
+        """Move the operation out of the database, which is not there after what is done next.
+
+        A database that is going for good may fail to answer already.
 
         Raises:
             LeaseLostError, UnavailableError: as `guard`.
         """
-        await self._detach()
+        await self._detach(going=going)
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
         """Look until it says that all is as wanted; it acts itself where it has to.
@@ -129,7 +138,7 @@ class Step:
                 await self.report(None, f"{error.message} It is tried again.")
 
     def _may_pass(self, error: ApiError) -> bool:
-        if not error.retryable or isinstance(error, StepTimedOutError):
+        if not error.retryable or error.reason is Reason.STEP_TIMED_OUT:
             return False
         self._failing_since = self._failing_since or time.monotonic()
         return time.monotonic() - self._failing_since < self._patience.failures

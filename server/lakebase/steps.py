@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from server.lakebase.comparison import catalog_differences
 from server.lakebase.instance_steps import create_instance, delete_instance, update_instance
-from server.lakebase.looking import UNGONE_SECONDS, Absence, Once, check_uid, given, gone, same, sending, unless_there
+from server.lakebase.looking import (
+    UNGONE_SECONDS,
+    Absence,
+    Once,
+    check_uid,
+    count_again,
+    given,
+    gone,
+    same,
+    sending,
+    unless_there,
+)
 from server.lakebase.table_steps import (
     build_indexes,
     create_synced_table,
@@ -58,6 +69,9 @@ async def delete_catalog(step: Step) -> str:
         absent.over()
         check_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
         if asked.due():
+            if found.instance_name and found.database_name:
+                sent = bool(step.facts.get("catalog_sent"))
+                await count_again(step, f"catalog {name}", found.instance_name, found.database_name, sent=sent)
             sending("catalog", step)
             await step.guard()
             await step.tools.platform.delete_catalog(name)

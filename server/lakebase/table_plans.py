@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import ApiError, ForbiddenError, Reason
-from schema.lakebase_ports import PlanAction
+from schema.lakebase_ports import PlanAction, SyncPolicy
 from server.lakebase.comparison import said, table_differences
 from server.lakebase.drafts import ALREADY, adder, given
 from server.lakebase.postgres import place_of
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class TablePlans:
     """Plans about one synced table. `storage` is whether the settings say where its pipeline may keep tables."""
 
-    def __init__(self, tools: Tools, *, storage: bool) -> None:
+    def __init__(self, tools: Tools, *, storage: bool, app_schema: str) -> None:
+        self._app_schema = app_schema
         self._platform = tools.platform
         self._indexes = tools.indexes
         self._storage = storage
@@ -43,6 +44,12 @@ class TablePlans:
 
     async def ensure(self, draft: Draft, spec: SyncedTableSpec) -> None:
         """Makes the synced table, or finds it as wanted, wherever its catalog comes from."""
+        if spec.name.split(".")[1].lower() == self._app_schema.lower():
+            draft.refuse(
+                Reason.NAME_INVALID,
+                f"The schema {self._app_schema} is for the server's own tables: take another.",
+                draft.name_field("table"),
+            )
         resource, found = f"synced table {spec.name}", await self._platform.synced_table(spec.name)
         add = adder(draft, "create_synced_table", resource, exists=found is not None)
         if found is not None:
@@ -95,8 +102,7 @@ class TablePlans:
     async def delete_alone(self, draft: Draft) -> None:
         """Deletes the synced table, and notes what stands on it for the next of its name."""
         name = given(draft.request.table_name)
-        if found := await self._platform.synced_table(name):
-            await self._need_running(draft, found.instance_name, "name")
+        if await self._platform.synced_table(name):
             draft.add(
                 "note_belongings",
                 PlanAction.NOTHING,
@@ -112,8 +118,10 @@ class TablePlans:
         found = await self._platform.synced_table(name)
         add = adder(draft, "delete_synced_table", f"synced table {name}", exists=found is not None)
         if found is None:
+            draft.facts["table_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
             return
+        await self._need_running(draft, found.instance_name, draft.name_field("table"))
         draft.facts["table_uid"] = await self._table_uid(found)
         add(PlanAction.DELETE, "is deleted, its pipeline and its PostgreSQL table with it; status changes stay")
 
@@ -132,6 +140,10 @@ class TablePlans:
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
         await self._need_running(draft, found.instance_name, "name")
+        if found.policy is SyncPolicy.CONTINUOUS:
+            draft.refuse(
+                Reason.SETTING_INVALID, f"The {resource} is synced all the time: there is nothing to start.", "name"
+            )
         draft.add("note_belongings", PlanAction.NOTHING, resource, "its grants and indexes are noted", exists=True)
         draft.add("sync_table", PlanAction.SYNC, resource, "is synced now, which may replace the table", exists=True)
         self.after_sync(draft, name)

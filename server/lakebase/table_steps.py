@@ -12,6 +12,7 @@ from server.lakebase.looking import (
     UNGONE_SECONDS,
     Absence,
     Once,
+    acknowledged,
     check_uid,
     given,
     gone,
@@ -38,6 +39,7 @@ async def create_synced_table(step: Step) -> str:
         found = await platform.synced_table(spec.name)
         if found is None:
             if made.due():
+                acknowledged(step, f"synced table {spec.name}")
                 await step.guard()
                 await unless_there(platform.create_synced_table(spec))
                 made.done()
@@ -47,13 +49,15 @@ async def create_synced_table(step: Step) -> str:
         if found.state in _ONLINE:
             return True
         if found.state in _SYNC_FAILED:
-            # One that had failed before is given another chance; one that fails after that has failed.
-            if not found.pipeline_id or step.facts.get("restarted"):
+            # One that has failed is given another chance; one that fails after that has failed.
+            run = await platform.latest_run(found.pipeline_id) if found.pipeline_id else None
+            if not found.pipeline_id or run is None:
                 raise _failed(found)
-            if restarted.due():
-                step.facts["restarted"] = True
+            if run.failed and run.id != step.facts.setdefault("failed_run", run.id):
+                raise _failed(found)
+            if run.id == step.facts["failed_run"] and restarted.due():
                 await step.guard()
-                await platform.start_pipeline(found.pipeline_id)
+                await unless_there(platform.start_pipeline(found.pipeline_id))
                 restarted.done()
         await step.report(_synced_part(found), _progress(found))
         return False
@@ -126,7 +130,7 @@ async def sync_table(step: Step) -> str:
         if run is None or run.id == before:
             if started.due():
                 await step.guard()
-                await platform.start_pipeline(found.pipeline_id)
+                await unless_there(platform.start_pipeline(found.pipeline_id))
                 started.done()
         elif run.done and (run.failed or found.state in _SYNC_FAILED):
             raise _failed(found)
@@ -152,15 +156,17 @@ async def restore_belongings(step: Step) -> str:
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no synced table {name} any more.")
         await step.guard()
-        place, statements = place_of(found), [*kept.grants, *kept.indexes]
+        place, postgres = place_of(found), step.tools.postgres
         broken = await step.tools.indexes.broken(place)
-        await step.tools.postgres.run_each(place, broken, seconds=step.index_seconds)
-        problems = await step.tools.postgres.run_each(place, statements, seconds=step.index_seconds)
-        if not problems:
-            await step.tools.records.forget_belongings(name)
-        said_.append(f"put back: {len(statements) - len(problems)} of {len(statements)} grants and indexes")
-        if problems:
-            said_[-1] += f"; the owner of the table has to run: {'; '.join(problems)}"
+        statements = [*broken, *kept.grants, *kept.indexes]
+        await postgres.run_each(place, statements, seconds=step.index_seconds)
+        # A GRANT of what one may not grant is no error to PostgreSQL: what counts is what is there afterwards.
+        missing = kept.without(await postgres.belongings(place))
+        await step.tools.records.put_back(name, missing)
+        wanted, left = len(kept.grants) + len(kept.indexes), [*missing.grants, *missing.indexes]
+        said_.append(f"put back: {wanted - len(left)} of {wanted} grants and indexes")
+        if left:
+            said_[-1] += f"; the owner of the table has to run: {'; '.join(left)}"
         return True
 
     await step.until(look)

@@ -14,6 +14,7 @@ from databricks.sdk.clock import Clock
 from databricks.sdk.core import Config
 
 from schema.errors import Reason, UnavailableError
+from server.lakebase.credentials import heard
 from server.lakebase.failures import meaning_of, summary_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class _BoundedClock(Clock):
         time.sleep(seconds)
 
 
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="databricks")
+
+
 class Workspace:
     """A client of the workspace, made when it is first needed: making it asks the host for its discovery document.
 
@@ -59,13 +64,14 @@ class Workspace:
     a thread that is no longer waited for must not send anything more.
     """
 
-    def __init__(self, settings: Settings, *, threads: int = _THREADS) -> None:
+    def __init__(self, settings: Settings, *, threads: int = _THREADS, retry_seconds: int | None = None) -> None:
         self._settings = settings
         self._attempt_seconds = settings.control_plane_timeout
-        self._retry_seconds = settings.control_plane_retry
+        self._retry_seconds = retry_seconds or settings.control_plane_retry
         # The last attempt may begin just before the budget ends, and comes after a pause of up to a second and more.
         self.deadline_seconds = self._retry_seconds + self._attempt_seconds + 2
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="databricks")
+        self._size, self._overdue = threads, 0
+        self._threads = _pool(threads)
         self._making = threading.Lock()
         self._client: WorkspaceClient | None = None
 
@@ -81,9 +87,12 @@ class Workspace:
             ApiError: what the failure means.
         """
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        # Whoever is cancelled here leaves it behind.
+        running.add_done_callback(heard)
         done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
         if not done:
             running.cancel()
+            self._note_overdue()
             raise UnavailableError(
                 Reason.CONTROL_PLANE_TIMEOUT,
                 f"The platform did not answer within {self.deadline_seconds:g} s ({action.value.doing}). It may still "
@@ -95,15 +104,22 @@ class Workspace:
             raise meaning_of(error, action) from summary_of(error)
         return running.result()
 
+    def _note_overdue(self) -> None:
+        """Leave the threads behind, once all of them may be stuck: the SDK logs in without any time limit."""
+        self._overdue += 1
+        if self._overdue >= self._size:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads, self._overdue, self._client = _pool(self._size), 0, None
+            self._making = threading.Lock()
+
     def close(self) -> None:
         """Begin nothing more. What is being sent is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[[WorkspaceClient], T]) -> T:
         with self._making:
-            if self._client is None:
-                self._client = self._make()
-        return work(self._client)
+            client = self._client = self._client or self._make()
+        return work(client)
 
     def _make(self) -> WorkspaceClient:
         for name in _SDK_LOGGERS:

@@ -206,7 +206,7 @@ class Cluster:
     def alive(self) -> bool:
         """The same as `running`, by the process alone; it does not say so while PostgreSQL starts or stops."""
         try:
-            return psutil.Process(self.process_id()).status() != psutil.STATUS_ZOMBIE
+            return bool(psutil.Process(self.process_id()).status() != psutil.STATUS_ZOMBIE)
         except (OSError, ValueError, IndexError, psutil.Error):
             return False
 

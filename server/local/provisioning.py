@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -97,13 +98,16 @@ class Provisioning:
         request = self._request(
             f"{self._url}/stream", {"query": _WATCH, "variables": {"id": id_}}, accept="text/event-stream"
         )
-        with urllib.request.urlopen(request, timeout=_STREAM_SECONDS) as stream:  # noqa: S310 # our own address
-            for line in stream:
-                if line.startswith(b"data:") and (text := line.removeprefix(b"data:").strip()):
-                    answer = json.loads(text)
-                    if answer.get("errors"):
-                        raise ProvisioningError(answer["errors"][0]["message"])
-                    yield answer["data"]["operationProgress"]
+        try:
+            with urllib.request.urlopen(request, timeout=_STREAM_SECONDS) as stream:  # noqa: S310 # our own address
+                for line in stream:
+                    if line.startswith(b"data:") and (text := line.removeprefix(b"data:").strip()):
+                        answer = json.loads(text)
+                        if answer.get("errors"):
+                            raise ProvisioningError(answer["errors"][0]["message"])
+                        yield answer["data"]["operationProgress"]
+        except (OSError, http.client.HTTPException) as error:
+            raise ProvisioningError(f"The server's events broke off: {error}") from error
 
     def _ask(self, document: str) -> dict[str, Any]:
         try:

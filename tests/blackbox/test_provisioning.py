@@ -159,9 +159,9 @@ async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, d
     assert refused["operation"] is None
     rows = await database.fetch("SELECT principal, action, outcome, reason, operation FROM orders_app.admin_audit")
     outcomes = {(row["action"], row["outcome"]) for row in rows}
-    assert ("REFRESH_SYNCED_TABLE", "BEGUN") in outcomes
-    assert ("REFRESH_SYNCED_TABLE", "SUCCEEDED") in outcomes
-    assert ("DELETE_INSTANCE", "REFUSED") in outcomes
+    assert ("refreshSyncedTable", "BEGUN") in outcomes
+    assert ("refreshSyncedTable", "SUCCEEDED") in outcomes
+    assert ("deleteDatabaseInstance", "REFUSED") in outcomes
     assert {row["principal"] for row in rows} == {"local"}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.errors import Reason
+from schema.errors import Reason, UnavailableError
 from schema.lakebase_ports import (
     AdminRequest,
     CatalogSpec,
@@ -17,7 +17,7 @@ from schema.lakebase_ports import (
     SyncedTableSpec,
     WorkState,
 )
-from server.db.database import UrlDatabase
+from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_engine
 from server.db.migrate import Migrations
 from server.lakebase.log import LeaseLostError, OperationLog
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import asyncpg
+
+    from server.db.database import Database
 
 SCHEMA = "kept_operations"
 
@@ -138,7 +140,8 @@ async def test_what_is_detached_lives_in_memory_and_is_nobody_elses(new_log: Cal
     assert await new_log().find(held.id) is None
     assert await log.find(held.id) is held
     assert await log.begin(work(capacity="CU_4")) is held
-    assert await log.keep(held)
+    assert await log.keep(held) is None
+    assert held.durable
     assert await new_log().find(held.id) is not None
 
 
@@ -159,17 +162,83 @@ async def test_operations_are_listed_newest_first_wherever_they_are_kept(new_log
 
 
 async def test_without_a_database_operations_live_in_memory(orders_url: str) -> None:
-    """They are found there, and say that they are not durable."""
+    """They are found there, and say that they are not durable. One that merely does not answer is another matter."""
     settings = Settings(database_url=orders_url)
-    nowhere = UrlDatabase("postgresql://nobody@127.0.0.1:1/none")
-    migrations = Migrations(create_migration_engine(settings, nowhere), SCHEMA)
-    log, held = OperationLog(create_operations_engine(settings, nowhere), SCHEMA, migrations), work()
+    log, held = log_of(settings, Nowhere()), work()
     assert await log.begin(held) is None
     assert held.operation().durable is False
     assert await log.find(held.id) is held
     assert await log.begin(work()) is held
     assert await log.page(size=5, after=None) == [held]
-    assert not await log.keep(held)
+    assert await log.keep(held) is None
+    assert not held.durable
+    silent = log_of(settings, UrlDatabase("postgresql://nobody@127.0.0.1:1/none"))
+    with pytest.raises(UnavailableError):
+        await silent.begin(work())
+    assert await silent.begin(held, insist=True) is None
+    with pytest.raises(UnavailableError):
+        await silent.find(work().id)
+
+
+def log_of(settings: Settings, database: Database) -> OperationLog:
+    """A log on a database that is not there."""
+    migrations = Migrations(create_migration_engine(settings, database), SCHEMA)
+    return OperationLog(create_operations_engine(settings, database), SCHEMA, migrations)
+
+
+class Nowhere:
+    """A database that does not exist, as an instance's is before it is made."""
+
+    async def connect(self, **_: Any) -> asyncpg.Connection:
+        """There is none."""
+        raise DatabaseMissingError("There is no such instance.")
+
+
+async def test_what_nobody_has_held_for_an_hour_is_not_carried_out(
+    new_log: Callable[[], OperationLog], database: asyncpg.Connection
+) -> None:
+    """A deletion that was cut off last week is told as failed, and not begun by whoever looks at it."""
+    log, held = new_log(), work()
+    await log.begin(held)
+    await database.execute(
+        f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '61 min' WHERE id = $1", held.id
+    )
+    assert await new_log().claim() == []
+    found = await new_log().find(held.id)
+    assert found is not None
+    assert found.failure is not None
+    assert (found.state, found.failure.reason) == (WorkState.FAILED, Reason.STEP_TIMED_OUT)
+    assert found.finished_at is not None
+
+
+async def test_a_commit_whose_reply_was_lost_is_its_own(new_log: Callable[[], OperationLog]) -> None:
+    """To begin or to detach again what is begun or detached is no conflict with oneself."""
+    log, held = new_log(), work()
+    await log.begin(held)
+    held.fence = 0
+    assert await log.keep(held) is None
+    assert held.durable
+    await log.detach(held)
+    held.fence = 1
+    await log.detach(held)
+    assert not held.durable
+
+
+async def test_a_row_that_cannot_be_read_hides_no_other(
+    new_log: Callable[[], OperationLog], database: asyncpg.Connection
+) -> None:
+    """One of a kind that this version of the code does not know is left to those that do."""
+    log, strange, held = new_log(), work("strange"), work()
+    await log.begin(strange)
+    await log.begin(held)
+    await database.execute(
+        f"""UPDATE {SCHEMA}.operation SET request = request || '{{"kind": "OF_THE_FUTURE"}}' WHERE id = $1""",
+        strange.id,
+    )
+    assert [one.id for one in await log.page(size=10, after=None)] == [held.id]
+    await lapse(database, held)
+    await lapse(database, strange)
+    assert [one.id for one in await log.claim()] == [held.id]
 
 
 async def test_what_is_kept_comes_back_as_it_was(new_log: Callable[[], OperationLog]) -> None:

@@ -1,0 +1,178 @@
+"""What could be lost or done wrongly between the plan of an operation and its end, and is not."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.platform import platform_directory, running_platform
+from tests.process import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import asyncpg
+
+    from tests.platform import LocalPlatform
+
+API = "/api/2.0/database"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the module's own, as quick as it can be."""
+    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def operator(platform: LocalPlatform) -> Iterator[Operator]:
+    """Somebody who has provisioned."""
+    with operated(platform) as operator:
+        operator.provisioned()
+        yield operator
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(platform: LocalPlatform) -> Iterator[None]:
+    """No test meets another's faults."""
+    yield
+    platform.clear_faults()
+
+
+@pytest.fixture
+async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the served database."""
+    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    connection = await platform.connect(host, database=DATABASE)
+    yield connection
+    await connection.close()
+
+
+def held(platform: LocalPlatform) -> None:
+    """Wait until the platform holds a request."""
+    wait_for(lambda: bool(platform.held()), what=lambda: "a request to be held")
+
+
+def failed(operator: Operator, payload: dict[str, Any]) -> str:
+    """The reason that an operation ends with."""
+    ended = operator.ended(payload)
+    assert ended["state"] == "FAILED", ended
+    return str(ended["failure"]["reason"])
+
+
+def test_our_own_tables_are_no_synced_tables(operator: Operator) -> None:
+    """A synced table by the name of the history would be deleted with it."""
+    name = f"{CATALOG}.orders_app.order_status_change"
+    payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [("NAME_INVALID", ["input", "name"])]
+
+
+async def test_a_table_of_somebody_elses_is_not_dropped(
+    platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
+) -> None:
+    """The name of a synced table that never came to be may be that of a table that is no copy of anything."""
+    await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
+    name = f"{CATALOG}.public.mine"
+    ended = operator.ended(operator.send("createSyncedTable", name=name, acknowledgeCost=True))
+    assert (ended["state"], ended["failure"]["reason"]) == ("FAILED", "SYNC_FAILED")
+    platform.fault("slow", method="DELETE", path=f"{API}/synced_tables/{name}", seconds=0.1)
+    with contextlib.suppress(AssertionError):
+        operator.done("deleteSyncedTable", name=name, confirmDeletion=True)
+    assert await database.fetchval("SELECT one FROM public.mine") == 1
+    await database.execute("DROP TABLE public.mine")
+
+
+def test_what_comes_to_be_after_the_plan_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
+    """The plan said that there was none of this name."""
+    platform.fault("hold_before", method="GET", path=f"{API}/instances/late", skip=1)
+    payload = operator.send("deleteDatabaseInstance", name="late", confirmDeletion=True)
+    assert payload["plan"]["steps"][0]["exists"] is False
+    held(platform)
+    platform.create_instance("late")
+    platform.release()
+    assert failed(operator, payload) == "NAMESAKE_FOUND"
+    assert "late" in [one["name"] for one in platform.inventory()["instances"]]
+    operator.done("deleteDatabaseInstance", name="late", confirmDeletion=True)
+
+
+def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: Operator) -> None:
+    """The SDK sends it again, and is told that one is under way: that one is waited for."""
+    platform.fault("lost_reply", method="POST", path="/api/2.0/pipelines/.*/updates")
+    operator.done("refreshSyncedTable")
+
+
+async def test_a_change_made_after_the_plan_is_counted_too(
+    platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
+) -> None:
+    """A deletion that failed at first, and is tried again, stops at the change that was made meanwhile."""
+    path = f"{API}/catalogs/{CATALOG}"
+    operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    platform.fault("unavailable", method="DELETE", path=path, times=None, retry_after=1)
+    payload = operator.send("deleteDatabaseCatalog", name=CATALOG, confirmDeletion=True)
+    assert payload["plan"]["statusChangesLost"] == 0
+    wait_for(
+        lambda: platform.counters()["requests"].get("DELETE /api/2.0/database/catalogs/{name}", 0) > 0,
+        what=lambda: str(platform.counters()),
+    )
+    await database.execute(
+        "INSERT INTO orders_app.order_status_change"
+        " (o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at)"
+        " VALUES (1, 'O', 'F', false, 'O', 1, 'ada', now())"
+    )
+    platform.clear_faults()
+    assert failed(operator, payload) == "STATUS_CHANGES_AT_STAKE"
+    assert platform.inventory()["catalogs"]
+    operator.provisioned()
+
+
+def test_what_costs_is_not_made_again_without_being_asked(platform: LocalPlatform, operator: Operator) -> None:
+    """Provisioning that found everything, and whose table is deleted meanwhile, stops there."""
+    platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{TABLE}", skip=1)
+    payload = operator.send("provisionLakebase")
+    assert payload["userErrors"] == []
+    held(platform)
+    platform.workspace().database.delete_synced_database_table(TABLE, purge_data=True)
+    platform.release()
+    assert failed(operator, payload) == "COST_NOT_ACKNOWLEDGED"
+    operator.provisioned()
+
+
+async def test_a_right_that_was_taken_away_does_not_come_back(operator: Operator, database: asyncpg.Connection) -> None:
+    """Though another one cannot be put back at all, because its role is gone: what is put back is forgotten."""
+    for role in ("reader_one", "reader_two"):
+        await database.execute(f"DROP ROLE IF EXISTS {role}")
+        await database.execute(f"CREATE ROLE {role}")
+        await database.execute(f"GRANT SELECT ON public.orders_synced TO {role}")
+    operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    await database.execute("DROP ROLE reader_two")
+    created = operator.done("createSyncedTable", name=TABLE, acknowledgeCost=True)
+    assert "GRANT SELECT ON" in next(one["message"] for one in created["steps"] if one["name"] == "restore_belongings")
+    assert await database.fetchval("SELECT has_table_privilege('reader_one', 'public.orders_synced', 'SELECT')")
+    await database.execute("REVOKE SELECT ON public.orders_synced FROM reader_one")
+    operator.done("refreshSyncedTable")
+    assert not await database.fetchval("SELECT has_table_privilege('reader_one', 'public.orders_synced', 'SELECT')")
+
+
+async def test_an_operation_told_as_failed_is_not_carried_out_later(
+    platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
+) -> None:
+    """Though the end could not be written down at first: it is, as soon as the database answers."""
+    updates = "/api/2.0/pipelines/.*/updates"
+    platform.fault("forbidden", method="POST", path=updates, skip=1)
+    platform.fault("hold_before", method="POST", path=updates)
+    payload = operator.send("refreshSyncedTable")
+    held(platform)
+    async with database.transaction():
+        await database.execute("LOCK TABLE orders_app.operation IN ACCESS EXCLUSIVE MODE")
+        # What is held is answered by a reset, and sent again by the SDK: that one is forbidden.
+        platform.fault("connection_reset", method="POST", path=updates)
+        assert platform.release()
+        other = operator.answer("mutation { ensureOrderIndexes { operation { id } } }")
+        assert other["errors"][0]["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
+    ended = operator.ended(payload)
+    again = operator.operation(payload["operation"]["id"])
+    assert again == ended
