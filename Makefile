@@ -9,8 +9,9 @@ STAMP := .venv/.installed
 run: setup
 	@exec $(BIN)/python -m server.local
 
+# Two files at a time, for most of their tests wait for something.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What may break and must lose nothing, for longer than `make test` has time for.
 faults: setup

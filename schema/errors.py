@@ -324,7 +324,8 @@ class InputError(ApiError):
     reasons = frozenset(
         reason
         for reason in Reason
-        if reason.value.code is Code.BAD_USER_INPUT and reason is not Reason.VARIABLES_INVALID
+        if reason.value.code is Code.BAD_USER_INPUT
+        and reason not in {Reason.VARIABLES_INVALID, Reason.COST_NOT_ACKNOWLEDGED}
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -179,20 +180,20 @@ class Runner:
 
     async def _work_on(self, work: Work) -> None:
         work.state = WorkState.RUNNING
+        failure = None
         try:
             tools = await self._tools()
             while (place := work.next_step()) is not None:
                 await self._take(work, place, tools)
-            work.end()
         except ApiError as error:
-            work.end(OperationFailure(error.reason, error.message, retryable=error.retryable))
+            failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
         except LeaseLostError:
             raise
         except Exception:  # noqa: BLE001 # logged with its traceback; the operation ends, and says so
             _log.exception("operation failed", operation=work.id)
-            work.end(_INTERNAL)
+            failure = _INTERNAL
         self._ended()
-        await self._finish(work)
+        await self._finish(work, failure)
         await self._records.audit(
             AuditEntry(
                 work.requested_by,
@@ -253,18 +254,21 @@ class Runner:
             self._log.abandon(work)
         work.facts["detached"] = True
 
-    async def _finish(self, work: Work) -> None:
-        """Write down that it has ended: as long as that is not written, it is this process's, and nobody repeats it."""
-        await self._tell()
+    async def _finish(self, work: Work, failure: OperationFailure | None) -> None:
+        """Write down that it has ended, and only then say so: what was told as ended is never taken up again."""
+        ended = replace(work, steps=list(work.steps))
+        ended.end(failure)
         while work.durable:
             try:
-                await self._log.save(work)
+                await self._log.save(ended)
+                break
             except DatabaseAbsentError:
                 self._log.abandon(work)
             except UnavailableError:
                 await asyncio.sleep(_FINISH_SECONDS)  # between two attempts at the database
-            else:
-                return
+        work.end(failure)
+        work.finished_at = ended.finished_at
+        await self._tell()
         if work.facts.get("abandoned"):
             with contextlib.suppress(UnavailableError):
                 await self._log.forget(work)

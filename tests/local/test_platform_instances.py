@@ -146,6 +146,7 @@ async def test_a_suspended_instance_says_so_to_who_knocks_and_wakes(platform: Lo
     platform.suspend("sleepy")
     with pytest.raises(asyncpg.PostgresConnectionError):
         await connection.fetchval("SELECT 1")
+    connection.terminate()
     shown = next(i for i in platform.inventory()["instances"] if i["name"] == "sleepy")
     assert (shown["state"], shown["suspended"], shown["processes"]) == ("AVAILABLE", True, {})
     with pytest.raises(asyncpg.CannotConnectNowError):
@@ -198,6 +199,7 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
         wait_for(suspended, what=platform.log)
         with pytest.raises(asyncpg.PostgresConnectionError):
             await connection.fetchval("SELECT 1")
+        connection.terminate()
         platform.workspace().database.update_database_instance(
             "idle", DatabaseInstance("idle", stopped=True), "stopped"
         )

@@ -312,6 +312,7 @@ async def test_in_place_a_table_is_missing_and_then_partly_filled() -> None:
                 else:
                     seen.add("partly" if count < ROWS else "whole again" if "partly" in seen else "whole")
         platform.wait_for_table("worst.public.orders")
+        await connection.close()
 
         # A sync of a suspended instance wakes it; of a stopped one it fails.
         platform.suspend("worst")
