@@ -6,33 +6,23 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError, Reason, UnavailableError
-from schema.lakebase_ports import WorkState
 from server.db.changes import quoted
 from server.db.database import DatabaseAbsentError
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.lakebase.work import (
-    Work,
-    failure_from_json,
-    failure_to_json,
-    request_from_json,
-    request_to_json,
-    steps_from_json,
-    steps_to_json,
-)
+from server.lakebase.work import request_to_json, values_of, works_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from server.db.migrate import Migrations
+    from server.lakebase.work import Work
 
-_log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 6.0
 # No such table or schema: another database than the one that was migrated.
@@ -100,7 +90,7 @@ class OperationLog:
             )
         except UnavailableError:
             return None
-        return next(iter(_works(rows)), None)
+        return next(iter(works_of(rows)), None)
 
     async def keep(self, work: Work) -> Work | None:
         """Put an operation of memory into the database, if that can be done now; the other one that is in its way."""
@@ -164,7 +154,7 @@ class OperationLog:
                 lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
             WHERE id = :id AND fence = :fence RETURNING id
             """,  # noqa: S608 # as above
-            {**_values(work), "lease": LEASE_SECONDS},
+            {**values_of(work), "lease": LEASE_SECONDS},
         )
         if not saved:
             raise LeaseLostError(work.id)
@@ -222,7 +212,7 @@ class OperationLog:
             """,  # noqa: S608 # as above
             {"lease": LEASE_SECONDS, "but": list(but)},
         )
-        return _works(rows)
+        return works_of(rows)
 
     async def next_lease_end(self) -> float | None:
         """In how many seconds the next lease ends, if nobody renews it; None where nothing is under way.
@@ -252,7 +242,7 @@ class OperationLog:
             rows = await self._rows(f"SELECT {_COLUMNS} FROM {self._table} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
         except DatabaseAbsentError:
             return None
-        return next(iter(_works(rows)), None)
+        return next(iter(works_of(rows)), None)
 
     async def page(self, *, size: int, after: Work | None) -> list[Work]:
         """Operations, newest first; where there is no database, those of memory alone.
@@ -276,7 +266,7 @@ class OperationLog:
             for work in self._memory.values()
             if after is None or (work.requested_at, work.id) < (after.requested_at, after.id)
         ]
-        found = {work.id: work for work in (*_works(rows), *remembered)}
+        found = {work.id: work for work in (*works_of(rows), *remembered)}
         return sorted(found.values(), key=lambda work: (work.requested_at, work.id), reverse=True)[:size]
 
     async def _insert(self, work: Work) -> Work | None:
@@ -291,7 +281,12 @@ class OperationLog:
                 {"resources": list(work.resources)},
             )
             if row := rows.one_or_none():
-                return _work(row)
+                if found := works_of([row]):
+                    return found[0]
+                raise UnavailableError(
+                    Reason.DATABASE_UNAVAILABLE,
+                    "Another version of the server is at work on the same. Wait for its end.",
+                )
             await connection.execute(
                 sa.text(
                     f"""
@@ -303,7 +298,7 @@ class OperationLog:
                     """  # noqa: S608 # as above
                 ),
                 {
-                    **_values(work),
+                    **values_of(work),
                     "kind": work.request.kind.value,
                     "fingerprint": work.fingerprint,
                     "resources": list(work.resources),
@@ -368,43 +363,3 @@ class OperationLog:
         ended = [one.id for one in self._memory.values() if one.ended]
         for id_ in ended[:-_ENDED_IN_MEMORY]:
             del self._memory[id_]
-
-
-def _values(work: Work) -> dict[str, Any]:
-    return {
-        "id": work.id,
-        "fence": work.fence,
-        "state": work.state.value,
-        "steps": json.dumps(steps_to_json(work.steps)),
-        "facts": json.dumps(work.facts),
-        "failure": json.dumps(failure_to_json(work.failure)) if work.failure else None,
-        "finished_at": work.finished_at,
-    }
-
-
-def _works(rows: Iterable[Any]) -> list[Work]:
-    """The operations of rows; one that another version of this code has written may be left out."""
-    found = []
-    for row in rows:
-        try:
-            found.append(_work(row))
-        except (KeyError, TypeError, ValueError):
-            _log.exception("an operation cannot be read", operation=str(row[0]))
-    return found
-
-
-def _work(row: Any) -> Work:
-    found = row._mapping  # noqa: SLF001 # SQLAlchemy's public name for it
-    return Work(
-        id=str(found["id"]),
-        request=request_from_json(found["request"]),
-        resources=tuple(found["resources"]),
-        steps=steps_from_json(found["steps"]),
-        facts=found["facts"],
-        requested_by=found["requested_by"],
-        requested_at=found["requested_at"],
-        state=WorkState(found["state"]),
-        finished_at=found["finished_at"],
-        failure=failure_from_json(found["failure"]),
-        fence=found["fence"],
-    )

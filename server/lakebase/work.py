@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from schema.errors import Reason
 from schema.lakebase_ports import (
     AdminRequest,
@@ -25,8 +27,9 @@ from schema.lakebase_ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+_log = structlog.get_logger(__name__)
 # What an operator says beside what is wanted: two requests that differ in these alone are the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
@@ -168,3 +171,44 @@ def _names(kind: type[Any]) -> frozenset[str]:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def values_of(work: Work) -> dict[str, Any]:
+    """What changes of its row while it is worked on."""
+    return {
+        "id": work.id,
+        "fence": work.fence,
+        "state": work.state.value,
+        "steps": json.dumps(steps_to_json(work.steps)),
+        "facts": json.dumps(work.facts),
+        "failure": json.dumps(failure_to_json(work.failure)) if work.failure else None,
+        "finished_at": work.finished_at,
+    }
+
+
+def works_of(rows: Iterable[Any]) -> list[Work]:
+    """The operations of rows; one that another version of this code has written may be left out."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_work(row))
+        except (KeyError, TypeError, ValueError):
+            _log.exception("an operation cannot be read", operation=str(row[0]))
+    return found
+
+
+def _work(row: Any) -> Work:
+    found = row._mapping  # noqa: SLF001 # SQLAlchemy's public name for it
+    return Work(
+        id=str(found["id"]),
+        request=request_from_json(found["request"]),
+        resources=tuple(found["resources"]),
+        steps=steps_from_json(found["steps"]),
+        facts=found["facts"],
+        requested_by=found["requested_by"],
+        requested_at=found["requested_at"],
+        state=WorkState(found["state"]),
+        finished_at=found["finished_at"],
+        failure=failure_from_json(found["failure"]),
+        fence=found["fence"],
+    )

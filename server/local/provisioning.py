@@ -61,7 +61,8 @@ class Provisioning:
     def address(self) -> str:
         """Where the instance is, and its version."""
         instance = self._ask("{ lakebase { instance { postgresVersion host } } }")["lakebase"]["instance"]
-        return f"{instance['postgresVersion']} at {instance['host']}"
+        version = str(instance["postgresVersion"]).removeprefix("PG_VERSION_")
+        return f"{version} at {instance['host']}"
 
     def _follow(self, field: str, mutation: str) -> dict[str, Any]:
         begun: dict[str, Any] = self._ask(mutation)[field]
