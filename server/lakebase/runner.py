@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 5.0
 _LOOK_AGAIN_SECONDS: Final = 1.0
+_ATTEMPTS: Final = 5
 _LEEWAY_SECONDS: Final = 0.1
 _WATCH_SECONDS: Final = 1.0
 _GUARD_SECONDS: Final = 60.0
@@ -127,19 +129,23 @@ class Runner:
     async def _look(self) -> None:
         # Whoever asks many times a second is answered by one look.
         await asyncio.sleep(max(0.0, self._looked_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
-        ends: float | None = None
-        while True:
+        # Until the database has answered once, something may be unfinished; afterwards, what it said last.
+        ends: float | None = 0.0
+        for attempt in itertools.count(1):
             self._looked_at = time.monotonic()
-            # What was unfinished when the database answered last is so until it says otherwise.
-            with contextlib.suppress(UnavailableError):
+            try:
                 for work in await self._log.claim(but=list(self._at_work)):
                     _log.info("operation taken up", operation=work.id, kind=work.request.kind.value)
                     self.start(work)
                 ends = await self._log.next_lease_end()
+            except DatabaseAbsentError:
+                ends = None
+            except UnavailableError:
+                ends = None if ends == 0.0 and attempt >= _ATTEMPTS else ends
             if ends is None:
                 return
             # Nobody tells that another process has died.
-            await asyncio.sleep(min(max(ends, 0.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
+            await asyncio.sleep(min(max(ends, 1.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
 
     async def _wait(self, *, of: str) -> None:
         """Until something has happened; what another process works on is asked for."""
