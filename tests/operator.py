@@ -30,6 +30,7 @@ PAYLOAD = f"""
   userErrors {{ code field message differences {{ field current wanted }} operation {{ id }} }}
 """
 _ENDED = ("SUCCEEDED", "FAILED")
+_PATIENCE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,18 @@ class Operator:
         return payload
 
     def operation(self, id_: str) -> dict[str, Any] | None:
-        """The operation as it is now."""
-        found: dict[str, Any] | None = self.ask(f"query($id: ID!) {{ operation(id: $id) {{ {OPERATION} }} }}", id=id_)[
-            "operation"
-        ]
+        """The operation as it is now. It is asked for again, as a client does, as long as that may help."""
+        document = f"query($id: ID!) {{ operation(id: $id) {{ {OPERATION} }} }}"
+        answers: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answers.append(self.answer(document, id=id_))
+            errors = answers[-1].get("errors", [])
+            assert all(error["extensions"]["retryable"] for error in errors), errors
+            return not errors
+
+        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}", seconds=_PATIENCE_SECONDS)
+        found: dict[str, Any] | None = answers[-1]["data"]["operation"]
         return found
 
     def ended(self, payload: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:

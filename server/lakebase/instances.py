@@ -56,6 +56,8 @@ class Instances:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
         known = self._known.setdefault(name, _Instance(TokenProvider(lambda: self._mint(name))))
+        # Seconds of imports, once a process; they always come to an end.
+        await self._loader.get()
         # Finding it and minting a token included; both go on without who no longer waits.
         async with asyncio.timeout(timeout):
             try:

@@ -33,7 +33,7 @@ BOUNDARIES = {
     "delete instance": (TEARDOWN, "DELETE", f"{API}/instances/{INSTANCE}", False),
 }
 ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
-SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before"), ("delete catalog", "hold_after")]
+SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
 RESUMED_SECONDS = 10
 
 
