@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from schema.errors import ForbiddenError, PlatformError, Reason
+from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
 from schema.lakebase_ports import AdminOutcome, OperationPage
 from server.lakebase.plans import Planner
 from server.lakebase.postgres import place_of
@@ -106,18 +106,24 @@ class LakebaseAdministration:
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
         work = Work(request, tuple(draft.resources), draft.work, draft.facts, user)
-        if other := await self._log.under_way(work.fingerprint):
-            await self._note(work, "FOUND", operation=other)
-            return AdminOutcome(draft.plan, other.operation())
-        # Whoever asked may go away: what is begun is also worked on, and noted.
-        other = None if draft.refusals else await asyncio.shield(asyncio.create_task(self._begin(work)))
+        other = self._runner.in_the_way(work) or await self._log.in_the_way(work)
+        if other is None and not draft.refusals:
+            # Whoever asked may go away: what is begun is also worked on, and noted.
+            other = await asyncio.shield(asyncio.create_task(self._begin(work)))
+        if other is not None and other.ended:
+            raise UnavailableError(
+                Reason.DATABASE_UNAVAILABLE,
+                f"The end of {ACTIONS[other.request.kind]} on the same is being written down. Try again shortly.",
+            )
         if other is not None and other.fingerprint == work.fingerprint:
             await self._note(work, "FOUND", operation=other)
             return AdminOutcome(draft.plan, other.operation())
         if other is not None:
+            # What the plan found is about to change.
+            draft.refusals.clear()
             draft.refuse(
                 Reason.OPERATION_IN_PROGRESS,
-                f"Another operation ({other.request.kind.value}) is at work on "
+                f"Another operation ({ACTIONS[other.request.kind]}) is at work on "
                 f"{', '.join(sorted(set(other.resources) & set(work.resources)))}. Wait for its end.",
                 operation_id=other.id,
             )

@@ -57,9 +57,11 @@ class Draft:
         """Plan a step, which is one of the operation too, unless nothing is to be done."""
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
         self.work.append(OperationStep(name, resource))
-        # Unity Catalog does not tell upper case from lower.
-        if (key := resource.lower()) not in self.resources:
-            self.resources.append(key)
+        self.hold(resource)
+
+    def hold(self, *resources: str) -> None:
+        """Let no other operation be at work on these. Unity Catalog does not tell upper case from lower."""
+        self.resources += [one.lower() for one in resources if one.lower() not in self.resources]
 
     def name_field(self, of: str) -> str:
         """The field of the input that names its instance, catalog or table."""
@@ -72,6 +74,9 @@ class Draft:
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
         elif instance.state is InstanceState.DELETING:
             self.refuse(Reason.RESOURCE_NOT_READY, f"The instance {instance.name} is being deleted.", field_)
+        elif instance.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}:
+            message = f"The instance {instance.name} is {instance.state.value}: wait until it is AVAILABLE."
+            self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
 
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Something is in the way."""

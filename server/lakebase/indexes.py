@@ -77,6 +77,15 @@ class OrderIndexes:
         async with self._postgres.connected(place.instance, place.database) as connection:
             return [TableIndex(one.name, one.definition, one.valid) for one in await _indexes(connection, place.name)]
 
+    async def apply_to(self, place: Place) -> bool:
+        """Whether it has an order's key, at least.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        async with self._postgres.connected(place.instance, place.database) as connection:
+            return set(NEEDED["by_key"]) <= await _columns(connection, place.name)
+
     async def missing(self, place: Place) -> list[str]:
         """What `build` would build, by the columns.
 

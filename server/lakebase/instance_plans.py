@@ -63,6 +63,7 @@ class InstancePlans:
             return
         draft.facts["instance_uid"] = found.uid
         draft.facts["hosts_operations"] = change.name == self._hosting
+        self._hold_what_stands_on_it(draft, change.name)
         differences = change_differences(found, change)
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
@@ -79,7 +80,7 @@ class InstancePlans:
         elif change.stopped and not found.stopped:
             add(
                 PlanAction.STOP,
-                "is stopped; what it serves is not served until it is started",
+                f"{said(differences)}; what it serves is not served until it is started",
                 differences=differences,
                 costs=_costs_more(found, change),
             )
@@ -106,6 +107,7 @@ class InstancePlans:
         found = await self._platform.instance(name)
         add = adder(draft, "delete_instance", f"instance {name}", exists=found is not None)
         draft.facts["hosts_operations"] = name == self._hosting
+        self._hold_what_stands_on_it(draft, name)
         if found is None:
             draft.facts["instance_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
@@ -117,7 +119,16 @@ class InstancePlans:
         draft.status_changes_lost = await self._postgres.count_changes(name)
         held = "status changes that cannot be counted" if draft.status_changes_lost is None else "status changes: "
         held += "" if draft.status_changes_lost is None else f"{draft.status_changes_lost:,}"
-        add(PlanAction.DELETE, f"is deleted for good, with all its databases ({held})")
+        add(
+            PlanAction.DELETE,
+            f"is deleted for good, with all its databases ({held}); catalogs on it, which the platform does not list, "
+            "have to be deleted before",
+        )
+
+    def _hold_what_stands_on_it(self, draft: Draft, name: str) -> None:
+        """Nothing else is to be at work on what is served while its instance is changed."""
+        if name == self._configured.instance_name:
+            draft.hold(f"catalog {self._configured.catalog_name}", f"synced table {self._configured.table_name}")
 
     async def _configured_catalog(self) -> Catalog | None:
         name = self._configured.catalog_name
@@ -140,4 +151,5 @@ def _units(capacity: str | None) -> float:
 
 def _shape(spec: InstanceSpec) -> str:
     nodes = f"{spec.node_count} node{'s' if spec.node_count > 1 else ''}"
-    return f"{spec.capacity}, {nodes}, {spec.retention_days} days of retention"
+    secondaries = ", readable secondaries" if spec.readable_secondaries else ""
+    return f"{spec.capacity}, {nodes}{secondaries}, {spec.retention_days} days of retention"

@@ -77,16 +77,15 @@ class OperationLog:
             self._remember(work)
         return None
 
-    async def under_way(self, fingerprint: str) -> Work | None:
-        """The operation that does the same already."""
-        for work in self._memory.values():
-            if not work.ended and work.fingerprint == fingerprint:
-                return work
+    async def in_the_way(self, work: Work) -> Work | None:
+        """The operation that is under way for any of the same resources, as far as that is known."""
+        if other := self._in_memory(work):
+            return other
         try:
             rows = await self._rows(
-                f"SELECT {_COLUMNS} FROM {self._table} "  # noqa: S608 # the setting is an identifier, and quoted
-                "WHERE fingerprint = :fingerprint AND state IN ('PENDING', 'RUNNING')",
-                {"fingerprint": fingerprint},
+                f"SELECT {_COLUMNS} FROM {self._table} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
+                "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1",
+                {"resources": list(work.resources)},
             )
         except UnavailableError:
             return None

@@ -15,7 +15,8 @@ import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.lakebase_ports import OperationFailure, WorkState
-from server.db.database import DatabaseAbsentError
+from schema.node import encode_global_id
+from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.records import ACTIONS, AuditEntry
 from server.lakebase.stepping import Step
@@ -115,6 +116,11 @@ class Runner:
         found = self._at_work.get(id_)
         return found[0] if found else None
 
+    def in_the_way(self, work: Work) -> Work | None:
+        """The operation of this process that is at work on any of the same resources."""
+        wanted = set(work.resources)
+        return next((other for other, _ in self._at_work.values() if wanted & set(other.resources)), None)
+
     async def close(self) -> None:
         """Stop at the next occasion, and let go of the leases, so that others go on at once."""
         self._closing = True
@@ -171,7 +177,7 @@ class Runner:
                 work.end(
                     OperationFailure(
                         Reason.OPERATION_IN_PROGRESS,
-                        f"Another process is at work on the same: operation {other.id}.",
+                        f"Another operation is at work on the same: {encode_global_id('Operation', other.id)}.",
                         retryable=True,
                     )
                 )
@@ -261,23 +267,29 @@ class Runner:
         work.facts["detached"] = True
 
     async def _finish(self, work: Work, failure: OperationFailure | None) -> None:
-        """Write down that it has ended, and only then say so: what was told as ended is never taken up again."""
+        """Write down that it has ended. Until that is done it is this process's, and nobody takes it up again."""
         ended = replace(work, steps=list(work.steps))
         ended.end(failure)
         while work.durable:
             try:
                 await self._log.save(ended)
                 break
-            except DatabaseAbsentError:
+            except DatabaseMissingError:
                 self._log.abandon(work)
             except UnavailableError:
+                # A stopped instance may stay so for long. Who looks is told; who begins anew has to wait for it.
+                await self._told(work, ended)
                 await asyncio.sleep(_FINISH_SECONDS)  # between two attempts at the database
-        work.end(failure)
-        work.finished_at = ended.finished_at
-        await self._tell()
+        self._at_work.pop(work.id, None)
+        await self._told(work, ended)
         if work.facts.get("abandoned"):
             with contextlib.suppress(UnavailableError):
                 await self._log.forget(work)
+
+    async def _told(self, work: Work, ended: Work) -> None:
+        work.steps[:], work.state, work.failure = ended.steps, ended.state, ended.failure
+        work.finished_at = ended.finished_at
+        await self._tell()
 
     async def _save(self, work: Work) -> None:
         """Write down how far it is. While the database does not answer it is not written, and nobody else may go on."""

@@ -158,7 +158,7 @@ class TablePlans:
             "build_indexes",
             PlanAction.BUILD,
             resource,
-            "the indexes that orders need are there afterwards",
+            "if it is a table of orders, the indexes that it needs are there afterwards",
             exists=None,
         )
 

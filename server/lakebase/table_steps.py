@@ -183,6 +183,9 @@ async def build_indexes(step: Step) -> str:
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no synced table {name}.")
         await step.guard()
+        if not await step.tools.indexes.apply_to(place_of(found)):
+            said_.append("it is no table of orders: nothing is built")
+            return True
         refused = await step.tools.indexes.build(place_of(found), step.report)
         if refused:
             said_.append(f"the server may not build indexes; the owner of the table has to run: {'; '.join(refused)}")
@@ -201,10 +204,8 @@ async def _table_uid(step: Step, found: SyncedTable) -> str | None:
 
 def _failed(found: SyncedTable) -> PlatformError:
     page = f" Its pipeline: {found.pipeline_url}" if found.pipeline_url else ""
-    return PlatformError(
-        Reason.SYNC_FAILED,
-        f"The sync of {found.name} has failed: {found.message or 'the platform does not say why'}.{page}",
-    )
+    why = (found.message or "the platform does not say why").rstrip(". ")
+    return PlatformError(Reason.SYNC_FAILED, f"The sync of {found.name} has failed: {why}.{page}")
 
 
 def _synced_part(found: SyncedTable) -> float:

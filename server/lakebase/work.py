@@ -75,7 +75,7 @@ class Work:
 
     def operation(self) -> Operation:
         """As it is shown."""
-        done = sum(1.0 if step.state in _PASSED else step.progress for step in self.steps)
+        done = sum(1.0 if step.state is WorkState.SUCCEEDED else step.progress for step in self.steps)
         return Operation(
             id=self.id,
             kind=self.request.kind,
@@ -105,6 +105,8 @@ class Work:
         for place, step in enumerate(self.steps):
             if step.state is WorkState.PENDING:
                 self.put(place, state=WorkState.SKIPPED)
+            elif step.state is WorkState.RUNNING:
+                self.put(place, state=self.state, finished_at=self.finished_at)
 
 
 def request_to_json(request: AdminRequest) -> dict[str, Any]:

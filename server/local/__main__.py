@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ _NAMES = {
     "SYNCED_TABLE_STORAGE_CATALOG": "main",
     "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
 }
+_PLATFORM = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "LAKEBASE_PORT")
 # A person waits for them; the platform's own take minutes.
 _DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
 _console = Console(highlight=False, soft_wrap=True)
@@ -79,7 +81,9 @@ def _run(directory: Path, scale: float, port: int) -> int:
         _process("server.local.platform", directory / "platform.pid", platform_settings, pipe=True) as platform,
         _said(platform) as said,
     ):
-        with _process("server", directory / "server.pid", _server_settings(said, port)) as server:
+        settings = _server_settings(said, port)
+        _write_environment(directory / "environment", settings)
+        with _process("server", directory / "server.pid", settings) as server:
             url = f"http://{_HOST}:{port}"
             _wait_for(f"{url}/livez", server)
             provisioning = Provisioning(f"{url}/api/graphql", _console)
@@ -115,6 +119,12 @@ def _server_settings(said: Mapping[str, Any], port: int) -> dict[str, str]:
     ):
         settings.pop(name, None)
     return settings
+
+
+def _write_environment(path: Path, settings: Mapping[str, str]) -> None:
+    """Leave the server's settings for its other commands, readable by nobody else: the token is among them."""
+    path.touch(mode=0o600)
+    path.write_text("".join(f"export {name}={shlex.quote(settings[name])}\n" for name in (*_NAMES, *_PLATFORM)))
 
 
 def _sync_at(scale: float, noted: Path, provisioning: Provisioning, *, made: bool) -> None:

@@ -17,6 +17,11 @@ _ANSWER_SECONDS = 40
 # Longer than any pause between two events: the server pings more often.
 _STREAM_SECONDS = 60
 _BEGUN = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
+_SHAPE = """
+{ lakebase { instance {
+  capacity nodeCount enableReadableSecondaries: readableSecondaries retentionWindowInDays
+} } }
+"""
 _WATCH = """
 subscription Watch($id: ID!) {
   operationProgress(id: $id) { state progress failure { message } steps { name state message resource } }
@@ -42,7 +47,10 @@ class Provisioning:
         Raises:
             ProvisioningError: with what the server says.
         """
-        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true}}) {{ {_BEGUN} }} }}"
+        found = self._ask(_SHAPE)["lakebase"]["instance"] or {}
+        # An operator may have made it larger: what is there is what is served.
+        shape = "".join(f", {name}: {json.dumps(value).strip(chr(34))}" for name, value in found.items() if value)
+        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true{shape}}}) {{ {_BEGUN} }} }}"
         begun = self._follow("provisionLakebase", mutation)
         return {"name": "create_synced_table", "action": "CREATE"} in begun["plan"]["steps"]
 

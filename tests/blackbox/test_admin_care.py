@@ -172,7 +172,8 @@ async def test_an_operation_told_as_failed_is_not_carried_out_later(
         platform.fault("connection_reset", method="POST", path=updates)
         assert platform.release()
         other = operator.answer("mutation { ensureOrderIndexes { operation { id } } }")
-        assert other["errors"][0]["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
+        # Nothing else is begun meanwhile, whether it is found at work or merely cannot be written down yet.
+        assert not (other["data"]["ensureOrderIndexes"] or {}).get("operation")
     ended = operator.ended(payload)
     again = operator.operation(payload["operation"]["id"])
     assert again == ended

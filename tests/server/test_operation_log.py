@@ -78,9 +78,9 @@ async def test_an_identical_request_finds_the_operation_that_is_under_way(
     assert found is not None
     assert (found.id, found.fingerprint) == (first.id, second.fingerprint)
     assert not second.durable
-    under_way = await other.under_way(second.fingerprint)
-    assert under_way is not None
-    assert under_way.id == first.id
+    in_the_way = await other.in_the_way(second)
+    assert in_the_way is not None
+    assert in_the_way.id == first.id
 
 
 async def test_another_request_on_the_same_resource_is_kept_out(new_log: Callable[[], OperationLog]) -> None:
