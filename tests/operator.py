@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +119,3 @@ def operated(platform: LocalPlatform, *, port: int | None = None, **settings: st
 def plain_id(global_id: str) -> str:
     """The key in a global id."""
     return base64.b64decode(global_id).decode().split(":", 1)[1]
-
-
-def within(seconds: float, started: float) -> bool:
-    """Whether no more than that has passed since a time of time.monotonic()."""
-    return time.monotonic() - started < seconds

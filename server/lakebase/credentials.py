@@ -68,11 +68,6 @@ class TokenProvider:
         if self._token == token:
             self._token = None
 
-    @property
-    def current(self) -> str | None:
-        """The token that was given out last."""
-        return self._token
-
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
             self._minting = asyncio.create_task(self._renew(), name="mint")

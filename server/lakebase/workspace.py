@@ -50,7 +50,7 @@ class _BoundedClock(Clock):
         """
         if seconds > self._longest_seconds:
             raise TimeoutError("told to wait for longer than there is time")
-        time.sleep(seconds)
+        time.sleep(seconds)  # in a thread of the SDK's callers, between two attempts; the event loop is elsewhere
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

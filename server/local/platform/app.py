@@ -37,6 +37,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
         if scope["type"] != "http":
+            # A WebSocket, say: the platform has none, and to uvicorn an exception is a refusal.
             raise NotImplementedError(scope["type"])
         exchange = await read(scope, receive, send)
         if exchange is None:

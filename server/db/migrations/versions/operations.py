@@ -69,4 +69,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is no way back from an audit."""
+    # Alembic asks for the function; whoever calls it is told what to do instead.
     raise NotImplementedError("drop the schema by hand, after export-changes")

@@ -121,4 +121,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is no way back from keeping what must not be lost."""
+    # Alembic asks for the function; whoever calls it is told what to do instead.
     raise NotImplementedError("export-changes first, then drop the schema by hand")
