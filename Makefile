@@ -44,7 +44,8 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --n
 lock: $(STAMP)
 	$(PIP_COMPILE) --output-file requirements.txt pyproject.toml
 	$(PIP_COMPILE) --extra local --constraint requirements.txt --output-file requirements-local.txt pyproject.toml
-	$(PIP_COMPILE) --extra local --extra dev --constraint requirements-local.txt --output-file requirements-dev.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --constraint requirements.txt --output-file requirements-otel.txt pyproject.toml
+	$(PIP_COMPILE) --extra local --extra otel --extra dev --constraint requirements-local.txt --constraint requirements-otel.txt --output-file requirements-dev.txt pyproject.toml
 
 # schema.graphql, after a change of the schema that is meant.
 sdl: setup
