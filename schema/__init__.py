@@ -12,7 +12,7 @@ from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from strawberry.extensions import SchemaExtension
     from strawberry.types.base import StrawberryObjectDefinition
@@ -41,14 +41,14 @@ class _Schema(strawberry.Schema):
 
 
 def build_schema(
-    *, hidden_order_fields: Collection[str] = (), extensions: Iterable[type[SchemaExtension]] = ()
+    *, hidden_order_fields: Collection[str] = (), extensions: Iterable[Callable[[], SchemaExtension]] = ()
 ) -> strawberry.Schema:
     """The schema.
 
     Args:
         hidden_order_fields: attributes of Order ("comment", "clerk") that are left out of the schema,
             and out of the filter with them.
-        extensions: what else is to happen around every operation.
+        extensions: what makes anything else that is to happen around every operation.
     """
     return _Schema(
         hidden=hidden_order_fields,

@@ -51,6 +51,11 @@ class Reason(Enum):
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
     NOT_ACCEPTABLE = Kind(Code.BAD_REQUEST, 406, "`Accept` admits no media type that is served here.")
     CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
+    CONSISTENCY_TOKEN_INVALID = Kind(
+        Code.BAD_REQUEST,
+        400,
+        "The `X-Consistency-Token` was not issued by this deployment: send the last one you were given, or none.",
+    )
     TOO_MANY_OPERATIONS = Kind(
         Code.BAD_REQUEST, 400, "More operations at once on one WebSocket than are served: end some, or open another."
     )
@@ -270,6 +275,12 @@ class Reason(Enum):
         Code.GATEWAY_TIMEOUT,
         504,
         "The database took too long: narrow the filter to one that an index backs.",
+    )
+    REQUEST_TIMEOUT = Kind(
+        Code.GATEWAY_TIMEOUT,
+        504,
+        "The query took longer than `REQUEST_TIMEOUT`, and was ended with its statements: ask for less at once.",
+        retry=True,
     )
     DATA_INVALID = Kind(
         Code.INTERNAL_SERVER_ERROR,

@@ -15,8 +15,10 @@ from starlette.staticfiles import StaticFiles
 from schema import build_schema
 from schema.context import Context, FeedPosition
 from server.auth import LocalAuthentication
+from server.consistency import HEADER, Consistency, ConsistencyTokens
+from server.extensions import NoteOperation, QueryDeadline
 from server.graphiql import STATIC
-from server.graphql import GraphQLEndpoint, NoteOperation
+from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
 from server.middleware import CanonicalLog
@@ -34,30 +36,35 @@ STREAM_PATH = f"{GRAPHQL_PATH}/stream"
 
 def create_app(settings: Settings) -> Starlette:
     """The application. Nothing is connected to before it is started."""
-    schema = build_schema(hidden_order_fields=settings.hidden_order_fields, extensions=[NoteOperation])
+    schema = build_schema(
+        hidden_order_fields=settings.hidden_order_fields,
+        extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+    )
+    consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     authentication = LocalAuthentication(settings.local_roles)
 
     def new_context(connection: HTTPConnection) -> Context:
         context: Context = connection.state["context"]
         return replace(context, principal=authentication.principal(connection), position=FeedPosition())
 
+    origins = settings.allowed_origins
     middleware = [Middleware(CanonicalLog)]
-    if settings.allowed_origins:
+    if origins:
         middleware.append(
             Middleware(
                 CORSMiddleware,
-                allow_origins=sorted(settings.allowed_origins),
+                allow_origins=sorted(origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["content-type", "last-event-id", "x-request-id"],
-                expose_headers=["x-request-id", "retry-after"],
+                allow_headers=["content-type", "last-event-id", "x-request-id", HEADER],
+                expose_headers=["x-request-id", "retry-after", HEADER],
             )
         )
     return Starlette(
         routes=[
             Route("/", _home),
-            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context)),
-            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
+            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency)),
+            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=origins, consistency=consistency)),
+            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=origins, consistency=consistency)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),

@@ -1,21 +1,72 @@
-"""Owns the choice of the database that is served: the one that a URL names, or one of a Lakebase instance."""
+"""Owns the choice of the database that is served, and of its readable secondaries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from server.db.database import UrlDatabase
+from server.db.dsn import is_local
+from server.db.engine import create_read_pools
+from server.db.secondaries import Secondaries
 from server.lakebase.instances import InstanceDatabase
 
 if TYPE_CHECKING:
     from server.db.database import Database
+    from server.db.engine import Engines
+    from server.db.settings import ConnectionSettings
     from server.lakebase.instances import Instances
     from server.settings import Settings
 
 
-def served_database(settings: Settings, instances: Instances) -> Database:
-    """The database that the settings name; a URL comes first."""
+def served_database(settings: ConnectionSettings, instances: Instances) -> Database:
+    """The database that the settings name: by a URL, at an address with a password that stays, or on the platform."""
+    if url := fixed_url(settings):
+        return UrlDatabase(url, wake_timeout=settings.wake_timeout)
+    return InstanceDatabase(instances, settings.served_name, settings.lakebase_database_name)
+
+
+def create_secondaries(settings: Settings, instances: Instances, engines: Engines) -> Secondaries | None:
+    """The readable secondaries of that database; None where there can be none."""
+    if not settings.read_replicas:
+        return None
+    name, url = settings.served_name, fixed_read_url(settings)
+    if fixed_url(settings):
+        if url is None:
+            return None
+        standby: Database = UrlDatabase(url)
+    else:
+        standby = InstanceDatabase(instances, name, settings.lakebase_database_name, read_only=True)
+
+    async def exist() -> bool:
+        return url is not None or await instances.read_only_host(name) is not None
+
+    pools = create_read_pools(settings, standby, prefix="secondary ")
+    return Secondaries(engines, pools, exist, bound=settings.replica_max_lag)
+
+
+def fixed_url(settings: ConnectionSettings) -> str | None:
+    """The URL of a database that needs no platform to be found and logged in to."""
     if settings.database_url is not None:
-        return UrlDatabase(settings.database_url.get_secret_value())
-    # The settings are refused where neither is set.
-    return InstanceDatabase(instances, settings.lakebase_instance_name or "", settings.lakebase_database_name)
+        return settings.database_url.get_secret_value()
+    if settings.pgpassword is None:
+        return None
+    return _url(settings, settings.lakebase_host or "")
+
+
+def fixed_read_url(settings: ConnectionSettings) -> str | None:
+    """That of its standby, if one is named."""
+    if settings.database_url is not None:
+        return settings.database_read_url.get_secret_value() if settings.database_read_url else None
+    if settings.pgpassword is None or settings.lakebase_read_host is None:
+        return None
+    return _url(settings, settings.lakebase_read_host)
+
+
+def _url(settings: ConnectionSettings, host: str) -> str:
+    password = settings.pgpassword.get_secret_value() if settings.pgpassword else ""
+    user = f"{quote(settings.pguser or '', safe='')}:{quote(password, safe='')}"
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    name = f"{user}@{place}:{settings.lakebase_port}/{settings.lakebase_database_name}"
+    # An address of this machine needs no encryption, and may have it.
+    return f"postgresql://{name}?sslmode={settings.pgsslmode}" if not is_local(host) else f"postgresql://{name}"

@@ -92,7 +92,12 @@ class PostgresFeed:
         schema: str,
         buffer: int,
         catch_up_seconds: float,
+        hold_seconds: Callable[[], float] = lambda: 0.0,
+        keeps_awake: bool = True,
     ) -> None:
+        self._hold_seconds = hold_seconds
+        self._keeps_awake = keeps_awake
+        self._used = asyncio.Event()
         self._connect = connect
         self._history = history
         self._migrations = migrations
@@ -124,6 +129,7 @@ class PostgresFeed:
                 "The cursor is ahead of the feed, which must have been replaced. Load anew, and go on from there.",
             )
         while head - position > _NEAR:
+            await self._settled(asyncio.get_running_loop().time())
             async for change in self._between(position, head, order_keys):
                 yield change
             position, head = head, await self._history.head()
@@ -131,6 +137,8 @@ class PostgresFeed:
         try:
             await self._started.wait()
             since = subscriber.since or 0
+            if position < since:
+                await self._settled(asyncio.get_running_loop().time())
             async for change in self._between(position, since, order_keys):
                 yield change
             position = max(position, since)
@@ -145,6 +153,19 @@ class PostgresFeed:
     async def close(self) -> None:
         """Stop listening."""
         await self._stop()
+
+    def note_use(self) -> None:
+        """The database has answered somebody else: it is awake."""
+        self._used.set()
+
+    @property
+    def subscribers(self) -> int:
+        """How many there are."""
+        return len(self._subscribers)
+
+    async def _settled(self, read_at: float) -> None:
+        """Return when what was read at that time may be told."""
+        await asyncio.sleep(max(0.0, read_at + self._hold_seconds() - asyncio.get_running_loop().time()))
 
     async def _between(
         self, position: int, until: int, order_keys: frozenset[int] | None
@@ -182,6 +203,10 @@ class PostgresFeed:
                 await self._follow()
             except Exception as error:  # noqa: BLE001 # it must not end: a driver that is cut off raises anything
                 _log.warning("feed interrupted", cause=repr(error))
+            if not self._keeps_awake:
+                # Whoever connects would wake it.
+                self._used.clear()
+                await self._used.wait()
             self._delay = min(self._delay * 2, _LAST_RETRY_SECONDS)
             await asyncio.sleep(self._delay * random.uniform(0.5, 1.5))  # noqa: S311 # jitter, so that processes do not come back as one
 
@@ -198,7 +223,7 @@ class PostgresFeed:
                 self._begin(await connection.fetchval(self._head))
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._catch_up_seconds):
+                    async with asyncio.timeout(self._catch_up_seconds if self._keeps_awake else None):
                         await news.wait()
                 news.clear()
                 await self._read(connection)
@@ -217,6 +242,8 @@ class PostgresFeed:
         while True:
             rows: list[Any] = await connection.fetch(self._after, self._position)
             self._delay = _FIRST_RETRY_SECONDS
+            if rows:
+                await self._settled(asyncio.get_running_loop().time())
             for row in rows:
                 self._tell(StatusChange(*row))
             if len(rows) < _BATCH:

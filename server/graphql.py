@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
@@ -23,53 +23,49 @@ from server.presentation import present, present_refusal
 from server.record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     import strawberry
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
+    from server.consistency import Consistency
+
+_T = TypeVar("_T")
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 _RETRY_AFTER_SECONDS = "1"
 _UNAVAILABLE = 503
-_NAME_CHARACTERS = 100
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
 _OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
-
-
-class NoteOperation(SchemaExtension):
-    """Notes the name of the operation on the request's record."""
-
-    def on_operation(self) -> Iterator[None]:
-        """Known only once the document has been read."""
-        try:
-            yield
-        finally:
-            # Also where a subscription is ended from outside.
-            if (record := current_record.get()) and (name := self.execution_context.operation_name):
-                record.operation = name[:_NAME_CHARACTERS]
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
 
-    def __init__(self, schema: strawberry.Schema, new_context: Callable[[HTTPConnection], Context]) -> None:
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        new_context: Callable[[HTTPConnection], Context],
+        *,
+        consistency: Consistency,
+    ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._new_context = new_context
+        self._consistency = consistency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request = Request(scope, receive)
         try:
-            response = await self._respond(request)
+            response = await self._respond(request, receive)
         except (RequestError, ForbiddenError) as error:
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, receive: Receive) -> Response:
         context = self._new_context(request)
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
@@ -79,8 +75,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         accepted = media_type(accept)
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
-        answer, status = await self._execute(request, await request_data(request), context)
-        return _response(answer, status, accepted)
+        data = await request_data(request)
+        self._consistency.demand(request)
+        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        response = _response(answer, status, accepted)
+        self._consistency.tell(response)
+        return response
 
     async def _execute(
         self, request: Request, data: GraphQLRequestData, context: Context
@@ -97,6 +97,31 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise refusal_of(error, over=request.method) or error from None
         return present(result)
+
+
+async def _while_connected(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
+    """What the work gives. A query ends with its statements when its caller goes away; a change is made all the same.
+
+    Raises:
+        ClientDisconnect: the caller has gone away.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        record = current_record.get()
+        if not task.done() and not (record and record.primary_only):
+            raise ClientDisconnect
+        return await task
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:

@@ -13,17 +13,17 @@ from sqlalchemy.exc import DBAPIError
 from schema.change_ports import ChangePage, StatusChange
 from server.db import history
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.record import note_statement
+from server.record import note_load, note_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from schema.change_ports import ChangeFilter, ChangeWindow
     from server.db.changes import ChangeTables
     from server.db.migrate import Migrations
+    from server.db.pool import Pool
 
 # No such table or schema: nothing was ever changed here.
 _MISSING = frozenset({"42P01", "3F000"})
@@ -42,8 +42,8 @@ class Stretch:
 class SqlChangeHistory:
     """The schema's ChangeHistory. It reads our own tables only, whatever state the synced table is in."""
 
-    def __init__(self, engine: AsyncEngine, tables: ChangeTables, migrations: Migrations) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, tables: ChangeTables, migrations: Migrations) -> None:
+        self._pool = pool
         self._tables = tables
         self._migrations = migrations
         self._heading: asyncio.Task[int] | None = None
@@ -112,7 +112,7 @@ class SqlChangeHistory:
         started = time.perf_counter()
         rows: Sequence[Any] = ()
         try:
-            async with self._engine.connect() as connection:
+            async with self._pool.connect() as connection:
                 rows = (await connection.execute(statement)).all()
         finally:
             note_statement(rows=len(rows), seconds=time.perf_counter() - started)
@@ -138,10 +138,12 @@ class SqlChangeLookup:
         return await self._pages.load((order_key, window, until))
 
     async def _load_changes(self, ids: list[int]) -> list[StatusChange | None]:
+        note_load()
         found = await self._history.by_ids(sorted(set(ids)))
         return [found.get(id_) for id_ in ids]
 
     async def _load_pages(self, wanted: list[tuple[int, ChangeWindow, int | None]]) -> list[ChangePage]:
+        note_load()
         keys: dict[tuple[ChangeWindow, int | None], set[int]] = {}
         for key, window, until in wanted:
             keys.setdefault((window, until), set()).add(key)

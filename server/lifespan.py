@@ -10,7 +10,7 @@ import structlog
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
-from server.databases import served_database
+from server.databases import create_secondaries, served_database
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
@@ -58,12 +58,15 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             database = served_database(settings, instances)
             engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
+            secondaries = create_secondaries(settings, instances, engines)
+            if secondaries is not None:
+                stack.push_async_callback(secondaries.close)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
             # Their tables are looked for anew as soon as they are made.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
-            reader = Reader(table, readiness)
+            reader = Reader(table, readiness, secondaries)
             store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
             writer = SqlStatusWriter(
                 engines.writes,
@@ -72,6 +75,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
+                tokens=lambda: secondaries is not None and secondaries.there,
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
@@ -82,7 +86,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 schema=settings.app_schema,
                 buffer=settings.feed_buffer,
                 catch_up_seconds=settings.feed_catch_up,
+                hold_seconds=lambda: secondaries.hold_seconds if secondaries else 0.0,
+                keeps_awake=settings.subscribers_keep_awake,
             )
+            readiness.used = feed.note_use
             stack.push_async_callback(feed.close)
             stack.push_async_callback(readiness.close)
 
@@ -92,6 +99,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # An operation may have made the database, or another in its place.
                 migrations.forget()
                 table.forget()
+                if secondaries is not None:
+                    secondaries.forget()
                 readiness.look_now()
 
             administering = Administering(settings, loader, instances, database, migrations, ended=ended)
@@ -105,6 +114,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     # Orders are read all the same; who wants to write is told what is missing.
                     _log.warning("no changes can be made", reason=error.message)
                 administering.look_for_orphans()
+                if secondaries is not None:
+                    secondaries.look()
                 await store.probe()
 
             readiness.watch(look)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.consistency import Consistency
 
 
 async def answers(
@@ -28,6 +29,7 @@ async def answers(
     data: GraphQLRequestData,
     context: Context,
     allowed: Collection[OperationType],
+    consistency: Consistency,
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The answers of an operation one by one, whatever kind it is. One without `data` is the last: nothing was run.
 
@@ -45,7 +47,7 @@ async def answers(
         async with aclosing(results):
             async for result in results:
                 # Frames of incremental delivery there are none: @defer is not in the schema.
-                yield present(_explained(cast("ExecutionResult", result)))[0]
+                yield consistency.told(present(_explained(cast("ExecutionResult", result)))[0])
     except Exception as error:  # noqa: BLE001 # it is presented: masked, where it is not one of ours
         yield present(_failure(error))[0]
 

@@ -23,6 +23,7 @@ from schema.ports import (
 )
 from server.db import aggregates
 from server.db.pages import page_statement
+from server.record import note_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from schema.ports import Conditions, Ordering, PageRequest
     from server.db.engine import Engines
     from server.db.merged import Orders
-    from server.db.reader import Reader, Reading
+    from server.db.reader import Reader
+    from server.db.reading import Reading
 
 # A table with fewer places for each order wanted is sampled by sorting it: draws would repeat or miss too often.
 _PLACES_PER_ORDER = 50
@@ -204,6 +206,7 @@ class SqlOrderLookup:
         return await self._loader.load_many([(key, columns) for key in keys])
 
     async def _load(self, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
+        note_load()
         columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
         keys = sorted({key for key, _ in wanted})
 

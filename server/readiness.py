@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schema.errors import Reason, UnavailableError
+from server.db.database import DatabaseAbsentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 0.5
-_LAST_RETRY_SECONDS = 30.0
+_LAST_RETRY_SECONDS = 1.0
+# Where it takes somebody to act: an instance to be made or started, a table to be synced.
+_LAST_RARE_RETRY_SECONDS = 30.0
 # These say that one request was unlucky or asked for too much, and nothing of the requests to come.
 _PASSING = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
 
@@ -30,6 +33,8 @@ class Readiness:
 
     def __init__(self) -> None:
         self.reason: str | None = "Starting: the orders table has not been looked for yet."
+        # Called at every statement that is answered.
+        self.used: Callable[[], None] = lambda: None
         self._look: Callable[[], Awaitable[object]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._sooner = asyncio.Event()
@@ -41,6 +46,7 @@ class Readiness:
 
     def succeeded(self) -> None:
         """A statement has been answered."""
+        self.used()
         if self.reason is not None:
             self.reason = None
             _log.info("ready")
@@ -70,9 +76,12 @@ class Readiness:
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
         delay = _FIRST_RETRY_SECONDS
         while self.reason is not None:
+            longest = _LAST_RARE_RETRY_SECONDS
             try:
                 await look()
             except UnavailableError as error:
+                if error.reason is Reason.DATABASE_UNAVAILABLE and not isinstance(error, DatabaseAbsentError):
+                    longest = _LAST_RETRY_SECONDS
                 self._note(f"{error.reason.name}: {error.message}", error.__cause__ or error)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
@@ -80,7 +89,7 @@ class Readiness:
                 self._sooner.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._sooner.wait(), delay)
-                delay = _FIRST_RETRY_SECONDS if self._sooner.is_set() else min(delay * 2, _LAST_RETRY_SECONDS)
+                delay = _FIRST_RETRY_SECONDS if self._sooner.is_set() else min(delay * 2, longest)
 
     def _note(self, reason: str, cause: BaseException) -> None:
         # Once for each reason: every request that fails has a line of its own.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 _BAD_REQUEST = 400
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Notes on one request. Times are in seconds."""
+    """Notes on one request. Times are in seconds, places in the write-ahead log in bytes from its beginning.
+
+    `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
+    the log was after the request's own change. `loads` are the tasks that read for it beside its own.
+    """
 
     request_id: str
     operation: str | None = None
@@ -18,6 +24,15 @@ class RequestRecord:
     statements: int = 0
     database_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
+    needed: int = 0
+    primary_only: bool = False
+    written: int = 0
+    loads: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def cancel_loads(self) -> None:
+        """End what reads for a request that nobody waits for any more."""
+        for task in self.loads:
+            task.cancel()
 
     def outcome(self, status: int) -> str:
         """The reasons of the errors that the answer carries; without any `ok`, or what its HTTP status says."""
@@ -34,3 +49,10 @@ def note_statement(*, rows: int, seconds: float) -> None:
         record.rows += rows
         record.statements += 1
         record.database_seconds += seconds
+
+
+def note_load() -> None:
+    """Note that this task reads for the request being served: it ends with it."""
+    if (record := current_record.get()) and (task := asyncio.current_task()):
+        record.loads.add(task)
+        task.add_done_callback(record.loads.discard)

@@ -7,50 +7,27 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from server.auth import is_loopback
-from server.db.dsn import InvalidDsnError, parse_dsn
+from server.db.settings import IDENTIFIER, ConnectionSettings, Seconds
 
-_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
-# PostgreSQL counts in milliseconds, takes 0 for no limit at all, and no number above 24 days.
-_Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
 
 
-class Settings(BaseSettings):
+class Settings(ConnectionSettings):
     """What the server is told. A field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(
-        env_file=_ENVIRONMENT_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=_ENVIRONMENT_FILE, extra="ignore", frozen=True, hide_input_in_errors=True, validate_by_name=True
     )
 
-    database_url: SecretStr | None = Field(
-        None,
-        description=(
-            "The PostgreSQL to serve, as libpq writes it: `postgresql://user:password@host/database`. Where it is not "
-            "set, `LAKEBASE_INSTANCE_NAME` is."
-        ),
-    )
-    lakebase_instance_name: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
-        description="The database instance to serve and to administer. Its address is asked of the platform.",
-    )
-    lakebase_database_name: str = Field(
-        "databricks_postgres", pattern=rf"^{_IDENTIFIER}$", description="The database in it."
-    )
     lakebase_catalog_name: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_]{1,255}$",
         description="The catalog that registers the database; the synced table is `ORDERS_TABLE` in it.",
-    )
-    lakebase_host: str | None = Field(None, description="The instance's address, where it is not to be asked for.")
-    lakebase_port: int = Field(5432, ge=1, le=65535, description="The port of every instance.")
-    pguser: str | None = Field(
-        None, description="The user to log in as. Where it is not set, the platform says who the server is."
     )
     databricks_host: str | None = Field(
         None,
@@ -69,20 +46,20 @@ class Settings(BaseSettings):
     synced_table_storage_schema: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_]{1,255}$", description="and the schema in it."
     )
-    control_plane_timeout: _Seconds = Field(5.0, description="Seconds that the platform may take for one answer.")
+    control_plane_timeout: Seconds = Field(5.0, description="Seconds that the platform may take for one answer.")
     control_plane_retry: PositiveInt = Field(
         10, le=60, description="Seconds in which a call of the platform that fails for now is tried again."
     )
-    control_plane_patience: _Seconds = Field(
+    control_plane_patience: Seconds = Field(
         600.0, description="Seconds that a step of an operation goes on trying while the platform fails."
     )
-    step_timeout: _Seconds = Field(
+    step_timeout: Seconds = Field(
         7_200.0, description="Seconds that one step of an operation may take: an instance's start, a table's sync."
     )
-    index_timeout: _Seconds = Field(14_400.0, description="Seconds that the building of one index may take.")
+    index_timeout: Seconds = Field(14_400.0, description="Seconds that the building of one index may take.")
     orders_table: str = Field(
         "public.orders_synced",
-        pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
+        pattern=rf"^({IDENTIFIER}\.)?{IDENTIFIER}$",
         description="The table of orders: `schema.table`, or a table in `public`.",
     )
     app_schema: str = Field(
@@ -120,21 +97,7 @@ class Settings(BaseSettings):
         frozenset(),
         description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas.",
     )
-    pool_size: PositiveInt = Field(10, description="Database connections for pages and single orders.")
-    aggregate_pool_size: PositiveInt = Field(3, description="Database connections for counts and statistics.")
-    pool_timeout: _Seconds = Field(0.25, description="Seconds to wait for a free connection before `POOL_EXHAUSTED`.")
-    aggregate_pool_timeout: _Seconds = Field(
-        5.0, description="The same for counts and statistics, several of which may be asked for at once."
-    )
-    connect_timeout: _Seconds = Field(3.0, description="Seconds to wait for a new connection.")
-    statement_timeout: _Seconds = Field(2.0, description="Seconds that a page or a change may take in the database.")
-    lock_timeout: _Seconds = Field(0.5, description="Seconds to wait for an order that another transaction holds.")
-    aggregate_statement_timeout: _Seconds = Field(
-        10.0, description="Seconds that a count or statistics may take in the database."
-    )
-    write_pool_size: PositiveInt = Field(5, description="Database connections for changes.")
-    write_pool_timeout: _Seconds = Field(1.0, description="Seconds that a change waits for one of them.")
-    aggregate_ttl: _Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
+    aggregate_ttl: Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
     idempotency_retention: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = Field(
         604_800.0, description="Seconds that an `idempotencyKey` and its outcome are remembered; a week."
     )
@@ -143,6 +106,13 @@ class Settings(BaseSettings):
     )
     feed_catch_up: Annotated[float, Field(ge=0.05, le=30, allow_inf_nan=False)] = Field(
         30.0, description="Seconds between two looks for changes of which no NOTIFY was heard."
+    )
+    subscribers_keep_awake: bool = Field(
+        default=True,
+        description=(
+            "Whether the database is kept awake while anybody subscribes. If not it may fall asleep, and what another "
+            "process then changes is told only once this one uses the database again; nothing is lost."
+        ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
     log_format: Literal["json", "console"] = Field(
@@ -173,25 +143,10 @@ class Settings(BaseSettings):
             raise ValueError("AUTH_MODE=local, where nobody is asked who they are, needs a HOST of loopback")
         return self
 
-    @field_validator("database_url")
-    @classmethod
-    def _known_dsn(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            parse_dsn(value.get_secret_value() if value else "postgresql:")
-        except InvalidDsnError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    @model_validator(mode="after")
-    def _some_database(self) -> Self:
-        if self.database_url is None and self.lakebase_instance_name is None:
-            raise ValueError("DATABASE_URL or LAKEBASE_INSTANCE_NAME has to say which database to serve")
-        return self
-
     @property
     def administers(self) -> bool:
         """Whether there is a platform to administer."""
-        return bool(self.databricks_host or self.lakebase_instance_name)
+        return bool(self.databricks_host or self.served_name)
 
 
 class SettingsError(Exception):

@@ -17,16 +17,19 @@ from sqlalchemy.exc import DBAPIError
 from schema.change_ports import Outcome, Refusal, StatusChange, WriteOutcome
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
 from schema.order_arguments import OrderStatus
+from server.consistency import NOWHERE
 from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from schema.change_ports import WantedStatus, WriteRequest
     from server.db.migrate import Migrations
+    from server.db.pool import Pool
     from server.db.tables import OrdersTable
     from server.db.writes import WriteStatements
     from server.readiness import Readiness
@@ -86,15 +89,17 @@ class SqlStatusWriter:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        pool: Pool,
         table: OrdersTable,
         statements: WriteStatements,
         migrations: Migrations,
         readiness: Readiness,
         *,
         retention: float,
+        tokens: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._engine = engine
+        self._tokens = tokens
+        self._pool = pool
         self._table = table
         self._statements = statements
         self._migrations = migrations
@@ -128,6 +133,7 @@ class SqlStatusWriter:
             if meaning is None or meaning is error:
                 raise
             raise meaning from error
+        self._readiness.used()
         if request.idempotency_key and time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS:
             self._expired_at = time.monotonic()
             self._spawn(self._expire())
@@ -154,28 +160,46 @@ class SqlStatusWriter:
         raise UnavailableError(Reason.ORDER_BUSY, _BUSY)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
-        async with self._engine.connect() as connection:
+        async with self._pool.connect() as connection:
             driver = await Driver.of(connection)
             transaction = await driver.begin()
             try:
                 outcome, wrote = await self._decide(_Writing(connection, driver), request, user)
                 if not wrote:
                     await transaction.rollback()
-                    return outcome
             except BaseException as error:
                 await driver.give_up(error)
                 with contextlib.suppress(Exception):
                     await transaction.rollback()
                 raise
-            try:
-                await transaction.commit()
-            except BaseException as error:
-                # The server's own word that it did not is as good as its word that it did.
-                if _definite(error):
-                    raise
-                await driver.cut()
-                raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+            if wrote:
+                await self._commit(transaction, driver, request)
+            if self._tokens():
+                await self._note_place(driver)
         return outcome
+
+    @staticmethod
+    async def _commit(transaction: Any, driver: Driver, request: WriteRequest) -> None:
+        try:
+            await transaction.commit()
+        except BaseException as error:
+            # The server's own word that it did not is as good as its word that it did.
+            if _definite(error):
+                raise
+            await driver.cut(error)
+            raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+
+    @staticmethod
+    async def _note_place(driver: Driver) -> None:
+        """Note how far the log is now: who reads on a secondary that has come there finds what was written."""
+        if (record := current_record.get()) is None:
+            return
+        try:
+            place = await driver.written()
+        except Exception as error:  # noqa: BLE001 # it is committed, and that is what has to be told
+            await driver.cut(error)
+            place = NOWHERE
+        record.written = max(record.written, place)
 
     async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
         """The outcome, and whether anything was written that has to be committed."""
@@ -293,7 +317,7 @@ class SqlStatusWriter:
             while expired == _EXPIRED_AT_ONCE:
                 # A few at a time, so that nobody waits for it.
                 limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
-                async with self._engine.connect() as connection:
+                async with self._pool.connect() as connection:
                     expired = len(await (await Driver.of(connection)).rows(self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
             _log.warning("recorded outcomes not expired", cause=repr(error))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.consistency import Consistency
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -56,7 +57,9 @@ class GraphQLStream:
         new_context: Callable[[HTTPConnection], Context],
         *,
         origins: Collection[str],
+        consistency: Consistency,
     ) -> None:
+        self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
         self._origins = origins
@@ -86,6 +89,7 @@ class GraphQLStream:
         data = await request_data(request)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+        self._consistency.demand(request)
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None
         from_browser = request.method == "GET"
@@ -109,7 +113,7 @@ class GraphQLStream:
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        async with aclosing(answers(self._schema, data, context, allowed)) as told:
+        async with aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told:
             begun = context.position.begun if from_browser else None
             async for answer in _until(stopping, told, begun):
                 if answer is None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.consistency import Consistency
 
 _log = structlog.get_logger("operation")
 PROTOCOL: Final = "graphql-transport-ws"
@@ -74,7 +75,9 @@ class GraphQLSocket:
         new_context: Callable[[HTTPConnection], Context],
         *,
         origins: Collection[str],
+        consistency: Consistency,
     ) -> None:
+        self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
         self._origins = origins
@@ -85,7 +88,8 @@ class GraphQLSocket:
         try:
             context = self._new_context(websocket)
             check_origin(websocket, self._origins)
-        except ForbiddenError:
+            needed = self._consistency.needed(websocket)
+        except (ForbiddenError, RequestError):
             # Before it is accepted, which makes it a 403.
             await websocket.close()
             return
@@ -94,13 +98,24 @@ class GraphQLSocket:
             await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
-        await _Connection(websocket, self._schema, context).serve()
+        await _Connection(websocket, self._schema, context, self._consistency, needed=needed).serve()
 
 
 class _Connection:
     """One accepted connection, and the operations that run on it."""
 
-    def __init__(self, websocket: WebSocket, schema: strawberry.Schema, context: Context) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        schema: strawberry.Schema,
+        context: Context,
+        consistency: Consistency,
+        *,
+        needed: int,
+    ) -> None:
+        self._consistency = consistency
+        # What is written over this connection is found by all that it asks afterwards.
+        self._needed = needed
         self._websocket = websocket
         self._schema = schema
         self._context = context
@@ -171,17 +186,18 @@ class _Connection:
         self._operations[id_] = asyncio.create_task(self._operate(id_, data))
 
     async def _operate(self, id_: str, data: GraphQLRequestData) -> None:
-        record = RequestRecord(str(uuid.uuid4()))
+        record = RequestRecord(str(uuid.uuid4()), needed=self._needed)
         current_record.set(record)
         started, events = time.perf_counter(), 0
         try:
-            async with aclosing(answers(self._schema, data, self._context, _OPERATIONS)) as told:
+            async with aclosing(answers(self._schema, data, self._context, _OPERATIONS, self._consistency)) as told:
                 async for answer in told:
                     if "data" not in answer:
                         # An error ends the operation, and this one alone.
                         await self._send({"id": id_, "type": "error", "payload": answer["errors"]})
                         return
                     events += 1
+                    self._needed = max(self._needed, record.written)
                     await self._send({"id": id_, "type": "next", "payload": answer})
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)

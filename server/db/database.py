@@ -8,6 +8,7 @@ import asyncpg
 
 from schema.errors import Reason, UnavailableError
 from server.db.dsn import parse_dsn
+from server.db.waking import Waking
 
 
 class DatabaseAbsentError(UnavailableError):
@@ -24,8 +25,14 @@ class DatabaseMissingError(DatabaseAbsentError):
 class Database(Protocol):
     """A database that can be connected to, whenever it is there."""
 
+    @property
+    def waking(self) -> Waking:
+        """What is known of its sleep."""
+
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
-        """A new connection, within that many seconds. The options are asyncpg's, but for where it is and who logs in.
+        """A new connection: each attempt within that many seconds, and while it wakes as many as it takes.
+
+        The options are asyncpg's, but for where it is and who logs in.
 
         Raises:
             DatabaseAbsentError: it is not there, and why.
@@ -35,11 +42,12 @@ class Database(Protocol):
 
 
 class UrlDatabase:
-    """A database by its URL."""
+    """A database by its URL, with a password that stays, if any."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, wake_timeout: float = 0) -> None:
         self._dsn = parse_dsn(url)
+        self.waking = Waking(sleeps=False, patience=wake_timeout)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """As the URL says."""
-        return await asyncpg.connect(dsn=self._dsn, timeout=timeout, **options)
+        return await self.waking.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))

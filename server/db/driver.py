@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
@@ -28,6 +28,8 @@ _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leav
 # The server has ended the connection, or says that it is broken.
 _CONNECTION_LOST = ("08", "57P")
 _COMPILED = 256
+# Of the primary. Not how far it is flushed: where commits need not be synchronous they are seen before that.
+WRITTEN: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 
 
 class Compiled:
@@ -81,6 +83,14 @@ class Driver:
             note_statement(rows=found, seconds=time.perf_counter() - started)
         return rows
 
+    async def written(self) -> int:
+        """How far the write-ahead log is now, in bytes from its beginning.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
+        """
+        return int(await self._driver.fetchval(WRITTEN))
+
     async def begin(self) -> Any:
         """A transaction that is begun.
 
@@ -99,11 +109,14 @@ class Driver:
         """Throw the connection away, unless the error is the server's word on a statement and no more."""
         said = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_CONNECTION_LOST)
         if not said or self._driver.is_closed():
-            await self.cut()
+            await self.cut(error)
 
-    async def cut(self) -> None:
-        """End the connection at once: a peer that has fallen silent is not waited for. Raises nothing."""
+    async def cut(self, error: BaseException) -> None:
+        """End the connection at once: a peer that has fallen silent is not waited for. Raises nothing.
+
+        The pool hears of the error, and does not use its other connections that are as old.
+        """
         with contextlib.suppress(Exception):
             self._driver.terminate()
         with contextlib.suppress(Exception):
-            await self._connection.invalidate()
+            await self._connection.invalidate(error)

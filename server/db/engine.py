@@ -1,14 +1,14 @@
-"""Owns the pools of database connections, one for each class of work."""
+"""Owns the pools of database connections, one for each class of work, and what holds for their sessions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from schema.pagination import sort_date
+from server.db.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,12 +23,11 @@ _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
-_OPERATION_CONNECTIONS = 3
+# Connections for what operations leave in the database.
+OPERATION_CONNECTIONS: Final = 3
 _OPERATION_SECONDS = 3.0
 # The planner's default is a spinning disk's: it makes it read and sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
-# Below the hour that a token lives, and below any idle limit of the platform.
-_RECYCLE_SECONDS = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +37,54 @@ class Engines:
     None of them begins transactions by itself; those of writes are begun where they are made.
     """
 
-    pages: AsyncEngine
-    aggregates: AsyncEngine
-    writes: AsyncEngine
+    pages: Pool
+    aggregates: Pool
+    writes: Pool
 
     async def dispose(self) -> None:
         """Close every connection."""
-        for engine in (self.pages, self.aggregates, self.writes):
-            await engine.dispose()
+        for pool in (self.pages, self.aggregates, self.writes):
+            await pool.dispose()
 
 
 def create_engines(settings: Settings, database: Database) -> Engines:
     """The pools; no connection is opened before the first statement."""
+    pages, aggregates = create_read_pools(settings, database)
     return Engines(
-        pages=_engine(
+        pages,
+        aggregates,
+        writes=_pool(
             settings,
             database,
-            size=settings.pool_size,
-            pool_timeout=settings.pool_timeout,
-            statement_timeout=settings.statement_timeout,
-        ),
-        aggregates=_engine(
-            settings,
-            database,
-            size=settings.aggregate_pool_size,
-            pool_timeout=settings.aggregate_pool_timeout,
-            statement_timeout=settings.aggregate_statement_timeout,
-        ),
-        writes=_engine(
-            settings,
-            database,
+            "writes",
             size=settings.write_pool_size,
+            overflow=settings.pool_overflow,
             pool_timeout=settings.write_pool_timeout,
             statement_timeout=settings.statement_timeout,
             read_only=False,
+        ),
+    )
+
+
+def create_read_pools(settings: Settings, database: Database, *, prefix: str = "") -> tuple[Pool, Pool]:
+    """The pools for pages and for aggregates of one database, or of its standby, whose names have a prefix then."""
+    return (
+        _pool(
+            settings,
+            database,
+            f"{prefix}pages",
+            size=settings.pool_size,
+            overflow=settings.pool_overflow,
+            pool_timeout=settings.pool_timeout,
+            statement_timeout=settings.statement_timeout,
+        ),
+        _pool(
+            settings,
+            database,
+            f"{prefix}aggregates",
+            size=settings.aggregate_pool_size,
+            pool_timeout=settings.aggregate_pool_timeout,
+            statement_timeout=settings.aggregate_statement_timeout,
         ),
     )
 
@@ -93,12 +106,13 @@ def create_migration_engine(settings: Settings, database: Database) -> AsyncEngi
     )
 
 
-def create_operations_engine(settings: Settings, database: Database) -> AsyncEngine:
+def create_operations_pool(settings: Settings, database: Database) -> Pool:
     """Connections for what operations leave in the database: few, and none before the first is needed."""
-    return _engine(
+    return _pool(
         settings,
         database,
-        size=_OPERATION_CONNECTIONS,
+        "operations",
+        size=OPERATION_CONNECTIONS,
         pool_timeout=_OPERATION_SECONDS,
         statement_timeout=_OPERATION_SECONDS,
         read_only=False,
@@ -110,37 +124,26 @@ async def connect_feed(settings: Settings, database: Database) -> asyncpg.Connec
     return await _connector(settings, database, statement_timeout=settings.statement_timeout, purpose=" feed")()
 
 
-def _as_text(connection: Any, _record: object) -> None:
-    """Take dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page."""
-    connection.run_async(
-        lambda driver: driver.set_type_codec("date", schema="pg_catalog", encoder=str, decoder=sort_date)
-    )
-
-
-def _engine(
+def _pool(
     settings: Settings,
     database: Database,
+    name: str,
     *,
     size: int,
     pool_timeout: float,
     statement_timeout: float,
+    overflow: int = 0,
     read_only: bool = True,
-) -> AsyncEngine:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
-        isolation_level="AUTOCOMMIT",
-        pool_size=size,
-        max_overflow=0,
-        pool_timeout=pool_timeout,
-        pool_recycle=_RECYCLE_SECONDS,
-        pool_use_lifo=True,
-        # Errors are logged with their statement; its parameters are the callers' own data.
-        hide_parameters=True,
-        async_creator=_connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
+) -> Pool:
+    return Pool(
+        name,
+        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
+        database.waking,
+        size=size,
+        overflow=overflow,
+        acquisition=pool_timeout,
+        recycle=settings.pool_recycle,
     )
-    sa.event.listen(engine.sync_engine, "connect", _as_text)
-    return engine
 
 
 def _connector(

@@ -1,25 +1,25 @@
-"""Owns the running of statements that read: the table resolved, one retry on a lost connection, errors classified."""
+"""Owns the running of statements that read: on a secondary or the primary, once more on a lost connection."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.record import note_statement
+from server.db.reading import Reading
+from server.db.secondaries import LeftOutError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from server.db.merged import Orders
+    from server.db.pool import Pool
+    from server.db.secondaries import Secondaries
     from server.db.tables import OrdersTable
     from server.readiness import Readiness
 
@@ -28,45 +28,16 @@ T = TypeVar("T")
 _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501"})
 
 
-class Reading:
-    """A connection to read with, and the orders as they are found on it."""
-
-    def __init__(self, connection: AsyncConnection, table: OrdersTable) -> None:
-        self._connection = connection
-        self._table = table
-
-    async def orders(self) -> Orders:
-        """The orders.
-
-        Raises:
-            UnavailableError: ORDERS_UNAVAILABLE.
-        """
-        return await self._table.resolve(self._connection)
-
-    async def driver_rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """The same of a statement that is kept and reused, by the driver itself, which takes half the time."""
-        return await (await Driver.of(self._connection)).rows(statement, parameters)
-
-    async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        """The rows of a statement, which is noted on the request's record."""
-        started = time.perf_counter()
-        rows: Sequence[sa.Row[*tuple[Any, ...]]] = ()
-        try:
-            rows = (await self._connection.execute(statement)).all()
-        finally:
-            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
-        return rows
-
-
 class Reader:
     """Runs statements on the orders table, and tells the readiness how it went."""
 
-    def __init__(self, table: OrdersTable, readiness: Readiness) -> None:
+    def __init__(self, table: OrdersTable, readiness: Readiness, secondaries: Secondaries | None = None) -> None:
         self._table = table
         self._readiness = readiness
+        self._secondaries = secondaries
 
     async def fetch(
-        self, engine: AsyncEngine, statement_of: Callable[[Orders], sa.Executable]
+        self, pool: Pool, statement_of: Callable[[Orders], sa.Executable]
     ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of one statement.
 
@@ -77,22 +48,27 @@ class Reader:
         async def work(reading: Reading) -> Sequence[sa.Row[*tuple[Any, ...]]]:
             return await reading.rows(statement_of(await reading.orders()))
 
-        return await self.run(engine, work)
+        return await self.run(pool, work)
 
-    async def run(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
+    async def run(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
         """The result of statements on one connection. They only read, so they may run twice.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
+        if self._secondaries is not None:
+            try:
+                return await self._secondaries.run(pool, work, self._table.known)
+            except LeftOutError:
+                pass
         try:
             try:
-                result = await self._attempt(engine, work)
+                result = await self._attempt(pool, work)
             except (DBAPIError, *DRIVER_ERRORS) as error:
                 if isinstance(error, DBAPIError) and not _passing(error):
                     raise
                 self._table.forget()
-                result = await self._attempt(engine, work)
+                result = await self._attempt(pool, work)
         except Exception as error:
             meaning = error if isinstance(error, UnavailableError) else classify(error)
             if isinstance(meaning, UnavailableError):
@@ -105,9 +81,9 @@ class Reader:
         self._readiness.succeeded()
         return result
 
-    async def _attempt(self, engine: AsyncEngine, work: Callable[[Reading], Awaitable[T]]) -> T:
-        async with engine.connect() as connection:
-            return await work(Reading(connection, self._table))
+    async def _attempt(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
+        async with pool.connect() as connection:
+            return await work(Reading(connection, table=self._table))
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -139,6 +139,12 @@ class OrdersTable:
         """Its name with its schema."""
         return f"{self._schema}.{self._name}"
 
+    @property
+    def known(self) -> Orders | None:
+        """The table as it was found last; None where it has to be looked up, which only the primary may answer."""
+        found = self._found
+        return None if found is None or self._overlay_may_have_come(found) else found
+
     async def resolve(self, connection: AsyncConnection) -> Orders:
         """The table, its columns keyed by `OrderColumn` values, with the types they have, and what is set beside it.
 

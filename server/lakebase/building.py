@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.lakebase_ports import Configured
-from server.db.engine import create_operations_engine
+from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
 from server.lakebase.indexes import OrderIndexes
 from server.lakebase.log import OperationLog
@@ -39,17 +39,17 @@ class Administering:
         *,
         ended: Callable[[], None],
     ) -> None:
-        self._engine = create_operations_engine(settings, database)
+        self._pool = create_operations_pool(settings, database)
         self._loader = loader
         self._settings = settings
-        records = Records(self._engine, settings.app_schema, migrations)
+        records = Records(self._pool, settings.app_schema, migrations)
         postgres = Postgres(instances, settings)
         indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
 
         async def tools() -> Tools:
             return Tools(await loader.get(), instances, postgres, indexes, records)
 
-        log = OperationLog(self._engine, settings.app_schema, migrations)
+        log = OperationLog(self._pool, settings.app_schema, migrations)
         self._runner = Runner(
             log,
             records,
@@ -64,7 +64,7 @@ class Administering:
             self._runner,
             configured_names(settings),
             storage=bool(settings.synced_table_storage_catalog and settings.synced_table_storage_schema),
-            hosting=None if settings.database_url else settings.lakebase_instance_name,
+            hosting=settings.hosting_instance,
             app_schema=settings.app_schema,
         )
 
@@ -81,7 +81,7 @@ class Administering:
     async def close(self) -> None:
         """Stop working, and let others go on."""
         await self._runner.close()
-        await self._engine.dispose()
+        await self._pool.dispose()
         await self._loader.close()
 
 
@@ -90,8 +90,8 @@ def configured_names(settings: Settings) -> Configured:
     catalog = settings.lakebase_catalog_name
     schema, _, table = settings.orders_table.rpartition(".")
     return Configured(
-        instance_name=settings.lakebase_instance_name,
+        instance_name=settings.instance_name,
         catalog_name=catalog,
-        database_name=settings.lakebase_database_name if settings.lakebase_instance_name else None,
+        database_name=settings.lakebase_database_name if settings.instance_name else None,
         table_name=f"{catalog}.{schema or 'public'}.{table}" if catalog else None,
     )

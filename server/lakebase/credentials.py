@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from server.lakebase.platform import Credential
 
 _log = structlog.get_logger(__name__)
-# Where the platform does not say how long a token lives.
-_LIFETIME_SECONDS: Final = 3600.0
 # A token with less than this to live may end before the server has looked at it.
 _MARGIN_SECONDS: Final = 0.5
+# Between two tokens, whatever is said of the first one.
+_LEAST_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LAST_PAUSE_SECONDS: Final = 30.0
 
@@ -32,19 +33,25 @@ def heard(done: asyncio.Future[Any]) -> None:
 
 
 class TokenProvider:
-    """The token of one instance: asyncpg's `password`, awaited at every login.
+    """The token of one database: asyncpg's `password`, awaited at every login. PostgreSQL looks at it at login only.
 
-    All who log in at once share one minting. Past half of its life the token is renewed; where that fails, it is
-    used until its end, and the next attempt comes after a pause. PostgreSQL looks at a token at login only.
+    One minting is under way at most, for all who log in. Past half of its life a token is renewed while it goes on
+    being used; where that fails, it is used until its end, and the next attempt comes after a pause.
     """
 
     def __init__(self, mint: Callable[[], Awaitable[Credential]]) -> None:
         self._mint = mint
         self._token: str | None = None
-        self._renew_at = 0.0
-        self._ends_at = 0.0
+        self._minted_at = self._next_at = -math.inf
+        self._renew_at = self._ends_at = 0.0
         self._pause = _FIRST_PAUSE_SECONDS
         self._minting: asyncio.Task[None] | None = None
+        self._failure: ApiError | None = None
+
+    @property
+    def failure(self) -> ApiError | None:
+        """Why the last minting gave no token; None where it did, or there was none yet."""
+        return self._failure
 
     async def get(self) -> str:
         """A token that is good.
@@ -52,13 +59,14 @@ class TokenProvider:
         Raises:
             ApiError: there is none, and none can be had.
         """
-        if self._token is None or time.monotonic() >= self._renew_at:
-            try:
-                await asyncio.shield(self._start())
-            except ApiError as error:
-                if self._token is None or time.monotonic() >= self._ends_at:
-                    raise
-                _log.warning("no new token; the old one is used while it lives", reason=error.reason.name)
+        now = time.monotonic()
+        if self._token is not None and now < self._ends_at:
+            if now >= self._renew_at and now >= self._next_at:
+                self._start()
+            return self._token
+        if self._failure is not None and now < self._next_at:
+            raise self._failure
+        await asyncio.shield(self._start())
         if self._token is None:
             raise RuntimeError("a minting that did not fail has left no token")
         return self._token
@@ -75,17 +83,29 @@ class TokenProvider:
         return self._minting
 
     async def _renew(self) -> None:
+        # Tokens that are refused as soon as they are made would be made without end.
+        await asyncio.sleep(max(0.0, self._minted_at + _LEAST_SECONDS - time.monotonic()))
+        asked_at = time.monotonic()
         try:
             minted = await self._mint()
-        except ApiError:
-            self._renew_at = time.monotonic() + self._pause
+        except ApiError as error:
+            self._failure, self._next_at = error, time.monotonic() + self._pause
             self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+            _log.warning("no new token", reason=error.reason.name, old_one_lives=time.monotonic() < self._ends_at)
             raise
-        # The platform's clock and ours may differ by minutes; what is left of the token's life is taken by ours.
-        seconds = _LIFETIME_SECONDS
-        if minted.expires_at is not None:
-            seconds = max((minted.expires_at - datetime.now(UTC)).total_seconds(), 0.0)
-        now = time.monotonic()
-        self._token = minted.token
-        self._renew_at, self._ends_at = now + seconds / 2, now + max(seconds - _MARGIN_SECONDS, 0.0)
-        self._pause = _FIRST_PAUSE_SECONDS
+        seconds = _lifetime(minted)
+        self._token, self._failure, self._pause = minted.token, None, _FIRST_PAUSE_SECONDS
+        self._minted_at = asked_at
+        self._renew_at, self._ends_at = asked_at + seconds / 2, asked_at + max(seconds - _MARGIN_SECONDS, seconds / 2)
+
+
+def _lifetime(minted: Credential) -> float:
+    """How long a token lives, in seconds, by our own clock.
+
+    The platform's clock may differ by minutes: a token that is said to have ended already is believed to be good
+    until PostgreSQL refuses it, and none lives longer than it may.
+    """
+    if minted.expires_at is None:
+        return minted.longest_seconds
+    seconds = (minted.expires_at - datetime.now(UTC)).total_seconds()
+    return min(seconds, minted.longest_seconds) if seconds > 0 else minted.longest_seconds

@@ -74,6 +74,7 @@ class Action(Enum):
     DELETE_TABLE = Call("deleting the synced table", "ownership of the synced table, or MANAGE on it")
     GET_PIPELINE = Call("reading the pipeline", "CAN VIEW on the pipeline")
     START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
+    GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on its project")
     GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
     MINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database instance")
 

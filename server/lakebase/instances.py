@@ -1,101 +1,135 @@
-"""Owns the connecting to instances: found by name, logged in to with a minted token, woken where they sleep."""
+"""Owns the connecting to databases of the platform: found by name, logged in to with a minted token, woken."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from schema.errors import ApiError, Reason, UnavailableError
-from schema.lakebase_ports import InstanceState
-from server.auth import is_loopback
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from server.db.dsn import is_local
+from server.db.waking import Waking
 from server.lakebase.credentials import TokenProvider, heard
 
 if TYPE_CHECKING:
-    from schema.lakebase_ports import Instance
     from server.lakebase.loading import PlatformLoader
+    from server.lakebase.readings import Whereabouts
     from server.settings import Settings
 
 _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 # An instance that is not there is not asked for again by each of many requests.
 _REMEMBERED_SECONDS: Final = 1.0
-_PAUSES_SECONDS: Final = (0.05, 0.25)
+# An endpoint of the Autoscaling API is named by its path, which no instance's name can be.
+_ENDPOINT: Final = "projects/"
 
 
-class _Instance:
-    """What is remembered of one instance."""
+class _Known:
+    """What is remembered of one database server, by the instance's name or the endpoint's path."""
 
-    def __init__(self, credentials: TokenProvider) -> None:
+    def __init__(self, credentials: TokenProvider, waking: Waking) -> None:
         self.credentials = credentials
-        self.host: str | None = None
+        self.waking = waking
+        self.found: Whereabouts | None = None
         self.missing: ApiError | None = None
         self.looked_at = 0.0
         self.looking: asyncio.Task[None] | None = None
 
 
 class Instances:
-    """The instances of the workspace, by name. Nothing is asked before the first connection."""
+    """The database servers of the workspace: instances by name, endpoints by path. Nothing is asked too early."""
 
     def __init__(self, settings: Settings, loader: PlatformLoader) -> None:
         self._settings = settings
         self._loader = loader
-        self._known: dict[str, _Instance] = {}
+        self._by_name: dict[str, _Known] = {}
         self._user: str | None = settings.pguser
         self._asking: asyncio.Task[str] | None = None
 
-    async def connect(self, name: str, database: str, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as asyncpg has it
-        """A new connection to a database of the instance, as the server's own identity, within that many seconds.
+    async def connect(
+        self,
+        name: str,
+        database: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 # as asyncpg has it
+        read_only: bool = False,
+        **options: Any,
+    ) -> asyncpg.Connection:
+        """A new connection to a database, as the server's own identity: each attempt within that many seconds.
+
+        `read_only` asks for the readable secondaries, which nobody waits for.
 
         Raises:
             DatabaseAbsentError: there is no such instance or database, or it is stopped.
             UnavailableError: the platform does not answer.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
-        known = self._known.setdefault(name, _Instance(TokenProvider(lambda: self._mint(name))))
+        known = self._known(name)
         # Seconds of imports, once a process; they always come to an end.
         await self._loader.get()
-        # Finding it and minting a token included; both go on without who no longer waits.
-        async with asyncio.timeout(timeout):
-            try:
-                return await self._connect(known, name, database, time.monotonic() + timeout, options)
-            except asyncpg.InvalidCatalogNameError:
-                raise DatabaseMissingError(
-                    f"The database instance {name} has no database {database} (yet): provisionLakebase makes it."
-                ) from None
 
-    async def _connect(
-        self, known: _Instance, name: str, database: str, deadline: float, options: dict[str, Any]
-    ) -> asyncpg.Connection:
-        refused = woken = False
-        while True:
-            host = await self._host(known, name)
-            try:
-                return await self._open(known, host, database, options)
-            except _REFUSED:
-                # The platform may have ended the token early, or the instance is another than it was.
-                known.host = None
-                if refused:
-                    raise
-                refused = True
-            except (asyncpg.CannotConnectNowError, OSError) as error:
-                # One that sleeps says that it cannot yet, and wakes up; while it does it may be deaf for a moment.
-                woken = woken or isinstance(error, asyncpg.CannotConnectNowError)
-                pause = random.uniform(*_PAUSES_SECONDS)  # noqa: S311 # a jitter
-                if not woken or time.monotonic() + pause > deadline:
-                    known.host = None
-                    raise
-                await asyncio.sleep(pause)
+        async def attempt() -> asyncpg.Connection:
+            # Finding it and minting a token included; both go on without who no longer waits.
+            async with asyncio.timeout(timeout):
+                return await self._attempt(known, name, database, options, read_only=read_only)
+
+        try:
+            return await (attempt() if read_only else known.waking.connect(attempt))
+        except asyncpg.InvalidCatalogNameError:
+            raise DatabaseMissingError(
+                f"The database instance {name} has no database {database} (yet): provisionLakebase makes it."
+            ) from None
+
+    async def read_only_host(self, name: str) -> str | None:
+        """Where its readable secondaries are, asked of the platform anew; None where it has none.
+
+        Raises:
+            UnavailableError: the platform does not answer.
+        """
+        if self._settings.lakebase_read_host and name == self._settings.served_name:
+            return self._settings.lakebase_read_host
+        known = self._known(name)
+        await self._look(known, name)
+        if known.found is None and known.missing is not None:
+            raise known.missing
+        return known.found.read_only_host if known.found else None
+
+    def waking(self, name: str) -> Waking:
+        """What is known of its sleep."""
+        return self._known(name).waking
+
+    def token_failure(self, name: str) -> ApiError | None:
+        """Why there is no new token for it; None where nothing is wrong."""
+        return self._known(name).credentials.failure
 
     def forget(self, name: str) -> None:
         """Look for it anew: it has been deleted, or made."""
-        if known := self._known.get(name):
-            known.host, known.missing = None, None
+        if known := self._by_name.get(name):
+            known.found, known.missing = None, None
 
-    async def _open(self, known: _Instance, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
+    def _known(self, name: str) -> _Known:
+        if name not in self._by_name:
+            waking = Waking(sleeps=True, patience=self._settings.wake_timeout)
+            self._by_name[name] = _Known(TokenProvider(lambda: self._mint(name)), waking)
+        return self._by_name[name]
+
+    async def _attempt(
+        self, known: _Known, name: str, database: str, options: dict[str, Any], *, read_only: bool
+    ) -> asyncpg.Connection:
+        try:
+            try:
+                return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
+            except _REFUSED:
+                # The platform may have ended the token early, or the instance is another than it was.
+                known.found = None
+                return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
+        except (OSError, *_REFUSED):
+            known.found = None
+            raise
+
+    async def _open(self, known: _Known, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
         given: list[str] = []
 
         async def password() -> str:
@@ -110,7 +144,7 @@ class Instances:
                 database=database,
                 password=password,
                 # The embedded PostgreSQL of a laptop has no TLS; anything that is not this machine must have it.
-                ssl=False if is_loopback(host) else "require",
+                ssl=False if is_local(host) else self._settings.pgsslmode,
                 **options,
             )
         except _REFUSED:
@@ -118,22 +152,29 @@ class Instances:
                 known.credentials.reject(token)
             raise
 
-    async def _host(self, known: _Instance, name: str) -> str:
-        if self._settings.lakebase_host and name == self._settings.lakebase_instance_name:
-            return self._settings.lakebase_host
-        if known.host is None and (known.missing is None or time.monotonic() - known.looked_at > _REMEMBERED_SECONDS):
-            if known.looking is None or known.looking.done():
-                known.looking = asyncio.create_task(self._look(known, name), name="find instance")
-            await asyncio.shield(known.looking)
-        if known.host is not None:
-            return known.host
+    async def _host(self, known: _Known, name: str, *, read_only: bool) -> str:
+        given = self._settings.lakebase_read_host if read_only else self._settings.lakebase_host
+        if given and name == self._settings.served_name:
+            return given
+        if known.found is None and (known.missing is None or time.monotonic() - known.looked_at > _REMEMBERED_SECONDS):
+            await self._look(known, name)
+        found = known.found
+        if found is not None and (host := found.read_only_host if read_only else found.host):
+            return host
         raise known.missing or DatabaseMissingError(_absent(name))
 
-    async def _look(self, known: _Instance, name: str) -> None:
+    async def _look(self, known: _Known, name: str) -> None:
+        if known.looking is None or known.looking.done():
+            known.looking = asyncio.create_task(self._find(known, name), name="find instance")
+        await asyncio.shield(known.looking)
+
+    async def _find(self, known: _Known, name: str) -> None:
         try:
-            found = await (await self._loader.get()).find_instance(name)
-            known.host = found.host if found and found.state is not InstanceState.STOPPED else None
-            known.missing = None if known.host else _why_not(name, found)
+            platform = await self._loader.get()
+            find = platform.find_endpoint if name.startswith(_ENDPOINT) else platform.find_instance
+            found = await find(name)
+            known.missing = None if found and found.host and not found.stopped else _why_not(name, found)
+            known.found = None if known.missing else found
         except ApiError as error:
             # Whoever wants orders is told of the database; the platform's own word goes with it.
             known.missing = UnavailableError(
@@ -142,7 +183,10 @@ class Instances:
         known.looked_at = time.monotonic()
 
     async def _mint(self, name: str) -> Any:
-        return await (await self._loader.get()).credential(name)
+        platform = await self._loader.get()
+        if name.startswith(_ENDPOINT):
+            return await platform.endpoint_credential(name, seconds=self._settings.lakebase_token_ttl)
+        return await platform.credential(name)
 
     async def _user_name(self) -> str:
         if self._user is None:
@@ -157,26 +201,34 @@ class Instances:
 
 
 class InstanceDatabase:
-    """One database of one instance, for the pools."""
+    """One database of one instance or endpoint, for the pools; or of its readable secondaries."""
 
-    def __init__(self, instances: Instances, name: str, database: str) -> None:
+    def __init__(self, instances: Instances, name: str, database: str, *, read_only: bool = False) -> None:
         self._instances = instances
         self._name = name
         self._database = database
+        self._read_only = read_only
+
+    @property
+    def waking(self) -> Waking:
+        """That of the instance."""
+        return self._instances.waking(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """As the instance is found then."""
-        return await self._instances.connect(self._name, self._database, timeout=timeout, **options)
+        return await self._instances.connect(
+            self._name, self._database, timeout=timeout, read_only=self._read_only, **options
+        )
 
 
-def _why_not(name: str, found: Instance | None) -> DatabaseAbsentError:
+def _why_not(name: str, found: Whereabouts | None) -> DatabaseAbsentError:
     if found is None:
         return DatabaseMissingError(_absent(name))
-    if found.state is InstanceState.STOPPED:
+    if found.stopped:
         return DatabaseAbsentError(
             f"The database instance {name} is stopped. Somebody has to start it: updateDatabaseInstance."
         )
-    return DatabaseAbsentError(f"The database instance {name} has no address yet; it is {found.state.value}.")
+    return DatabaseAbsentError(f"The database instance {name} has no address yet; it is {found.state}.")
 
 
 def _absent(name: str) -> str:

@@ -18,9 +18,10 @@ from server.lakebase.work import request_to_json, values_of, works_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.migrate import Migrations
+    from server.db.pool import Pool
     from server.lakebase.work import Work
 
 HEARTBEAT_SECONDS: Final = 2.0
@@ -49,8 +50,8 @@ class OperationLog:
     that its writer knows, so that one who has been away too long writes nothing.
     """
 
-    def __init__(self, engine: AsyncEngine, schema: str, migrations: Migrations) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+        self._pool = pool
         self._migrations = migrations
         self._table = f"{quoted(schema)}.operation"
         self._memory: dict[str, Work] = {}
@@ -327,12 +328,11 @@ class OperationLog:
 
     async def _reached(self, work: Callable[[AsyncConnection], Awaitable[Any]], **options: Any) -> Any:
         """What the work gives on a connection; our tables are made where they are missing."""
-        engine = self._engine.execution_options(**options) if options else self._engine
         try:
             await self._migrations.ensure()
             for last in (False, True):
                 try:
-                    async with engine.connect() as connection, connection.begin():
+                    async with self._pool.connect(**options) as connection, connection.begin():
                         return await work(connection)
                 except DBAPIError as error:
                     if last or not (error.connection_invalidated or sqlstate(error) in _MISSING):

@@ -6,14 +6,16 @@ import asyncio
 import re
 import uuid
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
+from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import ApiError, PlatformError, Reason
-from schema.lakebase_ports import Catalog, Instance, InstancePage, SyncedTable
+from schema.lakebase_ports import Catalog, Instance, InstancePage, InstanceState, SyncedTable
 from server.lakebase.failures import Action
-from server.lakebase.readings import read_instance, read_moment, read_synced_table
+from server.lakebase.readings import Whereabouts, read_endpoint, read_instance, read_moment, read_synced_table
 from server.lakebase.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ _NAME: Final = re.compile(r"\w{1,255}(\.\w{1,255}){2}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A password for PostgreSQL, and when it ends."""
+    """A password for PostgreSQL, when it ends by the platform's clock, and how long it lives at the most."""
 
     token: str
     expires_at: datetime | None
+    longest_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class PipelineRun:
 class Platform:
     """The Provisioned API (`w.database`), with Unity Catalog and pipelines beside it.
 
-    Whatever may be missing is None. All of it raises ApiError, as `failures.meaning_of` says.
+    Of the Autoscaling API (`w.postgres`) there is what logins take. Whatever may be missing is None. All of it raises
+    ApiError, as `failures.meaning_of` says.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -95,9 +99,30 @@ class Platform:
             raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
         return Credential(minted.token, read_moment(minted.expiration_time))
 
-    async def find_instance(self, name: str) -> Instance | None:
-        """The same as `instance`, by the threads that logins have."""
-        return await self._instance(self._logins, name)
+    async def endpoint_credential(self, path: str, *, seconds: int) -> Credential:
+        """A new password for the endpoint, good for so many seconds."""
+        ttl = Duration()
+        ttl.FromSeconds(seconds)
+        minted = await self._logins.call(
+            Action.MINT_CREDENTIAL, lambda client: client.postgres.generate_database_credential(path, ttl=ttl)
+        )
+        if not minted.token:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+        ends = minted.expire_time
+        return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
+
+    async def find_endpoint(self, path: str) -> Whereabouts | None:
+        """Where the endpoint is, by the threads that logins have."""
+        found = await self._found(Action.GET_ENDPOINT, lambda client: client.postgres.get_endpoint(path), self._logins)
+        return found and read_endpoint(found)
+
+    async def find_instance(self, name: str) -> Whereabouts | None:
+        """Where the instance is, by the threads that logins have."""
+        found = await self._instance(self._logins, name)
+        if found is None:
+            return None
+        stopped = found.state is InstanceState.STOPPED
+        return Whereabouts(found.host, found.read_only_host, found.state.value, stopped=stopped)
 
     async def instance(self, name: str) -> Instance | None:
         """The instance with this name."""
@@ -271,9 +296,11 @@ class Platform:
                 return None
             raise
 
-    async def _found(self, action: Action, work: Callable[[WorkspaceClient], Any]) -> Any:
+    async def _found(
+        self, action: Action, work: Callable[[WorkspaceClient], Any], workspace: Workspace | None = None
+    ) -> Any:
         try:
-            return await self._workspace.call(action, work)
+            return await (workspace or self._workspace).call(action, work)
         except PlatformError as error:
             if error.reason is Reason.RESOURCE_NOT_FOUND:
                 return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
+from databricks.sdk.service import postgres
 
 from schema.lakebase_ports import Instance, InstanceState, SyncedTable, SyncPolicy, SyncState
 
@@ -14,6 +16,24 @@ if TYPE_CHECKING:
 
 # Two control planes spell it in two ways, one of them wrongly.
 _STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a database can be connected to; its state in the platform's own word. No host is none yet."""
+
+    host: str | None
+    read_only_host: str | None
+    state: str
+    stopped: bool
+
+
+def read_endpoint(found: postgres.Endpoint) -> Whereabouts:
+    """An endpoint of the Autoscaling API. One that is IDLE wakes when it is connected to."""
+    status = found.status or postgres.EndpointStatus()
+    hosts = status.hosts or postgres.EndpointHosts()
+    state = status.current_state.value if status.current_state else InstanceState.UNKNOWN.value
+    return Whereabouts(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled))
 
 
 def read_instance(found: api.DatabaseInstance) -> Instance:

@@ -23,10 +23,9 @@ from server.record import current_record
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from schema.errors import Reason
     from server.db.migrate import Migrations
+    from server.db.pool import Pool
 
 _audit = structlog.get_logger("audit")
 _log = structlog.get_logger(__name__)
@@ -65,8 +64,8 @@ class AuditEntry:
 class Records:
     """Rows beside the operations."""
 
-    def __init__(self, engine: AsyncEngine, schema: str, migrations: Migrations) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+        self._pool = pool
         self._migrations = migrations
         self._schema = quoted(schema)
         self._belongings: dict[str, Belongings] = {}
@@ -149,7 +148,7 @@ class Records:
     async def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         try:
             await self._migrations.ensure()
-            async with self._engine.connect() as connection:
+            async with self._pool.connect() as connection:
                 return (await connection.execute(sa.text(statement), dict(values))).all()
         except DBAPIError as error:
             if sqlstate(error) in _MISSING:

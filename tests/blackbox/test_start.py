@@ -107,7 +107,7 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert shown.returncode == 2
-    assert "DATABASE_URL or LAKEBASE_INSTANCE_NAME has to say which database to serve" in shown.stderr
+    assert "LAKEBASE_INSTANCE_NAME has to say which database to serve" in shown.stderr
 
 
 def test_a_port_that_is_taken_stops_the_start(server: Server, orders_url: str) -> None:

@@ -135,8 +135,8 @@ def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         if not _CATALOG.search(statement):
             seen.append(" ".join(statement.split()))
 
-    for engine in (engines.pages, engines.aggregates, engines.writes):
-        sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    for pool in (engines.pages, engines.aggregates, engines.writes):
+        sa.event.listen(pool.engine.sync_engine, "before_cursor_execute", note)
 
     sent = Driver.rows
 
@@ -147,5 +147,5 @@ def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
     # What goes to the driver itself, which has no such event.
     monkeypatch.setattr(Driver, "rows", note_and_send)
     yield seen
-    for engine in (engines.pages, engines.aggregates, engines.writes):
-        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+    for pool in (engines.pages, engines.aggregates, engines.writes):
+        sa.event.remove(pool.engine.sync_engine, "before_cursor_execute", note)

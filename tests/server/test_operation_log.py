@@ -18,8 +18,9 @@ from schema.lakebase_ports import (
     WorkState,
 )
 from server.db.database import DatabaseMissingError, UrlDatabase
-from server.db.engine import create_migration_engine, create_operations_engine
+from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
+from server.db.waking import Waking
 from server.lakebase.log import LeaseLostError, OperationLog
 from server.lakebase.work import Work, request_from_json, request_to_json
 from server.settings import Settings
@@ -51,7 +52,7 @@ async def new_log(orders_url: str, database: asyncpg.Connection) -> AsyncIterato
     engines = []
 
     def new() -> OperationLog:
-        engines.append(create_operations_engine(settings, url))
+        engines.append(create_operations_pool(settings, url))
         return OperationLog(engines[-1], SCHEMA, Migrations(create_migration_engine(settings, url), SCHEMA))
 
     yield new
@@ -183,11 +184,13 @@ async def test_without_a_database_operations_live_in_memory(orders_url: str) -> 
 def log_of(settings: Settings, database: Database) -> OperationLog:
     """A log on a database that is not there."""
     migrations = Migrations(create_migration_engine(settings, database), SCHEMA)
-    return OperationLog(create_operations_engine(settings, database), SCHEMA, migrations)
+    return OperationLog(create_operations_pool(settings, database), SCHEMA, migrations)
 
 
 class Nowhere:
     """A database that does not exist, as an instance's is before it is made."""
+
+    waking = Waking(sleeps=True, patience=0)
 
     async def connect(self, **_: Any) -> asyncpg.Connection:
         """There is none."""

@@ -17,24 +17,26 @@ def test_the_settings_table_stands_in_the_readme() -> None:
 @pytest.mark.parametrize(
     ("url", "understood"),
     [
-        ("postgres://u:p@h/db", "postgresql://u:p@h/db"),
-        ("postgresql+asyncpg://u@h:1/db", "postgresql://u@h:1/db"),
+        ("postgres://u:p@h/db", "postgresql://u:p@h/db?sslmode=require"),
+        ("postgresql+asyncpg://u@h:1/db", "postgresql://u@h:1/db?sslmode=require"),
         ("postgresql://u:p%40%2F@h/db?sslmode=require", "postgresql://u:p%40%2F@h/db?sslmode=require"),
         (
             "postgresql://a:1,b:2/db?target_session_attrs=primary",
-            "postgresql://a:1,b:2/db?target_session_attrs=primary",
+            "postgresql://a:1,b:2/db?target_session_attrs=primary&sslmode=require",
         ),
         ("postgresql:///db?host=/run/pg", "postgresql:///db?host=%2Frun%2Fpg"),
         ("postgresql://%2Frun%2Fpg/db", "postgresql://%2Frun%2Fpg/db"),
         ("postgresql://[::1]:5432/db", "postgresql://[::1]:5432/db"),
+        ("postgresql://h/db?sslmode=verify-full", "postgresql://h/db?sslmode=verify-full"),
+        ("postgresql://127.0.0.1/db?sslmode=disable", "postgresql://127.0.0.1/db?sslmode=disable"),
         (
             "postgresql://h/db?channel_binding=require&connect_timeout=9&options=-c%20a%3Db",
-            "postgresql://h/db?options=-c+a%3Db",
+            "postgresql://h/db?options=-c+a%3Db&sslmode=require",
         ),
     ],
 )
 def test_what_libpq_writes_is_understood(url: str, understood: str) -> None:
-    """Schemes, lists of hosts, sockets; what only libpq knows is left out, and the rest kept."""
+    """Schemes, lists of hosts, sockets; what only libpq knows is left out. To other machines it is encrypted."""
     assert parse_dsn(url) == understood
 
 
@@ -47,6 +49,8 @@ def test_what_libpq_writes_is_understood(url: str, understood: str) -> None:
         "postgresql://h:port/db",
         "postgresql://h:99999/db",
         "postgresql://h/db?sslmode=yes",
+        "postgresql://h/db?sslmode=disable",
+        "postgresql://127.0.0.1,h/db?sslmode=prefer",
         "postgresql://[::1/db",
         "postgresql://h/db?x",
     ],

@@ -1,0 +1,156 @@
+"""Owns the pool of connections for one class of work: which of them may still be used, and who waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from schema.pagination import sort_date
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import asyncpg
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from server.db.waking import Waking
+
+_ENDS_AT: Final = "ends_at"
+_MADE_AT: Final = "made_at"
+# The shortest life that a connection is given, as a part of the longest.
+_JITTER: Final = 0.75
+
+
+class Pool:
+    """Connections of one class of work, the last one used first.
+
+    A connection is known to be dead when its socket has been closed, which the event loop has heard of by the time
+    that the connection is taken: asking costs nothing, where a ping would cost every request a round trip. One
+    that is silent is found out by its statement's timeout. Where one is lost, those made before are not used again.
+
+    Args:
+        name: of the class of work.
+        connect: opens a connection.
+        waking: of the database behind it.
+        size: connections that are kept.
+        overflow: connections beyond those, closed after use.
+        acquisition: seconds to wait for one.
+        recycle: seconds after which a connection is replaced, at the most.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        waking: Waking,
+        *,
+        size: int,
+        overflow: int,
+        acquisition: float,
+        recycle: float,
+    ) -> None:
+        self.name = name
+        self.size = size + overflow
+        self.waiting = 0
+        self._waking = waking
+        self._recycle = recycle
+        self._lost_at = 0.0
+        self.engine = create_async_engine(
+            "postgresql+asyncpg://",
+            # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
+            isolation_level="AUTOCOMMIT",
+            pool_size=size,
+            max_overflow=overflow,
+            pool_timeout=acquisition,
+            pool_use_lifo=True,
+            # Errors are logged with their statement; its parameters are the callers' own data.
+            hide_parameters=True,
+            async_creator=connect,
+        )
+        sync = self.engine.sync_engine
+        sa.event.listen(sync, "connect", self._begin)
+        sa.event.listen(sync, "checkout", self._check)
+        sa.event.listen(sync, "invalidate", self._note)
+
+    @property
+    def used(self) -> int:
+        """Connections that are in use."""
+        pool: Any = self.engine.pool
+        return int(pool.checkedout())
+
+    @property
+    def idle(self) -> int:
+        """Connections that are open and not in use."""
+        pool: Any = self.engine.pool
+        return int(pool.checkedin())
+
+    @asynccontextmanager
+    async def connect(self, **options: Any) -> AsyncIterator[AsyncConnection]:
+        """A connection for a while; the options are SQLAlchemy's execution options.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
+            Exception: whatever opening one raises.
+        """
+        connection = await self._take()
+        try:
+            if options:
+                await connection.execution_options(**options)
+            yield connection
+            self._waking.answered()
+        except (TimeoutError, OSError) as error:
+            # A peer that is silent, or gone; SQLAlchemy knows these for no errors of a connection.
+            raw: Any = await connection.get_raw_connection()
+            raw.driver_connection.terminate()
+            await connection.invalidate(error)
+            raise
+        finally:
+            # Who is cancelled gives it back all the same.
+            await asyncio.shield(asyncio.ensure_future(connection.close()))
+
+    async def dispose(self) -> None:
+        """Close every connection that is not in use."""
+        await self.engine.dispose()
+
+    async def _take(self) -> AsyncConnection:
+        self.waiting += 1
+        try:
+            while True:
+                try:
+                    return await self.engine.connect()
+                except PoolTimeoutError:
+                    if not self._waking.under_way:
+                        raise
+                    # All of them are being opened, and come when it is awake.
+                    await self._waking.over()
+        finally:
+            self.waiting -= 1
+
+    def _begin(self, connection: Any, record: Any) -> None:
+        # Dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page.
+        connection.run_async(
+            lambda driver: driver.set_type_codec("date", schema="pg_catalog", encoder=str, decoder=sort_date)
+        )
+        now = time.monotonic()
+        record.info[_MADE_AT] = now
+        # Not all at once, although they were made at once.
+        record.info[_ENDS_AT] = now + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
+
+    def _check(self, connection: Any, record: Any, _proxy: object) -> None:
+        now = time.monotonic()
+        dead = connection.driver_connection.is_closed() or record.info[_MADE_AT] <= self._lost_at
+        if dead or now >= record.info[_ENDS_AT]:
+            raise DisconnectionError
+
+    def _note(self, _connection: object, _record: object, error: BaseException | None) -> None:
+        # One whose user was cancelled says nothing of the others, nor does one that was found out above.
+        if isinstance(error, Exception) and not isinstance(error, DisconnectionError):
+            self._lost_at = time.monotonic()

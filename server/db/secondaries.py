@@ -1,0 +1,252 @@
+"""Owns the reading from hot standbys: whether there is one, whether it has come far enough, and when it is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from schema.errors import ApiError, Reason, UnavailableError
+from server.db.driver import WRITTEN
+from server.db.errors import classify
+from server.db.reading import Reading
+from server.record import current_record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from server.db.engine import Engines
+    from server.db.merged import Orders
+    from server.db.pool import Pool
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_REPLAYED: Final = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END"
+)
+_INFO: Final = "replayed"
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LAST_PAUSE_SECONDS: Final = 30.0
+# The platform is asked again so often whether there are secondaries, while orders are read.
+_LOOK_AGAIN_SECONDS: Final = 60.0
+_NONE: Final = "there is none"
+
+
+class LeftOutError(Exception):
+    """The read is not for a secondary now; the primary does it."""
+
+
+class Floor:
+    """How far every read has to have come: to where the primary was at a moment not further back than the bound.
+
+    The primary is asked at most twice in that time for all reads of the process, and never at rest.
+    """
+
+    def __init__(self, pool: Pool, *, bound: float) -> None:
+        self._pool = pool
+        self._bound = bound
+        self._known: deque[tuple[float, int]] = deque()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def place(self) -> int:
+        """In the write-ahead log, in bytes from its beginning.
+
+        Raises:
+            Exception: the primary does not say.
+        """
+        now = time.monotonic()
+        while self._known and now - self._known[0][0] > self._bound:
+            self._known.popleft()
+        if not self._known or now - self._known[-1][0] > self._bound / 2:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask(), name="floor")
+                self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if not self._known:
+                await asyncio.shield(self._asking)
+        return self._known[0][1]
+
+    async def _ask(self) -> None:
+        # Of before it is asked: what is written meanwhile may be missing in the answer.
+        asked_at = time.monotonic()
+        async with self._pool.connect() as connection:
+            place = await _number(connection, WRITTEN)
+        self._known.append((asked_at, place or 0))
+
+
+class Secondaries:
+    """The hot standbys behind one address.
+
+    A read goes there where the standby that its connection leads to has replayed what the floor and the caller's own
+    token ask for. Where that cannot be said, or anything fails, the primary does it, and nobody notices.
+
+    Args:
+        engines: of the primary.
+        pools: of the secondaries, for pages and for aggregates.
+        exist: asks whether there are any; raises ApiError where that is not told.
+        bound: seconds that they may be behind.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        pools: tuple[Pool, Pool],
+        exist: Callable[[], Awaitable[bool]],
+        *,
+        bound: float,
+    ) -> None:
+        self.bound = bound
+        self.pools = pools
+        self._of = {engines.pages.name: pools[0], engines.aggregates.name: pools[1]}
+        self._floor = Floor(engines.pages, bound=bound)
+        self._exist = exist
+        self._there = False
+        self._looked_at = -math.inf
+        self._looking: asyncio.Task[None] | None = None
+        self._out_until = -math.inf
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._probing: asyncio.Task[None] | None = None
+        self.state = _NONE
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long an event is held back, so that whoever then reads from a secondary finds it."""
+        return self.bound if self._there else 0.0
+
+    @property
+    def there(self) -> bool:
+        """Whether there are any, as far as is known."""
+        return self._there
+
+    def look(self) -> None:
+        """Find out whether there are any, in the background, if that was long ago."""
+        if time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(), name="look for secondaries")
+
+    def forget(self) -> None:
+        """Look again: there may be some now, or none any more."""
+        self._looked_at = -math.inf
+
+    async def close(self) -> None:
+        """Close every connection."""
+        tasks = [task for task in (self._looking, self._probing) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for pool in self.pools:
+            await pool.dispose()
+
+    async def run(self, pool: Pool, work: Callable[[Reading], Awaitable[T]], orders: Orders | None) -> T:
+        """The result of statements on a secondary.
+
+        Raises:
+            LeftOutError: the primary has to do it.
+            ApiError: it would say the same on the primary.
+        """
+        self.look()
+        if orders is None or not self._usable():
+            raise LeftOutError
+        try:
+            needed = await self._floor.place()
+        except Exception as error:
+            raise LeftOutError from error
+        if record := current_record.get():
+            needed = max(needed, record.needed)
+        try:
+            async with self._of[pool.name].connect() as connection:
+                await self._reach(connection, needed)
+                result = await work(Reading(connection, orders=orders))
+        except Exception as error:
+            if isinstance(error, LeftOutError) or _is_final(error):
+                raise
+            self._note_failure(error)
+            raise LeftOutError from error
+        self._note_success()
+        return result
+
+    def _usable(self) -> bool:
+        if not self._there or (record := current_record.get()) is None or record.primary_only:
+            return False
+        if self._out_until > -math.inf:
+            if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):
+                self._probing = asyncio.create_task(self._probe(), name="probe secondary")
+            return False
+        return True
+
+    async def _probe(self) -> None:
+        """Find out whether it is back; nobody waits for that."""
+        try:
+            needed = await self._floor.place()
+            async with self.pools[0].connect() as connection:
+                await self._reach(connection, needed)
+            self._note_success()
+        except LeftOutError:
+            return
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is left out for longer
+            self._note_failure(error)
+
+    async def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        try:
+            self._there = await self._exist()
+        except ApiError as error:
+            _log.info("secondaries not looked up", reason=error.reason.name)
+            return
+        if not self._there:
+            self.state = _NONE
+        elif self.state == _NONE:
+            self.state, self._out_until = "found, and not used yet", -math.inf
+
+    async def _reach(self, connection: AsyncConnection, needed: int) -> None:
+        """Make sure that the standby has come so far.
+
+        Raises:
+            LeftOutError: it has not.
+        """
+        info = (await connection.get_raw_connection()).info
+        # A standby only goes forward, and a connection leads to the same one always.
+        if info.get(_INFO, -1) < needed:
+            replayed = await _number(connection, _REPLAYED)
+            if replayed is None:
+                self._leave_out("it is no standby")
+                raise LeftOutError
+            info[_INFO] = replayed
+            if replayed < needed:
+                self._leave_out(f"it is more than {self.bound:g} s behind", seconds=self.bound / 2)
+                raise LeftOutError
+
+    def _note_failure(self, error: Exception) -> None:
+        meaning = classify(error)
+        if isinstance(meaning, UnavailableError) and meaning.reason is Reason.POOL_EXHAUSTED:
+            return
+        self._leave_out(f"it does not answer ({type(error).__name__})")
+
+    def _leave_out(self, state: str, *, seconds: float | None = None) -> None:
+        if state != self.state:
+            _log.warning("secondary left out", reason=state)
+        self.state = state
+        self._out_until = time.monotonic() + (self._pause if seconds is None else seconds)
+        if seconds is None:
+            self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+
+    def _note_success(self) -> None:
+        self.state, self._out_until, self._pause = "ok", -math.inf, _FIRST_PAUSE_SECONDS
+
+
+async def _number(connection: AsyncConnection, statement: str) -> int | None:
+    raw = await connection.get_raw_connection()
+    found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # asyncpg's own
+    return None if found is None else int(found)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the primary would fail alike: a value that it does not take, a statement that takes too long."""
+    meaning = error if isinstance(error, ApiError) else classify(error)
+    return meaning is not None and (
+        not isinstance(meaning, UnavailableError) or meaning.reason is Reason.STATEMENT_TIMEOUT
+    )
