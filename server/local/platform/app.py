@@ -13,7 +13,7 @@ from starlette.routing import compile_path
 from server.local.cluster import ClusterError
 from server.local.platform.errors import PlatformError
 from server.local.platform.exchange import Exchange, error_response, read
-from server.local.platform.routes import PUBLIC, ROUTES, Call
+from server.local.platform.routes import MINTS, PUBLIC, ROUTES, Call
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -47,7 +47,8 @@ class App:
             await exchange.reply(await self._done(exchange, template, params, handler))
             return
         self._platform.requests[f"{exchange.method} {template}"] += 1
-        await self._platform.faults.answer(exchange, lambda: self._done(exchange, template, params, handler))
+        answer = self._platform.faults.answer(exchange, lambda: self._done(exchange, template, params, handler))
+        await (self._platform.mints.watch(exchange, answer) if template in MINTS else answer)
 
     def _matched(self, exchange: Exchange) -> tuple[str, dict[str, str], Handler]:
         for method, template, pattern, handler in self._routes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -48,6 +49,7 @@ class Lifecycle:
         self._locks: dict[str, asyncio.Lock] = {}
         self._awake_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wakes: Counter[str] = Counter()
 
     def open(self) -> None:
         """Take every instance up where it was left."""
@@ -113,6 +115,10 @@ class Lifecycle:
         """The process ids of its PostgreSQLs that run, by address."""
         servers = self._servers.get(instance.uid)
         return await servers.processes() if servers else {}
+
+    def wakes(self) -> dict[str, int]:
+        """How many times each instance, by its name, was woken since the start of the process."""
+        return {**dict.fromkeys(self._store.state.instances, 0), **self._wakes}
 
     def _enrol(self, instance: Instance) -> None:
         if instance.uid not in self._servers:
@@ -211,6 +217,9 @@ class Lifecycle:
     async def _wake(self, instance: Instance) -> None:
         await asyncio.sleep(self._options.wake_delay)
         async with self._locks[instance.uid]:
+            if instance.state == AVAILABLE and instance.suspended:
+                # Before the first can log in.
+                self._wakes[instance.name] += 1
             while instance.state == AVAILABLE and instance.suspended:
                 # For some milliseconds nobody listens, as with any machine that comes up.
                 self._gates[instance.uid].close()

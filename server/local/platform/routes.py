@@ -101,6 +101,12 @@ def _credential(call: Call) -> dict[str, Any]:
     return {"token": token, "expiration_time": end}
 
 
+def _endpoint_credential(call: Call) -> dict[str, Any]:
+    instance, seconds = call.platform.projects.asked_for(parsed(requests.EndpointCredentialBody, call.body))
+    token, end = call.platform.credentials.mint(call.caller, [instance.uid], seconds=seconds)
+    return {"token": token, "expire_time": end}
+
+
 def _unimplemented(what: str) -> Handler:
     def refuse(_: Call) -> dict[str, Any]:
         raise not_implemented(f"{what} is not yet implemented.")
@@ -128,6 +134,22 @@ async def _inventory(call: Call) -> dict[str, Any]:
     }
 
 
+def _counters(call: Call) -> dict[str, Any]:
+    platform = call.platform
+    return {
+        "requests": dict(platform.requests),
+        **platform.credentials.counted(),
+        "mints_at_once": platform.mints.at_once,
+        "wakes": platform.life.wakes(),
+    }
+
+
+def _revoke(call: Call) -> dict[str, Any]:
+    name = parsed(requests.RevokeBody, call.body).instance
+    uid = None if name is None else call.platform.instances.find(name).uid
+    return {"revoked": call.platform.credentials.revoke(uid)}
+
+
 async def _suspend(call: Call) -> None:
     await call.platform.life.suspend(call.platform.instances.find(call["name"]))
 
@@ -137,6 +159,8 @@ PUBLIC = {
     "/oidc/.well-known/oauth-authorization-server",
     "/oidc/v1/token",
 }
+# Where credentials are asked for.
+MINTS = {"/api/2.0/database/credentials", "/api/2.0/postgres/credentials"}
 
 _OIDC: list[tuple[str, str, Handler]] = [
     (
@@ -215,6 +239,28 @@ _DATABASE: list[tuple[str, str, Handler]] = [
     ("POST", "/credentials", _credential),
 ]
 
+_POSTGRES: list[tuple[str, str, Handler]] = [
+    ("GET", "/projects", lambda call: _listed(call, "projects", call.platform.projects.listed())),
+    ("GET", "/projects/{project}", lambda call: call.platform.projects.project(**call.params)),
+    (
+        "GET",
+        "/projects/{project}/branches",
+        lambda call: _listed(call, "branches", call.platform.projects.branches(**call.params)),
+    ),
+    ("GET", "/projects/{project}/branches/{branch}", lambda call: call.platform.projects.branch(**call.params)),
+    (
+        "GET",
+        "/projects/{project}/branches/{branch}/endpoints",
+        lambda call: _listed(call, "endpoints", call.platform.projects.endpoints(**call.params)),
+    ),
+    (
+        "GET",
+        "/projects/{project}/branches/{branch}/endpoints/{endpoint}",
+        lambda call: call.platform.projects.endpoint(**call.params),
+    ),
+    ("POST", "/credentials", _endpoint_credential),
+]
+
 _UNITY: list[tuple[str, str, Handler]] = [
     ("GET", "/catalogs/{name}", lambda call: call.platform.unity.catalog(call["name"])),
     ("GET", "/schemas/{full_name}", lambda call: call.platform.unity.schema(call["full_name"])),
@@ -244,11 +290,8 @@ _LOCAL: list[tuple[str, str, Handler]] = [
     ("GET", "/held", lambda call: {"held": call.platform.faults.held()}),
     ("POST", "/release", lambda call: {"released": call.platform.faults.release()}),
     ("GET", "/inventory", _inventory),
-    (
-        "GET",
-        "/counters",
-        lambda call: {"requests": dict(call.platform.requests), **call.platform.credentials.counted()},
-    ),
+    ("GET", "/counters", _counters),
+    ("POST", "/credentials/revoke", _revoke),
     ("POST", "/instances/{name}/suspend", _suspend),
 ]
 
@@ -257,6 +300,7 @@ ROUTES = [
     for prefix, routes in (
         ("", _OIDC),
         ("/api/2.0/database", _DATABASE),
+        ("/api/2.0/postgres", _POSTGRES),
         ("/api/2.1/unity-catalog", _UNITY),
         ("/api/2.0/pipelines", _PIPELINES),
         ("/local", _LOCAL),

@@ -11,7 +11,9 @@ from server.local.platform.credentials import Credentials
 from server.local.platform.faults import Faults
 from server.local.platform.instances import Instances
 from server.local.platform.lifecycle import Lifecycle
+from server.local.platform.mints import Mints
 from server.local.platform.pipelines import Pipelines
+from server.local.platform.projects import Projects
 from server.local.platform.radius import RadiusServer
 from server.local.platform.roles import Roles
 from server.local.platform.state import Store, free_port
@@ -37,6 +39,7 @@ class Platform:
         self.credentials = Credentials(store, options)
         self.life = Lifecycle(store, options, self.credentials)
         self.instances = Instances(store, self.life)
+        self.projects = Projects(store, options)
         self.unity = UnityCatalog(store)
         self.catalogs = Catalogs(store, self.life, self.instances, self.unity)
         self.syncs = Syncs(store, options, self.life)
@@ -44,6 +47,7 @@ class Platform:
         self.pipelines = Pipelines(store, self.syncs)
         self.roles = Roles(self.life, self.instances)
         self.faults = Faults()
+        self.mints = Mints()
         self.requests: Counter[str] = Counter()
         self._radius: asyncio.DatagramTransport | None = None
 
