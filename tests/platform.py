@@ -105,6 +105,10 @@ class LocalPlatform:
         """Refuse every credential minted so far at logins, of one instance or of all; how many there were."""
         return int(self.ask("POST", "/local/credentials/revoke", {"instance": instance})["revoked"])
 
+    def pause_replay(self, instance: str, *, paused: bool = True) -> None:
+        """Let the replay of an instance's standby stand still from now on, or go on."""
+        self.ask("POST", f"/local/instances/{instance}/replay", {"paused": paused})
+
     @staticmethod
     def endpoint_name(instance: str) -> str:
         """What the Autoscaling API calls the endpoint of an instance."""

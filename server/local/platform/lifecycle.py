@@ -111,6 +111,23 @@ class Lifecycle:
                 await servers.stop()
                 await self._gates[instance.uid].open(servers.addresses, self._store.state.pg_port)
 
+    async def pause_replay(self, instance: Instance, *, paused: bool) -> None:
+        """Let its standby's replay stand still, or go on; a standby that is started replays.
+
+        Raises:
+            PlatformError: INVALID_STATE where the instance has none that runs.
+            OSError, asyncpg.PostgresError: the standby does not answer.
+        """
+        if instance.state != AVAILABLE or instance.suspended or not instance.readable_secondaries:
+            raise wrong_state(f"Database instance '{instance.name}' has no standby that runs.")
+        # Whoever holds it is bringing the standby back.
+        async with self._locks[instance.uid]:
+            connection = await self._servers[instance.uid].connect(standby=True)
+        try:
+            await sql.pause_replay(connection, paused=paused)
+        finally:
+            connection.terminate()
+
     async def processes(self, instance: Instance) -> dict[str, int]:
         """The process ids of its PostgreSQLs that run, by address."""
         servers = self._servers.get(instance.uid)
@@ -232,17 +249,39 @@ class Lifecycle:
                     instance.suspended = False
                     self._store.save()
 
+    async def _follow(self, instance: Instance) -> None:
+        """Bring its standby back; the primary goes on meanwhile."""
+        servers = self._servers[instance.uid]
+        async with self._locks[instance.uid]:
+            # The primary may have died with it, or the instance left this state.
+            if not (self._runs(instance) and servers.standby_died()) or servers.died():
+                return
+            try:
+                await servers.follow()
+            except (ClusterError, OSError) as error:
+                # It is seen dead again in a while.
+                _log.warning("the standby of %s is not back yet: %s", instance.name, error)
+
     async def _watch_for_failures(self) -> None:
         """A PostgreSQL that has died by itself is brought back: nobody but the platform can."""
         while True:
             await asyncio.sleep(_FAILURE_SECONDS)
             for instance in list(self._store.state.instances.values()):
-                settled = instance.state == AVAILABLE and not instance.suspended
-                if settled and not self._locks[instance.uid].locked() and self._servers[instance.uid].died():
+                servers = self._servers[instance.uid]
+                if not self._runs(instance) or self._locks[instance.uid].locked():
+                    continue
+                if servers.died():
                     _log.warning("the PostgreSQL of %s has died", instance.name)
                     instance.state = FAILING_OVER
                     self._store.save()
                     self.settle(instance)
+                elif servers.standby_died():
+                    _log.warning("the standby of %s has died", instance.name)
+                    self._do(f"follow {instance.uid}", self._follow(instance))
+
+    @staticmethod
+    def _runs(instance: Instance) -> bool:
+        return instance.state == AVAILABLE and not instance.suspended
 
     async def _watch_for_idleness(self) -> None:
         while True:

@@ -140,6 +140,14 @@ class RevokeBody(_Body):
     instance: str | None = None
 
 
+class ReplayBody(_Body):
+    """Whether a standby's replay is to stand still."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    paused: bool
+
+
 class FaultBody(_Body):
     """A fault to switch on; `path` is a regular expression for the whole path."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from server.local.platform.catalogs import Catalogs
 from server.local.platform.credentials import Credentials
+from server.local.platform.directory import Directory
 from server.local.platform.faults import Faults
 from server.local.platform.instances import Instances
 from server.local.platform.lifecycle import Lifecycle
@@ -37,6 +38,7 @@ class Platform:
         state.radius_port = state.radius_port or free_port()
         store.save()
         self.credentials = Credentials(store, options)
+        self.directory = Directory(store, options)
         self.life = Lifecycle(store, options, self.credentials)
         self.instances = Instances(store, self.life)
         self.projects = Projects(store, options)
