@@ -90,12 +90,29 @@ class LocalPlatform:
         return dict(self.ask("GET", "/local/inventory"))
 
     def counters(self) -> dict[str, Any]:
-        """`requests` by method and path template; mints, logins_accepted, logins_refused."""
+        """What was counted since its start.
+
+        `requests` by method and path template; mints, logins_accepted, logins_refused; mint_times and login_times,
+        Unix times of the newest; mints_at_once, most requests for credentials in flight; `wakes` by instance.
+        """
         return dict(self.ask("GET", "/local/counters"))
 
     def suspend(self, instance: str) -> None:
         """Suspend an instance now."""
         self.ask("POST", f"/local/instances/{instance}/suspend")
+
+    def revoke(self, instance: str | None = None) -> int:
+        """Refuse every credential minted so far at logins, of one instance or of all; how many there were."""
+        return int(self.ask("POST", "/local/credentials/revoke", {"instance": instance})["revoked"])
+
+    def pause_replay(self, instance: str, *, paused: bool = True) -> None:
+        """Let the replay of an instance's standby stand still from now on, or go on."""
+        self.ask("POST", f"/local/instances/{instance}/replay", {"paused": paused})
+
+    @staticmethod
+    def endpoint_name(instance: str) -> str:
+        """What the Autoscaling API calls the endpoint of an instance."""
+        return f"projects/{instance}/branches/production/endpoints/primary"
 
     def create_instance(self, name: str, **fields: Any) -> DatabaseInstance:
         """A new instance with these fields, available."""

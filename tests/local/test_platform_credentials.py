@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
+import httpx
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
@@ -17,6 +20,7 @@ from databricks.sdk.service.database import (
 )
 
 from tests.platform import platform_directory, running_platform
+from tests.process import wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk.service.database import DatabaseInstance
@@ -78,6 +82,79 @@ async def test_a_credential_expires_and_an_open_session_does_not() -> None:
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
         await (await platform.connect(instance.read_write_dns)).close()
+
+
+async def test_revoked_credentials_are_refused_and_open_sessions_live_on(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """Of one instance, or of all; what is minted afterwards is good."""
+    other = platform.create_instance("spared")
+    both = mint(workspace, "shared", "spared")
+    connection = await platform.connect(shared.read_write_dns, both)
+    assert platform.revoke("shared") >= 1
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await platform.connect(shared.read_write_dns, both)
+    await (await platform.connect(other.read_write_dns, both)).close()
+    fresh = mint(workspace, "shared")
+    await (await platform.connect(shared.read_write_dns, fresh)).close()
+    assert platform.revoke() >= 2
+    for host, token in ((other.read_write_dns, both), (shared.read_write_dns, fresh)):
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await platform.connect(host, token)
+    assert platform.revoke() == 0
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+    workspace.database.delete_database_instance("spared")
+
+
+def test_only_the_operator_revokes_and_only_of_what_there_is(platform: LocalPlatform) -> None:
+    """Anybody else is nobody; an instance that is not there is not found."""
+    assert httpx.post(f"{platform.host}/local/credentials/revoke", json={}).status_code == 401
+    with pytest.raises(AssertionError, match="NOT_FOUND"):
+        platform.revoke("nobody")
+
+
+async def test_mints_and_accepted_logins_are_counted_with_their_times(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """In Unix time, one for each; a refused login has none."""
+    before, started = platform.counters(), time.time()
+    token = mint(workspace, "shared")
+    for _ in range(2):
+        await (await platform.connect(shared.read_write_dns, token)).close()
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await platform.connect(shared.read_write_dns, "wrong")
+    ended, after = time.time(), platform.counters()
+    for name, count in (("mint_times", 1), ("login_times", 2)):
+        assert after[name][:-count] == before[name]
+        assert started <= min(after[name][-count:]) <= max(after[name][-count:]) <= ended
+
+
+def test_requests_for_credentials_that_are_in_flight_at_once_are_counted() -> None:
+    """Of both APIs, held ones included; one whose client has given up is in flight no longer."""
+    with platform_directory() as directory, running_platform(directory) as platform:
+        headers = {"authorization": f"Bearer {platform.token}"}
+        paths = [f"/api/2.0/{api}/credentials" for api in ("database", "postgres")]
+
+        def ask(path: str, timeout: float = 10) -> int:
+            return httpx.post(f"{platform.host}{path}", json={}, headers=headers, timeout=timeout).status_code
+
+        assert platform.counters()["mints_at_once"] == 0
+        assert [ask(path) for path in paths] == [400, 400]
+        for fault in ("hang", "slow"):
+            platform.fault(fault, path=paths[0], seconds=5)
+            with pytest.raises(httpx.ReadTimeout):
+                ask(paths[0], 0.1)
+            assert platform.counters()["mints_at_once"] == 1
+            assert ask(paths[1]) == 400
+        assert platform.counters()["mints_at_once"] == 1
+        platform.fault("hold_before", path=".*/credentials", times=2)
+        with concurrent.futures.ThreadPoolExecutor(2) as others:
+            replies = [others.submit(ask, path) for path in paths]
+            wait_for(lambda: len(platform.held()) == 2, what=platform.log)
+            platform.release()
+            assert [reply.result(10) for reply in replies] == [400, 400]
+        assert platform.counters()["mints_at_once"] == 2
 
 
 async def test_a_service_principal_signs_in_and_logs_in_with_its_role(

@@ -154,6 +154,17 @@ async def test_a_suspended_instance_says_so_to_who_knocks_and_wakes(platform: Lo
     connection = await woken(platform, instance)
     assert await connection.fetchval("SELECT to_regnamespace('mine') IS NOT NULL")
     await connection.close()
+    assert platform.counters()["wakes"]["sleepy"] == 1
+
+
+async def test_many_who_knock_at_once_wake_it_once(platform: LocalPlatform) -> None:
+    """It is counted by the instance's name, and so is that one has never been woken."""
+    instance = platform.create_instance("popular")
+    assert platform.counters()["wakes"]["popular"] == 0
+    platform.suspend("popular")
+    for connection in await asyncio.gather(*(woken(platform, instance) for _ in range(10))):
+        await connection.close()
+    assert platform.counters()["wakes"]["popular"] == 1
 
 
 async def woken(platform: LocalPlatform, instance: DatabaseInstance) -> Any:

@@ -11,16 +11,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from server.local.cluster import ClusterError
+from server.local.platform.calls import Call
 from server.local.platform.errors import PlatformError
 from server.local.platform.exchange import Exchange, error_response, read
-from server.local.platform.routes import PUBLIC, ROUTES, Call
+from server.local.platform.routes import MINTS, PUBLIC, ROUTES
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from server.local.platform.calls import Handler
     from server.local.platform.credentials import Identity
-    from server.local.platform.routes import Handler
     from server.local.platform.service import Platform
 
 _LOCAL = "/local/"
@@ -47,7 +48,8 @@ class App:
             await exchange.reply(await self._done(exchange, template, params, handler))
             return
         self._platform.requests[f"{exchange.method} {template}"] += 1
-        await self._platform.faults.answer(exchange, lambda: self._done(exchange, template, params, handler))
+        answer = self._platform.faults.answer(exchange, lambda: self._done(exchange, template, params, handler))
+        await (self._platform.mints.watch(exchange, answer) if template in MINTS else answer)
 
     def _matched(self, exchange: Exchange) -> tuple[str, dict[str, str], Handler]:
         for method, template, pattern, handler in self._routes:

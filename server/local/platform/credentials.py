@@ -6,16 +6,18 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.local.platform.state import Token
 
 if TYPE_CHECKING:
     from server.local.platform.options import Options
     from server.local.platform.state import Store
+
+_MOST_TIMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Credentials:
         self._store = store
         self._options = options
         self._counts: Counter[str] = Counter()
+        self._mint_times: deque[float] = deque(maxlen=_MOST_TIMES)
+        self._login_times: deque[float] = deque(maxlen=_MOST_TIMES)
         self.last_login: dict[str, float] = {}
 
     def identity(self, bearer: str) -> Identity | None:
@@ -52,10 +56,14 @@ class Credentials:
             return None
         return self._keep(state.access_tokens, "eyJ", Token(user=client_id, expires=self._end()))
 
-    def mint(self, identity: Identity, instances: list[str]) -> tuple[str, str]:
-        """A credential for the instances, by their uids, and the end of its life as RFC 3339."""
+    def mint(self, identity: Identity, instances: list[str], *, seconds: float | None = None) -> tuple[str, str]:
+        """A credential for the instances, by their uids, and the end of its life as RFC 3339.
+
+        It lives for the seconds, or for the lifetime of all tokens where that is shorter.
+        """
         self._counts["mints"] += 1
-        end = self._end()
+        self._mint_times.append(time.time())
+        end = self._end() if seconds is None else min(self._end(), time.time() + seconds)
         token = Token(user=identity.name, expires=end, instances=instances)
         said = datetime.fromtimestamp(end, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # Short: RADIUS carries passwords of 128 bytes at most.
@@ -68,11 +76,32 @@ class Credentials:
         self._counts["logins_accepted" if good else "logins_refused"] += 1
         if good:
             self.last_login[instance] = time.time()
+            self._login_times.append(self.last_login[instance])
         return good
 
-    def counted(self) -> dict[str, int]:
-        """How many mints and logins there were since the start of the process."""
-        return {name: self._counts[name] for name in ("mints", "logins_accepted", "logins_refused")}
+    def revoke(self, instance: str | None) -> int:
+        """Make every credential that there is good for no login any more, of one instance by its uid or of all.
+
+        Open sessions live on. How many credentials it concerned.
+        """
+        concerned = 0
+        for token in self._store.state.credentials.values():
+            kept = [uid for uid in token.instances if instance not in (None, uid)]
+            concerned += kept != token.instances
+            token.instances = kept
+        self._store.save()
+        return concerned
+
+    def counted(self) -> dict[str, Any]:
+        """How many mints and logins there were since the start of the process, and when, the newest 10,000 of each.
+
+        Times are Unix time, oldest first; of logins those that were accepted.
+        """
+        return {
+            **{name: self._counts[name] for name in ("mints", "logins_accepted", "logins_refused")},
+            "mint_times": list(self._mint_times),
+            "login_times": list(self._login_times),
+        }
 
     def _end(self) -> float:
         return time.time() + self._options.token_lifetime

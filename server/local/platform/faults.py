@@ -30,7 +30,7 @@ _REFUSALS = {
     "not_found_as_code": (404, "RESOURCE_DOES_NOT_EXIST", "The resource does not exist."),
 }
 _OUTCOMES = {"exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "hold_after"}
-_STATES = {"state", "detailed_state", "unity_catalog_provisioning_state"}
+_STATES = {"state", "current_state", "detailed_state", "unity_catalog_provisioning_state"}
 _UNKNOWN_STATE = "STATE_OF_THE_FUTURE"
 _NOT_FOUND, _CONFLICT = 404, 409
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -48,6 +49,7 @@ class Lifecycle:
         self._locks: dict[str, asyncio.Lock] = {}
         self._awake_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wakes: Counter[str] = Counter()
 
     def open(self) -> None:
         """Take every instance up where it was left."""
@@ -109,10 +111,31 @@ class Lifecycle:
                 await servers.stop()
                 await self._gates[instance.uid].open(servers.addresses, self._store.state.pg_port)
 
+    async def pause_replay(self, instance: Instance, *, paused: bool) -> None:
+        """Let its standby's replay stand still, or go on; a standby that is started replays.
+
+        Raises:
+            PlatformError: INVALID_STATE where the instance has none that runs.
+            OSError, asyncpg.PostgresError: the standby does not answer.
+        """
+        if instance.state != AVAILABLE or instance.suspended or not instance.readable_secondaries:
+            raise wrong_state(f"Database instance '{instance.name}' has no standby that runs.")
+        # Whoever holds it is bringing the standby back.
+        async with self._locks[instance.uid]:
+            connection = await self._servers[instance.uid].connect(standby=True)
+        try:
+            await sql.pause_replay(connection, paused=paused)
+        finally:
+            connection.terminate()
+
     async def processes(self, instance: Instance) -> dict[str, int]:
         """The process ids of its PostgreSQLs that run, by address."""
         servers = self._servers.get(instance.uid)
         return await servers.processes() if servers else {}
+
+    def wakes(self) -> dict[str, int]:
+        """How many times each instance, by its name, was woken since the start of the process."""
+        return {**dict.fromkeys(self._store.state.instances, 0), **self._wakes}
 
     def _enrol(self, instance: Instance) -> None:
         if instance.uid not in self._servers:
@@ -211,6 +234,9 @@ class Lifecycle:
     async def _wake(self, instance: Instance) -> None:
         await asyncio.sleep(self._options.wake_delay)
         async with self._locks[instance.uid]:
+            if instance.state == AVAILABLE and instance.suspended:
+                # Before the first can log in.
+                self._wakes[instance.name] += 1
             while instance.state == AVAILABLE and instance.suspended:
                 # For some milliseconds nobody listens, as with any machine that comes up.
                 self._gates[instance.uid].close()
@@ -223,17 +249,39 @@ class Lifecycle:
                     instance.suspended = False
                     self._store.save()
 
+    async def _follow(self, instance: Instance) -> None:
+        """Bring its standby back; the primary goes on meanwhile."""
+        servers = self._servers[instance.uid]
+        async with self._locks[instance.uid]:
+            # The primary may have died with it, or the instance left this state.
+            if not (self._runs(instance) and servers.standby_died()) or servers.died():
+                return
+            try:
+                await servers.follow()
+            except (ClusterError, OSError) as error:
+                # It is seen dead again in a while.
+                _log.warning("the standby of %s is not back yet: %s", instance.name, error)
+
     async def _watch_for_failures(self) -> None:
         """A PostgreSQL that has died by itself is brought back: nobody but the platform can."""
         while True:
             await asyncio.sleep(_FAILURE_SECONDS)
             for instance in list(self._store.state.instances.values()):
-                settled = instance.state == AVAILABLE and not instance.suspended
-                if settled and not self._locks[instance.uid].locked() and self._servers[instance.uid].died():
+                servers = self._servers[instance.uid]
+                if not self._runs(instance) or self._locks[instance.uid].locked():
+                    continue
+                if servers.died():
                     _log.warning("the PostgreSQL of %s has died", instance.name)
                     instance.state = FAILING_OVER
                     self._store.save()
                     self.settle(instance)
+                elif servers.standby_died():
+                    _log.warning("the standby of %s has died", instance.name)
+                    self._do(f"follow {instance.uid}", self._follow(instance))
+
+    @staticmethod
+    def _runs(instance: Instance) -> bool:
+        return instance.state == AVAILABLE and not instance.suspended
 
     async def _watch_for_idleness(self) -> None:
         while True:

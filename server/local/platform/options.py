@@ -19,6 +19,10 @@ class Options(BaseSettings):
     http_port: int = Field(0, description="On 127.0.0.1; 0 takes a free one at the first start and keeps it.")
     pg_port: int = Field(0, description="Of every instance; 0 takes a free one at the first start and keeps it.")
     user_name: str = Field("operator@example.com", description="Who the operator's token belongs to.")
+    groups: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Who is in which group, as JSON: e-mails of users and client ids of service principals by group.",
+    )
     scale: float = Field(0.1, gt=0, description="TPC-H's scale factor; 1 is 1,500,000 orders.")
     start_delay: float = Field(5, ge=0, description="From STARTING to AVAILABLE, at least.")
     resize_delay: float = Field(3, ge=0, description="In UPDATING, at least, before PostgreSQL is restarted.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -90,24 +91,31 @@ class Servers:
             (self._standby, self._instance.secondary_address),
         ):
             if await in_thread(cluster.running):
-                found[address] = cluster.process_id()
+                # One that dies or starts in between has no file, or an empty one.
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    found[address] = cluster.process_id()
         return found
 
     def died(self) -> bool:
         """Whether the primary, which was started, runs no more. Without asking it anything."""
         return not self._primary.alive()
 
-    async def connect(self, database: str = "postgres") -> Any:
-        """An asyncpg connection of the superuser through the Unix socket.
+    def standby_died(self) -> bool:
+        """Whether the standby runs no more where there is to be one. Without asking it anything."""
+        return self._instance.readable_secondaries and not self._standby.alive()
+
+    async def connect(self, database: str = "postgres", *, standby: bool = False) -> Any:
+        """An asyncpg connection of the superuser through the Unix socket, to the primary or to the standby.
 
         Raises:
             OSError, asyncpg.PostgresError: there is none to be had.
         """
+        cluster = self._standby if standby else self._primary
         return await asyncpg.connect(
-            host=str(self._primary.socket_directory),
+            host=str(cluster.socket_directory),
             port=self._port,
             user="postgres",
-            password=self._primary.password,
+            password=cluster.password,
             database=database,
             server_settings={"application_name": "control plane"},
         )

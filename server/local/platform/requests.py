@@ -116,11 +116,36 @@ class CredentialBody(_Body):
     request_id: str | None = None
 
 
+class EndpointCredentialBody(_Body):
+    """A request of the Autoscaling API for a credential."""
+
+    endpoint: str | None = None
+    ttl: str | None = None
+    expire_time: str | None = None
+    claims: list[dict[str, Any]] | None = None
+
+
 class UpdateBody(_Body):
     """A request for an update of a pipeline."""
 
     full_refresh: bool = False
     cause: str = "API_CALL"
+
+
+class RevokeBody(_Body):
+    """Whose credentials are revoked: of the instance, or of all."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    instance: str | None = None
+
+
+class ReplayBody(_Body):
+    """Whether a standby's replay is to stand still."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    paused: bool
 
 
 class FaultBody(_Body):

@@ -5,71 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform import requests
-from server.local.platform.errors import OAuthError, PlatformError, invalid, not_implemented
+from server.local.platform.calls import listed
+from server.local.platform.controls import CONTROLS
+from server.local.platform.errors import OAuthError, invalid, not_implemented
 from server.local.platform.instances import shown
-from server.local.platform.requests import page, parsed
+from server.local.platform.requests import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from server.local.platform.credentials import Identity
-    from server.local.platform.exchange import Exchange
-    from server.local.platform.service import Platform
-
-    # What is done, at once or in a while; None is answered with an empty object.
-    Handler = Callable[["Call"], dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
+    from server.local.platform.calls import Call, Handler
 
 _MAX_SUMMARIES = 10_000
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a handler: the exchange, the parameters of its path, and who calls (None on public paths)."""
-
-    platform: Platform
-    exchange: Exchange
-    params: dict[str, str]
-    identity: Identity | None
-
-    def __getitem__(self, name: str) -> str:
-        return self.params[name]
-
-    @property
-    def caller(self) -> Identity:
-        """Who calls, where that is certain."""
-        if self.identity is None:
-            raise PlatformError(401, "UNAUTHENTICATED", "Credential was not sent.")
-        return self.identity
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters of the query."""
-        return self.exchange.query
-
-    @property
-    def body(self) -> bytes:
-        """The body as it came."""
-        return self.exchange.body
-
-
-def _listed(call: Call, name: str, items: list[dict[str, Any]], limit: int = 100) -> dict[str, Any]:
-    found = page(items, call.query, limit)
-    return {name: found.pop("items"), **found}
-
-
-def _me(call: Call) -> dict[str, Any]:
-    name = call.caller.name
-    return {
-        "id": "1" if call.caller.is_user else "2",
-        "userName": name,
-        "displayName": name,
-        "active": True,
-        "emails": [{"value": name, "type": "work", "primary": True}] if call.caller.is_user else [],
-    }
 
 
 def _token(call: Call) -> dict[str, Any]:
@@ -101,6 +49,12 @@ def _credential(call: Call) -> dict[str, Any]:
     return {"token": token, "expiration_time": end}
 
 
+def _endpoint_credential(call: Call) -> dict[str, Any]:
+    instance, seconds = call.platform.projects.asked_for(parsed(requests.EndpointCredentialBody, call.body))
+    token, end = call.platform.credentials.mint(call.caller, [instance.uid], seconds=seconds)
+    return {"token": token, "expire_time": end}
+
+
 def _unimplemented(what: str) -> Handler:
     def refuse(_: Call) -> dict[str, Any]:
         raise not_implemented(f"{what} is not yet implemented.")
@@ -109,27 +63,7 @@ def _unimplemented(what: str) -> Handler:
 
 
 async def _roles(call: Call) -> dict[str, Any]:
-    return _listed(call, "database_instance_roles", await call.platform.roles.listed(call["instance"]))
-
-
-async def _inventory(call: Call) -> dict[str, Any]:
-    platform = call.platform
-    state = platform.store.state
-    return {
-        "instances": [
-            {**shown(i), "suspended": i.suspended, "processes": await platform.life.processes(i)}
-            for i in list(state.instances.values())
-        ],
-        "catalogs": [catalog.model_dump() for catalog in state.catalogs.values()],
-        "synced_tables": [
-            {"uid": table.uid, **platform.synced_tables.shown(table)} for table in state.synced_tables.values()
-        ],
-        "pipelines": [pipeline.model_dump() for pipeline in state.pipelines.values()],
-    }
-
-
-async def _suspend(call: Call) -> None:
-    await call.platform.life.suspend(call.platform.instances.find(call["name"]))
+    return listed(call, "database_instance_roles", await call.platform.roles.listed(call["instance"]))
 
 
 PUBLIC = {
@@ -137,6 +71,8 @@ PUBLIC = {
     "/oidc/.well-known/oauth-authorization-server",
     "/oidc/v1/token",
 }
+# Where credentials are asked for.
+MINTS = {"/api/2.0/database/credentials", "/api/2.0/postgres/credentials"}
 
 _OIDC: list[tuple[str, str, Handler]] = [
     (
@@ -153,7 +89,18 @@ _OIDC: list[tuple[str, str, Handler]] = [
         },
     ),
     ("POST", "/oidc/v1/token", _token),
-    ("GET", "/api/2.0/preview/scim/v2/Me", _me),
+]
+
+_SCIM: list[tuple[str, str, Handler]] = [
+    ("GET", "/Me", lambda call: call.platform.directory.me(call.caller)),
+    ("GET", "/Users", lambda call: call.platform.directory.users(call.query)),
+    ("GET", "/Users/{id}", lambda call: call.platform.directory.user(call["id"], call.query)),
+    ("GET", "/ServicePrincipals", lambda call: call.platform.directory.service_principals(call.query)),
+    (
+        "GET",
+        "/ServicePrincipals/{id}",
+        lambda call: call.platform.directory.service_principal(call["id"], call.query),
+    ),
 ]
 
 _DATABASE: list[tuple[str, str, Handler]] = [
@@ -162,7 +109,7 @@ _DATABASE: list[tuple[str, str, Handler]] = [
         "/instances",
         lambda call: call.platform.instances.create(parsed(requests.InstanceBody, call.body), call.caller),
     ),
-    ("GET", "/instances", lambda call: _listed(call, "database_instances", call.platform.instances.listed())),
+    ("GET", "/instances", lambda call: listed(call, "database_instances", call.platform.instances.listed())),
     ("GET", "/instances:findByUid", lambda call: call.platform.instances.find_by_uid(call.query.get("uid"))),
     ("GET", "/instances/{name}", lambda call: shown(call.platform.instances.find(call["name"]))),
     (
@@ -215,6 +162,28 @@ _DATABASE: list[tuple[str, str, Handler]] = [
     ("POST", "/credentials", _credential),
 ]
 
+_POSTGRES: list[tuple[str, str, Handler]] = [
+    ("GET", "/projects", lambda call: listed(call, "projects", call.platform.projects.listed())),
+    ("GET", "/projects/{project}", lambda call: call.platform.projects.project(**call.params)),
+    (
+        "GET",
+        "/projects/{project}/branches",
+        lambda call: listed(call, "branches", call.platform.projects.branches(**call.params)),
+    ),
+    ("GET", "/projects/{project}/branches/{branch}", lambda call: call.platform.projects.branch(**call.params)),
+    (
+        "GET",
+        "/projects/{project}/branches/{branch}/endpoints",
+        lambda call: listed(call, "endpoints", call.platform.projects.endpoints(**call.params)),
+    ),
+    (
+        "GET",
+        "/projects/{project}/branches/{branch}/endpoints/{endpoint}",
+        lambda call: call.platform.projects.endpoint(**call.params),
+    ),
+    ("POST", "/credentials", _endpoint_credential),
+]
+
 _UNITY: list[tuple[str, str, Handler]] = [
     ("GET", "/catalogs/{name}", lambda call: call.platform.unity.catalog(call["name"])),
     ("GET", "/schemas/{full_name}", lambda call: call.platform.unity.schema(call["full_name"])),
@@ -222,7 +191,7 @@ _UNITY: list[tuple[str, str, Handler]] = [
     (
         "GET",
         "/table-summaries",
-        lambda call: _listed(call, "tables", call.platform.unity.summaries(call.query), _MAX_SUMMARIES),
+        lambda call: listed(call, "tables", call.platform.unity.summaries(call.query), _MAX_SUMMARIES),
     ),
 ]
 
@@ -238,28 +207,16 @@ _PIPELINES: list[tuple[str, str, Handler]] = [
     ("GET", "/{id}/updates/{update}", lambda call: call.platform.pipelines.get_update(call["id"], call["update"])),
 ]
 
-_LOCAL: list[tuple[str, str, Handler]] = [
-    ("POST", "/faults", lambda call: call.platform.faults.add(parsed(requests.FaultBody, call.body))),
-    ("DELETE", "/faults", lambda call: call.platform.faults.clear()),
-    ("GET", "/held", lambda call: {"held": call.platform.faults.held()}),
-    ("POST", "/release", lambda call: {"released": call.platform.faults.release()}),
-    ("GET", "/inventory", _inventory),
-    (
-        "GET",
-        "/counters",
-        lambda call: {"requests": dict(call.platform.requests), **call.platform.credentials.counted()},
-    ),
-    ("POST", "/instances/{name}/suspend", _suspend),
-]
-
 ROUTES = [
     (method, f"{prefix}{path}", handler)
     for prefix, routes in (
         ("", _OIDC),
+        ("/api/2.0/preview/scim/v2", _SCIM),
         ("/api/2.0/database", _DATABASE),
+        ("/api/2.0/postgres", _POSTGRES),
         ("/api/2.1/unity-catalog", _UNITY),
         ("/api/2.0/pipelines", _PIPELINES),
-        ("/local", _LOCAL),
+        ("/local", CONTROLS),
     )
     for method, path, handler in routes
 ]

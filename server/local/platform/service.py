@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from server.local.platform.catalogs import Catalogs
 from server.local.platform.credentials import Credentials
+from server.local.platform.directory import Directory
 from server.local.platform.faults import Faults
 from server.local.platform.instances import Instances
 from server.local.platform.lifecycle import Lifecycle
+from server.local.platform.mints import Mints
 from server.local.platform.pipelines import Pipelines
+from server.local.platform.projects import Projects
 from server.local.platform.radius import RadiusServer
 from server.local.platform.roles import Roles
 from server.local.platform.state import Store, free_port
@@ -35,8 +38,10 @@ class Platform:
         state.radius_port = state.radius_port or free_port()
         store.save()
         self.credentials = Credentials(store, options)
+        self.directory = Directory(store, options)
         self.life = Lifecycle(store, options, self.credentials)
         self.instances = Instances(store, self.life)
+        self.projects = Projects(store, options)
         self.unity = UnityCatalog(store)
         self.catalogs = Catalogs(store, self.life, self.instances, self.unity)
         self.syncs = Syncs(store, options, self.life)
@@ -44,6 +49,7 @@ class Platform:
         self.pipelines = Pipelines(store, self.syncs)
         self.roles = Roles(self.life, self.instances)
         self.faults = Faults()
+        self.mints = Mints()
         self.requests: Counter[str] = Counter()
         self._radius: asyncio.DatagramTransport | None = None
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 SUPERUSER_ROLE = "databricks_superuser"
 DEFAULT_DATABASE = "databricks_postgres"
+
+# A replay that is told to stand still does so at the next record that it comes to.
+_PAUSE_SECONDS, _LOOK_SECONDS = 10, 0.01
 
 _SUPERUSER = """
 CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS;
@@ -31,6 +35,15 @@ async def prepare(connection: Any, creator: str, *, creator_is_user: bool) -> No
             f"GRANT databricks_superuser TO {name} WITH ADMIN TRUE;"
             f"COMMENT ON ROLE {name} IS '{identity}'"
         )
+
+
+async def pause_replay(standby: Any, *, paused: bool) -> None:
+    """Let the standby's replay stand still, or go on, and return when it does."""
+    await standby.execute(f"SELECT pg_wal_replay_{'pause' if paused else 'resume'}()")
+    wanted = "paused" if paused else "not paused"
+    async with asyncio.timeout(_PAUSE_SECONDS):
+        while await standby.fetchval("SELECT pg_get_wal_replay_pause_state()") != wanted:  # noqa: ASYNC110 # the other end is a database
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def role_exists(connection: Any, name: str) -> bool:

@@ -1,0 +1,110 @@
+"""The local platform's SCIM: who there is, and who is in which groups, as the real SDK reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.errors import BadRequest, NotFound
+
+from tests.platform import platform_directory, running_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from databricks.sdk.service.iam import ComplexValue
+
+    from tests.platform import LocalPlatform
+
+SCIM = "/api/2.0/preview/scim/v2"
+GROUPS = {
+    "orders readers": ["ann@example.com", "Bob@example.com", "an-app"],
+    "orders writers": ["ann@example.com", "operator@example.com"],
+    "nobody": [],
+}
+
+
+@pytest.fixture(scope="module")
+def grouped() -> Iterator[LocalPlatform]:
+    """A local platform with groups, and no instance."""
+    with platform_directory() as directory, running_platform(directory, groups=GROUPS) as platform:
+        yield platform
+
+
+@pytest.fixture
+def workspace(grouped: LocalPlatform) -> WorkspaceClient:
+    """The operator's client of it."""
+    return grouped.workspace(retry_timeout_seconds=10)
+
+
+def displayed(groups: list[ComplexValue] | None) -> list[str | None]:
+    """The names of the groups, each of which is a direct one with an id."""
+    assert all(group.type == "direct" and group.value for group in groups or [])
+    return [group.display for group in groups or []]
+
+
+def test_users_are_the_operator_and_the_members_of_groups(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """Through both of the SDK's APIs, in pages of any size; each is found by its id as in the list."""
+    users = list(workspace.users_v2.list())
+    assert {user.user_name: displayed(user.groups) for user in users} == {
+        "ann@example.com": ["orders readers", "orders writers"],
+        "Bob@example.com": ["orders readers"],
+        grouped.user: ["orders writers"],
+    }
+    assert users == list(workspace.users.list(count=1))
+    assert [workspace.users_v2.get(str(user.id)) for user in users] == users
+    with pytest.raises(NotFound, match="not found"):
+        workspace.users_v2.get("7")
+
+
+@pytest.mark.parametrize("text", ['userName eq "bob@example.com"', 'username EQ "Bob@example.com"'])
+def test_a_user_is_found_by_name(workspace: WorkspaceClient, text: str) -> None:
+    """Whatever the case, with the attributes that are asked for and no others; who is not there is not listed."""
+    [user] = workspace.users_v2.list(filter=text, attributes="groups.display,userName")
+    assert (user.user_name, displayed(user.groups), user.emails) == ("Bob@example.com", ["orders readers"], [])
+    [user] = workspace.users_v2.list(filter=text, excluded_attributes="groups")
+    assert (user.display_name, user.groups) == ("Bob@example.com", [])
+    assert list(workspace.users_v2.list(filter='userName eq "carl@example.com"')) == []
+
+
+def test_service_principals_are_found_by_their_client_ids(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """The platform's own one, which is in no group here, and the members of groups."""
+    principals = {one.application_id: one for one in workspace.service_principals.list(count=1)}
+    assert set(principals) == {grouped.client_id, "an-app"}
+    assert displayed(principals[grouped.client_id].groups) == []
+    [found] = workspace.service_principals.list(filter='applicationId eq "an-app"')
+    assert displayed(found.groups) == ["orders readers"]
+    assert found == principals["an-app"] == workspace.service_principals_v2.get(str(found.id))
+    with pytest.raises(NotFound):
+        workspace.service_principals.get("7")
+
+
+def test_who_asks_for_itself_is_the_one_in_the_list(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """With its groups; a service principal may look up others too."""
+    me = workspace.current_user.me()
+    assert [me] == list(workspace.users_v2.list(filter=f'userName eq "{grouped.user}"'))
+    assert displayed(me.groups) == ["orders writers"]
+    config = Config(
+        host=grouped.host,
+        client_id=grouped.client_id,
+        client_secret=grouped.client_secret,
+        auth_type="oauth-m2m",
+    )
+    principal = WorkspaceClient(config=config)
+    myself = principal.current_user.me()
+    [listed] = principal.service_principals.list(filter=f'applicationId eq "{grouped.client_id}"')
+    assert (myself.id, myself.user_name) == (listed.id, grouped.client_id)
+
+
+def test_what_is_not_offered_is_refused_in_scims_words(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """Another filter, a page that is none; and nobody asks without a token."""
+    for text in ('userName sw "a"', 'shoeSize eq "40"', "userName"):
+        with pytest.raises(BadRequest, match="not offered"):
+            list(workspace.users_v2.list(filter=text))
+    headers = {"authorization": f"Bearer {grouped.token}"}
+    refused = httpx.get(f"{grouped.host}{SCIM}/Users?count=x", headers=headers)
+    assert (refused.status_code, refused.json()["status"]) == (400, "400")
+    assert httpx.get(f"{grouped.host}{SCIM}/Users").status_code == 401
