@@ -76,12 +76,12 @@ class Readiness:
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
         delay = _FIRST_RETRY_SECONDS
         while self.reason is not None:
-            longest = _LAST_RARE_RETRY_SECONDS
+            longest = _LAST_RETRY_SECONDS
             try:
                 await look()
             except UnavailableError as error:
-                if error.reason is Reason.DATABASE_UNAVAILABLE and not isinstance(error, DatabaseAbsentError):
-                    longest = _LAST_RETRY_SECONDS
+                if isinstance(error, DatabaseAbsentError) or error.reason is Reason.ORDERS_UNAVAILABLE:
+                    longest = _LAST_RARE_RETRY_SECONDS
                 self._note(f"{error.reason.name}: {error.message}", error.__cause__ or error)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)

@@ -21,7 +21,12 @@ class Settings(ConnectionSettings):
     """What the server is told. A field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(
-        env_file=_ENVIRONMENT_FILE, extra="ignore", frozen=True, hide_input_in_errors=True, validate_by_name=True
+        env_file=_ENVIRONMENT_FILE,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
+        env_ignore_empty=True,
     )
 
     lakebase_catalog_name: str | None = Field(

@@ -23,6 +23,7 @@ _REST_SECONDS: Final = 60.0
 _PAUSES_SECONDS: Final = (0.05, 0.25)
 # After a wake that did not come nobody waits for the next one at once.
 _DISCOURAGED_SECONDS: Final = 1.0
+_DEAF_SECONDS: Final = 0.1
 # From the end of the waiting on, for the statements that it was for.
 _LEEWAY_SECONDS: Final = 5.0
 _NO_CONNECTION_ERRORS: Final = (TimeoutError, socket.gaierror, ssl.SSLError)
@@ -35,6 +36,8 @@ class Waking:
     connection left (53300) may be asleep only if it can sleep and has been left alone for long: one that was asked
     a moment ago has died, and whoever asks is better told so at once.
 
+    Just as it falls asleep it may be deaf for a moment, so that of those who are refused one tries once more.
+
     While it wakes, one attempt at a time looks whether it is awake, with pauses, for all who wait.
 
     Args:
@@ -45,7 +48,7 @@ class Waking:
     def __init__(self, *, sleeps: bool, patience: float) -> None:
         self._sleeps = sleeps
         self._patience = patience
-        self._answered_at = self._gave_up_at = -math.inf
+        self._answered_at = self._gave_up_at = self._tried_again_at = -math.inf
         self._waiting = 0
         self._looking = asyncio.Lock()
         self._over = asyncio.Event()
@@ -70,11 +73,15 @@ class Waking:
         Raises:
             Exception: the last attempt's, or a TimeoutError.
         """
-        try:
-            return await self._attempted(attempt)
-        except Exception as error:
-            if not self._is_worth_waiting(error):
-                raise
+        for again in (True, False):
+            try:
+                return await self._attempted(attempt)
+            except Exception as error:
+                if self._is_worth_waiting(error):
+                    break
+                if not (again and self._is_worth_another_look(error)):
+                    raise
+            await asyncio.sleep(_DEAF_SECONDS)
         postpone(self._patience + _LEEWAY_SECONDS)
         self._waiting += 1
         self._over.clear()
@@ -116,6 +123,13 @@ class Waking:
         if isinstance(error, asyncpg.CannotConnectNowError):
             return self._sleeps or rested or self.under_way
         return (self._sleeps and rested) or self.under_way
+
+    def _is_worth_another_look(self, error: Exception) -> bool:
+        now = time.monotonic()
+        if not self._sleeps or not _may_pass(error) or now - self._tried_again_at < _DISCOURAGED_SECONDS:
+            return False
+        self._tried_again_at = now
+        return True
 
 
 def _may_pass(error: Exception) -> bool:

@@ -74,7 +74,8 @@ class TokenProvider:
     def reject(self, token: str) -> None:
         """PostgreSQL has refused this token: it is not used again. One that has come in its place is."""
         if self._token == token:
-            self._token = None
+            # One more is tried for at once, also where the last attempt to renew it has failed.
+            self._token, self._next_at = None, -math.inf
 
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():

@@ -12,8 +12,8 @@ import pytest
 from databricks.sdk.errors import InvalidParameterValue, NotFound
 from databricks.sdk.service.database import DatabaseInstance, DatabaseInstanceState
 from databricks.sdk.service.postgres import BranchStatusState, EndpointStatusState, EndpointType
-from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped] # protobuf ships no types
-from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped] # the same
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.platform import platform_directory, running_platform
 
