@@ -119,7 +119,7 @@ async def asked(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
 async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     """Return as soon as the condition holds."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 # nobody tells
             await asyncio.sleep(0.01)  # between two looks at the condition
 
 

@@ -42,8 +42,10 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
     platform: LocalPlatform,
 ) -> None:
     """What another process changes meanwhile is heard as soon as this one uses the database again."""
-    settings = {"SUBSCRIBERS_KEEP_AWAKE": "false", "FEED_CATCH_UP": "0.1"}
-    with operated(platform, **settings) as ours, operated(platform) as theirs:
+    with (
+        operated(platform, SUBSCRIBERS_KEEP_AWAKE="false", FEED_CATCH_UP="0.1") as ours,
+        operated(platform) as theirs,
+    ):
         await until(lambda: answers(f"{ours.server.url}/readyz") and answers(f"{theirs.server.url}/readyz"))
         subscriber = Subscriber(over_websocket, ours.server.url, await head(ours.server.url))
         async with following(subscriber):

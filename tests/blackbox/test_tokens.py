@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def check_mints(platform: LocalPlatform, since: float, *, good: bool = True) -> 
     counted = platform.counters()
     assert counted["mints_at_once"] == 1
     times = [moment for moment in counted["mint_times"] if moment >= since]
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     if good:
         assert all(gap >= LIFETIME_SECONDS / 2 - 0.05 for gap in gaps), gaps
 
