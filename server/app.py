@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from schema import build_schema
 from schema.context import Context, FeedPosition
-from server.auth import LocalAuthentication
+from server.auth.origins import Origins
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint, NoteOperation
 from server.health import livez, readyz
@@ -24,8 +24,11 @@ from server.stream import GraphQLStream
 from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import HTTPConnection, Request
 
+    from server.auth.authentication import Authentication
     from server.settings import Settings
 
 GRAPHQL_PATH = "/api/graphql"
@@ -35,11 +38,12 @@ STREAM_PATH = f"{GRAPHQL_PATH}/stream"
 def create_app(settings: Settings) -> Starlette:
     """The application. Nothing is connected to before it is started."""
     schema = build_schema(hidden_order_fields=settings.hidden_order_fields, extensions=[NoteOperation])
-    authentication = LocalAuthentication(settings.local_roles)
+    origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
-    def new_context(connection: HTTPConnection) -> Context:
+    async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
+        authentication: Authentication = connection.state["authentication"]
         context: Context = connection.state["context"]
-        return replace(context, principal=authentication.principal(connection), position=FeedPosition())
+        return replace(context, principal=await authentication.principal(connection, init), position=FeedPosition())
 
     middleware = [Middleware(CanonicalLog)]
     if settings.allowed_origins:
@@ -48,16 +52,20 @@ def create_app(settings: Settings) -> Starlette:
                 CORSMiddleware,
                 allow_origins=sorted(settings.allowed_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["content-type", "last-event-id", "x-request-id"],
-                expose_headers=["x-request-id", "retry-after"],
+                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id"],
+                expose_headers=["x-request-id", "retry-after", "www-authenticate"],
             )
         )
     return Starlette(
         routes=[
             Route("/", _home),
             Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context)),
-            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
+            WebSocketRoute(
+                GRAPHQL_PATH,
+                # A browser cannot set the headers of a WebSocket.
+                GraphQLSocket(schema, new_context, origins=origins, by_init=settings.auth_mode == "jwt"),
+            ),
+            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=origins)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
