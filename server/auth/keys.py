@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,11 +72,20 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Never."""
 
 
+def _opened(opener: urllib.request.OpenerDirector, url: str) -> Any:
+    try:
+        return opener.open(url, timeout=_FETCH_SECONDS)
+    except urllib.error.HTTPError as error:
+        # It is the answer too, and holds the connection.
+        error.close()
+        raise
+
+
 def _fetch(url: str) -> Mapping[str, PyJWK]:
     deadline = time.monotonic() + _FETCH_SECONDS
     opener = urllib.request.build_opener(_NoRedirects())
     body = b""
-    with opener.open(url, timeout=_FETCH_SECONDS) as response:
+    with _opened(opener, url) as response:
         # In pieces, because each has the timeout anew.
         while chunk := response.read1(_CHUNK_BYTES):
             body += chunk

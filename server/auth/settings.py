@@ -103,7 +103,7 @@ class AuthenticationSettings(BaseSettings):
         """Whether this is no development: as it is set, or else by where it runs."""
         if "app_env" in self.model_fields_set:
             return self.app_env == "production"
-        return self.databricks_app_name is not None
+        return bool(self.databricks_app_name)
 
     @field_validator("allowed_origins")
     @classmethod
