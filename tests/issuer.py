@@ -37,7 +37,7 @@ class Issuer:
         self.answering = threading.Event()
         self.answering.set()
 
-    def settings(self, **others: str) -> dict[str, str]:
+    def settings(self, **others: str) -> dict[str, Any]:
         """The settings of a server that believes it."""
         return {
             "AUTH_MODE": "jwt",

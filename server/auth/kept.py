@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # How soon after a failure the next fetch may begin: what fails is not to be asked by every request.
-_PAUSE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 1.0
 # How long a request waits for a new value where an old one would do.
 _PATIENCE_SECONDS: Final = 1.0
 

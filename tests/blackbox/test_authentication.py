@@ -50,7 +50,7 @@ def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def app(orders_url: str) -> Iterator[Server]:
     """A server as on the platform, where whoever may do something is named."""
-    settings = {
+    settings: dict[str, Any] = {
         "AUTH_MODE": "databricks-app",
         "DATABRICKS_APP_NAME": "orders",
         "READER_USERS": "*",
@@ -99,8 +99,7 @@ def heard(connection: ClientConnection) -> tuple[list[str], int, str]:
         while True:
             types.append(json.loads(connection.recv(timeout=15))["type"])
     except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return types, closed.rcvd.code, closed.rcvd.reason
+        return types, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
 
 
 def answer(connection: ClientConnection) -> Any:
@@ -216,19 +215,11 @@ def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> No
     assert ask(guarded, **bearer(token)).status_code == 401
 
 
-def test_a_rotated_key_is_taken_at_once(orders_url: str) -> None:
-    """And while the issuer is down, what is known goes on counting."""
-    with running_issuer() as issuer, running_server(orders_url, **issuer.settings(APP_SCHEMA="guarded")) as server:
-        assert ask(server, **bearer(issuer.token())).json() == FOUND
-        issuer.rotate("new")
-        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
-        assert "does not publish" in ask(server, **bearer(issuer.token())).text
-        issuer.fails = True
-        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
-
-
 def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> None:
-    """Every transport says to try again, and it fares better as soon as the issuer is back."""
+    """Every transport says to try again, and it fares better as soon as the issuer is back.
+
+    A key that it has rotated to is taken at once; and when it is down again, what is known goes on counting.
+    """
     with running_issuer() as issuer, running_server(orders_url, **issuer.settings(APP_SCHEMA="guarded")) as server:
         issuer.fails = True
         token = issuer.token()
@@ -243,6 +234,11 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
         assert ask(server).status_code == 401
         issuer.fails = False
         wait_for(lambda: ask(server, **bearer(token)).status_code == 200, what=lambda: "the keys to be fetched")
+        issuer.rotate("new")
+        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
+        assert "does not publish" in ask(server, **bearer(token)).text
+        issuer.fails = True
+        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
 
 
 def test_the_platform_says_who_calls(app: Server) -> None:
