@@ -15,6 +15,7 @@ class Code(Enum):
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
     BAD_USER_INPUT = "BAD_USER_INPUT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     CONFLICT = "CONFLICT"
     NOT_FOUND = "NOT_FOUND"
@@ -194,6 +195,12 @@ class Reason(Enum):
         retry=True,
         where="operation",
     )
+    UNAUTHENTICATED = Kind(
+        Code.UNAUTHENTICATED,
+        401,
+        "It is not known who calls: no token, or one that is not valid; the message says what is wrong with it. A "
+        "WebSocket is closed with 4403, also when its token ends: come back with a new one.",
+    )
     ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field asks for.")
     PERMISSION_MISSING = Kind(
         Code.FORBIDDEN,
@@ -205,6 +212,12 @@ class Reason(Enum):
     )
     ORIGIN_FORBIDDEN = Kind(
         Code.FORBIDDEN, 403, "The page that asks is of another origin, and `ALLOWED_ORIGINS` does not name it."
+    )
+    AUTHENTICATION_UNAVAILABLE = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "Who calls cannot be told now: the keys that tokens are checked with, or the caller's groups, cannot be had.",
+        retry=True,
     )
     ORDERS_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
@@ -296,6 +309,7 @@ class ApiError(Exception):
     ApiError
     ├── RequestError    the request cannot be executed at all
     ├── InputError      an argument is wrong
+    ├── UnauthenticatedError    nobody knows who the caller is
     ├── ForbiddenError  the caller may not, or the server itself may not
     ├── PlatformError   the platform says no: it is there, or is not, or not in that state
     └── UnavailableError     what stands behind the API does not answer, for now
@@ -338,6 +352,16 @@ class InputError(ApiError):
         if reason.value.code is Code.BAD_USER_INPUT
         and reason not in {Reason.VARIABLES_INVALID, Reason.COST_NOT_ACKNOWLEDGED}
     )
+
+
+class UnauthenticatedError(ApiError):
+    """Nobody knows who the caller is. `challenge` is what HTTP's `WWW-Authenticate` says then, if anything."""
+
+    reasons = frozenset({Reason.UNAUTHENTICATED})
+
+    def __init__(self, message: str, *, challenge: str | None = None) -> None:
+        super().__init__(Reason.UNAUTHENTICATED, message)
+        self.challenge = challenge
 
 
 class ForbiddenError(ApiError):

@@ -27,10 +27,14 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `user` is what is recorded with a change."""
+    """Who is asking. `user` is what is recorded with a change.
+
+    `expires_at`: in seconds of the monotonic clock, when it is not known any more that it is they; None is never.
+    """
 
     user: str
     roles: frozenset[Role]
+    expires_at: float | None = None
 
     def demand(self, role: Role) -> None:
         """Go on only where the principal may do what the role may.

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from schema import build_schema
 from schema.context import Context, FeedPosition
-from server.auth import LocalAuthentication
+from server.auth.origins import Origins
 from server.consistency import HEADER, Consistency, ConsistencyTokens
 from server.extensions import NoteOperation, QueryDeadline
 from server.graphiql import STATIC
@@ -26,8 +26,11 @@ from server.stream import GraphQLStream
 from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import HTTPConnection, Request
 
+    from server.auth.authentication import Authentication
     from server.settings import Settings
 
 GRAPHQL_PATH = "/api/graphql"
@@ -41,29 +44,39 @@ def create_app(settings: Settings) -> Starlette:
         extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
     )
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
-    authentication = LocalAuthentication(settings.local_roles)
+    origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
-    def new_context(connection: HTTPConnection) -> Context:
+    async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
+        authentication: Authentication = connection.state["authentication"]
         context: Context = connection.state["context"]
-        return replace(context, principal=authentication.principal(connection), position=FeedPosition())
+        return replace(context, principal=await authentication.principal(connection, init), position=FeedPosition())
 
-    origins = settings.allowed_origins
     middleware = [Middleware(CanonicalLog)]
-    if origins:
+    if settings.allowed_origins:
         middleware.append(
             Middleware(
                 CORSMiddleware,
-                allow_origins=sorted(origins),
+                allow_origins=sorted(settings.allowed_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["content-type", "last-event-id", "x-request-id", HEADER],
-                expose_headers=["x-request-id", "retry-after", HEADER],
+                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", HEADER],
+                expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
     return Starlette(
         routes=[
             Route("/", _home),
             Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency)),
-            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=origins, consistency=consistency)),
+            WebSocketRoute(
+                GRAPHQL_PATH,
+                # A browser cannot set the headers of a WebSocket.
+                GraphQLSocket(
+                    schema,
+                    new_context,
+                    origins=origins,
+                    consistency=consistency,
+                    by_init=settings.auth_mode == "jwt",
+                ),
+            ),
             Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=origins, consistency=consistency)),
             Route("/livez", livez),
             Route("/readyz", readyz),

@@ -14,16 +14,16 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.graphql import OperationType
 
 from schema.context import Context
-from schema.errors import ApiError, ForbiddenError, Reason, RequestError
+from schema.errors import ApiError, Reason, RequestError, UnauthenticatedError
 from server import graphiql
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
-from server.presentation import present, present_refusal
+from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
 from server.record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     import strawberry
     from starlette.types import Receive, Scope, Send
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
-_RETRY_AFTER_SECONDS = "1"
-_UNAVAILABLE = 503
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
 _OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
 
@@ -46,7 +44,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def __init__(
         self,
         schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Context],
+        new_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
         consistency: Consistency,
     ) -> None:
@@ -59,20 +57,23 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         request = Request(scope, receive)
         try:
             response = await self._respond(request, receive)
-        except (RequestError, ForbiddenError) as error:
+        except ApiError as error:
+            if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
+                # There is nobody's data in it, and it is where a person puts their token in.
+                await graphiql.page()(scope, receive, send)
+                return
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
-        context = self._new_context(request)
+        context = await self._new_context(request)
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
-        accept = accepted_by(request)
-        if request.method == "GET" and "query" not in request.query_params and wants_page(accept):
+        if _asks_for_page(request):
             return graphiql.page()
-        accepted = media_type(accept)
+        accepted = media_type(accepted_by(request))
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
         data = await request_data(request)
@@ -124,9 +125,13 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+def _asks_for_page(request: Request) -> bool:
+    return request.method == "GET" and "query" not in request.query_params and wants_page(accepted_by(request))
+
+
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
     if error.reason is not Reason.METHOD_NOT_ALLOWED:
-        return {}
+        return refusal_headers(error)
     # A GET that is refused here was one of a mutation.
     return {"allow": "POST" if request.method == "GET" else _METHODS}
 
@@ -137,6 +142,6 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
         status = 200 if reasons <= _OK_AS_PLAIN_JSON else status
     response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
     response.headers["vary"] = "accept"
-    if status == _UNAVAILABLE:
-        response.headers["retry-after"] = _RETRY_AFTER_SECONDS
+    if status == UNAVAILABLE:
+        response.headers["retry-after"] = RETRY_AFTER_SECONDS
     return response

@@ -10,6 +10,7 @@ import structlog
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
+from server.auth.authentication import authentication_of
 from server.databases import create_secondaries, served_database
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from server.auth.authentication import Authentication
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +43,7 @@ class State(TypedDict):
 
     readiness: Readiness
     migrations: Migrations
+    authentication: Authentication
     context: Context
 
 
@@ -122,6 +125,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             yield {
                 "readiness": readiness,
                 "migrations": migrations,
+                "authentication": authentication_of(settings, loader),
                 "context": Context(
                     principal=NOBODY,
                     orders=store,

@@ -9,7 +9,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
-from schema.errors import ApiError, Reason
+from schema.errors import ApiError, Reason, UnauthenticatedError
 from server.record import current_record
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _OK = 200
 _SERVER_ERRORS = 500
+UNAVAILABLE = 503
+RETRY_AFTER_SECONDS = "1"
 _DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
 _INTERNAL = "Something went wrong on our side. Quote the error id when you report it."
 _TOO_DEEP = "The document is nested too deeply to be read."
@@ -56,6 +58,13 @@ def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
     return {
         "errors": [{"message": error.message, "extensions": _extensions(error.reason, error)}]
     }, error.reason.value.status
+
+
+def refusal_headers(error: ApiError) -> dict[str, str]:
+    """The headers that go with it: when to try again, or how to say who calls."""
+    if isinstance(error, UnauthenticatedError) and error.challenge:
+        return {"www-authenticate": error.challenge}
+    return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
 
 
 def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: bool) -> Reason:

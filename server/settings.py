@@ -6,18 +6,18 @@ import os
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from server.auth import is_loopback
+from server.auth.settings import AuthenticationSettings, Separated
 from server.db.settings import IDENTIFIER, ConnectionSettings, Seconds
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
 
 
-class Settings(ConnectionSettings):
+class Settings(ConnectionSettings, AuthenticationSettings):
     """What the server is told. A field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(
@@ -72,22 +72,6 @@ class Settings(ConnectionSettings):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
         description="The schema of the server's own tables, which hold the status changes.",
     )
-    auth_mode: Literal["local"] = Field(
-        "local",
-        description=(
-            "How callers are known. `local`: everybody is `local`, on loopback only, and only for a `Host` of loopback."
-        ),
-    )
-    local_roles: Annotated[frozenset[Literal["reader", "writer", "admin"]], NoDecode] = Field(
-        frozenset({"admin"}),
-        description=(
-            "With `AUTH_MODE=local`, what everybody may: `reader`, `writer`, `admin`; each includes the one before."
-        ),
-    )
-    allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(),
-        description="Web pages, beside our own, that may ask: `https://shop.example.com`, separated by commas.",
-    )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(
         8000,
@@ -98,7 +82,7 @@ class Settings(ConnectionSettings):
     )
     page_size_default: PositiveInt = Field(50, description="How many orders a page holds by default.")
     page_size_max: PositiveInt = Field(1000, le=10_000, description="How many orders a page may hold.")
-    hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode] = Field(
+    hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode, Separated] = Field(
         frozenset(),
         description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas.",
     )
@@ -124,23 +108,11 @@ class Settings(ConnectionSettings):
         "json", description="One JSON object a line, or lines for a person to read."
     )
 
-    @field_validator("hidden_order_fields", "local_roles", "allowed_origins", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return {part.strip() for part in value.split(",") if part.strip()} if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:
         if self.page_size_default > self.page_size_max:
             raise ValueError("PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX")
         return self
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _known_origins(cls, value: frozenset[str]) -> frozenset[str]:
-        if wrong := sorted(origin for origin in value if not _ORIGIN.fullmatch(origin)):
-            raise ValueError(f"{wrong[0]} is no origin: a scheme, a host, and a port where it is not the scheme's own")
-        return value
 
     @model_validator(mode="after")
     def _local_only_on_loopback(self) -> Self:
@@ -174,7 +146,8 @@ def load_settings() -> Settings:
 def settings_table() -> str:
     """The table of all settings as Markdown, for the README (a test holds the two together)."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
+    inherited = AuthenticationSettings.model_fields
+    for name, field in sorted(Settings.model_fields.items(), key=lambda one: one[0] in inherited):
         default = "required" if field.is_required() else f"`{_plain(field.default)}`"
         rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import time
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -15,21 +16,21 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ForbiddenError, Reason, RequestError
-from server.auth import check_origin
+from schema.errors import ApiError, Reason, RequestError
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
 from server.operations import answers
 from server.parameters import accepted_by, request_data
-from server.presentation import present_refusal
+from server.presentation import present_refusal, refusal_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     import strawberry
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.auth.origins import Origins
     from server.consistency import Consistency
 
 _T = TypeVar("_T")
@@ -54,9 +55,9 @@ class GraphQLStream:
     def __init__(
         self,
         schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Context],
+        new_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
-        origins: Collection[str],
+        origins: Origins,
         consistency: Consistency,
     ) -> None:
         self._consistency = consistency
@@ -69,9 +70,10 @@ class GraphQLStream:
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
-        except (RequestError, ForbiddenError) as error:
+        except ApiError as error:
             answer, status = present_refusal(error)
-            response = Response(orjson.dumps(answer), status, media_type=f"{JSON}; charset=utf-8")
+            headers = refusal_headers(error)
+            response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             if error.reason is Reason.METHOD_NOT_ALLOWED:
                 response.headers["allow"] = _METHODS
         try:
@@ -80,8 +82,8 @@ class GraphQLStream:
             _log.info("subscriber gone", reason=f"it has read nothing for {_SEND_SECONDS:g} s")
 
     async def _respond(self, request: Request) -> Response:
-        context = self._new_context(request)
-        check_origin(request, self._origins)
+        context = await self._new_context(request)
+        self._origins.check(request)
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
         if not wants_stream(accepted_by(request)):
@@ -113,7 +115,11 @@ class GraphQLStream:
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        async with aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told:
+        # Who was known by a token that ends is sent away with it, and comes back with another.
+        async with (
+            _set_at(context.principal.expires_at, stopping),
+            aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told,
+        ):
             begun = context.position.begun if from_browser else None
             async for answer in _until(stopping, told, begun):
                 if answer is None:
@@ -131,6 +137,19 @@ class GraphQLStream:
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
         if not (from_browser and ended_early) and not stopping.is_set():
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
+
+
+@asynccontextmanager
+async def _set_at(moment: float | None, event: anyio.Event) -> AsyncIterator[None]:
+    """Set the event at a moment of the monotonic clock, should it come inside the block."""
+    if moment is None:
+        yield
+        return
+    setting = asyncio.get_running_loop().call_later(moment - time.monotonic(), event.set)
+    try:
+        yield
+    finally:
+        setting.cancel()
 
 
 async def _until(
@@ -156,7 +175,8 @@ async def _until(
                     return
                 yield answer
                 coming = asyncio.ensure_future(anext(told, None))
-            elif stopped.done():
+            # Also between two of many answers.
+            if stopped.done():
                 return
     finally:
         for waiting in (stopped, coming, beginning):

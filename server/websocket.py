@@ -10,22 +10,23 @@ import asyncio
 import time
 import uuid
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 import structlog
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ForbiddenError, Reason, RequestError
-from server.auth import check_origin
+from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from server.negotiation import JSON
 from server.operations import answers
 from server.parameters import data_of
-from server.presentation import present_refusal
+from server.presentation import present_refusal, refusal_headers
 from server.record import RequestRecord, current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable
 
     import strawberry
     from starlette.requests import HTTPConnection
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.auth.origins import Origins
     from server.consistency import Consistency
 
 _log = structlog.get_logger("operation")
@@ -46,12 +48,13 @@ _MAX_OPERATIONS: Final = 100
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
 _INVALID_MESSAGE: Final = 4400
 _UNAUTHORIZED: Final = 4401
+_FORBIDDEN: Final = 4403
 _SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 _INIT_TIMEOUT: Final = 4408
 _SUBSCRIBER_EXISTS: Final = 4409
 _TOO_MANY_INITS: Final = 4429
 # "Try again later" (IANA): clients of the protocol reconnect.
-_TOO_SLOW: Final = 1013
+_TRY_AGAIN_LATER: Final = 1013
 
 
 class _ClosedError(Exception):
@@ -63,52 +66,72 @@ class _ClosedError(Exception):
         self.reason = reason
 
 
-_SLOW: Final = _ClosedError(_TOO_SLOW, "Too slow: resume from your cursor")
+_SLOW: Final = _ClosedError(_TRY_AGAIN_LATER, "Too slow: resume from your cursor")
+_TOKEN_ENDED: Final = _ClosedError(_FORBIDDEN, "Forbidden: the token has ended, come back with another")
+
+
+class NewContext(Protocol):
+    """Makes the context of a connection, once it is known who calls: by its headers, or by its `connection_init`."""
+
+    def __call__(self, connection: HTTPConnection, init: dict[str, Any] | None = None) -> Awaitable[Context]:
+        """The context.
+
+        Raises:
+            ApiError: whoever calls is refused.
+        """
 
 
 class GraphQLSocket:
-    """An ASGI endpoint for WebSockets."""
+    """An ASGI endpoint for WebSockets. With `by_init` it is the `connection_init` that says who calls."""
 
     def __init__(
         self,
         schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Context],
+        new_context: NewContext,
         *,
-        origins: Collection[str],
+        origins: Origins,
         consistency: Consistency,
+        by_init: bool = False,
     ) -> None:
         self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
         self._origins = origins
+        self._by_init = by_init
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it is closed."""
         websocket = WebSocket(scope, receive, send)
         try:
-            context = self._new_context(websocket)
-            check_origin(websocket, self._origins)
+            context = None if self._by_init else await self._new_context(websocket)
+            self._origins.check(websocket)
             needed = self._consistency.needed(websocket)
-        except (ForbiddenError, RequestError):
-            # Before it is accepted, which makes it a 403.
-            await websocket.close()
+        except ApiError as error:
+            # Before it is accepted, so that it is answered as any request is.
+            answer, status = present_refusal(error)
+            headers = refusal_headers(error)
+            await websocket.send_denial_response(
+                Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
+            )
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
             await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
-        await _Connection(websocket, self._schema, context, self._consistency, needed=needed).serve()
+        connection = _Connection(websocket, self._schema, context, self._new_context, self._consistency, needed=needed)
+        await connection.serve()
 
 
 class _Connection:
-    """One accepted connection, and the operations that run on it."""
+    """One accepted connection, and the operations that run on it. Without a context the init is asked for one."""
 
     def __init__(
         self,
         websocket: WebSocket,
         schema: strawberry.Schema,
-        context: Context,
+        context: Context | None,
+        new_context: NewContext,
         consistency: Consistency,
         *,
         needed: int,
@@ -119,23 +142,25 @@ class _Connection:
         self._websocket = websocket
         self._schema = schema
         self._context = context
+        self._new_context = new_context
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._initiated = False
+        self._patience = asyncio.timeout(_INIT_SECONDS)
 
     async def serve(self) -> None:
         """Take messages until the connection is closed, by whichever side."""
+        closed = None
         try:
-            async with asyncio.timeout(_INIT_SECONDS) as patience:
+            async with self._patience:
                 while True:
                     await self._take(await self._websocket.receive())
-                    if self._initiated:
-                        patience.reschedule(None)
         except TimeoutError:
-            await self._close(
-                _SLOW if self._initiated else _ClosedError(_INIT_TIMEOUT, "Connection initialisation timeout")
-            )
-        except _ClosedError as closed:
-            await self._close(closed)
+            closed = _SLOW
+            if self._patience.expired():
+                initiation = _ClosedError(_INIT_TIMEOUT, "Connection initialisation timeout")
+                closed = _TOKEN_ENDED if self._initiated else initiation
+        except _ClosedError as error:
+            closed = error
         except WebSocketDisconnect:
             pass
         finally:
@@ -143,6 +168,8 @@ class _Connection:
             for operation in operations:
                 operation.cancel()
             await asyncio.gather(*operations, return_exceptions=True)
+        if closed is not None:
+            await self._close(closed)
 
     async def _take(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
@@ -153,6 +180,8 @@ class _Connection:
                 if self._initiated:
                     raise _ClosedError(_TOO_MANY_INITS, "Too many initialisation requests")
                 _check_payload(message)
+                self._patience.reschedule(None)
+                await self._authenticate(message.get("payload") or {})
                 self._initiated = True
                 await self._send({"type": "connection_ack"})
             case "ping":
@@ -168,8 +197,23 @@ class _Connection:
             case _:
                 raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
 
+    async def _authenticate(self, init: dict[str, Any]) -> None:
+        """Find out who calls, unless it is known. No other message is taken meanwhile."""
+        if self._context is None:
+            try:
+                self._context = await self._new_context(self._websocket, init)
+            except UnavailableError as error:
+                raise _ClosedError(_TRY_AGAIN_LATER, _fitting(error.message)) from None
+            except ApiError as error:
+                raise _ClosedError(_FORBIDDEN, _fitting(f"Forbidden: {error.message}")) from None
+        expires_at = self._context.principal.expires_at
+        if expires_at is not None:
+            # By the loop's clock, which need not be that one.
+            self._patience.reschedule(asyncio.get_running_loop().time() + expires_at - time.monotonic())
+
     async def _subscribe(self, id_: str, payload: object) -> None:
-        if not self._initiated:
+        context = self._context
+        if not self._initiated or context is None:
             raise _ClosedError(_UNAUTHORIZED, "Unauthorized")
         if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
             raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object with a `query`")
@@ -183,14 +227,14 @@ class _Connection:
             refusal = RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {_MAX_OPERATIONS} run at once on one socket.")
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
-        self._operations[id_] = asyncio.create_task(self._operate(id_, data))
+        self._operations[id_] = asyncio.create_task(self._operate(id_, data, context))
 
-    async def _operate(self, id_: str, data: GraphQLRequestData) -> None:
+    async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
         record = RequestRecord(str(uuid.uuid4()), needed=self._needed)
         current_record.set(record)
         started, events = time.perf_counter(), 0
         try:
-            async with aclosing(answers(self._schema, data, self._context, _OPERATIONS, self._consistency)) as told:
+            async with aclosing(answers(self._schema, data, context, _OPERATIONS, self._consistency)) as told:
                 async for answer in told:
                     if "data" not in answer:
                         # An error ends the operation, and this one alone.

@@ -76,6 +76,7 @@ class Action(Enum):
     START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
     GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on its project")
     GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
+    GET_GROUPS = Call("reading the caller's groups", "to see the users of the workspace by SCIM, as its admins do")
     MINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database instance")
 
 

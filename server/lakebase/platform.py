@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
+from databricks.sdk.service import iam
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import ApiError, PlatformError, Reason
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _CREDENTIAL_THREADS: Final = 2
 _MAX_LISTED: Final = 100
 _ASKING_SECONDS: Final = 8.0
+_SCIM: Final = "/api/2.0/preview/scim/v2"
+_CLIENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# What would end the text of a filter; nobody is called so.
+_UNQUOTABLE: Final = frozenset('"\\')
 # What may stand in a path: the SDK does not escape it.
 _NAME: Final = re.compile(r"\w{1,255}(\.\w{1,255}){2}", re.ASCII)
 
@@ -72,6 +77,8 @@ class Platform:
         self._logins = Workspace(settings, threads=_CREDENTIAL_THREADS)
         # Steps look again before each attempt to delete; the SDK, which sends it again by itself, does not.
         self._deletions = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
+        # A caller waits for it, and there is an answer from before or another time.
+        self._people = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
     def close(self) -> None:
@@ -79,6 +86,7 @@ class Platform:
         self._workspace.close()
         self._logins.close()
         self._deletions.close()
+        self._people.close()
 
     async def user_name(self) -> str:
         """The user that the server's identity is to PostgreSQL: an e-mail, or a service principal's client id."""
@@ -86,6 +94,25 @@ class Platform:
         if not me.user_name:
             raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform does not say who the server is.")
         return me.user_name
+
+    async def groups_of(self, user: str) -> frozenset[str]:
+        """The names of the groups of a user, by e-mail, or of a service principal, by client id. Nobody has none."""
+        if _UNQUOTABLE & set(user):
+            return frozenset()
+        kind, attribute = (
+            ("ServicePrincipals", "applicationId") if _CLIENT_ID.fullmatch(user) else ("Users", "userName")
+        )
+
+        def work(client: WorkspaceClient) -> frozenset[str]:
+            # The SDK's own method asks for page after page until one is empty.
+            query = {"filter": f'{attribute} eq "{user}"', "attributes": "groups"}
+            answer = client.api_client.do("GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"})
+            found = iam.ListUsersResponse.from_dict(answer).resources or []
+            # More than one would be the answer to another question.
+            groups = (found[0].groups or []) if len(found) == 1 else []
+            return frozenset(group.display for group in groups if group.display)
+
+        return await self._people.call(Action.GET_GROUPS, work)
 
     async def credential(self, instance: str) -> Credential:
         """A new password for the instance."""

@@ -241,7 +241,8 @@ if (storage.getItem("graphiql:tabState") === null) {
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
-    // Subscriptions go over a WebSocket, by the graphql-ws client that GraphiQL brings along.
+    // Subscriptions go over a WebSocket, by the graphql-ws client that GraphiQL brings along. It sends the header
+    // editor's headers as the payload of its `connection_init`, because a browser's WebSocket takes none.
     fetcher: GraphiQL.createFetcher({
       url: location.pathname,
       subscriptionUrl: location.origin.replace(/^http/, "ws") + location.pathname,

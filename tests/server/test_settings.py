@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.db.dsn import InvalidDsnError, parse_dsn
-from server.settings import SettingsError, load_settings, settings_table
+from server.settings import Settings, SettingsError, load_settings, settings_table
 from tests.process import ROOT
 
 
@@ -79,3 +79,73 @@ def test_a_setting_that_would_break_later_is_refused_at_once(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         load_settings()
+
+
+JWT = {
+    "AUTH_MODE": "jwt",
+    "JWT_ISSUER": "https://issuer.example",
+    "JWT_AUDIENCE": "orders",
+    "JWT_JWKS_URL": "https://issuer.example/jwks.json",
+}
+PLATFORM = {"DATABRICKS_APP_NAME": "orders", "AUTH_MODE": "databricks-app", "HOST": "0.0.0.0"}  # noqa: S104 # refused or not
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> Settings:
+    """The settings of an environment with just these."""
+    for name, value in {"DATABASE_URL": "postgresql://h/db", **settings}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [
+        ({}, "local"),
+        ({"APP_ENV": "development", "DATABRICKS_APP_NAME": "orders"}, "local"),
+        ({"APP_ENV": "production", "AUTH_MODE": "local"}, "local"),
+        (PLATFORM, "databricks-app"),
+        ({**PLATFORM, "APP_ENV": "production", "READER_USERS": "*", "ADMIN_GROUPS": "a b, c"}, "databricks-app"),
+        (JWT, "jwt"),
+        ({**JWT, "HOST": "0.0.0.0", "APP_ENV": "production", "JWT_ALGORITHMS": "EdDSA"}, "jwt"),  # noqa: S104 # it may
+        ({**JWT, "JWT_JWKS_URL": "http://127.0.0.1:8080/keys"}, "jwt"),
+        ({**JWT, "JWT_JWKS_URL": "http://[::1]/keys"}, "jwt"),
+    ],
+)
+def test_a_mode_of_authentication_is_taken(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], mode: str
+) -> None:
+    """Where it is set; and without being set, `local` in development."""
+    assert loaded(monkeypatch, settings).auth_mode == mode
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"APP_ENV": "production"}, "AUTH_MODE has to be set in production"),
+        ({"DATABRICKS_APP_NAME": "orders"}, "AUTH_MODE has to be set in production"),
+        ({"DATABRICKS_APP_NAME": "orders", "AUTH_MODE": "local", "HOST": "0.0.0.0"}, "needs a HOST of loopback"),  # noqa: S104 # it may not
+        ({"APP_ENV": "staging"}, "APP_ENV: "),
+        ({"AUTH_MODE": ""}, "AUTH_MODE: "),
+        ({"AUTH_MODE": "none"}, "AUTH_MODE: "),
+        ({"AUTH_MODE": "databricks-app"}, "DATABRICKS_APP_NAME, which the platform sets, is not set"),
+        ({"AUTH_MODE": "databricks-app", "DATABRICKS_APP_NAME": ""}, "DATABRICKS_APP_NAME, which the platform sets"),
+        ({"AUTH_MODE": "jwt"}, "missing: JWT_ISSUER, JWT_AUDIENCE, JWT_JWKS_URL"),
+        ({**JWT, "JWT_AUDIENCE": ""}, "JWT_AUDIENCE: "),
+        ({**JWT, "JWT_JWKS_URL": "http://issuer.example/jwks.json"}, "JWT_JWKS_URL: "),
+        ({**JWT, "JWT_JWKS_URL": "file:///etc/passwd"}, "JWT_JWKS_URL: "),
+        ({**JWT, "JWT_JWKS_URL": "https://"}, "JWT_JWKS_URL: "),
+        ({**JWT, "JWT_JWKS_URL": "https://[::1"}, "JWT_JWKS_URL: "),
+        ({**JWT, "JWT_JWKS_URL": "https://h:port/"}, "JWT_JWKS_URL: "),
+        ({**JWT, "JWT_ALGORITHMS": "RS256,HS256"}, "JWT_ALGORITHMS: "),
+        ({**JWT, "JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS: "),
+        ({**JWT, "JWT_ALGORITHMS": " , "}, "JWT_ALGORITHMS: "),
+        ({**JWT, "JWT_JWKS_TTL": "0"}, "JWT_JWKS_TTL: "),
+    ],
+)
+def test_an_authentication_that_would_let_anybody_in_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], words: str
+) -> None:
+    """The server does not start, and says what to set."""
+    with pytest.raises(SettingsError) as refused:
+        loaded(monkeypatch, settings)
+    assert words in str(refused.value)

@@ -1,0 +1,281 @@
+"""Owns the promises of authentication on every transport: the real process, with tokens, with the platform's headers."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.issuer import Issuer, running_issuer
+from tests.process import running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+PROTOCOL = Subprotocol("graphql-transport-ws")
+ORDER = "{ order(orderKey: 1) { orderKey } }"
+FEED = "subscription { orderStatusChanged { version } }"
+CHANGE = "mutation { setOrderStatus(input: {orderKey: 3, status: OPEN}) { change { changedBy } } }"
+FOUND = {"data": {"order": {"orderKey": "1"}}}
+STREAM = {"accept": "text/event-stream"}
+# How long a token is taken for after its end, because clocks differ.
+LEEWAY = 30
+METHODS = ["POST", "GET", "POST stream", "GET stream"]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """Whose tokens the server believes."""
+    with running_issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
+    """A server that takes the issuer's tokens."""
+    settings = issuer.settings(APP_SCHEMA="guarded", ALLOWED_ORIGINS="https://shop.example")
+    with running_server(orders_url, **settings) as server:
+        yield server
+        assert "eyJ" not in server.log()
+
+
+@pytest.fixture(scope="module")
+def app(orders_url: str) -> Iterator[Server]:
+    """A server as on the platform, where whoever may do something is named."""
+    settings: dict[str, Any] = {
+        "AUTH_MODE": "databricks-app",
+        "DATABRICKS_APP_NAME": "orders",
+        "READER_USERS": "*",
+        "WRITER_USERS": "ann@example.com",
+    }
+    with running_server(orders_url, APP_SCHEMA="app", **settings) as server:
+        yield server
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that sends it."""
+    return {"authorization": f"Bearer {token}"}
+
+
+def ask(server: Server, method: str = "POST", query: str = ORDER, **headers: str) -> httpx.Response:
+    """Send a query by one of the ways to send one over HTTP."""
+    kind, _, stream = method.partition(" ")
+    body: dict[str, Any] = {"params": {"query": query}} if kind == "GET" else {"json": {"query": query}}
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    url = f"{server.graphql}/stream" if stream else server.graphql
+    return httpx.request(kind, url, headers={**(STREAM if stream else {}), **names}, timeout=10, **body)
+
+
+def reason_of(response: httpx.Response) -> str:
+    """The reason of its one error."""
+    (error,) = response.json()["errors"]
+    return str(error["extensions"]["reason"])
+
+
+def open_socket(server: Server, **headers: str) -> ClientConnection:
+    """An accepted connection."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return connect(server.graphql.replace("http", "ws", 1), subprotocols=[PROTOCOL], additional_headers=names)
+
+
+def send(connection: ClientConnection, type_: str, payload: object = None, id_: str | None = None) -> None:
+    """Send a message."""
+    message = {"type": type_, "payload": payload, "id": id_}
+    connection.send(json.dumps({name: value for name, value in message.items() if value is not None}))
+
+
+def heard(connection: ClientConnection) -> tuple[list[str], int, str]:
+    """The types of what is still said, and the code and reason that the connection is closed with."""
+    types = []
+    try:
+        while True:
+            types.append(json.loads(connection.recv(timeout=15))["type"])
+    except ConnectionClosed as closed:
+        return types, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
+
+
+def answer(connection: ClientConnection) -> Any:
+    """The payload of the next message."""
+    return json.loads(connection.recv(timeout=10)).get("payload")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, method: str) -> None:
+    """Every way over HTTP says so alike, and asks for one."""
+    for headers, challenge in (
+        ({}, "Bearer"),
+        (bearer(issuer.token(exp=int(time.time()) - 31)), 'Bearer error="invalid_token"'),
+        (bearer("x"), 'Bearer error="invalid_token"'),
+        (bearer("x" * 9000), 'Bearer error="invalid_token"'),
+    ):
+        refused = ask(guarded, method, **headers)
+        assert (refused.status_code, reason_of(refused)) == (401, "UNAUTHENTICATED")
+        assert refused.headers["www-authenticate"] == challenge
+        assert "data" not in refused.json()
+        assert "retry-after" not in refused.headers
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("key", ["rsa", "ec"])
+def test_with_a_valid_token_it_is(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
+    """In the name of whom the token names."""
+    told = ask(guarded, method, **bearer(issuer.token(key)))
+    assert told.status_code == 200
+    assert json.dumps(FOUND, separators=(",", ":")) in told.text
+
+
+def test_a_change_is_of_whom_the_token_names(guarded: Server, issuer: Issuer) -> None:
+    """And of nobody without the role; no other header says who calls."""
+    forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_user": "1"}
+    changed = ask(guarded, query=CHANGE, **bearer(issuer.token(sub="Łukasz")), **forged).json()
+    assert changed["data"]["setOrderStatus"]["change"] == {"changedBy": "Łukasz"}
+    for roles in (["reader"], None, ["Writer"]):
+        assert reason_of(ask(guarded, query=CHANGE, **bearer(issuer.token(roles=roles)))) == "ROLE_MISSING"
+
+
+def test_two_headers_are_one_too_many(guarded: Server, issuer: Issuer) -> None:
+    """Who is meant would be anybody's guess."""
+    headers = [("authorization", f"Bearer {issuer.token()}")] * 2
+    assert httpx.post(guarded.graphql, json={"query": ORDER}, headers=headers).status_code == 401
+
+
+def test_the_page_and_the_health_are_open(guarded: Server) -> None:
+    """A browser opens the page without a token, which a person puts in there; its query is refused."""
+    browser = {"accept": "text/html,*/*;q=0.8"}
+    assert httpx.get(guarded.graphql, headers=browser).headers["content-type"].startswith("text/html")
+    assert httpx.get(guarded.graphql, headers=browser, params={"query": ORDER}).status_code == 401
+    assert httpx.get(f"{guarded.url}/readyz").status_code == 200
+
+
+def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
+    """A browser asks before."""
+    preflight = {
+        "origin": "https://shop.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    allowed = httpx.options(guarded.graphql, headers=preflight)
+    assert allowed.status_code == 200
+    assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+
+
+@pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
+def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
+    """As browsers have to, which cannot set the headers of a WebSocket."""
+    with open_socket(guarded) as socket:
+        send(socket, "connection_init", {name: f"Bearer {issuer.token()}"})
+        assert answer(socket) is None
+        send(socket, "subscribe", {"query": ORDER}, "1")
+        assert answer(socket) == FOUND
+
+
+def test_a_socket_may_say_it_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
+    """As programs can."""
+    with open_socket(guarded, **bearer(issuer.token())) as socket:
+        send(socket, "connection_init")
+        assert answer(socket) is None
+        send(socket, "subscribe", {"query": ORDER}, "1")
+        assert answer(socket) == FOUND
+
+
+@pytest.mark.parametrize("init", [None, {}, {"authorization": "Bearer x"}, {"authorization": 1}, {"token": "x"}])
+def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object) -> None:
+    """Nothing is run on it, not even what is sent at once."""
+    with open_socket(guarded) as socket:
+        send(socket, "connection_init", init)
+        send(socket, "subscribe", {"query": ORDER}, "1")
+        types, code, reason = heard(socket)
+        assert (types, code) == ([], 4403)
+        assert reason.startswith("Forbidden: ")
+    with open_socket(guarded) as socket:
+        send(socket, "subscribe", {"query": ORDER}, "1")
+        assert heard(socket)[:2] == ([], 4401)
+
+
+def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> None:
+    """A socket with 4403, a stream without a `complete`, so that clients come back with a new one."""
+    token = issuer.token(exp=int(time.time()) + 2 - LEEWAY)
+    with open_socket(guarded) as socket, httpx.Client(timeout=10) as client:
+        send(socket, "connection_init", {"authorization": f"Bearer {token}"})
+        send(socket, "subscribe", {"query": FEED}, "1")
+        headers = {**STREAM, **bearer(token)}
+        with client.stream("POST", f"{guarded.graphql}/stream", json={"query": FEED}, headers=headers) as stream:
+            assert stream.status_code == 200
+            assert "complete" not in stream.read().decode()
+        types, code, _ = heard(socket)
+        assert (types, code) == (["connection_ack"], 4403)
+    assert ask(guarded, **bearer(token)).status_code == 401
+
+
+def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> None:
+    """Every transport says to try again, and it fares better as soon as the issuer is back.
+
+    A key that it has rotated to is taken at once; and when it is down again, what is known goes on counting.
+    """
+    with running_issuer() as issuer, running_server(orders_url, **issuer.settings(APP_SCHEMA="guarded")) as server:
+        issuer.fails = True
+        token = issuer.token()
+        for method in METHODS:
+            refused = ask(server, method, **bearer(token))
+            assert (refused.status_code, reason_of(refused)) == (503, "AUTHENTICATION_UNAVAILABLE")
+            assert refused.headers["retry-after"] == "1"
+        with open_socket(server) as socket:
+            send(socket, "connection_init", {"authorization": f"Bearer {token}"})
+            assert heard(socket)[:2] == ([], 1013)
+        # Whoever has no token is told so all the same.
+        assert ask(server).status_code == 401
+        issuer.fails = False
+        wait_for(lambda: ask(server, **bearer(token)).status_code == 200, what=lambda: "the keys to be fetched")
+        issuer.rotate("new")
+        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
+        assert "does not publish" in ask(server, **bearer(token)).text
+        issuer.fails = True
+        assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
+
+
+def test_the_platform_says_who_calls(app: Server) -> None:
+    """By its headers, on every transport, and by nothing else."""
+    ann = {"x_forwarded_email": "Ann@example.com", "x_forwarded_user": "1@2"}
+    for method in METHODS:
+        assert ask(app, method, **ann).status_code == 200
+        refused = ask(app, method, authorization="Bearer x")
+        assert (refused.status_code, reason_of(refused)) == (401, "UNAUTHENTICATED")
+        assert "www-authenticate" not in refused.headers
+    assert ask(app, query=CHANGE, **ann).json()["data"]["setOrderStatus"]["change"] == {"changedBy": "Ann@example.com"}
+    assert reason_of(ask(app, query=CHANGE, x_forwarded_email="bob@example.com")) == "ROLE_MISSING"
+
+
+def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
+    """In its upgrade: without it there is none, and what an init says does not count."""
+    with pytest.raises(InvalidStatus) as refused:
+        open_socket(app)
+    assert refused.value.response.status_code == 401
+    assert b"UNAUTHENTICATED" in refused.value.response.body
+    with open_socket(app, x_forwarded_email="bob@example.com") as socket:
+        send(socket, "connection_init", {"X-Forwarded-Email": "ann@example.com", "authorization": "Bearer x"})
+        assert answer(socket) is None
+        send(socket, "subscribe", {"query": CHANGE}, "1")
+        assert answer(socket)["errors"][0]["extensions"]["reason"] == "ROLE_MISSING"
+
+
+def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:
+    """Its origin is the host that the proxy was asked for, and no other page's."""
+    host = "orders-1.aws.databricksapps.com"
+    proxied = {"x_forwarded_email": "ann@example.com", "x_forwarded_host": host}
+    assert ask(app, "GET stream", origin=f"https://{host}", **proxied).status_code == 200
+    assert reason_of(ask(app, "GET stream", origin="https://evil.example", **proxied)) == "ORIGIN_FORBIDDEN"
+
+
+def test_headers_of_the_platform_mean_nothing_elsewhere(server: Server) -> None:
+    """Off the platform anybody can write them."""
+    forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_host": "evil.example", "authorization": "Bearer x"}
+    assert ask(server, query=CHANGE, **forged).json()["data"]["setOrderStatus"]["change"] == {"changedBy": "local"}
+    assert reason_of(ask(server, "GET stream", origin="https://evil.example", **forged)) == "ORIGIN_FORBIDDEN"

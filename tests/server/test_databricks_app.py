@@ -1,0 +1,237 @@
+"""Owns the promises of AUTH_MODE=databricks-app in the process: whom the proxy names, and what they may."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from schema.errors import Reason, UnauthenticatedError, UnavailableError
+from schema.permissions import Role
+from server.auth import kept
+from server.auth.databricks import DatabricksAuthentication
+from server.lakebase.loading import PlatformLoader
+from server.settings import Settings
+from tests.issuer import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from schema.permissions import Principal
+
+ANN, ROBOT = "ann@example.com", "0b5d4c3e-0000-4000-8000-1234567890ab"
+Header = tuple[str, str]
+
+
+class Directory:
+    """The users and service principals of a workspace, as SCIM tells them over HTTP."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[str]] = {ANN: ["order-desk", "everybody"], ROBOT: ["robots"]}
+        self.asked: list[str] = []
+        self.status = 200
+        self.url = ""
+        # Where it is not set, an answer waits for it.
+        self.answering = threading.Event()
+        self.answering.set()
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        """What SCIM says."""
+        address = urlsplit(path)
+        if not address.path.startswith("/api/2.0/preview/scim/v2/"):
+            return 404, {"error_code": "NOT_FOUND", "message": "no such page"}
+        asked = parse_qs(address.query)
+        self.asked.append(f"{address.path.rpartition('/')[2]} {asked['filter'][0]}")
+        self.answering.wait(20)
+        if self.status != 200:
+            return self.status, {"error_code": "SAID_NO", "message": "no"}
+        assert asked["attributes"] == ["groups"]
+        attribute, user = {"Users": ("userName", ANN), "ServicePrincipals": ("applicationId", ROBOT)}[
+            address.path.rpartition("/")[2]
+        ]
+        if asked["filter"][0] != f'{attribute} eq "{user}"':
+            return 200, {"totalResults": 0}
+        groups = [{"display": name, "value": "1", "type": "direct"} for name in self.groups[user]]
+        return 200, {"totalResults": 1, "Resources": [{"id": "1", "groups": groups}]}
+
+
+@pytest.fixture
+def directory() -> Iterator[Directory]:
+    """A workspace with a user and a service principal."""
+    directory = Directory()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, answer = directory.answer(self.path)
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            # Whoever has waited for too long is gone.
+            with contextlib.suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with serving(Handler) as url:
+        directory.url = url
+        yield directory
+        directory.answering.set()
+
+
+@contextlib.asynccontextmanager
+async def believing(
+    directory: Directory | None = None, *, groups_ttl: float | None = None, **settings: Any
+) -> AsyncIterator[DatabricksAuthentication]:
+    """The mode with these settings, in front of a workspace where there is one."""
+    mode: dict[str, Any] = {
+        "database_url": "postgresql://h/db",
+        "auth_mode": "databricks-app",
+        "databricks_app_name": "orders",
+        "databricks_host": directory and directory.url,
+        "databricks_token": "dapi-of-the-server",
+    }
+    given = Settings(**mode, **settings)
+    if groups_ttl is not None:
+        given = given.model_copy(update={"groups_ttl": groups_ttl})
+    loader = PlatformLoader(given)
+    try:
+        yield DatabricksAuthentication(given, loader)
+    finally:
+        await loader.close()
+
+
+async def principal(authentication: DatabricksAuthentication, *headers: Header) -> Principal:
+    """Who calls with these headers."""
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    return await authentication.principal(HTTPConnection({"type": "http", "headers": raw}))
+
+
+EMAIL, NAME, USER = "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-user"
+
+
+@pytest.mark.parametrize(
+    ("headers", "user"),
+    [
+        ([(EMAIL, ANN), (NAME, "Ann"), (USER, "1@2")], ANN),
+        ([(USER, "1@2"), (NAME, ANN)], "1@2"),
+        ([(USER, "1@2")], "1@2"),
+        ([(EMAIL, ""), (USER, ROBOT)], ROBOT),
+        ([(USER, "Łukasz Żółć")], "Łukasz Żółć"),
+        ([(EMAIL, f"{'a' * 308}@example.com")], f"{'a' * 308}@example.com"),
+    ],
+)
+async def test_the_proxy_says_who_calls(headers: list[Header], user: str) -> None:
+    """By address, or else by id; never by a name that may be chosen."""
+    async with believing() as authentication:
+        assert (await principal(authentication, *headers)).user == user
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("x-forwarded-for", "10.0.0.1"), ("authorization", "Bearer x")],
+        [(EMAIL, "")],
+        [(EMAIL, " ")],
+        [(NAME, ANN)],
+        [(EMAIL, ANN), (EMAIL, "bob@example.com")],
+        [(EMAIL, ANN), (EMAIL, ANN)],
+        [(EMAIL, ANN), (USER, "1"), (USER, "2")],
+        [(EMAIL, ""), (EMAIL, ANN)],
+        [(EMAIL, f"{'a' * 309}@example.com")],
+        [(EMAIL, "ann\u2028admin@example.com")],
+        [(EMAIL, "ann\x7f@example.com")],
+    ],
+)
+async def test_nobody_else_does(headers: list[Header]) -> None:
+    """What is missing, said twice or nobody's name is refused, whatever else is said."""
+    async with believing(admin_users="*") as authentication:
+        with pytest.raises(UnauthenticatedError) as refused:
+            await principal(authentication, *headers)
+        assert refused.value.reason is Reason.UNAUTHENTICATED
+        assert "ann" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "user", "roles"),
+    [
+        ({}, ANN, set()),
+        ({"admin_users": "Ann@Example.com"}, "ANN@example.com", {Role.ADMIN}),
+        ({"reader_users": "*", "writer_users": ANN}, ANN, {Role.READER, Role.WRITER}),
+        ({"reader_users": "*", "writer_users": ANN}, "bob@example.com", {Role.READER}),
+        ({"writer_users": ROBOT}, ROBOT.upper(), {Role.WRITER}),
+        ({"admin_users": "ann"}, ANN, set()),
+    ],
+)
+async def test_roles_are_given_by_name(
+    directory: Directory, settings: dict[str, Any], user: str, roles: set[Role]
+) -> None:
+    """Whole names, without regard to case; and the platform is asked nothing."""
+    async with believing(directory, **settings) as authentication:
+        assert set((await principal(authentication, (EMAIL, user))).roles) == roles
+    assert directory.asked == []
+
+
+@pytest.mark.parametrize(
+    ("user", "roles", "asked"),
+    [
+        (ANN, {Role.READER, Role.WRITER}, f'Users userName eq "{ANN}"'),
+        (ROBOT, {Role.ADMIN}, f'ServicePrincipals applicationId eq "{ROBOT}"'),
+        ("bob@example.com", set(), 'Users userName eq "bob@example.com"'),
+        ('x" or userName sw "', set(), None),
+        ("x\\", set(), None),
+    ],
+)
+async def test_roles_are_given_by_group(directory: Directory, user: str, roles: set[Role], asked: str | None) -> None:
+    """By one question for each caller, into which nobody's name can write another."""
+    settings: dict[str, Any] = {"reader_groups": "everybody", "writer_groups": "order-desk", "admin_groups": "robots"}
+    async with believing(directory, **settings) as authentication:
+        found = await asyncio.gather(*(principal(authentication, (EMAIL, user)) for _ in range(20)))
+        assert {frozenset(one.roles) for one in found} == {frozenset(roles)}
+        assert (await principal(authentication, (EMAIL, user))).roles == roles
+    assert directory.asked == ([asked] if asked else [])
+
+
+async def test_an_admin_by_name_is_not_asked_about(directory: Directory) -> None:
+    """There is nothing more to be had; whoever is less by name may be more by group."""
+    async with believing(directory, admin_users="boss@example.com", writer_groups="order-desk") as authentication:
+        assert (await principal(authentication, (EMAIL, "boss@example.com"))).roles == {Role.ADMIN}
+        assert directory.asked == []
+    async with believing(directory, reader_users="*", admin_groups="order-desk") as authentication:
+        assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.READER, Role.ADMIN}
+
+
+async def test_groups_are_forgotten_in_time(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever leaves a group loses its role; while the platform fails, what it said last counts."""
+    monkeypatch.setattr(kept, "_PAUSE_SECONDS", 0.0)
+    async with believing(directory, admin_groups="order-desk", groups_ttl=0.0) as authentication:
+        assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.ADMIN}
+        directory.status = 403
+        assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.ADMIN}
+        directory.status, directory.groups[ANN] = 200, []
+        assert (await principal(authentication, (EMAIL, ANN))).roles == set()
+    assert len(directory.asked) == 3
+
+
+@pytest.mark.parametrize("status", [403, 400, 500])
+async def test_a_platform_that_fails_takes_no_role_that_is_given_by_name(directory: Directory, status: int) -> None:
+    """Whoever has none by name is told to try again, and the platform is not asked by each of their requests."""
+    directory.status = status
+    async with believing(directory, reader_users=ANN, admin_groups="order-desk") as authentication:
+        assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.READER}
+        for _ in range(2):
+            with pytest.raises(UnavailableError) as refused:
+                await principal(authentication, (EMAIL, "bob@example.com"))
+            assert refused.value.retryable
+            assert refused.value.reason.value.status == 503
+    assert len({*directory.asked}) == 2

@@ -1,0 +1,354 @@
+"""Owns the promises of AUTH_MODE=jwt in the process: which tokens are believed, and how their keys are had."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.requests import HTTPConnection
+
+from schema.errors import Reason, UnauthenticatedError, UnavailableError
+from schema.permissions import Role
+from server.auth import kept
+from server.auth import keys as keys_module
+from server.auth.jwt import JwtAuthentication
+from server.auth.keys import Keys
+from server.settings import Settings
+from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from schema.permissions import Principal
+
+NOW = time.time
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """An issuer of its own."""
+    with running_issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def authentication(issuer: Issuer) -> JwtAuthentication:
+    """The mode as a server has it."""
+    return believing(issuer)
+
+
+def believing(issuer: Issuer, **settings: Any) -> JwtAuthentication:
+    """The mode for an issuer's tokens, with these settings."""
+    given = {name.lower(): value for name, value in issuer.settings().items()}
+    return JwtAuthentication(Settings(database_url="postgresql://h/db", **{**given, **settings}))
+
+
+async def principal(
+    authentication: JwtAuthentication, *authorizations: str, init: dict[str, object] | None = None
+) -> Principal:
+    """Who calls with these Authorization headers."""
+    headers = [(b"authorization", value.encode("latin-1")) for value in authorizations]
+    return await authentication.principal(HTTPConnection({"type": "http", "headers": headers}), init)
+
+
+async def refusal(authentication: JwtAuthentication, *authorizations: str) -> UnauthenticatedError:
+    """Why nobody is known by these Authorization headers."""
+    with pytest.raises(UnauthenticatedError) as refused:
+        await principal(authentication, *authorizations)
+    assert refused.value.reason is Reason.UNAUTHENTICATED
+    return refused.value
+
+
+def segment(value: object) -> str:
+    """A segment of a token: bytes and text as they are, anything else as JSON."""
+    text = value if isinstance(value, str | bytes) else json.dumps(value)
+    return base64.urlsafe_b64encode(text.encode() if isinstance(text, str) else text).rstrip(b"=").decode()
+
+
+def unsigned(header: object, claims: object | None = None) -> str:
+    """A token with whatever header and an empty signature."""
+    return f"{segment(header)}.{segment(good_claims() if claims is None else claims)}."
+
+
+def signed_with_the_public_key(issuer: Issuer) -> str:
+    """HS256 with what everybody knows as its secret: the classic confusion of algorithms."""
+    signed = f"{segment({'alg': 'HS256', 'kid': 'rsa'})}.{segment(good_claims())}"
+    return f"{signed}.{segment(hmac.digest(issuer.public_pem('rsa'), signed.encode(), 'sha256'))}"
+
+
+def tampered(issuer: Issuer) -> str:
+    """Other claims under a signature that was given for these."""
+    header, _, signature = issuer.token().split(".")
+    return f"{header}.{segment(good_claims(roles=['admin']))}.{signature}"
+
+
+def strangers(_: Issuer) -> str:
+    """Signed by another, with the id of a known key."""
+    return jwt.encode(good_claims(), rsa.generate_private_key(65537, 2048), "RS256", {"kid": "rsa"})
+
+
+def raw_claims(issuer: Issuer, text: str) -> str:
+    """A token properly signed whose payload is this text."""
+    return jwt.PyJWS().encode(text.encode(), issuer.keys["rsa"], "RS256", {"kid": "rsa"})
+
+
+def with_claim(issuer: Issuer, name: str, value: str) -> str:
+    """A token properly signed with a claim written in JSON as it stands."""
+    claims = json.dumps(good_claims(**{name: 0}))
+    return raw_claims(issuer, claims.replace(f'"{name}": 0', f'"{name}": {value}'))
+
+
+ALGORITHM, MALFORMED, KID = "signed in a way", "no token that can be read", "kid"
+BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
+    "empty": (lambda _: "", MALFORMED),
+    "words": (lambda _: "let me in", MALFORMED),
+    "one segment": (lambda _: "abc", MALFORMED),
+    "four segments": (lambda issuer: issuer.token() + ".x", MALFORMED),
+    "not ascii": (lambda issuer: issuer.token() + "é", MALFORMED),
+    "header is no json": (lambda _: f"{segment('{')}.{segment({})}.", MALFORMED),
+    "header is a list": (lambda _: unsigned([]), MALFORMED),
+    "header nested too deeply": (lambda _: f"{segment('[' * 5000)}.{segment({})}.", MALFORMED),
+    "alg none": (lambda _: unsigned({"alg": "none", "kid": "rsa"}), ALGORITHM),
+    "alg None in capitals": (lambda _: unsigned({"alg": "NONE", "kid": "rsa"}), ALGORITHM),
+    "no alg": (lambda _: unsigned({"kid": "rsa"}), ALGORITHM),
+    "alg is a list": (lambda _: unsigned({"alg": ["RS256"], "kid": "rsa"}), ALGORITHM),
+    "HS256 with the public key": (signed_with_the_public_key, ALGORITHM),
+    "alg that is not set": (
+        lambda issuer: jwt.encode(good_claims(), issuer.keys["rsa"], "RS512", {"kid": "rsa"}),
+        ALGORITHM,
+    ),
+    "alg of another key": (lambda issuer: issuer.token("rsa", header={"kid": "ec"}), ALGORITHM),
+    "no signature": (lambda issuer: issuer.token().rpartition(".")[0] + ".", "signature"),
+    "tampered": (tampered, "signature"),
+    "a stranger's key": (strangers, "signature"),
+    "unknown kid": (lambda issuer: issuer.token(header={"kid": "other"}), "does not publish"),
+    "no kid": (lambda issuer: jwt.encode(good_claims(), issuer.keys["rsa"], "RS256"), KID),
+    "kid is a number": (lambda _: unsigned({"alg": "RS256", "kid": 1}), MALFORMED),
+    "crit of an unknown extension": (lambda issuer: issuer.token(header={"crit": ["exp"], "exp": 1}), MALFORMED),
+    "crit is no list": (lambda issuer: issuer.token(header={"crit": "b64"}), MALFORMED),
+    "payload is a list": (lambda issuer: raw_claims(issuer, "[]"), MALFORMED),
+    "payload is no json": (lambda issuer: raw_claims(issuer, "{"), MALFORMED),
+    "another issuer": (lambda issuer: issuer.token(iss="https://evil.example"), "another issuer"),
+    "issuer with a slash more": (lambda issuer: issuer.token(iss=ISSUER + "/"), "another issuer"),
+    "another audience": (lambda issuer: issuer.token(aud="billing"), "another audience"),
+    "audience in capitals": (lambda issuer: issuer.token(aud=AUDIENCE.upper()), "another audience"),
+    "audience is a number": (lambda issuer: issuer.token(aud=1), "another audience"),
+    **{
+        f"without {claim}": (lambda issuer, claim=claim: issuer.token(**{claim: None}), f"lacks the claim `{claim}`")  # type: ignore[misc] # the default binds it
+        for claim in ("exp", "iat", "iss", "aud", "sub")
+    },
+    "sub is a number": (lambda issuer: issuer.token(sub=7), MALFORMED),
+    "sub is blank": (lambda issuer: issuer.token(sub=" "), "names nobody"),
+    "sub with a line break": (lambda issuer: issuer.token(sub="ann\nadmin"), "names nobody"),
+    "sub of a novel": (lambda issuer: issuer.token(sub="a" * 321), "names nobody"),
+    **{
+        f"{claim} is {value}": (lambda issuer, claim=claim, value=value: with_claim(issuer, claim, value), MALFORMED)  # type: ignore[misc] # the defaults bind them
+        for claim, value in (
+            ("exp", '"soon"'),
+            ("exp", '"99999999999"'),
+            ("exp", "[1]"),
+            ("exp", "NaN"),
+            ("exp", "Infinity"),
+            ("exp", "1e400"),
+            ("iat", '"now"'),
+            ("iat", "true"),
+            ("iat", "{}"),
+            ("nbf", '"1"'),
+            ("nbf", "false"),
+            ("nbf", "null"),
+        )
+    },
+    "expired for 31 s": (lambda issuer: issuer.token(exp=int(NOW()) - 31), "has expired"),
+    "expired in 1970": (lambda issuer: issuer.token(exp=0), "has expired"),
+    "issued in 40 s": (lambda issuer: issuer.token(iat=int(NOW()) + 40), "not valid yet"),
+    "valid in 40 s": (lambda issuer: issuer.token(nbf=int(NOW()) + 40), "not valid yet"),
+    "9 KB": (lambda issuer: issuer.token(padding="x" * 9000), "longer than 8,192 bytes"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_bad_token_is_refused(authentication: JwtAuthentication, issuer: Issuer, bad: str) -> None:
+    """In one sentence that says what is wrong, and repeats nothing of it."""
+    forge, words = BAD[bad]
+    token = forge(issuer)
+    refused = await refusal(authentication, f"Bearer {token}")
+    assert words in refused.message
+    assert refused.challenge == 'Bearer error="invalid_token"'
+    assert refused.__cause__ is None
+    assert not any(part and part in refused.message for part in token.split(".") if len(part) > 3)
+
+
+@pytest.mark.parametrize(
+    ("authorizations", "words", "challenge"),
+    [
+        ((), "takes a token", "Bearer"),
+        (("",), "has to be `Bearer`", "Bearer"),
+        (("Basic YTpi",), "has to be `Bearer`", "Bearer"),
+        (("Bearer",), MALFORMED, 'Bearer error="invalid_token"'),
+        (("Bearer a.b.c", "Bearer a.b.c"), "more than one", 'Bearer error="invalid_token"'),
+    ],
+)
+async def test_what_is_no_token_is_refused(
+    authentication: JwtAuthentication, authorizations: tuple[str, ...], words: str, challenge: str
+) -> None:
+    """And HTTP's own header asks for one."""
+    refused = await refusal(authentication, *authorizations)
+    assert words in refused.message
+    assert refused.challenge == challenge
+
+
+@pytest.mark.parametrize(
+    ("claims", "roles"),
+    [
+        ({}, {Role.WRITER}),
+        ({"roles": None}, set()),
+        ({"roles": "reader  admin unknown"}, {Role.READER, Role.ADMIN}),
+        ({"roles": ["Admin", 1, None, ["admin"], "reader"]}, {Role.READER}),
+        ({"roles": {"admin": True}}, set()),
+        ({"roles": 3}, set()),
+        (lambda now: {"exp": now - 29}, {Role.WRITER}),
+        (lambda now: {"nbf": now + 29, "iat": now + 29}, {Role.WRITER}),
+        (lambda now: {"exp": now + 0.5}, {Role.WRITER}),
+        ({"exp": 10**300}, {Role.WRITER}),
+        ({"aud": ["billing", AUDIENCE]}, {Role.WRITER}),
+    ],
+)
+@pytest.mark.parametrize("key", ["rsa", "ec"])
+async def test_a_good_token_says_who_and_what(
+    authentication: JwtAuthentication,
+    issuer: Issuer,
+    claims: dict[str, Any] | Callable[[float], dict[str, Any]],
+    roles: set[Role],
+    key: str,
+) -> None:
+    """Roles that are not known here are none; a token without roles is somebody who may nothing."""
+    given = claims(int(NOW())) if callable(claims) else claims
+    found = await principal(authentication, f"bearer {issuer.token(key, **given)}")
+    assert (found.user, set(found.roles)) == ("ann", roles)
+    assert found.expires_at is not None
+    assert found.expires_at > time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims", "expected"),
+    [
+        (
+            {"jwt_roles_claim": "realm_access.roles", "jwt_user_claim": "email"},
+            {"realm_access": {"roles": ["admin"]}, "email": "ann@example.com"},
+            ("ann@example.com", {Role.ADMIN}),
+        ),
+        (
+            {"jwt_roles_claim": "https://orders.example/roles"},
+            {"https://orders.example/roles": ["reader"]},
+            ("ann", {Role.READER}),
+        ),
+        ({"jwt_roles_claim": "roles.admin"}, {}, ("ann", set())),
+    ],
+)
+async def test_the_claims_are_settings(
+    issuer: Issuer, settings: dict[str, str], claims: dict[str, Any], expected: tuple[str, set[Role]]
+) -> None:
+    """A path into an object, or the whole name where it has dots in it."""
+    found = await principal(believing(issuer, **settings), f"Bearer {issuer.token(**claims)}")
+    assert (found.user, set(found.roles)) == expected
+
+
+async def test_the_token_of_an_init_comes_before_that_of_the_upgrade(
+    authentication: JwtAuthentication, issuer: Issuer
+) -> None:
+    """Its key is written in any case, and there is one of it."""
+    init: dict[str, object] = {"Authorization": f"Bearer {issuer.token(sub='bob')}", "other": 1}
+    assert (await principal(authentication, "Bearer no", init=init)).user == "bob"
+    assert (await principal(authentication, f"Bearer {issuer.token()}", init={"other": 1})).user == "ann"
+    wrong: list[dict[str, object]] = [
+        {**init, "authorization": "Bearer no"},
+        {"authorization": None},
+        {"authorization": ["Bearer"]},
+    ]
+    for bad in wrong:
+        with pytest.raises(UnauthenticatedError):
+            await principal(authentication, f"Bearer {issuer.token()}", init=bad)
+
+
+async def test_many_at_once_fetch_the_keys_once() -> None:
+    """And nobody fetches them again before their time."""
+    with running_issuer() as issuer:
+        keys = Keys(issuer.url, ttl_seconds=3600)
+        found = await asyncio.gather(*(keys.find("rsa") for _ in range(50)))
+        assert all(found)
+        assert await keys.find("ec")
+        assert issuer.asked == 1
+
+
+async def test_an_unknown_key_is_looked_for_once_in_a_while() -> None:
+    """A rotation is seen at once; what is made up sends nobody to the issuer time and again."""
+    with running_issuer() as issuer:
+        keys = Keys(issuer.url, ttl_seconds=3600)
+        assert await keys.find("rsa")
+        issuer.rotate("new")
+        assert all(await asyncio.gather(*(keys.find("new") for _ in range(20))))
+        assert issuer.asked == 2
+        assert await keys.find("rsa") is None
+        assert not any([await keys.find(f"made up {number}") for number in range(50)])
+        assert issuer.asked == 2
+
+
+async def test_old_keys_count_while_the_issuer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond their time too, and without asking in every request; new ones come as soon as it is back."""
+    monkeypatch.setattr(kept, "_PAUSE_SECONDS", 0.3)
+    with running_issuer() as issuer:
+        keys = Keys(issuer.url, ttl_seconds=0)
+        assert await keys.find("rsa")
+        issuer.fails = True
+        assert all([await keys.find("rsa") for _ in range(20)])
+        assert issuer.asked == 2
+        issuer.fails = False
+        issuer.rotate("new")
+        await asyncio.sleep(0.3)  # the pause itself
+        assert await keys.find("new")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": 1}', b"[" * 5000, b'{"keys": [1]}'])
+async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """That is for the caller to try again, and no word about the token."""
+    with running_issuer() as issuer:
+        monkeypatch.setattr(issuer, "jwks", lambda: body)
+        with pytest.raises(UnavailableError) as refused:
+            await Keys(issuer.url, ttl_seconds=3600).find("rsa")
+        assert refused.value.reason is Reason.AUTHENTICATION_UNAVAILABLE
+        assert refused.value.retryable
+
+
+async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it asked again by the next one at once."""
+    monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.3)
+    with running_issuer() as issuer:
+        issuer.answering.clear()
+        keys = Keys(issuer.url, ttl_seconds=3600)
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                await keys.find("rsa")
+        assert issuer.asked == 1
+
+
+async def test_an_issuer_does_not_lead_elsewhere(issuer: Issuer) -> None:
+    """A redirect could go from https to http."""
+
+    class Redirect(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("location", issuer.url)
+            self.end_headers()
+
+    before = issuer.asked
+    with serving(Redirect) as url, pytest.raises(UnavailableError):
+        await Keys(url, ttl_seconds=3600).find("rsa")
+    assert issuer.asked == before
