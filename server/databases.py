@@ -45,6 +45,14 @@ def create_secondaries(settings: Settings, instances: Instances, engines: Engine
     return Secondaries(engines, pools, exist, bound=settings.replica_max_lag)
 
 
+def token_state(settings: Settings, instances: Instances) -> str:
+    """How it stands with the token that logins take, for an operator."""
+    if fixed_url(settings):
+        return "none is needed"
+    failure = instances.token_failure(settings.served_name)
+    return "ok" if failure is None else f"{failure.reason.name}: {failure.message}"
+
+
 def fixed_url(settings: ConnectionSettings) -> str | None:
     """The URL of a database that needs no platform to be found and logged in to."""
     if settings.database_url is not None:

@@ -20,9 +20,16 @@ async def livez(_request: Request[State]) -> JSONResponse:
 async def readyz(request: Request[State]) -> JSONResponse:
     """200 where orders can be served; 503 with what is wrong where not. Opens no connection itself.
 
-    Orders are served also where no changes can be made, and what is missing for them is said beside.
+    Orders are served also where no changes can be made, no new token is to be had while the old one lives, or a
+    secondary is left out: that is said beside. A database that sleeps is ready, or nobody would ever wake it.
     """
-    reason, missing = request.state["readiness"].reason, request.state["migrations"].missing
-    if reason is None:
-        return JSONResponse({"status": "ready", "orders": "ok", "changes": missing or "ok"})
-    return JSONResponse({"status": "not ready", "orders": reason, "changes": missing or "ok"}, status_code=503)
+    reason = request.state["readiness"].reason
+    parts = {
+        "orders": reason or "ok",
+        "changes": request.state["migrations"].missing or "ok",
+        "token": request.state["token_state"](),
+        "replica": request.state["secondaries"].state if request.state["secondaries"] else "there is none",
+    }
+    return JSONResponse(
+        {"status": "ready" if reason is None else "not ready", **parts}, status_code=200 if reason is None else 503
+    )

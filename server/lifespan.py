@@ -11,7 +11,7 @@ from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
-from server.databases import create_secondaries, served_database
+from server.databases import create_secondaries, served_database, token_state
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from server.auth.authentication import Authentication
+    from server.db.secondaries import Secondaries
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +44,8 @@ class State(TypedDict):
 
     readiness: Readiness
     migrations: Migrations
+    secondaries: Secondaries | None
+    token_state: Callable[[], str]
     authentication: Authentication
     context: Context
 
@@ -124,6 +127,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness.watch(look)
             yield {
                 "readiness": readiness,
+                "secondaries": secondaries,
+                "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
                 "authentication": authentication_of(settings, loader),
                 "context": Context(

@@ -26,7 +26,6 @@ class Settings(ConnectionSettings, AuthenticationSettings):
         frozen=True,
         hide_input_in_errors=True,
         validate_by_name=True,
-        env_ignore_empty=True,
     )
 
     lakebase_catalog_name: str | None = Field(

@@ -112,6 +112,8 @@ def operated(platform: LocalPlatform, *, port: int | None = None, **settings: st
         "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
         **settings,
     }
+    # An empty one stands for none.
+    given = {name: value for name, value in given.items() if value}
     with running_server(None, ready=False, port=port, **given) as server:
         yield Operator(server)
 

@@ -7,6 +7,7 @@ connection that may be dead, or of which nobody knows what it is doing, is there
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from functools import lru_cache
@@ -28,6 +29,7 @@ _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leav
 # The server has ended the connection, or says that it is broken.
 _CONNECTION_LOST = ("08", "57P")
 _COMPILED = 256
+_CANCEL_SECONDS: Final = 1.0
 # Of the primary. Not how far it is flushed: where commits need not be synchronous they are seen before that.
 WRITTEN: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 
@@ -117,6 +119,10 @@ class Driver:
         The pool hears of the error, and does not use its other connections that are as old.
         """
         with contextlib.suppress(Exception):
-            self._driver.terminate()
+            if isinstance(error, asyncio.CancelledError):
+                # The statement is to end in the server too, which a connection that is just dropped does not tell it.
+                await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
+            else:
+                self._driver.terminate()
         with contextlib.suppress(Exception):
             await self._connection.invalidate(error)

@@ -1,0 +1,202 @@
+"""A PostgreSQL that is absent, killed, cut off or held up, under load: who asks is told so at once, and it mends itself.
+
+`make faults` repeats the kills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+
+from server.local.cluster import Cluster
+from server.local.tpch import load_orders
+from tests.blackbox.load import READ, Load, asked, quantile, until
+from tests.process import NO_TLS, answers, free_port, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.process import Server
+
+KILLS = 5 if "FAULTS" in os.environ else 2
+_DOWN_SECONDS = 1.0
+_SCALE = 0.001
+_OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL that may be killed, on a port that it keeps."""
+    cluster = Cluster(tmp_path_factory.mktemp("killed") / "cluster")
+    try:
+        cluster.start()
+        load_orders(cluster, _SCALE, lambda _: None)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture(scope="module")
+def killed(own: Cluster) -> Iterator[Server]:
+    """The server in front of it, with the settings that it has by default."""
+    with running_server(own.url) as server:
+        yield server
+
+
+async def on(cluster: Cluster, statement: str) -> list[Any]:
+    """The rows of a statement of the superuser's."""
+    connection = await asyncpg.connect(cluster.url)
+    try:
+        return list(await connection.fetch(statement))
+    finally:
+        await connection.close()
+
+
+async def one(url: str, body: dict[str, Any]) -> Any:
+    """The fate of one request."""
+    async with httpx.AsyncClient(base_url=url, timeout=20, verify=NO_TLS) as client:
+        return await asked(client, body)
+
+
+async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: Cluster, killed: Server) -> None:
+    """While it is down a 503 with Retry-After within 300 ms; it is used again within a second of its return."""
+    port = own.port
+    load = Load(killed.url, readers=6, writers=0)
+    async with load.running():
+        for _ in range(KILLS):
+            await load.answered(30)
+            os.kill(own.process_id(), signal.SIGKILL)
+            killed_at = time.monotonic()
+            await asyncio.sleep(_DOWN_SECONDS)  # the time that it is down
+            down_until = time.monotonic()
+            await asyncio.to_thread(own.start, port)
+            back_at = time.monotonic()
+            await load.answered(1, seconds=5)
+            assert time.monotonic() - back_at <= 1
+            refused = [fate for fate in load.since(killed_at) if fate.status != 200 and fate.sent_at < down_until]
+            assert len(refused) > 20
+            assert {(fate.status, fate.retry_after) for fate in refused} == {(503, "1")}
+            assert {fate.reason for fate in refused} <= {"DATABASE_UNAVAILABLE", "POOL_EXHAUSTED"}
+            slowest = quantile([fate.seconds for fate in refused], 0.99)
+            assert slowest <= 0.3, slowest
+    assert answers(f"{killed.url}/livez")
+    assert killed.process.poll() is None
+
+
+async def test_all_backends_ended_at_once_are_not_noticed_by_readers(own: Cluster, killed: Server) -> None:
+    """Reads are done again on a new connection; dead ones are known by their sockets, without a ping."""
+    load = Load(killed.url, readers=8, writers=0)
+    async with load.running():
+        for _ in range(5 * KILLS):
+            await load.answered(20)
+            await on(own, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OURS}")  # as is
+        await load.answered(20)
+    assert not load.bad, load.bad[:3]
+
+
+async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_there(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The process lives, says what is wrong, and becomes ready by itself, without a restart."""
+    cluster = Cluster(tmp_path_factory.mktemp("late") / "cluster")
+    port = free_port()
+    try:
+        cluster.start(port)
+        load_orders(cluster, _SCALE, lambda _: None)
+        cluster.stop()
+        with running_server(cluster.url, ready=False) as server:
+            assert answers(f"{server.url}/livez")
+            assert not answers(f"{server.url}/readyz")
+            fate = await one(server.url, {"query": READ})
+            assert (fate.status, fate.reason, fate.retry_after) == (503, "DATABASE_UNAVAILABLE", "1")
+            await asyncio.to_thread(cluster.start, port)
+            await until(lambda: answers(f"{server.url}/readyz"), seconds=2)
+            assert (await one(server.url, {"query": READ})).good
+    finally:
+        cluster.destroy()
+
+
+@contextlib.asynccontextmanager
+async def locked(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
+    """The orders table is locked inside the block.
+
+    Gives another connection to look with: a transaction would see activity as it was when it looked first.
+    """
+    locker, looker = await asyncpg.connect(cluster.url), await asyncpg.connect(cluster.url)
+    transaction = locker.transaction()
+    await transaction.start()
+    await locker.execute("LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE")
+    try:
+        yield looker
+    finally:
+        await transaction.rollback()
+        await locker.close()
+        await looker.close()
+
+
+async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool, seconds: float) -> None:
+    """Return as soon as a statement of the server waits for the lock, or none does any more."""
+    query = f"SELECT FROM pg_stat_activity WHERE {_OURS} AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(seconds):
+        while bool(await looker.fetch(query)) is not locked_out:  # noqa: ASYNC110 # nobody tells
+            await asyncio.sleep(0.005)  # between two looks at the statement
+
+
+async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connection_goes_on(
+    own: Cluster, killed: Server
+) -> None:
+    """With every connection held up by a lock: 503 within POOL_TIMEOUT, /livez well, bad requests told as bad."""
+    assert (await one(killed.url, {"query": READ})).good
+    limits = httpx.Limits(max_connections=100)
+    async with locked(own), httpx.AsyncClient(base_url=killed.url, timeout=20, verify=NO_TLS, limits=limits) as client:
+        crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(40)]
+        bad = await asked(client, {"query": "{ nothing }"})
+        assert (bad.reason, bad.seconds < 0.2) == ("DOCUMENT_INVALID", True)
+        assert (await client.get("/livez")).status_code == 200
+        fates = await asyncio.gather(*crowd)
+    exhausted = [fate for fate in fates if fate.reason == "POOL_EXHAUSTED"]
+    assert len(exhausted) >= 20
+    assert {(fate.status, fate.retry_after) for fate in exhausted} == {(503, "1")}
+    assert quantile([fate.seconds for fate in exhausted], 0.99) <= 0.4
+    await until(lambda: answers(f"{killed.url}/readyz"))
+    assert (await one(killed.url, {"query": READ})).good
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ orders(first: 1, filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }',
+        "{ order(orderKey: 1) { orderKey } }",
+        "{ orderCount { count } }",
+        '{ orders(filter: {clerk: {eq: "y"}}) { totalCount } }',
+    ],
+)
+async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, killed: Server, query: str) -> None:
+    """Its statement is cancelled in the server, whichever way it is sent, well before LOCK_TIMEOUT would end it."""
+    await until(lambda: answers(f"{killed.url}/readyz"))
+    async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, timeout=20, verify=NO_TLS) as client:
+        request = asyncio.create_task(client.post("/api/graphql", json={"query": query}))
+        await wait_until_locked(looker, locked_out=True, seconds=0.3)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        await wait_until_locked(looker, locked_out=False, seconds=0.15)
+
+
+async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:
+    """REQUEST_TIMEOUT is told as such, and nothing of it is left in the server."""
+    with running_server(own.url, REQUEST_TIMEOUT="0.2") as server:
+        assert (await one(server.url, {"query": READ})).good
+        for query in (READ, "{ order(orderKey: 1) { orderKey } }"):
+            async with locked(own) as looker:
+                fate = await one(server.url, {"query": query})
+                assert (fate.status, fate.reason) == (504, "REQUEST_TIMEOUT"), fate
+                assert 0.15 < fate.seconds < 0.45
+                await wait_until_locked(looker, locked_out=False, seconds=0.1)

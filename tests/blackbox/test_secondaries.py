@@ -1,0 +1,213 @@
+"""Reading from a hot standby: reads go there, nothing that was written or heard of is missed, and nobody notices its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.blackbox.feed_clients import Subscriber, change, following, head, over_sse, over_websocket
+from tests.blackbox.load import READ, Load, until
+from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.platform import platform_directory, running_platform
+from tests.process import NO_TLS, answers, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.blackbox.feed_clients import Follow
+    from tests.platform import LocalPlatform
+
+LOOK_UP = "{ order(orderKey: %d) { status statusVersion } }"
+SET = "mutation { setOrderStatus(input: {orderKey: %d, status: %s}) { change { version } order { statusVersion } } }"
+HEADER = "x-consistency-token"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform with an instance that has a readable secondary."""
+    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+        platform.create_instance(INSTANCE, node_count=2, enable_readable_secondaries=True)
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def first(platform: LocalPlatform) -> Iterator[Operator]:
+    """A process whose orders are there."""
+    with operated(platform) as operator:
+        operator.done(
+            "createDatabaseCatalog",
+            name="orders_catalog",
+            instanceName=INSTANCE,
+            databaseName=DATABASE,
+            createDatabase=True,
+        )
+        operator.done("createSyncedTable", name=TABLE, acknowledgeCost=True)
+        operator.done("ensureOrderIndexes")
+        until_used(operator)
+        yield operator
+
+
+@pytest.fixture(scope="module")
+def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
+    """Another process beside it."""
+    assert first
+    with operated(platform) as operator:
+        until_used(operator)
+        yield operator
+
+
+def state(operator: Operator) -> str:
+    """What /readyz says of the secondary."""
+    said: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
+    return said
+
+
+def until_used(operator: Operator) -> None:
+    """Wait until the secondary is read from."""
+
+    def used() -> bool:
+        return answers(f"{operator.server.url}/readyz") and bool(operator.answer(READ)) and state(operator) == "ok"
+
+    wait_for(used, what=lambda: f"the secondary to be used: {operator.server.log()[-2000:]}")
+
+
+async def statements(platform: LocalPlatform) -> dict[str, int]:
+    """How many rows of orders each server has fetched so far, by `primary` and `standby`."""
+    (instance,) = platform.inventory()["instances"]
+    counts = {}
+    for name, host in (("primary", instance["read_write_dns"]), ("standby", instance["read_only_dns"])):
+        connection = await platform.connect(host, database=DATABASE)
+        counts[name] = await connection.fetchval(
+            "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables"
+            " WHERE relname = 'orders_synced'"
+        )
+        await connection.close()
+    return counts
+
+
+async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: LocalPlatform, first: Operator) -> None:
+    """Pages, lookups and counts leave the primary alone."""
+    before = await statements(platform)
+    load = Load(first.server.url, readers=4, writers=0)
+    async with load.running():
+        await load.answered(200)
+    assert not load.bad, load.bad[:3]
+    after = await statements(platform)
+    # Backends tell of what they did when they have been idle for a moment.
+    async with asyncio.timeout(15):
+        while after["standby"] - before["standby"] < 300:
+            after = await statements(platform)
+    assert after["primary"] - before["primary"] < 0.1 * (after["standby"] - before["standby"])
+
+
+@pytest.mark.parametrize("carried", ["header", "cookie"])
+async def test_a_writer_reads_its_own_change_at_once_through_another_process(
+    platform: LocalPlatform, first: Operator, second: Operator, carried: str
+) -> None:
+    """Also while the standby stands still: what carries the token is answered by the primary then."""
+    platform.pause_replay(INSTANCE)
+    try:
+        async with httpx.AsyncClient(timeout=20, verify=NO_TLS) as client:
+            for turn in range(10):
+                document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
+                told = await client.post(first.server.graphql, json={"query": document})
+                headers = {HEADER: told.headers[HEADER]} if carried == "header" else {}
+                if carried == "header":
+                    client.cookies.clear()
+                made = told.json()["data"]["setOrderStatus"]
+                read = await client.post(second.server.graphql, json={"query": LOOK_UP % 7}, headers=headers)
+                assert read.json()["data"]["order"]["statusVersion"] == made["order"]["statusVersion"]
+    finally:
+        platform.pause_replay(INSTANCE, paused=False)
+
+
+@pytest.mark.parametrize("token", ["x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "A" * 500, "ä"])
+def test_a_token_that_was_not_issued_is_refused(first: Operator, token: str) -> None:
+    """Otherwise anybody could send all reads to the primary; of a cookie, which comes by itself, nothing is believed."""
+    headers = [(HEADER.encode(), token.encode())]
+    refused = httpx.post(first.server.graphql, json={"query": READ}, headers=headers, verify=NO_TLS)
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["extensions"]["reason"] == "CONSISTENCY_TOKEN_INVALID"
+    passed = httpx.post(
+        first.server.graphql,
+        json={"query": READ},
+        headers=[(b"cookie", f"consistency={token}".encode())],
+        verify=NO_TLS,
+    )
+    assert passed.status_code == 200
+
+
+def test_the_cookie_is_for_the_api_alone_and_for_no_script(first: Operator) -> None:
+    """GraphiQL carries it by itself, and no page can read it."""
+    told = httpx.post(first.server.graphql, json={"query": SET % (4, "PARTIAL")}, verify=NO_TLS)
+    given = told.headers["set-cookie"]
+    assert given.startswith(f"consistency={told.headers[HEADER]}; Path=/api; Max-Age=")
+    assert "HttpOnly; SameSite=Lax" in given
+
+
+@pytest.mark.parametrize(
+    ("follow", "replay"), [(over_sse, "on"), (over_sse, "paused"), (over_websocket, "on"), (over_websocket, "paused")]
+)
+async def test_an_order_that_is_refetched_after_an_event_is_never_older(
+    platform: LocalPlatform, first: Operator, second: Operator, follow: Follow, replay: str
+) -> None:
+    """Through any process, by a client that carries nothing, also while the standby stands still."""
+    first.ask(SET % (5, "OPEN"))
+    subscriber = Subscriber(follow, first.server.url, await head(first.server.url))
+    platform.pause_replay(INSTANCE, paused=replay == "paused")
+    seen: list[tuple[int, int]] = []
+    try:
+        async with following(subscriber), httpx.AsyncClient(timeout=20, verify=NO_TLS) as client:
+            for turn in range(8):
+                (made,) = await change(second.server.url, 5, ("PARTIAL", "FULFILLED")[turn % 2])
+                await subscriber.hear_of(made)
+                for operator in (first, second):
+                    read = await client.post(operator.server.graphql, json={"query": LOOK_UP % 5})
+                    seen.append((made.version, read.json()["data"]["order"]["statusVersion"]))
+    finally:
+        platform.pause_replay(INSTANCE, paused=False)
+    assert len(seen) == 16
+    assert all(read >= heard for heard, read in seen), seen
+
+
+async def test_what_is_not_told_by_token_or_event_is_read_within_the_bound(
+    platform: LocalPlatform, first: Operator, second: Operator
+) -> None:
+    """A standby that stands still is left out, /readyz says so, and it is used again once it has caught up."""
+    until_used(second)
+    platform.pause_replay(INSTANCE)
+    try:
+        first.ask(SET % (6, "OPEN"))
+        (made,) = await change(first.server.url, 6, "PARTIAL")
+        await asyncio.sleep(0.25)  # REPLICA_MAX_LAG, and a little
+
+        def read() -> Any:
+            return second.ask(LOOK_UP % 6)["order"]["statusVersion"]
+
+        assert read() == made.version
+        assert "behind" in state(second)
+        assert answers(f"{second.server.url}/readyz")
+    finally:
+        platform.pause_replay(INSTANCE, paused=False)
+    await until(lambda: bool(second.ask(READ)) and state(second) == "ok")
+
+
+async def test_a_standby_that_is_killed_costs_no_read(platform: LocalPlatform, first: Operator) -> None:
+    """It is left out, /readyz says so and stays good, and it is used again when it is back."""
+    (instance,) = platform.inventory()["instances"]
+    standby = instance["processes"][instance["read_only_dns"]]
+    load = Load(first.server.url, readers=6, writers=1)
+    async with load.running():
+        await load.answered(50)
+        os.kill(standby, signal.SIGKILL)
+        await until(lambda: "does not answer" in state(first))
+        assert answers(f"{first.server.url}/readyz")
+        await load.answered(100)
+        await until(lambda: state(first) == "ok")
+        await load.answered(50)
+    assert not load.bad, load.bad[:3]
