@@ -1,0 +1,157 @@
+"""The token of a login: kept while it is good, renewed at half of its life, one minting at a time, whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+
+from schema.errors import Reason, UnavailableError
+from server.lakebase import credentials as module
+from server.lakebase.credentials import TokenProvider
+from server.lakebase.platform import Credential
+
+LIFE_SECONDS: Final = 0.4
+FAILURE: Final = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "The platform is down.")
+
+
+class Mint:
+    """Mints tokens `1`, `2` and so on, as slowly and as badly as it is told to."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.seconds, self.life_seconds, self.skew_seconds = 0.0, LIFE_SECONDS, 0.0
+        self.fails = False
+        self.at_once = self.most_at_once = 0
+
+    async def __call__(self) -> Credential:
+        """A token."""
+        self.times.append(time.monotonic())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.seconds)  # as long as it is to take
+        finally:
+            self.at_once -= 1
+        if self.fails:
+            raise FAILURE
+        ends = datetime.now(UTC) + timedelta(seconds=self.life_seconds + self.skew_seconds)
+        return Credential(str(len(self.times)), ends, longest_seconds=self.life_seconds)
+
+
+@pytest.fixture
+def mint(monkeypatch: pytest.MonkeyPatch) -> Mint:
+    """A mint, and a provider's pauses made short."""
+    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_MARGIN_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_FIRST_PAUSE_SECONDS", 0.05)
+    return Mint()
+
+
+async def later(moment: float) -> None:
+    """Return at that time of the monotonic clock: these tests are about time."""
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def test_a_crowd_shares_one_minting(mint: Mint) -> None:
+    """A hundred logins at once are one call of the platform."""
+    mint.seconds = 0.05
+    provider = TokenProvider(mint)
+    assert set(await asyncio.gather(*(provider.get() for _ in range(100)))) == {"1"}
+    assert (len(mint.times), mint.most_at_once) == (1, 1)
+
+
+async def test_a_token_is_renewed_past_half_of_its_life_while_the_old_one_is_given(mint: Mint) -> None:
+    """Nobody waits for the new one, however long the platform takes; before that it is not asked for."""
+    provider = TokenProvider(mint)
+    began = time.monotonic()
+    assert await provider.get() == "1"
+    await later(began + 0.4 * LIFE_SECONDS)
+    assert await provider.get() == "1"
+    assert len(mint.times) == 1
+    mint.seconds = 0.1
+    await later(began + 0.55 * LIFE_SECONDS)
+    asked = time.monotonic()
+    assert await provider.get() == "1"
+    assert time.monotonic() - asked < 0.05
+    await asyncio.sleep(0.01)  # for the renewal in the background to begin
+    assert len(mint.times) == 2
+    await later(asked + 0.12)
+    assert await provider.get() == "2"
+
+
+async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then_the_failure(mint: Mint) -> None:
+    """Attempts come after pauses that grow; who asks between two of them is told at once."""
+    provider = TokenProvider(mint)
+    began = time.monotonic()
+    assert await provider.get() == "1"
+    mint.fails = True
+    await later(began + 0.6 * LIFE_SECONDS)
+    for _ in range(20):
+        assert await provider.get() == "1"
+        await asyncio.sleep(0)
+    assert len(mint.times) == 2
+    assert provider.failure is FAILURE
+    await later(began + LIFE_SECONDS)
+    for _ in range(20):
+        with pytest.raises(UnavailableError):
+            await provider.get()
+    assert len(mint.times) == 3
+    mint.fails = False
+    await later(mint.times[-1] + 0.15)
+    assert await provider.get() == "4"
+    assert provider.failure is None
+
+
+async def test_the_token_that_was_refused_is_dropped_and_not_its_successor(mint: Mint) -> None:
+    """Many logins are refused with one token; the one that has come in its place is none of theirs."""
+    provider = TokenProvider(mint)
+    first = await provider.get()
+    provider.reject(first)
+    second = await provider.get()
+    assert (first, second) == ("1", "2")
+    provider.reject(first)
+    assert await provider.get() == second
+    assert len(mint.times) == 2
+
+
+async def test_a_refusal_is_answered_with_a_new_token_also_after_a_failure(mint: Mint) -> None:
+    """The pause after a failed renewal is not for a token that was taken away."""
+    provider = TokenProvider(mint)
+    began = time.monotonic()
+    token = await provider.get()
+    mint.fails = True
+    await later(began + 0.6 * LIFE_SECONDS)
+    await provider.get()
+    await asyncio.sleep(0.01)  # for the renewal in the background to fail
+    mint.fails = False
+    provider.reject(token)
+    assert await provider.get() == "3"
+
+
+async def test_tokens_that_are_refused_as_soon_as_they_are_made_are_not_made_without_end(
+    mint: Mint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that does not exist, say: one a second, here a tenth of it."""
+    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.1)
+    provider = TokenProvider(mint)
+    began = time.monotonic()
+    for _ in range(4):
+        provider.reject(await provider.get())
+    assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize("skew_seconds", [-300.0, 300.0])
+async def test_a_clock_that_is_wrong_by_minutes_costs_nothing(mint: Mint, skew_seconds: float) -> None:
+    """A token that seems to have ended is used until PostgreSQL says so; none is believed to live too long."""
+    mint.skew_seconds = skew_seconds
+    provider = TokenProvider(mint)
+    began = time.monotonic()
+    assert [await provider.get() for _ in range(10)] == ["1"] * 10
+    await later(began + 0.6 * LIFE_SECONDS)
+    await provider.get()
+    await asyncio.sleep(0.01)  # for the renewal in the background
+    assert await provider.get() == "2"
