@@ -14,22 +14,22 @@ from starlette.staticfiles import StaticFiles
 
 from schema import build_schema
 from schema.context import Context, FeedPosition
+from server import paths
 from server.auth import LocalAuthentication
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint, NoteOperation
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
 from server.middleware import CanonicalLog
+from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
+from server.tracing import tracing
 from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
 
     from server.settings import Settings
-
-GRAPHQL_PATH = "/api/graphql"
-STREAM_PATH = f"{GRAPHQL_PATH}/stream"
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> Starlette:
         context: Context = connection.state["context"]
         return replace(context, principal=authentication.principal(connection), position=FeedPosition())
 
-    middleware = [Middleware(CanonicalLog)]
+    middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
         middleware.append(
             Middleware(
@@ -55,12 +55,13 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/", _home),
-            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context)),
-            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
-            Route("/livez", livez),
-            Route("/readyz", readyz),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Route(paths.GRAPHQL, GraphQLEndpoint(schema, new_context)),
+            WebSocketRoute(paths.GRAPHQL, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
+            Route(paths.STREAM, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
+            Route(paths.METRICS, MetricsEndpoint(new_context, token=settings.metrics_token)),
+            Route(paths.LIVE, livez),
+            Route(paths.READY, readyz),
+            Mount(paths.STATIC, StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
         lifespan=lifespan_of(settings),
@@ -68,4 +69,4 @@ def create_app(settings: Settings) -> Starlette:
 
 
 async def _home(_request: Request) -> RedirectResponse:
-    return RedirectResponse(GRAPHQL_PATH)
+    return RedirectResponse(paths.GRAPHQL)

@@ -142,6 +142,11 @@ class PostgresFeed:
         finally:
             await self._detach(subscriber)
 
+    @property
+    def subscribers(self) -> int:
+        """How many hear of changes now."""
+        return len(self._subscribers)
+
     async def close(self) -> None:
         """Stop listening."""
         await self._stop()

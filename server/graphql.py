@@ -16,11 +16,13 @@ from strawberry.types.graphql import OperationType
 from schema.context import Context
 from schema.errors import ApiError, ForbiddenError, Reason, RequestError
 from server import graphiql
+from server.metrics import note_subscription
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
 from server.presentation import present, present_refusal
 from server.record import current_record
+from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,16 +41,30 @@ _OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VA
 
 
 class NoteOperation(SchemaExtension):
-    """Notes the name of the operation on the request's record."""
+    """Notes on the request's record which operation it is."""
 
-    def on_operation(self) -> Iterator[None]:
-        """Known only once the document has been read."""
+    def on_parse(self) -> Iterator[None]:
+        """Its name is known once the document has been read."""
         try:
             yield
         finally:
-            # Also where a subscription is ended from outside.
             if (record := current_record.get()) and (name := self.execution_context.operation_name):
                 record.operation = name[:_NAME_CHARACTERS]
+
+    def on_execute(self) -> Iterator[None]:
+        """Its type is known to be one that is served here."""
+        kind = self.execution_context.operation_type
+        record = current_record.get()
+        tracing.note_operation(record.operation if record else None, kind.value)
+        if record is None or kind is not OperationType.SUBSCRIPTION:
+            yield
+            return
+        record.subscription = True
+        note_subscription(record.transport, 1)
+        try:
+            yield
+        finally:
+            note_subscription(record.transport, -1)
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):

@@ -24,7 +24,9 @@ from server.lakebase.instances import Instances
 from server.lakebase.loading import PlatformLoader
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
+from server.sampler import Sampler
 from server.statuses import SqlStatusWriter
+from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -42,6 +44,7 @@ class State(TypedDict):
     readiness: Readiness
     migrations: Migrations
     context: Context
+    sampler: Sampler
 
 
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
@@ -53,6 +56,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.close)
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
@@ -108,9 +112,18 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 await store.probe()
 
             readiness.watch(look)
+            sampler = Sampler(
+                pools=lambda: (),
+                feed_subscribers=lambda: feed.subscribers,
+                operations_at_work=administering.states,
+                ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
+            )
+            sampler.start()
+            stack.push_async_callback(sampler.close)
             yield {
                 "readiness": readiness,
                 "migrations": migrations,
+                "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
                     orders=store,

@@ -144,6 +144,14 @@ class Settings(BaseSettings):
     feed_catch_up: Annotated[float, Field(ge=0.05, le=30, allow_inf_nan=False)] = Field(
         30.0, description="Seconds between two looks for changes of which no NOTIFY was heard."
     )
+    slow_statement: _Seconds = Field(
+        0.5, description="Seconds from which on a statement is logged as slow, with its fingerprint and no values."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="A bearer token that may scrape `/api/metrics`, and nothing else; the role `admin` may always.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object a line, or lines for a person to read."

@@ -45,6 +45,11 @@ class Compiled:
         return [given[name] for name in self._names]
 
 
+def text_of(statement: sa.Executable) -> str:
+    """The text of a statement, its values left out."""
+    return str(statement.compile(dialect=_DIALECT))  # type: ignore[attr-defined] # whatever is executed has it
+
+
 @lru_cache(maxsize=_COMPILED)
 def compiled(statement: sa.ClauseElement) -> Compiled:
     """The statement, compiled when it is first met; a statement is itself, not its text, so keep and reuse it."""
@@ -78,7 +83,7 @@ class Driver:
             await self.give_up(error)
             raise
         finally:
-            note_statement(rows=found, seconds=time.perf_counter() - started)
+            note_statement(text=lambda: text.text, rows=found, seconds=time.perf_counter() - started)
         return rows
 
     async def begin(self) -> Any:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.driver import Driver
+from server.db.driver import Driver, text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_statement
 
@@ -54,7 +54,7 @@ class Reading:
         try:
             rows = (await self._connection.execute(statement)).all()
         finally:
-            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+            note_statement(text=lambda: text_of(statement), rows=len(rows), seconds=time.perf_counter() - started)
         return rows
 
 

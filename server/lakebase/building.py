@@ -73,6 +73,10 @@ class Administering:
         """What the schema asks."""
         return self._lakebase if self._settings.administers else NotConfigured()
 
+    def states(self) -> dict[str, int]:
+        """How many operations this process works on, by their states."""
+        return self._runner.states()
+
     def look_for_orphans(self) -> None:
         """Take up operations that nobody works on, if there is a platform to work on."""
         if self._settings.administers:
