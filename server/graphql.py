@@ -43,8 +43,17 @@ _OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VA
 class NoteOperation(SchemaExtension):
     """Notes on the request's record which operation it is."""
 
+    def on_operation(self) -> Iterator[None]:
+        """A subscription lasts until here, also where it is ended from outside."""
+        record = current_record.get()
+        try:
+            yield
+        finally:
+            if record is not None and record.subscription:
+                note_subscription(record.transport, -1)
+
     def on_parse(self) -> Iterator[None]:
-        """Its name is known once the document has been read."""
+        """The name is known once the document has been read."""
         try:
             yield
         finally:
@@ -52,19 +61,14 @@ class NoteOperation(SchemaExtension):
                 record.operation = name[:_NAME_CHARACTERS]
 
     def on_execute(self) -> Iterator[None]:
-        """Its type is known to be one that is served here."""
+        """The type is by then one that is served here. Of a subscription this is the beginning alone."""
         kind = self.execution_context.operation_type
         record = current_record.get()
         tracing.note_operation(record.operation if record else None, kind.value)
-        if record is None or kind is not OperationType.SUBSCRIPTION:
-            yield
-            return
-        record.subscription = True
-        note_subscription(record.transport, 1)
-        try:
-            yield
-        finally:
-            note_subscription(record.transport, -1)
+        if record is not None and kind is OperationType.SUBSCRIPTION:
+            record.subscription = True
+            note_subscription(record.transport, 1)
+        yield
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):

@@ -53,7 +53,7 @@ def test_an_admin_may_scrape(server: Server) -> None:
 @pytest.mark.parametrize("token", [None, "wrong", f"{TOKEN}x", TOKEN[:-1], "\u00fc" * 20])
 def test_others_may_not(watched: Server, token: str | None) -> None:
     """They are refused in the words of GraphQL errors."""
-    given = {"authorization": f"Bearer {token}".encode()} if token else {}
+    given = httpx.Headers({"authorization": f"Bearer {token}"} if token else {}, encoding="utf-8")
     response = httpx.get(f"{watched.url}{PATH}", headers=given, verify=NO_TLS)
     assert response.status_code == 403
     assert response.json()["errors"][0]["extensions"]["reason"] == "ROLE_MISSING"
@@ -105,13 +105,16 @@ async def test_subscriptions_are_counted_while_they_are_open(watched: Server) ->
     """On a WebSocket and as events; and once more as requests at their ends, whose length is nobody's latency."""
     document = "subscription Listening { orderStatusChanged { cursor } }"
 
+    text = ""
+
     async def open_now(websocket: int, sse: int) -> None:
         def reached() -> bool:
+            nonlocal text
             text = scrape(watched).text
             found = [value(text, "orders_api_subscriptions", transport=name) for name in ("websocket", "sse")]
             return found == [websocket, sse] and value(text, "orders_api_feed_subscribers") == websocket + sse
 
-        await asyncio.to_thread(wait_for, reached, what=lambda: scrape(watched).text)
+        await asyncio.to_thread(wait_for, reached, what=lambda: text)
 
     url = watched.graphql.replace("http", "ws", 1)
     async with websockets.connect(url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]) as socket:

@@ -55,7 +55,7 @@ class Receiver:
     def service(self) -> str:
         """The name of the service that sent them."""
         attributes = self.requests[0].resource_spans[0].resource.attributes
-        return next(pair.value.string_value for pair in attributes if pair.key == "service.name")
+        return str(next(pair.value.string_value for pair in attributes if pair.key == "service.name"))
 
 
 @contextlib.contextmanager
@@ -75,8 +75,9 @@ def receiving() -> Iterator[Receiver]:
 def test_a_request_and_its_statements_are_one_trace(orders_url: str) -> None:
     """The span of the request has the operation's name; neither has a value; health is left out; a stop sends the rest."""
     with receiving() as receiver:
-        given = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-        with running_server(orders_url, **given) as server:
+        with running_server(
+            orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
+        ) as server:
             httpx.get(
                 server.graphql,
                 params={
@@ -131,7 +132,8 @@ def test_wanted_and_not_installed_is_said_once_and_no_more(orders_url: str, tmp_
     """The server serves all the same."""
     # As it is where the extra is not installed.
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module named opentelemetry', name=__name__)\n")
-    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(tmp_path)}
-    with running_server(orders_url, **given) as server:
+    with running_server(
+        orders_url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=str(tmp_path)
+    ) as server:
         wait_for(lambda: "not installed" in server.log(), what=server.log)
         assert server.log().count("OpenTelemetry is not installed") == 1
