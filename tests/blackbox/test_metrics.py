@@ -63,9 +63,9 @@ def test_others_may_not(watched: Server, token: str | None) -> None:
 def test_the_metrics_token_is_good_for_nothing_else(watched: Server) -> None:
     """It makes nobody an admin; and a scrape is a GET."""
     headers = {"authorization": f"Bearer {TOKEN}"}
-    body = {"query": "{ lakebaseInstances { name } }"}
+    body = {"query": "{ databaseInstances(first: 5) { nodes { name } } }"}
     refused = httpx.post(watched.graphql, json=body, headers=headers, verify=NO_TLS).json()
-    assert "errors" in refused
+    assert refused["errors"][0]["extensions"]["reason"] == "ROLE_MISSING"
     response = httpx.post(f"{watched.url}{PATH}", headers=headers, verify=NO_TLS)
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
