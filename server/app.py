@@ -14,13 +14,13 @@ from starlette.staticfiles import StaticFiles
 
 from schema import build_schema
 from schema.context import Context, FeedPosition
-from server import paths
 from server.auth import LocalAuthentication
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint, NoteOperation
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
 from server.middleware import CanonicalLog
+from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
 from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
 from server.tracing import tracing
@@ -55,13 +55,13 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/", _home),
-            Route(paths.GRAPHQL, GraphQLEndpoint(schema, new_context)),
-            WebSocketRoute(paths.GRAPHQL, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
-            Route(paths.STREAM, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
-            Route(paths.METRICS, MetricsEndpoint(new_context, token=settings.metrics_token)),
-            Route(paths.LIVE, livez),
-            Route(paths.READY, readyz),
-            Mount(paths.STATIC, StaticFiles(directory=STATIC)),
+            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context)),
+            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
+            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
+            Route(METRICS_PATH, MetricsEndpoint(new_context, token=settings.metrics_token)),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
         lifespan=lifespan_of(settings),
@@ -69,4 +69,4 @@ def create_app(settings: Settings) -> Starlette:
 
 
 async def _home(_request: Request) -> RedirectResponse:
-    return RedirectResponse(paths.GRAPHQL)
+    return RedirectResponse(GRAPHQL_PATH)

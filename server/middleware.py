@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from server.metrics import CLIENT_GONE, note_request, outcome_label
-from server.paths import GRAPHQL, METRICS, STREAM, WATCHED
+from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class CanonicalLog:
             return
         started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        record = RequestRecord(
-            given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()), "sse" if scope["path"] == STREAM else "http"
-        )
+        record = RequestRecord(given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()))
+        record.transport = "sse" if scope["path"] == STREAM_PATH else "http"
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -80,13 +79,13 @@ class CanonicalLog:
                 operation=record.operation,
                 outcome=outcome_label(record.errors, status),
                 seconds=None if record.subscription else seconds,
-                graphql=path in {GRAPHQL, STREAM},
+                graphql=path in {GRAPHQL_PATH, STREAM_PATH},
             )
 
     @staticmethod
     def _write(scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
         # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
-        quiet = scope["path"].startswith(WATCHED) and (scope["path"] != METRICS or status < _BAD_REQUEST)
+        quiet = scope["path"].startswith(WATCHED) and (scope["path"] != METRICS_PATH or status < _BAD_REQUEST)
         client = scope.get("client")
         (_log.debug if quiet else _log.info)(
             "request",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-GRAPHQL: Final = "/api/graphql"
-STREAM: Final = f"{GRAPHQL}/stream"
-METRICS: Final = "/api/metrics"
-LIVE: Final = "/livez"
-READY: Final = "/readyz"
-STATIC: Final = "/static"
+GRAPHQL_PATH: Final = "/api/graphql"
+STREAM_PATH: Final = f"{GRAPHQL_PATH}/stream"
+METRICS_PATH: Final = "/api/metrics"
 # What is asked for by whoever watches the process, and what pages are made of: neither counted nor traced.
-WATCHED: Final = (LIVE, READY, f"{STATIC}/", METRICS)
+WATCHED: Final = ("/livez", "/readyz", "/static/", METRICS_PATH)

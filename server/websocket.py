@@ -173,7 +173,7 @@ class _Connection:
         self._operations[id_] = asyncio.create_task(self._operate(id_, data))
 
     async def _operate(self, id_: str, data: GraphQLRequestData) -> None:
-        record = RequestRecord(str(uuid.uuid4()), "websocket")
+        record = RequestRecord(str(uuid.uuid4()), transport="websocket")
         current_record.set(record)
         started, events = time.perf_counter(), 0
         try:
