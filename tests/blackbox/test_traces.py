@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -10,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
+import websockets
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
@@ -72,34 +75,54 @@ def receiving() -> Iterator[Receiver]:
         receiver.server.server_close()
 
 
-def test_a_request_and_its_statements_are_one_trace(orders_url: str) -> None:
-    """The span of the request has the operation's name; neither has a value; health is left out; a stop sends the rest."""
+@pytest.fixture(scope="module")
+async def received(orders_url: str) -> Receiver:
+    """What was received of a server that has answered a GET and two operations on a WebSocket, and then stopped."""
+    document = 'query Traced { orders(first: 3, filter: {clerk: {eq: "value-canary"}}) { nodes { orderKey } } }'
     with receiving() as receiver:
         with running_server(
             orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
         ) as server:
-            httpx.get(
-                server.graphql,
-                params={
-                    "query": 'query Traced { orders(first: 3, filter: {clerk: {eq: "value-canary"}}) { nodes { orderKey } } }'
-                },
-                verify=NO_TLS,
-            ).raise_for_status()
-        spans = receiver.spans()
-        assert receiver.service() == "lakebase-orders-graphql"
-    named = [
-        (span, {pair.key: pair.value.string_value for pair in span.attributes})
-        for span in spans
-        if any(pair.key == "graphql.operation.name" for pair in span.attributes)
-    ]
-    ((request, attributes),) = named
-    assert attributes["graphql.operation.name"] == "Traced"
-    assert attributes["graphql.operation.type"] == "query"
-    children = [span for span in spans if span.trace_id == request.trace_id and span.parent_span_id]
-    assert any("orders_synced" in str(span.attributes) for span in children)
-    assert "canary" not in str(spans)
-    assert "livez" not in str(spans)
-    assert "readyz" not in str(spans)
+            httpx.get(server.graphql, params={"query": document}, verify=NO_TLS).raise_for_status()
+            url = server.graphql.replace("http", "ws", 1)
+            async with websockets.connect(url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]) as socket:
+                await socket.send('{"type": "connection_init"}')
+                await socket.recv()
+                for name in ("One", "Two"):
+                    payload = {"query": f"query {name} {{ __typename }}"}
+                    await socket.send(json.dumps({"id": name, "type": "subscribe", "payload": payload}))
+                    while "complete" not in str(await socket.recv()):
+                        pass
+        return receiver
+
+
+def test_a_request_and_its_statements_are_one_trace(received: Receiver) -> None:
+    """The request's span has the operation's name and type, its statements' are below it."""
+    (request,) = [span for span in received.spans() if attribute(span, "graphql.operation.name") == "Traced"]
+    assert attribute(request, "graphql.operation.type") == "query"
+    below = [span for span in received.spans() if span.trace_id == request.trace_id and span.parent_span_id]
+    assert any("orders_synced" in attribute(span, "db.statement") for span in below)
+
+
+def test_each_operation_on_a_websocket_is_a_span(received: Receiver) -> None:
+    """Of its own, under the connection's, with its own name."""
+    spans = [span for span in received.spans() if span.name == "operation"]
+    assert sorted(attribute(span, "graphql.operation.name") for span in spans) == ["One", "Two"]
+    assert all(span.parent_span_id for span in spans)
+
+
+def test_what_is_no_concern_of_a_collector_is_not_sent(received: Receiver) -> None:
+    """No value of a caller's, no health check; and it is told whose spans they are."""
+    assert received.service() == "lakebase-orders-graphql"
+    spans = str(received.spans())
+    for unsaid in ("canary", "livez", "readyz"):
+        assert unsaid not in spans
+
+
+def attribute(span: Span, name: str) -> str:
+    """An attribute of a span, empty where it has none of that name."""
+    found = (pair.value.string_value for pair in span.attributes if pair.key == name)
+    return str(next(found, ""))
 
 
 def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import logging
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ def log(orders_url: str) -> Iterator[io.StringIO]:
     written = io.StringIO()
     configure_logs(Settings(database_url=orders_url, slow_statement=0.05), stream=written)
     yield written
+    logging.getLogger("statement").setLevel(logging.NOTSET)
     configure_logs(Settings(database_url=orders_url))
 
 
@@ -177,6 +179,17 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
     assert "canary" not in log.getvalue()
     assert "pg_sleep" not in log.getvalue()
     assert value("orders_api_slow_statements_total") == counted + 1
+
+
+async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO) -> None:
+    """With its placeholders, and still without values."""
+    logging.getLogger("statement").setLevel(logging.DEBUG)
+    async with engines.pages.connect() as connection:
+        reading = Reading(connection, None)  # type: ignore[arg-type] # the table is not looked for
+        await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("c", "value-canary")))
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "slow statement" in line]
+    assert "pg_sleep($1" in line["text"]
+    assert "canary" not in log.getvalue()
 
 
 async def test_a_statement_that_is_cancelled_was_slow_too(engines: Engines, log: io.StringIO) -> None:
