@@ -83,7 +83,8 @@ async def received(orders_url: str) -> Receiver:
         with running_server(
             orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
         ) as server:
-            httpx.get(server.graphql, params={"query": document}, verify=NO_TLS).raise_for_status()
+            async with httpx.AsyncClient(verify=NO_TLS) as client:
+                (await client.get(server.graphql, params={"query": document})).raise_for_status()
             url = server.graphql.replace("http", "ws", 1)
             async with websockets.connect(url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]) as socket:
                 await socket.send('{"type": "connection_init"}')
