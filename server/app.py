@@ -22,7 +22,10 @@ from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
 from server.middleware import CanonicalLog
+from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
+from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
+from server.tracing import tracing
 from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
 
     from server.auth.authentication import Authentication
     from server.settings import Settings
-
-GRAPHQL_PATH = "/api/graphql"
-STREAM_PATH = f"{GRAPHQL_PATH}/stream"
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Starlette:
         context: Context = connection.state["context"]
         return replace(context, principal=await authentication.principal(connection, init), position=FeedPosition())
 
-    middleware = [Middleware(CanonicalLog)]
+    middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
         middleware.append(
             Middleware(
@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> Starlette:
                 ),
             ),
             Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=origins, consistency=consistency)),
+            Route(METRICS_PATH, MetricsEndpoint(new_context, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),

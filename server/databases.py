@@ -26,22 +26,19 @@ def served_database(settings: ConnectionSettings, instances: Instances) -> Datab
     return InstanceDatabase(instances, settings.served_name, settings.lakebase_database_name)
 
 
-def create_secondaries(settings: Settings, instances: Instances, engines: Engines) -> Secondaries | None:
-    """The readable secondaries of that database; None where there can be none."""
-    if not settings.read_replicas:
-        return None
+def create_secondaries(settings: Settings, instances: Instances, engines: Engines) -> Secondaries:
+    """The readable secondaries of that database, if it has or may come to have any."""
     name, url = settings.served_name, fixed_read_url(settings)
-    if fixed_url(settings):
-        if url is None:
-            return None
-        standby: Database = UrlDatabase(url)
-    else:
+    standby: Database | None = None
+    if url is not None:
+        standby = UrlDatabase(url)
+    elif not fixed_url(settings):
         standby = InstanceDatabase(instances, name, settings.lakebase_database_name, read_only=True)
 
     async def exist() -> bool:
         return url is not None or await instances.read_only_host(name) is not None
 
-    pools = create_read_pools(settings, standby, prefix="secondary ")
+    pools = create_read_pools(settings, standby, prefix="secondary ") if standby and settings.read_replicas else ()
     return Secondaries(engines, pools, exist, bound=settings.replica_max_lag)
 
 

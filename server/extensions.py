@@ -8,7 +8,9 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from schema.deadline import request_deadline
+from server.metrics import note_subscription
 from server.record import current_record
+from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -17,14 +19,22 @@ _NAME_CHARACTERS = 100
 
 
 class NoteOperation(SchemaExtension):
-    """Notes on the request's record what its operation is called, and whether it may be read from a secondary."""
+    """Notes on the request's record which operation it is, and whether it may be read from a secondary."""
 
     def on_operation(self) -> Iterator[None]:
-        """Known only once the document has been read."""
+        """A subscription lasts until here, also where it is ended from outside."""
+        record = current_record.get()
         try:
             yield
         finally:
-            # Also where a subscription is ended from outside.
+            if record is not None and record.subscription:
+                note_subscription(record.transport, -1)
+
+    def on_parse(self) -> Iterator[None]:
+        """The name is known once the document has been read."""
+        try:
+            yield
+        finally:
             if (record := current_record.get()) and (name := self.execution_context.operation_name):
                 record.operation = name[:_NAME_CHARACTERS]
 
@@ -34,6 +44,16 @@ class NoteOperation(SchemaExtension):
         record, document = current_record.get(), self.execution_context.graphql_document
         if record is not None and document is not None and not self.execution_context.pre_execution_errors:
             record.primary_only = self.execution_context.operation_type is not OperationType.QUERY
+
+    def on_execute(self) -> Iterator[None]:
+        """The type is by then one that is served here. Of a subscription this is the beginning alone."""
+        kind = self.execution_context.operation_type
+        record = current_record.get()
+        tracing.note_operation(record.operation if record else None, kind.value)
+        if record is not None and kind is OperationType.SUBSCRIPTION:
+            record.subscription = True
+            note_subscription(record.transport, 1)
+        yield
 
 
 class QueryDeadline(SchemaExtension):

@@ -150,6 +150,11 @@ class PostgresFeed:
         finally:
             await self._detach(subscriber)
 
+    @property
+    def subscribers(self) -> int:
+        """How many hear of changes now."""
+        return len(self._subscribers)
+
     async def close(self) -> None:
         """Stop listening."""
         await self._stop()
@@ -157,11 +162,6 @@ class PostgresFeed:
     def note_use(self) -> None:
         """The database has answered somebody else: it is awake."""
         self._used.set()
-
-    @property
-    def subscribers(self) -> int:
-        """How many there are."""
-        return len(self._subscribers)
 
     async def _settled(self, read_at: float) -> None:
         """Return when what was read at that time may be told."""

@@ -28,7 +28,7 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "orders": reason or "ok",
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
-        "replica": request.state["secondaries"].state if request.state["secondaries"] else "there is none",
+        "replica": request.state["secondaries"].state,
     }
     return JSONResponse(
         {"status": "ready" if reason is None else "not ready", **parts}, status_code=200 if reason is None else 503

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from schema.change_ports import ChangePage, StatusChange
 from server.db import history
+from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.record import note_load, note_statement
 
@@ -109,13 +110,18 @@ class SqlChangeHistory:
             raise meaning from error
 
     async def _attempt(self, statement: sa.Executable) -> Sequence[Any]:
-        started = time.perf_counter()
         rows: Sequence[Any] = ()
-        try:
-            async with self._pool.connect() as connection:
+        async with self._pool.connect() as connection:
+            started = time.perf_counter()
+            try:
                 rows = (await connection.execute(statement)).all()
-        finally:
-            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+            finally:
+                note_statement(
+                    text=lambda: text_of(statement),
+                    rows=len(rows),
+                    seconds=time.perf_counter() - started,
+                    pool=self._pool.name,
+                )
         return rows
 
 

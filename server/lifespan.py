@@ -25,7 +25,9 @@ from server.lakebase.instances import Instances
 from server.lakebase.loading import PlatformLoader
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
+from server.sampler import Sampler
 from server.statuses import SqlStatusWriter
+from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,10 +46,11 @@ class State(TypedDict):
 
     readiness: Readiness
     migrations: Migrations
-    secondaries: Secondaries | None
+    secondaries: Secondaries
     token_state: Callable[[], str]
     authentication: Authentication
     context: Context
+    sampler: Sampler
 
 
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
@@ -59,14 +62,14 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.close)
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
             engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
             secondaries = create_secondaries(settings, instances, engines)
-            if secondaries is not None:
-                stack.push_async_callback(secondaries.close)
+            stack.push_async_callback(secondaries.close)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
@@ -81,7 +84,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                tokens=lambda: secondaries is not None and secondaries.there,
+                tokens=lambda: secondaries.there,
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
@@ -92,7 +95,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 schema=settings.app_schema,
                 buffer=settings.feed_buffer,
                 catch_up_seconds=settings.feed_catch_up,
-                hold_seconds=lambda: secondaries.hold_seconds if secondaries else 0.0,
+                hold_seconds=lambda: secondaries.hold_seconds,
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
@@ -105,8 +108,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # An operation may have made the database, or another in its place.
                 migrations.forget()
                 table.forget()
-                if secondaries is not None:
-                    secondaries.forget()
+                secondaries.forget()
                 readiness.look_now()
 
             administering = Administering(settings, loader, instances, database, migrations, ended=ended)
@@ -120,17 +122,26 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     # Orders are read all the same; who wants to write is told what is missing.
                     _log.warning("no changes can be made", reason=error.message)
                 administering.look_for_orphans()
-                if secondaries is not None:
-                    secondaries.look()
+                secondaries.look()
                 await store.probe()
 
             readiness.watch(look)
+            pools = (*engines.all, administering.pool, *secondaries.pools)
+            sampler = Sampler(
+                pools=lambda: pools,
+                feed_subscribers=lambda: feed.subscribers,
+                operations_at_work=administering.states,
+                ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
+            )
+            sampler.start()
+            stack.push_async_callback(sampler.close)
             yield {
                 "readiness": readiness,
                 "secondaries": secondaries,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
                 "authentication": authentication_of(settings, loader),
+                "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
                     orders=store,

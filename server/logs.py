@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
+from server.scrubbing import secrets_known
+from server.slow import slow_statements
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
     from server.settings import Settings
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Its last step hides secrets, in whatever part of the line they stand."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return secrets_known.scrub(super().format(record))
 
 
 def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
@@ -41,9 +52,11 @@ def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    secrets_known.of(settings)
+    slow_statements.from_seconds = settings.slow_statement
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )

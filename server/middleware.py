@@ -11,6 +11,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
+from server.metrics import CLIENT_GONE, note_request, outcome_label
+from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
 
 if TYPE_CHECKING:
@@ -21,8 +23,7 @@ _log = structlog.get_logger("request")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # As nginx has it; no such answer is ever sent.
 _CLIENT_GONE = 499
-# Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
-_QUIET = ("/livez", "/readyz", "/static/")
+_BAD_REQUEST = 400
 
 
 class CanonicalLog:
@@ -39,6 +40,7 @@ class CanonicalLog:
         started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         record = RequestRecord(given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()))
+        record.transport = "sse" if scope["path"] == STREAM_PATH else "http"
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -59,17 +61,31 @@ class CanonicalLog:
         except ClientDisconnect:
             # Nobody is there to be answered, and nothing of ours has failed.
             status = _CLIENT_GONE
-            record.errors.append("CLIENT_GONE")
+            record.errors.append(CLIENT_GONE)
         except BaseException as error:
             record.errors.append(type(error).__name__)
             raise
         finally:
             current_record.reset(token)
-            self._write(scope, record, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._count(scope["path"], record, status, seconds)
+            self._write(scope, record, status, seconds)
+
+    @staticmethod
+    def _count(path: str, record: RequestRecord, status: int, seconds: float) -> None:
+        if not path.startswith(WATCHED):
+            note_request(
+                transport=record.transport,
+                operation=record.operation,
+                outcome=outcome_label(record.errors, status),
+                seconds=None if record.subscription else seconds,
+                graphql=path in {GRAPHQL_PATH, STREAM_PATH},
+            )
 
     @staticmethod
     def _write(scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
-        quiet = scope["path"].startswith(_QUIET)
+        # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
+        quiet = scope["path"].startswith(WATCHED) and (scope["path"] != METRICS_PATH or status < _BAD_REQUEST)
         client = scope.get("client")
         (_log.debug if quiet else _log.info)(
             "request",

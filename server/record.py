@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from server import metrics
+from server.slow import slow_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BAD_REQUEST = 400
 
@@ -19,7 +25,9 @@ class RequestRecord:
     """
 
     request_id: str
+    transport: metrics.Transport = "http"
     operation: str | None = None
+    subscription: bool = False
     rows: int = 0
     statements: int = 0
     database_seconds: float = 0.0
@@ -43,12 +51,22 @@ class RequestRecord:
 current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", default=None)
 
 
-def note_statement(*, rows: int, seconds: float) -> None:
-    """Note a finished statement on the request being served, if one is."""
-    if record := current_record.get():
+def note_statement(*, text: Callable[[], str], rows: int, seconds: float, pool: str = "") -> None:
+    """Note a finished statement, one that failed too: on the request being served, in the metrics, and if it was slow.
+
+    Args:
+        text: gives the statement with its placeholders; called only where it was slow.
+        rows: how many it gave.
+        seconds: how long it took.
+        pool: the name of the pool that its connection is of, where that is known.
+    """
+    record = current_record.get()
+    if record is not None:
         record.rows += rows
         record.statements += 1
         record.database_seconds += seconds
+    metrics.note_statement(pool=pool, seconds=seconds, rows=rows)
+    slow_statements.note(record, text=text, seconds=seconds, rows=rows)
 
 
 def note_load() -> None:

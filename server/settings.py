@@ -102,6 +102,14 @@ class Settings(ConnectionSettings, AuthenticationSettings):
             "process then changes is told only once this one uses the database again; nothing is lost."
         ),
     )
+    slow_statement: Seconds = Field(
+        0.5, description="Seconds from which on a statement is logged as slow, with its fingerprint and no values."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="A bearer token that may scrape `/api/metrics`, and nothing else; the role `admin` may always.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What to log.")
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object a line, or lines for a person to read."

@@ -161,7 +161,7 @@ class SqlStatusWriter:
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._pool.connect() as connection:
-            driver = await Driver.of(connection)
+            driver = await Driver.of(connection, pool=self._pool.name)
             transaction = await driver.begin()
             try:
                 outcome, wrote = await self._decide(_Writing(connection, driver), request, user)
@@ -318,7 +318,8 @@ class SqlStatusWriter:
                 # A few at a time, so that nobody waits for it.
                 limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
                 async with self._pool.connect() as connection:
-                    expired = len(await (await Driver.of(connection)).rows(self._statements.expire, limits))
+                    driver = await Driver.of(connection, pool=self._pool.name)
+                    expired = len(await driver.rows(self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
             _log.warning("recorded outcomes not expired", cause=repr(error))
 

@@ -19,11 +19,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
 from server.operations import answers
 from server.parameters import data_of
 from server.presentation import present_refusal, refusal_headers
 from server.record import RequestRecord, current_record
+from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -230,37 +232,46 @@ class _Connection:
         self._operations[id_] = asyncio.create_task(self._operate(id_, data, context))
 
     async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
-        record = RequestRecord(str(uuid.uuid4()), needed=self._needed)
+        record = RequestRecord(str(uuid.uuid4()), transport="websocket", needed=self._needed)
         current_record.set(record)
         started, events = time.perf_counter(), 0
         try:
-            async with aclosing(answers(self._schema, data, context, _OPERATIONS, self._consistency)) as told:
-                async for answer in told:
-                    if "data" not in answer:
-                        # An error ends the operation, and this one alone.
-                        await self._send({"id": id_, "type": "error", "payload": answer["errors"]})
-                        return
-                    events += 1
-                    self._needed = max(self._needed, record.written)
-                    await self._send({"id": id_, "type": "next", "payload": answer})
+            with tracing.operation():
+                told = answers(self._schema, data, context, _OPERATIONS, self._consistency)
+                async with aclosing(told):
+                    async for answer in told:
+                        if "data" not in answer:
+                            # An error ends the operation, and this one alone.
+                            await self._send({"id": id_, "type": "error", "payload": answer["errors"]})
+                            return
+                        events += 1
+                        self._needed = max(self._needed, record.written)
+                        await self._send({"id": id_, "type": "next", "payload": answer})
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)
             await self._send({"id": id_, "type": "complete"})
         except (WebSocketDisconnect, RuntimeError):
             # Starlette's words for a connection that has been closed meanwhile.
-            record.errors.append("CLIENT_GONE")
+            record.errors.append(CLIENT_GONE)
         except TimeoutError:
             record.errors.append("SUBSCRIBER_TOO_SLOW")
             await self._close(_SLOW)
         finally:
             self._forget(id_)
+            seconds = time.perf_counter() - started
+            note_request(
+                transport=record.transport,
+                operation=record.operation,
+                outcome=outcome_label(record.errors, 0),
+                seconds=None if record.subscription else seconds,
+            )
             _log.info(
                 "operation",
                 transport=PROTOCOL,
                 operation=record.operation,
                 outcome=record.outcome(0),
                 events=events,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
                 database_ms=round(record.database_seconds * 1000, 2),
                 statements=record.statements,
                 rows=record.rows,

@@ -49,6 +49,11 @@ class Compiled:
         return [given[name] for name in self._names]
 
 
+def text_of(statement: sa.Executable) -> str:
+    """The text of a statement, its values left out."""
+    return str(statement.compile(dialect=_DIALECT))  # type: ignore[attr-defined] # whatever is executed has it
+
+
 @lru_cache(maxsize=_COMPILED)
 def compiled(statement: sa.ClauseElement) -> Compiled:
     """The statement, compiled when it is first met; a statement is itself, not its text, so keep and reuse it."""
@@ -58,14 +63,15 @@ def compiled(statement: sa.ClauseElement) -> Compiled:
 class Driver:
     """The asyncpg connection under one of SQLAlchemy's."""
 
-    def __init__(self, connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+    def __init__(self, connection: AsyncConnection, driver: asyncpg.Connection, *, pool: str) -> None:
         self._connection = connection
+        self._pool = pool
         self._driver = driver
 
     @classmethod
-    async def of(cls, connection: AsyncConnection) -> Driver:
-        """That of a connection that is checked out."""
-        return cls(connection, (await connection.get_raw_connection()).driver_connection)
+    async def of(cls, connection: AsyncConnection, *, pool: str) -> Driver:
+        """That of a connection that is checked out of the pool with this name."""
+        return cls(connection, (await connection.get_raw_connection()).driver_connection, pool=pool)
 
     async def rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """The rows of a statement, which is noted on the request's record.
@@ -82,7 +88,8 @@ class Driver:
             await self.give_up(error)
             raise
         finally:
-            note_statement(rows=found, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            note_statement(text=lambda: text.text, rows=found, seconds=seconds, pool=self._pool)
         return rows
 
     async def written(self) -> int:

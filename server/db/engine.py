@@ -41,9 +41,14 @@ class Engines:
     aggregates: Pool
     writes: Pool
 
+    @property
+    def all(self) -> tuple[Pool, ...]:
+        """Each of them."""
+        return self.pages, self.aggregates, self.writes
+
     async def dispose(self) -> None:
         """Close every connection."""
-        for pool in (self.pages, self.aggregates, self.writes):
+        for pool in self.all:
             await pool.dispose()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
@@ -57,10 +58,8 @@ class Reader:
             UnavailableError: where the database or the table does not answer.
         """
         if self._secondaries is not None:
-            try:
+            with contextlib.suppress(LeftOutError):
                 return await self._secondaries.run(pool, work, self._table.known)
-            except LeftOutError:
-                pass
         try:
             try:
                 result = await self._attempt(pool, work)
@@ -83,7 +82,7 @@ class Reader:
 
     async def _attempt(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
         async with pool.connect() as connection:
-            return await work(Reading(connection, table=self._table))
+            return await work(Reading(connection, pool=pool.name, table=self._table))
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from server.db.driver import Driver
+from server.db.driver import Driver, text_of
 from server.record import note_statement
 
 if TYPE_CHECKING:
@@ -22,9 +22,15 @@ class Reading:
     """A connection to read with, and the orders: as they are found on it, or as the primary has them."""
 
     def __init__(
-        self, connection: AsyncConnection, *, table: OrdersTable | None = None, orders: Orders | None = None
+        self,
+        connection: AsyncConnection,
+        *,
+        pool: str,
+        table: OrdersTable | None = None,
+        orders: Orders | None = None,
     ) -> None:
         self._connection = connection
+        self._pool = pool
         self._table = table
         self._orders = orders
 
@@ -42,7 +48,7 @@ class Reading:
 
     async def driver_rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """The same of a statement that is kept and reused, by the driver itself, which takes half the time."""
-        return await (await Driver.of(self._connection)).rows(statement, parameters)
+        return await (await Driver.of(self._connection, pool=self._pool)).rows(statement, parameters)
 
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of a statement, which is noted on the request's record."""
@@ -51,5 +57,10 @@ class Reading:
         try:
             rows = (await self._connection.execute(statement)).all()
         finally:
-            note_statement(rows=len(rows), seconds=time.perf_counter() - started)
+            note_statement(
+                text=lambda: text_of(statement),
+                rows=len(rows),
+                seconds=time.perf_counter() - started,
+                pool=self._pool,
+            )
         return rows

@@ -87,7 +87,7 @@ class Secondaries:
 
     Args:
         engines: of the primary.
-        pools: of the secondaries, for pages and for aggregates.
+        pools: of the secondaries, for pages and for aggregates; none where there can be no secondaries.
         exist: asks whether there are any; raises ApiError where that is not told.
         bound: seconds that they may be behind.
     """
@@ -95,14 +95,14 @@ class Secondaries:
     def __init__(
         self,
         engines: Engines,
-        pools: tuple[Pool, Pool],
+        pools: tuple[Pool, Pool] | tuple[()],
         exist: Callable[[], Awaitable[bool]],
         *,
         bound: float,
     ) -> None:
         self.bound = bound
         self.pools = pools
-        self._of = {engines.pages.name: pools[0], engines.aggregates.name: pools[1]}
+        self._of = dict(zip((engines.pages.name, engines.aggregates.name), pools, strict=False))
         self._floor = Floor(engines.pages, bound=bound)
         self._exist = exist
         self._there = False
@@ -125,7 +125,8 @@ class Secondaries:
 
     def look(self) -> None:
         """Find out whether there are any, in the background, if that was long ago."""
-        if time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS and (self._looking is None or self._looking.done()):
+        long_ago = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
+        if long_ago and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look(), name="look for secondaries")
 
     def forget(self) -> None:
@@ -158,9 +159,10 @@ class Secondaries:
         if record := current_record.get():
             needed = max(needed, record.needed)
         try:
-            async with self._of[pool.name].connect() as connection:
+            pool = self._of[pool.name]
+            async with pool.connect() as connection:
                 await self._reach(connection, needed)
-                result = await work(Reading(connection, orders=orders))
+                result = await work(Reading(connection, pool=pool.name, orders=orders))
         except Exception as error:
             if isinstance(error, LeftOutError) or _is_final(error):
                 raise
@@ -182,8 +184,9 @@ class Secondaries:
         """Find out whether it is back; nobody waits for that."""
         try:
             needed = await self._floor.place()
-            async with self.pools[0].connect() as connection:
-                await self._reach(connection, needed)
+            for pool in self.pools[:1]:
+                async with pool.connect() as connection:
+                    await self._reach(connection, needed)
             self._note_success()
         except LeftOutError:
             return

@@ -39,17 +39,17 @@ class Administering:
         *,
         ended: Callable[[], None],
     ) -> None:
-        self._pool = create_operations_pool(settings, database)
+        self.pool = create_operations_pool(settings, database)
         self._loader = loader
         self._settings = settings
-        records = Records(self._pool, settings.app_schema, migrations)
+        records = Records(self.pool, settings.app_schema, migrations)
         postgres = Postgres(instances, settings)
         indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
 
         async def tools() -> Tools:
             return Tools(await loader.get(), instances, postgres, indexes, records)
 
-        log = OperationLog(self._pool, settings.app_schema, migrations)
+        log = OperationLog(self.pool, settings.app_schema, migrations)
         self._runner = Runner(
             log,
             records,
@@ -73,6 +73,10 @@ class Administering:
         """What the schema asks."""
         return self._lakebase if self._settings.administers else NotConfigured()
 
+    def states(self) -> dict[str, int]:
+        """How many operations this process works on, by their states."""
+        return self._runner.states()
+
     def look_for_orphans(self) -> None:
         """Take up operations that nobody works on, if there is a platform to work on."""
         if self._settings.administers:
@@ -81,7 +85,7 @@ class Administering:
     async def close(self) -> None:
         """Stop working, and let others go on."""
         await self._runner.close()
-        await self._pool.dispose()
+        await self.pool.dispose()
         await self._loader.close()
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from schema.errors import ApiError
+from server.metrics import note_mint
+from server.scrubbing import secrets_known
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,10 +92,14 @@ class TokenProvider:
         try:
             minted = await self._mint()
         except ApiError as error:
+            note_mint(ok=False)
             self._failure, self._next_at = error, time.monotonic() + self._pause
             self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
             _log.warning("no new token", reason=error.reason.name, old_one_lives=time.monotonic() < self._ends_at)
             raise
+        note_mint(ok=True)
+        # Whatever is logged of a login, the token is not.
+        secrets_known.add(minted.token)
         seconds = _lifetime(minted)
         self._token, self._failure, self._pause = minted.token, None, _FIRST_PAUSE_SECONDS
         self._minted_at = asked_at

@@ -16,6 +16,7 @@ import structlog
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.lakebase_ports import OperationFailure, WorkState
 from schema.node import encode_global_id
+from server import metrics
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.records import ACTIONS, AuditEntry
@@ -116,6 +117,14 @@ class Runner:
         found = self._at_work.get(id_)
         return found[0] if found else None
 
+    def states(self) -> dict[str, int]:
+        """How many are at work, by each state that they can be at work in."""
+        counts = {state.value: 0 for state in (WorkState.PENDING, WorkState.RUNNING)}
+        for work, _ in self._at_work.values():
+            if work.state.value in counts:
+                counts[work.state.value] += 1
+        return counts
+
     def in_the_way(self, work: Work) -> Work | None:
         """The operation of this process that is at work on any of the same resources."""
         wanted = set(work.resources)
@@ -181,6 +190,7 @@ class Runner:
                         retryable=True,
                     )
                 )
+                metrics.note_operation_ended(kind=work.request.kind.value, state=work.state.value)
                 return
             with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
                 async with asyncio.timeout(1):
@@ -281,6 +291,7 @@ class Runner:
                 await self._told(work, ended)
                 await asyncio.sleep(_FINISH_SECONDS)  # between two attempts at the database
         self._at_work.pop(work.id, None)
+        metrics.note_operation_ended(kind=ended.request.kind.value, state=ended.state.value)
         await self._told(work, ended)
         if work.facts.get("abandoned"):
             with contextlib.suppress(UnavailableError):

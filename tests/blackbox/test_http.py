@@ -236,5 +236,11 @@ def test_a_caller_who_goes_away_is_no_failure(server: Server) -> None:
 def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> None:
     """/livez and /readyz answer, and leave no line at INFO."""
     assert http.get("/livez").json() == {"status": "alive"}
-    assert http.get("/readyz").json() == {"status": "ready", "orders": "ok", "changes": "ok"}
+    assert http.get("/readyz").json() == {
+        "status": "ready",
+        "orders": "ok",
+        "changes": "ok",
+        "token": "none is needed",
+        "replica": "there is none",
+    }
     assert "readyz" not in server.log()

@@ -1,0 +1,93 @@
+"""Owns the last look at a line of the log: no secret of ours leaves in it, nor what looks like one of anybody's."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from server.settings import Settings
+
+HIDDEN: Final = "[secret]"
+# A password of fewer is a word, and hiding it everywhere would spoil the log; in a URL it is hidden all the same.
+_CHARACTERS: Final = 6
+# Tokens of some instances, the old beside the new.
+_REGISTERED: Final = 64
+# What begins each pattern: looking for a string costs next to nothing, and most lines have none of them.
+_PATTERNS: Final = tuple(
+    (sign, re.compile(sign + rest, re.ASCII), replacement)
+    for sign, rest, replacement in (
+        ("eyJ", r"[\w-]{10,}(?:\.[\w-]*){0,2}", HIDDEN),
+        ("dapi", r"[0-9A-Za-z]{8,}(?:-\d+)?", HIDDEN),
+        ("dose", r"[0-9A-Za-z]{16,}", HIDDEN),
+        ("earer", r"(\s+)[\w.~+/=-]{8,}", rf"earer\1{HIDDEN}"),
+        ("EARER", r"(\s+)[\w.~+/=-]{8,}", rf"EARER\1{HIDDEN}"),
+        ("postgres", r"((?:ql)?(?:\+\w+)?://[^\s:/@\"']*:)[^\s/\"']*@", rf"postgres\1{HIDDEN}@"),
+    )
+)
+
+
+class Secrets:
+    """The secrets that are known: those of the settings, and a bounded number that come and go."""
+
+    def __init__(self) -> None:
+        self._fixed: tuple[str, ...] = ()
+        self._registered: dict[str, None] = {}
+        self._forms: tuple[str, ...] = ()
+
+    def of(self, settings: Settings) -> None:
+        """Know every secret of the settings."""
+        values = [getattr(settings, name) for name in type(settings).model_fields]
+        fixed = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        for url in (settings.database_url, settings.database_read_url):
+            if url is not None:
+                fixed += _passwords(url.get_secret_value())
+        self._fixed = tuple(fixed)
+        self._renew()
+
+    def add(self, value: str) -> None:
+        """Know one more, a token say. The one that was added first of too many is forgotten."""
+        self._registered.pop(value, None)
+        self._registered[value] = None
+        while len(self._registered) > _REGISTERED:
+            del self._registered[next(iter(self._registered))]
+        self._renew()
+
+    def forget(self, value: str) -> None:
+        """It is no secret any more."""
+        self._registered.pop(value, None)
+        self._renew()
+
+    def scrub(self, line: str) -> str:
+        """The line without any of them, and without what looks like a token or a URL's password."""
+        for form in self._forms:
+            if form in line:
+                line = line.replace(form, HIDDEN)
+        for sign, pattern, replacement in _PATTERNS:
+            if sign in line:
+                line = pattern.sub(replacement, line)
+        return line
+
+    def _renew(self) -> None:
+        values = {value for value in (*self._fixed, *self._registered) if len(value) >= _CHARACTERS}
+        # The longest first: a whole URL before the password in it.
+        self._forms = tuple(sorted({form for value in values for form in _forms(value)}, key=len, reverse=True))
+
+
+def _passwords(url: str) -> list[str]:
+    password = urlsplit(url).netloc.rpartition("@")[0].partition(":")[2]
+    query = re.findall(r"(?:^|[?&])password=([^&]*)", urlsplit(url).query)
+    return [form for given in (password, *query) for form in (given, unquote(given))]
+
+
+def _forms(value: str) -> set[str]:
+    """A secret as it may stand in a line: plain, in a URL, in a Python string, and any of these in a JSON string."""
+    spoken = {value, quote(value, safe=""), repr(value)[1:-1], repr(f"\"'{value}")[4:-1]}
+    return spoken | {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in spoken for ascii_ in (True, False)}
+
+
+secrets_known: Final = Secrets()

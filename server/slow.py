@@ -1,0 +1,47 @@
+"""Owns the line that a slow statement leaves in the log: which, for whom, how long; never with what values."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from server import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.record import RequestRecord
+
+_log = structlog.get_logger("statement")
+_FINGERPRINT_DIGITS: Final = 16
+
+
+class SlowStatements:
+    """From how many seconds on a statement is slow; `server/logs.py` sets it."""
+
+    def __init__(self) -> None:
+        self.from_seconds = 0.5
+
+    def note(self, record: RequestRecord | None, *, text: Callable[[], str], seconds: float, rows: int) -> None:
+        """Log a statement if it was slow; only then is its text made."""
+        if seconds < self.from_seconds:
+            return
+        metrics.note_slow_statement()
+        statement = text()
+        # Its placeholders stand in it, and literals of ours: page sizes, say.
+        said = {"text": statement} if logging.getLogger("statement").isEnabledFor(logging.DEBUG) else {}
+        _log.warning(
+            "slow statement",
+            operation=record.operation if record else None,
+            fingerprint=hashlib.sha256(statement.encode()).hexdigest()[:_FINGERPRINT_DIGITS],
+            duration_ms=round(seconds * 1000, 2),
+            rows=rows,
+            request_id=record.request_id if record else None,
+            **said,
+        )
+
+
+slow_statements: Final = SlowStatements()

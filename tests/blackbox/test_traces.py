@@ -1,0 +1,163 @@
+"""Traces of the real process, received as a collector receives them; and nothing of OpenTelemetry where none are wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import websockets
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Receiver:
+    """An OTLP receiver on loopback, and what it was sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        received = self.requests
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                received.append(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def spans(self) -> list[Span]:
+        """Every span so far."""
+        return [
+            span
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def service(self) -> str:
+        """The name of the service that sent them."""
+        attributes = self.requests[0].resource_spans[0].resource.attributes
+        return str(next(pair.value.string_value for pair in attributes if pair.key == "service.name"))
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver that listens inside the block."""
+    receiver = Receiver()
+    thread = threading.Thread(target=receiver.server.serve_forever)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.server.shutdown()
+        thread.join()
+        receiver.server.server_close()
+
+
+@pytest.fixture(scope="module")
+async def received(orders_url: str) -> Receiver:
+    """What was received of a server that has answered a GET and two operations on a WebSocket, and then stopped."""
+    document = 'query Traced { orders(first: 3, filter: {clerk: {eq: "value-canary"}}) { nodes { orderKey } } }'
+    with receiving() as receiver:
+        with running_server(
+            orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
+        ) as server:
+            async with httpx.AsyncClient(verify=NO_TLS) as client:
+                (await client.get(server.graphql, params={"query": document})).raise_for_status()
+            url = server.graphql.replace("http", "ws", 1)
+            async with websockets.connect(url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]) as socket:
+                await socket.send('{"type": "connection_init"}')
+                await socket.recv()
+                for name in ("One", "Two"):
+                    payload = {"query": f"query {name} {{ __typename }}"}
+                    await socket.send(json.dumps({"id": name, "type": "subscribe", "payload": payload}))
+                    while "complete" not in str(await socket.recv()):
+                        pass
+        return receiver
+
+
+def test_a_request_and_its_statements_are_one_trace(received: Receiver) -> None:
+    """The request's span has the operation's name and type, its statements' are below it."""
+    (request,) = [span for span in received.spans() if attribute(span, "graphql.operation.name") == "Traced"]
+    assert attribute(request, "graphql.operation.type") == "query"
+    below = [span for span in received.spans() if span.trace_id == request.trace_id and span.parent_span_id]
+    assert any("orders_synced" in attribute(span, "db.statement") for span in below)
+
+
+def test_each_operation_on_a_websocket_is_a_span(received: Receiver) -> None:
+    """Of its own, under the connection's, with its own name."""
+    spans = [span for span in received.spans() if span.name == "operation"]
+    assert sorted(attribute(span, "graphql.operation.name") for span in spans) == ["One", "Two"]
+    assert all(span.parent_span_id for span in spans)
+
+
+def test_what_is_no_concern_of_a_collector_is_not_sent(received: Receiver) -> None:
+    """No value of a caller's, no health check; and it is told whose spans they are."""
+    assert received.service() == "lakebase-orders-graphql"
+    spans = str(received.spans())
+    for unsaid in ("canary", "livez", "readyz"):
+        assert unsaid not in spans
+
+
+def attribute(span: Span, name: str) -> str:
+    """An attribute of a span, empty where it has none of that name."""
+    found = (pair.value.string_value for pair in span.attributes if pair.key == name)
+    return str(next(found, ""))
+
+
+def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> None:
+    """By gRPC, which is the default: requests are answered, and a stop takes a moment and exits with 0."""
+    with running_server(orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as server:
+        answer = httpx.post(server.graphql, json={"query": "{ __typename }"}, verify=NO_TLS)
+        assert answer.json() == {"data": {"__typename": "Query"}}
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+
+
+def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
+    """Without the variable the process knows nothing of OpenTelemetry."""
+    script = (
+        "import sys; from server.app import create_app; from server.settings import load_settings\n"
+        "create_app(load_settings()); print([name for name in sys.modules if 'opentelemetry' in name])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(DATABASE_URL="postgresql://h/db"),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout == "[]\n"
+
+
+def test_wanted_and_not_installed_is_said_once_and_no_more(orders_url: str, tmp_path: Path) -> None:
+    """The server serves all the same."""
+    # As it is where the extra is not installed.
+    (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module named opentelemetry', name=__name__)\n")
+    with running_server(
+        orders_url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=str(tmp_path)
+    ) as server:
+        wait_for(lambda: "not installed" in server.log(), what=server.log)
+        assert server.log().count("OpenTelemetry is not installed") == 1

@@ -1,0 +1,202 @@
+"""Metrics and slow statements: bounded labels, states sampled, several workers told as one, nothing that a caller sent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from server import metrics
+from server.db.driver import text_of
+from server.db.reading import Reading
+from server.exposition import exposition, metrics_table
+from server.logs import configure_logs
+from server.metrics import OperationNames, outcome_label
+from server.record import RequestRecord, current_record
+from server.sampler import Sampler
+from server.settings import Settings
+from tests.exposition import value as read
+from tests.process import ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server.db.engine import Engines
+
+
+def value(name: str, text: str | None = None, **labels: str) -> float:
+    """One value of an exposition, by default of this process."""
+    return read(exposition("")[0].decode() if text is None else text, name, **labels)
+
+
+@pytest.fixture
+def log(orders_url: str) -> Iterator[io.StringIO]:
+    """The log of a test that calls whatever takes 50 ms slow."""
+    written = io.StringIO()
+    configure_logs(Settings(database_url=orders_url, slow_statement=0.05), stream=written)
+    yield written
+    logging.getLogger("statement").setLevel(logging.NOTSET)
+    configure_logs(Settings(database_url=orders_url))
+
+
+def test_the_metrics_table_stands_in_the_readme() -> None:
+    """The README's table of metrics is of those that there are."""
+    assert metrics_table() in (ROOT / "README.md").read_text()
+
+
+def test_names_of_operations_are_bounded() -> None:
+    """Only those that have succeeded are labels, and no more than a hundred, whatever callers send."""
+    names = OperationNames()
+    assert names.label(None, succeeded=True) == "anonymous"
+    assert names.label("Mistyped", succeeded=False) == "other"
+    assert [names.label(f"Name{number}", succeeded=True) for number in range(100)] == [f"Name{n}" for n in range(100)]
+    assert names.label("Late", succeeded=True) == "other"
+    assert names.label("Name7", succeeded=False) == "Name7"
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "label"),
+    [
+        ([], 200, "ok"),
+        ([], 404, "HTTP_404"),
+        (["DATA_INVALID", "POOL_EXHAUSTED", "CURSOR_INVALID"], 200, "POOL_EXHAUSTED"),
+        (["CLIENT_GONE"], 499, "CLIENT_GONE"),
+        (["SomeException"], 500, "INTERNAL"),
+    ],
+)
+def test_outcomes_are_bounded(errors: list[str], status: int, label: str) -> None:
+    """Of several reasons the worst; an exception's own name is no label."""
+    assert outcome_label(errors, status) == label
+
+
+@dataclass
+class Pool:
+    """A pool as it is now."""
+
+    name: str = "tested"
+    size: int = 10
+    used: int = 3
+    idle: int = 2
+    waiting: int = 1
+
+
+async def test_states_are_sampled() -> None:
+    """Each sample sets the gauges to what is then."""
+    pool, subscribers = Pool(), 4
+    sampler = Sampler(
+        pools=lambda: [pool],
+        feed_subscribers=lambda: subscribers,
+        operations_at_work=lambda: {"RUNNING": 2, "PENDING": 0},
+        ready=lambda: {"orders": True, "changes": False},
+    )
+    sampler.start()
+    assert value("orders_api_pool_connections", pool="tested", state="used") == 3
+    assert value("orders_api_pool_connections", pool="tested", state="idle") == 2
+    assert value("orders_api_pool_size_connections", pool="tested") == 10
+    assert value("orders_api_pool_waiting_requests", pool="tested") == 1
+    assert value("orders_api_feed_subscribers") == 4
+    assert value("orders_api_operations_at_work", state="RUNNING") == 2
+    assert value("orders_api_ready", part="orders") == 1
+    assert value("orders_api_ready", part="changes") == 0
+    pool.used, subscribers = 0, 0
+    sampler.sample()
+    assert value("orders_api_pool_connections", pool="tested", state="used") == 0
+    assert value("orders_api_feed_subscribers") == 0
+    await sampler.close()
+
+
+def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
+    """Counts and states of living workers are summed, the token's age is of the latest; a dead one's states go."""
+    work = (
+        "import os, sys; from server import metrics as m; from server.exposition import exposition\n"
+        "m.note_request(transport='http', operation='Orders', outcome='ok', seconds=0.004)\n"
+        "m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
+        "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
+    )
+    given = environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    command = [sys.executable, "-c", work]
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, env=given, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for worker in workers:
+        assert worker.stdout
+        assert int(worker.stdout.readline()) == worker.pid
+    told, _ = workers[0].communicate("\n")
+    labels = {"transport": "http", "operation": "Orders"}
+    assert value("orders_api_requests_total", told, outcome="ok", **labels) == 2
+    assert value("orders_api_request_duration_seconds_bucket", told, le="0.005", **labels) == 2
+    assert value("orders_api_feed_subscribers", told) == 6
+    assert 0 <= value("orders_api_token_age_seconds", told) < 30
+    assert value("process_resident_memory_bytes", told) > 0
+    forget = f"from server import metrics as m; m.forget_worker({workers[0].pid})"
+    subprocess.run([sys.executable, "-c", forget], check=True, cwd=ROOT, env=given)
+    told, _ = workers[1].communicate("\n")
+    assert value("orders_api_feed_subscribers", told) == 3
+    assert value("orders_api_requests_total", told, outcome="ok", **labels) == 2
+
+
+def test_a_mint_that_fails_is_counted_and_ages_the_token() -> None:
+    """The time of the last one that succeeded stays."""
+    failed = value("orders_api_token_mints_total", outcome="failed")
+    metrics.note_mint(ok=True)
+    minted = value("orders_api_token_minted_timestamp_seconds")
+    metrics.note_mint(ok=False)
+    assert value("orders_api_token_mints_total", outcome="failed") == failed + 1
+    assert value("orders_api_token_minted_timestamp_seconds") == minted > 0
+
+
+async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, log: io.StringIO) -> None:
+    """With the operation, a fingerprint of its text, and neither values nor text; a quick one leaves no line."""
+    record = RequestRecord("its-request")
+    record.operation = "Slow"
+    token = current_record.set(record)
+    counted = value("orders_api_slow_statements_total")
+    statement = sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("canary", "value-canary"))
+    async with engines.pages.connect() as connection:
+        reading = Reading(connection, pool=engines.pages.name)
+        await reading.rows(statement)
+        await reading.rows(sa.select(sa.bindparam("canary", "value-canary")))
+    current_record.reset(token)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "slow statement"]
+    assert line["operation"] == "Slow"
+    assert line["request_id"] == "its-request"
+    assert line["level"] == "warning"
+    assert line["rows"] == 1
+    assert line["duration_ms"] >= 100
+    assert line["fingerprint"] == hashlib.sha256(text_of(statement).encode()).hexdigest()[:16]
+    assert "canary" not in log.getvalue()
+    assert "pg_sleep" not in log.getvalue()
+    assert value("orders_api_slow_statements_total") == counted + 1
+
+
+async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO) -> None:
+    """With its placeholders, and still without values."""
+    logging.getLogger("statement").setLevel(logging.DEBUG)
+    async with engines.pages.connect() as connection:
+        reading = Reading(connection, pool=engines.pages.name)
+        await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("c", "value-canary")))
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "slow statement" in line]
+    assert "pg_sleep($1" in line["text"]
+    assert "canary" not in log.getvalue()
+
+
+async def test_a_statement_that_is_cancelled_was_slow_too(engines: Engines, log: io.StringIO) -> None:
+    """What times out is what has to be looked at."""
+    async with engines.pages.connect() as connection:
+        reading = Reading(connection, pool=engines.pages.name)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 5.0))))
+    assert "slow statement" in log.getvalue()
