@@ -37,6 +37,26 @@ _NAMES = {
     "SYNCED_TABLE_STORAGE_CATALOG": "main",
     "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
 }
+# What a shell may have set for another database, or another way to be.
+_ELSEWHERE = (
+    "APP_ENV",
+    "AUTH_MODE",
+    "DATABASE_READ_URL",
+    "DATABASE_URL",
+    "DATABRICKS_APP_NAME",
+    "DATABRICKS_APP_PORT",
+    "DATABRICKS_CLIENT_ID",
+    "DATABRICKS_CLIENT_SECRET",
+    "LAKEBASE_ENDPOINT",
+    "LAKEBASE_HOST",
+    "LAKEBASE_READ_HOST",
+    "PGDATABASE",
+    "PGHOST",
+    "PGPASSWORD",
+    "PGPORT",
+    "PGSSLMODE",
+    "PGUSER",
+)
 _PLATFORM = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "LAKEBASE_PORT")
 # A person waits for them; the platform's own take minutes.
 _DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
@@ -110,13 +130,7 @@ def _server_settings(said: Mapping[str, Any], port: int) -> dict[str, str]:
         "HOST": _HOST,
         "PORT": str(port),
     }
-    for name in (
-        "DATABRICKS_APP_PORT",
-        "DATABASE_URL",
-        "LAKEBASE_HOST",
-        "DATABRICKS_CLIENT_ID",
-        "DATABRICKS_CLIENT_SECRET",
-    ):
+    for name in _ELSEWHERE:
         settings.pop(name, None)
     return settings
 
