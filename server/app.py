@@ -26,13 +26,14 @@ from server.websocket import GraphQLSocket
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
 
+    from server.draining import Draining
     from server.settings import Settings
 
 GRAPHQL_PATH = "/api/graphql"
 STREAM_PATH = f"{GRAPHQL_PATH}/stream"
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
     schema = build_schema(hidden_order_fields=settings.hidden_order_fields, extensions=[NoteOperation])
     authentication = LocalAuthentication(settings.local_roles)
@@ -52,12 +53,14 @@ def create_app(settings: Settings) -> Starlette:
                 expose_headers=["x-request-id", "retry-after"],
             )
         )
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _home),
             Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context)),
-            WebSocketRoute(GRAPHQL_PATH, GraphQLSocket(schema, new_context, origins=settings.allowed_origins)),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=settings.allowed_origins)),
+            WebSocketRoute(
+                GRAPHQL_PATH, GraphQLSocket(schema, new_context, draining, origins=settings.allowed_origins)
+            ),
+            Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=settings.allowed_origins)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -65,6 +68,8 @@ def create_app(settings: Settings) -> Starlette:
         middleware=middleware,
         lifespan=lifespan_of(settings),
     )
+    app.state.draining = draining
+    return app
 
 
 async def _home(_request: Request) -> RedirectResponse:

@@ -22,6 +22,8 @@ async def readyz(request: Request[State]) -> JSONResponse:
 
     Orders are served also where no changes can be made, and what is missing for them is said beside.
     """
+    if request.app.state.draining.begun:
+        return JSONResponse({"status": "not ready", "process": "draining: told to stop"}, status_code=503)
     reason, missing = request.state["readiness"].reason, request.state["migrations"].missing
     if reason is None:
         return JSONResponse({"status": "ready", "orders": "ok", "changes": missing or "ok"})

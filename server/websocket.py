@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 import structlog
@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import ForbiddenError, Reason, RequestError
 from server.auth import check_origin
+from server.draining import is_subscription
 from server.operations import answers
 from server.parameters import data_of
 from server.presentation import present_refusal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from server.draining import Draining
 
 _log = structlog.get_logger("operation")
 PROTOCOL: Final = "graphql-transport-ws"
@@ -49,7 +51,8 @@ _SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 _INIT_TIMEOUT: Final = 4408
 _SUBSCRIBER_EXISTS: Final = 4409
 _TOO_MANY_INITS: Final = 4429
-# "Try again later" (IANA): clients of the protocol reconnect.
+# "Service restart" and "try again later" (IANA): clients of the protocol reconnect.
+_RESTART: Final = 1012
 _TOO_SLOW: Final = 1013
 
 
@@ -72,11 +75,13 @@ class GraphQLSocket:
         self,
         schema: strawberry.Schema,
         new_context: Callable[[HTTPConnection], Context],
+        draining: Draining,
         *,
         origins: Collection[str],
     ) -> None:
         self._schema = schema
         self._new_context = new_context
+        self._draining = draining
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,21 +99,30 @@ class GraphQLSocket:
             await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
-        await _Connection(websocket, self._schema, context).serve()
+        await _Connection(websocket, self._schema, context, self._draining).serve()
+
+
+class _Operation(NamedTuple):
+    """An operation that runs."""
+
+    data: GraphQLRequestData
+    task: asyncio.Task[None]
 
 
 class _Connection:
     """One accepted connection, and the operations that run on it."""
 
-    def __init__(self, websocket: WebSocket, schema: strawberry.Schema, context: Context) -> None:
+    def __init__(self, websocket: WebSocket, schema: strawberry.Schema, context: Context, draining: Draining) -> None:
         self._websocket = websocket
         self._schema = schema
         self._context = context
-        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._draining = draining
+        self._operations: dict[str, _Operation] = {}
         self._initiated = False
 
     async def serve(self) -> None:
         """Take messages until the connection is closed, by whichever side."""
+        restart = asyncio.create_task(self._close_for_restart())
         try:
             async with asyncio.timeout(_INIT_SECONDS) as patience:
                 while True:
@@ -124,10 +138,20 @@ class _Connection:
         except WebSocketDisconnect:
             pass
         finally:
-            operations = list(self._operations.values())
-            for operation in operations:
-                operation.cancel()
-            await asyncio.gather(*operations, return_exceptions=True)
+            tasks = [restart, *(operation.task for operation in self._operations.values())]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _close_for_restart(self) -> None:
+        """Close the connection when the process is about to stop, once what is in flight has been answered."""
+        await self._draining.wait()
+        operations = list(self._operations.values())
+        for operation in operations:
+            if is_subscription(operation.data):
+                operation.task.cancel()
+        await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
+        await self._close(_ClosedError(_RESTART, "Service restart"))
 
     async def _take(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
@@ -149,7 +173,7 @@ class _Connection:
                 await self._subscribe(_id(message), message.get("payload"))
             case "complete":
                 if operation := self._operations.pop(_id(message), None):
-                    operation.cancel()
+                    operation.task.cancel()
             case _:
                 raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
 
@@ -168,7 +192,9 @@ class _Connection:
             refusal = RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {_MAX_OPERATIONS} run at once on one socket.")
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
-        self._operations[id_] = asyncio.create_task(self._operate(id_, data))
+        # What comes once the server is stopping is not begun: the close says that it may be sent again.
+        if not self._draining.begun:
+            self._operations[id_] = _Operation(data, asyncio.create_task(self._operate(id_, data)))
 
     async def _operate(self, id_: str, data: GraphQLRequestData) -> None:
         record = RequestRecord(str(uuid.uuid4()))
@@ -209,7 +235,8 @@ class _Connection:
 
     def _forget(self, id_: str) -> None:
         # After a complete the same id may belong to another operation already.
-        if self._operations.get(id_) is asyncio.current_task():
+        operation = self._operations.get(id_)
+        if operation is not None and operation.task is asyncio.current_task():
             del self._operations[id_]
 
     async def _send(self, message: dict[str, Any]) -> None:
