@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -86,7 +87,23 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._draining.begin()
+        accepted = [*self._last_accepted(sockets or [])]
+        for server in self.servers:
+            server.close()
+        for connection in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
         await super().shutdown(sockets)
+
+    @staticmethod
+    def _last_accepted(sockets: list[socket]) -> Iterator[socket]:
+        """Those who have connected and are not let in yet: a socket that is closed resets them."""
+        for listening in sockets:
+            with contextlib.suppress(OSError):
+                while True:
+                    yield listening.accept()[0]
+
+    def _new_protocol(self) -> _Http:
+        return _Http(self.config, self.server_state, self.lifespan.state)
 
 
 def serve(
