@@ -12,7 +12,7 @@ from server import metric_files
 from server.listening import listen
 from server.logs import configure_logs
 from server.settings import SettingsError, load_settings
-from server.stopping import NOT_STARTED, Stop, leave
+from server.stopping import NOT_STARTED, STOP_SIGNALS, Stop, leave
 from server.workers import Supervisor
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main() -> int:
 
 def _serve(settings: Settings) -> NoReturn:
     # One process hears signals as a worker does; several leave them to the parent, which has no event loop.
-    stop = Stop(again_cuts_short=True) if settings.workers == 1 else None
+    stop = Stop(*STOP_SIGNALS, again_cuts_short=True) if settings.workers == 1 else None
     metric_files.make()
     try:
         sockets = listen(settings.host, settings.port)

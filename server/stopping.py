@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ STOP_SECONDS: Final = 11.5
 # Exit codes.
 CUT_SHORT: Final = 1
 NOT_STARTED: Final = 3
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PARTING_SECONDS: Final = 0.2
 _FRAMES: Final = 3
 _log = structlog.get_logger(__name__)
@@ -39,16 +40,18 @@ class Stop:
     although the event loop is stuck.
     """
 
-    def __init__(self, *, again_cuts_short: bool) -> None:
+    def __init__(self, *signals: signal.Signals, again_cuts_short: bool) -> None:
         """Begin to listen; before any other thread is started, for each inherits what is blocked.
 
         Args:
-            again_cuts_short: a second signal ends the process at once, with the exit code `CUT_SHORT`.
+            signals: those that ask for a stop.
+            again_cuts_short: a second one ends the process at once, with the exit code `CUT_SHORT`.
         """
+        self._signals = signals
         self._again_cuts_short = again_cuts_short
         self._asked = False
         self._server: Server | None = None
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def tells(self, server: Server) -> None:
@@ -58,16 +61,19 @@ class Stop:
             server.should_exit = True
 
     def _listen(self) -> None:
-        number = signal.Signals(signal.sigwait(_SIGNALS))
+        number = self._next()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         self._asked = True
         if self._server is not None:
             self._server.should_exit = True
-        _log.info("stopping", signal=number.name)
+        aside(_log.info, "stopping", signal=number.name)
         while True:
-            number = signal.Signals(signal.sigwait(_SIGNALS))
+            number = self._next()
             if self._again_cuts_short:
-                leave(CUT_SHORT, lambda: _log.warning("stopped at once", signal=number.name))  # noqa: B023 # never comes round
+                leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
+
+    def _next(self) -> signal.Signals:
+        return signal.Signals(signal.sigwait(self._signals))
 
     def _watch(self) -> None:
         time.sleep(STOP_SECONDS)  # what it waits for is the end of the process
@@ -85,6 +91,11 @@ class Stop:
             threads=sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
             at=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in main],
         )
+
+
+def aside(say: Callable[..., object], event: str, **values: object) -> None:
+    """Log this in a thread of its own, and go on at once: whoever reads the log may have stopped reading."""
+    threading.Thread(target=say, args=(event,), kwargs=values, name="log", daemon=True).start()
 
 
 def leave(code: int, *parting: Callable[[], object]) -> NoReturn:

@@ -7,6 +7,7 @@ server in it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ import structlog
 from server import metric_files
 from server.logs import configure_logs
 from server.settings import load_settings
-from server.stopping import CUT_SHORT, NOT_STARTED, STOP_SECONDS, Stop, leave
+from server.stopping import CUT_SHORT, NOT_STARTED, STOP_SECONDS, STOP_SIGNALS, Stop, aside, leave
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from socket import socket
 
 _log = structlog.get_logger(__name__)
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Each worker has STOP_SECONDS, and some time to be gone.
 _KILL_SECONDS: Final = STOP_SECONDS + 0.25
 _TRY_AGAIN_SECONDS: Final = 1.0
@@ -71,7 +71,7 @@ class Supervisor:
         heard, hears = os.pipe()
         os.set_blocking(hears, False)
         signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
-        for number in (*_STOP_SIGNALS, signal.SIGHUP):
+        for number in (*STOP_SIGNALS, signal.SIGHUP):
             # Their numbers come through the pipe; a handler there has to be all the same.
             signal.signal(number, lambda *_: None)
         while True:
@@ -116,7 +116,7 @@ class Supervisor:
         with contextlib.suppress(EOFError):
             worker.says.recv_bytes()
             worker.serving = True
-            _log.info("worker serving", worker=worker.process.pid)
+            aside(_log.info, "worker serving", worker=worker.process.pid)
             if replaced := worker.replaces:
                 worker.replaces, replaced.retiring = None, True
                 replaced.told(signal.SIGTERM)
@@ -134,29 +134,29 @@ class Supervisor:
             if other.replaces is worker:
                 other.replaces = None
         if worker.serving or code < 0:
-            _log.warning("worker died", worker=worker.process.pid, code=code)
+            aside(_log.warning, "worker died", worker=worker.process.pid, code=code)
         elif any(other.serving for other in self._workers):
-            _log.error("worker not started", worker=worker.process.pid, code=code)
+            aside(_log.error, "worker not started", worker=worker.process.pid, code=code)
             self._not_before = time.monotonic() + _TRY_AGAIN_SECONDS
         else:
-            _log.error("no worker started", worker=worker.process.pid, code=code)
+            aside(_log.error, "no worker started", worker=worker.process.pid, code=code)
             self._stop(NOT_STARTED)
         if worker.replaces is not None:
             # Those that serve are kept.
             self._to_replace.clear()
 
     def _take(self, number: signal.Signals) -> None:
-        if number not in _STOP_SIGNALS:
-            _log.info("replacing workers", signal=number.name)
+        if number not in STOP_SIGNALS:
+            aside(_log.info, "replacing workers", signal=number.name)
             if not any(worker.replaces for worker in self._workers):
                 self._to_replace = list(self._workers)
                 self._replace_next()
         elif self._kill_at is None:
-            _log.info("stopping", signal=number.name)
+            aside(_log.info, "stopping", signal=number.name)
             self._stop(0)
         else:
             self._kill()
-            leave(CUT_SHORT, lambda: _log.warning("stopped at once", signal=number.name))
+            leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
 
     def _replace_next(self) -> None:
         there = [worker for worker in self._to_replace if worker in self._workers and self._kill_at is None]
@@ -174,7 +174,7 @@ class Supervisor:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            _log.error("worker killed", worker=worker.process.pid)
+            aside(_log.error, "worker killed", worker=worker.process.pid)
             worker.process.kill()
         self._kill_at = time.monotonic() + _KILL_SECONDS
 
@@ -183,7 +183,7 @@ def work(sockets: list[socket], tells: Connection) -> None:
     """What a worker process does: serve, until its parent says otherwise or is gone."""
     # In a terminal Ctrl-C reaches it too, and its parent says what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stop = Stop(again_cuts_short=False)
+    stop = Stop(signal.SIGTERM, again_cuts_short=False)
     settings = load_settings()
     configure_logs(settings)
     threading.Thread(target=_stop_without_parent, name="parent", daemon=True).start()
