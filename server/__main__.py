@@ -1,94 +1,78 @@
-"""Owns the start of the process: settings, logs, and uvicorn with what differs from its defaults."""
+"""Owns the start of the process: settings, logs, and then serving in one process or several, or a command."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-import uvicorn
+import structlog
 
-from server.app import create_app
-from server.commands import COMMANDS, run
+from server import metric_files
+from server.listening import listen
 from server.logs import configure_logs
 from server.settings import SettingsError, load_settings
+from server.stopping import NOT_STARTED, STOP_SIGNALS, Stop, leave
+from server.workers import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from server.settings import Settings
 
 _SETTINGS_WRONG = 2
-# The platform kills 15 s after SIGTERM.
-_GRACEFUL_SECONDS = 10
-# A thousand changes with notes of a thousand characters are half of this.
-_MESSAGE_BYTES = 2 << 20
-# Every hop has to hear something within 15 s.
-_PING_SECONDS = 12
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal that asked for a stop is not raised again after it: a clean stop exits with 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.handle_exit)
-        yield
+_log = structlog.get_logger(__name__)
 
 
 def main() -> int:
     """Serve until told to stop, or run a command; the exit code."""
-    command = _command()
+    if len(sys.argv) > 1:
+        return _command()
     try:
         settings = load_settings()
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return _SETTINGS_WRONG
-    if command is not None:
-        # Standard output is for what the command gives.
-        configure_logs(settings, stream=sys.stderr)
-        return run(command, settings)
+        return _refused(error)
     configure_logs(settings)
-    server = _Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=_MESSAGE_BYTES,
-            ws_ping_interval=_PING_SECONDS,
-            lifespan="on",
-            interface="asgi3",
-            # The request's own line is the middleware's.
-            log_config=None,
-            access_log=False,
-            # Off until an authentication mode says whom to believe.
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
-        )
-    )
-    server.run()
-    return 0 if server.started else 1
+    return _serve(settings)
 
 
-def _command() -> str | None:
+def _serve(settings: Settings) -> NoReturn:
+    # One process hears signals as a worker does; several leave them to the parent, which has no event loop.
+    stop = Stop(*STOP_SIGNALS, again_cuts_short=True) if settings.workers == 1 else None
+    metric_files.make()
+    try:
+        sockets = listen(settings.host, settings.port)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _log.error("cannot listen", host=settings.host, port=settings.port, reason=reason)
+        leave(NOT_STARTED)
+    if stop is None:
+        leave(Supervisor(settings.workers, sockets).run())
+    from server.serving import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
+
+    serve(settings, sockets, stop)
+
+
+def _command() -> int:
+    from server.commands import COMMANDS, run  # noqa: PLC0415 # serving needs none of it
+
     parser = argparse.ArgumentParser(
         "python -m server", description="Serve orders over GraphQL; or, with a command, do that and end."
     )
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (meaning, _) in COMMANDS.items():
         commands.add_parser(name, help=meaning, description=meaning)
-    command: str | None = parser.parse_args().command
-    return command
+    command: str = parser.parse_args().command
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return _refused(error)
+    # Standard output is for what the command gives.
+    configure_logs(settings, stream=sys.stderr)
+    return run(command, settings)
+
+
+def _refused(error: SettingsError) -> int:
+    sys.stderr.write(f"{error}\n")
+    return _SETTINGS_WRONG
 
 
 if __name__ == "__main__":

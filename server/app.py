@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
 
     from server.auth.authentication import Authentication
+    from server.draining import Draining
     from server.settings import Settings
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> Starlette:
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _home),
             Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency)),
@@ -72,12 +73,13 @@ def create_app(settings: Settings) -> Starlette:
                 GraphQLSocket(
                     schema,
                     new_context,
+                    draining,
                     origins=origins,
                     consistency=consistency,
                     by_init=settings.auth_mode == "jwt",
                 ),
             ),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, origins=origins, consistency=consistency)),
+            Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=origins, consistency=consistency)),
             Route(METRICS_PATH, MetricsEndpoint(new_context, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
@@ -86,6 +88,8 @@ def create_app(settings: Settings) -> Starlette:
         middleware=middleware,
         lifespan=lifespan_of(settings),
     )
+    app.state.draining = draining
+    return app
 
 
 async def _home(_request: Request) -> RedirectResponse:

@@ -23,13 +23,13 @@ async def readyz(request: Request[State]) -> JSONResponse:
     Orders are served also where no changes can be made, no new token is to be had while the old one lives, or a
     secondary is left out: that is said beside. A database that sleeps is ready, or nobody would ever wake it.
     """
-    reason = request.state["readiness"].reason
+    reason, draining = request.state["readiness"].reason, request.app.state.draining.begun
     parts = {
         "orders": reason or "ok",
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
         "replica": request.state["secondaries"].state,
+        "draining": "the process was told to stop" if draining else "no",
     }
-    return JSONResponse(
-        {"status": "ready" if reason is None else "not ready", **parts}, status_code=200 if reason is None else 503
-    )
+    ready = reason is None and not draining
+    return JSONResponse({"status": "ready" if ready else "not ready", **parts}, status_code=200 if ready else 503)

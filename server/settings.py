@@ -79,6 +79,7 @@ class Settings(ConnectionSettings, AuthenticationSettings):
         validation_alias=AliasChoices(_PLATFORM_PORT, "PORT"),
         description="The port to listen on; 0 takes a free one. `DATABRICKS_APP_PORT` comes before `PORT`.",
     )
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve; each has its own pools of connections.")
     page_size_default: PositiveInt = Field(50, description="How many orders a page holds by default.")
     page_size_max: PositiveInt = Field(1000, le=10_000, description="How many orders a page may hold.")
     hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode, Separated] = Field(

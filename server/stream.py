@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import anyio
 import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.draining import Draining
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -41,8 +42,6 @@ _KEEP_ALIVE_SECONDS: Final = 12
 # A reader that takes nothing for so long is gone, or will come back with its cursor.
 _SEND_SECONDS: Final = 30.0
 _SEPARATOR: Final = "\n"
-# How long a stopping server waits for a stream to end in good form.
-_GOODBYE_SECONDS: Final = 2.0
 # Half of what browsers wait by themselves.
 _RECONNECT_MILLISECONDS: Final = 1500
 _GET_OPERATIONS: Final = (OperationType.QUERY, OperationType.SUBSCRIPTION)
@@ -56,6 +55,7 @@ class GraphQLStream:
         self,
         schema: strawberry.Schema,
         new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        draining: Draining,
         *,
         origins: Origins,
         consistency: Consistency,
@@ -63,6 +63,7 @@ class GraphQLStream:
         self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
+        self._draining = draining
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,12 +96,9 @@ class GraphQLStream:
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None
         from_browser = request.method == "GET"
-        stopping = anyio.Event()
         return EventSourceResponse(
-            self._events(data, context, stopping, from_browser=from_browser),
+            self._events(data, context, from_browser=from_browser),
             ping=_KEEP_ALIVE_SECONDS,
-            shutdown_event=stopping,
-            shutdown_grace_period=_GOODBYE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
             send_timeout=_SEND_SECONDS,
             sep=_SEPARATOR,
@@ -108,20 +106,19 @@ class GraphQLStream:
         )
 
     async def _events(
-        self, data: GraphQLRequestData, context: Context, stopping: anyio.Event, *, from_browser: bool
+        self, data: GraphQLRequestData, context: Context, *, from_browser: bool
     ) -> AsyncGenerator[ServerSentEvent, None]:
         if from_browser:
             # It also opens the stream at once, where something between would wait for a first byte.
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        # Who was known by a token that ends is sent away with it, and comes back with another.
         async with (
-            _set_at(context.principal.expires_at, stopping),
             aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told,
+            self._sent_on(data, context.principal.expires_at) as sent_on,
         ):
             begun = context.position.begun if from_browser else None
-            async for answer in _until(stopping, told, begun):
+            async for answer in _until(sent_on, told, begun):
                 if answer is None:
                     # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
                     # off before the first change.
@@ -134,41 +131,46 @@ class GraphQLStream:
                     id=context.position.reached,
                     sep=_SEPARATOR,
                 )
+            if sent_on.done():
+                return
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
-        if not (from_browser and ended_early) and not stopping.is_set():
+        if not (from_browser and ended_early):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
+    @asynccontextmanager
+    async def _sent_on(self, data: GraphQLRequestData, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
+        """Done once this operation is to be ended: because the process is, or with the token that says who calls."""
+        sent_on = asyncio.ensure_future(self._sends_on(data, expires_at))
+        try:
+            yield sent_on
+        finally:
+            sent_on.cancel()
 
-@asynccontextmanager
-async def _set_at(moment: float | None, event: anyio.Event) -> AsyncIterator[None]:
-    """Set the event at a moment of the monotonic clock, should it come inside the block."""
-    if moment is None:
-        yield
-        return
-    setting = asyncio.get_running_loop().call_later(moment - time.monotonic(), event.set)
-    try:
-        yield
-    finally:
-        setting.cancel()
+    async def _sends_on(self, data: GraphQLRequestData, expires_at: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
+                await self._draining.sends_on(data)
 
 
 async def _until(
-    stopping: anyio.Event, told: AsyncGenerator[_T, None], begun: asyncio.Event | None
+    stopped: asyncio.Future[None], told: AsyncGenerator[_T, None], begun: asyncio.Event | None
 ) -> AsyncGenerator[_T | None, None]:
-    """What is told until the server stops, which does not wait for a subscription to end.
+    """What is told until its end, or until `stopped` is done.
 
     With None, once, between: the subscription has begun.
     """
-    stopped = asyncio.ensure_future(stopping.wait())
     beginning = asyncio.ensure_future(begun.wait()) if begun else None
     coming = asyncio.ensure_future(anext(told, None))
     try:
         while True:
-            awaited = {stopped, coming, beginning} if beginning else {stopped, coming}
+            awaited: set[asyncio.Future[Any]] = {stopped, coming, beginning} if beginning else {stopped, coming}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if beginning and beginning.done():
                 beginning = None
                 yield None
+            if stopped.done():
+                # What has not been told is heard after the last cursor that was.
+                return
             if coming.done():
                 answer = coming.result()
                 if answer is None:
@@ -179,7 +181,7 @@ async def _until(
             if stopped.done():
                 return
     finally:
-        for waiting in (stopped, coming, beginning):
+        for waiting in (coming, beginning):
             if waiting:
                 waiting.cancel()
         await asyncio.gather(coming, return_exceptions=True)

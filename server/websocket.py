@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 import structlog
@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from server.draining import is_subscription
 from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
 from server.operations import answers
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.draining import Draining
 
 _log = structlog.get_logger("operation")
 PROTOCOL: Final = "graphql-transport-ws"
@@ -55,7 +57,8 @@ _SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 _INIT_TIMEOUT: Final = 4408
 _SUBSCRIBER_EXISTS: Final = 4409
 _TOO_MANY_INITS: Final = 4429
-# "Try again later" (IANA): clients of the protocol reconnect.
+# "Service restart" and "try again later" (IANA): clients of the protocol reconnect.
+_RESTART: Final = 1012
 _TRY_AGAIN_LATER: Final = 1013
 
 
@@ -90,6 +93,7 @@ class GraphQLSocket:
         self,
         schema: strawberry.Schema,
         new_context: NewContext,
+        draining: Draining,
         *,
         origins: Origins,
         consistency: Consistency,
@@ -98,6 +102,7 @@ class GraphQLSocket:
         self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
+        self._draining = draining
         self._origins = origins
         self._by_init = by_init
 
@@ -121,8 +126,17 @@ class GraphQLSocket:
             await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
-        connection = _Connection(websocket, self._schema, context, self._new_context, self._consistency, needed=needed)
+        connection = _Connection(
+            websocket, self._schema, context, self._new_context, self._draining, self._consistency, needed=needed
+        )
         await connection.serve()
+
+
+class _Operation(NamedTuple):
+    """An operation that runs."""
+
+    data: GraphQLRequestData
+    task: asyncio.Task[None]
 
 
 class _Connection:
@@ -134,6 +148,7 @@ class _Connection:
         schema: strawberry.Schema,
         context: Context | None,
         new_context: NewContext,
+        draining: Draining,
         consistency: Consistency,
         *,
         needed: int,
@@ -145,13 +160,14 @@ class _Connection:
         self._schema = schema
         self._context = context
         self._new_context = new_context
-        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._draining = draining
+        self._operations: dict[str, _Operation] = {}
         self._initiated = False
         self._patience = asyncio.timeout(_INIT_SECONDS)
 
     async def serve(self) -> None:
         """Take messages until the connection is closed, by whichever side."""
-        closed = None
+        closed, restart = None, asyncio.create_task(self._close_for_restart())
         try:
             async with self._patience:
                 while True:
@@ -166,12 +182,22 @@ class _Connection:
         except WebSocketDisconnect:
             pass
         finally:
-            operations = list(self._operations.values())
-            for operation in operations:
-                operation.cancel()
-            await asyncio.gather(*operations, return_exceptions=True)
+            tasks = [restart, *(operation.task for operation in self._operations.values())]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if closed is not None:
             await self._close(closed)
+
+    async def _close_for_restart(self) -> None:
+        """Close the connection when the process is about to stop, once what is in flight has been answered."""
+        await self._draining.wait()
+        operations = list(self._operations.values())
+        for operation in operations:
+            if is_subscription(operation.data):
+                operation.task.cancel()
+        await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
+        await self._close(_ClosedError(_RESTART, "Service restart"))
 
     async def _take(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
@@ -195,7 +221,7 @@ class _Connection:
                 await self._subscribe(_id(message), message.get("payload"))
             case "complete":
                 if operation := self._operations.pop(_id(message), None):
-                    operation.cancel()
+                    operation.task.cancel()
             case _:
                 raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
 
@@ -229,7 +255,10 @@ class _Connection:
             refusal = RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {_MAX_OPERATIONS} run at once on one socket.")
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
-        self._operations[id_] = asyncio.create_task(self._operate(id_, data, context))
+        # What comes once the server is stopping is not begun: the close says that it may be sent again.
+        if not self._draining.begun:
+            task = asyncio.create_task(self._operate(id_, data, context))
+            self._operations[id_] = _Operation(data, task)
 
     async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
         record = RequestRecord(str(uuid.uuid4()), transport="websocket", needed=self._needed)
@@ -280,7 +309,8 @@ class _Connection:
 
     def _forget(self, id_: str) -> None:
         # After a complete the same id may belong to another operation already.
-        if self._operations.get(id_) is asyncio.current_task():
+        operation = self._operations.get(id_)
+        if operation is not None and operation.task is asyncio.current_task():
             del self._operations[id_]
 
     async def _send(self, message: dict[str, Any]) -> None:

@@ -1,0 +1,480 @@
+"""The end of the process, and its workers: nothing in flight is lost, all are told, and it ends whatever hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.blackbox.ledger import until
+from tests.process import NO_TLS, ROOT, answers, environment, free_port, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.process import Server
+
+
+@dataclass
+class Hanging:
+    """A server that has been told to stop while it hangs; its exit code once it has ended, and how long that took."""
+
+    code: list[int] = field(default_factory=list)
+    seconds: float = 0
+
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it ends."""
+        told_at = time.monotonic()
+        process.terminate()
+        code = process.wait(20)
+        self.seconds = time.monotonic() - told_at
+        self.code.append(code)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hanging(orders_url: str) -> Iterator[Hanging]:
+    """Nobody reads what it logs, until it cannot say any more. It takes long, so it begins before the other tests."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server"],
+        cwd=ROOT,
+        env=environment(PORT=str(port), DATABASE_URL=orders_url, APP_SCHEMA="hanging", LOG_LEVEL="DEBUG"),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), what=lambda: "the server to be alive")
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=1, headers={"x-request-id": "x" * 128})
+        with client, contextlib.suppress(httpx.ReadTimeout):
+            for _ in range(5000):
+                client.get("/livez")
+            raise AssertionError("It can still say something.")
+        hanging = Hanging()
+        waiting = threading.Thread(target=hanging.wait, args=(process,))
+        waiting.start()
+        yield hanging
+        waiting.join()
+
+
+SET = "mutation { setOrderStatus(input: {orderKey: %s, status: PARTIAL}) { change { orderKey } userErrors { code } } }"
+FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
+PAGE = "{ orders(first: 5) { nodes { orderKey } } }"
+ORDER = "/api/graphql?query={order(orderKey:1){orderKey}}"
+SCHEMA = "shutdown"
+# Longer than what is in flight here takes.
+LOCK_TIMEOUT = "9"
+BY_HTTP, BY_SOCKET, BY_STREAM = 1, 2, 3
+
+
+def ask(client: httpx.AsyncClient, query: str, path: str = "/api/graphql", **headers: str) -> asyncio.Task[Any]:
+    """A request under way."""
+    return asyncio.create_task(client.post(path, json={"query": query}, headers=headers))
+
+
+async def socket_to(url: str, *operations: dict[str, str]) -> ClientConnection:
+    """A WebSocket on which these have been sent."""
+    address = f"{url.replace('http', 'ws', 1)}/api/graphql"
+    connection = await connect(address, subprotocols=["graphql-transport-ws"], ping_interval=None)  # type: ignore[list-item] # its NewType of str
+    await connection.send('{"type": "connection_init"}')
+    assert json.loads(await connection.recv())["type"] == "connection_ack"
+    for number, operation in enumerate(operations):
+        await connection.send(json.dumps({"id": str(number), "type": "subscribe", "payload": operation}))
+    return connection
+
+
+async def end_of(connection: ClientConnection) -> tuple[list[Any], int | None, float]:
+    """What a socket has to say until it is closed, the code of that, and when it is."""
+    said = []
+    try:
+        while True:
+            said.append(json.loads(await connection.recv()))
+    except ConnectionClosed as closed:
+        return said, closed.rcvd.code if closed.rcvd else None, time.monotonic()
+
+
+async def end_of_stream(response: httpx.Response) -> tuple[list[str], float]:
+    """The lines of a stream until its end, and when it is."""
+    lines = [line async for line in response.aiter_lines() if line]
+    return lines, time.monotonic()
+
+
+async def waiting(url: str, count: int) -> None:
+    """Until so many backends wait for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lakebase%'"
+    connection = await asyncpg.connect(url)
+    for _ in range(500):
+        if await connection.fetchval(query) == count:
+            break
+        await asyncio.sleep(0.02)  # between two looks
+    else:
+        raise TimeoutError
+    await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def held(url: str, *keys: int) -> AsyncIterator[Any]:
+    """Hold the orders' latest statuses locked, until `ROLLBACK` on the connection."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        locked = await connection.fetch(
+            f"SELECT FROM {SCHEMA}.order_status WHERE o_orderkey = ANY($1) FOR UPDATE", list(keys)
+        )
+        assert len(locked) == len(keys)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def ended(server: Server) -> int:
+    """The exit code, once the process is gone."""
+    await until(lambda: server.process.poll() is not None, seconds=14)
+    code: int = server.process.returncode
+    return code
+
+
+async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
+    """Changes that wait for a lock, on each transport, are made and told; subscribers hear of the stop at once."""
+    settings = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
+    with running_server(orders_url, ready=True, port=None, **settings) as server:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=15, verify=NO_TLS))
+            for key in (BY_HTTP, BY_SOCKET, BY_STREAM):
+                # There is a row to lock then, and the next change is one.
+                clear = f"mutation {{ clearOrderStatus(input: {{orderKey: {key}}}) {{ change {{ orderKey }} }} }}"
+                await ask(client, SET % key)
+                await ask(client, clear)
+            events = {"accept": "text/event-stream"}
+            stream = await stack.enter_async_context(
+                client.stream("POST", "/api/graphql/stream", json=FEED, headers=events)
+            )
+            listener = await socket_to(server.url, FEED)
+            blocker = await stack.enter_async_context(held(orders_url, BY_HTTP, BY_SOCKET, BY_STREAM))
+            writer = await socket_to(server.url, FEED, {"query": SET % BY_SOCKET})
+            by_http = ask(client, SET % BY_HTTP)
+            by_stream = ask(client, SET % BY_STREAM, "/api/graphql/stream", **events)
+            await waiting(orders_url, 3)
+
+            told_at = time.monotonic()
+            server.process.terminate()
+            lines, stream_at = await end_of_stream(stream)
+            _, code, socket_at = await end_of(listener)
+            assert not any("complete" in line for line in lines)
+            assert code == 1012
+            assert max(stream_at, socket_at) - told_at < 1
+            await asyncio.gather(*(refused(server) for _ in range(3)))
+            await blocker.execute("ROLLBACK")
+
+            change = {"setOrderStatus": {"change": {"orderKey": str(BY_HTTP)}, "userErrors": []}}
+            answer = await by_http
+            assert answer.json() == {"data": change}
+            assert answer.headers["connection"] == "close"
+            assert f'"orderKey":"{BY_STREAM}"' in (await by_stream).text
+            assert "event: complete" in (await by_stream).text
+            said, code, _ = await end_of(writer)
+            assert code == 1012
+            of_change = [message["type"] for message in said if message["id"] == "1"]
+            assert of_change == ["next", "complete"], said
+            assert not [message for message in said if message["id"] == "0" and message["type"] == "complete"]
+            assert await ended(server) == 0
+            assert time.monotonic() - told_at < 5
+        levels = {json.loads(line)["level"] for line in server.log().splitlines()}
+        assert levels <= {"info", "warning"}, server.log()
+
+
+async def refused(server: Server) -> None:
+    """Wait until nobody takes a new connection."""
+    port = int(server.url.rpartition(":")[2])
+    for _ in range(100):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.02)  # between two looks
+    raise TimeoutError
+
+
+class Kept:
+    """A connection on which one request is sent after the other, as long as it is there."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.port: int = writer.get_extra_info("sockname")[1]
+
+    async def get(self, path: str) -> str:
+        """An answer, headers and all."""
+        self._writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\n\r\n".encode())
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(line for line in head.splitlines() if line.startswith("content-length"))
+        return head + (await self._reader.readexactly(int(length.split(": ")[1]))).decode()
+
+    async def close(self) -> None:
+        """Let go of it."""
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def kept(server: Server) -> AsyncIterator[Kept]:
+    """A connection to the server, or to one of its workers."""
+    connection = Kept(*await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2])))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_who_asks_while_it_stops_is_told_and_answered(orders_url: str) -> None:
+    """On connections that are open already: /readyz says draining, a query is answered, and each is the last one."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA) as server:
+        async with kept(server) as probe, kept(server) as caller:
+            for connection in (probe, caller):
+                assert "connection: close" not in await connection.get("/livez")
+            server.process.terminate()
+            await refused(server)
+            readyz, told = await probe.get("/readyz"), await caller.get(ORDER)
+        assert "503" in readyz.splitlines()[0]
+        assert "draining" in readyz
+        assert '{"data":{"order":{"orderKey":"1"}}}' in told
+        assert "connection: close" in readyz
+        assert "connection: close" in told
+        assert await ended(server) == 0
+
+
+@dataclass
+class Load:
+    """Clients that ask again and again until they are refused a connection."""
+
+    url: str
+    answered: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    async def run(self, *, keeping: int, anew: int) -> None:
+        """Ask, with so many clients that keep their connections, and so many that take a new one each time."""
+        clients = [self._ask({}) for _ in range(keeping)] + [self._ask({"connection": "close"}) for _ in range(anew)]
+        await asyncio.gather(*clients)
+
+    async def _ask(self, headers: dict[str, str]) -> None:
+        async with httpx.AsyncClient(base_url=self.url, timeout=10, verify=NO_TLS, headers=headers) as client:
+            while True:
+                try:
+                    response = await client.post("/api/graphql", json={"query": PAGE})
+                except httpx.ConnectError:
+                    return
+                except httpx.TransportError as error:
+                    self.failed.append(repr(error))
+                    continue
+                if response.status_code == 200 and "errors" not in response.json():
+                    self.answered += 1
+                else:
+                    self.failed.append(response.text)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_under_load_fails_no_request(orders_url: str, workers: str) -> None:
+    """Of those who were let in each is answered, whether it came on a new connection or an old one; exit code 0."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS=workers) as server:
+        load = Load(server.url)
+        asking = asyncio.create_task(load.run(keeping=4, anew=4))
+        await until(lambda: load.answered > 100, seconds=10)
+        server.process.terminate()
+        await asking
+        assert load.failed == []
+        assert await ended(server) == 0
+
+
+def children(server: Server) -> list[psutil.Process]:
+    """The worker processes."""
+    started = psutil.Process(server.process.pid).children()
+    return [child for child in started if running(child) and "spawn_main" in " ".join(child.cmdline())]
+
+
+def running(child: psutil.Process) -> bool:
+    """Whether it is there, and not only its exit code."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(child.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+@pytest.fixture(scope="module")
+def pair(orders_url: str) -> Iterator[Server]:
+    """A server of two workers."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS="2") as server:
+        wait_for(lambda: server.log().count("worker serving") == 2, what=server.log)
+        yield server
+
+
+async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pair: Server) -> None:
+    """With two of them under load: those of the other are answered all the time, and soon there are two again."""
+    killed, other = children(pair)
+    answered, lost = {killed.pid: 0, other.pid: 0}, {killed.pid: 0, other.pid: 0}
+    enough = asyncio.Event()
+
+    def owner(port: int) -> int:
+        """Whose the other end of a connection is."""
+        of = {
+            child.pid: [each.raddr.port for each in child.net_connections() if each.raddr] for child in (killed, other)
+        }
+        return int(next(pid for pid, ports in of.items() if port in ports))
+
+    async def load() -> None:
+        """Ask on one connection until it is lost."""
+        async with kept(pair) as connection:
+            await connection.get(ORDER)
+            whose = owner(connection.port)
+            while not enough.is_set():
+                try:
+                    await connection.get(ORDER)
+                except (OSError, asyncio.IncompleteReadError):
+                    lost[whose] += 1
+                    return
+                answered[whose] += 1
+                await asyncio.sleep(0.005)  # as much as the machine has room for
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(load())
+        await until(lambda: min(answered.values()) > 10, seconds=10)
+        serving, before = pair.log().count("worker serving"), answered[other.pid]
+        killed_at = time.monotonic()
+        killed.kill()
+        await until(lambda: pair.log().count("worker serving") > serving, seconds=10)
+        assert time.monotonic() - killed_at < 6
+        await until(lambda: answered[other.pid] > before + 20, seconds=10)
+        enough.set()
+    assert lost[killed.pid] > 0
+    assert lost[other.pid] == 0
+    assert len(children(pair)) == 2
+    assert running(other)
+
+
+async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Server) -> None:
+    """At SIGHUP, each new one serves before the old one is told to stop."""
+    old = children(pair)
+    load = Load(pair.url)
+    asking = asyncio.create_task(load.run(keeping=1, anew=1))
+    pair.process.send_signal(signal.SIGHUP)
+    await until(lambda: not any(map(running, old)), seconds=15)
+    await until(lambda: len(children(pair)) == 2)
+    asking.cancel()
+    assert load.failed == []
+    assert load.answered > 20
+
+
+async def test_workers_do_not_outlive_their_parent(pair: Server) -> None:
+    """Also where it was killed and has told them nothing; their port is free then."""
+    workers = children(pair)
+    pair.kill()
+    await until(lambda: not any(map(running, workers)), seconds=10)
+
+
+def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Start the server where it will not stay."""
+    return subprocess.run(
+        [sys.executable, "-m", "server"],
+        cwd=directory,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_what_keeps_workers_from_starting_is_told_once(orders_url: str) -> None:
+    """By the parent, before any of them is started, and with an exit code that says which it is."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        shown = run(DATABASE_URL=orders_url, WORKERS="2", PORT=str(taken.getsockname()[1]))
+    assert shown.returncode == 3
+    assert shown.stdout.count("address already in use") == 1
+    shown = run(DATABASE_URL=orders_url, WORKERS="65")
+    assert shown.returncode == 2
+    assert shown.stderr.count("WORKERS") == 1
+
+
+def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Path) -> None:
+    """Of a server that was not installed whole, which only they find out."""
+    (tmp_path / "schema").symlink_to(ROOT / "schema")
+    shutil.copytree(ROOT / "server", tmp_path / "server", ignore=shutil.ignore_patterns("static", "local"))
+    shown = run(tmp_path, DATABASE_URL=orders_url, WORKERS="2", PORT=str(free_port()))
+    assert shown.returncode == 3, shown.stdout
+    assert "no worker started" in shown.stdout
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) -> None:
+    """Whatever is still in flight, with exit code 1; no process is left behind."""
+    settings = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
+    with running_server(orders_url, ready=True, port=None, WORKERS=workers, **settings) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=15, verify=NO_TLS) as client:
+            await ask(client, SET % BY_HTTP)
+            await ask(client, f"mutation {{ clearOrderStatus(input: {{orderKey: {BY_HTTP}}}) {{ change {{ id }} }} }}")
+            async with held(orders_url, BY_HTTP):
+                stuck = ask(client, SET % BY_HTTP)
+                await waiting(orders_url, 1)
+                of_parent = children(server)
+                server.process.terminate()
+                await refused(server)
+                again_at = time.monotonic()
+                server.process.send_signal(signal.SIGINT)
+                assert await ended(server) == 1
+                assert time.monotonic() - again_at < 0.5
+                with pytest.raises(httpx.TransportError):
+                    await stuck
+        await until(lambda: not any(map(running, of_parent)), seconds=2)
+
+
+def names(directory: Path) -> list[str]:
+    """What is in it."""
+    return [path.name for path in directory.iterdir()]
+
+
+async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
+    """The SDK logs in without any deadline, to a platform that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        settings = {
+            "DATABRICKS_HOST": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "DATABRICKS_CLIENT_ID": "somebody",
+            "DATABRICKS_CLIENT_SECRET": "secret",
+            "LAKEBASE_INSTANCE_NAME": "orders-pg",
+            "TMPDIR": str(tmp_path),
+        }
+        with running_server(None, ready=False, port=None, **settings) as server:
+            connection, _ = silent.accept()
+            with connection:
+                assert any(name.startswith("lakebase-orders-metrics-") for name in names(tmp_path))
+                server.process.terminate()
+                told_at = time.monotonic()
+                assert await ended(server) == 0
+                assert time.monotonic() - told_at < 5
+                assert "stop cut short" not in server.log()
+    assert names(tmp_path) == []
+
+
+def test_what_hangs_is_cut_off(hanging: Hanging) -> None:
+    """An event loop that is stuck for good: exit code 0 within 12 s all the same."""
+    wait_for(lambda: bool(hanging.code), what=lambda: "its end")
+    assert hanging.code == [0]
+    assert 10 < hanging.seconds < 12

@@ -1,0 +1,176 @@
+"""The container: its Dockerfile is clean, and its own steps make something that serves, and stops, as nobody special."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.dockerfile import Replay, Stage, instructions, sent
+from tests.process import NO_TLS, ROOT, answers, free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.local.cluster import Cluster
+
+_STOP_SECONDS = 12
+ROOT_USER = os.getuid() == 0
+ANYBODY = 10001
+
+
+def python() -> str:
+    """A Python that anybody may run: this one may be in a place of root's own."""
+    for found in (sys._base_executable, "/usr/bin/python3", "/usr/local/bin/python3"):  # type: ignore[attr-defined] # noqa: SLF001 # there is no other name for it
+        program = "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"
+        with contextlib.suppress(OSError):
+            tried = subprocess.run(
+                [found, "-c", program],
+                capture_output=True,
+                check=False,
+                user=ANYBODY if ROOT_USER else None,
+                group=ANYBODY if ROOT_USER else None,
+                extra_groups=[] if ROOT_USER else None,
+            )
+            if not tried.returncode:
+                return str(found)
+    pytest.skip("no Python 3.11 or newer that an unprivileged user may run")
+
+
+def node_image(root: Path) -> None:
+    """What is taken of Node's image."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not on the PATH")
+    (root / "usr/local/bin").mkdir(parents=True)
+    shutil.copy2(node, root / "usr/local/bin/node")
+    (root / "usr/local/lib/node_modules").mkdir(parents=True)
+    (root / "usr/local/lib/node_modules/npm").symlink_to(Path(npm).resolve().parent.parent)
+
+
+def python_image(root: Path) -> None:
+    """What is taken of Python's image."""
+    (root / "usr/local/bin").mkdir(parents=True)
+    (root / "usr/local/bin/python").symlink_to(python())
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Stage]:
+    """The last stage, with nothing of the others."""
+    with tempfile.TemporaryDirectory(prefix="container-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        # What pip has fetched before need not be fetched again.
+        replay = Replay(
+            ROOT, place, images={"node": node_image, "python": python_image}, cache={"PIP_NO_CACHE_DIR": "0"}
+        )
+        stage = replay.run()
+        for other in place.iterdir():
+            if other != stage.root and not (other / "usr/local/bin/python").is_symlink():
+                shutil.rmtree(other)
+        yield stage
+
+
+def started(image: Stage, command: list[str], log: Path, **settings: str) -> subprocess.Popen[bytes]:
+    """A command of the image as a process, with the image's environment and user and these settings."""
+    user, group = image.ids
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [image.mapped(command[0]), *command[1:]],
+            cwd=image.at(""),
+            env={"PATH": "/usr/bin:/bin", **image.env, **settings},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Whoever is not root cannot become another, and has no privileges to lose.
+            user=user if ROOT_USER else None,
+            group=group if ROOT_USER else None,
+            extra_groups=[] if ROOT_USER else None,
+        )
+
+
+def test_the_dockerfile_is_clean() -> None:
+    """As hadolint sees it, with every rule it has."""
+    hadolint = Path(sys.executable).parent / "hadolint"
+    said = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    assert "hadolint ignore" not in (ROOT / "Dockerfile").read_text()
+
+
+def test_what_is_sent_to_the_builder_is_what_it_needs() -> None:
+    """No tests, nothing of `make run`, no file that may hold a secret."""
+    tops = {path.parts[0] for path in sent(ROOT)}
+    assert tops == {"schema", "server", "requirements.txt"}
+    assert not [path for path in sent(ROOT) if "local" in path.parts or ".env" in path.parts]
+
+
+def test_an_instruction_that_is_not_known_fails(tmp_path: Path) -> None:
+    """It is not passed over, so that what is replayed is what is built."""
+    (tmp_path / "Dockerfile").write_text("FROM python:3\nONBUILD RUN true\n")
+    with pytest.raises(ValueError, match="ONBUILD"):
+        Replay(tmp_path, tmp_path, images={"python": python_image}, cache={}).run()
+
+
+def test_only_what_is_needed_is_in_it(image: Stage) -> None:
+    """No local stand-ins, no tests, no packages of either; GraphiQL's files; a user without a name or privileges."""
+    assert sorted(path.name for path in image.at("").iterdir()) == ["schema", "server"]
+    assert not image.at("server/local").exists()
+    assert (image.at("server/static/vendor") / ".manifest-sha256").exists()
+    shown = subprocess.run(
+        [image.mapped("/venv/bin/python"), "-m", "pip", "list", "--format=freeze"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    installed = {line.partition("==")[0].lower().replace("_", "-") for line in shown.stdout.splitlines()}
+    pinned = {
+        line.partition("==")[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line
+    }
+    assert installed - {"pip", "setuptools"} == pinned
+    assert min(image.ids) > 999
+    assert image.env == {
+        "APP_ENV": "production",
+        "HOST": "0.0.0.0",  # noqa: S104 # a container's only address is its own
+        "PORT": "8000",
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert image.ports == [8000]
+    assert dict(instructions((ROOT / "Dockerfile").read_text()))["CMD"].startswith("[")
+
+
+def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Cluster, tmp_path: Path) -> None:
+    """A database alone does not do; the exit code and the message are those of wrong settings."""
+    log = tmp_path / "log"
+    process = started(image, image.command, log, DATABASE_URL=cluster.url)
+    assert process.wait(20) == 2
+    assert "AUTH_MODE" in log.read_text()
+
+
+def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> None:
+    """As the user that it names: orders, GraphiQL, a health check that tells; exit code 0 at SIGTERM."""
+    port, log = free_port(), tmp_path / "log"
+    url = f"http://127.0.0.1:{port}"
+    settings = {"DATABASE_URL": orders_url, "AUTH_MODE": "local", "HOST": "127.0.0.1", "PORT": str(port)}
+    assert started(image, image.health, log, PORT=str(port)).wait(20) != 0
+    process = started(image, image.command, log, **settings)
+    try:
+        wait_for(lambda: answers(f"{url}/readyz"), what=log.read_text, given_up=lambda: process.poll() is not None)
+        query = {"query": "{ order(orderKey: 1) { orderKey } }"}
+        answer = httpx.post(f"{url}/api/graphql", json=query, verify=NO_TLS)
+        assert answer.json() == {"data": {"order": {"orderKey": "1"}}}
+        page = httpx.get(f"{url}/api/graphql", headers={"accept": "text/html"}, verify=NO_TLS)
+        assert (page.status_code, "graphiql" in page.text) == (200, True)
+        assert started(image, image.health, tmp_path / "health", PORT=str(port)).wait(20) == 0
+        if ROOT_USER:
+            assert Path(f"/proc/{process.pid}").stat().st_uid == image.ids[0]
+    finally:
+        process.terminate()
+        code = process.wait(_STOP_SECONDS)
+    assert code == 0, log.read_text()

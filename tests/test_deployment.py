@@ -1,0 +1,207 @@
+"""What is deployed to Databricks Apps: its files are held to the SDK's own classes, and to our settings."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import yaml
+from databricks.sdk.service.apps import App
+from databricks.sdk.service.database import DatabaseInstance
+from databricks.sdk.service.postgres import ProjectSpec
+
+from server.settings import Settings, load_settings
+from tests.process import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What a bundle's resources are made of, and which keys it adds of its own.
+KINDS: dict[str, tuple[type, set[str]]] = {
+    "apps": (App, set()),
+    "database_instances": (DatabaseInstance, set()),
+    "postgres_projects": (ProjectSpec, {"project_id"}),
+}
+# A mapping of the bundle itself, by its keys: no others are used here.
+BUNDLE = {"bundle", "variables", "sync", "resources", "targets"}
+TARGETS = ["autoscaling", "provisioned"]
+# Set by the platform, of the first database resource too.
+PLATFORM = {
+    "DATABRICKS_APP_NAME": "orders-graphql",
+    "DATABRICKS_APP_PORT": "8000",
+    "DATABRICKS_HOST": "example.cloud.databricks.com",
+    "DATABRICKS_WORKSPACE_ID": "1",
+    "DATABRICKS_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
+    "DATABRICKS_CLIENT_SECRET": "secret",
+    "PGHOST": "instance.database.cloud.databricks.com",
+    "PGPORT": "5432",
+    "PGDATABASE": "databricks_postgres",
+    "PGUSER": "00000000-0000-0000-0000-000000000000",
+    "PGSSLMODE": "require",
+    "PGAPPNAME": "orders-graphql",
+}
+ENDPOINT = "projects/orders-api/branches/production/endpoints/primary"
+
+
+def parsed(name: str) -> dict[str, Any]:
+    """A YAML file of ours, in which no key comes twice."""
+
+    class Once(yaml.SafeLoader):
+        """Refuses what PyYAML takes: the second of two equal keys."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 # PyYAML's own
+            mapping = super().construct_mapping(node, deep)
+            assert len(mapping) == len(node.value), f"a key twice in {name}"
+            return mapping
+
+    document = yaml.load((ROOT / name).read_text(), Once)  # noqa: S506 # it is a safe loader
+    assert isinstance(document, dict)
+    return document
+
+
+@pytest.fixture(scope="module")
+def bundle() -> dict[str, Any]:
+    """databricks.yml."""
+    return parsed("databricks.yml")
+
+
+@pytest.fixture(scope="module")
+def app() -> dict[str, Any]:
+    """app.yaml."""
+    return parsed("app.yaml")
+
+
+def of_target(bundle: dict[str, Any], target: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The resources of a target: the bundle's, and its own in them and beside them."""
+    merged: dict[str, dict[str, dict[str, Any]]] = {}
+    for resources in (bundle["resources"], bundle["targets"][target]["resources"]):
+        for kind, named in resources.items():
+            for name, value in named.items():
+                merged.setdefault(kind, {}).setdefault(name, {}).update(value)
+    return merged
+
+
+def misfits(value: Any, kind: Any, where: str, extra: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment] # nothing is added to it
+    """Where a value is not what the SDK's class has there: an unknown key, an unknown member, another type."""
+    if get_origin(kind) is Union:
+        (kind,) = (each for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is list:
+        if not isinstance(value, list):
+            return [f"{where}: no list"]
+        (of,) = get_args(kind)
+        return [misfit for number, each in enumerate(value) for misfit in misfits(each, of, f"{where}[{number}]")]
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            return [f"{where}: no mapping"]
+        hints = get_type_hints(kind, vars(sys.modules[kind.__module__]))
+        known = {field.name for field in fields(kind)}
+        unknown = [f"{where}.{key}" for key in value if key not in known | extra]
+        inner = [misfits(each, hints[key], f"{where}.{key}") for key, each in value.items() if key in known]
+        return [*unknown, *(misfit for found in inner for misfit in found)]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [] if value in {member.value for member in kind} else [f"{where}: {value}"]
+    return [] if isinstance(value, kind) else [f"{where}: {value!r} is no {kind.__name__}"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_resources_of_the_bundle_are_those_of_the_sdk(bundle: dict[str, Any], target: str) -> None:
+    """Key by key and value by value, so that one that is misspelt is found before a deployment finds it."""
+    for kind, named in of_target(bundle, target).items():
+        made_of, extra = KINDS[kind]
+        for name, value in named.items():
+            assert misfits(value, made_of, f"{kind}.{name}", extra) == []
+
+
+def test_what_is_misspelt_is_found() -> None:
+    """The test above would tell."""
+    wrong = {"name": "a", "resources": [{"name": "b", "postgres": {"brunch": "c", "permission": "CAN_CONNECT"}}]}
+    assert misfits(wrong, App, "app") == [
+        "app.resources[0].postgres.brunch",
+        "app.resources[0].postgres.permission: CAN_CONNECT",
+    ]
+    assert misfits({"pg_version": "17"}, ProjectSpec, "project") == ["project.pg_version: '17' is no int"]
+
+
+def test_the_bundle_is_whole(bundle: dict[str, Any]) -> None:
+    """Only keys that are known, one default target, and each reference is of something that is there."""
+    assert set(bundle) == BUNDLE
+    assert set(bundle["sync"]) == {"include", "exclude"}
+    assert list(bundle["targets"]) == TARGETS
+    defaults = [name for name, target in bundle["targets"].items() if target.get("default")]
+    assert defaults == ["autoscaling"]
+    for name, variable in bundle["variables"].items():
+        assert set(variable) == {"description", "default"}, name
+    used = set()
+    for target in TARGETS:
+        resources = of_target(bundle, target)
+        for reference in re.findall(r"\$\{([^}]*)\}", yaml.safe_dump(resources)):
+            kind, *path = reference.split(".")
+            if kind == "var":
+                used.add(path[0])
+            else:
+                assert kind == "resources"
+                assert path[1] in resources[path[0]], reference
+    assert used == set(bundle["variables"])
+
+
+@pytest.mark.parametrize(("target", "key"), [("autoscaling", "postgres"), ("provisioned", "database")])
+def test_the_app_is_given_its_database(bundle: dict[str, Any], target: str, key: str) -> None:
+    """One resource, with the permission that lets it make its own schema."""
+    (app,) = of_target(bundle, target)["apps"].values()
+    (resource,) = app["resources"]
+    assert (resource["name"], resource[key]["permission"]) == (key, "CAN_CONNECT_AND_CREATE")
+    assert (ROOT / app["source_code_path"] / "app.yaml").exists()
+
+
+def test_the_command_is_the_servers_own(app: dict[str, Any]) -> None:
+    """Only documented keys, and no shell, to which SIGTERM would go."""
+    assert set(app) == {"command", "env"}
+    assert app["command"] == ["python", "-m", "server"]
+    for variable in app["env"]:
+        assert set(variable) in ({"name", "value"}, {"name", "valueFrom"})
+        assert all(isinstance(text, str) for text in variable.values())
+
+
+def test_every_resource_that_is_asked_for_is_given(app: dict[str, Any], bundle: dict[str, Any]) -> None:
+    """A `valueFrom` is the name of a resource of the app."""
+    (deployed,) = of_target(bundle, "autoscaling")["apps"].values()
+    given = {resource["name"] for resource in deployed["resources"]}
+    asked = {variable["valueFrom"] for variable in app["env"] if "valueFrom" in variable}
+    assert asked == given
+
+
+def test_every_variable_is_a_setting(app: dict[str, Any]) -> None:
+    """Each once, none misspelt, in what is commented out too."""
+    names = [variable["name"] for variable in app["env"]]
+    assert len(set(names)) == len(names)
+    commented = re.findall(r"^ *# *- name: (\S+)", (ROOT / "app.yaml").read_text(), re.MULTILINE)
+    assert commented
+    known = {name.upper() for name in Settings.model_fields}
+    assert {*names, *commented} <= known
+
+
+def test_the_app_starts_with_its_environment(
+    app: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The settings are right with what the platform sets beside, and are what is meant."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in PLATFORM.items():
+        monkeypatch.setenv(name, value)
+    for variable in app["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", ENDPOINT))
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.auth_mode) == ("0.0.0.0", 8000, "databricks-app")  # type: ignore[comparison-overlap, unused-ignore] # noqa: S104 # the platform's proxy is before it
+
+
+def test_the_python_and_the_packages_are_pinned() -> None:
+    """The platform lays requirements.txt over old packages of its own, so that whatever is not pinned may be one of these."""
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line.strip()[0] != "#"]
+    assert lines
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)
+    assert "Python 3.11" in (ROOT / "requirements.txt").read_text()
