@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
 
@@ -13,7 +14,7 @@ from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
 from server.databases import create_secondaries, served_database, token_state
 from server.db.changes import change_tables
-from server.db.engine import connect_feed, create_engines, create_migration_engine
+from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
 from server.db.reader import Reader
 from server.db.tables import OrdersTable
@@ -124,6 +125,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 administering.look_for_orphans()
                 secondaries.look()
                 await store.probe()
+                await warn_of_limit(settings, engines.pages)
 
             readiness.watch(look)
             pools = (*engines.all, administering.pool, *secondaries.pools)
@@ -135,6 +137,9 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
+            # What is loaded by now stays: the garbage collector need not walk it again and again.
+            gc.collect()
+            gc.freeze()
             yield {
                 "readiness": readiness,
                 "secondaries": secondaries,

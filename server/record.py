@@ -66,7 +66,8 @@ def note_statement(*, text: Callable[[], str], rows: int, seconds: float, pool: 
         record.statements += 1
         record.database_seconds += seconds
     metrics.note_statement(pool=pool, seconds=seconds, rows=rows)
-    slow_statements.note(record, text=text, seconds=seconds, rows=rows)
+    if slow_statements.note(record, text=text, seconds=seconds, rows=rows):
+        metrics.note_slow_statement()
 
 
 def note_load() -> None:

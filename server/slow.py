@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from server import metrics
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,11 +23,10 @@ class SlowStatements:
     def __init__(self) -> None:
         self.from_seconds = 0.5
 
-    def note(self, record: RequestRecord | None, *, text: Callable[[], str], seconds: float, rows: int) -> None:
-        """Log a statement if it was slow; only then is its text made."""
+    def note(self, record: RequestRecord | None, *, text: Callable[[], str], seconds: float, rows: int) -> bool:
+        """Log a statement if it was slow, and say so; only then is its text made."""
         if seconds < self.from_seconds:
-            return
-        metrics.note_slow_statement()
+            return False
         statement = text()
         # Its placeholders stand in it, and literals of ours: page sizes, say.
         said = {"text": statement} if logging.getLogger("statement").isEnabledFor(logging.DEBUG) else {}
@@ -42,6 +39,7 @@ class SlowStatements:
             request_id=record.request_id if record else None,
             **said,
         )
+        return True
 
 
 slow_statements: Final = SlowStatements()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from server.db.pool import Pool
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from server.db.database import Database
     from server.settings import Settings
 
+_log = structlog.get_logger(__name__)
 _APPLICATION_NAME = "lakebase-orders-graphql"
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
+_FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = 1
+_ALLOWED = sa.text(
+    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+)
 # Connections for what operations leave in the database.
 OPERATION_CONNECTIONS: Final = 3
 _OPERATION_SECONDS = 3.0
@@ -50,6 +56,29 @@ class Engines:
         """Close every connection."""
         for pool in self.all:
             await pool.dispose()
+
+
+def connections_of(settings: Settings) -> int:
+    """How many connections to the primary all processes of these settings may hold at once."""
+    pages, writes = settings.pool_size + settings.pool_overflow, settings.write_pool_size + settings.pool_overflow
+    kept = pages + settings.aggregate_pool_size + writes + OPERATION_CONNECTIONS
+    return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS)
+
+
+async def warn_of_limit(settings: Settings, pool: Pool) -> None:
+    """Say so in the log where the database allows fewer connections than these processes alone may want.
+
+    Raises:
+        DBAPIError, OSError, TimeoutError: the database does not answer.
+    """
+    async with pool.connect() as connection:
+        allowed = (await connection.execute(_ALLOWED)).scalar_one()
+    if connections_of(settings) > allowed:
+        _log.warning(
+            "more connections may be wanted than the database allows: lower WORKERS, POOL_SIZE or WRITE_POOL_SIZE",
+            wanted=connections_of(settings),
+            allowed=allowed,
+        )
 
 
 def create_engines(settings: Settings, database: Database) -> Engines:

@@ -242,5 +242,6 @@ def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> 
         "changes": "ok",
         "token": "none is needed",
         "replica": "there is none",
+        "draining": "no",
     }
     assert "readyz" not in server.log()
