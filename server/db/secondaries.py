@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 _REPLAYED: Final = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END"
 )
+_ASK_SECONDS: Final = 0.5
 _INFO: Final = "replayed"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LAST_PAUSE_SECONDS: Final = 30.0
@@ -68,7 +69,9 @@ class Floor:
                 self._asking = asyncio.create_task(self._ask(), name="floor")
                 self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
             if not self._known:
-                await asyncio.shield(self._asking)
+                # One that sleeps is waited for where the primary itself is read.
+                async with asyncio.timeout(_ASK_SECONDS):
+                    await asyncio.shield(self._asking)
         return self._known[0][1]
 
     async def _ask(self) -> None:

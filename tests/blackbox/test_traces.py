@@ -138,8 +138,9 @@ def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> No
 def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
     """Without the variable the process knows nothing of OpenTelemetry."""
     script = (
-        "import sys; from server.app import create_app; from server.settings import load_settings\n"
-        "create_app(load_settings()); print([name for name in sys.modules if 'opentelemetry' in name])"
+        "import sys; from server.app import create_app; from server.draining import Draining\n"
+        "from server.settings import load_settings\n"
+        "create_app(load_settings(), Draining()); print([name for name in sys.modules if 'opentelemetry' in name])"
     )
     told = subprocess.run(
         [sys.executable, "-c", script],
