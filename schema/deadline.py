@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -43,4 +44,6 @@ def postpone(seconds: float) -> None:
     clock = _clock.get()
     when = clock.when() if clock and not clock.expired() else None
     if clock and when is not None:
-        clock.reschedule(max(when, asyncio.get_running_loop().time() + seconds))
+        # Who outlives the query that began it has inherited a clock that has stopped.
+        with contextlib.suppress(RuntimeError):
+            clock.reschedule(max(when, asyncio.get_running_loop().time() + seconds))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -45,6 +47,9 @@ def _serve(settings: Settings) -> NoReturn:
         _log.error("cannot listen", host=settings.host, port=settings.port, reason=reason)
         leave(NOT_STARTED)
     if stop is None:
+        if settings.shared_secret is None:
+            # A client meets any of the workers: what one has signed the others have to know.
+            os.environ["CONSISTENCY_SECRET"] = secrets.token_hex(32)
         leave(Supervisor(settings.workers, sockets).run())
     from server.serving import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
 

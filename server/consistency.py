@@ -16,6 +16,8 @@ from schema.errors import Reason, RequestError
 from server.record import current_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import HTTPConnection
     from starlette.responses import Response
 
@@ -42,22 +44,15 @@ class ConsistencyTokens:
     """Issues and reads tokens. All processes of one deployment share the key, because a client may meet any of them."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = hashlib.sha256(b"consistency token\0" + key).digest()
+        # It may be derived from a password, and whoever holds a token could try passwords: each try costs this.
+        self._key = hashlib.scrypt(key, salt=b"consistency token", n=1 << 14, r=8, p=1)
 
     @classmethod
     def of(cls, settings: Settings) -> ConsistencyTokens:
         """With the secret that is set for it, or another that all processes have."""
-        for secret in (
-            settings.consistency_secret,
-            settings.databricks_client_secret,
-            settings.databricks_token,
-            settings.pgpassword,
-            settings.database_url,
-        ):
-            if secret is not None:
-                return cls(secret.get_secret_value().encode())
-        # The SDK finds its credentials elsewhere. Another process takes such a token for none of its own.
-        return cls(secrets.token_bytes(32))
+        secret = settings.shared_secret
+        # Without any another process takes a token for none of its own.
+        return cls(secret.get_secret_value().encode() if secret else secrets.token_bytes(32))
 
     def issue(self, place: int) -> str:
         """The token of a place in the log, in bytes from its beginning."""
@@ -109,13 +104,16 @@ class Consistency:
         place = 0
         with contextlib.suppress(InvalidTokenError):
             place = self._tokens.read(connection.cookies.get(COOKIE, ""))
-        try:
-            return max(place, self._tokens.read(connection.headers.get(HEADER, "")))
-        except InvalidTokenError:
-            raise RequestError(
-                Reason.CONSISTENCY_TOKEN_INVALID,
-                f"The {HEADER} was not issued here. Send one that a change was answered with, or none.",
-            ) from None
+        return max(place, self._read(connection.headers.get(HEADER, ""), where=HEADER))
+
+    def needed_by(self, extensions: Mapping[str, object] | None) -> int:
+        """The same of a request's own `extensions`, for a connection whose headers were sent long ago.
+
+        Raises:
+            RequestError: CONSISTENCY_TOKEN_INVALID.
+        """
+        token = (extensions or {}).get(EXTENSION, "")
+        return self._read(token if isinstance(token, str) else "?", where=EXTENSION)
 
     def demand(self, connection: HTTPConnection) -> None:
         """Let the request being served be answered from that place on, at least.
@@ -137,6 +135,15 @@ class Consistency:
         """The answer with the token in its extensions, for transports whose headers are gone by now."""
         token = self.token()
         return {**answer, "extensions": {**answer.get("extensions", {}), EXTENSION: token}} if token else answer
+
+    def _read(self, token: str, *, where: str) -> int:
+        try:
+            return self._tokens.read(token)
+        except InvalidTokenError:
+            raise RequestError(
+                Reason.CONSISTENCY_TOKEN_INVALID,
+                f"The {where} was not issued here. Send one that a change was answered with, or none.",
+            ) from None
 
     def token(self) -> str | None:
         """The token of what the request being served has written."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def served_database(settings: ConnectionSettings, instances: Instances) -> Database:
     """The database that the settings name: by a URL, at an address with a password that stays, or on the platform."""
     if url := fixed_url(settings):
-        return UrlDatabase(url, wake_timeout=settings.wake_timeout)
+        # At PGHOST, with a password of its own, is a Lakebase; a URL may lead to any PostgreSQL.
+        return UrlDatabase(url, sleeps=settings.database_url is None, wake_timeout=settings.wake_timeout)
     return InstanceDatabase(instances, settings.served_name, settings.lakebase_database_name)
 
 

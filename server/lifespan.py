@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from server.auth.authentication import Authentication
+    from server.db.engine import Engines
     from server.db.secondaries import Secondaries
     from server.settings import Settings
 
@@ -61,7 +64,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     """
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[State]:
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
             loader = PlatformLoader(settings)
@@ -85,7 +88,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                tokens=lambda: secondaries.there,
+                tokens=lambda: secondaries.expected,
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
@@ -114,20 +117,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             administering = Administering(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
+            stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
+            stack.callback(stopping.cancel)
 
-            async def look() -> None:
-                try:
-                    # First, so that who is ready can also write; but it does not take long, whatever it meets.
-                    await migrations.ensure()
-                except UnavailableError as error:
-                    # Orders are read all the same; who wants to write is told what is missing.
-                    _log.warning("no changes can be made", reason=error.message)
-                administering.look_for_orphans()
-                secondaries.look()
-                await store.probe()
-                await warn_of_limit(settings, engines.pages)
-
-            readiness.watch(look)
+            readiness.watch(lambda: _look(settings, engines, migrations, administering, secondaries, store))
             pools = (*engines.all, administering.pool, *secondaries.pools)
             sampler = Sampler(
                 pools=lambda: pools,
@@ -161,3 +154,30 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             }
 
     return lifespan
+
+
+async def _look(
+    settings: Settings,
+    engines: Engines,
+    migrations: Migrations,
+    administering: Administering,
+    secondaries: Secondaries,
+    store: SqlOrderStore,
+) -> None:
+    """Find out whether all is well, and bring it to where that is so.
+
+    Raises:
+        UnavailableError: why orders cannot be read.
+    """
+    try:
+        # First, so that who is ready can also write; but it does not take long, whatever it meets.
+        await migrations.ensure()
+    except UnavailableError as error:
+        # Orders are read all the same; who wants to write is told what is missing.
+        _log.warning("no changes can be made", reason=error.message)
+    administering.look_for_orphans()
+    secondaries.look()
+    await store.probe()
+    # A word to the operator, whose failing says nothing of orders.
+    with contextlib.suppress(Exception):
+        await warn_of_limit(settings, engines.pages)

@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.multiprocess import mark_process_dead
 
 from schema.errors import Reason
 
@@ -256,9 +255,3 @@ def set_ready(parts: Mapping[str, bool]) -> None:
     """What can be served now, by its part."""
     for part, ready in parts.items():
         _READY.labels(part).set(ready)
-
-
-def forget_worker(process_id: int) -> None:
-    """A worker has died: what it had open is no more; what it has counted stays."""
-    if MULTIPROCESS:
-        mark_process_dead(process_id)  # type: ignore[no-untyped-call] # as above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 1.0
-# Where it takes somebody to act: an instance to be made or started, a table to be synced.
-_LAST_RARE_RETRY_SECONDS = 30.0
+# Where it takes somebody to act: an instance to be made or started, which the platform alone is asked for; or a table
+# to be synced, for which the database is asked, that would not fall asleep if it were asked every minute.
+_LAST_ABSENT_RETRY_SECONDS = 30.0
+_LAST_TABLE_RETRY_SECONDS = 300.0
 # These say that one request was unlucky or asked for too much, and nothing of the requests to come.
 _PASSING = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
 
@@ -71,7 +74,9 @@ class Readiness:
 
     def _start(self) -> None:
         if self._look is not None and (self._watching is None or self._watching.done()):
-            self._watching = asyncio.create_task(self._look_until_well(self._look), name="readiness")
+            # In a context of its own: it is of no request, although one may begin it.
+            looking = self._look_until_well(self._look)
+            self._watching = asyncio.create_task(looking, name="readiness", context=Context())
 
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
         delay = _FIRST_RETRY_SECONDS
@@ -80,8 +85,7 @@ class Readiness:
             try:
                 await look()
             except UnavailableError as error:
-                if isinstance(error, DatabaseAbsentError) or error.reason is Reason.ORDERS_UNAVAILABLE:
-                    longest = _LAST_RARE_RETRY_SECONDS
+                longest = _longest_pause(error)
                 self._note(f"{error.reason.name}: {error.message}", error.__cause__ or error)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
@@ -96,3 +100,9 @@ class Readiness:
         if reason != self.reason:
             self.reason = reason
             _log.warning("not ready", reason=reason, cause=repr(cause))
+
+
+def _longest_pause(error: UnavailableError) -> float:
+    if isinstance(error, DatabaseAbsentError):
+        return _LAST_ABSENT_RETRY_SECONDS
+    return _LAST_TABLE_RETRY_SECONDS if error.reason is Reason.ORDERS_UNAVAILABLE else _LAST_RETRY_SECONDS

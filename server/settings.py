@@ -129,6 +129,18 @@ class Settings(ConnectionSettings, AuthenticationSettings):
         return self
 
     @property
+    def shared_secret(self) -> SecretStr | None:
+        """What all processes sign consistency tokens with; None where the SDK finds its credentials elsewhere."""
+        secrets = (
+            self.consistency_secret,
+            self.databricks_client_secret,
+            self.databricks_token,
+            self.pgpassword,
+            self.database_url,
+        )
+        return next((secret for secret in secrets if secret is not None), None)
+
+    @property
     def administers(self) -> bool:
         """Whether there is a platform to administer."""
         return bool(self.databricks_host or self.served_name)

@@ -187,6 +187,9 @@ class SqlStatusWriter:
             if _definite(error):
                 raise
             await driver.cut(error)
+            if record := current_record.get():
+                # Whoever looks whether it was made has to look where it was.
+                record.written = NOWHERE
             raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
 
     @staticmethod

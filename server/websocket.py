@@ -251,14 +251,21 @@ class _Connection:
             raise _ClosedError(_INVALID_MESSAGE, error.message) from None
         if id_ in self._operations:
             raise _ClosedError(_SUBSCRIBER_EXISTS, _fitting(f"Subscriber for {id_} already exists"))
-        if len(self._operations) >= _MAX_OPERATIONS:
-            refusal = RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {_MAX_OPERATIONS} run at once on one socket.")
+        try:
+            self._check_room()
+            self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
+        except RequestError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
         # What comes once the server is stopping is not begun: the close says that it may be sent again.
         if not self._draining.begun:
             task = asyncio.create_task(self._operate(id_, data, context))
             self._operations[id_] = _Operation(data, task)
+
+    def _check_room(self) -> None:
+        if len(self._operations) >= _MAX_OPERATIONS:
+            most = f"At most {_MAX_OPERATIONS} run at once on one socket."
+            raise RequestError(Reason.TOO_MANY_OPERATIONS, most)
 
     async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
         record = RequestRecord(str(uuid.uuid4()), transport="websocket", needed=self._needed)

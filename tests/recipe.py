@@ -254,6 +254,7 @@ RECIPE = (
         "Only where the database existed at boot.",
         "Every login takes a token that is good, minted when it is needed, one for many connections.",
         (
+            "tests/blackbox/test_tokens.py::test_no_request_fails_while_tokens_end",
             f"{_LOGINS}::test_a_token_is_refused_after_its_end",
             f"{_LOGINS}::test_orders_are_served_long_after_the_first_token_has_ended",
         ),
@@ -266,6 +267,7 @@ RECIPE = (
         (
             f"{_START}::test_a_pool_in_full_use_refuses_soon",
             f"{_START}::test_a_restart_of_postgresql_is_survived",
+            "tests/blackbox/test_database_failures.py::test_all_backends_ended_at_once_are_not_noticed_by_readers",
             f"{_START}::test_an_sslmode_that_the_server_cannot_meet_is_unavailable",
             f"{_LOGINS}::test_an_instance_that_sleeps_is_woken_by_the_next_request",
         ),

@@ -44,9 +44,9 @@ class Database(Protocol):
 class UrlDatabase:
     """A database by its URL, with a password that stays, if any."""
 
-    def __init__(self, url: str, *, wake_timeout: float = 0) -> None:
+    def __init__(self, url: str, *, sleeps: bool = False, wake_timeout: float = 0) -> None:
         self._dsn = parse_dsn(url)
-        self.waking = Waking(sleeps=False, patience=wake_timeout)
+        self.waking = Waking(sleeps=sleeps, patience=wake_timeout)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """As the URL says."""

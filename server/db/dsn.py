@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from server.auth.loopback import is_loopback
 
 _SCHEMES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
@@ -74,12 +75,7 @@ def parse_dsn(url: str) -> str:
 
 def is_local(host: str) -> bool:
     """Whether a host is this machine alone: a name or address of loopback, or a directory of Unix sockets."""
-    if not host or host.startswith(("/", "@")) or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return not host or host.startswith(("/", "@")) or is_loopback(host.strip("[]"))
 
 
 def _hosts(netloc: str, parameter: str | None) -> list[str]:

@@ -25,7 +25,7 @@ _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
-_FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = 1
+_FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
 )
@@ -62,7 +62,7 @@ def connections_of(settings: Settings) -> int:
     """How many connections to the primary all processes of these settings may hold at once."""
     pages, writes = settings.pool_size + settings.pool_overflow, settings.write_pool_size + settings.pool_overflow
     kept = pages + settings.aggregate_pool_size + writes + OPERATION_CONNECTIONS
-    return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS)
+    return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS + _ADMIN_CONNECTIONS)
 
 
 async def warn_of_limit(settings: Settings, pool: Pool) -> None:

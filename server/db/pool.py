@@ -108,9 +108,10 @@ class Pool:
             self._waking.answered()
         except (TimeoutError, OSError) as error:
             # A peer that is silent, or gone; SQLAlchemy knows these for no errors of a connection.
-            raw: Any = await connection.get_raw_connection()
-            raw.driver_connection.terminate()
-            await connection.invalidate(error)
+            if not connection.invalidated:
+                raw: Any = await connection.get_raw_connection()
+                raw.driver_connection.terminate()
+                await connection.invalidate(error)
             raise
         finally:
             # Who is cancelled gives it back all the same.
@@ -122,15 +123,16 @@ class Pool:
 
     async def _take(self) -> AsyncConnection:
         self.waiting += 1
+        waited = False
         try:
             while True:
                 try:
                     return await self.engine.connect()
                 except PoolTimeoutError:
-                    if not self._waking.under_way:
+                    # While it wakes all of them are being opened, and come when it is awake.
+                    if waited or not self._waking.under_way or not await self._waking.over():
                         raise
-                    # All of them are being opened, and come when it is awake.
-                    await self._waking.over()
+                    waited = True
         finally:
             self.waiting -= 1
 

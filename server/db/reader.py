@@ -57,17 +57,8 @@ class Reader:
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
-        if self._secondaries is not None:
-            with contextlib.suppress(LeftOutError):
-                return await self._secondaries.run(pool, work, self._table.known)
         try:
-            try:
-                result = await self._attempt(pool, work)
-            except (DBAPIError, *DRIVER_ERRORS) as error:
-                if isinstance(error, DBAPIError) and not _passing(error):
-                    raise
-                self._table.forget()
-                result = await self._attempt(pool, work)
+            result = await self._anywhere(pool, work)
         except Exception as error:
             meaning = error if isinstance(error, UnavailableError) else classify(error)
             if isinstance(meaning, UnavailableError):
@@ -79,6 +70,19 @@ class Reader:
             raise meaning from error
         self._readiness.succeeded()
         return result
+
+    async def _anywhere(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
+        """On a secondary, or else on the primary, there once more where that may help."""
+        if self._secondaries is not None:
+            with contextlib.suppress(LeftOutError):
+                return await self._secondaries.run(pool, work, self._table.known)
+        try:
+            return await self._attempt(pool, work)
+        except (DBAPIError, *DRIVER_ERRORS) as error:
+            if isinstance(error, DBAPIError) and not _passing(error):
+                raise
+            self._table.forget()
+            return await self._attempt(pool, work)
 
     async def _attempt(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
         async with pool.connect() as connection:

@@ -108,7 +108,7 @@ class Secondaries:
         self._of = dict(zip((engines.pages.name, engines.aggregates.name), pools, strict=False))
         self._floor = Floor(engines.pages, bound=bound)
         self._exist = exist
-        self._there = False
+        self._there: bool | None = None
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
         self._out_until = -math.inf
@@ -119,12 +119,13 @@ class Secondaries:
     @property
     def hold_seconds(self) -> float:
         """How long an event is held back, so that whoever then reads from a secondary finds it."""
-        return self.bound if self._there else 0.0
+        return self.bound if self.expected else 0.0
 
     @property
-    def there(self) -> bool:
-        """Whether there are any, as far as is known."""
-        return self._there
+    def expected(self) -> bool:
+        """Whether there are any, or may be: other processes may know of them while this one does not yet."""
+        self.look()
+        return bool(self.pools) and self._there is not False
 
     def look(self) -> None:
         """Find out whether there are any, in the background, if that was long ago."""
@@ -155,19 +156,17 @@ class Secondaries:
         self.look()
         if orders is None or not self._usable():
             raise LeftOutError
-        try:
-            needed = await self._floor.place()
-        except Exception as error:
-            raise LeftOutError from error
-        if record := current_record.get():
-            needed = max(needed, record.needed)
+        record = current_record.get()
         try:
             pool = self._of[pool.name]
             async with pool.connect() as connection:
-                await self._reach(connection, needed)
+                # Only now: what is read has to be as fresh as that when it is read.
+                await self._reach(connection, await self._place(), asked=record.needed if record else 0)
                 result = await work(Reading(connection, pool=pool.name, orders=orders))
+        except LeftOutError:
+            raise
         except Exception as error:
-            if isinstance(error, LeftOutError) or _is_final(error):
+            if _is_final(error):
                 raise
             self._note_failure(error)
             raise LeftOutError from error
@@ -186,10 +185,9 @@ class Secondaries:
     async def _probe(self) -> None:
         """Find out whether it is back; nobody waits for that."""
         try:
-            needed = await self._floor.place()
             for pool in self.pools[:1]:
                 async with pool.connect() as connection:
-                    await self._reach(connection, needed)
+                    await self._reach(connection, await self._place())
             self._note_success()
         except LeftOutError:
             return
@@ -208,22 +206,30 @@ class Secondaries:
         elif self.state == _NONE:
             self.state, self._out_until = "found, and not used yet", -math.inf
 
-    async def _reach(self, connection: AsyncConnection, needed: int) -> None:
-        """Make sure that the standby has come so far.
+    async def _place(self) -> int:
+        try:
+            return await self._floor.place()
+        except Exception as error:
+            # It is the primary that does not answer, and nothing is said of the secondary.
+            raise LeftOutError from error
+
+    async def _reach(self, connection: AsyncConnection, floor: int, *, asked: int = 0) -> None:
+        """Make sure that the standby has come so far, and to where this caller asks for it.
 
         Raises:
             LeftOutError: it has not.
         """
         info = (await connection.get_raw_connection()).info
         # A standby only goes forward, and a connection leads to the same one always.
-        if info.get(_INFO, -1) < needed:
+        if info.get(_INFO, -1) < max(floor, asked):
             replayed = await _number(connection, _REPLAYED)
             if replayed is None:
                 self._leave_out("it is no standby")
                 raise LeftOutError
             info[_INFO] = replayed
-            if replayed < needed:
+            if replayed < floor:
                 self._leave_out(f"it is more than {self.bound:g} s behind", seconds=self.bound / 2)
+            if replayed < max(floor, asked):
                 raise LeftOutError
 
     def _note_failure(self, error: Exception) -> None:

@@ -48,7 +48,7 @@ class Waking:
     def __init__(self, *, sleeps: bool, patience: float) -> None:
         self._sleeps = sleeps
         self._patience = patience
-        self._answered_at = self._gave_up_at = self._tried_again_at = -math.inf
+        self._answered_at = self._asked_at = self._gave_up_at = self._tried_again_at = -math.inf
         self._waiting = 0
         self._looking = asyncio.Lock()
         self._over = asyncio.Event()
@@ -58,10 +58,15 @@ class Waking:
         """Whether somebody waits for it to wake."""
         return self._waiting > 0
 
-    async def over(self) -> None:
-        """Return when nobody waits any more: it is awake, or will not be."""
+    async def over(self) -> bool:
+        """Wait until nobody waits any more, for it is awake or will not be; whether that came in time."""
         postpone(self._patience + _LEEWAY_SECONDS)
-        await self._over.wait()
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._over.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def answered(self) -> None:
         """It is awake: it has just answered."""
@@ -73,11 +78,12 @@ class Waking:
         Raises:
             Exception: the last attempt's, or a TimeoutError.
         """
+        rested = time.monotonic() - max(self._answered_at, self._asked_at) > _REST_SECONDS
         for again in (True, False):
             try:
                 return await self._attempted(attempt)
             except Exception as error:
-                if self._is_worth_waiting(error):
+                if self._is_worth_waiting(error, rested=rested):
                     break
                 if not (again and self._is_worth_another_look(error)):
                     raise
@@ -86,10 +92,11 @@ class Waking:
         self._waiting += 1
         self._over.clear()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience) as clock:
                 return await self._until_awake(attempt)
         except TimeoutError:
-            self._gave_up_at = time.monotonic()
+            if clock.expired():
+                self._gave_up_at = time.monotonic()
             raise
         finally:
             self._waiting -= 1
@@ -106,20 +113,22 @@ class Waking:
                         return await self._attempted(attempt)
                 # Somebody else has found it awake meanwhile.
                 return await self._attempted(attempt)
+            except (TimeoutError, ssl.SSLError):
+                # Whatever stands before it may hold on to an attempt, or let go of it, until it is awake.
+                continue
             except Exception as error:
                 if not _may_pass(error):
                     raise
 
     async def _attempted(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        self._asked_at = time.monotonic()
         connection = await attempt()
         self.answered()
         return connection
 
-    def _is_worth_waiting(self, error: Exception) -> bool:
-        now = time.monotonic()
-        if not _may_pass(error) or now - self._gave_up_at < _DISCOURAGED_SECONDS:
+    def _is_worth_waiting(self, error: Exception, *, rested: bool) -> bool:
+        if not _may_pass(error) or time.monotonic() - self._gave_up_at < _DISCOURAGED_SECONDS:
             return False
-        rested = now - self._answered_at > _REST_SECONDS
         if isinstance(error, asyncpg.CannotConnectNowError):
             return self._sleeps or rested or self.under_way
         return (self._sleeps and rested) or self.under_way

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schema.lakebase_ports import Administration
     from server.db.database import Database
     from server.db.migrate import Migrations
+    from server.draining import Draining
     from server.lakebase.instances import Instances
     from server.lakebase.loading import PlatformLoader
     from server.settings import Settings
@@ -81,6 +82,11 @@ class Administering:
         """Take up operations that nobody works on, if there is a platform to work on."""
         if self._settings.administers:
             self._runner.look_for_orphans()
+
+    async def stop_with(self, draining: Draining) -> None:
+        """Stop working as soon as the process is about to stop, while requests are still finished."""
+        await draining.wait()
+        self._runner.stop()
 
     async def close(self) -> None:
         """Stop working, and let others go on."""

@@ -67,7 +67,7 @@ class TokenProvider:
                 self._start()
             return self._token
         if self._failure is not None and now < self._next_at:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         await asyncio.shield(self._start())
         if self._token is None:
             raise RuntimeError("a minting that did not fail has left no token")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,7 @@ class _Known:
         self.waking = waking
         self.found: Whereabouts | None = None
         self.missing: ApiError | None = None
-        self.looked_at = 0.0
+        self.looked_at = -math.inf
         self.looking: asyncio.Task[None] | None = None
 
 
@@ -93,7 +94,7 @@ class Instances:
         known = self._known(name)
         await self._look(known, name)
         if known.found is None and known.missing is not None:
-            raise known.missing
+            raise known.missing.with_traceback(None)
         return known.found.read_only_host if known.found else None
 
     def waking(self, name: str) -> Waking:
@@ -123,10 +124,13 @@ class Instances:
                 return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
             except _REFUSED:
                 # The platform may have ended the token early, or the instance is another than it was.
-                known.found = None
+                if not read_only and not self._is_fresh(known):
+                    await self._look(known, name)
                 return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
-        except (OSError, *_REFUSED):
-            known.found = None
+        except OSError:
+            # It may be elsewhere by now. Until that is known, it is where it was.
+            if not read_only and not self._is_fresh(known):
+                self._start_looking(known, name)
             raise
 
     async def _open(self, known: _Known, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
@@ -156,17 +160,24 @@ class Instances:
         given = self._settings.lakebase_read_host if read_only else self._settings.lakebase_host
         if given and name == self._settings.served_name:
             return given
-        if known.found is None and (known.missing is None or time.monotonic() - known.looked_at > _REMEMBERED_SECONDS):
+        if known.found is None and (known.missing is None or not self._is_fresh(known)):
             await self._look(known, name)
         found = known.found
         if found is not None and (host := found.read_only_host if read_only else found.host):
             return host
-        raise known.missing or DatabaseMissingError(_absent(name))
+        raise known.missing.with_traceback(None) if known.missing else DatabaseMissingError(_absent(name))
 
-    async def _look(self, known: _Known, name: str) -> None:
+    @staticmethod
+    def _is_fresh(known: _Known) -> bool:
+        return time.monotonic() - known.looked_at <= _REMEMBERED_SECONDS
+
+    def _start_looking(self, known: _Known, name: str) -> asyncio.Task[None]:
         if known.looking is None or known.looking.done():
             known.looking = asyncio.create_task(self._find(known, name), name="find instance")
-        await asyncio.shield(known.looking)
+        return known.looking
+
+    async def _look(self, known: _Known, name: str) -> None:
+        await asyncio.shield(self._start_looking(known, name))
 
     async def _find(self, known: _Known, name: str) -> None:
         try:
@@ -176,7 +187,8 @@ class Instances:
             known.missing = None if found and found.host and not found.stopped else _why_not(name, found)
             known.found = None if known.missing else found
         except ApiError as error:
-            # Whoever wants orders is told of the database; the platform's own word goes with it.
+            # Whoever wants orders is told of the database, if it is not known from before where it is; the platform's
+            # own word goes with it.
             known.missing = UnavailableError(
                 Reason.DATABASE_UNAVAILABLE, f"The database instance {name} cannot be looked up. {error.message}"
             )

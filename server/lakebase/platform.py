@@ -78,7 +78,7 @@ class Platform:
         # Steps look again before each attempt to delete; the SDK, which sends it again by itself, does not.
         self._deletions = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
         # A caller waits for it, and there is an answer from before or another time.
-        self._people = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
+        self._people = Workspace(settings, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
     def close(self) -> None:

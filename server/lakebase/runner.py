@@ -20,7 +20,7 @@ from server import metrics
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.records import ACTIONS, AuditEntry
-from server.lakebase.stepping import Step
+from server.lakebase.stepping import Step, StoppedError
 from server.lakebase.steps import STEPS
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ _GUARD_SECONDS: Final = 60.0
 _DETACH_SECONDS: Final = 10.0
 _FINISH_SECONDS: Final = 1.0
 _GUARD_PAUSE_SECONDS: Final = 0.5
-_CLOSE_SECONDS: Final = 3.0
+_STEP_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 2.0
 _INTERNAL: Final = OperationFailure(
     Reason.INTERNAL, "A fault of ours; the log says more. Send the same mutation again to carry on.", retryable=False
 )
@@ -71,6 +72,7 @@ class Runner:
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = -_LOOK_AGAIN_SECONDS
         self._closing = False
+        self._stopping = asyncio.Event()
 
     def start(self, work: Work) -> None:
         """Work on it, from where it is."""
@@ -131,15 +133,23 @@ class Runner:
         return next((other for other, _ in self._at_work.values() if wanted & set(other.resources)), None)
 
     async def close(self) -> None:
-        """Stop at the next occasion, and let go of the leases, so that others go on at once."""
-        self._closing = True
+        """Stop, and let go of the leases, so that others go on at once. What is amid a step is given a moment."""
+        self.stop()
         tasks = [task for _, task in self._at_work.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_STEP_SECONDS)
+            tasks = list(late)
         if self._looking is not None:
             tasks.append(self._looking)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+
+    def stop(self) -> None:
+        """Begin nothing more, and leave each operation where its step looks next, or where the next step begins."""
+        self._closing = True
+        self._stopping.set()
 
     async def _look(self) -> None:
         # Whoever asks many times a second is answered by one look.
@@ -181,6 +191,8 @@ class Runner:
             await self._work_on(work)
         except LeaseLostError:
             _log.info("operation left to another process", operation=work.id)
+        except StoppedError:
+            await self._let_go(work)
         except asyncio.CancelledError:
             if other := self._outdone.pop(work.id, None):
                 work.end(
@@ -192,13 +204,17 @@ class Runner:
                 )
                 metrics.note_operation_ended(kind=work.request.kind.value, state=work.state.value)
                 return
-            with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._log.renew(work, seconds=0)
+            await self._let_go(work)
             raise
         finally:
             heart.cancel()
             await self._tell()
+
+    async def _let_go(self, work: Work) -> None:
+        """End the lease, so that others go on at once."""
+        with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._log.renew(work, seconds=0)
 
     async def _work_on(self, work: Work) -> None:
         work.state = WorkState.RUNNING
@@ -206,10 +222,12 @@ class Runner:
         try:
             tools = await self._tools()
             while (place := work.next_step()) is not None:
+                if self._stopping.is_set():
+                    raise StoppedError  # noqa: TRY301 # as a step does
                 await self._take(work, place, tools)
         except ApiError as error:
             failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
-        except LeaseLostError:
+        except (LeaseLostError, StoppedError):
             raise
         except Exception:  # noqa: BLE001 # logged with its traceback; the operation ends, and says so
             _log.exception("operation failed", operation=work.id)
@@ -241,12 +259,13 @@ class Runner:
                     save=functools.partial(self._report, work, place),
                     guard=functools.partial(self._hold, functools.partial(self._log.save, work)),
                     detach=functools.partial(self._detach, work),
+                    stopping=self._stopping,
                 )
             )
         except ApiError as error:
             work.put(place, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
             raise
-        except LeaseLostError:
+        except (LeaseLostError, StoppedError):
             raise
         except Exception:  # what it is, the log says above
             work.put(place, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC))

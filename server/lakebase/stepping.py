@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class StepTimedOutError(UnavailableError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.STEP_TIMED_OUT, message)
+
+
+class StoppedError(Exception):
+    """The process is about to stop: whoever comes next goes on from here."""
 
 
 class Detach(Protocol):
@@ -72,8 +77,10 @@ class Step:
         save: Callable[[float | None, str], Awaitable[None]],
         guard: Callable[[], Awaitable[None]],
         detach: Detach,
+        stopping: asyncio.Event,
     ) -> None:
         self.tools = tools
+        self._stopping = stopping
         self._work = work
         self._patience = patience
         self._save = save
@@ -126,6 +133,7 @@ class Step:
 
         Raises:
             ApiError: a failure that will not pass, or has not in that time; STEP_TIMED_OUT.
+            StoppedError: the process is about to stop, between two looks.
         """
         async for _ in self._looks():
             try:
@@ -147,7 +155,11 @@ class Step:
         started, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
         while time.monotonic() - started < self._patience.step:
             yield
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 # a jitter, between two looks at the platform, which tells nobody
+            with contextlib.suppress(TimeoutError):
+                # The platform tells nobody, so that it is looked at again and again.
+                async with asyncio.timeout(pause * random.uniform(0.8, 1.2)):  # noqa: S311 # a jitter
+                    await self._stopping.wait()
+                raise StoppedError
             pause = min(pause * _GROWTH, _LAST_PAUSE_SECONDS)
         raise StepTimedOutError(
             f"This took longer than {self._patience.step:g} s. The platform may still come to its end with it: send "

@@ -98,6 +98,9 @@ class Workspace:
                 f"The platform did not answer within {self.deadline_seconds:g} s ({action.value.doing}). It may still "
                 "do what it was asked: look again.",
             )
+        if running.cancelled():
+            # Another one's time was over, and the threads were left behind before this had begun.
+            raise UnavailableError(Reason.CONTROL_PLANE_TIMEOUT, f"The platform is too slow ({action.value.doing}).")
         error = running.exception()
         if error is not None:
             # The SDK's own exception may hold tokens, and a cause is logged.

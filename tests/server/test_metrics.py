@@ -139,7 +139,7 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     assert value("orders_api_feed_subscribers", told) == 6
     assert 0 <= value("orders_api_token_age_seconds", told) < 30
     assert value("process_resident_memory_bytes", told) > 0
-    forget = f"from server import metrics as m; m.forget_worker({workers[0].pid})"
+    forget = f"from server import metric_files; metric_files.forget({workers[0].pid})"
     subprocess.run([sys.executable, "-c", forget], check=True, cwd=ROOT, env=given)
     told, _ = workers[1].communicate("\n")
     assert value("orders_api_feed_subscribers", told) == 3

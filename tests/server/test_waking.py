@@ -1,0 +1,126 @@
+"""Patience with a database that does not answer: who is asleep is waited for, who has died is told of at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from server.db import waking as module
+from server.db.waking import Waking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STARTING = asyncpg.CannotConnectNowError("the database system is starting up")
+REFUSED = ConnectionRefusedError()
+
+
+class Peer:
+    """What answers attempts to connect: with these failures one after the other, and then with a connection."""
+
+    def __init__(self, *failures: Exception, awake_after: float = 0) -> None:
+        self._failures = list(failures)
+        self._awake_at = time.monotonic() + awake_after
+        self.attempts = 0
+
+    async def __call__(self) -> str:
+        """One attempt."""
+        self.attempts += 1
+        await asyncio.sleep(0)
+        if self._failures and (len(self._failures) > 1 or time.monotonic() < self._awake_at):
+            raise self._failures.pop(0) if len(self._failures) > 1 else self._failures[0]
+        return "connected"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses made short."""
+    monkeypatch.setattr(module, "_PAUSES_SECONDS", (0.005, 0.01))
+    monkeypatch.setattr(module, "_DEAF_SECONDS", 0.01)
+
+
+def asleep(patience: float = 1) -> Waking:
+    """One that can sleep, and was never asked."""
+    return Waking(sleeps=True, patience=patience)
+
+
+def awake(*, sleeps: bool = True) -> Waking:
+    """One that has just answered."""
+    waking = Waking(sleeps=sleeps, patience=1)
+    waking.answered()
+    return waking
+
+
+@pytest.mark.parametrize(
+    ("waking", "failure"),
+    [
+        (asleep, STARTING),
+        (asleep, REFUSED),
+        (asleep, ConnectionResetError()),
+        (asleep, asyncpg.TooManyConnectionsError("sorry")),
+        (awake, STARTING),
+    ],
+)
+async def test_one_that_may_be_asleep_is_waited_for(waking: Callable[[], Waking], failure: Exception) -> None:
+    """Whatever it says while it wakes; 57P03 also where it has answered a moment ago."""
+    assert await waking().connect(Peer(failure, awake_after=0.1)) == "connected"
+
+
+@pytest.mark.parametrize(
+    ("sleeps", "failure"),
+    [
+        (True, REFUSED),
+        (False, REFUSED),
+        (False, STARTING),
+        (True, asyncpg.InvalidPasswordError("no")),
+        (True, TimeoutError()),
+    ],
+)
+async def test_one_that_was_asked_a_moment_ago_has_not_fallen_asleep(sleeps: bool, failure: Exception) -> None:  # noqa: FBT001 # from the table above
+    """Who asks is told at once; and a refused login or a silent peer is no sleep at all."""
+    began = time.monotonic()
+    with pytest.raises(type(failure)):
+        await awake(sleeps=sleeps).connect(Peer(failure, awake_after=9))
+    assert time.monotonic() - began < 0.1
+
+
+async def test_an_outage_however_long_is_told_at_once() -> None:
+    """It is the attempts that count, not the answers: otherwise who is asked all the time would seem to have rested."""
+    waking = awake()
+    waking._answered_at -= 600  # noqa: SLF001 # ten minutes ago
+    for _ in range(5):
+        waking._asked_at = time.monotonic()  # noqa: SLF001 # as whoever asked a moment ago has left it
+        began = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            await waking.connect(Peer(REFUSED, awake_after=9))
+        assert time.monotonic() - began < 0.1
+
+
+async def test_a_crowd_wakes_it_with_one_attempt_at_a_time() -> None:
+    """Fifty who wait do not knock fifty times as often as one."""
+    peer = Peer(STARTING, awake_after=0.2)
+    waking = asleep()
+    assert await asyncio.gather(*(waking.connect(peer) for _ in range(50))) == ["connected"] * 50
+    # Each once, the one that looks every few milliseconds, and each again when it is awake.
+    assert peer.attempts < 50 + 0.2 / 0.005 + 50
+    assert not waking.under_way
+
+
+async def test_one_attempt_that_takes_too_long_does_not_end_the_patience() -> None:
+    """A proxy may hold on to it until the database is awake."""
+    assert await asleep().connect(Peer(STARTING, TimeoutError(), STARTING, awake_after=0.05)) == "connected"
+
+
+async def test_after_the_patience_nobody_waits_again_at_once() -> None:
+    """The next ones are told, until another second has passed."""
+    waking = asleep(patience=0.05)
+    with pytest.raises(TimeoutError):
+        await waking.connect(Peer(STARTING, awake_after=9))
+    began = time.monotonic()
+    with pytest.raises(asyncpg.CannotConnectNowError):
+        await waking.connect(Peer(STARTING, awake_after=9))
+    assert time.monotonic() - began < 0.05
