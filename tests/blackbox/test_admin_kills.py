@@ -109,6 +109,25 @@ def test_another_process_takes_it_up(platform: LocalPlatform) -> None:
         assert plain_id(payload["operation"]["id"]) in survivor.server.log()
 
 
+def test_a_stopped_process_lets_go_of_what_it_works_on(platform: LocalPlatform) -> None:
+    """Between two looks at the platform, with exit code 0; another goes on at once, without waiting for the lease."""
+    with operated(platform) as survivor, operated(platform) as operator:
+        operator.provisioned()
+        platform.fault("slow", method="GET", path=f"{API}/synced_tables/.*", seconds=0.5)
+        payload = operator.send(REFRESH[0], **REFRESH[1])
+        assert survivor.operation(payload["operation"]["id"]) is not None
+        operator.server.process.terminate()
+        assert operator.server.process.wait(5) == 0
+        stopped = time.monotonic()
+        platform.clear_faults()
+        assert "stop cut short" not in operator.server.log()
+        wait_for(
+            lambda: resumed(survivor, payload), what=lambda: survivor.server.log()[-3000:], seconds=RESUMED_SECONDS
+        )
+        assert time.monotonic() - stopped < RESUMED_SECONDS
+        assert survivor.ended(payload)["state"] == "SUCCEEDED"
+
+
 def test_a_namesake_made_meanwhile_is_not_deleted(platform: LocalPlatform) -> None:
     """A teardown that was cut off before it deleted the table finds another table of that name, and stops."""
     port = free_port()
