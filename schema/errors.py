@@ -295,6 +295,12 @@ class Reason(Enum):
         "The query took longer than `REQUEST_TIMEOUT`, and was ended with its statements: ask for less at once.",
         retry=True,
     )
+    SERVER_STOPPING = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The server was told to stop, and this would have taken too long: another one answers.",
+        retry=True,
+    )
     DATA_INVALID = Kind(
         Code.INTERNAL_SERVER_ERROR,
         200,

@@ -47,8 +47,7 @@ def token_state(settings: Settings, instances: Instances) -> str:
     """How it stands with the token that logins take, for an operator."""
     if fixed_url(settings):
         return "none is needed"
-    failure = instances.token_failure(settings.served_name)
-    return "ok" if failure is None else f"{failure.reason.name}: {failure.message}"
+    return instances.token_state(settings.served_name)
 
 
 def fixed_url(settings: ConnectionSettings) -> str | None:

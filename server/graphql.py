@@ -14,7 +14,14 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.graphql import OperationType
 
 from schema.context import Context
-from schema.errors import ApiError, Reason, RequestError, UnauthenticatedError
+from schema.errors import (
+    ApiError,
+    OutcomeUnknownError,
+    Reason,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from server import graphiql
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
@@ -57,6 +64,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         request = Request(scope, receive)
         try:
             response = await self._respond(request, receive)
+        except asyncio.CancelledError:
+            if not request.app.state.draining.begun:
+                raise
+            # uvicorn ends what takes too long when it stops, and would answer with words of its own.
+            response = _cut(request)
         except ApiError as error:
             if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
                 # There is nobody's data in it, and it is where a person puts their token in.
@@ -118,6 +130,18 @@ async def _while_connected(work: Coroutine[Any, Any, _T], receive: Receive) -> _
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _cut(request: Request) -> Response:
+    """The answer to what could not be finished before the server had to stop."""
+    record = current_record.get()
+    error: ApiError = UnavailableError(
+        Reason.SERVER_STOPPING, "The server is being stopped or replaced, and this took too long. Try again."
+    )
+    if record is not None and record.primary_only:
+        error = OutcomeUnknownError(with_key=False)
+    answer, status = present_refusal(error)
+    return _response(answer, status, media_type(accepted_by(request)) or JSON)
 
 
 async def _gone(receive: Receive) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
+_REPLACEMENT_SECONDS = 3.0
 
 
 class State(TypedDict):
@@ -130,6 +131,9 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
+            if settings.workers > 1:
+                # The one that it replaces serves until then; whatever it meets, that does not take long.
+                await readiness.settled(seconds=_REPLACEMENT_SECONDS)
             # What is loaded by now stays: the garbage collector need not walk it again and again.
             gc.collect()
             gc.freeze()
@@ -169,12 +173,9 @@ async def _look(
     Raises:
         UnavailableError: why orders cannot be read.
     """
-    try:
-        # First, so that who is ready can also write; but it does not take long, whatever it meets.
+    # First, so that who is ready can also write; but it does not take long, whatever it meets.
+    with contextlib.suppress(UnavailableError):
         await migrations.ensure()
-    except UnavailableError as error:
-        # Orders are read all the same; who wants to write is told what is missing.
-        _log.warning("no changes can be made", reason=error.message)
     administering.look_for_orphans()
     secondaries.look()
     await store.probe()

@@ -11,6 +11,7 @@ import structlog
 
 from schema.errors import Reason, UnavailableError
 from server.db.database import DatabaseAbsentError
+from server.db.errors import advice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,6 +42,7 @@ class Readiness:
         self._look: Callable[[], Awaitable[object]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._sooner = asyncio.Event()
+        self._well = asyncio.Event()
 
     def watch(self, look: Callable[[], Awaitable[object]]) -> None:
         """Begin to look; `look` reports through `succeeded` and `failed`, and raises UnavailableError too."""
@@ -52,13 +54,20 @@ class Readiness:
         self.used()
         if self.reason is not None:
             self.reason = None
+            self._well.set()
             _log.info("ready")
 
     def failed(self, error: UnavailableError, *, cause: Exception) -> None:
         """A statement has not been answered; the cause is for the log alone."""
         if error.reason not in _PASSING:
-            self._note(f"{error.reason.name}: {error.message}", cause)
+            self._note(_told(error, cause), cause)
             self._start()
+
+    async def settled(self, *, seconds: float) -> None:
+        """Return when all is well, or after so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._well.wait()
 
     def look_now(self) -> None:
         """Do not wait for the next look, if one is waited for: things may have changed."""
@@ -86,7 +95,8 @@ class Readiness:
                 await look()
             except UnavailableError as error:
                 longest = _longest_pause(error)
-                self._note(f"{error.reason.name}: {error.message}", error.__cause__ or error)
+                cause = error.__cause__ or error
+                self._note(_told(error, cause), cause)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
             if self.reason is not None:
@@ -100,6 +110,10 @@ class Readiness:
         if reason != self.reason:
             self.reason = reason
             _log.warning("not ready", reason=reason, cause=repr(cause))
+
+
+def _told(error: UnavailableError, cause: BaseException) -> str:
+    return f"{error.reason.name}: {error.message}{advice(cause)}"
 
 
 def _longest_pause(error: UnavailableError) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -13,8 +13,16 @@ from server.auth import is_loopback
 from server.auth.settings import AuthenticationSettings, Separated
 from server.db.settings import IDENTIFIER, ConnectionSettings, Seconds
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
+# Where pydantic's own words are for those who write such settings.
+_SENTENCES = {
+    "string_pattern_mismatch": "it is not of the form that README's table of settings says",
+    "too_short": "it has to have {min_length} characters at least",
+}
 
 
 class Settings(ConnectionSettings, AuthenticationSettings):
@@ -117,16 +125,17 @@ class Settings(ConnectionSettings, AuthenticationSettings):
     )
 
     @model_validator(mode="after")
-    def _default_within_maximum(self) -> Self:
-        if self.page_size_default > self.page_size_max:
-            raise ValueError("PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX")
+    def _without_mistakes(self) -> Self:
+        # All of them at once: an operator who mends one is not to be told of the next after another start.
+        if mistakes := [*ConnectionSettings.mistakes(self), *AuthenticationSettings.mistakes(self), *self._others()]:
+            raise ValueError("\n".join(mistakes))
         return self
 
-    @model_validator(mode="after")
-    def _local_only_on_loopback(self) -> Self:
+    def _others(self) -> Iterator[str]:
+        if self.page_size_default > self.page_size_max:
+            yield "PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX"
         if self.auth_mode == "local" and not is_loopback(self.host):
-            raise ValueError("AUTH_MODE=local, where nobody is asked who they are, needs a HOST of loopback")
-        return self
+            yield "AUTH_MODE=local, where nobody is asked who they are, needs a HOST of loopback"
 
     @property
     def shared_secret(self) -> SecretStr | None:
@@ -159,7 +168,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"  {_variable(mistake['loc'])}: {_sentence(mistake)}" for mistake in error.errors()]
+        lines = [
+            f"  {_variable(mistake['loc'])}: {sentence}"
+            for mistake in error.errors()
+            for sentence in _sentence(mistake).split("\n")
+        ]
         raise SettingsError("The settings are wrong:\n" + "\n".join(sorted(lines))) from None
 
 
@@ -185,4 +198,6 @@ def _variable(location: tuple[int | str, ...]) -> str:
 
 def _sentence(mistake: object) -> str:
     text = str(mistake["msg"]) if isinstance(mistake, dict) else str(mistake)
+    if isinstance(mistake, dict) and (own := _SENTENCES.get(mistake["type"])):
+        text = own.format(**mistake.get("ctx", {}))
     return re.sub(r"^Value error, ", "", text.replace("Field required", "missing, and there is no default"))

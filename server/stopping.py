@@ -28,6 +28,8 @@ CUT_SHORT: Final = 1
 NOT_STARTED: Final = 3
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PARTING_SECONDS: Final = 0.2
+# Who signals a process and its group sends one signal twice.
+_SAME_SECONDS: Final = 0.05
 _FRAMES: Final = 3
 _log = structlog.get_logger(__name__)
 
@@ -67,9 +69,10 @@ class Stop:
         if self._server is not None:
             self._server.should_exit = True
         aside(_log.info, "stopping", signal=number.name)
+        asked_at = time.monotonic()
         while True:
             number = self._next()
-            if self._again_cuts_short:
+            if self._again_cuts_short and time.monotonic() - asked_at > _SAME_SECONDS:
                 leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
 
     def _next(self) -> signal.Signals:

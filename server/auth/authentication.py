@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from server.auth.databricks import DatabricksAuthentication
 from server.auth.local import LocalAuthentication
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from schema.permissions import Principal
     from server.lakebase.loading import PlatformLoader
     from server.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 
 class Authentication(Protocol):
@@ -38,6 +42,8 @@ class Authentication(Protocol):
 def authentication_of(settings: Settings, loader: PlatformLoader) -> Authentication:
     """The authentication of the mode that is set."""
     if settings.auth_mode == "databricks-app":
+        if not settings.admin_users | settings.admin_groups:
+            _log.warning("nobody may administer: ADMIN_USERS and ADMIN_GROUPS name nobody")
         return DatabricksAuthentication(settings, loader)
     if settings.auth_mode == "jwt":
         # Its cryptography takes a tenth of a second to import, which the other modes need not wait for.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from server.auth.loopback import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _Ttl = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
@@ -126,14 +129,12 @@ class AuthenticationSettings(BaseSettings):
             )
         return value
 
-    @model_validator(mode="after")
-    def _some_authentication(self) -> Self:
+    def mistakes(self) -> Iterator[str]:
+        """What does not go together, a sentence each."""
         if self.in_production and "auth_mode" not in self.model_fields_set:
-            raise ValueError(
-                "AUTH_MODE has to be set in production: `databricks-app` on Databricks Apps, `jwt` elsewhere"
-            )
+            yield "AUTH_MODE has to be set in production: `databricks-app` on Databricks Apps, `jwt` elsewhere"
         if self.auth_mode == "databricks-app" and not self.databricks_app_name:
-            raise ValueError(
+            yield (
                 "AUTH_MODE=databricks-app believes headers that anybody can send where the platform's proxy does not "
                 "stand before the server, and DATABRICKS_APP_NAME, which the platform sets, is not set: use "
                 "AUTH_MODE=jwt"
@@ -141,5 +142,4 @@ class AuthenticationSettings(BaseSettings):
         needed = {name: getattr(self, name.lower()) for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_URL")}
         missing = [name for name, value in needed.items() if value is None]
         if self.auth_mode == "jwt" and missing:
-            raise ValueError(f"AUTH_MODE=jwt needs {', '.join(needed)}; missing: {', '.join(missing)}")
-        return self
+            yield f"AUTH_MODE=jwt needs {', '.join(needed)}; missing: {', '.join(missing)}"

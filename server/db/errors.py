@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -20,6 +23,19 @@ _TABLE_STATES = {
 }
 # SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator, 58 system.
 _CONNECTION_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
+_ADVICE = {
+    "28": " The login is refused: look at the user, at its password or token, and at its right to connect.",
+    "3D": " There is no database of that name.",
+    "53300": " It has no connection left.",
+    "57P03": " It is starting.",
+}
+_ADVICE_BY_KIND = {
+    socket.gaierror: " Its host's name is not known.",
+    ssl.SSLError: " The encryption fails: look at sslmode and its certificates.",
+    asyncpg.ClientConfigurationError: " What it is connected with does not fit: look at the URL and sslmode's files.",
+    ConnectionRefusedError: " Nothing listens at its address.",
+    TimeoutError: " It is silent.",
+}
 # Out of range, not in the database's encoding: values that the schema's types let pass and PostgreSQL does not.
 _DATA_CLASS = "22"
 _TIMEOUT_ADVICE = (
@@ -49,6 +65,19 @@ def classify(error: BaseException) -> ApiError | None:
     if isinstance(error, (OSError, TimeoutError, *DRIVER_ERRORS)):
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None
+
+
+def advice(error: BaseException) -> str:
+    """What an operator may look at where the database cannot be reached; without a name, an address or a secret."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    state = sqlstate(error)
+    for start, words in _ADVICE.items():
+        if state.startswith(start):
+            return words
+    for kind, words in _ADVICE_BY_KIND.items():
+        if isinstance(said, kind):
+            return words
+    return ""
 
 
 def sqlstate(error: BaseException) -> str:

@@ -77,6 +77,8 @@ class Migrations:
         """The upgrade that is under way, begun if there is none."""
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._ensure(), name="migrations")
+            # Whoever has waited for it may have gone: what failed is kept in `missing`.
+            self._under_way.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._under_way
 
     async def close(self) -> None:
@@ -101,6 +103,9 @@ class Migrations:
                     f"The tables of status changes in the schema {self._schema} cannot be brought up to date; "
                     "the server's log says why. Nothing was written.",
                 )
+            if meaning.message != self.missing:
+                # Orders are read all the same; who wants to write is told what is missing.
+                _log.warning("no changes can be made", reason=meaning.message)
             self.missing = meaning.message
             raise meaning from error
         self._done, self.missing = True, None

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from server.db.dsn import ENCRYPTED, InvalidDsnError, is_local, parse_dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 # PostgreSQL counts in milliseconds, takes 0 for no limit at all, and no number above 24 days.
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 _ID = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _ENDPOINT = rf"^projects/{_ID}/branches/{_ID}/endpoints/{_ID}$"
+_LOCAL = "postgresql://127.0.0.1"
 _MAIN_ENDPOINT = "/branches/production/endpoints/primary"
 
 
@@ -134,27 +138,23 @@ class ConnectionSettings(BaseSettings):
     @classmethod
     def _known_dsn(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            parse_dsn(value.get_secret_value() if value else "postgresql:")
+            parse_dsn(value.get_secret_value() if value else _LOCAL)
         except InvalidDsnError as error:
             raise ValueError(str(error)) from None
         return value
 
-    @model_validator(mode="after")
-    def _encrypted(self) -> Self:
+    def mistakes(self) -> Iterator[str]:
+        """What does not go together, a sentence each."""
         remote = any(host and not is_local(host) for host in (self.lakebase_host, self.lakebase_read_host))
         if self.pgsslmode not in ENCRYPTED and (remote or not (self.lakebase_host or self.database_url)):
-            raise ValueError("PGSSLMODE has to be require, verify-ca or verify-full: tokens and orders go over the net")
-        return self
-
-    @model_validator(mode="after")
-    def _some_database(self) -> Self:
+            yield "PGSSLMODE has to be require, verify-ca or verify-full: tokens and orders go over the net"
         if self.pgpassword and not (self.lakebase_host and self.pguser):
-            raise ValueError("PGPASSWORD needs PGHOST and PGUSER beside it")
+            yield "PGPASSWORD needs PGHOST and PGUSER beside it"
         if not (self.database_url or self.served_name or self.pgpassword):
-            raise ValueError(
-                "DATABASE_URL, LAKEBASE_ENDPOINT or LAKEBASE_INSTANCE_NAME has to say which database to serve"
+            yield (
+                "DATABASE_URL, LAKEBASE_ENDPOINT or LAKEBASE_INSTANCE_NAME has to say which database to serve, or "
+                "PGHOST, PGUSER and PGPASSWORD"
             )
-        return self
 
     @property
     def served_name(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.errors import ApiError
+from schema.errors import ApiError, Reason, UnavailableError
 from server.metrics import note_mint
 from server.scrubbing import secrets_known
 
@@ -24,6 +24,12 @@ _log = structlog.get_logger(__name__)
 _MARGIN_SECONDS: Final = 0.5
 # Between two tokens, whatever is said of the first one.
 _LEAST_SECONDS: Final = 1.0
+# A token that is refused so soon was never good.
+_YOUNG_SECONDS: Final = 0.5
+_REFUSED: Final = (
+    "PostgreSQL refuses the server's logins, also with a token that has just been minted. Has the role that it logs in "
+    "as (PGUSER, or else its identity) been made there, and may it connect?"
+)
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LAST_PAUSE_SECONDS: Final = 30.0
 
@@ -49,6 +55,13 @@ class TokenProvider:
         self._pause = _FIRST_PAUSE_SECONDS
         self._minting: asyncio.Task[None] | None = None
         self._failure: ApiError | None = None
+        # Whether the token has come in the place of one that was refused.
+        self._is_second = False
+
+    @property
+    def minted(self) -> bool:
+        """Whether there ever was a token."""
+        return self._minted_at > -math.inf
 
     @property
     def failure(self) -> ApiError | None:
@@ -64,6 +77,7 @@ class TokenProvider:
         now = time.monotonic()
         if self._token is not None and now < self._ends_at:
             if now >= self._renew_at and now >= self._next_at:
+                self._is_second = False
                 self._start()
             return self._token
         if self._failure is not None and now < self._next_at:
@@ -74,10 +88,23 @@ class TokenProvider:
         return self._token
 
     def reject(self, token: str) -> None:
-        """PostgreSQL has refused this token: it is not used again. One that has come in its place is."""
-        if self._token == token:
-            # One more is tried for at once, also where the last attempt to renew it has failed.
-            self._token, self._next_at = None, -math.inf
+        """PostgreSQL has refused this token: it is not used again. One that has come in its place is.
+
+        One more is minted at once, also where the last attempt to renew it has failed. Where that is refused as
+        well, it is not for the token: the next one comes after a pause, as after a minting that failed.
+        """
+        if self._token != token:
+            return
+        self._token = None
+        if self._is_second and time.monotonic() - self._minted_at <= _YOUNG_SECONDS:
+            self._fail(UnavailableError(Reason.DATABASE_UNAVAILABLE, _REFUSED))
+        else:
+            self._next_at = -math.inf
+        self._is_second = True
+
+    def _fail(self, error: ApiError) -> None:
+        self._failure, self._next_at = error, time.monotonic() + self._pause
+        self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
 
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
@@ -93,15 +120,17 @@ class TokenProvider:
             minted = await self._mint()
         except ApiError as error:
             note_mint(ok=False)
-            self._failure, self._next_at = error, time.monotonic() + self._pause
-            self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+            self._fail(error)
             _log.warning("no new token", reason=error.reason.name, old_one_lives=time.monotonic() < self._ends_at)
             raise
         note_mint(ok=True)
         # Whatever is logged of a login, the token is not.
         secrets_known.add(minted.token)
         seconds = _lifetime(minted)
-        self._token, self._failure, self._pause = minted.token, None, _FIRST_PAUSE_SECONDS
+        if time.monotonic() - self._minted_at > _LAST_PAUSE_SECONDS:
+            # It is not one of a row of tokens that are refused.
+            self._pause = _FIRST_PAUSE_SECONDS
+        self._token, self._failure = minted.token, None
         self._minted_at = asked_at
         self._renew_at, self._ends_at = asked_at + seconds / 2, asked_at + max(seconds - _MARGIN_SECONDS, seconds / 2)
 

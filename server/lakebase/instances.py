@@ -101,9 +101,12 @@ class Instances:
         """What is known of its sleep."""
         return self._known(name).waking
 
-    def token_failure(self, name: str) -> ApiError | None:
-        """Why there is no new token for it; None where nothing is wrong."""
-        return self._known(name).credentials.failure
+    def token_state(self, name: str) -> str:
+        """How it stands with its token, for an operator."""
+        credentials = self._known(name).credentials
+        if failure := credentials.failure:
+            return f"{failure.reason.name}: {failure.message}"
+        return "ok" if credentials.minted else "none has been minted yet"
 
     def forget(self, name: str) -> None:
         """Look for it anew: it has been deleted, or made."""
@@ -244,4 +247,6 @@ def _why_not(name: str, found: Whereabouts | None) -> DatabaseAbsentError:
 
 
 def _absent(name: str) -> str:
+    if name.startswith(_ENDPOINT):
+        return f"There is no endpoint {name} (yet), or the server's identity may not see it."
     return f"There is no database instance {name} (yet): provisionLakebase makes it."
