@@ -29,7 +29,7 @@ NOT_STARTED: Final = 3
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PARTING_SECONDS: Final = 0.2
 # Who signals a process and its group sends one signal twice.
-_SAME_SECONDS: Final = 0.05
+_ECHO_SECONDS: Final = 0.05
 _FRAMES: Final = 3
 _log = structlog.get_logger(__name__)
 
@@ -69,10 +69,11 @@ class Stop:
         if self._server is not None:
             self._server.should_exit = True
         aside(_log.info, "stopping", signal=number.name)
-        asked_at = time.monotonic()
+        first, asked_at = number, time.monotonic()
         while True:
             number = self._next()
-            if self._again_cuts_short and time.monotonic() - asked_at > _SAME_SECONDS:
+            is_echo = number is first and time.monotonic() - asked_at < _ECHO_SECONDS
+            if self._again_cuts_short and not is_echo:
                 leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
 
     def _next(self) -> signal.Signals:
