@@ -33,7 +33,7 @@ _REPLAYED: Final = (
 _ASK_SECONDS: Final = 0.5
 _INFO: Final = "replayed"
 _FIRST_PAUSE_SECONDS: Final = 0.5
-_LAST_PAUSE_SECONDS: Final = 30.0
+_LAST_PAUSE_SECONDS: Final = 4.0
 # The platform is asked again so often whether there are secondaries, while orders are read.
 _LOOK_AGAIN_SECONDS: Final = 60.0
 _NONE: Final = "there is none"
