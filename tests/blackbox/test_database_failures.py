@@ -157,15 +157,15 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
     assert (await one(killed.url, {"query": READ})).good
     limits = httpx.Limits(max_connections=100)
     async with locked(own), httpx.AsyncClient(base_url=killed.url, timeout=20, verify=NO_TLS, limits=limits) as client:
-        crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(40)]
+        crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
         bad = await asked(client, {"query": "{ nothing }"})
         assert (bad.reason, bad.seconds < 0.2) == ("DOCUMENT_INVALID", True)
         assert (await client.get("/livez")).status_code == 200
         fates = await asyncio.gather(*crowd)
     exhausted = [fate for fate in fates if fate.reason == "POOL_EXHAUSTED"]
-    assert len(exhausted) >= 20
+    assert len(exhausted) >= 8
     assert {(fate.status, fate.retry_after) for fate in exhausted} == {(503, "1")}
-    assert quantile([fate.seconds for fate in exhausted], 0.99) <= 0.4
+    assert quantile([fate.seconds for fate in exhausted], 0.99) <= 0.35
     await until(lambda: answers(f"{killed.url}/readyz"))
     assert (await one(killed.url, {"query": READ})).good
 
