@@ -68,6 +68,13 @@ class Context:
         """This operation's lookup of changes."""
         return self.new_change_lookup()
 
+    def of(self, principal: Principal) -> Context:
+        """The same for whoever is asking, with a position of its own."""
+        # As `replace` does it, which is felt for every request.
+        own = object.__new__(Context)
+        own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition())
+        return own
+
     def for_operation(self) -> Context:
         """The same with a lookup of its own: a WebSocket has one context for all of its operations."""
         return replace(self)

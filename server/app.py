@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,7 +12,6 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
-from schema.context import Context, FeedPosition
 from server.auth.origins import Origins
 from server.consistency import HEADER, Consistency, ConsistencyTokens
 from server.extensions import NoteOperation, QueryDeadline
@@ -22,7 +20,7 @@ from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
-from server.middleware import CanonicalLog
+from server.middleware import CanonicalLog, Shortcut
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
 from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection, Request
 
+    from schema.context import Context
     from server.auth.authentication import Authentication
     from server.draining import Draining
     from server.settings import Settings
@@ -54,7 +53,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
     async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
         authentication: Authentication = connection.state["authentication"]
         context: Context = connection.state["context"]
-        return replace(context, principal=await authentication.principal(connection, init), position=FeedPosition())
+        return context.of(await authentication.principal(connection, init))
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
@@ -67,10 +66,11 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
+    endpoint = GraphQLEndpoint(schema, new_context, consistency=consistency, fast=fast)
+    middleware.append(Middleware(Shortcut, path=GRAPHQL_PATH, endpoint=endpoint))
     app = Starlette(
         routes=[
             Route("/", _home),
-            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency, fast=fast)),
             WebSocketRoute(
                 GRAPHQL_PATH,
                 # A browser cannot set the headers of a WebSocket.

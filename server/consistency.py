@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, RequestError
+from server.headers import header
 from server.record import current_record
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 HEADER: Final = "x-consistency-token"
+_HEADER: Final = HEADER.encode()
 COOKIE: Final = "consistency"
 # What answers carry it in where headers are gone already, or there are none.
 EXTENSION: Final = "consistencyToken"
@@ -102,9 +104,10 @@ class Consistency:
             RequestError: CONSISTENCY_TOKEN_INVALID, of the header.
         """
         place = 0
-        with contextlib.suppress(InvalidTokenError):
-            place = self._tokens.read(connection.cookies.get(COOKIE, ""))
-        return max(place, self._read(connection.headers.get(HEADER, ""), where=HEADER))
+        if header(connection.scope, b"cookie") is not None:
+            with contextlib.suppress(InvalidTokenError):
+                place = self._tokens.read(connection.cookies.get(COOKIE, ""))
+        return max(place, self._read(header(connection.scope, _HEADER) or "", where=HEADER))
 
     def needed_by(self, extensions: Mapping[str, object] | None) -> int:
         """The same of a request's own `extensions`, for a connection whose headers were sent long ago.
@@ -121,8 +124,7 @@ class Consistency:
         Raises:
             RequestError: CONSISTENCY_TOKEN_INVALID.
         """
-        needed = self.needed(connection)
-        if record := current_record.get():
+        if (needed := self.needed(connection)) and (record := current_record.get()):
             record.needed = needed
 
     def tell(self, response: Response) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _OK = 200
 _WATCHED_AFTER_SECONDS = 0.02
+_CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, GRAPHQL_RESPONSE)}
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
@@ -96,7 +97,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         data = await request_data(request)
         self._consistency.demand(request)
         answer, status = await _while_connected(self._execute(request, data, context), receive)
-        response = _response(answer, status, accepted)
+        response: Response = (
+            _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
+        )
         self._consistency.tell(response)
         return response
 
@@ -196,18 +199,25 @@ def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
     return {"allow": "POST" if request.method == "GET" else _METHODS}
 
 
-def _response(
-    answer: dict[str, Any] | bytes, status: int, media: str, *, headers: Mapping[str, str] | None = None
-) -> Response:
-    """The answer as a response; bytes are JSON already."""
-    if isinstance(answer, bytes):
-        content = answer
-    else:
-        content = orjson.dumps(answer)
-        if media == JSON and "errors" in answer and "data" not in answer:
-            reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
-            status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
-    response = Response(content, status, headers, media_type=f"{media}; charset=utf-8")
+class _Written(Response):
+    """An answer that is JSON already, in the media type that is accepted."""
+
+    def __init__(self, content: bytes, media: str) -> None:
+        self.status_code = _OK
+        self.background = None
+        self.body = content
+        self.raw_headers = [
+            (b"content-length", str(len(content)).encode()),
+            (b"content-type", _CONTENT_TYPES[media]),
+            (b"vary", b"accept"),
+        ]
+
+
+def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    if media == JSON and "errors" in answer and "data" not in answer:
+        reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
+        status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
+    response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
     response.headers["vary"] = "accept"
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import sys
-from typing import TYPE_CHECKING, TextIO
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TextIO
 
 import structlog
 
@@ -12,9 +15,43 @@ from server.scrubbing import secrets_known
 from server.slow import slow_statements
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from structlog.typing import Processor
 
     from server.settings import Settings
+
+_REQUEST: Final = "request"
+
+
+class RequestLog:
+    """The line that every request leaves, in the form of all others.
+
+    In JSON it goes to the handler's stream at once: through structlog and logging it would cost as much as finding an
+    order does.
+    """
+
+    def __init__(self) -> None:
+        self.handler: logging.StreamHandler[TextIO] | None = None
+        self._log = structlog.get_logger(_REQUEST)
+        self._logger = logging.getLogger(_REQUEST)
+
+    def write(self, level: int, fields: Mapping[str, object]) -> None:
+        """Write one, if its level is logged."""
+        if not self._logger.isEnabledFor(level):
+            return
+        if self.handler is None:
+            self._log.log(level, _REQUEST, **fields)
+            return
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        name = logging.getLevelName(level).lower()
+        line = json.dumps({**fields, "event": _REQUEST, "level": name, "logger": _REQUEST, "timestamp": now})
+        try:
+            with self.handler.lock or contextlib.nullcontext():
+                self.handler.stream.write(f"{secrets_known.scrub(line)}\n")
+                self.handler.flush()
+        except Exception:  # noqa: BLE001 # as logging itself has it: a log that is full or gone is no request's affair
+            self.handler.handleError(logging.makeLogRecord({"name": _REQUEST, "levelno": level, "msg": _REQUEST}))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -23,6 +60,9 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return secrets_known.scrub(super().format(record))
+
+
+request_log: Final = RequestLog()
 
 
 def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
@@ -62,5 +102,6 @@ def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    request_log.handler = handler if settings.log_format == "json" else None
     # It repeats each GraphQL error with its traceback, in whatever number a caller cares to send.
     logging.getLogger("strawberry.execution").setLevel(logging.CRITICAL)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
 from typing import TYPE_CHECKING
 
-import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
+from server.headers import header
+from server.logs import request_log
 from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
@@ -18,7 +19,6 @@ from server.record import RequestRecord, current_record
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_log = structlog.get_logger("request")
 # What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # As nginx has it; no such answer is ever sent.
@@ -38,7 +38,7 @@ class CanonicalLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id") or ""
         record = RequestRecord(given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()))
         record.transport = "sse" if scope["path"] == STREAM_PATH else "http"
         status = 500
@@ -47,12 +47,12 @@ class CanonicalLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = record.request_id
-                headers["server-timing"] = (
+                timing = (
                     f"db;dur={_milliseconds(record.database_seconds)}, "
                     f"total;dur={_milliseconds(time.perf_counter() - started)}"
                 )
+                ours = (b"x-request-id", record.request_id.encode()), (b"server-timing", timing.encode())
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
 
         token = current_record.set(record)
@@ -87,21 +87,37 @@ class CanonicalLog:
         # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
         quiet = scope["path"].startswith(WATCHED) and (scope["path"] != METRICS_PATH or status < _BAD_REQUEST)
         client = scope.get("client")
-        (_log.debug if quiet else _log.info)(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            operation=record.operation,
-            outcome=record.outcome(status),
-            duration_ms=_milliseconds(seconds),
-            database_ms=_milliseconds(record.database_seconds),
-            statements=record.statements,
-            rows=record.rows,
-            fast=record.fast,
-            caller=client[0] if client else None,
-            request_id=record.request_id,
+        request_log.write(
+            logging.DEBUG if quiet else logging.INFO,
+            {
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "operation": record.operation,
+                "outcome": record.outcome(status),
+                "duration_ms": _milliseconds(seconds),
+                "database_ms": _milliseconds(record.database_seconds),
+                "statements": record.statements,
+                "rows": record.rows,
+                "fast": record.fast,
+                "caller": client[0] if client else None,
+                "request_id": record.request_id,
+            },
         )
+
+
+class Shortcut:
+    """Leads the requests of one path to their endpoint, without asking every route in turn."""
+
+    def __init__(self, app: ASGIApp, *, path: str, endpoint: ASGIApp) -> None:
+        self._app = app
+        self._path = path
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        leads = scope["type"] == "http" and scope["path"] == self._path
+        await (self._endpoint if leads else self._app)(scope, receive, send)
 
 
 def _milliseconds(seconds: float) -> float:

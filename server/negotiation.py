@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 HTML: Final = "text/html"
 EVENT_STREAM: Final = "text/event-stream"
+# Clients send the same few, of some hundred characters each; a header has 64 KiB at most.
+_REMEMBERED: Final = 128
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def media_type(accept: str | None) -> str | None:
     """The media type to answer in, or None where the header admits neither.
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
+from server.headers import header, headers
 from server.negotiation import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+    from starlette.types import Receive
+
+# Clients send the same few.
+_REMEMBERED: Final = 128
 
 
 async def request_data(request: Request) -> GraphQLRequestData:
@@ -27,7 +34,7 @@ async def request_data(request: Request) -> GraphQLRequestData:
 
 def accepted_by(request: Request) -> str | None:
     """The Accept header; several lines are one list."""
-    return ", ".join(request.headers.getlist("accept")) or None
+    return ", ".join(headers(request.scope, b"accept")) or None
 
 
 def _from_url(request: Request) -> dict[str, object]:
@@ -40,15 +47,36 @@ def _from_url(request: Request) -> dict[str, object]:
 
 
 async def _from_body(request: Request) -> dict[str, object]:
-    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
-    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
-    if kind != JSON or not charsets <= {"utf-8", "utf8"}:
+    if not _is_json(header(request.scope, b"content-type") or ""):
         raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    body = _json(await request.body(), reason=Reason.BODY_INVALID, what="The body")
+    body = _json(await _body(request.receive), reason=Reason.BODY_INVALID, what="The body")
     if not isinstance(body, dict):
         kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
         raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
     return body
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        ClientDisconnect: the caller has gone away before its end.
+    """
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_json(content_type: str) -> bool:
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
+    return kind == JSON and charsets <= {"utf-8", "utf8"}
 
 
 def _json(text: bytes, *, reason: Reason, what: str) -> object:
@@ -64,9 +92,12 @@ def data_of(parameters: Mapping[str, object]) -> GraphQLRequestData:
     Raises:
         RequestError: PARAMETER_INVALID.
     """
-    query, name = (_optional(parameters, key, str, "a string") for key in ("query", "operationName"))
-    variables, extensions = (_optional(parameters, key, dict, "an object") for key in ("variables", "extensions"))
-    return GraphQLRequestData(query=query, variables=variables, operation_name=name, extensions=extensions)
+    return GraphQLRequestData(
+        query=_optional(parameters, "query", str, "a string"),
+        operation_name=_optional(parameters, "operationName", str, "a string"),
+        variables=_optional(parameters, "variables", dict, "an object"),
+        extensions=_optional(parameters, "extensions", dict, "an object"),
+    )
 
 
 def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:

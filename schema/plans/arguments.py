@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import strawberry
-    from graphql import GraphQLSchema, Node, OperationDefinitionNode, VariableDefinitionNode
+    from graphql import (
+        DocumentNode,
+        GraphQLSchema,
+        ListValueNode,
+        Node,
+        ObjectValueNode,
+        OperationDefinitionNode,
+        VariableDefinitionNode,
+    )
     from strawberry.types.field import StrawberryField
 
 
@@ -80,15 +88,17 @@ class Values:
 class Variables:
     """The variables that an operation declares.
 
-    Where all are of simple types they are checked here, as graphql-core would; otherwise it is asked for all of them.
+    Where all are of simple types and stand alone they are checked here, as graphql-core would; otherwise it is asked
+    for all of them.
     """
 
-    def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         self._schema = schema
         self._definitions = operation.variable_definitions or ()
         self._simple: list[tuple[str, Callable[[object], object], bool]] = []
         self._defaults: dict[str, Any] = {}
-        self.simple = True
+        # One within a list or an object is for graphql-core to put in its place.
+        self.simple = not _has_variables_within_literals(document)
         for definition in self._definitions:
             name, required, check = _declared(definition)
             if check is None:
@@ -147,9 +157,7 @@ class Arguments:
                 if isinstance(declared.type, GraphQLNonNull):
                     self._required.append(names[name])
             else:
-                # It may stand deep within a literal.
                 self._by_graphql_core = True
-                variables.simple = False
         alone = FieldNode(
             name=NameNode(value=node.name.value),
             arguments=tuple(argument for argument in node.arguments or () if argument.name.value in constant),
@@ -208,6 +216,22 @@ def _strawberry_field(schema: strawberry.Schema, type_name: str, name: str) -> S
     if field is None:
         raise UnplannedError
     return field
+
+
+class _Literals(Visitor):
+    found = False
+
+    def enter_list_value(self, node: ListValueNode, *_: Any) -> None:
+        self.found |= _has_variables(node)
+
+    def enter_object_value(self, node: ObjectValueNode, *_: Any) -> None:
+        self.found |= _has_variables(node)
+
+
+def _has_variables_within_literals(document: DocumentNode) -> bool:
+    visitor = _Literals()
+    visit(document, visitor)
+    return visitor.found
 
 
 class _Variables(Visitor):

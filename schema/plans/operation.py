@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor, visit
 from graphql.execution.collect_fields import FragmentDetails
@@ -57,7 +57,7 @@ class PlannedOperation:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        self._variables = Variables(schema._schema, operation)  # noqa: SLF001 # Strawberry has no public way to it
+        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
         self._deciding = _deciding(document)
         self._variants: dict[tuple[Any, ...], _Plan | None] = {}
         # Where nothing decides, it is known by now whether there is a plan at all.
@@ -129,8 +129,11 @@ class _Page:
         """The connection in JSON."""
         page: WrittenPage | None = None
         if self.connection.paged:
-            with failures.noted(("page", request)):
+            try:
                 page = await context.orders.written_page(request, self.connection.templates, ends=self.connection.ends)
+            except ApiError as error:
+                failures.note(("page", request), error)
+                raise
             if page is None:
                 raise UnplannedError
         totals = {}
@@ -142,12 +145,16 @@ class _Page:
     async def _total(
         context: Context, conditions: Conditions, arguments: dict[str, Any], failures: Failures
     ) -> int | None:
-        if arguments.get("precision") is CountPrecision.ESTIMATED:
-            with failures.noted(("estimate", conditions)):
+        estimated = arguments.get("precision") is CountPrecision.ESTIMATED
+        total: int | None
+        try:
+            if estimated:
                 total = await context.orders.estimated_count(conditions)
-        else:
-            with failures.noted(("count", conditions)):
+            else:
                 total = (await context.orders.count(conditions)).count
+        except ApiError as error:
+            failures.note(("estimate" if estimated else "count", conditions), error)
+            raise
         if total is not None and total not in _INTS:
             raise UnplannedError
         return total
@@ -187,6 +194,8 @@ class _Plan:
             else:
                 raise UnplannedError
         self._templates = templates.all()
+        self._pages = [(key, root) for key, root in self._roots.items() if isinstance(root, _Page)]
+        self._lookups = [(key, root) for key, root in self._roots.items() if isinstance(root, _Lookup)]
 
     async def write(self, context: Context, values: Values, failures: Failures) -> str:
         """The data in JSON: pages and single orders are asked for side by side, all single orders at once.
@@ -194,41 +203,36 @@ class _Plan:
         Raises:
             ApiError, UnplannedError: it is for graphql-core.
         """
-        work: dict[str, Awaitable[str]] = {}
-        keys: dict[str, Sequence[int]] = {}
         # Everything that may be wrong with the arguments is found before anything is asked.
-        requests = {
-            key: root.request(values, context.limits) for key, root in self._roots.items() if isinstance(root, _Page)
-        }
-        for key, root in self._roots.items():
-            if isinstance(root, _Lookup):
-                keys[key] = root.keys_of(root.arguments.of(values))
-        for key, request in requests.items():
-            work[key] = cast("_Page", self._roots[key]).written(context, request, values, failures)
-        if wanted := sorted({key for some in keys.values() for key in some}):
-            found = self._looked_up(context, wanted, failures)
-            orders, *texts = await _together(found, *work.values())
-        else:
-            orders, texts = {}, await _together(*work.values())
-        pages = dict(zip(work, texts, strict=True))
-        parts = []
-        for key, root in self._roots.items():
-            if isinstance(root, _Lookup):
-                text = root.written(keys[key], orders)
-            else:
-                text = root if isinstance(root, str) else pages[key]
-            parts.append(f'"{key}":{text}')
+        requests = [root.request(values, context.limits) for _, root in self._pages]
+        keys = [root.keys_of(root.arguments.of(values)) for _, root in self._lookups]
+        work: list[Awaitable[Any]] = [
+            root.written(context, request, values, failures)
+            for (_, root), request in zip(self._pages, requests, strict=True)
+        ]
+        wanted = {key for some in keys for key in some}
+        if wanted:
+            work.append(self._looked_up(context, sorted(wanted), failures))
+        results = await _together(work)
+        orders: _Written = results.pop() if wanted else {}
+        texts = {key: text for (key, _), text in zip(self._pages, results, strict=True)}
+        for (key, root), some in zip(self._lookups, keys, strict=True):
+            texts[key] = root.written(some, orders)
+        parts = [f'"{key}":{texts.get(key, root)}' for key, root in self._roots.items()]
         return f"{{{','.join(parts)}}}"
 
     async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
-        with failures.noted(("orders",)):
+        try:
             orders = await context.orders.written_orders(keys, self._templates)
+        except ApiError as error:
+            failures.note(("orders",), error)
+            raise
         if orders is None:
             raise UnplannedError
         return orders
 
 
-async def _together(*work: Awaitable[Any]) -> list[Any]:
+async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
     """The results of all, once all have ended: what is asked on the way to graphql-core would be asked again there.
 
     Raises:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from schema.errors import ApiError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from schema.context import Context
+    from schema.errors import ApiError
     from schema.ports import Conditions, Count, OrderBlock, OrderColumns, OrderStore, Page, PageRequest
 
 _Question = tuple[Any, ...]
@@ -23,14 +21,9 @@ class Failures:
     def __init__(self) -> None:
         self._errors: dict[_Question, ApiError] = {}
 
-    @contextlib.contextmanager
-    def noted(self, question: _Question) -> Iterator[None]:
-        """Note the failure of what is asked within."""
-        try:
-            yield
-        except ApiError as error:
-            self._errors[question] = error
-            raise
+    def note(self, question: _Question, error: ApiError) -> None:
+        """Note that it was not answered."""
+        self._errors[question] = error
 
     def replayed(self, context: Context) -> Context:
         """The context in which they fail at once."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import ForbiddenError, Reason
 from schema.permissions import Principal, Role
+from server.headers import headers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -37,7 +38,7 @@ class LocalAuthentication:
         Raises:
             ForbiddenError: HOST_FORBIDDEN.
         """
-        hosts = connection.headers.getlist("host")
+        hosts = headers(connection.scope, b"host")
         if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
             raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")
         return self._principal

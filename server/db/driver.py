@@ -45,7 +45,7 @@ class Compiled:
 
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
         """The values to send with it."""
-        given = {**self._constants, **parameters}
+        given = {**self._constants, **parameters} if self._constants else parameters
         return [given[name] for name in self._names]
 
 

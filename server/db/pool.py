@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
@@ -121,39 +121,50 @@ class Pool:
             # Who is cancelled gives it back all the same.
             await asyncio.shield(asyncio.ensure_future(connection.close()))
 
-    @asynccontextmanager
-    async def checkout(self) -> AsyncIterator[PoolProxiedConnection]:
+    def checkout(self) -> Checkout:
         """A connection for a while, for the driver to be spoken to: that spares half of what `connect` costs.
 
         Raises:
             sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
             Exception: whatever opening one raises.
         """
-        raw = await self._take(self.engine.raw_connection)
+        return Checkout(self)
+
+    async def take(self) -> PoolProxiedConnection:
+        """A connection, which has to be given back.
+
+        Raises:
+            Exception: as `checkout` does.
+        """
+        if self._waking.under_way or not self.idle:
+            return await self._take(self.engine.raw_connection)
         try:
-            yield raw
+            # One that is idle is taken without waiting, and without the greenlet in which SQLAlchemy would wait.
+            return self.engine.sync_engine.raw_connection()
+        except MissingGreenlet:
+            # It was a dead one, and is let go of: another has to be opened.
+            return await self._take(self.engine.raw_connection)
+
+    async def give_back(self, raw: PoolProxiedConnection, error: BaseException | None) -> None:
+        """Take a connection back, unless it is invalidated; the error is what its use has ended with."""
+        if error is None:
             self._waking.answered()
-        except (TimeoutError, OSError) as error:
+        elif isinstance(error, (TimeoutError, OSError)) and raw.is_valid:
             # A peer that is silent, or gone.
-            if raw.is_valid:
-                raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
-                raw.invalidate(error)
-            raise
-        finally:
-            if raw.is_valid:
-                await self._give_back(raw)
+            raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
+            raw.invalidate(error)
+        if not raw.is_valid:
+            return
+        pool: Any = self.engine.pool
+        if pool.overflow() <= 0:
+            # It is kept, and nothing of it is to be undone, so that nothing is waited for, nor can be cancelled.
+            raw.close()
+        else:
+            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
 
     def adopt(self, raw: PoolProxiedConnection) -> AsyncConnection:
         """SQLAlchemy's own connection over one that is checked out, for as long as that is."""
         return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
-
-    async def _give_back(self, raw: PoolProxiedConnection) -> None:
-        pool: Any = self.engine.pool
-        if pool.overflow() <= 0:
-            # It is kept, and nothing of it is to be undone: this does not wait, so that it cannot be cancelled.
-            await greenlet_spawn(raw.close)
-        else:
-            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
 
     async def dispose(self) -> None:
         """Close every connection that is not in use."""
@@ -194,3 +205,19 @@ class Pool:
         # One whose user was cancelled says nothing of the others, nor does one that was found out above.
         if isinstance(error, Exception) and not isinstance(error, DisconnectionError):
             self._lost_at = time.monotonic()
+
+
+class Checkout:
+    """A connection that is checked out within; a class, for a generator would cost as much as the checking out."""
+
+    __slots__ = ("_pool", "_raw")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> PoolProxiedConnection:
+        self._raw = await self._pool.take()
+        return self._raw
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        await self._pool.give_back(self._raw, error)
