@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import HeadFirst, OperationScope, SmallDocumentParserCache, SmallDocumentValidationCache
+from schema.extensions import (
+    REMEMBERED_CHARACTERS,
+    HeadFirst,
+    OperationScope,
+    SmallDocumentParserCache,
+    SmallDocumentValidationCache,
+)
+from schema.plans.remembered import Planning, Plans
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.field import StrawberryField
 
-__all__ = ["build_schema"]
+__all__ = ["build_schema", "new_plans"]
 
 # Documents are the same few texts over and over; each is parsed and validated once while it is remembered.
 _REMEMBERED_DOCUMENTS = 512
@@ -40,8 +47,16 @@ class _Schema(strawberry.Schema):
         return [field for field in fields if field.python_name not in self._hidden]
 
 
+def new_plans() -> Plans:
+    """Where a schema's plans are remembered, for whoever answers by them."""
+    return Plans(_REMEMBERED_DOCUMENTS)
+
+
 def build_schema(
-    *, hidden_order_fields: Collection[str] = (), extensions: Iterable[Callable[[], SchemaExtension]] = ()
+    *,
+    hidden_order_fields: Collection[str] = (),
+    extensions: Iterable[Callable[[], SchemaExtension]] = (),
+    plans: Plans | None = None,
 ) -> strawberry.Schema:
     """The schema.
 
@@ -49,6 +64,7 @@ def build_schema(
         hidden_order_fields: attributes of Order ("comment", "clerk") that are left out of the schema,
             and out of the filter with them.
         extensions: what makes anything else that is to happen around every operation.
+        plans: where to remember how documents can be answered without graphql-core.
     """
     return _Schema(
         hidden=hidden_order_fields,
@@ -62,5 +78,6 @@ def build_schema(
             OperationScope,
             HeadFirst,
             *extensions,
+            *([lambda: Planning(plans, longest=REMEMBERED_CHARACTERS)] if plans else []),
         ],
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from schema.context import Context
 
 # GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
-_REMEMBERED_CHARACTERS = 16_384
+REMEMBERED_CHARACTERS = 16_384
 _HEAD = "headCursor"
 
 
@@ -88,7 +88,7 @@ class SmallDocumentValidationCache(ValidationCache):
 
 
 def _is_small(query: str | None) -> bool:
-    return query is not None and len(query) <= _REMEMBERED_CHARACTERS
+    return query is not None and len(query) <= REMEMBERED_CHARACTERS
 
 
 def _refuse_several(document: DocumentNode) -> None:

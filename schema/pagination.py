@@ -156,6 +156,11 @@ def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
     return opaque(parts)
 
 
+def cursor_start(ordering: Ordering) -> str:
+    """What every cursor of an ordering begins with, before the key and the value; it is not encoded yet."""
+    return f'[{CURSOR_VERSION},"{_ordering_name(ordering)}",'
+
+
 def decode_cursor(cursor: str, ordering: Ordering) -> Position:
     """The position that a cursor names.
 

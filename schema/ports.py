@@ -7,9 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
+
+    from schema.templates import Template, WrittenPage
 
 ColumnValue = object
 Row = tuple[ColumnValue, ...]
@@ -162,6 +164,22 @@ class OrderStore(Protocol):
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """A page by position: costs the same at any depth."""
+
+    async def written_page(
+        self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool
+    ) -> WrittenPage | None:
+        """The same page in JSON, with its outermost positions where `ends` are wanted.
+
+        None where a value has no JSON of its own: `page` then says what it is.
+        """
+
+    async def written_orders(
+        self, keys: Sequence[int], templates: tuple[Template, ...]
+    ) -> Mapping[int, tuple[str, ...]] | None:
+        """Each order with one of these keys, as every template has it; one that there is not is left out.
+
+        None as above.
+        """
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int

@@ -12,11 +12,12 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from schema import build_schema
+from schema import build_schema, new_plans
 from schema.context import Context, FeedPosition
 from server.auth.origins import Origins
 from server.consistency import HEADER, Consistency, ConsistencyTokens
 from server.extensions import NoteOperation, QueryDeadline
+from server.fast import FastWay
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
+    plans = new_plans() if settings.fast_path else None
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+        plans=plans,
     )
+    fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
@@ -66,7 +70,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", _home),
-            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency)),
+            Route(GRAPHQL_PATH, GraphQLEndpoint(schema, new_context, consistency=consistency, fast=fast)),
             WebSocketRoute(
                 GRAPHQL_PATH,
                 # A browser cannot set the headers of a WebSocket.

@@ -8,14 +8,13 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from schema.deadline import request_deadline
+from server.fast import NAME_CHARACTERS
 from server.metrics import note_subscription
 from server.record import current_record
 from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-_NAME_CHARACTERS = 100
 
 
 class NoteOperation(SchemaExtension):
@@ -36,7 +35,7 @@ class NoteOperation(SchemaExtension):
             yield
         finally:
             if (record := current_record.get()) and (name := self.execution_context.operation_name):
-                record.operation = name[:_NAME_CHARACTERS]
+                record.operation = name[:NAME_CHARACTERS]
 
     def on_validate(self) -> Iterator[None]:
         """What a mutation or a subscription shows is what has just been written: it is read from the primary."""

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from server.consistency import Consistency
+    from server.fast import FastWay
 
 _T = TypeVar("_T")
+_OK = 200
+_WATCHED_AFTER_SECONDS = 0.02
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
@@ -54,8 +57,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         new_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
         consistency: Consistency,
+        fast: FastWay | None,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
+        self._fast = fast
         self._new_context = new_context
         self._consistency = consistency
 
@@ -97,7 +102,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _execute(
         self, request: Request, data: GraphQLRequestData, context: Context
-    ) -> tuple[dict[str, Any], int]:
+    ) -> tuple[dict[str, Any] | bytes, int]:
+        if self._fast:
+            written, context = await self._fast.answer(data, context)
+            if written is not None:
+                return written, _OK
         try:
             result = await self.schema.execute(
                 data.query,
@@ -118,18 +127,50 @@ async def _while_connected(work: Coroutine[Any, Any, _T], receive: Receive) -> _
     Raises:
         ClientDisconnect: the caller has gone away.
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    watch = _Watch(receive)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        record = current_record.get()
-        if not task.done() and not (record and record.primary_only):
-            raise ClientDisconnect
-        return await task
+        return await work
+    except asyncio.CancelledError:
+        if watch.ends_it():
+            raise ClientDisconnect from None
+        raise
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        watch.end()
+
+
+class _Watch:
+    """Cancels the task that makes it when the request's caller goes away, unless it makes a change.
+
+    Nearly everything is answered before the watching begins, which is a task of its own.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._watching: asyncio.Task[None] | None = None
+        self._begin = asyncio.get_running_loop().call_later(_WATCHED_AFTER_SECONDS, self._start)
+        self._gone = False
+
+    def ends_it(self) -> bool:
+        """Whether the cancellation that has come is this one, and no other: then it goes no further."""
+        return self._gone and self._task is not None and self._task.uncancel() == 0
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._begin.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _start(self) -> None:
+        self._watching = asyncio.create_task(self._watch(), name="watch caller")
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        record = current_record.get()
+        if self._task is not None and not (record and record.primary_only):
+            self._gone = True
+            self._task.cancel()
 
 
 def _cut(request: Request) -> Response:
@@ -144,11 +185,6 @@ def _cut(request: Request) -> Response:
     return _response(answer, status, media_type(accepted_by(request)) or JSON)
 
 
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _asks_for_page(request: Request) -> bool:
     return request.method == "GET" and "query" not in request.query_params and wants_page(accepted_by(request))
 
@@ -160,11 +196,18 @@ def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
     return {"allow": "POST" if request.method == "GET" else _METHODS}
 
 
-def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    if media == JSON and "errors" in answer and "data" not in answer:
-        reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
-        status = 200 if reasons <= _OK_AS_PLAIN_JSON else status
-    response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
+def _response(
+    answer: dict[str, Any] | bytes, status: int, media: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer as a response; bytes are JSON already."""
+    if isinstance(answer, bytes):
+        content = answer
+    else:
+        content = orjson.dumps(answer)
+        if media == JSON and "errors" in answer and "data" not in answer:
+            reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
+            status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
+    response = Response(content, status, headers, media_type=f"{media}; charset=utf-8")
     response.headers["vary"] = "accept"
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS

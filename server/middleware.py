@@ -98,6 +98,7 @@ class CanonicalLog:
             database_ms=_milliseconds(record.database_seconds),
             statements=record.statements,
             rows=record.rows,
+            fast=record.fast,
             caller=client[0] if client else None,
             request_id=record.request_id,
         )

@@ -21,14 +21,19 @@ from schema.ports import (
     Stats,
     StatsGroup,
 )
+from schema.templates import WrittenPage
 from server.db import aggregates
-from server.db.pages import page_statement
+from server.db.pages import Shape, page_statement, values_of
+from server.db.written import BETWEEN_ROWS, written_orders_statement, written_page_statement
 from server.record import note_load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import sqlalchemy as sa
 
     from schema.ports import Conditions, Ordering, PageRequest
+    from schema.templates import Template
     from server.db.engine import Engines
     from server.db.merged import Orders
     from server.db.reader import Reader
@@ -67,10 +72,8 @@ class SqlOrderStore:
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """One statement."""
-        wanted = _ordered(columns)
-        rows: Sequence[Row] = await self._reader.fetch(
-            self._engines.pages, lambda orders: page_statement(orders, request, wanted)
-        )
+        wanted, shape = _ordered(columns), Shape.of(request)
+        rows: Sequence[Row] = await self._read(lambda orders: page_statement(orders, shape, wanted), values_of(request))
         any_behind = False
         if request.look_back and request.position is not None:
             any_behind = bool(rows[0][0])
@@ -80,6 +83,42 @@ class SqlOrderStore:
         if request.backward:
             rows = rows[::-1]
         return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
+
+    async def written_page(
+        self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool
+    ) -> WrittenPage | None:
+        """The same statement, with PostgreSQL writing what it reads."""
+        shape = Shape.of(request)
+        ((read, any_behind, *found),) = await self._read(
+            lambda orders: written_page_statement(orders, shape, templates, ends=ends), values_of(request)
+        )
+        texts: list[str] = []
+        for index in range(len(templates)):
+            written, text = found[2 * index : 2 * index + 2]
+            if written != read:
+                return None
+            texts.append(_page_of(text or "", request, more=read > request.size))
+        outermost: list[Any] = [None, None]
+        if ends and min(read, request.size):
+            value, key, last_value, last_key = found[2 * len(templates) :]
+            outermost = [(value, key), (last_value, last_key)]
+            if request.backward:
+                outermost.reverse()
+        return WrittenPage(tuple(texts), read > request.size, any_behind, *outermost)
+
+    async def written_orders(
+        self, keys: Sequence[int], templates: tuple[Template, ...]
+    ) -> Mapping[int, tuple[str, ...]] | None:
+        """One statement."""
+        rows = await self._read(lambda orders: written_orders_statement(orders, templates), {"keys": list(keys)})
+        found = {row[0]: tuple(row)[1:] for row in rows}
+        return None if any(None in texts for texts in found.values()) else found
+
+    async def _read(self, statement_of: Callable[[Orders], sa.ClauseElement], values: Mapping[str, Any]) -> Any:
+        async def work(reading: Reading) -> Sequence[Any]:
+            return await reading.driver_rows(statement_of(await reading.orders()), values)
+
+        return await self._reader.run(self._engines.pages, work)
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
@@ -260,6 +299,14 @@ def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:
     """In the enum's order, so that one selection is one statement."""
     wanted = set(columns)
     return tuple(column for column in OrderColumn if column in wanted)
+
+
+def _page_of(text: str, request: PageRequest, *, more: bool) -> str:
+    """Rows that were read in the direction of travel, without the one more, in the ordering."""
+    if more:
+        # Of a page of none that is the first one too.
+        text = text[: max(0, text.rfind(BETWEEN_ROWS))]
+    return BETWEEN_ROWS.join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text
 
 
 def _without_placeholder(columns: tuple[OrderColumn, ...], rows: Sequence[Any]) -> Sequence[Row]:

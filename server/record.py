@@ -21,7 +21,8 @@ class RequestRecord:
     """Notes on one request. Times are in seconds, places in the write-ahead log in bytes from its beginning.
 
     `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
-    the log was after the request's own change. `loads` are the tasks that read for it beside its own.
+    the log was after the request's own change. `loads` are the tasks that read for it beside its own. `fast` is that
+    it was answered by its plan (server/fast.py).
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class RequestRecord:
     primary_only: bool = False
     written: int = 0
     loads: set[asyncio.Task[Any]] = field(default_factory=set)
+    fast: bool = False
 
     def cancel_loads(self) -> None:
         """End what reads for a request that nobody waits for any more."""

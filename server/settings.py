@@ -94,6 +94,13 @@ class Settings(ConnectionSettings, AuthenticationSettings):
         frozenset(),
         description="Fields left out of the schema: `comment`, `clerk` or both, separated by commas.",
     )
+    fast_path: bool = Field(
+        default=True,
+        description=(
+            "Whether queries made of orders alone are answered without graphql-core, once it has answered their text. "
+            "The answers are the same."
+        ),
+    )
     aggregate_ttl: Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
     idempotency_retention: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = Field(
         604_800.0, description="Seconds that an `idempotencyKey` and its outcome are remembered; a week."

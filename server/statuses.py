@@ -25,9 +25,10 @@ from server.record import current_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from schema.change_ports import WantedStatus, WriteRequest
+    from server.db.merged import Orders
     from server.db.migrate import Migrations
     from server.db.pool import Pool
     from server.db.tables import OrdersTable
@@ -74,10 +75,15 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """A connection to write with, and the driver's own under it, on which the transaction is open."""
+    """A connection to write with, and the driver under it, on which the transaction is open."""
 
-    connection: AsyncConnection
+    pool: Pool
+    raw: PoolProxiedConnection
     driver: Driver
+
+    async def orders(self, table: OrdersTable) -> Orders:
+        """The orders as they are in this database."""
+        return table.known or await table.resolve(self.pool.adopt(self.raw))
 
 
 class _ForestalledError(Exception):
@@ -160,11 +166,11 @@ class SqlStatusWriter:
         raise UnavailableError(Reason.ORDER_BUSY, _BUSY)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
-        async with self._pool.connect() as connection:
-            driver = await Driver.of(connection, pool=self._pool.name)
+        async with self._pool.checkout() as raw:
+            driver = Driver(raw, pool=self._pool.name)
             transaction = await driver.begin()
             try:
-                outcome, wrote = await self._decide(_Writing(connection, driver), request, user)
+                outcome, wrote = await self._decide(_Writing(self._pool, raw, driver), request, user)
                 if not wrote:
                     await transaction.rollback()
             except BaseException as error:
@@ -270,7 +276,7 @@ class SqlStatusWriter:
         )
 
     async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, _State]:
-        orders = await self._table.resolve(writing.connection)
+        orders = await writing.orders(self._table)
         try:
             rows = await writing.driver.rows(self._statements.locked(orders), {"keys": keys})
         except asyncpg.PostgresError as error:
@@ -320,8 +326,8 @@ class SqlStatusWriter:
             while expired == _EXPIRED_AT_ONCE:
                 # A few at a time, so that nobody waits for it.
                 limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
-                async with self._pool.connect() as connection:
-                    driver = await Driver.of(connection, pool=self._pool.name)
+                async with self._pool.checkout() as raw:
+                    driver = Driver(raw, pool=self._pool.name)
                     expired = len(await driver.rows(self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
             _log.warning("recorded outcomes not expired", cause=repr(error))

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
-from server.db.errors import sqlstate
+from server.db.errors import is_refused_value, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.pool import PoolProxiedConnection
 
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 # The server has ended the connection, or says that it is broken.
-_CONNECTION_LOST = ("08", "57P")
+CONNECTION_LOST: Final = ("08", "57P")
 _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
 # Of the primary. Not how far it is flushed: where commits need not be synchronous they are seen before that.
@@ -61,17 +61,17 @@ def compiled(statement: sa.ClauseElement) -> Compiled:
 
 
 class Driver:
-    """The asyncpg connection under one of SQLAlchemy's."""
+    """The asyncpg connection under one that is checked out of SQLAlchemy's pool.
 
-    def __init__(self, connection: AsyncConnection, driver: asyncpg.Connection, *, pool: str) -> None:
-        self._connection = connection
+    Args:
+        raw: what is checked out.
+        pool: the pool's name.
+    """
+
+    def __init__(self, raw: PoolProxiedConnection, *, pool: str) -> None:
+        self._raw = raw
         self._pool = pool
-        self._driver = driver
-
-    @classmethod
-    async def of(cls, connection: AsyncConnection, *, pool: str) -> Driver:
-        """That of a connection that is checked out of the pool with this name."""
-        return cls(connection, (await connection.get_raw_connection()).driver_connection, pool=pool)
+        self._driver: asyncpg.Connection = raw.driver_connection
 
     async def rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """The rows of a statement, which is noted on the request's record.
@@ -116,8 +116,8 @@ class Driver:
 
     async def give_up(self, error: BaseException) -> None:
         """Throw the connection away, unless the error is the server's word on a statement and no more."""
-        said = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_CONNECTION_LOST)
-        if not said or self._driver.is_closed():
+        said = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(CONNECTION_LOST)
+        if not (said or is_refused_value(error)) or self._driver.is_closed():
             await self.cut(error)
 
     async def cut(self, error: BaseException) -> None:
@@ -132,4 +132,4 @@ class Driver:
             else:
                 self._driver.terminate()
         with contextlib.suppress(Exception):
-            await self._connection.invalidate(error)
+            self._raw.invalidate(error)

@@ -38,6 +38,7 @@ _ADVICE_BY_KIND = {
 }
 # Out of range, not in the database's encoding: values that the schema's types let pass and PostgreSQL does not.
 _DATA_CLASS = "22"
+_VALUE_INVALID = "A value of the request is none that an order can have."
 _TIMEOUT_ADVICE = (
     "The database took too long. Narrow the filter with a condition that an index backs: "
     "orderKey, customerKey, orderDate or totalPrice."
@@ -60,11 +61,18 @@ def classify(error: BaseException) -> ApiError | None:
         return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
     if isinstance(error, DBAPIError):
         return _classify_state(sqlstate(error), connection_lost=error.connection_invalidated)
+    if is_refused_value(error):
+        return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
     if isinstance(error, asyncpg.PostgresError):
         return _classify_state(error.sqlstate or "", connection_lost=False)
     if isinstance(error, (OSError, TimeoutError, *DRIVER_ERRORS)):
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None
+
+
+def is_refused_value(error: BaseException) -> bool:
+    """Whether the driver has refused a value before it was sent; its connection is as good as before."""
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def advice(error: BaseException) -> str:
@@ -92,7 +100,7 @@ def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
     if state in _TABLE_STATES:
         return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
     if state[:2] == _DATA_CLASS:
-        return InputError(Reason.VALUE_INVALID, "A value of the request is none that an order can have.")
+        return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
     if connection_lost or state[:2] in _CONNECTION_CLASSES or not state:
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -10,11 +12,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from schema.ports import Operator, OrderColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from schema.ports import Conditions, Ordering, PageRequest, Position
+    from schema.ports import Conditions, Ordering, PageRequest
     from server.db.merged import Orders
 
+# Of each table; a frontend has a few dozen.
+_REMEMBERED_STATEMENTS: Final = 512
 _COMPARE = {
     Operator.EQ: sa.ColumnElement.__eq__,
     Operator.GT: sa.ColumnElement.__gt__,
@@ -24,19 +28,66 @@ _COMPARE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a request is in the statement's text. The rest are its parameters, by the names that `values_of` has."""
+
+    ordering: Ordering
+    comparisons: tuple[tuple[OrderColumn, Operator], ...]
+    size: int
+    position: bool
+    position_is_null: bool
+    backward: bool
+    look_back: bool
+
+    @classmethod
+    def of(cls, request: PageRequest) -> Shape:
+        """The shape of a request."""
+        position = request.position
+        return cls(
+            ordering=request.ordering,
+            comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
+            size=request.size,
+            position=position is not None,
+            position_is_null=position is not None and position.value is None,
+            backward=request.backward,
+            look_back=request.look_back and position is not None,
+        )
+
+    @property
+    def columns(self) -> frozenset[OrderColumn]:
+        """The columns that rows are chosen by."""
+        return frozenset(column for column, _ in self.comparisons)
+
+    @property
+    def descends(self) -> bool:
+        """Whether the rows are read from the greatest to the least."""
+        return self.ordering.descending is not self.backward
+
+
+def values_of(request: PageRequest) -> dict[str, Any]:
+    """The values of the statement's parameters."""
+    values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
+    if request.position is not None:
+        values |= {"position_key": request.position.key, "position_value": request.position.value}
+    return values
+
+
 def where(orders: Orders, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
-    """The conditions in SQL. A list is one array parameter, so that its length does not change the statement."""
-    clauses: list[sa.ColumnElement[bool]] = []
-    for condition in conditions:
-        column = orders.column(condition.column)
-        # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
-        type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
-        if condition.operator is Operator.IN:
-            values = sa.bindparam(None, condition.value, type_=ARRAY(type_))
-            clauses.append(column == sa.any_(values))
-        else:
-            clauses.append(_COMPARE[condition.operator](column, sa.literal(condition.value, type_)))
-    return clauses
+    """The conditions in SQL, with their values."""
+    return [
+        _compared(orders.column(condition.column), condition.operator, key=None, value=condition.value)
+        for condition in conditions
+    ]
+
+
+def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: Any) -> sa.ColumnElement[bool]:
+    # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
+    type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
+    if operator is Operator.IN:
+        # One array, so that the list's length does not change the statement.
+        return column == sa.any_(sa.bindparam(**parameter, type_=ARRAY(type_)))
+    return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
 
 
 def order_by(orders: Orders, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
@@ -50,42 +101,44 @@ def limit(rows: int) -> sa.ColumnElement[int]:
     return sa.literal_column(str(rows), sa.Integer())
 
 
-def page_statement(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
-    """One more row than the page holds, in the direction of travel.
+@lru_cache(maxsize=_REMEMBERED_STATEMENTS)
+def page_statement(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
+    """One more row than the page holds, in the direction of travel. Composed once for a table and a shape.
 
-    Where the request looks back, each row begins with whether there is any order behind, and a page without
+    Where the shape looks back, each row begins with whether there is any order behind, and a page without
     orders is one row whose second value, `present`, is null.
     """
     selected = [orders.column(column).label(column.value) for column in columns]
-    if not request.look_back or request.position is None:
-        return _page(orders, request, columns, selected or [sa.literal_column("1").label("nothing")])
+    if not shape.look_back:
+        return rows_of(orders, shape, columns, selected or [sa.literal_column("1").label("nothing")])
     present = sa.true().label("present")
-    keys = _sort_keys(orders, request.ordering)
-    rows = _page(orders, request, columns, [present, *selected, *keys]).subquery("page")
+    keys = _sort_keys(orders, shape.ordering)
+    rows = rows_of(orders, shape, columns, [present, *selected, *keys]).subquery("page")
     one = sa.select(sa.literal_column("1")).subquery("one")
     return (
         sa.select(
-            _any_behind(orders, request, request.position).label("any_behind"),
+            any_behind(orders, shape).label("any_behind"),
             rows.c.present,
             *(rows.c[column.value] for column in columns),
         )
         .select_from(one.outerjoin(rows, sa.true()))
-        .order_by(*_by_sort_keys(rows, descending=_descends(request)))
+        .order_by(*_by_sort_keys(rows, descending=shape.descends))
     )
 
 
-def _page(
-    orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], selected: Sequence[sa.Label[Any]]
+def rows_of(
+    orders: Orders, shape: Shape, columns: Iterable[OrderColumn], selected: Sequence[sa.Label[Any]]
 ) -> sa.Select[Any]:
-    source = orders.rows(columns, request.conditions)
-    conditions = where(orders, request.conditions)
-    travel = order_by(orders, request.ordering, reverse=request.backward)
-    size = limit(request.size + 1)
-    stretches = _stretches(orders, request.ordering, request.position, descends=_descends(request), inclusive=False)
+    """What is selected of the rows of a page and one more, in the direction of travel; it is made of these columns."""
+    source = orders.rows({*columns, *shape.columns})
+    conditions = _conditions(orders, shape)
+    travel = order_by(orders, shape.ordering, reverse=shape.backward)
+    size = limit(shape.size + 1)
+    stretches = _stretches(orders, shape, descends=shape.descends, inclusive=False)
     if len(stretches) == 1:
         return sa.select(*selected).select_from(source).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
     # Sort keys of its own, beside those that may be selected for the query around this one.
-    keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, request.ordering)]
+    keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, shape.ordering)]
     parts = [
         sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
         .select_from(source)
@@ -98,48 +151,54 @@ def _page(
     by = [union.c[key.name] for key in keys]
     return (
         sa.select(*(union.c[label.name] for label in selected))
-        .order_by(union.c.stretch, *(key.desc() if _descends(request) else key.asc() for key in by))
+        .order_by(union.c.stretch, *(key.desc() if shape.descends else key.asc() for key in by))
         .limit(size)
     )
 
 
-def _any_behind(orders: Orders, request: PageRequest, position: Position) -> sa.ColumnElement[bool]:
+def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
     """Whether any order is at the position or behind it: one probe of the index, or two where the nulls lie there.
 
     Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
     """
-    stretches = _stretches(orders, request.ordering, position, descends=not _descends(request), inclusive=True)
     probes = (
         sa.select(sa.literal_column("1"))
-        .select_from(orders.rows((), request.conditions))
-        .where(*where(orders, request.conditions), *stretch)
-        .order_by(*order_by(orders, request.ordering, reverse=not request.backward))
+        .select_from(orders.rows(shape.columns))
+        .where(*_conditions(orders, shape), *stretch)
+        .order_by(*order_by(orders, shape.ordering, reverse=not shape.backward))
         .limit(limit(1))
         .scalar_subquery()
-        for stretch in stretches
+        for stretch in _stretches(orders, shape, descends=not shape.descends, inclusive=True)
     )
     return sa.or_(*(probe.is_not(None) for probe in probes))
 
 
-def _stretches(
-    orders: Orders, ordering: Ordering, position: Position | None, *, descends: bool, inclusive: bool
-) -> list[list[sa.ColumnElement[bool]]]:
+def _conditions(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
+    return [
+        _compared(orders.column(column), operator, key=f"condition_{index}")
+        for index, (column, operator) in enumerate(shape.comparisons)
+    ]
+
+
+def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
     """What lies ahead of a position, as stretches of the index that follow each other.
 
     A row comparison leaves out rows whose sort column is null, though they are in the index, at its upper end.
     So they are a stretch of their own, also where the column has none: a sync may bring some at any time.
     """
-    if position is None:
+    if not shape.position:
         return [[]]
-    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(ordering.column)
+    by = shape.ordering.column
+    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(by)
     after = _passes(descends=descends, inclusive=inclusive)
-    position_key = sa.literal(position.key, sa.BigInteger())
-    if ordering.column is OrderColumn.ORDER_KEY:
+    position_key = sa.bindparam("position_key", type_=sa.BigInteger())
+    if by is OrderColumn.ORDER_KEY:
         return [[after(key, position_key)]]
-    if position.value is None:
+    if shape.position_is_null:
         rest = [sort.is_(None), after(key, position_key)]
         return [rest, [sort.is_not(None)]] if descends else [rest]
-    rest = [after(sa.tuple_(sort, key), sa.tuple_(sa.literal(position.value, sort.type), position_key))]
+    position_value = sa.bindparam("position_value", type_=sort.type)
+    rest = [after(sa.tuple_(sort, key), sa.tuple_(position_value, position_key))]
     return [rest] if descends else [rest, [sort.is_(None)]]
 
 
@@ -147,10 +206,6 @@ def _passes(*, descends: bool, inclusive: bool) -> Any:
     if descends:
         return sa.ColumnElement.__le__ if inclusive else sa.ColumnElement.__lt__
     return sa.ColumnElement.__ge__ if inclusive else sa.ColumnElement.__gt__
-
-
-def _descends(request: PageRequest) -> bool:
-    return request.ordering.descending is not request.backward
 
 
 def _sort_columns(ordering: Ordering) -> list[OrderColumn]:

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from schema.pagination import sort_date
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from typing import TypeVar
 
     import asyncpg
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.pool import PoolProxiedConnection
+
+    T = TypeVar("T")
 
     from server.db.waking import Waking
 
@@ -100,7 +104,7 @@ class Pool:
             sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
             Exception: whatever opening one raises.
         """
-        connection = await self._take()
+        connection = await self._take(self.engine.connect)
         try:
             if options:
                 await connection.execution_options(**options)
@@ -117,17 +121,51 @@ class Pool:
             # Who is cancelled gives it back all the same.
             await asyncio.shield(asyncio.ensure_future(connection.close()))
 
+    @asynccontextmanager
+    async def checkout(self) -> AsyncIterator[PoolProxiedConnection]:
+        """A connection for a while, for the driver to be spoken to: that spares half of what `connect` costs.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
+            Exception: whatever opening one raises.
+        """
+        raw = await self._take(self.engine.raw_connection)
+        try:
+            yield raw
+            self._waking.answered()
+        except (TimeoutError, OSError) as error:
+            # A peer that is silent, or gone.
+            if raw.is_valid:
+                raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
+                raw.invalidate(error)
+            raise
+        finally:
+            if raw.is_valid:
+                await self._give_back(raw)
+
+    def adopt(self, raw: PoolProxiedConnection) -> AsyncConnection:
+        """SQLAlchemy's own connection over one that is checked out, for as long as that is."""
+        return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
+
+    async def _give_back(self, raw: PoolProxiedConnection) -> None:
+        pool: Any = self.engine.pool
+        if pool.overflow() <= 0:
+            # It is kept, and nothing of it is to be undone: this does not wait, so that it cannot be cancelled.
+            await greenlet_spawn(raw.close)
+        else:
+            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
+
     async def dispose(self) -> None:
         """Close every connection that is not in use."""
         await self.engine.dispose()
 
-    async def _take(self) -> AsyncConnection:
+    async def _take(self, open_: Callable[[], Awaitable[T]]) -> T:
         self.waiting += 1
         waited = False
         try:
             while True:
                 try:
-                    return await self.engine.connect()
+                    return await open_()
                 except PoolTimeoutError:
                     # While it wakes all of them are being opened, and come when it is awake.
                     if waited or not self._waking.under_way or not await self._waking.over():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.driver import CONNECTION_LOST
+from server.db.errors import DRIVER_ERRORS, classify, is_refused_value, sqlstate
 from server.db.reading import Reading
 from server.db.secondaries import LeftOutError
 
@@ -79,22 +81,26 @@ class Reader:
         try:
             return await self._attempt(pool, work)
         except (DBAPIError, *DRIVER_ERRORS) as error:
-            if isinstance(error, DBAPIError) and not _passing(error):
+            if not _passing(error):
                 raise
             self._table.forget()
             return await self._attempt(pool, work)
 
     async def _attempt(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
-        async with pool.connect() as connection:
-            return await work(Reading(connection, pool=pool.name, table=self._table))
+        async with pool.checkout() as raw:
+            return await work(Reading(pool, raw, table=self._table))
 
 
-def _passing(error: DBAPIError) -> bool:
+def _passing(error: Exception) -> bool:
     """Whether a second attempt may fare better.
 
     By then the pool has thrown out its dead connections, SQLAlchemy the statements that were prepared before the
     table was altered, and both tables are looked for anew: one that was replaced is found again, and orders are
     read without an overlay that is gone.
     """
-    stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
-    return error.connection_invalidated or stale or sqlstate(error) in _LOOK_AGAIN
+    if isinstance(error, DBAPIError):
+        stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
+        return error.connection_invalidated or stale or sqlstate(error) in _LOOK_AGAIN
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
+        return sqlstate(error) in _LOOK_AGAIN or sqlstate(error).startswith(CONNECTION_LOST)
+    return not is_refused_value(error)

@@ -13,26 +13,36 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from server.db.merged import Orders
+    from server.db.pool import Pool
     from server.db.tables import OrdersTable
 
 
 class Reading:
-    """A connection to read with, and the orders: as they are found on it, or as the primary has them."""
+    """A connection to read with, and the orders: as they are found on it, or as the primary has them.
+
+    Args:
+        pool: what the connection is checked out of.
+        raw: what is checked out.
+        table: where the orders are looked up.
+        orders: what the primary has, where they are not to be looked up.
+    """
 
     def __init__(
         self,
-        connection: AsyncConnection,
+        pool: Pool,
+        raw: PoolProxiedConnection,
         *,
-        pool: str,
         table: OrdersTable | None = None,
         orders: Orders | None = None,
     ) -> None:
-        self._connection = connection
         self._pool = pool
+        self._raw = raw
         self._table = table
-        self._orders = orders
+        self._orders = orders if table is None else table.known
+        self._adopted: AsyncConnection | None = None
 
     async def orders(self) -> Orders:
         """The orders.
@@ -47,8 +57,8 @@ class Reading:
         return self._orders
 
     async def driver_rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """The same of a statement that is kept and reused, by the driver itself, which takes half the time."""
-        return await (await Driver.of(self._connection, pool=self._pool)).rows(statement, parameters)
+        """The rows of a statement that is kept and reused, by the driver itself, which takes half the time."""
+        return await Driver(self._raw, pool=self._pool.name).rows(statement, parameters)
 
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of a statement, which is noted on the request's record."""
@@ -61,6 +71,12 @@ class Reading:
                 text=lambda: text_of(statement),
                 rows=len(rows),
                 seconds=time.perf_counter() - started,
-                pool=self._pool,
+                pool=self._pool.name,
             )
         return rows
+
+    @property
+    def _connection(self) -> AsyncConnection:
+        if self._adopted is None:
+            self._adopted = self._pool.adopt(self._raw)
+        return self._adopted

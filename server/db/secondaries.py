@@ -19,7 +19,7 @@ from server.record import current_record
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from server.db.engine import Engines
     from server.db.merged import Orders
@@ -77,8 +77,8 @@ class Floor:
     async def _ask(self) -> None:
         # Of before it is asked: what is written meanwhile may be missing in the answer.
         asked_at = time.monotonic()
-        async with self._pool.connect() as connection:
-            place = await _number(connection, WRITTEN)
+        async with self._pool.checkout() as raw:
+            place = await _number(raw, WRITTEN)
         self._known.append((asked_at, place or 0))
 
 
@@ -159,10 +159,10 @@ class Secondaries:
         record = current_record.get()
         try:
             pool = self._of[pool.name]
-            async with pool.connect() as connection:
+            async with pool.checkout() as raw:
                 # Only now: what is read has to be as fresh as that when it is read.
-                await self._reach(connection, await self._place(), asked=record.needed if record else 0)
-                result = await work(Reading(connection, pool=pool.name, orders=orders))
+                await self._reach(raw, await self._place(), asked=record.needed if record else 0)
+                result = await work(Reading(pool, raw, orders=orders))
         except LeftOutError:
             raise
         except Exception as error:
@@ -186,8 +186,8 @@ class Secondaries:
         """Find out whether it is back; nobody waits for that."""
         try:
             for pool in self.pools[:1]:
-                async with pool.connect() as connection:
-                    await self._reach(connection, await self._place())
+                async with pool.checkout() as raw:
+                    await self._reach(raw, await self._place())
             self._note_success()
         except LeftOutError:
             return
@@ -213,16 +213,16 @@ class Secondaries:
             # It is the primary that does not answer, and nothing is said of the secondary.
             raise LeftOutError from error
 
-    async def _reach(self, connection: AsyncConnection, floor: int, *, asked: int = 0) -> None:
+    async def _reach(self, raw: PoolProxiedConnection, floor: int, *, asked: int = 0) -> None:
         """Make sure that the standby has come so far, and to where this caller asks for it.
 
         Raises:
             LeftOutError: it has not.
         """
-        info = (await connection.get_raw_connection()).info
+        info = raw.info
         # A standby only goes forward, and a connection leads to the same one always.
         if info.get(_INFO, -1) < max(floor, asked):
-            replayed = await _number(connection, _REPLAYED)
+            replayed = await _number(raw, _REPLAYED)
             if replayed is None:
                 self._leave_out("it is no standby")
                 raise LeftOutError
@@ -250,8 +250,7 @@ class Secondaries:
         self.state, self._out_until, self._pause = "ok", -math.inf, _FIRST_PAUSE_SECONDS
 
 
-async def _number(connection: AsyncConnection, statement: str) -> int | None:
-    raw = await connection.get_raw_connection()
+async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:
     found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # asyncpg's own
     return None if found is None else int(found)
 

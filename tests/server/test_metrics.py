@@ -163,8 +163,8 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
     token = current_record.set(record)
     counted = value("orders_api_slow_statements_total")
     statement = sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("canary", "value-canary"))
-    async with engines.pages.connect() as connection:
-        reading = Reading(connection, pool=engines.pages.name)
+    async with engines.pages.checkout() as raw:
+        reading = Reading(engines.pages, raw)
         await reading.rows(statement)
         await reading.rows(sa.select(sa.bindparam("canary", "value-canary")))
     current_record.reset(token)
@@ -184,8 +184,8 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
 async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO) -> None:
     """With its placeholders, and still without values."""
     logging.getLogger("statement").setLevel(logging.DEBUG)
-    async with engines.pages.connect() as connection:
-        reading = Reading(connection, pool=engines.pages.name)
+    async with engines.pages.checkout() as raw:
+        reading = Reading(engines.pages, raw)
         await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("c", "value-canary")))
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "slow statement" in line]
     assert "pg_sleep($1" in line["text"]
@@ -194,8 +194,8 @@ async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO
 
 async def test_a_statement_that_is_cancelled_was_slow_too(engines: Engines, log: io.StringIO) -> None:
     """What times out is what has to be looked at."""
-    async with engines.pages.connect() as connection:
-        reading = Reading(connection, pool=engines.pages.name)
+    async with engines.pages.checkout() as raw:
+        reading = Reading(engines.pages, raw)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 5.0))))

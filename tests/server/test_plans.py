@@ -10,17 +10,19 @@ import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
+from schema.templates import Form, Slot, Template
 from server.db.aggregates import lookup_statement
 from server.db.changes import change_tables
 from server.db.database import UrlDatabase
 from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
-from server.db.pages import page_statement
+from server.db.pages import Shape, page_statement, values_of
 from server.db.tables import OrdersTable
+from server.db.written import written_page_statement
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import asyncpg
     import sqlalchemy as sa
@@ -46,6 +48,15 @@ async def table(engines: Engines, database: asyncpg.Connection, orders_url: str)
     )
     async with engines.pages.connect() as connection:
         return await OrdersTable("public.orders_synced", change_tables("plans")).resolve(connection)
+
+
+def paged(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], *, written: bool) -> sa.Select[Any]:
+    """The statement of a page, as rows or as JSON, with its values."""
+    shape = Shape.of(request)
+    if not written:
+        return page_statement(orders, shape, tuple(columns)).params(**values_of(request))
+    template = Template(tuple(Slot(column, Form.STRING) for column in columns))
+    return written_page_statement(orders, shape, (template,), ends=True).params(**values_of(request))
 
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
@@ -92,6 +103,7 @@ async def position(database: asyncpg.Connection, ordering: Ordering, fraction: f
     return Position(None if column == "o_orderkey" else row[0], row[1])
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("fraction", [None, 0.01, 0.5, 0.97], ids=["first", "near", "middle", "far"])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
@@ -105,12 +117,13 @@ async def test_a_page_is_an_index_scan_that_stops(
     backward: bool,  # noqa: FBT001 # as above
     fraction: float | None,
     mode: str,
+    written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """For every order offered, at any depth, prepared: index scans only, which read page size + 1 rows and a probe."""
     ordering = Ordering(column, descending=descending)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
-    plan = await explain(database, page_statement(table, request, COLUMNS), mode)
+    plan = await explain(database, paged(table, request, COLUMNS, written=written), mode)
     nodes = list(scans(plan))
     assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Index Only Scan", "Result"}, plan
     assert {node.get("Rows Removed by Filter", 0) for node in nodes} == {0}
@@ -118,6 +131,7 @@ async def test_a_page_is_an_index_scan_that_stops(
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) <= SIZE + 2
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("fraction", [None, 0.01, 0.97], ids=["first", "near", "far"])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
@@ -129,12 +143,13 @@ async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
     backward: bool,  # noqa: FBT001 # pytest gives it by name
     fraction: float | None,
     mode: str,
+    written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """At any depth and in any order: one probe of its primary key a row, and nothing of what lies before the page."""
     ordering = Ordering(column)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
-    plan = await explain(database, page_statement(table, request, [*COLUMNS, *MERGED]), mode)
+    plan = await explain(database, paged(table, request, [*COLUMNS, *MERGED], written=written), mode)
     nodes = list(scans(plan))
     probes = [node for node in nodes if node.get("Relation Name") == "order_status"]
     orders = [node for node in nodes if node not in probes]
@@ -145,15 +160,19 @@ async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in orders) <= SIZE + 2
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 async def test_the_orders_of_a_customer_are_an_index_scan(
-    table: Orders, database: asyncpg.Connection, mode: str
+    table: Orders,
+    database: asyncpg.Connection,
+    mode: str,
+    written: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
     """A page of one customer's orders reads no others."""
     customer = await database.fetchval("SELECT o_custkey FROM orders_synced ORDER BY o_orderkey LIMIT 1")
     request = PageRequest(Ordering(), (Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, customer),), SIZE)
     for look in (request, replace(request, position=Position(None, 100), look_back=True)):
-        plan = await explain(database, page_statement(table, look, COLUMNS), mode)
+        plan = await explain(database, paged(table, look, COLUMNS, written=written), mode)
         nodes = list(scans(plan))
         assert all("Index" in node["Node Type"] for node in nodes)
         assert {node.get("Rows Removed by Filter", 0) for node in nodes} == {0}

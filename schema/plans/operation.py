@@ -1,0 +1,290 @@
+"""Owns a planned operation: which questions it asks of the store, and the JSON that their answers become."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor, visit
+from graphql.execution.collect_fields import FragmentDetails
+
+from schema.errors import ApiError
+from schema.nodes import order_key_of
+from schema.order_arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.orders import CountPrecision
+from schema.pagination import given, page_request
+from schema.permissions import Role
+from schema.plans.arguments import Arguments, UnplannedError, Variables
+from schema.plans.selections import Connection, Found, Selections, Templates, node_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import strawberry
+    from graphql import DocumentNode, OperationDefinitionNode
+
+    from schema.context import Context, PageLimits
+    from schema.plans.arguments import Values
+    from schema.plans.replay import Failures
+    from schema.plans.selections import Group
+    from schema.ports import Conditions, Ordering, PageRequest
+    from schema.templates import WrittenPage
+
+_MOST_VARIANTS: Final = 16
+_INTS: Final = range(-(2**31), 2**31)
+_CONSTANT: Final = frozenset({"filter", "order_by"})
+
+# The texts of the orders that were found, by key and then by template.
+_Written: TypeAlias = "Mapping[int, tuple[str, ...]]"
+
+
+class PlannedOperation:
+    """An operation of a valid document. What is selected is planned once for each choice that its variables make.
+
+    Args:
+        schema: what the document was validated against.
+        document: the document.
+        operation: one of its operations, a query.
+    """
+
+    def __init__(self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+        self.name = operation.name.value if operation.name else None
+        self._schema = schema
+        self._operation = operation
+        self._fragments = {
+            node.name.value: FragmentDetails(node)
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        self._variables = Variables(schema._schema, operation)  # noqa: SLF001 # Strawberry has no public way to it
+        self._deciding = _deciding(document)
+        self._variants: dict[tuple[Any, ...], _Plan | None] = {}
+        # Where nothing decides, it is known by now whether there is a plan at all.
+        if not self._deciding and self._plan(()) is None:
+            raise UnplannedError
+
+    async def write(self, context: Context, variables: Mapping[str, Any], failures: Failures) -> str | None:
+        """The answer's `data` in JSON; None where graphql-core has to answer, with the failures that it is to meet."""
+        try:
+            values = self._variables.of(variables)
+            choice = tuple(values.by_name.get(name) for name in self._deciding)
+            plan = self._plan(choice)
+            if plan is None:
+                return None
+            context.principal.demand(Role.READER)
+            return await plan.write(context, values, failures)
+        except (ApiError, UnplannedError):
+            # What a caller has got wrong is said at its place by the resolvers.
+            return None
+
+    def _plan(self, choice: tuple[Any, ...]) -> _Plan | None:
+        if choice in self._variants:
+            return self._variants[choice]
+        if len(self._variants) >= _MOST_VARIANTS or not all(type(value) is bool for value in choice):
+            return None
+        booleans = dict(zip(self._deciding, choice, strict=True))
+        try:
+            selections = Selections(self._schema._schema, self._operation, self._fragments, booleans)  # noqa: SLF001 # as above
+            plan: _Plan | None = _Plan(self._schema, selections, self._variables)
+        except UnplannedError:
+            plan = None
+        self._variants[choice] = plan
+        return plan
+
+
+@dataclass(slots=True)
+class _Page:
+    """A root field `orders`."""
+
+    schema: strawberry.Schema
+    connection: Connection
+    arguments: Arguments
+    counted: dict[str, Arguments]
+    _chosen: tuple[Ordering, Conditions] | None = None
+
+    def request(self, values: Values, limits: PageLimits) -> PageRequest:
+        """The page that is asked for."""
+        arguments = self.arguments.of(values)
+        ordering, conditions = self._chosen or (
+            ordering_of(arguments.get("order_by")),
+            conditions_of(arguments.get("filter")),
+        )
+        if not self.arguments.changing & _CONSTANT:
+            self._chosen = ordering, conditions
+        request = page_request(
+            limits,
+            ordering,
+            conditions,
+            first=given(arguments.get("first")),
+            after=given(arguments.get("after")),
+            last=given(arguments.get("last")),
+            before=given(arguments.get("before")),
+        )
+        connection = self.connection
+        look_back = connection.looks_forward if request.backward else connection.looks_backward
+        return replace(request, look_back=True) if look_back else request
+
+    async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> str:
+        """The connection in JSON."""
+        page: WrittenPage | None = None
+        if self.connection.paged:
+            with failures.noted(("page", request)):
+                page = await context.orders.written_page(request, self.connection.templates, ends=self.connection.ends)
+            if page is None:
+                raise UnplannedError
+        totals = {}
+        for key, arguments in self.counted.items():
+            totals[key] = await self._total(context, request.conditions, arguments.of(values), failures)
+        return self.connection.write(Found(request, page, totals))
+
+    @staticmethod
+    async def _total(
+        context: Context, conditions: Conditions, arguments: dict[str, Any], failures: Failures
+    ) -> int | None:
+        if arguments.get("precision") is CountPrecision.ESTIMATED:
+            with failures.noted(("estimate", conditions)):
+                total = await context.orders.estimated_count(conditions)
+        else:
+            with failures.noted(("count", conditions)):
+                total = (await context.orders.count(conditions)).count
+        if total is not None and total not in _INTS:
+            raise UnplannedError
+        return total
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """A root field `order`, `node` or `nodes`: how its orders' keys are told, and the template that writes them."""
+
+    arguments: Arguments
+    keys_of: Callable[[dict[str, Any]], Sequence[int]]
+    place: int
+    listed: bool
+
+    def written(self, keys: Sequence[int], orders: _Written) -> str:
+        """The order, or the list of them, in JSON; null for one that there is not."""
+        texts = [orders[key][self.place] if key in orders else "null" for key in keys]
+        return f"[{','.join(texts)}]" if self.listed else texts[0]
+
+
+class _Plan:
+    """The root fields of one selection."""
+
+    def __init__(self, schema: strawberry.Schema, selections: Selections, variables: Variables) -> None:
+        self._roots: dict[str, str | _Page | _Lookup] = {}
+        templates = Templates(selections)
+        for key, group in selections.roots().items():
+            name = node_of(group).name.value
+            if name == "__typename":
+                self._roots[key] = '"Query"'
+            elif name == "orders":
+                self._roots[key] = _page(schema, selections, variables, group)
+            elif name in _LOOKUPS:
+                arguments = Arguments(schema, "Query", node_of(group), variables)
+                keys_of, listed = _LOOKUPS[name]
+                self._roots[key] = _Lookup(arguments, keys_of, templates.of_order(group), listed)
+            else:
+                raise UnplannedError
+        self._templates = templates.all()
+
+    async def write(self, context: Context, values: Values, failures: Failures) -> str:
+        """The data in JSON: pages and single orders are asked for side by side, all single orders at once.
+
+        Raises:
+            ApiError, UnplannedError: it is for graphql-core.
+        """
+        work: dict[str, Awaitable[str]] = {}
+        keys: dict[str, Sequence[int]] = {}
+        # Everything that may be wrong with the arguments is found before anything is asked.
+        requests = {
+            key: root.request(values, context.limits) for key, root in self._roots.items() if isinstance(root, _Page)
+        }
+        for key, root in self._roots.items():
+            if isinstance(root, _Lookup):
+                keys[key] = root.keys_of(root.arguments.of(values))
+        for key, request in requests.items():
+            work[key] = cast("_Page", self._roots[key]).written(context, request, values, failures)
+        if wanted := sorted({key for some in keys.values() for key in some}):
+            found = self._looked_up(context, wanted, failures)
+            orders, *texts = await _together(found, *work.values())
+        else:
+            orders, texts = {}, await _together(*work.values())
+        pages = dict(zip(work, texts, strict=True))
+        parts = []
+        for key, root in self._roots.items():
+            if isinstance(root, _Lookup):
+                text = root.written(keys[key], orders)
+            else:
+                text = root if isinstance(root, str) else pages[key]
+            parts.append(f'"{key}":{text}')
+        return f"{{{','.join(parts)}}}"
+
+    async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
+        with failures.noted(("orders",)):
+            orders = await context.orders.written_orders(keys, self._templates)
+        if orders is None:
+            raise UnplannedError
+        return orders
+
+
+async def _together(*work: Awaitable[Any]) -> list[Any]:
+    """The results of all, once all have ended: what is asked on the way to graphql-core would be asked again there.
+
+    Raises:
+        Exception: the first that any of them raised.
+    """
+    if len(work) == 1:
+        return [await work[0]]
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _page(schema: strawberry.Schema, selections: Selections, variables: Variables, group: Group) -> _Page:
+    connection = Connection.of(selections, group)
+    counted = {key: Arguments(schema, "OrderConnection", node, variables) for key, node in connection.counted.items()}
+    return _Page(schema, connection, Arguments(schema, "Query", node_of(group), variables), counted)
+
+
+def _of_key(arguments: dict[str, Any]) -> Sequence[int]:
+    return [arguments["order_key"]]
+
+
+def _of_id(arguments: dict[str, Any]) -> Sequence[int]:
+    return [order_key_of(arguments["id"])]
+
+
+def _of_ids(arguments: dict[str, Any]) -> Sequence[int]:
+    if len(arguments["ids"]) > MAX_LIST_VALUES:
+        raise UnplannedError
+    return [order_key_of(id_) for id_ in arguments["ids"]]
+
+
+_LOOKUPS: Final[dict[str, tuple[Callable[[dict[str, Any]], Sequence[int]], bool]]] = {
+    "order": (_of_key, False),
+    "node": (_of_id, False),
+    "nodes": (_of_ids, True),
+}
+
+
+class _Directives(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, None] = {}
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        self.names |= {
+            argument.value.name.value: None
+            for argument in node.arguments or ()
+            if isinstance(argument.value, VariableNode)
+        }
+
+
+def _deciding(document: DocumentNode) -> tuple[str, ...]:
+    """The variables that decide what is selected."""
+    visitor = _Directives()
+    visit(document, visitor)
+    return tuple(visitor.names)

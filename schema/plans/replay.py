@@ -1,0 +1,78 @@
+"""Owns what has already failed when a planned operation goes the ordinary way: it fails there at once, and alike."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from schema.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from schema.context import Context
+    from schema.ports import Conditions, Count, OrderBlock, OrderColumns, OrderStore, Page, PageRequest
+
+_Question = tuple[Any, ...]
+
+
+class Failures:
+    """The questions of one operation that were not answered, and why: nobody waits for the same failure twice."""
+
+    def __init__(self) -> None:
+        self._errors: dict[_Question, ApiError] = {}
+
+    @contextlib.contextmanager
+    def noted(self, question: _Question) -> Iterator[None]:
+        """Note the failure of what is asked within."""
+        try:
+            yield
+        except ApiError as error:
+            self._errors[question] = error
+            raise
+
+    def replayed(self, context: Context) -> Context:
+        """The context in which they fail at once."""
+        if not self._errors:
+            return context
+        orders = _FailingStore(context.orders, self._errors)
+        if error := self._errors.get(("orders",)):
+            return replace(context, orders=orders, new_lookup=lambda: _FailingLookup(error))
+        return replace(context, orders=orders)
+
+
+class _FailingStore:
+    def __init__(self, store: OrderStore, errors: dict[_Question, ApiError]) -> None:
+        self._store = store
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
+        self._fail(("page", request))
+        return await self._store.page(request, columns)
+
+    async def count(self, conditions: Conditions) -> Count:
+        self._fail(("count", conditions))
+        return await self._store.count(conditions)
+
+    async def estimated_count(self, conditions: Conditions) -> int | None:
+        self._fail(("estimate", conditions))
+        return await self._store.estimated_count(conditions)
+
+    def _fail(self, question: _Question) -> None:
+        if error := self._errors.get(question):
+            raise error
+
+
+class _FailingLookup:
+    def __init__(self, error: ApiError) -> None:
+        self._error = error
+
+    async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:  # noqa: ARG002 # the port's
+        raise self._error
+
+    async def orders(self, keys: Iterable[int], columns: OrderColumns) -> list[OrderBlock | None]:  # noqa: ARG002 # the port's
+        raise self._error

@@ -1,0 +1,265 @@
+"""Owns what a selection on orders comes to: templates for the rows, and the parts of the connection around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from graphql import GraphQLEnumType, GraphQLNonNull, GraphQLObjectType, OperationDefinitionNode, get_named_type
+from graphql.execution.collect_fields import FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.values import VariableValues
+
+from schema.orders import COLUMN_OF_FIELD
+from schema.pagination import encode_cursor
+from schema.plans.arguments import UnplannedError
+from schema.ports import OrderColumn, Ordering, PageRequest
+from schema.templates import MOST_SLOTS, Form, Slot, Template, WrittenPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from graphql import FieldNode, GraphQLField, GraphQLSchema
+    from graphql.execution.collect_fields import FieldDetails
+
+Group: TypeAlias = list["FieldDetails"]
+
+_FORMS: Final = {
+    "Int": Form.INT,
+    "Boolean": Form.BOOLEAN,
+    "String": Form.STRING,
+    "BigInt": Form.BIGINT,
+    "Decimal": Form.DECIMAL,
+    "Date": Form.DATE,
+    "DateTime": Form.DATETIME,
+}
+_MOST_TEMPLATES: Final = 8
+CURSOR: Final = Slot(OrderColumn.ORDER_KEY, Form.CURSOR)
+
+
+class Selections:
+    """The selections of one operation, with the values of the variables that decide on them.
+
+    graphql-core's own functions do the collecting: fragments, merged fields, `@skip` and `@include` are theirs.
+    """
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: dict[str, FragmentDetails],
+        booleans: Mapping[str, bool],
+    ) -> None:
+        self.schema = schema
+        self._operation = operation
+        self._fragments = fragments
+        self._booleans = VariableValues({}, dict(booleans))
+
+    def roots(self) -> dict[str, Group]:
+        """The root fields by their keys in the answer."""
+        query = self.schema.query_type
+        if query is None:
+            raise UnplannedError
+        collected = collect_fields(self.schema, self._fragments, self._booleans, query, self._operation)
+        return collected.grouped_field_set
+
+    def below(self, type_name: str, group: Group) -> Iterable[tuple[str, str, Group]]:
+        """What is selected of an object of this type: each field's key in the answer, and its name."""
+        collected = collect_subfields(
+            self.schema, self._fragments, self._booleans, self._operation, self.object_type(type_name), group
+        )
+        return [(key, node_of(details).name.value, details) for key, details in collected.grouped_field_set.items()]
+
+    def object_type(self, name: str) -> GraphQLObjectType:
+        """The object type with this name."""
+        named = self.schema.type_map[name]
+        if not isinstance(named, GraphQLObjectType):
+            raise UnplannedError
+        return named
+
+
+def node_of(group: Group) -> FieldNode:
+    """The first of the fields that share a key; they have the same name and arguments."""
+    return group[0].node
+
+
+class Templates:
+    """The templates of one statement: those that say the same are one."""
+
+    def __init__(self, selections: Selections) -> None:
+        self._selections = selections
+        self._known: dict[tuple[str | Slot, ...], int] = {}
+        self._slots = slots_of(selections.schema)
+
+    def all(self) -> tuple[Template, ...]:
+        """The templates, each at its place."""
+        if len(self._known) > _MOST_TEMPLATES:
+            raise UnplannedError
+        return tuple(Template(parts) for parts in self._known)
+
+    def of_order(self, group: Group) -> int:
+        """The place of the template that writes an order as it is selected."""
+        return self._place(self._order(group))
+
+    def of_edge(self, group: Group) -> int:
+        """The place of the template that writes an edge."""
+        parts: list[str | Slot] = []
+        for key, name, details in self._selections.below("OrderEdge", group):
+            parts.append(f',"{key}":')
+            if name == "cursor":
+                parts.append(CURSOR)
+            elif name == "node":
+                parts += self._order(details)
+            else:
+                parts.append(_type_name(name, "OrderEdge"))
+        return self._place(_braced(parts))
+
+    def _order(self, group: Group) -> list[str | Slot]:
+        parts: list[str | Slot] = []
+        for key, name, _ in self._selections.below("Order", group):
+            parts.append(f',"{key}":')
+            parts.append(self._slots.get(name) or _type_name(name, "Order"))
+        return _braced(parts)
+
+    def _place(self, parts: list[str | Slot]) -> int:
+        merged: list[str | Slot] = []
+        for part in parts:
+            if isinstance(part, str) and merged and isinstance(merged[-1], str):
+                merged[-1] += part
+            else:
+                merged.append(part)
+        if len(merged) > 2 * MOST_SLOTS:
+            raise UnplannedError
+        return self._known.setdefault(tuple(merged), len(self._known))
+
+
+def slots_of(schema: GraphQLSchema) -> dict[str, Slot]:
+    """How each field of an order is written that is a value of its own, by the field's name."""
+    order = schema.type_map["Order"]
+    fields: dict[str, GraphQLField] = order.fields if isinstance(order, GraphQLObjectType) else {}
+    slots = {name: _slot(COLUMN_OF_FIELD[name], field) for name, field in fields.items() if name in COLUMN_OF_FIELD}
+    return {**{name: slot for name, slot in slots.items() if slot}, "id": Slot(OrderColumn.ORDER_KEY, Form.GLOBAL_ID)}
+
+
+def _slot(column: OrderColumn, graphql_field: GraphQLField) -> Slot | None:
+    type_ = graphql_field.type
+    nullable, named = not isinstance(type_, GraphQLNonNull), get_named_type(type_)
+    if isinstance(named, GraphQLEnumType):
+        members = tuple((str(_stored(value.value)), name) for name, value in named.values.items())
+        return Slot(column, Form.ENUM, nullable, members)
+    form = _FORMS.get(named.name)
+    return Slot(column, form, nullable) if form else None
+
+
+def _stored(member: object) -> object:
+    return getattr(member, "value", member)
+
+
+def _type_name(field_name: str, type_name: str) -> str:
+    if field_name != "__typename":
+        raise UnplannedError
+    return f'"{type_name}"'
+
+
+def _braced(parts: list[str | Slot]) -> list[str | Slot]:
+    """An object of parts that each begin with a comma."""
+    if not parts:
+        return ["{}"]
+    first = parts[0]
+    return [f"{{{first[1:]}" if isinstance(first, str) else first, *parts[1:], "}"]
+
+
+@dataclass(slots=True)
+class Found:
+    """What a connection is written from."""
+
+    request: PageRequest
+    page: WrittenPage | None
+    totals: dict[str, int | None]
+
+
+Part: TypeAlias = "str | Callable[[Found], str]"
+
+
+@dataclass(slots=True)
+class Connection:
+    """How a connection is written: its parts, and what has to be found for them.
+
+    `counted` are the nodes of `totalCount` by their keys in the answer.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    templates: tuple[Template, ...] = ()
+    paged: bool = False
+    ends: bool = False
+    looks_forward: bool = False
+    looks_backward: bool = False
+    counted: dict[str, FieldNode] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, selections: Selections, group: Group) -> Connection:
+        """The connection as it is selected.
+
+        Raises:
+            UnplannedError: something is selected that is not known here.
+        """
+        self, templates = cls(), Templates(selections)
+        for key, name, details in selections.below("OrderConnection", group):
+            self.parts.append(f'{"," if self.parts else ""}"{key}":')
+            if name in {"edges", "nodes"}:
+                place = templates.of_edge(details) if name == "edges" else templates.of_order(details)
+                self.parts += ["[", _rows(place), "]"]
+                self.paged = True
+            elif name == "pageInfo":
+                self._add_page_info(selections, details)
+            elif name == "totalCount":
+                self.counted[key] = node_of(details)
+                self.parts.append(_total(key))
+            else:
+                self.parts.append(_type_name(name, "OrderConnection"))
+        self.parts = ["{", *self.parts, "}"]
+        self.templates = templates.all()
+        return self
+
+    def write(self, found: Found) -> str:
+        """The connection in JSON."""
+        return "".join([part if isinstance(part, str) else part(found) for part in self.parts])
+
+    def _add_page_info(self, selections: Selections, group: Group) -> None:
+        self.paged = True
+        parts: list[Part] = []
+        for key, name, _ in selections.below("PageInfo", group):
+            parts.append(f'{"," if parts else ""}"{key}":')
+            parts.append(_PAGE_INFO.get(name) or _type_name(name, "PageInfo"))
+            self.ends |= name in {"startCursor", "endCursor"}
+            self.looks_forward |= name == "hasNextPage"
+            self.looks_backward |= name == "hasPreviousPage"
+        self.parts += ["{", *parts, "}"]
+
+
+def _rows(place: int) -> Callable[[Found], str]:
+    return lambda found: found.page.rows[place] if found.page else ""
+
+
+def _total(key: str) -> Callable[[Found], str]:
+    def write(found: Found) -> str:
+        total = found.totals[key]
+        return "null" if total is None else str(total)
+
+    return write
+
+
+def _flag(found: Found, *, ahead: bool) -> str:
+    page = found.page
+    return "true" if page and (page.more_ahead if ahead else page.any_behind) else "false"
+
+
+def _cursor(end: tuple[object, int] | None, ordering: Ordering) -> str:
+    return "null" if end is None else f'"{encode_cursor(ordering, *end)}"'
+
+
+_PAGE_INFO: Final[dict[str, Callable[[Found], str]]] = {
+    "hasNextPage": lambda found: _flag(found, ahead=not found.request.backward),
+    "hasPreviousPage": lambda found: _flag(found, ahead=found.request.backward),
+    "startCursor": lambda found: _cursor(found.page.first if found.page else None, found.request.ordering),
+    "endCursor": lambda found: _cursor(found.page.last if found.page else None, found.request.ordering),
+}
