@@ -78,7 +78,7 @@ async def _compare_one(fast: Application, ordinary: Application, query: Query, t
         tally.of_orders += query.orders_alone
         tally.fast += answer.fast
         tally.clean += not answer.outcomes
-        if answer.comparable() != expected[index].comparable():
+        if not answer.same_as(expected[index]):
             tally.differences.append(_told(query.seed, query.bodies[index], how, time, expected[index], answer))
             return
 
