@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import strawberry
+    from graphql import GraphQLSchema
     from starlette.applications import Starlette
     from starlette.types import Message
 
@@ -119,7 +120,7 @@ class Application:
             body=b"".join(message.get("body", b"") for message in messages[1:]),
             operation=record.operation,
             outcomes=sorted(record.errors),
-            fast=getattr(record, "fast", False),
+            fast=record.fast,
         )
 
 
@@ -127,26 +128,24 @@ class Application:
 async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator[Application]:
     """An application on this database. It waits for longer than a busy machine ever takes."""
     patient = dict.fromkeys(("pool_timeout", "aggregate_pool_timeout", "statement_timeout", "request_timeout"), 60.0)
-    switch = {"fast_path": fast} if "fast_path" in Settings.model_fields else {}
     given = Settings.model_validate(
-        {"database_url": url, "page_size_default": 6, "aggregate_ttl": 60.0, **patient, **switch, **settings}
+        {"database_url": url, "fast_path": fast, "page_size_default": 6, "aggregate_ttl": 60.0, **patient, **settings}
     )
-    with patch("server.app.build_schema", _shared_schema):
+    with patch("server.app.build_schema", _with_shared_core):
         app = create_app(given, Draining())
     async with app.router.lifespan_context(app) as state:
         yield Application(app, state or {})
 
 
-# Documents are validated once for each schema, which is most of what a new one costs.
-_schemas: dict[str, strawberry.Schema] = {}
+# By the fields that are hidden. Documents are validated for a schema, which is most of what a new one costs.
+_schemas: dict[frozenset[str], GraphQLSchema] = {}
 
 
-def _shared_schema(*, extensions: Any, **keywords: Any) -> strawberry.Schema:
-    """The schema that another application with the same settings has; their extensions are the same."""
-    key = repr(keywords)
-    if key not in _schemas:
-        _schemas[key] = build_schema(extensions=extensions, **keywords)
-    return _schemas[key]
+def _with_shared_core(*, hidden_order_fields: frozenset[str], **keywords: Any) -> strawberry.Schema:
+    """A schema of its own around graphql-core's, which is that of another application with the same fields."""
+    schema = build_schema(hidden_order_fields=hidden_order_fields, **keywords)
+    schema._schema = _schemas.setdefault(hidden_order_fields, schema._schema)  # noqa: SLF001 # there is no public way
+    return schema
 
 
 def _decoded(body: bytes) -> str:
