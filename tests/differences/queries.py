@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _Composite = GraphQLObjectType | GraphQLInterfaceType
 _DEEPEST: Final = 7
+_SHALLOW: Final = 4
 _MOST_FRAGMENTS: Final = 6
 # Of what is asked of orders alone; the rest of the schema is asked for by the others.
 _ORDER_FIELDS: Final = {"orders": 11, "order": 3, "node": 3, "nodes": 3, "__typename": 1}
@@ -34,25 +35,8 @@ _NOT_OF_ORDERS: Final = frozenset({"OrderConnection.totalCount", "Order.statusCh
 # They are other at each time of asking.
 _NEVER: Final = frozenset({"OrderCount.asOf", "OrderStats.asOf"})
 _ALIASES: Final = (
-    *(
-        "a",
-        "b",
-        "z",
-        "A",
-        "_",
-        "__",
-        "_0",
-        "a1b2",
-        "x" * 60,
-        "y",
-        "on",
-        "fragment",
-        "true",
-        "query",
-        "type",
-        "__typename",
-    ),
-    *("id", "node", "edges", "nodes", "cursor", "pageInfo", "orderKey", "status", "comment", "errors", "data"),
+    *("a", "b", "z", "A", "_", "__", "_0", "a1b2", "x" * 60, "on", "fragment", "true", "query"),
+    *("id", "node", "edges", "nodes", "cursor", "pageInfo", "orderKey", "status", "errors", "__typename"),
 )
 _INTROSPECTION: Final = (
     ("__schema", "", "{ queryType { name } }"),
@@ -147,7 +131,7 @@ class _Writer:
         self._keys: dict[str, dict[str, _Known]] = {}
         self._fragments: dict[str, tuple[_Composite, str, _Definition]] = {}
         self._fragments_begun = 0
-        self._fields_left = random.choice((3, 5, 8, 12, 18, 26))
+        self._fields_left = random.choice((2, 4, 6, 10, 16, 24))
         self._definition = _Definition()
 
     @property
@@ -281,14 +265,13 @@ class _Writer:
             return random.choice(("orders", "ordersPage", "orderStatusChanges", "order", "nodes"))
         if random.random() < 0.07:
             return "__typename"
-        names = [
-            name
-            for name, one in parent.fields.items()
-            if (coordinate := f"{parent.name}.{name}") not in _NEVER
-            and not (self._orders_alone and coordinate in _NOT_OF_ORDERS)
-            and ((depth < _DEEPEST and self._fields_left > 0) or is_leaf_type(get_named_type(one.type)))
-        ]
-        return random.choice(names) if names else "__typename"
+        left_out = _NEVER | _NOT_OF_ORDERS if self._orders_alone else _NEVER
+        names: list[str] = [name for name in parent.fields if f"{parent.name}.{name}" not in left_out]
+        leaves: list[str] = [name for name in names if is_leaf_type(get_named_type(parent.fields[name].type))]
+        if self._fields_left > 0 and depth < _DEEPEST:
+            return random.choice(names)
+        # A connection has nothing else than what has more below it.
+        return random.choice(leaves or (names if depth < _SHALLOW else ["__typename"]))
 
     def _arguments(self, parent: _Composite, name: str, of: GraphQLField) -> tuple[str, frozenset[str]]:
         """Arguments in parentheses, and the variables in them."""

@@ -23,4 +23,4 @@ async def test_the_fast_path_answers_as_the_engine_does(
         queries = queries_of(schema, corpus_of(table), first_seed=first_seed, share=share)
         tally = await compare(fast, slow, queries)
     print(tally)  # noqa: T201 # a test that passes says how much it has compared
-    assert not tally.differences, tally.told()
+    tally.hold()

@@ -52,4 +52,4 @@ async def test_the_fast_path_answers_as_the_engine_does(database_url: str, name:
         queries = queries_of(schema, corpus_of(case.table), first_seed=case.first_seed, share=case.share)
         tally = await compare(fast, slow, queries, at_once=case.at_once)
     print(tally)  # noqa: T201 # a test that passes says how much it has compared
-    assert not tally.differences, tally.told()
+    tally.hold()
