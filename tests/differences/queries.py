@@ -125,7 +125,7 @@ class _Writer:
         mistakes = random.choice((0.0, 0.0, 0.02, 0.1))
         self.variables = Variables(random, corpus, mistakes=mistakes)
         self._values = Values(random, corpus, mistakes=mistakes, instead=self._instead)
-        self._share_of_variables = random.choice((0.0, 0.05, 0.15, 0.3))
+        self._share_of_variables = random.choice((0.0, 0.1, 0.25, 0.5))
         self._share_of_directives = random.choice((0.0, 0.05, 0.1, 0.3))
         self._share_of_fragments = random.choice((0.0, 0.1, 0.2, 0.35))
         self._keys: dict[str, dict[str, _Known]] = {}
