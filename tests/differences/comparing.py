@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.differences.queries import query_of
+from tests.differences.queries import Query, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from graphql import GraphQLSchema
 
     from tests.differences.applications import Answer, Application
-    from tests.differences.queries import Query
     from tests.differences.tables import Corpus
 
 _TOLD: Final = 5
+# The seed of what no seed has made.
+_BY_HAND: Final = -1
 # Of the requests that it knows. The first one of a document never is, and others fail or meet an odd order.
 _LEAST_FAST: Final = 0.3
 _ENOUGH_DOCUMENTS: Final = 50
@@ -75,6 +76,11 @@ async def compare(fast: Application, ordinary: Application, queries: Iterable[Qu
     return tally
 
 
+def written(document: str, *variables: Mapping[str, Any]) -> Query:
+    """A query that a person wrote, asked with these variables one after another."""
+    return Query(_BY_HAND, orders_alone=True, bodies=[{"query": document, "variables": values} for values in variables])
+
+
 async def _compare_one(fast: Application, ordinary: Application, query: Query, tally: Tally) -> None:
     tally.documents += 1
     how: dict[str, Any] = {"get": query.seed % 16 == 0, "accept": _ACCEPTED[query.seed % len(_ACCEPTED)]}
@@ -94,8 +100,9 @@ async def _compare_one(fast: Application, ordinary: Application, query: Query, t
 def _told(
     seed: int, body: Mapping[str, Any], how: Mapping[str, Any], time: int, expected: Answer, answer: Answer
 ) -> str:
+    found = "written by hand" if seed == _BY_HAND else f"DIFFERENCES=1 DIFFERENCES_FROM={seed}"
     return (
-        f"DIFFERENCES=1 DIFFERENCES_FROM={seed}, request {time}, {how}\n{body['query']}\n"
+        f"{found}, request {time}, {how}\n{body['query']}\n"
         f"{json.dumps({name: value for name, value in body.items() if name != 'query'})}\n"
         f"  ordinary: {expected}\n  fast:     {answer}"
     )
