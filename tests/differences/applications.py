@@ -1,0 +1,161 @@
+"""Owns applications that are asked in this process, and the comparing of what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
+from urllib.parse import urlencode
+
+from schema import build_schema
+from server.app import create_app
+from server.draining import Draining
+from server.record import current_record
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import strawberry
+    from graphql import GraphQLSchema
+    from starlette.applications import Starlette
+    from starlette.types import Message
+
+    from schema.context import Context
+
+PATH: Final = "/api/graphql"
+# They are another request's at each time, or follow from the body.
+_OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length"})
+_HOST: Final = (b"host", b"127.0.0.1")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request: as HTTP has it, and as the server's log has it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    operation: str | None
+    outcomes: list[str]
+    fast: bool
+
+    def same_as(self, other: Answer) -> bool:
+        """Whether they are the same to the caller and in the log, JSON's white space aside.
+
+        Keys stand in their order, errors in any: fields that are read side by side fail in any order.
+        """
+        told = (self.status, self.headers, self.operation, self.outcomes)
+        if told != (other.status, other.headers, other.operation, other.outcomes):
+            return False
+        return self.body == other.body or _decoded(self.body) == _decoded(other.body)
+
+    def __str__(self) -> str:
+        return f"{self.status} {'fast' if self.fast else 'slow'} {self.outcomes} {self.body.decode()}"
+
+
+class Application:
+    """One application, started."""
+
+    def __init__(self, app: Starlette, state: Mapping[str, Any]) -> None:
+        self._app = app
+        self._state = state
+
+    @property
+    def context(self) -> Context:
+        """What its resolvers are given, but for who calls."""
+        context: Context = self._state["context"]
+        return context
+
+    async def ask(self, body: Mapping[str, Any], *, get: bool = False, accept: str = "*/*") -> Answer:
+        """The answer to a POST with this body, or to a GET with the same as parameters."""
+        sent, query, record = b"", b"", None
+        if get:
+            given = {name: value for name, value in body.items() if value is not None}
+            query = urlencode(
+                {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+            ).encode()
+        else:
+            sent = json.dumps(body).encode()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET" if get else "POST",
+            "scheme": "http",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "root_path": "",
+            "query_string": query,
+            "headers": [_HOST, (b"content-type", b"application/json"), (b"accept", accept.encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "state": dict(self._state),
+        }
+        messages: list[Message] = []
+        ended = False
+
+        async def receive() -> Message:
+            nonlocal ended
+            if not ended:
+                ended = True
+                return {"type": "http.request", "body": sent, "more_body": False}
+            # Nobody hangs up.
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            nonlocal record
+            record = current_record.get()
+            messages.append(message)
+
+        await self._app(scope, receive, send)
+        assert record is not None
+        return Answer(
+            status=messages[0]["status"],
+            headers=sorted(header for header in messages[0]["headers"] if header[0] not in _OWN_HEADERS),
+            body=b"".join(message.get("body", b"") for message in messages[1:]),
+            operation=record.operation,
+            outcomes=sorted(record.errors),
+            fast=record.fast,
+        )
+
+
+@asynccontextmanager
+async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator[Application]:
+    """An application on this database. It waits for longer than a busy machine ever takes."""
+    patient = dict.fromkeys(("pool_timeout", "aggregate_pool_timeout", "statement_timeout", "request_timeout"), 60.0)
+    given = Settings.model_validate(
+        {"database_url": url, "fast_path": fast, "page_size_default": 6, "aggregate_ttl": 60.0, **patient, **settings}
+    )
+    with patch("server.app.build_schema", _with_shared_core):
+        app = create_app(given, Draining())
+    async with app.router.lifespan_context(app) as state:
+        yield Application(app, state or {})
+
+
+# By the fields that are hidden. Documents are validated for a schema, which is most of what a new one costs.
+_schemas: dict[frozenset[str], GraphQLSchema] = {}
+
+
+def _with_shared_core(*, hidden_order_fields: frozenset[str], **keywords: Any) -> strawberry.Schema:
+    """A schema of its own around graphql-core's, which is that of another application with the same fields."""
+    schema = build_schema(hidden_order_fields=hidden_order_fields, **keywords)
+    schema._schema = _schemas.setdefault(hidden_order_fields, schema._schema)  # noqa: SLF001 # there is no public way
+    return schema
+
+
+def _decoded(body: bytes) -> str:
+    # As text, for to Python 1, 1.0 and True are equal.
+    pairs = json.loads(body, object_pairs_hook=tuple)
+    return repr([(name, sorted(map(_comparable_error, value)) if name == "errors" else value) for name, value in pairs])
+
+
+def _comparable_error(error: tuple[tuple[str, Any], ...]) -> str:
+    # Each request has an id of its own.
+    return repr(
+        [(name, [x for x in value if x[0] != "errorId"] if name == "extensions" else value) for name, value in error]
+    )

@@ -1,0 +1,268 @@
+"""Owns random values of the schema's input types: as they stand in a document, and as the JSON of a variable."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLNullableType,
+    is_required_input_field,
+)
+
+from schema.pagination import opaque
+from schema.ports import OrderColumn, Ordering
+from tests.differences.tables import ORDERINGS, Corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from graphql import GraphQLInputType
+
+ABSENT: Final = object()
+# What a value is for: the argument or input field, and the ordering that the page around it has.
+Purpose = tuple[str, Ordering | None]
+_SORTED_BY: Final = {
+    OrderColumn.ORDER_KEY: "ORDER_KEY",
+    OrderColumn.ORDER_DATE: "ORDER_DATE",
+    OrderColumn.TOTAL_PRICE: "TOTAL_PRICE",
+}
+_SIZES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 5, 8, 13)
+_LARGE_SIZES: Final = (60, 1000)
+_BAD_SIZES: Final = (-1, 1001, 2**31 - 1, -(2**31))
+_BAD_CURSORS: Final = (
+    "",
+    "x",
+    "WzEsMl0",
+    "WzEsIm9yZGVyX2tleSsiLDFdCg==",
+    "é",
+    "a" * 300,
+    opaque([1, "order_key+", 2**63]),
+    opaque([2, "order_key+", 1]),
+    opaque([1, "order_date+", 1, "1996-02-31"]),
+    opaque([1, "total_price+", 1, "1e3"]),
+    opaque([1, "total_price+", 1, "1.0", 2]),
+)
+_BAD_IDS: Final = ("", "T3JkZXI6", "T3JkZXI6MDE=", "not base64", "T3JkZXI6MQ", "é", "Tm90aGluZzox", "T3JkZXI6MQ==\n")
+_WORDS: Final = (
+    "Clerk#000000001",
+    "Clerk#000000003",
+    "Clerk\\\"'%",
+    "",
+    "Zoë\n",
+    "ann@example.com",
+    "🦀 no such",
+    "local",
+)
+_NAMES: Final = ("orders-pg", "main", "catalog.public.orders_synced", "", "no such name", "Order", "Node", "Nothing")
+_DECIMALS: Final = ("100.00", "173665.47", "0", "-0.01", "99999.99", "50000", "100", "0.1", "7.0")
+_DAYS: Final = ("1996-01-02", "1992-02-29", "0001-01-01", "9999-12-31", "1995-07-15")
+_BAD_DAYS: Final = ("1996-02-30", "19960102", "10000-01-01", "")
+_TYPES_OF_NODES: Final = (
+    "OrderStatusChange",
+    "DatabaseInstance",
+    "DatabaseCatalog",
+    "SyncedTable",
+    "Operation",
+    "Nothing",
+)
+# What a client may send in the place of something else.
+_STRAYS: Final[tuple[Any, ...]] = (
+    *(
+        True,
+        False,
+        None,
+        0,
+        1,
+        1.0,
+        1.5,
+        1e3,
+        -0.0,
+        3,
+        2**31,
+        2**63,
+        -(2**63),
+        10**30,
+        "1",
+        "1.0",
+        "true",
+        "OPEN",
+        "\0",
+    ),
+    *([], [1], [None], [[1]], {}, {"eq": 1}, {"in": []}, "", "ASC", [[]], "x" * 2_000),
+)
+
+
+class Word(str):
+    """An enum's value: bare in a document."""
+
+    __slots__ = ()
+
+
+class Number(str):
+    """A number written in its own way, 1e3 say."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable that stands where a value may."""
+
+    name: str
+
+
+def literal(value: Any) -> str:
+    """A value as it stands in a document."""
+    if isinstance(value, Variable):
+        return f"${value.name}"
+    if isinstance(value, Word | Number):
+        return str(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {literal(item)}' for name, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    return json.dumps(value, ensure_ascii=isinstance(value, str) and len(value) % 2 == 0)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Number):
+        return json.loads(value)
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Word) else value
+
+
+class Values:
+    """Random values of any input type, most of them good ones."""
+
+    def __init__(
+        self,
+        random: Random,
+        corpus: Corpus,
+        *,
+        mistakes: float = 0.0,
+        instead: Callable[[GraphQLInputType, Purpose], Any] = lambda _wanted, _purpose: ABSENT,
+    ) -> None:
+        """`mistakes` is the share of bad ones; `instead` may give a variable for a part of a value, or ABSENT."""
+        self._random = random
+        self._corpus = corpus
+        self._mistakes = mistakes
+        self._instead = instead
+
+    def of(self, wanted: GraphQLInputType, purpose: Purpose, *, nulls: float = 0.04) -> Any:
+        """A value for a position of this type."""
+        if isinstance(wanted, GraphQLNonNull):
+            return self._given(wanted.of_type, purpose)
+        return None if self._random.random() < nulls else self._given(wanted, purpose)
+
+    def _mistaken(self) -> bool:
+        return self._random.random() < self._mistakes
+
+    def stray(self) -> Any:
+        """A value of whatever type."""
+        return self._random.choice(_STRAYS)
+
+    def _part(self, wanted: GraphQLInputType, purpose: Purpose) -> Any:
+        instead = self._instead(wanted, purpose)
+        return self.of(wanted, purpose) if instead is ABSENT else instead
+
+    def _given(self, wanted: GraphQLNullableType, purpose: Purpose) -> Any:
+        random = self._random
+        if isinstance(wanted, GraphQLList):
+            if random.random() < 0.08:
+                # A single value stands for a list of one.
+                return self.of(wanted.of_type, purpose, nulls=0)
+            items = [self._part(wanted.of_type, purpose) for _ in range(random.choice((0, 1, 2, 3, 5)))]
+            if random.random() < self._mistakes / 5:
+                items = [self.of(wanted.of_type, purpose, nulls=0)] * 1001
+            # Repeats.
+            return items + items[:1] * random.randrange(2)
+        if isinstance(wanted, GraphQLInputObjectType):
+            return self._object(wanted, purpose)
+        if isinstance(wanted, GraphQLEnumType):
+            return Word(random.choice(list(wanted.values)))
+        return self._scalar(str(wanted), purpose)
+
+    def _object(self, wanted: GraphQLInputObjectType, purpose: Purpose) -> dict[str, Any]:
+        random, (_, ordering) = self._random, purpose
+        if wanted.name == "OrderOrder" and ordering is not None and not self._mistaken():
+            field = Word(_SORTED_BY[ordering.column])
+            direction = Word("DESC" if ordering.descending else "ASC")
+            given = {"direction": direction, "field": field}
+            # What is the default may be left out.
+            return {
+                name: value
+                for name, value in given.items()
+                if value not in {"ASC", "ORDER_KEY"} or random.random() < 0.7
+            }
+        share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8))
+        return {
+            name: self._part(field.type, (f"{wanted.name}.{name}", None))
+            for name, field in wanted.fields.items()
+            if is_required_input_field(field) or random.random() < share
+        }
+
+    def _scalar(self, kind: str, purpose: Purpose) -> Any:
+        random = self._random
+        make: dict[str, Callable[[], Any]] = {
+            "Boolean": lambda: random.random() < 0.5,
+            "Int": lambda: self._size(purpose[0]),
+            "Float": lambda: random.choice((1, 1.5, Number("1e3"))),
+            "BigInt": lambda: str(self._key()) if random.random() < 0.4 else self._key(),
+            "Decimal": self._decimal,
+            "Date": lambda: random.choice(_BAD_DAYS if self._mistaken() else _DAYS),
+            "ID": self._id,
+            "String": lambda: self._text(purpose),
+        }
+        return make[kind]()
+
+    def _decimal(self) -> Any:
+        random = self._random
+        if random.random() < self._mistakes / 5:
+            # As a variable it is a float, and exact; as it stands it is refused.
+            return Number("1e3")
+        text = random.choice(_DECIMALS)
+        return Number(text) if random.random() < 0.4 else text
+
+    def _size(self, name: str) -> int:
+        if name != "size" and self._mistaken():
+            return self._random.choice(_BAD_SIZES)
+        return self._random.choice(_LARGE_SIZES if self._random.random() < 0.02 else _SIZES)
+
+    def _key(self) -> int:
+        random = self._random
+        if random.random() < 0.85:
+            return random.choice(self._corpus.keys)
+        return 2**63 if self._mistaken() else random.choice((0, 9, 10**9, 2**31, 2**53 + 1, -1, 2**63 - 1, -(2**63)))
+
+    def _id(self) -> Any:
+        random = self._random
+        if self._mistaken():
+            # An ID may be written as a number, which is none of ours.
+            return random.choice((*_BAD_IDS, 7))
+        kind, key = "Order", str(self._key())
+        if random.random() < 0.02 + self._mistakes:
+            kind, key = (
+                random.choice(_TYPES_OF_NODES),
+                random.choice(("main", str(random.choice(self._corpus.changes)))),
+            )
+        return base64.b64encode(f"{kind}:{key}".encode()).decode()
+
+    def _text(self, purpose: Purpose) -> str:
+        random, (name, ordering) = self._random, purpose
+        if name not in {"after", "before"}:
+            return "a\0b" if self._mistaken() else random.choice(_NAMES if name == "name" else _WORDS)
+        if self._mistaken():
+            return random.choice((*_BAD_CURSORS, *(self._corpus.cursors[other][0] for other in ORDERINGS)))
+        return random.choice(self._corpus.change_cursors if ordering is None else self._corpus.cursors[ordering])

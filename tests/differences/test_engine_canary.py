@@ -1,0 +1,76 @@
+"""Owns the promise that the server answers as graphql-core's base executor does, which an upgrade may change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from graphql import ExecutionResult, execute, parse
+from graphql.execution import Executor
+
+from schema import build_schema
+from schema.permissions import Principal, Role
+from tests.differences.applications import Application, application
+from tests.differences.comparing import queries_of
+from tests.differences.tables import APP_SCHEMA, PADDED, corpus_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from graphql import GraphQLSchema
+
+
+# These requests are refused before anything is executed.
+REFUSED = frozenset({"SYNTAX", "DOCUMENT_INVALID", "OPERATION_UNDETERMINED"})
+
+
+class BaseExecutor(Executor[Any]):
+    """graphql-core's own, but that resolvers are given variables as Strawberry gives them: as a plain dict."""
+
+    def build_resolve_info(self, *arguments: Any, **keywords: Any) -> Any:
+        """What a resolver may know."""
+        info = super().build_resolve_info(*arguments, **keywords)
+        return info._replace(variable_values=self.variable_values.coerced)  # type: ignore[arg-type] # as the docstring says
+
+
+async def by_the_base_executor(app: Application, schema: GraphQLSchema, body: Mapping[str, Any]) -> str:
+    """What graphql-core alone makes of a request, with the same resolvers."""
+    result = execute(
+        schema,
+        parse(body["query"]),
+        context_value=replace(app.context, principal=Principal("local", frozenset({Role.ADMIN}))),
+        variable_values=body.get("variables"),
+        operation_name=body.get("operationName"),
+        executor_class=BaseExecutor,
+    )
+    if isawaitable(result):
+        result = await result
+    assert isinstance(result, ExecutionResult)
+    return told({"data": result.data, "errors": [{"path": error.path} for error in result.errors or []]})
+
+
+def told(answer: Mapping[str, Any]) -> str:
+    """The data, keys in their order, and where errors are. A request that is refused has neither."""
+    data, paths = answer.get("data"), [error.get("path") for error in answer.get("errors", ())]
+    if data is None and not any(paths):
+        return "no data"
+    pairs = json.loads(orjson.dumps(data), object_pairs_hook=tuple)
+    return f"{pairs!r} {sorted(map(repr, paths))}"
+
+
+async def test_the_server_answers_as_the_base_executor_does(database_url: str) -> None:
+    """On some of the same queries: the same data, keys in the same order, and errors at the same places."""
+    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to run alone
+    compared = 0
+    async with application(database_url, fast=True, **given) as app:
+        for query in queries_of(schema, corpus_of(PADDED), first_seed=500_000, share=0.12):
+            for body in query.bodies:
+                answer = await app.ask(body)
+                if REFUSED.isdisjoint(answer.outcomes):
+                    expected = await by_the_base_executor(app, schema, body)
+                    assert told(orjson.loads(answer.body)) == expected, f"seed {query.seed}\n{body}\n{answer}"
+                    compared += 1
+    assert compared > 0

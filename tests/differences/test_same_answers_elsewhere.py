@@ -1,0 +1,55 @@
+"""Owns the promise that the fast path answers as the engine does, where orders are as expected and the server is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from schema import build_schema
+from tests.differences.applications import application
+from tests.differences.comparing import compare, queries_of
+from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, READER, corpus_of
+
+
+@dataclass(frozen=True)
+class Case:
+    """A server and what is asked of it."""
+
+    table: str
+    first_seed: int
+    share: float
+    at_once: int = 1
+    restricted: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "clean": Case(CLEAN, 200_000, 0.2, at_once=4),
+    "hidden": Case(
+        PADDED, 300_000, 0.1, settings={"hidden_order_fields": {"comment", "clerk"}, "local_roles": {"reader"}}
+    ),
+    "without changes": Case(PADDED, 400_000, 0.1, restricted=True, settings={"app_schema": "differences_absent"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_fast_path_answers_as_the_engine_does(database_url: str, name: str) -> None:
+    """Several at once; without some fields, for readers; and without the tables of status changes."""
+    case = CASES[name]
+    hidden = case.settings.get("hidden_order_fields", ())
+    schema = build_schema(hidden_order_fields=hidden)._schema  # noqa: SLF001 # graphql-core's own, to walk through
+    url = urlsplit(database_url)
+    if case.restricted:
+        url = url._replace(netloc=f"{READER}:{READER}@{url.hostname}:{url.port}")
+    given = {"orders_table": case.table, "app_schema": APP_SCHEMA, **case.settings}
+    async with (
+        application(url.geturl(), fast=True, **given) as fast,
+        application(url.geturl(), fast=False, **given) as slow,
+    ):
+        queries = queries_of(schema, corpus_of(case.table), first_seed=case.first_seed, share=case.share)
+        tally = await compare(fast, slow, queries, at_once=case.at_once)
+    print(tally)  # noqa: T201 # a test that passes says how much it has compared
+    tally.hold()
