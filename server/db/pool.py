@@ -13,6 +13,7 @@ from sqlalchemy.exc import DisconnectionError, MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
 
 from schema.pagination import sort_date
 
@@ -64,6 +65,7 @@ class Pool:
         self.name = name
         self.size = size + overflow
         self.waiting = 0
+        self._open = connect
         self._waking = waking
         self._recycle = recycle
         self._lost_at = 0.0
@@ -77,7 +79,7 @@ class Pool:
             pool_use_lifo=True,
             # Errors are logged with their statement; its parameters are the callers' own data.
             hide_parameters=True,
-            async_creator=connect,
+            async_creator=self._connect,
         )
         sync = self.engine.sync_engine
         sa.event.listen(sync, "connect", self._begin)
@@ -184,6 +186,12 @@ class Pool:
                     waited = True
         finally:
             self.waiting -= 1
+
+    def _connect(self) -> Awaitable[asyncpg.Connection]:
+        if not in_greenlet():
+            # Before there is something to wait for, which nobody would.
+            raise MissingGreenlet
+        return self._open()
 
     def _begin(self, connection: Any, record: Any) -> None:
         # Dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page.
