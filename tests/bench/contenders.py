@@ -70,14 +70,15 @@ class Contender:
 
 
 @contextlib.contextmanager
-def running_ours(setup: Setup) -> Iterator[Running]:
-    """As it is shipped: limits, masking, one log line a request into a file, metrics."""
+def running_ours(setup: Setup, **settings: Any) -> Iterator[Running]:
+    """As it is shipped: limits, masking, one log line a request into a file, metrics; and with further settings."""
     with running_server(
         setup.database_url,
         APP_ENV="production",
         AUTH_MODE="local",
         ORDERS_TABLE=setup.orders_table,
         APP_SCHEMA=setup.app_schema,
+        **settings,
     ) as server:
         yield Running(OURS, server.url, server.process.pid, Relay("/api/graphql", our_cursor), server)
 

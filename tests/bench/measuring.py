@@ -51,6 +51,20 @@ class Processors:
         return _more(self._own, [self.process]), _more(self._database, self.database.children())
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a process holds, in MB: all that is resident, and what would be free without it."""
+
+    resident: float
+    unique: float
+
+    @classmethod
+    def of(cls, process_id: int) -> Self:
+        """That of a process now."""
+        info = psutil.Process(process_id).memory_full_info()
+        return cls(info.rss / 1e6, info.uss / 1e6)
+
+
 def _used(processes: Sequence[psutil.Process]) -> dict[int, float]:
     """Each one's use of the processors so far, in milliseconds, by its id."""
     used = {}

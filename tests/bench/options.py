@@ -33,11 +33,13 @@ class Options:
 
     Attributes:
         directory: of PostgreSQL's data and of the report.
-        scales: the first is what everything is measured at, the others show what the size of the table costs.
+        scale: of TPC-H, at which everything is measured.
+        scales: those that are compared, which shows what the size of the table costs.
         parts: names of works or of groups of them.
     """
 
     directory: Path
+    scale: float
     scales: tuple[float, ...]
     rounds: int
     seconds: float
@@ -66,10 +68,10 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     contenders = {OURS, *_among(names, given.contenders, name="--contenders")}
     if WRITES in parts:
         contenders.add(FLOOR)
-    scales = environment.get("SCALES") or environment.get("SCALE") or "1"
     return Options(
         directory=Path(environment.get("LOCAL_DIR", ".local/bench")),
-        scales=tuple(_number("SCALES", text, least=_MIN_SCALE) for text in scales.split()),
+        scale=_number("SCALE", environment.get("SCALE") or "1", least=_MIN_SCALE),
+        scales=tuple(_number("SCALES", text, least=_MIN_SCALE) for text in environment.get("SCALES", "").split()),
         rounds=int(_number("BENCH_ROUNDS", given.rounds or environment.get("BENCH_ROUNDS", "5"), least=1)),
         seconds=_number("BENCH_SECONDS", given.seconds or environment.get("BENCH_SECONDS", "2"), least=1),
         contenders=frozenset(contenders),

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import works, writes, wrk
+from tests.bench import ratios, works, wrk
 from tests.bench.changes import CHANGED
-from tests.bench.contenders import CONTENDERS, OURS
+from tests.bench.contenders import CONTENDERS
 from tests.bench.load import CLIENTS
-from tests.bench.tables import latency, processor, rate, ratios, spread, table, word
+from tests.bench.tables import spread, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from server.local.cluster import Cluster
-    from tests.bench.measuring import Load
     from tests.bench.options import Options
+    from tests.bench.ratios import Loads
     from tests.bench.run import Results
-
-    Loads = Mapping[str, Sequence[Load]]
 
 _HOW_TO_READ: Final = """
 A figure is the median of all rounds, and in brackets the least and the greatest; a ratio is formed within each round.
@@ -29,8 +26,10 @@ A figure is the median of all rounds, and in brackets the least and the greatest
 clock. "generator" is how much of one processor the load generator was busy with asking, which for bare asyncpg is the
 work itself. "refused" counts answers of 503, in all rounds.
 """.strip()
-_LEAST_OF_FLOOR: Final = 0.5
-_MOST_OF_START: Final = 1.15
+_ON_LATENCY: Final = """
+Requests go out at a fixed schedule, from a process of its own, and a latency is counted from the scheduled moment. "late"
+is how much later they went out, which is the generator's own doing, or that of a machine with too few processors.
+""".strip()
 
 
 def report(cluster: Cluster, options: Options, results: Results) -> str:
@@ -40,26 +39,46 @@ def report(cluster: Cluster, options: Options, results: Results) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     loads = results.measured.loads
-    yield "## Ours in requests/s, relative to each other server"
-    yield _ratios_to_others(loads)
-    if any(name in loads for name in _depth_names()):
+    if any(work.group != "depth" and loads.get(work.name) for work in works.WORKS):
+        yield "## Ours in requests/s, relative to each other server"
+        yield ratios.to_others(loads)
+    if any(work.group == "depth" and loads.get(work.name) for work in works.WORKS):
         yield "## Depth: a page of 100, relative to the start of the table"
-        yield _depth(loads)
+        yield ratios.by_depth(loads)
+    if results.scales:
+        yield "## Scale: a page of 100 of the largest table, relative to the smallest"
+        yield ratios.by_scale(results.scales)
+    if results.latency:
+        yield "## Latency at half of the capacity"
+        yield _ON_LATENCY
+        yield ratios.of_latencies(results.latency)
     if results.writes:
         yield "## setOrderStatus: ours in requests/s, relative to the floor"
-        yield _write_ratios(results.writes)
+        yield ratios.of_writes(results.writes)
+    if results.soaks:
+        yield f"## Memory, {results.soaks[0].requests:,} pages of 100"
+        yield ratios.of_memory(results.soaks)
     if results.measured.not_run:
         yield "## Not run"
-        yield "\n".join(f"- {reason}" for reason in results.measured.not_run)
+        yield "\n".join(f"- {reason.strip().splitlines()[-1]}" for reason in results.measured.not_run)
     yield "## Figures"
     yield _HOW_TO_READ
+    yield from _all_figures(results)
+
+
+def _all_figures(results: Results) -> Iterator[str]:
     for work in works.WORKS:
-        if loads.get(work.name):
+        if found := results.measured.loads.get(work.name):
             yield f"### {work.title}"
-            yield _figures(loads[work.name])
+            yield _figures(found)
+    if results.scales:
+        yield "### page of 100 by scale"
+        yield _figures({f"scale {scale:g}, {count} connections": of for (scale, count), of in results.scales.items()})
     if results.writes:
         yield "### setOrderStatus"
         yield _figures(results.writes)
+    if results.starts:
+        yield f"From `python -m server` to the first page of 10 orders: {spread(results.starts)} s."
     if results.memory:
         before, after = results.memory
         yield (
@@ -82,62 +101,6 @@ def _about(cluster: Cluster, options: Options, results: Results) -> str:
         f"{results.load_average:.1f} before; Python {platform.python_version()}\n"
         f"{servers}"
     )
-
-
-def _ratios_to_others(loads: Mapping[str, Loads]) -> str:
-    others = [contender.name for contender in CONTENDERS if contender.name != OURS]
-    rows = []
-    for work in works.WORKS:
-        its = loads.get(work.name, {})
-        if OURS not in its or work.group == "depth":
-            continue
-        cells = []
-        for other in others:
-            if other not in its:
-                cells.append("not run")
-                continue
-            found = ratios(its[OURS], its[other], rate)
-            target = (work.targets or {}).get(other)
-            verdict = "" if target is None else f" >= {target:g} {word(met=statistics.median(found) >= target)}"
-            cells.append(f"{spread(found)}{verdict}")
-        rows.append((work.title, *cells))
-    return table(("work", *others), rows)
-
-
-def _depth_names() -> list[str]:
-    return [work.name for work in works.WORKS if work.group == "depth"]
-
-
-def _depth(loads: Mapping[str, Loads]) -> str:
-    rows = []
-    for status in (False, True):
-        for place in works.PLACES[1:]:
-            here, start = (
-                [loads[works.depth_name(where, status=status, connections=count)][OURS] for count in (1, CLIENTS)]
-                for where in (place, works.PLACES[0])
-            )
-            alone = ratios(here[0], start[0], latency)
-            together = ratios(here[1], start[1], latency)
-            met = max(statistics.median(alone), statistics.median(together)) <= _MOST_OF_START
-            cost = spread(ratios(here[1], start[1], processor))
-            name = f"{place} / {works.PLACES[0]}{', with status' if status else ''}"
-            rows.append((name, spread(alone), spread(together), f"<= {_MOST_OF_START}", word(met=met), cost))
-    return table(("", "p50, one client", f"p50, {CLIENTS} clients", "target", "", "processor time"), rows)
-
-
-def _write_ratios(loads: Loads) -> str:
-    rows = []
-    for reading in (False, True):
-        for floor in (writes.BARE_ASYNCPG, writes.BARE_APP):
-            ours = loads[writes.contender(writes.OURS, reading=reading)]
-            theirs = loads[writes.contender(floor, reading=reading)]
-            found = ratios(ours, theirs, rate)
-            selected = "change and order" if reading else "change"
-            met = statistics.median(found) >= _LEAST_OF_FLOOR
-            cost = spread(ratios(ours, theirs, processor))
-            name = f"{selected}: ours / {floor}"
-            rows.append((name, spread(found), f">= {_LEAST_OF_FLOOR}", word(met=met), cost))
-    return table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
 
 
 def _figures(loads: Loads) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.bench.wrk import Volley
 
 Loads = Mapping[str, list["Load"]]
-_SHORT_SECONDS: Final = 1.0
+SHORT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -37,10 +37,15 @@ class Measured:
 
 
 def measure(
-    works: Sequence[Work], runnings: Sequence[Running], points: Points, truth: Truth, plan: Plan, directory: Path
-) -> Measured:
+    measured: Measured,
+    works: Sequence[Work],
+    runnings: Sequence[Running],
+    points: Points,
+    truth: Truth,
+    plan: Plan,
+    directory: Path,
+) -> None:
     """All rounds of all works. A contender that fails in a work is left out of it, and that is said."""
-    measured = Measured()
     for work in works:
         volleys = {}
         for running in runnings:
@@ -49,46 +54,73 @@ def measure(
                     if volley := asyncio.run(volley_of(running, work.name, work.asks(points), truth)):
                         volleys[running.name] = volley
                 except BenchError as error:
-                    measured.not_run.append(f"{work.title}: {error}")
+                    measured.not_run.append(f"{work.title}, {running.name}: {error}")
         measured.loads[work.name] = _rounds(work, volleys, plan, directory, measured.not_run)
-    return measured
 
 
 def _rounds(
     work: Work, volleys: Mapping[str, Volley], plan: Plan, directory: Path, not_run: list[str]
 ) -> dict[str, list[Load]]:
-    drives = {name: _driver(work, volley, plan, directory / f"{name}.lua") for name, volley in volleys.items()}
+    drives = {
+        name: driver(volley, work.connections, plan.postmaster, directory / f"{name}.lua")
+        for name, volley in volleys.items()
+    }
+    seconds = plan.seconds if work.whole else SHORT_SECONDS
+    return interleave(work.title, drives, plan.rounds, seconds, not_run, warm_up=work.whole)
+
+
+def interleave(
+    title: str,
+    drives: Mapping[str, Callable[[float], Load]],
+    rounds: int,
+    seconds: float,
+    not_run: list[str],
+    *,
+    warm_up: bool = False,
+) -> dict[str, list[Load]]:
+    """What each did in each round of so many seconds; one that failed is left out, and the reason noted."""
     loads: dict[str, list[Load]] = {name: [] for name in drives}
-    if work.whole:
-        for drive_once in drives.values():
-            drive_once(_SHORT_SECONDS)  # what warms up is thrown away
-    for number in range(plan.rounds):
-        sys.stderr.write(f"{work.title}: round {number + 1} of {plan.rounds}\n")
+    if warm_up:
+        for name in list(loads):
+            _once(title, name, drives[name], SHORT_SECONDS, loads, not_run)
+    loads = {name: [] for name in loads}
+    for number in range(rounds):
+        sys.stderr.write(f"{title}: round {number + 1} of {rounds}\n")
         # To and fro, so that none always comes right after the same other one.
         for name in list(loads) if number % 2 == 0 else list(reversed(loads)):
-            try:
-                loads[name].append(drives[name](plan.seconds if work.whole else _SHORT_SECONDS))
-            except BenchError as error:
-                # Of the rounds before nothing is kept: a measurement with wrong answers in it is none.
-                del loads[name]
-                not_run.append(f"{work.title}: {error}")
+            _once(title, name, drives[name], seconds, loads, not_run)
     return loads
 
 
-def _driver(work: Work, volley: Volley, plan: Plan, script: Path) -> Callable[[float], Load]:
+def _once(
+    title: str,
+    name: str,
+    drive_for: Callable[[float], Load],
+    seconds: float,
+    loads: dict[str, list[Load]],
+    not_run: list[str],
+) -> None:
+    try:
+        loads[name].append(drive_for(seconds))
+    except BenchError as error:
+        # Of the rounds before nothing is kept: a measurement with wrong answers in it is none.
+        del loads[name]
+        not_run.append(f"{title}: {error}")
+
+
+def driver(volley: Volley, connections: int, postmaster: int, script: Path) -> Callable[[float], Load]:
+    """What drives a volley for some seconds: wrk, whose script is written to a file, or clients of our own."""
     if not wrk.available():
-        return lambda seconds: asyncio.run(_drive_without_wrk(work, volley, seconds, plan.postmaster))
+        return lambda seconds: asyncio.run(_drive_without_wrk(volley, connections, seconds, postmaster))
     volley.write_script(script)
-    return lambda seconds: wrk.drive(
-        volley, script, connections=work.connections, seconds=seconds, postmaster=plan.postmaster
-    )
+    return lambda seconds: wrk.drive(volley, script, connections=connections, seconds=seconds, postmaster=postmaster)
 
 
-async def _drive_without_wrk(work: Work, volley: Volley, seconds: float, postmaster: int) -> Load:
+async def _drive_without_wrk(volley: Volley, connections: int, seconds: float, postmaster: int) -> Load:
     """The same by clients of our own, whose own work is about that of the floor."""
     turns = iter(range(sys.maxsize))
 
-    async with connected(volley.url, work.connections) as clients:
+    async with connected(volley.url, connections) as clients:
 
         def turn_of(client_number: int) -> Callable[[], Awaitable[None]]:
             async def turn() -> None:
@@ -97,5 +129,5 @@ async def _drive_without_wrk(work: Work, volley: Volley, seconds: float, postmas
 
             return turn
 
-        entry = Entry(volley.name, [turn_of(number) for number in range(work.connections)], volley.process_id)
+        entry = Entry(volley.name, [turn_of(number) for number in range(connections)], volley.process_id)
         return await drive(entry, seconds, postmaster)

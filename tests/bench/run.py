@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import uvloop
 
 from server.settings import Settings
@@ -19,9 +18,14 @@ from tests.bench import orders as table
 from tests.bench.answers import Truth
 from tests.bench.changes import CHANGED, change_orders
 from tests.bench.contenders import CONTENDERS, FLOOR, OURS
+from tests.bench.latency import measure_latency
 from tests.bench.load import CLIENTS, Plan
+from tests.bench.measuring import BenchError, Memory
 from tests.bench.node import NotRunError
 from tests.bench.rounds import Measured, measure
+from tests.bench.scales import compare_scales
+from tests.bench.soak import Soak, soak
+from tests.bench.starting import measure_starts
 from tests.bench.works import WORKS
 from tests.bench.writes import measure_writes
 
@@ -31,21 +35,8 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.bench.contenders import Running, Setup
     from tests.bench.measuring import Load
+    from tests.bench.openloop import Offered
     from tests.bench.options import Options
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a process holds, in MB: all that is resident, and what would be free without it."""
-
-    resident: float
-    unique: float
-
-    @classmethod
-    def of(cls, process_id: int) -> Memory:
-        """That of a process now."""
-        info = psutil.Process(process_id).memory_full_info()
-        return cls(info.rss / 1e6, info.uss / 1e6)
 
 
 @dataclass(slots=True)
@@ -57,27 +48,39 @@ class Results:
     measured: Measured = field(default_factory=Measured)
     writes: Mapping[str, Sequence[Load]] = field(default_factory=dict)
     memory: tuple[Memory, Memory] | None = None
+    latency: Mapping[tuple[str, str], Sequence[Offered]] = field(default_factory=dict)
+    starts: Sequence[float] = ()
+    soaks: Sequence[Soak] = ()
+    scales: Mapping[tuple[float, int], Sequence[Load]] = field(default_factory=dict)
 
 
 def run(cluster: Cluster, options: Options) -> Results:
-    """Measure at the first of the scales."""
-    orders, setup = table.load(cluster, options.scales[0])
+    """Measure all that was asked for."""
+    orders, setup = table.load(cluster, options.scale)
     plan = Plan(options.rounds, options.seconds, cluster.process_id())
     results = Results(orders, os.getloadavg()[0])
+    measured, chosen = results.measured, options.parts
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        runnings = _start(stack, cluster, setup, orders, options, results.measured.not_run)
-        ours = runnings[OURS]
-        before = Memory.of(ours.process_id)
-        works = [work for work in WORKS if options.parts & {work.name, work.group}]
-        truth = Truth(setup.orders_table, cluster.run_sql)
-        points = table.points(cluster, orders)
-        not_run = results.measured.not_run
-        results.measured = measure(works, list(runnings.values()), points, truth, plan, directory)
-        results.measured.not_run[:0] = not_run
-        results.memory = before, Memory.of(ours.process_id)
-        if parts.WRITES in options.parts and FLOOR in runnings:
+        runnings = _start(stack, cluster, setup, orders, options, measured.not_run)
+        truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
+        before = Memory.of(runnings[OURS].process_id)
+        works = [work for work in WORKS if chosen & {work.name, work.group}]
+        measure(measured, works, list(runnings.values()), points, truth, plan, directory)
+        if parts.LATENCY in chosen:
+            results.latency = measure_latency(runnings, measured, points, truth, plan)
+        results.memory = before, Memory.of(runnings[OURS].process_id)
+        if parts.WRITES in chosen and FLOOR in runnings:
             results.writes = _measure_writes(cluster, setup, runnings, orders, plan)
+    if parts.START in chosen:
+        results.starts = measure_starts(setup)
+    if parts.MEMORY in chosen:
+        try:
+            results.soaks = soak(cluster, setup, points)
+        except BenchError as error:
+            measured.not_run.append(f"memory soak: {error}")
+    if options.scales:
+        results.scales = compare_scales(options, measured.not_run)
     return results
 
 
@@ -120,4 +123,4 @@ def _measure_writes(
         write_pool_size=CLIENTS,
     )
     each = Plan(plan.rounds, min(1.0, plan.seconds), plan.postmaster)
-    return uvloop.run(measure_writes(ours.server, floor.url, floor.process_id, settings, unchanged, each))
+    return uvloop.run(measure_writes(ours.server, f"{floor.url}/", floor.process_id, settings, unchanged, each))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import uvicorn
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-def serve(app: ASGIApp, port: int) -> None:
+def serve(app: ASGIApp, port: int, *, lifespan: Literal["on", "off"] = "on") -> None:
     """Serve on loopback until told to stop."""
     uvicorn.run(
         app,
         port=port,
         loop="uvloop",
         http="httptools",
-        lifespan="on",
+        lifespan=lifespan,
         interface="asgi3",
         log_config=None,
         access_log=False,

@@ -113,12 +113,14 @@ async def _check_statements(server: Server, client: Client, orders: _Orders) -> 
         lines = (json.loads(line) for line in server.log().splitlines() if line.startswith("{"))
         return [line["statements"] for line in lines if line.get("operation") == _OPERATION]
 
-    await _over_http(client, orders, _OPERATION)()
+    # With the first, outcomes recorded long ago are deleted, once in a while.
+    for _ in range(2):
+        await _over_http(client, orders, _OPERATION)()
     # Its line is written after the answer is sent.
-    wait_for(lambda: bool(counted()), what=lambda: "the request's line in the log")
-    if counted() != [STATEMENTS]:
+    wait_for(lambda: len(counted()) > 1, what=lambda: "the request's line in the log")
+    if counted()[-1] != STATEMENTS:
         raise BenchError(
-            f"The server runs {counted()} statements for a change, the floor {STATEMENTS}: mend the floor."
+            f"The server runs {counted()[-1]} statements for a change, the floor {STATEMENTS}: mend the floor."
         )
 
 
