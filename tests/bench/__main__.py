@@ -12,6 +12,7 @@ from server.local.cluster import Cluster, ClusterError
 from server.local.tpch import LoadError
 from tests.bench.measuring import BenchError
 from tests.bench.options import options
+from tests.bench.plot import plot
 from tests.bench.report import report
 from tests.bench.run import run
 
@@ -34,7 +35,10 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         with _only_one(chosen.directory), Cluster(chosen.directory / "postgres") as cluster:
-            text = report(cluster, chosen, run(cluster, chosen))
+            results = run(cluster, chosen)
+            if reason := plot(results.measured.loads, chosen.directory / "report.png"):
+                results.measured.not_run.append(f"the plot: {reason}")
+            text = report(cluster, chosen, results)
     except KeyboardInterrupt:
         return 1
     except FileNotFoundError as error:
@@ -44,7 +48,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     (chosen.directory / "report.md").write_text(text)
-    sys.stdout.write(f"{text}\nWritten to {chosen.directory / 'report.md'}.\n")
+    sys.stdout.write(f"{text}\nWritten to {chosen.directory / 'report.md'}, and drawn in report.png beside it.\n")
     return 0
 
 

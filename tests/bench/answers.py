@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 # As many answers of each work are looked at; all of them have the same form.
 _LOOKED_AT: Final = 8
 # Often enough for a just-in-time compiler, and for plans that PostgreSQL keeps after some executions.
-_WARMING: Final = 4
+_WARMING: Final = 10
+_WARMING_SECONDS: Final = 0.5
 _VALUES: Final = 8
 _FEW_VALUES: Final = 2
 
@@ -60,10 +62,34 @@ async def volley_of(running: Running, name: str, asks: Sequence[Ask], truth: Tru
             head, content = await clients[0].send(request)
             _check(running.name, running.dialect, ask, orjson.loads(checked(head, content)), truth)
             sizes.append(len(head) + len(content))
+        until = time.monotonic() + _WARMING_SECONDS
         for _ in range(_WARMING):
             await asyncio.gather(*(client.send(request) for client, request in zip(clients, sent, strict=False)))
+            if time.monotonic() > until:
+                break
     title = f"{running.name}: {name}"
     return Volley(title, running.url, running.process_id, sent, sum(sizes) / len(sizes))
+
+
+async def check_the_same(ours: Volley, floor: Volley) -> None:
+    """Hold the floor's answers to ours: the same keys in the same order, and the same values but for an estimate.
+
+    Raises:
+        BenchError: one is another.
+    """
+    async with connected(ours.url, 1) as (our_client,), connected(floor.url, 1) as (floor_client,):
+        for our_request, request in zip(ours.requests[:_LOOKED_AT], floor.requests, strict=False):
+            wanted = _comparable(checked(*await our_client.send(our_request)))
+            found = _comparable(checked(*await floor_client.send(request)))
+            if found != wanted:
+                raise BenchError(f"the floor's answer is another than ours: {found[:200]!r}, {wanted[:200]!r}")
+
+
+def _comparable(content: bytes) -> bytes:
+    answer = orjson.loads(content)
+    for field in answer["data"].values():
+        field.pop("totalCount", None)
+    return orjson.dumps(answer)
 
 
 def _check(name: str, dialect: Dialect, ask: Ask, answer: Any, truth: Truth) -> None:

@@ -113,16 +113,16 @@ def _postgraphile(setup: Setup) -> Iterator[Running]:
     with _process([str(node()), str(HERE / "postgraphile.mjs")], setup) as (url, process_id):
         # Filters other than equalities are a plugin's, and its count is exact.
         lacks = frozenset({"filtered", "counted"})
-        cursor = _cursor_like_that_of(f"{url}/graphql")
-        dialect = Relay("/graphql", cursor, cursor_type="Cursor", merged="mergedOrders", lacks=lacks)
+        cursor, merged_cursor = (_cursor_like(f"{url}/graphql", root) for root in ("orders", "mergedOrders"))
+        dialect = Relay("/graphql", cursor, "Cursor", "mergedOrders", merged_cursor, lacks)
         yield Running(POSTGRAPHILE, url, process_id, dialect)
 
 
-def _cursor_like_that_of(url: str) -> Callable[[int], str]:
-    """PostGraphile's cursor of a key: what stands before the key in any other one is the ordering's."""
-    query = {"query": "{ orders(first: 1) { edges { cursor } } }"}
+def _cursor_like(url: str, root: str) -> Callable[[int], str]:
+    """PostGraphile's cursor of a key: what stands before the key in any other one of the list is the ordering's."""
+    query = {"query": f"{{ {root}(first: 1) {{ edges {{ cursor }} }} }}"}
     answer = httpx.post(url, json=query, timeout=_START_SECONDS, verify=NO_TLS).raise_for_status()
-    (edge,) = answer.json()["data"]["orders"]["edges"]
+    (edge,) = answer.json()["data"][root]["edges"]
     *ordering, _ = json.loads(base64.b64decode(edge["cursor"]))
 
     def cursor(key: int) -> str:

@@ -62,7 +62,8 @@ class Relay:
         path: of the endpoint.
         cursor: of the order with a key.
         cursor_type: of the arguments `after` and `before`.
-        merged: the name of the list whose orders have the merged status.
+        merged: the name of the list whose orders have the merged status, and
+        merged_cursor: its cursors, where they are others.
         lacks: attributes of a page that this server has no usual means for.
     """
 
@@ -70,6 +71,7 @@ class Relay:
     cursor: Callable[[int], str]
     cursor_type: str = "String"
     merged: str = "orders"
+    merged_cursor: Callable[[int], str] | None = None
     lacks: frozenset[str] = frozenset()
 
     def request(self, ask: Ask) -> Request | None:
@@ -94,7 +96,8 @@ class Relay:
         size, place = ("last", "before") if ask.backward else ("first", "after")
         declared = f"${size}: Int!, ${place}: {self.cursor_type}!"
         arguments = f"{size}: ${size}, {place}: ${place}"
-        variables: dict[str, Any] = {size: ask.size, place: self.cursor(ask.key)}
+        cursor = self.merged_cursor if ask.status and self.merged_cursor else self.cursor
+        variables: dict[str, Any] = {size: ask.size, place: cursor(ask.key)}
         if ask.filtered:
             declared, arguments = f"{declared}, $filter: OrderFilter", f"{arguments}, filter: $filter"
             variables["filter"] = {
@@ -104,11 +107,11 @@ class Relay:
         flag, end = ("hasPreviousPage", "startCursor") if ask.backward else ("hasNextPage", "endCursor")
         alias = "" if ask.text is None else f"text{ask.text}: "
         root = self.merged if ask.status else "orders"
-        cursor = "" if ask.few else "cursor "
+        with_cursor = "" if ask.few else "cursor "
         count = " totalCount(precision: ESTIMATED)" if ask.counted else ""
         document = (
             f"query {operation_name(ask)}({declared}) {{ {alias}{root}({arguments}) {{ "
-            f"edges {{ {cursor}node {{ {_fields(ask)} }} }} pageInfo {{ {flag} {end} }}{count} }} }}"
+            f"edges {{ {with_cursor}node {{ {_fields(ask)} }} }} pageInfo {{ {flag} {end} }}{count} }} }}"
         )
         return document, variables
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.bench import wrk
-from tests.bench.answers import volley_of
+from tests.bench.answers import check_the_same, volley_of
+from tests.bench.contenders import FLOOR, OURS
 from tests.bench.load import Entry, checked, connected, drive
 from tests.bench.measuring import BenchError
 
@@ -47,15 +48,24 @@ def measure(
 ) -> None:
     """All rounds of all works. A contender that fails in a work is left out of it, and that is said."""
     for work in works:
-        volleys = {}
+        volleys: dict[str, Volley] = {}
         for running in runnings:
             if work.only is None or running.name in work.only:
                 try:
-                    if volley := asyncio.run(volley_of(running, work.name, work.asks(points), truth)):
+                    if volley := asyncio.run(_volley(running, work, points, truth, volleys)):
                         volleys[running.name] = volley
-                except BenchError as error:
+                except (BenchError, ConnectionError, asyncio.IncompleteReadError) as error:
                     measured.not_run.append(f"{work.title}, {running.name}: {error}")
         measured.loads[work.name] = _rounds(work, volleys, plan, directory, measured.not_run)
+
+
+async def _volley(
+    running: Running, work: Work, points: Points, truth: Truth, others: Mapping[str, Volley]
+) -> Volley | None:
+    volley = await volley_of(running, work.name, work.asks(points), truth)
+    if volley and running.name == FLOOR and OURS in others:
+        await check_the_same(others[OURS], volley)
+    return volley
 
 
 def _rounds(

@@ -30,14 +30,14 @@ class _Order(SQLModel):
     o_comment: str
 
 
-class Order(_Order, table=True):
+class Order(_Order, table=True):  # type: ignore[call-arg] # the bench's own packages are not looked into
     """A row of the synced table."""
 
     __tablename__ = _TABLE
     __table_args__ = {"schema": _SCHEMA}
 
 
-class MergedOrder(_Order, table=True):
+class MergedOrder(_Order, table=True):  # type: ignore[call-arg] # as above
     """The same with the status that was set since."""
 
     __tablename__ = "merged_orders"
