@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LEAST_OF_FLOOR: Final = 0.5
 _MOST_OF_START: Final = 1.15
+_MOST_OF_PLAIN: Final = 1.3
 _MOST_OF_SMALLEST: Final = 1.25
 _MOST_OF_MEDIAN: Final = 3.0
 _MOST_MEGABYTES: Final = 130.0
@@ -49,21 +50,33 @@ def to_others(loads: Mapping[str, Loads]) -> str:
 
 
 def by_depth(loads: Mapping[str, Loads]) -> str:
-    """What a page in the middle and at the end costs, relative to one at the start."""
+    """What a page costs in the middle and at the end, relative to the start, and with status, relative to without."""
+    start, *others = works.PLACES
+    pairs = [
+        *(((place, status), (start, status), _MOST_OF_START) for status in (False, True) for place in others),
+        *(((place, True), (place, False), _MOST_OF_PLAIN) for place in works.PLACES),
+    ]
     rows = []
-    for status in (False, True):
-        for place in works.PLACES[1:]:
-            here, start = (
-                [loads[works.depth_name(where, status=status, connections=count)][OURS] for count in (1, CLIENTS)]
-                for where in (place, works.PLACES[0])
-            )
-            alone = ratios(here[0], start[0], latency)
-            together = ratios(here[1], start[1], latency)
-            met = max(statistics.median(alone), statistics.median(together)) <= _MOST_OF_START
-            cost = spread(ratios(here[1], start[1], processor))
-            name = f"{place} / {works.PLACES[0]}{', with status' if status else ''}"
-            rows.append((name, spread(alone), spread(together), f"<= {_MOST_OF_START}", word(met=met), cost))
+    for (place, status), base, most in pairs:
+        name = f"{_place(place, status=status)} / {_place(base[0], status=base[1])}"
+        found = [
+            loads.get(works.depth_name(where, status=merged, connections=count), {}).get(OURS)
+            for where, merged in ((place, status), base)
+            for count in (1, CLIENTS)
+        ]
+        alone, together, base_alone, base_together = found
+        if not (alone and together and base_alone and base_together):
+            continue
+        # Both say what the first costs: how much longer one takes, and how much longer one of eight.
+        by_one, by_all = ratios(alone, base_alone, latency), ratios(together, base_together, latency)
+        met = max(statistics.median(by_one), statistics.median(by_all)) <= most
+        cost = spread(ratios(together, base_together, processor))
+        rows.append((name, spread(by_one), spread(by_all), f"<= {most}", word(met=met), cost))
     return table(("", "p50, one client", f"p50, {CLIENTS} clients", "target", "", "processor time"), rows)
+
+
+def _place(place: str, *, status: bool) -> str:
+    return f"{place}, with status" if status else place
 
 
 def of_writes(loads: Loads) -> str:

@@ -24,7 +24,8 @@ _HOW_TO_READ: Final = """
 A figure is the median of all rounds, and in brackets the least and the greatest; a ratio is formed within each round.
 "own" and "PostgreSQL" are processor time for each request: where other work goes on beside, it tells more than the
 clock. "generator" is how much of one processor the load generator was busy with asking, which for bare asyncpg is the
-work itself. "refused" counts answers of 503, in all rounds.
+work itself. "refused" counts answers of 503, in all rounds. A server is not run at work that it has no usual means for:
+the guide's recipe has neither fields to choose nor filters, PostGraphile's filters are equalities and its count is exact.
 """.strip()
 _ON_LATENCY: Final = """
 Requests go out at a fixed schedule, from a process of its own, and a latency is counted from the scheduled moment. "late"
@@ -43,7 +44,7 @@ def _sections(results: Results) -> Iterator[str]:
         yield "## Ours in requests/s, relative to each other server"
         yield ratios.to_others(loads)
     if any(work.group == "depth" and loads.get(work.name) for work in works.WORKS):
-        yield "## Depth: a page of 100, relative to the start of the table"
+        yield "## Depth and status: a page of 100, relative to another"
         yield ratios.by_depth(loads)
     if results.scales:
         yield "## Scale: a page of 100 of the largest table, relative to the smallest"

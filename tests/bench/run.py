@@ -18,6 +18,7 @@ from tests.bench import orders as table
 from tests.bench.answers import Truth
 from tests.bench.changes import CHANGED, change_orders
 from tests.bench.contenders import CONTENDERS, FLOOR, OURS
+from tests.bench.latency import MEASURED as LATENCY_WORKS
 from tests.bench.latency import measure_latency
 from tests.bench.load import CLIENTS, Plan
 from tests.bench.measuring import BenchError, Memory
@@ -65,7 +66,9 @@ def run(cluster: Cluster, options: Options) -> Results:
         runnings = _start(stack, cluster, setup, orders, options, measured.not_run)
         truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
         before = Memory.of(runnings[OURS].process_id)
-        works = [work for work in WORKS if chosen & {work.name, work.group}]
+        # Half of the capacity is known once the whole of it has been measured.
+        wanted = {*chosen, *(LATENCY_WORKS if parts.LATENCY in chosen else ())}
+        works = [work for work in WORKS if wanted & {work.name, work.group}]
         measure(measured, works, list(runnings.values()), points, truth, plan, directory)
         if parts.LATENCY in chosen:
             results.latency = measure_latency(runnings, measured, points, truth, plan)
