@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRONG_OPTIONS: Final = 2
+# The pools of all servers together are more than PostgreSQL allows by itself.
+_OPTIONS: Final = {"max_connections": "200"}
 
 
 def main() -> int:
@@ -34,7 +36,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        with _only_one(chosen.directory), Cluster(chosen.directory / "postgres") as cluster:
+        with _only_one(chosen.directory), Cluster(chosen.directory / "postgres", options=_OPTIONS) as cluster:
             results = run(cluster, chosen)
             if reason := plot(results.measured.loads, chosen.directory / "report.png"):
                 results.measured.not_run.append(f"the plot: {reason}")
