@@ -160,14 +160,15 @@ class _Generator:
             scheduled = begun + number / self._rate
             if (ahead := scheduled - time.perf_counter()) > 0:
                 time.sleep(ahead)
-            loop.call_soon_threadsafe(self._send, self._requests[number % len(self._requests)], scheduled)
+            loop.call_soon_threadsafe(self._due, self._requests[number % len(self._requests)], scheduled)
 
-    def _send(self, request: bytes, scheduled: float) -> None:
-        if not self._idle:
-            self._waiting.append((request, scheduled))
-            return
+    def _due(self, request: bytes, scheduled: float) -> None:
         self._lateness.append(time.perf_counter() - scheduled)
-        self._idle.pop().send(request, scheduled)
+        if self._idle:
+            self._idle.pop().send(request, scheduled)
+        else:
+            # It waits for an answer to another one, which is the server's doing and goes into the latency alone.
+            self._waiting.append((request, scheduled))
 
     def answered(self, connection: _Connection, scheduled: float, *, ok: bool) -> None:
         """The request that was scheduled then has its answer."""
@@ -177,7 +178,7 @@ class _Generator:
         if len(self._latencies) == self._count:
             self._done.set()
         elif self._waiting:
-            self._send(*self._waiting.popleft())
+            self._idle.pop().send(*self._waiting.popleft())
 
     def lost(self) -> None:
         """A connection was closed by the server."""
@@ -186,12 +187,17 @@ class _Generator:
             self._done.set()
 
 
-def main() -> None:
-    """What is to be sent comes in as JSON, and what came of it goes out."""
+def main() -> int:
+    """What is to be sent comes in as JSON, and what came of it goes out; the exit code."""
     order = json.load(sys.stdin)
     generator = _Generator([text.encode() for text in order["requests"]], order["rate"], order["seconds"])
-    json.dump(uvloop.run(generator.run(order["url"])), sys.stdout)
+    try:
+        json.dump(uvloop.run(generator.run(order["url"])), sys.stdout)
+    except (BenchError, TimeoutError) as error:
+        sys.stderr.write(f"{str(error) or 'some answers did not come'}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
