@@ -93,8 +93,11 @@ def _comparable(content: bytes) -> bytes:
 
 
 def _check(name: str, dialect: Dialect, ask: Ask, answer: Any, truth: Truth) -> None:
-    orders = dialect.orders(ask, answer)
-    found, wanted = [_key(order) for order in orders], truth.keys(ask)
+    try:
+        orders = dialect.orders(ask, answer)
+        found, wanted = [_key(order) for order in orders], truth.keys(ask)
+    except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise BenchError(f"{name} answers {ask} with {str(answer)[:200]}") from error
     if found != wanted:
         raise BenchError(f"{name} answers {ask} with the orders {found[:3]}..., and should with {wanted[:3]}...")
     values = (_FEW_VALUES if ask.few else _VALUES) + ask.status if isinstance(ask, Page) else _VALUES

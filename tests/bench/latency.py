@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
 from typing import TYPE_CHECKING, Final
+
+import uvloop
 
 from tests.bench.answers import volley_of
 from tests.bench.contenders import FLOOR, OURS
@@ -36,7 +37,7 @@ def measure_latency(
         for name in (OURS, FLOOR):
             if work.name not in MEASURED or name not in measured.loads.get(work.name, {}):
                 continue
-            volley = asyncio.run(volley_of(runnings[name], work.name, work.asks(points), truth))
+            volley = uvloop.run(volley_of(runnings[name], work.name, work.asks(points), truth))
             if volley:
                 capacity = statistics.median(load.rate for load in measured.loads[work.name][name])
                 volleys[work.name, name] = volley, capacity * _OF_CAPACITY

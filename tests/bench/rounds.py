@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import uvloop
+
 from tests.bench import wrk
 from tests.bench.answers import check_the_same, volley_of
 from tests.bench.contenders import FLOOR, OURS
@@ -52,7 +54,7 @@ def measure(
         for running in runnings:
             if work.only is None or running.name in work.only:
                 try:
-                    if volley := asyncio.run(_volley(running, work, points, truth, volleys)):
+                    if volley := uvloop.run(_volley(running, work, points, truth, volleys)):
                         volleys[running.name] = volley
                 except (BenchError, ConnectionError, asyncio.IncompleteReadError) as error:
                     measured.not_run.append(f"{work.title}, {running.name}: {error}")
@@ -121,7 +123,7 @@ def _once(
 def driver(volley: Volley, connections: int, postmaster: int, script: Path) -> Callable[[float], Load]:
     """What drives a volley for some seconds: wrk, whose script is written to a file, or clients of our own."""
     if not wrk.available():
-        return lambda seconds: asyncio.run(_drive_without_wrk(volley, connections, seconds, postmaster))
+        return lambda seconds: uvloop.run(_drive_without_wrk(volley, connections, seconds, postmaster))
     volley.write_script(script)
     return lambda seconds: wrk.drive(volley, script, connections=connections, seconds=seconds, postmaster=postmaster)
 

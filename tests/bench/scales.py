@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import uvloop
 
 from server.local.cluster import Cluster
 from tests.bench import orders as table
@@ -41,7 +42,7 @@ def compare_scales(options: Options, not_run: list[str]) -> Mapping[tuple[float,
             running = stack.enter_context(running_ours(setup))
             sys.stderr.write(f"Scale {scale:g} is there\n")
             asks = _WORK.asks(table.points(cluster, orders))
-            volley = asyncio.run(
+            volley = uvloop.run(
                 volley_of(running, f"scale {scale:g}", asks, Truth(setup.orders_table, cluster.run_sql))
             )
             if volley is None:

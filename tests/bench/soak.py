@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
+import uvloop
 
 from tests.bench import wrk
 from tests.bench.answers import Truth, volley_of
@@ -59,7 +59,7 @@ def soak(cluster: Cluster, setup: Setup, points: Points) -> list[Soak]:
     found = []
     for with_sdk in (False, True):
         with _running(setup, with_sdk=with_sdk) as running:
-            volley = asyncio.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
+            volley = uvloop.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
             if volley is None:
                 raise TypeError(running)
             found.append(_soak(volley, requests, cluster.process_id(), with_sdk=with_sdk))

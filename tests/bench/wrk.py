@@ -71,13 +71,16 @@ def drive(volley: Volley, script: Path, *, connections: int, seconds: float, pos
     """
     processors = Processors.now(volley.process_id, postmaster)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [_program() or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", script, volley.url],
-        capture_output=True,
-        text=True,
-        timeout=seconds + _WAIT_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [_program() or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", script, volley.url],
+            capture_output=True,
+            text=True,
+            timeout=seconds + _WAIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{volley.name} keeps wrk waiting") from error
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise BenchError(f"wrk failed at {volley.name}: {done.stderr or done.stdout}")
