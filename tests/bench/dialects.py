@@ -76,7 +76,7 @@ class Relay:
 
     def request(self, ask: Ask) -> Request | None:
         """A POST with variables, as clients send it."""
-        if any(getattr(ask, kind) for kind in self.lacks if isinstance(ask, Page)):
+        if isinstance(ask, Page) and any(getattr(ask, kind) not in (None, False) for kind in self.lacks):
             return None
         document, variables = self._page(ask) if isinstance(ask, Page) else _lookup(ask)
         body = {"query": document, "operationName": operation_name(ask), "variables": variables}

@@ -34,7 +34,7 @@ def to_others(loads: Mapping[str, Loads]) -> str:
     rows = []
     for work in works.WORKS:
         its = loads.get(work.name, {})
-        if OURS not in its or work.group == "depth":
+        if OURS not in its or work.group == works.DEPTH:
             continue
         cells = []
         for other in others:

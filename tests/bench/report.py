@@ -40,10 +40,10 @@ def report(cluster: Cluster, options: Options, results: Results) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     loads = results.measured.loads
-    if any(work.group != "depth" and loads.get(work.name) for work in works.WORKS):
+    if any(work.group != works.DEPTH and loads.get(work.name) for work in works.WORKS):
         yield "## Ours in requests/s, relative to each other server"
         yield ratios.to_others(loads)
-    if any(work.group == "depth" and loads.get(work.name) for work in works.WORKS):
+    if any(work.group == works.DEPTH and loads.get(work.name) for work in works.WORKS):
         yield "## Depth and status: a page of 100, relative to another"
         yield ratios.by_depth(loads)
     if results.scales:
@@ -61,7 +61,7 @@ def _sections(results: Results) -> Iterator[str]:
         yield ratios.of_memory(results.soaks)
     if results.measured.not_run:
         yield "## Not run"
-        yield "\n".join(f"- {reason.strip().splitlines()[-1]}" for reason in results.measured.not_run)
+        yield "\n".join(f"- {' '.join(reason.split())}" for reason in results.measured.not_run)
     yield "## Figures"
     yield _HOW_TO_READ
     yield from _all_figures(results)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import uvloop
 
@@ -15,6 +16,7 @@ from tests.bench.answers import check_the_same, volley_of
 from tests.bench.contenders import FLOOR, OURS
 from tests.bench.load import Entry, checked, connected, drive
 from tests.bench.measuring import BenchError
+from tests.bench.works import DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from tests.bench.works import Points, Work
     from tests.bench.wrk import Volley
 
-Loads = Mapping[str, list["Load"]]
 SHORT_SECONDS: Final = 1.0
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -49,16 +51,38 @@ def measure(
     directory: Path,
 ) -> None:
     """All rounds of all works. A contender that fails in a work is left out of it, and that is said."""
-    for work in works:
-        volleys: dict[str, Volley] = {}
-        for running in runnings:
-            if work.only is None or running.name in work.only:
-                try:
-                    if volley := uvloop.run(_volley(running, work, points, truth, volleys)):
-                        volleys[running.name] = volley
-                except (BenchError, ConnectionError, asyncio.IncompleteReadError) as error:
-                    measured.not_run.append(f"{work.title}, {running.name}: {error}")
-        measured.loads[work.name] = _rounds(work, volleys, plan, directory, measured.not_run)
+    for _, batch in itertools.groupby(works, _interleaved_with):
+        together = list(batch)
+        drives: dict[tuple[str, str], Callable[[float], Load]] = {}
+        for work in together:
+            for name, volley in _volleys(work, runnings, points, truth, measured.not_run).items():
+                script = directory / f"{len(drives)}.lua"
+                drives[work.name, name] = driver(volley, work.connections, plan.postmaster, script)
+        first = together[0]
+        title = first.title if len(together) == 1 else f"{first.group}, {first.connections} connections"
+        seconds = plan.seconds if first.whole else SHORT_SECONDS
+        loads = interleave(title, drives, plan.rounds, seconds, measured.not_run, warm_up=first.whole)
+        for work in together:
+            measured.loads[work.name] = {name: rounds for (of, name), rounds in loads.items() if of == work.name}
+
+
+def _interleaved_with(work: Work) -> tuple[str, int]:
+    """Works that are alike in this are compared with each other, and so take turns."""
+    return (DEPTH if work.group == DEPTH else work.name), work.connections
+
+
+def _volleys(
+    work: Work, runnings: Sequence[Running], points: Points, truth: Truth, not_run: list[str]
+) -> Mapping[str, Volley]:
+    volleys: dict[str, Volley] = {}
+    for running in runnings:
+        if work.only is None or running.name in work.only:
+            try:
+                if volley := uvloop.run(_volley(running, work, points, truth, volleys)):
+                    volleys[running.name] = volley
+            except (BenchError, ConnectionError, asyncio.IncompleteReadError) as error:
+                not_run.append(f"{work.title}, {running.name}: {error}")
+    return volleys
 
 
 async def _volley(
@@ -70,28 +94,17 @@ async def _volley(
     return volley
 
 
-def _rounds(
-    work: Work, volleys: Mapping[str, Volley], plan: Plan, directory: Path, not_run: list[str]
-) -> dict[str, list[Load]]:
-    drives = {
-        name: driver(volley, work.connections, plan.postmaster, directory / f"{name}.lua")
-        for name, volley in volleys.items()
-    }
-    seconds = plan.seconds if work.whole else SHORT_SECONDS
-    return interleave(work.title, drives, plan.rounds, seconds, not_run, warm_up=work.whole)
-
-
 def interleave(
     title: str,
-    drives: Mapping[str, Callable[[float], Load]],
+    drives: Mapping[_Key, Callable[[float], Load]],
     rounds: int,
     seconds: float,
     not_run: list[str],
     *,
     warm_up: bool = False,
-) -> dict[str, list[Load]]:
+) -> dict[_Key, list[Load]]:
     """What each did in each round of so many seconds; one that failed is left out, and the reason noted."""
-    loads: dict[str, list[Load]] = {name: [] for name in drives}
+    loads: dict[_Key, list[Load]] = {name: [] for name in drives}
     if warm_up:
         for name in list(loads):
             _once(title, name, drives[name], SHORT_SECONDS, loads, not_run)
@@ -106,10 +119,10 @@ def interleave(
 
 def _once(
     title: str,
-    name: str,
+    name: _Key,
     drive_for: Callable[[float], Load],
     seconds: float,
-    loads: dict[str, list[Load]],
+    loads: dict[_Key, list[Load]],
     not_run: list[str],
 ) -> None:
     try:

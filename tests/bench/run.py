@@ -101,7 +101,7 @@ def _start(
         except (NotRunError, TimeoutError) as error:
             if contender.name == OURS:
                 raise
-            not_run.append(f"{contender.title}: {error}")
+            not_run.append(f"{contender.title}: {str(error).strip().splitlines()[-1]}")
             continue
         if running.server is not None:
             uvloop.run(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.bench.asks import Ask
 
 SIZE: Final = 100
+# The group of works that are compared with each other, and not with other servers.
+DEPTH: Final = "depth"
 PLACES: Final = ("start", "middle", "end")
 _ALIASES: Final = 20
 _TEXTS: Final = 200
@@ -110,7 +112,7 @@ WORKS: Final = (
         Work(
             depth_name(place, status=status, connections=connections),
             f"page of 100{' with status' if status else ''}, {place}{', one client' if connections == 1 else ''}",
-            "depth",
+            DEPTH,
             _at(place, status=status),
             only=frozenset({OURS}),
             connections=connections,
