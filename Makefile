@@ -29,13 +29,13 @@ check: setup
 
 # Twelve minutes, and two more the first time, which installs the other servers and loads 1.5 million orders. A machine
 # with nothing else to do is best. `make bench ARGUMENTS="--only pages --rounds 7"` does a part of it, and
-# `make bench SCALES="0.1 1 10"` compares tables of these sizes too; the last takes 3 GB and ten minutes the first time.
+# `make bench SCALES="0.1 1 10"` compares tables of these sizes too; the last takes 5 GB and four minutes the first time.
 bench: $(BENCH_STAMP)
-	@SCALES="$(SCALES)" $(BIN)/python -m tests.bench $(ARGUMENTS)
+	@SCALES="$(SCALES)" exec $(BIN)/python -m tests.bench $(ARGUMENTS)
 
 # What a process holds while it gives 300,000 pages of 100 orders, twice; six minutes.
 bench-memory: $(BENCH_STAMP)
-	@$(BIN)/python -m tests.bench --only memory --contenders ours
+	@exec $(BIN)/python -m tests.bench --only memory --contenders ours
 
 # Without npm everything but GraphiQL works, and its page says how to get it.
 setup: $(STAMP)

@@ -50,7 +50,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     (chosen.directory / "report.md").write_text(text)
-    sys.stdout.write(f"{text}\nWritten to {chosen.directory / 'report.md'}, and drawn in report.png beside it.\n")
+    sys.stdout.write(f"{text}\nWritten to {chosen.directory / 'report.md'}; the plot is report.png beside it.\n")
     return 0
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Beside the works of tests/bench/works.py.
 WRITES: Final = "writes"
 LATENCY: Final = "latency"
-START: Final = "start"
+STARTUP: Final = "startup"
 MEMORY: Final = "memory"
-_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, START)
+_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP)
 # Below it there are not enough orders beside those that are changed beforehand.
 _MIN_SCALE: Final = 0.1
 

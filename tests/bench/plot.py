@@ -25,6 +25,8 @@ _ROOM: Final = 1.3
 
 def plot(loads: Mapping[str, Mapping[str, Sequence[Load]]], path: Path) -> str | None:
     """Draw the medians, with lines from the least to the greatest; None, or why there is no plot."""
+    # Whatever an earlier run has drawn is not of this report.
+    path.unlink(missing_ok=True)
     works = [work for work in WORKS if work.targets and loads.get(work.name)]
     if not works:
         return "no work with targets was measured"

@@ -49,8 +49,8 @@ def to_others(loads: Mapping[str, Loads]) -> str:
     return table(("work", *others), rows)
 
 
-def by_depth(loads: Mapping[str, Loads]) -> str:
-    """What a page costs in the middle and at the end, relative to the start, and with status, relative to without."""
+def by_depth(loads: Mapping[str, Loads]) -> str | None:
+    """What a page costs in the middle and at the end, relative to the start, and with status, relative to without; if measured."""
     start, *others = works.PLACES
     pairs = [
         *(((place, status), (start, status), _MOST_OF_START) for status in (False, True) for place in others),
@@ -72,6 +72,8 @@ def by_depth(loads: Mapping[str, Loads]) -> str:
         met = max(statistics.median(by_one), statistics.median(by_all)) <= most
         cost = spread(ratios(together, base_together, processor))
         rows.append((name, spread(by_one), spread(by_all), f"<= {most}", word(met=met), cost))
+    if not rows:
+        return None
     return table(("", "p50, one client", f"p50, {CLIENTS} clients", "target", "", "processor time"), rows)
 
 

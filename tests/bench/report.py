@@ -43,9 +43,9 @@ def _sections(results: Results) -> Iterator[str]:
     if any(work.group != works.DEPTH and loads.get(work.name) for work in works.WORKS):
         yield "## Ours in requests/s, relative to each other server"
         yield ratios.to_others(loads)
-    if any(work.group == works.DEPTH and loads.get(work.name) for work in works.WORKS):
+    if by_depth := ratios.by_depth(loads):
         yield "## Depth and status: a page of 100, relative to another"
-        yield ratios.by_depth(loads)
+        yield by_depth
     if results.scales:
         yield "## Scale: a page of 100 of the largest table, relative to the smallest"
         yield ratios.by_scale(results.scales)

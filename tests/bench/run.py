@@ -75,7 +75,7 @@ def run(cluster: Cluster, options: Options) -> Results:
         results.memory = before, Memory.of(runnings[OURS].process_id)
         if parts.WRITES in chosen and FLOOR in runnings:
             results.writes = _measure_writes(cluster, setup, runnings[FLOOR], orders, plan)
-    if parts.START in chosen:
+    if parts.STARTUP in chosen:
         results.starts = measure_starts(setup)
     if parts.MEMORY in chosen:
         try:
