@@ -36,6 +36,8 @@ end
 """
 # How far the mean answer may be from those that were looked at; one that says an error is not so near.
 _BYTES_APART: Final = 0.05
+# An answer that takes longer is counted as none.
+_ANSWER_SECONDS: Final = 10
 _WAIT_SECONDS: Final = 30
 
 
@@ -73,7 +75,10 @@ def drive(volley: Volley, script: Path, *, connections: int, seconds: float, pos
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(
-            [_program() or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", script, volley.url],
+            [
+                *(_program() or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
+                *("--timeout", f"{_ANSWER_SECONDS}s", "-s", script, volley.url),
+            ],
             capture_output=True,
             text=True,
             timeout=seconds + _WAIT_SECONDS,
