@@ -1,116 +1,38 @@
-"""Owns the floor under setOrderStatus: the server's own statements on asyncpg alone, bare and behind a bare ASGI app."""
+"""Owns the floor: a bare ASGI application that reads the bodies that the server is sent, and answers as it does."""
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b64encode
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-import uvicorn
 
 from schema.order_arguments import OrderStatus
-from schema.ports import OrderColumn
-from server.databases import served_database
-from server.db.aggregates import lookup_statement
-from server.db.changes import change_tables
-from server.db.driver import Compiled
-from server.db.engine import create_engines
-from server.db.tables import OrdersTable
-from server.db.writes import WriteStatements
-from server.lakebase.instances import Instances
-from server.lakebase.loading import PlatformLoader
 from server.settings import Settings, load_settings
+from tests.bench.floor_reads import FloorReads
+from tests.bench.floor_writes import READ_OPERATION, floor_of
+from tests.bench.serving import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
     import asyncpg
     from starlette.types import Receive, Scope, Send
 
-    from server.db.merged import Orders
+    from tests.bench.floor_writes import Floor
 
-# As the request's log line counts them, BEGIN and COMMIT not among them; the one more reads the order afterwards.
-STATEMENTS: Final = 3
-READ_OPERATION: Final = "SetAndRead"
-_PRINCIPAL: Final = "floor"
 _STORED: Final = {status.name: str(status.value) for status in OrderStatus}
 _NAMES: Final = {stored: name for name, stored in _STORED.items()}
-_JSON: Final = [(b"content-type", b"application/json")]
-
-
-async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Mapping[str, Any]) -> list[Any]:
-    rows: list[Any] = await connection.fetch(statement.text, *statement.values(values))
-    return rows
-
-
-class Floor:
-    """One status change in one transaction, as server/statuses.py makes it where all goes well."""
-
-    def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
-        self._claim = Compiled(statements.claim)
-        self._locked = Compiled(statements.locked(orders))
-        self._apply = Compiled(statements.apply)
-        self._read = Compiled(lookup_statement(orders, (OrderColumn.STATUS, OrderColumn.STATUS_VERSION)))
-        self._retention = retention
-
-    async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
-        """The row of the change."""
-        owner = {"principal": _PRINCIPAL, "key": idempotency_key}
-        digest = hashlib.sha256(orjson.dumps([key, status])).digest()
-        async with connection.transaction(isolation="read_committed"):
-            await _rows(connection, self._claim, {**owner, "hash": digest, "retention_seconds": self._retention})
-            ((_, _, _, synced, set_here, version),) = await _rows(connection, self._locked, {"keys": [key]})
-            previous = synced if set_here is None else set_here
-            recorded = {"key": key, "previous": previous, "version": version + 1, "refusal": None}
-            (change,) = await _rows(
-                connection,
-                self._apply,
-                {
-                    **owner,
-                    "outcome": orjson.dumps([recorded]).decode(),
-                    "keys": [key],
-                    "statuses": [status],
-                    "previous": [previous],
-                    "synced": [synced],
-                    "cleared": [False],
-                    "versions": [version + 1],
-                    "notes": [None],
-                },
-            )
-        return change
-
-    async def read(self, connection: asyncpg.Connection, key: int) -> Any:
-        """The order's key, status and version, by the statement that `order` of a payload costs."""
-        (row,) = await _rows(connection, self._read, {"keys": [key]})
-        return row
-
-
-@asynccontextmanager
-async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncpg.Connection]]]:
-    """The floor, and as many of the server's own connections for writes as its pool has, without SQLAlchemy."""
-    engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
-    tables = change_tables(settings.app_schema)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(engines.dispose)
-        async with engines.writes.connect() as connection:
-            orders = await OrdersTable(settings.orders_table, tables).resolve(connection)
-        pooled = [await stack.enter_async_context(engines.writes.connect()) for _ in range(settings.write_pool_size)]
-        raw: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in pooled]
-        for connection in raw:
-            # The server refuses a change that waits too long; the floor has nothing to refuse it with.
-            await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
-        yield Floor(WriteStatements(tables), orders, settings.idempotency_retention), raw
+_JSON: Final = (b"content-type", b"application/json")
 
 
 class BareApp:
-    """An ASGI application that reads the body that the server is sent, and answers as it does."""
+    """What a request asks for is known by the name of its operation; the document is not looked at."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._floor: Floor
+        self._reads = FloorReads(settings.orders_table, f"{settings.app_schema}.order_status")
+        self._writes: Floor
         # There are no more clients than connections.
         self._idle: list[asyncpg.Connection]
 
@@ -124,18 +46,23 @@ class BareApp:
             body += message["body"]
             if not message["more_body"]:
                 break
-        answer = await self._change(orjson.loads(body)) if body else {}
+        answer = await self._answer(orjson.loads(body)) if body else {}
         content = orjson.dumps({"data": answer})
-        headers = [*_JSON, (b"content-length", str(len(content)).encode())]
+        headers = [_JSON, (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        read = self._reads.operations.get(request["operationName"])
+        answer: dict[str, Any] = await (self._change(request) if read is None else read(request["variables"]))
+        return answer
 
     async def _change(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = request["variables"]["input"]
         key, status = int(wanted["orderKey"]), wanted["status"]
         connection = self._idle.pop()
         try:
-            change = await self._floor.set_status(connection, key, _STORED[status], wanted["idempotencyKey"])
+            change = await self._writes.set_status(connection, key, _STORED[status], wanted["idempotencyKey"])
             payload = {
                 "change": {
                     "id": b64encode(b"OrderStatusChange:%d" % change["id"]).decode(),
@@ -144,7 +71,7 @@ class BareApp:
                 "userErrors": [],
             }
             if request["operationName"] == READ_OPERATION:
-                _, stored, version = await self._floor.read(connection, key)
+                _, stored, version = await self._writes.read(connection, key)
                 payload["order"] = {"status": _NAMES[stored], "statusVersion": version}
         finally:
             self._idle.append(connection)
@@ -152,30 +79,16 @@ class BareApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._floor, self._idle = await self._stack.enter_async_context(floor_of(self._settings))
+        self._writes, self._idle = await self._stack.enter_async_context(floor_of(self._settings))
+        if url := self._settings.database_url:
+            await self._reads.open(url.get_secret_value())
+            self._stack.push_async_callback(self._reads.close)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stack.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def main() -> None:
-    """Serve with uvicorn as the server does (server/__main__.py)."""
-    settings = load_settings()
-    uvicorn.run(
-        BareApp(settings),
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=30,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    _settings = load_settings()
+    serve(BareApp(_settings), _settings.port)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import orjson
-import psutil
+
+from tests.bench.measuring import BenchError, Load, Processors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -24,10 +25,6 @@ _WARM_UP_SECONDS = 1.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 # A page of 1,000 orders is a fifth of this.
 _ANSWER_BYTES = 1 << 20
-
-
-class BenchError(Exception):
-    """There is nothing to measure; the message says why."""
 
 
 class RefusedError(Exception):
@@ -47,27 +44,12 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Entry:
     """Who is measured: a turn for each client, and the process that does the work, where that is not this one."""
 
     name: str
     turns: Sequence[Callable[[], Awaitable[None]]]
     process_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one contender did in one round."""
-
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    # What the contender's own process took of a processor for each request, and what PostgreSQL's took.
-    own_ms: float
-    database_ms: float
-    # How much of one processor this process was busy: near 1 the generator itself would be what is measured.
-    generator: float
-    refused: int
 
 
 class Client:
@@ -95,20 +77,33 @@ class Client:
             RefusedError: the server is too busy.
             BenchError: the answer is another error.
         """
-        self._writer.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        content = await self._reader.readexactly(int(length[1])) if length else b""
+        head, content = await self.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
         if head.startswith(b"HTTP/1.1 503 "):
             raise RefusedError(content.decode())
-        if not head.startswith(b"HTTP/1.1 200 ") or b'"errors":' in content:
-            raise BenchError(f"An answer is no answer: {head.splitlines()[0].decode()} {content[:500].decode()}")
-        data: dict[str, Any] = orjson.loads(content)["data"]
+        data: dict[str, Any] = orjson.loads(checked(head, content))["data"]
         return data
+
+    async def send(self, request: bytes) -> tuple[bytes, bytes]:
+        """The head and the content of the answer to a request that is complete."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        return head, await self._reader.readexactly(int(length[1])) if length else b""
 
     def close(self) -> None:
         """Hang up."""
         self._writer.close()
+
+
+def checked(head: bytes, content: bytes) -> bytes:
+    """The content of an answer that is no error.
+
+    Raises:
+        BenchError: it is one.
+    """
+    if not head.startswith(b"HTTP/1.1 200 ") or b'"errors":' in content:
+        raise BenchError(f"An answer is no answer: {head.splitlines()[0].decode()} {content[:500].decode()}")
+    return content
 
 
 @contextlib.asynccontextmanager
@@ -122,25 +117,28 @@ async def connected(url: str, count: int = CLIENTS) -> AsyncIterator[list[Client
             client.close()
 
 
-async def compete(what: str, contenders: Sequence[Contender], plan: Plan) -> Mapping[str, list[Load]]:
+async def compete(what: str, entries: Sequence[Entry], plan: Plan) -> Mapping[str, list[Load]]:
     """What each contender did in each round. A first round, thrown away, warms everything up."""
-    for contender in contenders:
-        await _drive(contender, min(plan.seconds, _WARM_UP_SECONDS), plan.postmaster)
-    loads: dict[str, list[Load]] = {contender.name: [] for contender in contenders}
+    for entry in entries:
+        await drive(entry, min(plan.seconds, _WARM_UP_SECONDS), plan.postmaster)
+    loads: dict[str, list[Load]] = {entry.name: [] for entry in entries}
     for number in range(plan.rounds):
         sys.stderr.write(f"{what}: round {number + 1} of {plan.rounds}\n")
         # To and fro, so that none always comes right after the same other one.
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            loads[contender.name].append(await _drive(contender, plan.seconds, plan.postmaster))
+        for entry in entries if number % 2 == 0 else reversed(entries):
+            loads[entry.name].append(await drive(entry, plan.seconds, plan.postmaster))
     return loads
 
 
-async def _drive(contender: Contender, seconds: float, postmaster: int) -> Load:
+async def drive(entry: Entry, seconds: float, postmaster: int) -> Load:
+    """One round of one contender.
+
+    Raises:
+        BenchError: not one answer came, or one was an error.
+    """
     latencies: list[float] = []
     refusals: list[str] = []
-    process = psutil.Process(contender.process_id or os.getpid())
-    database = psutil.Process(postmaster)
-    used, database_used = _used([process]), _used(database.children())
+    processors = Processors.now(entry.process_id or os.getpid(), postmaster)
     generator_used, begun = time.process_time(), time.perf_counter()
 
     async def repeat(turn: Callable[[], Awaitable[None]]) -> None:
@@ -152,32 +150,18 @@ async def _drive(contender: Contender, seconds: float, postmaster: int) -> Load:
             else:
                 latencies.append(time.perf_counter() - started)
 
-    await asyncio.gather(*(repeat(turn) for turn in contender.turns))
+    await asyncio.gather(*(repeat(turn) for turn in entry.turns))
     took = time.perf_counter() - begun
     if not latencies:
-        raise BenchError(f"{contender.name}: not one answer in {seconds:g} s. {refusals[:1]}")
+        raise BenchError(f"{entry.name}: not one answer in {seconds:g} s. {refusals[:1]}")
     latencies.sort()
+    own, database = processors.since()
     return Load(
         rate=len(latencies) / took,
         p50_ms=1000 * statistics.median(latencies),
         p99_ms=1000 * latencies[int(0.99 * len(latencies))],
-        own_ms=_since(used, [process]) / len(latencies),
-        database_ms=_since(database_used, database.children()) / len(latencies),
+        own_ms=own / len(latencies),
+        database_ms=database / len(latencies),
         generator=(time.process_time() - generator_used) / took,
         refused=len(refusals),
     )
-
-
-def _used(processes: Sequence[psutil.Process]) -> dict[int, float]:
-    """Each one's use of the processors so far, in milliseconds, by its id."""
-    used = {}
-    for process in processes:
-        # One of PostgreSQL's may have ended since it was listed.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            used[int(process.pid)] = 1000 * float(times.user + times.system)
-    return used
-
-
-def _since(before: Mapping[int, float], processes: Sequence[psutil.Process]) -> float:
-    return sum(now - before.get(process_id, 0) for process_id, now in _used(processes).items())

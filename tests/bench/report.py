@@ -2,129 +2,120 @@
 
 from __future__ import annotations
 
-import statistics
+import os
+import platform
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import pages, writes
+from tests.bench import ratios, works, wrk
+from tests.bench.changes import CHANGED
+from tests.bench.contenders import CONTENDERS
+from tests.bench.load import CLIENTS
+from tests.bench.tables import spread, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from tests.bench.load import Load
-
-    Loads = Mapping[str, Sequence[Load]]
+    from server.local.cluster import Cluster
+    from tests.bench.options import Options
+    from tests.bench.ratios import Loads
+    from tests.bench.run import Results
 
 _HOW_TO_READ: Final = """
 A figure is the median of all rounds, and in brackets the least and the greatest; a ratio is formed within each round.
 "own" and "PostgreSQL" are processor time for each request: where other work goes on beside, it tells more than the
 clock. "generator" is how much of one processor the load generator was busy with asking, which for bare asyncpg is the
-work itself. "refused" counts answers of 503, in all rounds.
+work itself. "refused" counts answers of 503, in all rounds. A server is not run at work that it has no usual means for:
+the guide's recipe has neither fields to choose nor filters, PostGraphile's filters are equalities and its count is exact.
 """.strip()
-_LEAST_OF_FLOOR: Final = 0.5
-_MOST_OF_NEAR: Final = 1.3
+_ON_LATENCY: Final = """
+Requests go out at a fixed schedule, from a process of its own, and a latency is counted from the scheduled moment. "late"
+is how much later they went out, which is the generator's own doing, or that of a machine with too few processors.
+""".strip()
 
 
-def report(about: str, page_loads: Loads, write_loads: Loads) -> str:
+def report(cluster: Cluster, options: Options, results: Results) -> str:
     """The whole report."""
-    parts = [
-        "# make bench",
-        about.strip(),
-        _HOW_TO_READ,
-        "## setOrderStatus: ours in requests/s, relative to the floor",
-        _write_ratios(write_loads),
-        f"## A page of {pages.SIZE}: what it costs, relative to another",
-        _page_ratios(page_loads),
-        "## Figures",
-        _figures(write_loads),
-        _figures(page_loads),
-    ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(["# make bench", _about(cluster, options, results), *_sections(results)]) + "\n"
 
 
-def _write_ratios(loads: Loads) -> str:
-    rows = []
-    for reading in (False, True):
-        for floor in (writes.BARE_ASYNCPG, writes.BARE_APP):
-            ours = loads[writes.contender(writes.OURS, reading=reading)]
-            theirs = loads[writes.contender(floor, reading=reading)]
-            ratios = _ratios(ours, theirs, _rate)
-            selected = "change and order" if reading else "change"
-            met = statistics.median(ratios) >= _LEAST_OF_FLOOR
-            cost = _spread(_ratios(ours, theirs, _processor))
-            name = f"{selected}: ours / {floor}"
-            rows.append((name, _spread(ratios), f">= {_LEAST_OF_FLOOR}", _word(met=met), cost))
-    return _table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
+def _sections(results: Results) -> Iterator[str]:
+    loads = results.measured.loads
+    if any(work.group != works.DEPTH and loads.get(work.name) for work in works.WORKS):
+        yield "## Ours in requests/s, relative to each other server"
+        yield ratios.to_others(loads)
+    if by_depth := ratios.by_depth(loads):
+        yield "## Depth and status: a page of 100, relative to another"
+        yield by_depth
+    if results.scales:
+        yield "## Scale: a page of 100 of the largest table, relative to the smallest"
+        yield ratios.by_scale(results.scales)
+    if results.latency:
+        yield "## Latency at half of the capacity"
+        yield _ON_LATENCY
+        yield ratios.of_latencies(results.latency)
+    if results.writes:
+        yield "## setOrderStatus: ours in requests/s, relative to the floor"
+        yield ratios.of_writes(results.writes)
+    if results.soaks:
+        yield f"## Memory, {results.soaks[0].requests:,} pages of 100"
+        yield ratios.of_memory(results.soaks)
+    if results.measured.not_run:
+        yield "## Not run"
+        yield "\n".join(f"- {' '.join(reason.split())}" for reason in results.measured.not_run)
+    yield "## Figures"
+    yield _HOW_TO_READ
+    yield from _all_figures(results)
 
 
-def _page_ratios(loads: Loads) -> str:
-    pairs = [
-        *(((place, with_status), ("near", with_status)) for with_status in (True, False) for place in pages.PLACES[1:]),
-        *(((place, True), (place, False)) for place in pages.PLACES),
-    ]
-    rows = []
-    for pair in pairs:
-        names = [
-            [pages.contender(place, with_status=with_status, sequential=sequential) for place, with_status in pair]
-            for sequential in (True, False)
-        ]
-        # Both say what the first costs: how much longer one takes, and how many fewer there are in a second.
-        latency = _ratios(loads[names[0][0]], loads[names[0][1]], _latency)
-        rate = _ratios(loads[names[1][1]], loads[names[1][0]], _rate)
-        met = max(statistics.median(latency), statistics.median(rate)) <= _MOST_OF_NEAR
-        cost = _spread(_ratios(loads[names[1][0]], loads[names[1][1]], _processor))
-        name = " / ".join(names[1])
-        rows.append((name, _spread(latency), _spread(rate), f"<= {_MOST_OF_NEAR}", _word(met=met), cost))
-    head = (f"page of {pages.SIZE}", "p50, one client", "1 / (requests/s), 8 clients", "target", "", "processor time")
-    return _table(head, rows)
+def _all_figures(results: Results) -> Iterator[str]:
+    for work in works.WORKS:
+        if found := results.measured.loads.get(work.name):
+            yield f"### {work.title}"
+            yield _figures(found)
+    if results.scales:
+        yield "### page of 100 by scale"
+        yield _figures({f"scale {scale:g}, {count} connections": of for (scale, count), of in results.scales.items()})
+    if results.writes:
+        yield "### setOrderStatus"
+        yield _figures(results.writes)
+    if results.starts:
+        yield f"From `python -m server` to the first page of 10 orders: {spread(results.starts)} s."
+    if results.memory:
+        before, after = results.memory
+        yield (
+            f"Our process held {before.resident:.0f} MB resident ({before.unique:.0f} its own) before the works, and "
+            f"{after.resident:.0f} MB ({after.unique:.0f}) after them."
+        )
+
+
+def _about(cluster: Cluster, options: Options, results: Results) -> str:
+    flushing = ", ".join(f"{name} {cluster.run_sql(f'SHOW {name}')}" for name in ("fsync", "synchronous_commit"))
+    generator = "wrk -t1" if wrk.available() else f"asyncio clients, since {wrk.HOW_TO_GET_IT}"
+    servers = "\n".join(
+        f"- {contender.name}: {contender.title}" for contender in CONTENDERS if contender.name in options.contenders
+    )
+    return (
+        f"- {results.orders:,} orders, {CHANGED:,} of them changed; PostgreSQL {cluster.version}, {flushing}\n"
+        f"- {CLIENTS} connections from {generator}; {options.rounds} rounds of {options.seconds:g} s each, of 1 s where "
+        "there is no target; every answer's keys and values were looked at first\n"
+        f"- {os.cpu_count()} processors, which the load generator, the servers and PostgreSQL share; load average "
+        f"{results.load_average:.1f} before; Python {platform.python_version()}\n"
+        f"{servers}"
+    )
 
 
 def _figures(loads: Loads) -> str:
     rows = [
         (
             name,
-            _spread([_rate(load) for load in rounds], digits=0),
-            _spread([_latency(load) for load in rounds]),
-            _spread([load.p99_ms for load in rounds]),
-            _spread([load.own_ms for load in rounds]),
-            _spread([load.database_ms for load in rounds]),
-            _spread([load.generator for load in rounds]),
+            spread([load.rate for load in rounds], digits=0),
+            spread([load.p50_ms for load in rounds]),
+            spread([load.p99_ms for load in rounds]),
+            spread([load.own_ms for load in rounds], digits=3),
+            spread([load.database_ms for load in rounds], digits=3),
+            spread([load.generator for load in rounds]),
             str(sum(load.refused for load in rounds)),
         )
         for name, rounds in loads.items()
     ]
-    return _table(("", "requests/s", "p50 ms", "p99 ms", "own ms", "PostgreSQL ms", "generator", "refused"), rows)
-
-
-def _rate(load: Load) -> float:
-    return load.rate
-
-
-def _latency(load: Load) -> float:
-    return load.p50_ms
-
-
-def _processor(load: Load) -> float:
-    return load.own_ms + load.database_ms
-
-
-def _ratios(these: Sequence[Load], those: Sequence[Load], figure: Callable[[Load], float]) -> list[float]:
-    return [figure(this) / figure(that) for this, that in zip(these, those, strict=True)]
-
-
-def _spread(values: Sequence[float], *, digits: int = 2) -> str:
-    middle, least, greatest = (
-        f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
-    )
-    return f"{middle} ({least}..{greatest})"
-
-
-def _word(*, met: bool) -> str:
-    return "met" if met else "MISSED"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Padded, so that it reads as well in a terminal."""
-    widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *rows]
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    return table(("", "requests/s", "p50 ms", "p99 ms", "own ms", "PostgreSQL ms", "generator", "refused"), rows)

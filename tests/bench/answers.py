@@ -1,0 +1,117 @@
+"""Owns the check that a contender answers what it is asked, before it is measured: the orders, and all their values."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from tests.bench.asks import Page, keys_query
+from tests.bench.load import checked, connected
+from tests.bench.measuring import BenchError
+from tests.bench.wrk import Volley
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.bench.asks import Ask
+    from tests.bench.contenders import Running
+    from tests.bench.dialects import Dialect, Request
+
+# As many answers of each work are looked at; all of them have the same form.
+_LOOKED_AT: Final = 8
+# Often enough for a just-in-time compiler, and for plans that PostgreSQL keeps after some executions.
+_WARMING: Final = 10
+_WARMING_SECONDS: Final = 0.5
+_VALUES: Final = 8
+_FEW_VALUES: Final = 2
+
+
+class Truth:
+    """What PostgreSQL itself says of the keys that an answer has to hold; asked once for each ask."""
+
+    def __init__(self, table: str, run_sql: Callable[[str], str]) -> None:
+        self._table = table
+        self._run_sql = run_sql
+        self._known: dict[Ask, list[int]] = {}
+
+    def keys(self, ask: Ask) -> list[int]:
+        """The keys."""
+        if ask not in self._known:
+            self._known[ask] = json.loads(self._run_sql(keys_query(ask, self._table)))
+        return self._known[ask]
+
+
+async def volley_of(running: Running, name: str, asks: Sequence[Ask], truth: Truth) -> Volley | None:
+    """The requests of a work for a contender, whose answers have been found right; None where it has nothing of it.
+
+    Raises:
+        BenchError: an answer is not as it should be.
+    """
+    requests = [running.dialect.request(ask) for ask in asks]
+    sent = [_as_bytes(running.url, request) for request in requests if request]
+    if len(sent) < len(requests):
+        return None
+    sizes = []
+    async with connected(running.url) as clients:
+        for ask, request in zip(asks[:_LOOKED_AT], sent, strict=False):
+            head, content = await clients[0].send(request)
+            _check(running.name, running.dialect, ask, orjson.loads(checked(head, content)), truth)
+            sizes.append(len(head) + len(content))
+        until = time.monotonic() + _WARMING_SECONDS
+        for _ in range(_WARMING):
+            await asyncio.gather(*(client.send(request) for client, request in zip(clients, sent, strict=False)))
+            if time.monotonic() > until:
+                break
+    title = f"{running.name}: {name}"
+    return Volley(title, running.url, running.process_id, sent, sum(sizes) / len(sizes))
+
+
+async def check_the_same(ours: Volley, floor: Volley) -> None:
+    """Hold the floor's answers to ours: the same keys in the same order, and the same values but for an estimate.
+
+    Raises:
+        BenchError: one is another.
+    """
+    async with connected(ours.url, 1) as (our_client,), connected(floor.url, 1) as (floor_client,):
+        for our_request, request in zip(ours.requests[:_LOOKED_AT], floor.requests, strict=False):
+            wanted = _comparable(checked(*await our_client.send(our_request)))
+            found = _comparable(checked(*await floor_client.send(request)))
+            if found != wanted:
+                raise BenchError(f"the floor's answer is another than ours: {found[:200]!r}, {wanted[:200]!r}")
+
+
+def _comparable(content: bytes) -> bytes:
+    answer = orjson.loads(content)
+    for field in answer["data"].values():
+        field.pop("totalCount", None)
+    return orjson.dumps(answer)
+
+
+def _check(name: str, dialect: Dialect, ask: Ask, answer: Any, truth: Truth) -> None:
+    try:
+        orders = dialect.orders(ask, answer)
+        found, wanted = [_key(order) for order in orders], truth.keys(ask)
+    except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise BenchError(f"{name} answers {ask} with {str(answer)[:200]}") from error
+    if found != wanted:
+        raise BenchError(f"{name} answers {ask} with the orders {found[:3]}..., and should with {wanted[:3]}...")
+    values = (_FEW_VALUES if ask.few else _VALUES) + ask.status if isinstance(ask, Page) else _VALUES
+    for order in orders:
+        if len(order) < values or any(value in (None, "") for value in order.values()):
+            raise BenchError(f"{name} answers {ask} with an order that lacks values: {order}")
+
+
+def _key(order: Mapping[str, Any]) -> int:
+    return int(next(iter(order.values())))
+
+
+def _as_bytes(url: str, request: Request) -> bytes:
+    lines = [f"{request.method} {request.path} HTTP/1.1", f"host: {urlsplit(url).netloc}", "accept: application/json"]
+    if request.body:
+        lines += ["content-type: application/json", f"content-length: {len(request.body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + request.body

@@ -1,0 +1,97 @@
+"""Owns the floor under setOrderStatus: the server's own statements on asyncpg alone."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from schema.ports import OrderColumn
+from server.databases import served_database
+from server.db.aggregates import lookup_statement
+from server.db.changes import change_tables
+from server.db.driver import Compiled
+from server.db.engine import create_engines
+from server.db.tables import OrdersTable
+from server.db.writes import WriteStatements
+from server.lakebase.instances import Instances
+from server.lakebase.loading import PlatformLoader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import asyncpg
+
+    from server.db.merged import Orders
+    from server.settings import Settings
+
+# As the request's log line counts them, BEGIN and COMMIT not among them; the one more reads the order afterwards.
+STATEMENTS: Final = 3
+READ_OPERATION: Final = "SetAndRead"
+_PRINCIPAL: Final = "floor"
+
+
+async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Mapping[str, Any]) -> list[Any]:
+    rows: list[Any] = await connection.fetch(statement.text, *statement.values(values))
+    return rows
+
+
+class Floor:
+    """One status change in one transaction, as server/statuses.py makes it where all goes well."""
+
+    def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
+        self._claim = Compiled(statements.claim)
+        self._locked = Compiled(statements.locked(orders))
+        self._apply = Compiled(statements.apply)
+        self._read = Compiled(lookup_statement(orders, (OrderColumn.STATUS, OrderColumn.STATUS_VERSION)))
+        self._retention = retention
+
+    async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
+        """The row of the change."""
+        owner = {"principal": _PRINCIPAL, "key": idempotency_key}
+        digest = hashlib.sha256(orjson.dumps([key, status])).digest()
+        async with connection.transaction(isolation="read_committed"):
+            await _rows(connection, self._claim, {**owner, "hash": digest, "retention_seconds": self._retention})
+            ((_, _, _, synced, set_here, version),) = await _rows(connection, self._locked, {"keys": [key]})
+            previous = synced if set_here is None else set_here
+            recorded = {"key": key, "previous": previous, "version": version + 1, "refusal": None}
+            (change,) = await _rows(
+                connection,
+                self._apply,
+                {
+                    **owner,
+                    "outcome": orjson.dumps([recorded]).decode(),
+                    "keys": [key],
+                    "statuses": [status],
+                    "previous": [previous],
+                    "synced": [synced],
+                    "cleared": [False],
+                    "versions": [version + 1],
+                    "notes": [None],
+                },
+            )
+        return change
+
+    async def read(self, connection: asyncpg.Connection, key: int) -> Any:
+        """The order's key, status and version, by the statement that `order` of a payload costs."""
+        (row,) = await _rows(connection, self._read, {"keys": [key]})
+        return row
+
+
+@asynccontextmanager
+async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncpg.Connection]]]:
+    """The floor, and as many of the server's own connections for writes as its pool has, without SQLAlchemy."""
+    engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
+    tables = change_tables(settings.app_schema)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engines.dispose)
+        async with engines.writes.connect() as connection:
+            orders = await OrdersTable(settings.orders_table, tables).resolve(connection)
+        pooled = [await stack.enter_async_context(engines.writes.connect()) for _ in range(settings.write_pool_size)]
+        raw: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in pooled]
+        for connection in raw:
+            # The server refuses a change that waits too long; the floor has nothing to refuse it with.
+            await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        yield Floor(WriteStatements(tables), orders, settings.idempotency_retention), raw

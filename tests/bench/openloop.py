@@ -1,0 +1,203 @@
+"""Owns the open-loop generator, a process of its own: requests at a fixed schedule, whether or not any is answered.
+
+A latency is counted from the moment that the schedule has for the request, so that a server which stalls is charged for
+all whom it keeps waiting. How late the requests went out is counted too: that much is the generator's own doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+from tests.bench.measuring import BenchError
+from tests.process import ROOT, environment
+
+if TYPE_CHECKING:
+    from tests.bench.wrk import Volley
+
+_CONNECTIONS: Final = 64
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_LAST_SECONDS: Final = 10
+_START_SECONDS: Final = 0.2
+_PERCENTILES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of durations, in milliseconds."""
+
+    p50: float
+    p99: float
+    most: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Quantiles:
+        """Those of some durations."""
+        cuts = statistics.quantiles(seconds, n=_PERCENTILES, method="inclusive")
+        return cls(1000 * cuts[49], 1000 * cuts[98], 1000 * max(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What came of a schedule of so many requests in a second."""
+
+    rate: float
+    latency: Quantiles
+    lateness: Quantiles
+
+
+def offer(volley: Volley, *, rate: float, seconds: float) -> Offered:
+    """Send the requests of a volley in turn, so many in a second, from another process.
+
+    Raises:
+        BenchError: an answer was an error, or did not come.
+    """
+    order = {
+        "url": volley.url,
+        "requests": [request.decode("ascii") for request in volley.requests],
+        "rate": rate,
+        "seconds": seconds,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.openloop"],
+        cwd=ROOT,
+        env=environment(),
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        timeout=seconds + 3 * _LAST_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchError(f"{volley.name}, {rate:.0f} requests/s: {done.stderr.strip().splitlines()[-1]}")
+    said = json.loads(done.stdout)
+    return Offered(rate, Quantiles(**said["latency"]), Quantiles(**said["lateness"]))
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, on which one request at a time is under way."""
+
+    def __init__(self, generator: _Generator) -> None:
+        self._generator = generator
+        self._transport: asyncio.Transport
+        self._received = bytearray()
+        self._expected = 0
+        self._scheduled = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, request: bytes, scheduled: float) -> None:
+        self._scheduled = scheduled
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._expected:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            length = _LENGTH.search(self._received, 0, end + 2)
+            self._expected = end + 4 + (int(length[1]) if length else 0)
+        if len(self._received) < self._expected:
+            return
+        ok = self._received.startswith(b"HTTP/1.1 200 ") and b'"errors":' not in self._received
+        self._received.clear()
+        self._expected = 0
+        self._generator.answered(self, self._scheduled, ok=ok)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._generator.lost()
+
+
+class _Generator:
+    """A schedule, the connections that are idle, and the requests that wait for one."""
+
+    def __init__(self, requests: list[bytes], rate: float, seconds: float) -> None:
+        self._requests = requests
+        self._rate = rate
+        self._count = max(2, int(rate * seconds))
+        self._idle: list[_Connection] = []
+        self._waiting: deque[tuple[bytes, float]] = deque()
+        self._latencies: list[float] = []
+        self._lateness: list[float] = []
+        self._failed = 0
+        self._done = asyncio.Event()
+
+    async def run(self, url: str) -> dict[str, Any]:
+        """Follow the schedule to its end; what the answers took, and how late the requests were."""
+        loop, parts = asyncio.get_running_loop(), urlsplit(url)
+        for _ in range(_CONNECTIONS):
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self), parts.hostname or "", parts.port or 0
+            )
+            self._idle.append(connection)
+        # The loops' own timers know whole milliseconds only, and a thread's sleep a twentieth of one.
+        threading.Thread(target=self._keep_time, args=[loop], daemon=True).start()
+        await asyncio.wait_for(self._done.wait(), _START_SECONDS + self._count / self._rate + _LAST_SECONDS)
+        if self._failed:
+            raise BenchError(f"{self._failed} of {self._count} answers were errors, or did not come")
+        return {
+            "latency": asdict(Quantiles.of(self._latencies)),
+            "lateness": asdict(Quantiles.of(self._lateness)),
+        }
+
+    def _keep_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        begun = time.perf_counter() + _START_SECONDS
+        for number in range(self._count):
+            scheduled = begun + number / self._rate
+            if (ahead := scheduled - time.perf_counter()) > 0:
+                time.sleep(ahead)
+            loop.call_soon_threadsafe(self._due, self._requests[number % len(self._requests)], scheduled)
+
+    def _due(self, request: bytes, scheduled: float) -> None:
+        self._lateness.append(time.perf_counter() - scheduled)
+        if self._idle:
+            self._idle.pop().send(request, scheduled)
+        else:
+            # It waits for an answer to another one, which is the server's doing and goes into the latency alone.
+            self._waiting.append((request, scheduled))
+
+    def answered(self, connection: _Connection, scheduled: float, *, ok: bool) -> None:
+        """The request that was scheduled then has its answer."""
+        self._latencies.append(time.perf_counter() - scheduled)
+        self._failed += not ok
+        self._idle.append(connection)
+        if len(self._latencies) == self._count:
+            self._done.set()
+        elif self._waiting:
+            self._idle.pop().send(*self._waiting.popleft())
+
+    def lost(self) -> None:
+        """A connection was closed by the server."""
+        if not self._done.is_set():
+            self._failed += 1
+            self._done.set()
+
+
+def main() -> int:
+    """What is to be sent comes in as JSON, and what came of it goes out; the exit code."""
+    order = json.load(sys.stdin)
+    generator = _Generator([text.encode() for text in order["requests"]], order["rate"], order["seconds"])
+    try:
+        json.dump(uvloop.run(generator.run(order["url"])), sys.stdout)
+    except (BenchError, TimeoutError) as error:
+        sys.stderr.write(f"{str(error) or 'some answers did not come'}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Servers that others would write, or have written, for the same orders."""
