@@ -13,46 +13,66 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # Tasks that resolvers start inherit it from the query that they work for.
-_clock: ContextVar[asyncio.Timeout | None] = ContextVar("request_clock", default=None)
+_clock: ContextVar[request_deadline | None] = ContextVar("request_clock", default=None)
 
 
 class request_deadline:  # noqa: N801 # it is used as a function is
     """Cancel what is done within once the seconds are over, its statements with it.
 
-    A class, for around every query two generators more would be felt.
+    It does what `asyncio.timeout` does, which asks for the running loop and its task three times (on Python 3.11 a call
+    of the system each), and is not one generator within another: both are felt around every query.
+
+    Args:
+        seconds: how long it may take.
+        loop: the running one, for who knows it.
 
     Raises:
         UnavailableError: REQUEST_TIMEOUT.
     """
 
-    __slots__ = ("_clock", "_token")
+    __slots__ = ("_cancelling", "_expired", "_handle", "_loop", "_seconds", "_task", "_token")
 
-    def __init__(self, seconds: float) -> None:
-        self._clock = asyncio.timeout(seconds)
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._seconds = seconds
+        self._loop = loop or asyncio.get_running_loop()
+        self._expired = False
 
     async def __aenter__(self) -> None:
-        await self._clock.__aenter__()
-        self._token = _clock.set(self._clock)
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a deadline is a task's")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._handle = self._loop.call_later(self._seconds, self._expire)
+        self._token = _clock.set(self)
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._handle.cancel()
         # Where a generator is collected it may be in another context, whose clock this is not.
         with contextlib.suppress(ValueError):
             _clock.reset(self._token)
-        try:
-            await self._clock.__aexit__(kind, error, trace)
-        except TimeoutError as timeout:
+        ours = self._expired and self._task.uncancel() <= self._cancelling
+        if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise UnavailableError(
                 Reason.REQUEST_TIMEOUT, "The query took longer than it is given. Ask for less at once, or try again."
-            ) from timeout
+            ) from error
+
+    def postpone(self, seconds: float) -> None:
+        """Let it take at least so many seconds from now on, unless it is over."""
+        when = self._loop.time() + seconds
+        if not self._handle.cancelled() and not self._expired and when > self._handle.when():
+            self._handle.cancel()
+            self._handle = self._loop.call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
 
 
 def postpone(seconds: float) -> None:
     """Let the query that is being answered take at least so many seconds from now on; where there is none, nothing."""
-    clock = _clock.get()
-    when = clock.when() if clock and not clock.expired() else None
-    if clock and when is not None:
-        # Who outlives the query that began it has inherited a clock that has stopped.
-        with contextlib.suppress(RuntimeError):
-            clock.reschedule(max(when, asyncio.get_running_loop().time() + seconds))
+    # Who outlives the query that began it has inherited a clock that has stopped.
+    if clock := _clock.get():
+        clock.postpone(seconds)

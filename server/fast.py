@@ -10,6 +10,7 @@ from schema.deadline import request_deadline
 from schema.errors import ApiError
 from schema.plans.replay import Failures
 from server.record import current_record
+from server.running import running_loop
 from server.tracing import tracing
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FastWay:
             record.operation = planned.name[:NAME_CHARACTERS]
         tracing.note_operation(record.operation if record else None, "query")
         try:
-            async with request_deadline(self._seconds):
+            async with request_deadline(self._seconds, running_loop()):
                 return await planned.write(context, data.variables or {}, failures)
         except ApiError:
             raise

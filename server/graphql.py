@@ -28,6 +28,7 @@ from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
 from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
 from server.record import current_record
+from server.running import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -149,9 +150,10 @@ class _Watch:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._task = asyncio.current_task()
+        self._loop = running_loop()
+        self._task = asyncio.current_task(self._loop)
         self._watching: asyncio.Task[None] | None = None
-        self._begin = asyncio.get_running_loop().call_later(_WATCHED_AFTER_SECONDS, self._start)
+        self._begin = self._loop.call_later(_WATCHED_AFTER_SECONDS, self._start)
         self._gone = False
 
     def ends_it(self) -> bool:
@@ -165,7 +167,7 @@ class _Watch:
             self._watching.cancel()
 
     def _start(self) -> None:
-        self._watching = asyncio.create_task(self._watch(), name="watch caller")
+        self._watching = self._loop.create_task(self._watch(), name="watch caller")
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

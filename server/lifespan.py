@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _REPLACEMENT_SECONDS = 3.0
+_YOUNG_OBJECTS = 10_000
 
 
 class State(TypedDict):
@@ -137,6 +138,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             # What is loaded by now stays: the garbage collector need not walk it again and again.
             gc.collect()
             gc.freeze()
+            # What a request leaves behind is freed by its references; looking for cycles at every few requests is felt.
+            gc.set_threshold(_YOUNG_OBJECTS)
             yield {
                 "readiness": readiness,
                 "secondaries": secondaries,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import structlog
 
+from server.running import running_loop
 from server.scrubbing import secrets_known
 from server.slow import slow_statements
 
@@ -35,6 +36,7 @@ class RequestLog:
         self.handler: logging.StreamHandler[TextIO] | None = None
         self._log = structlog.get_logger(_REQUEST)
         self._logger = logging.getLogger(_REQUEST)
+        self._lines: list[str] = []
 
     def write(self, level: int, fields: Mapping[str, object]) -> None:
         """Write one, if its level is logged."""
@@ -46,12 +48,22 @@ class RequestLog:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         name = logging.getLevelName(level).lower()
         line = json.dumps({**fields, "event": _REQUEST, "level": name, "logger": _REQUEST, "timestamp": now})
+        if not self._lines:
+            running_loop().call_soon(self.flush)
+        self._lines.append(f"{secrets_known.scrub(line)}\n")
+
+    def flush(self) -> None:
+        """Write what has come up in one turn of the event loop, which is one call of the system."""
+        handler, lines = self.handler, self._lines
+        self._lines = []
+        if handler is None or not lines:
+            return
         try:
-            with self.handler.lock or contextlib.nullcontext():
-                self.handler.stream.write(f"{secrets_known.scrub(line)}\n")
-                self.handler.flush()
+            with handler.lock or contextlib.nullcontext():
+                handler.stream.write("".join(lines))
+                handler.flush()
         except Exception:  # noqa: BLE001 # as logging itself has it: a log that is full or gone is no request's affair
-            self.handler.handleError(logging.makeLogRecord({"name": _REQUEST, "levelno": level, "msg": _REQUEST}))
+            handler.handleError(logging.makeLogRecord({"name": _REQUEST, "levelno": logging.INFO, "msg": _REQUEST}))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

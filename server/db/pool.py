@@ -9,16 +9,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DisconnectionError, MissingGreenlet
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
 
 from schema.pagination import sort_date
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from typing import TypeVar
 
     import asyncpg
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 _ENDS_AT: Final = "ends_at"
 _MADE_AT: Final = "made_at"
+_SPARE_SECONDS: Final = 1.0
 # The shortest life that a connection is given, as a part of the longest.
 _JITTER: Final = 0.75
 
@@ -65,7 +65,10 @@ class Pool:
         self.name = name
         self.size = size + overflow
         self.waiting = 0
-        self._open = connect
+        # Checked out of SQLAlchemy's pool, and in nobody's hands: whoever comes next is spared the checking out, which
+        # takes as long as half of an order's statement.
+        self._spare: list[PoolProxiedConnection] = []
+        self._giving_up: asyncio.TimerHandle | None = None
         self._waking = waking
         self._recycle = recycle
         self._lost_at = 0.0
@@ -79,7 +82,7 @@ class Pool:
             pool_use_lifo=True,
             # Errors are logged with their statement; its parameters are the callers' own data.
             hide_parameters=True,
-            async_creator=self._connect,
+            async_creator=connect,
         )
         sync = self.engine.sync_engine
         sa.event.listen(sync, "connect", self._begin)
@@ -90,13 +93,13 @@ class Pool:
     def used(self) -> int:
         """Connections that are in use."""
         pool: Any = self.engine.pool
-        return int(pool.checkedout())
+        return int(pool.checkedout()) - len(self._spare)
 
     @property
     def idle(self) -> int:
         """Connections that are open and not in use."""
         pool: Any = self.engine.pool
-        return int(pool.checkedin())
+        return int(pool.checkedin()) + len(self._spare)
 
     @asynccontextmanager
     async def connect(self, **options: Any) -> AsyncIterator[AsyncConnection]:
@@ -138,14 +141,13 @@ class Pool:
         Raises:
             Exception: as `checkout` does.
         """
-        if self._waking.under_way or not self.idle:
-            return await self._take(self.engine.raw_connection)
-        try:
-            # One that is idle is taken without waiting, and without the greenlet in which SQLAlchemy would wait.
-            return self.engine.sync_engine.raw_connection()
-        except MissingGreenlet:
-            # It was a dead one, and is let go of: another has to be opened.
-            return await self._take(self.engine.raw_connection)
+        if self._spare:
+            raw = self._spare.pop()
+            if not self._is_worn(raw.driver_connection, raw.info):
+                return raw
+            raw.close()
+            self._give_up_spare()
+        return await self._take(self.engine.raw_connection)
 
     async def give_back(self, raw: PoolProxiedConnection, error: BaseException | None) -> None:
         """Take a connection back, unless it is invalidated; the error is what its use has ended with."""
@@ -158,11 +160,23 @@ class Pool:
         if not raw.is_valid:
             return
         pool: Any = self.engine.pool
-        if pool.overflow() <= 0:
-            # It is kept, and nothing of it is to be undone, so that nothing is waited for, nor can be cancelled.
+        if pool.overflow() > 0:
+            # One too many is closed, which is waited for.
+            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
+        elif self.waiting:
             raw.close()
         else:
-            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
+            if self._giving_up is None:
+                self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
+            self._spare.append(raw)
+
+    def _give_up_spare(self) -> None:
+        """Let SQLAlchemy's pool have them; nothing of them is to be undone, so that this does not wait."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        while self._spare:
+            self._spare.pop().close()
 
     def adopt(self, raw: PoolProxiedConnection) -> AsyncConnection:
         """SQLAlchemy's own connection over one that is checked out, for as long as that is."""
@@ -170,9 +184,11 @@ class Pool:
 
     async def dispose(self) -> None:
         """Close every connection that is not in use."""
+        self._give_up_spare()
         await self.engine.dispose()
 
     async def _take(self, open_: Callable[[], Awaitable[T]]) -> T:
+        self._give_up_spare()
         self.waiting += 1
         waited = False
         try:
@@ -187,12 +203,6 @@ class Pool:
         finally:
             self.waiting -= 1
 
-    def _connect(self) -> Awaitable[asyncpg.Connection]:
-        if not in_greenlet():
-            # Before there is something to wait for, which nobody would.
-            raise MissingGreenlet
-        return self._open()
-
     def _begin(self, connection: Any, record: Any) -> None:
         # Dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page.
         connection.run_async(
@@ -204,10 +214,12 @@ class Pool:
         record.info[_ENDS_AT] = now + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
 
     def _check(self, connection: Any, record: Any, _proxy: object) -> None:
-        now = time.monotonic()
-        dead = connection.driver_connection.is_closed() or record.info[_MADE_AT] <= self._lost_at
-        if dead or now >= record.info[_ENDS_AT]:
+        if self._is_worn(connection.driver_connection, record.info):
             raise DisconnectionError
+
+    def _is_worn(self, driver: Any, info: Mapping[Any, Any]) -> bool:
+        dead = driver.is_closed() or info[_MADE_AT] <= self._lost_at
+        return bool(dead or time.monotonic() >= info[_ENDS_AT])
 
     def _note(self, _connection: object, _record: object, error: BaseException | None) -> None:
         # One whose user was cancelled says nothing of the others, nor does one that was found out above.
