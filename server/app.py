@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,7 +20,7 @@ from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
-from server.middleware import CanonicalLog, Shortcut
+from server.middleware import CanonicalLog
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
 from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
@@ -28,9 +28,10 @@ from server.tracing import tracing
 from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import HTTPConnection, Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from schema.context import Context
     from server.auth.authentication import Authentication
@@ -51,8 +52,9 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
     async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
-        authentication: Authentication = connection.state["authentication"]
-        context: Context = connection.state["context"]
+        state = connection.scope["state"]
+        authentication: Authentication = state["authentication"]
+        context: Context = state["context"]
         return context.of(await authentication.principal(connection, init))
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
@@ -67,8 +69,9 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
             )
         )
     endpoint = GraphQLEndpoint(schema, new_context, consistency=consistency, fast=fast)
-    middleware.append(Middleware(Shortcut, path=GRAPHQL_PATH, endpoint=endpoint))
-    app = Starlette(
+    app = _Application(
+        GRAPHQL_PATH,
+        endpoint,
         routes=[
             Route("/", _home),
             WebSocketRoute(
@@ -94,6 +97,30 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
     )
     app.state.draining = draining
     return app
+
+
+class _Application(Starlette):
+    """Starlette, whose routes are not asked in turn for the one path that nearly every request is for.
+
+    Args:
+        path: the path.
+        endpoint: what serves it over HTTP, within the same middleware.
+    """
+
+    def __init__(self, path: str, endpoint: ASGIApp, *, middleware: Sequence[Middleware], **options: Any) -> None:
+        super().__init__(middleware=middleware, **options)
+        self._path = path
+        self._direct = endpoint
+        for layer in reversed(middleware):
+            self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or the process's life."""
+        if scope["type"] == "http" and scope["path"] == self._path:
+            scope["app"] = self
+            await self._direct(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 async def _home(_request: Request) -> RedirectResponse:

@@ -49,16 +49,16 @@ class FastWay:
         if planned is None:
             return None, context
         failures = Failures()
-        text = await self._written(planned, data, context, failures)
-        if text is None:
+        pieces = await self._written(planned, data, context, failures)
+        if pieces is None:
             return None, failures.replayed(context)
         if record := current_record.get():
             record.fast = True
-        return f'{{"data":{text}}}'.encode(), context
+        return "".join(['{"data":', *pieces, "}"]).encode(), context
 
     async def _written(
         self, planned: PlannedOperation, data: GraphQLRequestData, context: Context, failures: Failures
-    ) -> str | None:
+    ) -> list[str] | None:
         record = current_record.get()
         if record is not None and planned.name:
             record.operation = planned.name[:NAME_CHARACTERS]

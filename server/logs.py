@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TextIO
+from json.encoder import encode_basestring_ascii as quoted
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
@@ -16,7 +16,7 @@ from server.scrubbing import secrets_known
 from server.slow import slow_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from structlog.typing import Processor
 
@@ -38,7 +38,7 @@ class RequestLog:
         self._logger = logging.getLogger(_REQUEST)
         self._lines: list[str] = []
 
-    def write(self, level: int, fields: Mapping[str, object]) -> None:
+    def write(self, level: int, fields: Mapping[str, str | float | bool | None]) -> None:
         """Write one, if its level is logged."""
         if not self._logger.isEnabledFor(level):
             return
@@ -47,7 +47,7 @@ class RequestLog:
             return
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         name = logging.getLevelName(level).lower()
-        line = json.dumps({**fields, "event": _REQUEST, "level": name, "logger": _REQUEST, "timestamp": now})
+        line = json_object({**fields, "event": _REQUEST, "level": name, "logger": _REQUEST, "timestamp": now})
         if not self._lines:
             running_loop().call_soon(self.flush)
         self._lines.append(f"{secrets_known.scrub(line)}\n")
@@ -64,6 +64,20 @@ class RequestLog:
                 handler.flush()
         except Exception:  # noqa: BLE001 # as logging itself has it: a log that is full or gone is no request's affair
             handler.handleError(logging.makeLogRecord({"name": _REQUEST, "levelno": logging.INFO, "msg": _REQUEST}))
+
+
+def json_object(fields: Mapping[str, str | float | bool | None]) -> str:
+    """As `json.dumps` writes it, whose encoder is made anew for every call."""
+    return f"{{{', '.join([f'{quoted(name)}: {_VALUES[type(value)](value)}' for name, value in fields.items()])}}}"
+
+
+_VALUES: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: quoted,
+    int: int.__repr__,
+    float: float.__repr__,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _none: "null",
+}
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
@@ -158,6 +159,11 @@ _statement_seconds_of = cache(_STATEMENT_SECONDS.labels)
 _statement_rows_of = cache(_STATEMENT_ROWS.labels)
 
 
+_COUNTED_AT_ONCE: Final = 256
+_requests: Final[deque[tuple[Transport, str, str, float | None]]] = deque()
+_statements: Final[deque[tuple[str, float, int]]] = deque()
+
+
 class OperationNames:
     """Which names of operations are labels. They come from callers: a bounded number, and only of what succeeded."""
 
@@ -203,16 +209,33 @@ def note_request(
         graphql: whether it asked for the API at all.
     """
     name = _names.label(operation, succeeded=outcome == "ok") if graphql else _NO_OPERATION
-    _requests_of(transport, name, outcome).inc()
-    if seconds is not None:
-        _request_seconds_of(transport, name).observe(seconds)
+    _requests.append((transport, name, outcome, seconds))
+    if len(_requests) >= _COUNTED_AT_ONCE:
+        count()
 
 
 def note_statement(*, pool: str, seconds: float, rows: int) -> None:
     """A statement has ended, well or not."""
-    _statement_seconds_of(pool).observe(seconds)
-    if rows:
-        _statement_rows_of(pool).inc(rows)
+    _statements.append((pool, seconds, rows))
+    if len(_statements) >= _COUNTED_AT_ONCE:
+        count()
+
+
+def count() -> None:
+    """Count the requests and statements that were noted: some hundred at once take a third of the time of each alone.
+
+    The sampler does it before they are told, and every second where another worker may be the one who tells them.
+    """
+    while _requests:
+        transport, name, outcome, seconds = _requests.popleft()
+        _requests_of(transport, name, outcome).inc()
+        if seconds is not None:
+            _request_seconds_of(transport, name).observe(seconds)
+    while _statements:
+        pool, taken, rows = _statements.popleft()
+        _statement_seconds_of(pool).observe(taken)
+        if rows:
+            _statement_rows_of(pool).inc(rows)
 
 
 def note_slow_statement() -> None:

@@ -106,20 +106,6 @@ class CanonicalLog:
         )
 
 
-class Shortcut:
-    """Leads the requests of one path to their endpoint, without asking every route in turn."""
-
-    def __init__(self, app: ASGIApp, *, path: str, endpoint: ASGIApp) -> None:
-        self._app = app
-        self._path = path
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        leads = scope["type"] == "http" and scope["path"] == self._path
-        await (self._endpoint if leads else self._app)(scope, receive, send)
-
-
 def _new_id() -> str:
     """A UUID of version 4. It names a request and guards nothing, so that the system is not asked for its bits."""
     digits = f"{random.getrandbits(128):032x}"

@@ -28,9 +28,7 @@ from server.db.written import BETWEEN_ROWS, written_orders_statement, written_pa
 from server.record import note_load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    import sqlalchemy as sa
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from schema.ports import Conditions, Ordering, PageRequest
     from schema.templates import Template
@@ -73,7 +71,9 @@ class SqlOrderStore:
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """One statement."""
         wanted, shape = _ordered(columns), Shape.of(request)
-        rows: Sequence[Row] = await self._read(lambda orders: page_statement(orders, shape, wanted), values_of(request))
+        rows: Sequence[Row] = await self._reader.rows(
+            self._engines.pages, lambda orders: page_statement(orders, shape, wanted), values_of(request)
+        )
         any_behind = False
         if request.look_back and request.position is not None:
             any_behind = bool(rows[0][0])
@@ -89,8 +89,10 @@ class SqlOrderStore:
     ) -> WrittenPage | None:
         """The same statement, with PostgreSQL writing what it reads."""
         shape = Shape.of(request)
-        ((read, any_behind, *found),) = await self._read(
-            lambda orders: written_page_statement(orders, shape, templates, ends=ends), values_of(request)
+        ((read, any_behind, *found),) = await self._reader.rows(
+            self._engines.pages,
+            lambda orders: written_page_statement(orders, shape, templates, ends=ends),
+            values_of(request),
         )
         texts: list[str] = []
         for index in range(len(templates)):
@@ -110,15 +112,11 @@ class SqlOrderStore:
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
         """One statement."""
-        rows = await self._read(lambda orders: written_orders_statement(orders, templates), {"keys": list(keys)})
+        rows = await self._reader.rows(
+            self._engines.pages, lambda orders: written_orders_statement(orders, templates), {"keys": list(keys)}
+        )
         found = {row[0]: tuple(row)[1:] for row in rows}
         return None if any(None in texts for texts in found.values()) else found
-
-    async def _read(self, statement_of: Callable[[Orders], sa.ClauseElement], values: Mapping[str, Any]) -> Any:
-        async def work(reading: Reading) -> Sequence[Any]:
-            return await reading.driver_rows(statement_of(await reading.orders()), values)
-
-        return await self._reader.run(self._engines.pages, work)
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
@@ -249,11 +247,9 @@ class SqlOrderLookup:
         columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
         keys = sorted({key for key, _ in wanted})
 
-        async def look_up(reading: Reading) -> Sequence[Row]:
-            statement = aggregates.lookup_statement(await reading.orders(), columns)
-            return await reading.driver_rows(statement, {"keys": keys})
-
-        rows = await self._reader.run(self._engines.pages, look_up)
+        rows = await self._reader.rows(
+            self._engines.pages, lambda orders: aggregates.lookup_statement(orders, columns), {"keys": keys}
+        )
         blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
         return [blocks.get(key) for key, _ in wanted]
 

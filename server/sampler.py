@@ -56,7 +56,8 @@ class Sampler:
         self._sampling: asyncio.Task[None] | None = None
 
     def sample(self) -> None:
-        """Set the gauges to what is now."""
+        """Set the gauges to what is now, and count what was noted since."""
+        metrics.count()
         for pool in self._pools():
             metrics.set_pool(pool.name, size=pool.size, used=pool.used, idle=pool.idle, waiting=pool.waiting)
         metrics.set_feed_subscribers(self._feed_subscribers())
@@ -70,7 +71,8 @@ class Sampler:
             self._sampling = asyncio.create_task(self._sample_on(), name="metrics")
 
     async def close(self) -> None:
-        """Stop sampling."""
+        """Stop sampling, with everything counted."""
+        metrics.count()
         if self._sampling is not None:
             self._sampling.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -64,8 +64,8 @@ class PlannedOperation:
         if not self._deciding and self._plan(()) is None:
             raise UnplannedError
 
-    async def write(self, context: Context, variables: Mapping[str, Any], failures: Failures) -> str | None:
-        """The answer's `data` in JSON; None where graphql-core has to answer, with the failures that it is to meet."""
+    async def write(self, context: Context, variables: Mapping[str, Any], failures: Failures) -> list[str] | None:
+        """The answer's `data` in JSON, in pieces; None where graphql-core has to answer, and meet the failures."""
         try:
             values = self._variables.of(variables)
             choice = tuple(values.by_name.get(name) for name in self._deciding)
@@ -125,8 +125,8 @@ class _Page:
         look_back = connection.looks_forward if request.backward else connection.looks_backward
         return replace(request, look_back=True) if look_back else request
 
-    async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> str:
-        """The connection in JSON."""
+    async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> list[str]:
+        """The connection in JSON, in pieces."""
         page: WrittenPage | None = None
         if self.connection.paged:
             try:
@@ -197,8 +197,8 @@ class _Plan:
         self._pages = [(key, root) for key, root in self._roots.items() if isinstance(root, _Page)]
         self._lookups = [(key, root) for key, root in self._roots.items() if isinstance(root, _Lookup)]
 
-    async def write(self, context: Context, values: Values, failures: Failures) -> str:
-        """The data in JSON: pages and single orders are asked for side by side, all single orders at once.
+    async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
+        """The data in JSON, in pieces: pages and single orders are asked for side by side, all single orders at once.
 
         Raises:
             ApiError, UnplannedError: it is for graphql-core.
@@ -215,11 +215,15 @@ class _Plan:
             work.append(self._looked_up(context, sorted(wanted), failures))
         results = await _together(work)
         orders: _Written = results.pop() if wanted else {}
-        texts = {key: text for (key, _), text in zip(self._pages, results, strict=True)}
+        texts: dict[str, list[str]] = {key: text for (key, _), text in zip(self._pages, results, strict=True)}
         for (key, root), some in zip(self._lookups, keys, strict=True):
-            texts[key] = root.written(some, orders)
-        parts = [f'"{key}":{texts.get(key, root)}' for key, root in self._roots.items()]
-        return f"{{{','.join(parts)}}}"
+            texts[key] = [root.written(some, orders)]
+        pieces = ["{"]
+        for key, constant in self._roots.items():
+            pieces.append(f'{"," if len(pieces) > 1 else ""}"{key}":')
+            pieces += texts[key] if key in texts else [str(constant)]
+        pieces.append("}")
+        return pieces
 
     async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
         try:

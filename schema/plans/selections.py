@@ -220,9 +220,9 @@ class Connection:
         self.templates = templates.all()
         return self
 
-    def write(self, found: Found) -> str:
-        """The connection in JSON."""
-        return "".join([part if isinstance(part, str) else part(found) for part in self.parts])
+    def write(self, found: Found) -> list[str]:
+        """The connection in JSON, in pieces: a page is too long to be copied from one whole into the next."""
+        return [part if isinstance(part, str) else part(found) for part in self.parts]
 
     def _add_page_info(self, selections: Selections, group: Group) -> None:
         self.paged = True

@@ -141,34 +141,50 @@ class Pool:
         Raises:
             Exception: as `checkout` does.
         """
-        if self._spare:
-            raw = self._spare.pop()
-            if not self._is_worn(raw.driver_connection, raw.info):
-                return raw
-            raw.close()
-            self._give_up_spare()
-        return await self._take(self.engine.raw_connection)
+        spare = self.take_spare()
+        return await self._take(self.engine.raw_connection) if spare is None else spare
+
+    def take_spare(self) -> PoolProxiedConnection | None:
+        """One that has just been given back, if there is any that may still be used."""
+        if not self._spare:
+            return None
+        raw = self._spare.pop()
+        if not self._is_worn(raw.driver_connection, raw.info):
+            return raw
+        raw.close()
+        self._give_up_spare()
+        return None
 
     async def give_back(self, raw: PoolProxiedConnection, error: BaseException | None) -> None:
         """Take a connection back, unless it is invalidated; the error is what its use has ended with."""
         if error is None:
-            self._waking.answered()
+            if self.keep_spare(raw):
+                return
         elif isinstance(error, (TimeoutError, OSError)) and raw.is_valid:
             # A peer that is silent, or gone.
             raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
             raw.invalidate(error)
         if not raw.is_valid:
             return
-        pool: Any = self.engine.pool
-        if pool.overflow() > 0:
+        if self._has_overflown():
             # One too many is closed, which is waited for.
             await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
-        elif self.waiting:
-            raw.close()
         else:
-            if self._giving_up is None:
-                self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
-            self._spare.append(raw)
+            raw.close()
+
+    def keep_spare(self, raw: PoolProxiedConnection) -> bool:
+        """Keep one whose use has ended well for whoever comes next; not if somebody waits, or if it is one too many."""
+        self._waking.answered()
+        if self.waiting or not raw.is_valid or self._has_overflown():
+            return False
+        if self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
+        self._spare.append(raw)
+        return True
+
+    def _has_overflown(self) -> bool:
+        pool: Any = self.engine.pool
+        return bool(pool.overflow() > 0)
 
     def _give_up_spare(self) -> None:
         """Let SQLAlchemy's pool have them; nothing of them is to be undone, so that this does not wait."""

@@ -10,13 +10,13 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.driver import CONNECTION_LOST
+from server.db.driver import CONNECTION_LOST, Driver
 from server.db.errors import DRIVER_ERRORS, classify, is_refused_value, sqlstate
 from server.db.reading import Reading
 from server.db.secondaries import LeftOutError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -53,6 +53,41 @@ class Reader:
 
         return await self.run(pool, work)
 
+    async def rows(
+        self, pool: Pool, statement_of: Callable[[Orders], sa.ClauseElement], values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """The rows of a statement that is kept and reused, by the driver itself, which takes half the time.
+
+        Where a connection is at hand and all goes well that is all; anything else is `run`'s.
+
+        Raises:
+            UnavailableError: where the database or the table does not answer.
+        """
+
+        async def work(reading: Reading) -> Sequence[Any]:
+            return await reading.driver_rows(statement_of(await reading.orders()), values)
+
+        orders = self._table.known
+        if orders is None or (self._secondaries is not None and self._secondaries.pools):
+            return await self.run(pool, work)
+        raw = pool.take_spare()
+        if raw is None:
+            return await self.run(pool, work)
+        try:
+            rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values)
+        except BaseException as error:
+            await pool.give_back(raw, error)
+            if not isinstance(error, Exception):
+                raise
+            if _passing(error):
+                self._table.forget()
+                return await self.run(pool, work)
+            raise self._told(error) from error
+        if not pool.keep_spare(raw):
+            await pool.give_back(raw, None)
+        self._readiness.succeeded()
+        return rows
+
     async def run(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
         """The result of statements on one connection. They only read, so they may run twice.
 
@@ -62,16 +97,20 @@ class Reader:
         try:
             result = await self._anywhere(pool, work)
         except Exception as error:
-            meaning = error if isinstance(error, UnavailableError) else classify(error)
-            if isinstance(meaning, UnavailableError):
-                if meaning.reason is Reason.ORDERS_UNAVAILABLE:
-                    self._table.forget()
-                self._readiness.failed(meaning, cause=error)
-            if meaning is None or meaning is error:
+            if (told := self._told(error)) is error:
                 raise
-            raise meaning from error
+            raise told from error
         self._readiness.succeeded()
         return result
+
+    def _told(self, error: Exception) -> Exception:
+        """What a failure means to the caller; the failure itself, where it is a fault of ours."""
+        meaning = error if isinstance(error, UnavailableError) else classify(error)
+        if isinstance(meaning, UnavailableError):
+            if meaning.reason is Reason.ORDERS_UNAVAILABLE:
+                self._table.forget()
+            self._readiness.failed(meaning, cause=error)
+        return meaning or error
 
     async def _anywhere(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
         """On a secondary, or else on the primary, there once more where that may help."""
@@ -80,7 +119,7 @@ class Reader:
                 return await self._secondaries.run(pool, work, self._table.known)
         try:
             return await self._attempt(pool, work)
-        except (DBAPIError, *DRIVER_ERRORS) as error:
+        except Exception as error:
             if not _passing(error):
                 raise
             self._table.forget()
@@ -103,4 +142,4 @@ def _passing(error: Exception) -> bool:
         return error.connection_invalidated or stale or sqlstate(error) in _LOOK_AGAIN
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
         return sqlstate(error) in _LOOK_AGAIN or sqlstate(error).startswith(CONNECTION_LOST)
-    return not is_refused_value(error)
+    return isinstance(error, DRIVER_ERRORS) and not is_refused_value(error)

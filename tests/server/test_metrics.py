@@ -20,7 +20,7 @@ from server.db.driver import text_of
 from server.db.reading import Reading
 from server.exposition import exposition, metrics_table
 from server.logs import configure_logs
-from server.metrics import OperationNames, outcome_label
+from server.metrics import OperationNames, count, outcome_label
 from server.record import RequestRecord, current_record
 from server.sampler import Sampler
 from server.settings import Settings
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 def value(name: str, text: str | None = None, **labels: str) -> float:
     """One value of an exposition, by default of this process."""
+    count()
     return read(exposition("")[0].decode() if text is None else text, name, **labels)
 
 
@@ -120,7 +121,7 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     work = (
         "import os, sys; from server import metrics as m; from server.exposition import exposition\n"
         "m.note_request(transport='http', operation='Orders', outcome='ok', seconds=0.004)\n"
-        "m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
+        "m.count(); m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
         "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
     )
     given = environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
