@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from schema.errors import Reason, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 # Tasks that resolvers start inherit it from the query that they work for.
-_clock: ContextVar[request_deadline | None] = ContextVar("request_clock", default=None)
+_clocks: ContextVar[Sequence[request_deadline]] = ContextVar("request_clocks", default=())
 
 
 class request_deadline:  # noqa: N801 # it is used as a function is
@@ -44,7 +45,7 @@ class request_deadline:  # noqa: N801 # it is used as a function is
         self._task = task
         self._cancelling = task.cancelling()
         self._handle = self._loop.call_later(self._seconds, self._expire)
-        self._token = _clock.set(self)
+        self._token = _clocks.set((self,))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -52,7 +53,7 @@ class request_deadline:  # noqa: N801 # it is used as a function is
         self._handle.cancel()
         # Where a generator is collected it may be in another context, whose clock this is not.
         with contextlib.suppress(ValueError):
-            _clock.reset(self._token)
+            _clocks.reset(self._token)
         ours = self._expired and self._task.uncancel() <= self._cancelling
         if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise UnavailableError(
@@ -74,5 +75,16 @@ class request_deadline:  # noqa: N801 # it is used as a function is
 def postpone(seconds: float) -> None:
     """Let the query that is being answered take at least so many seconds from now on; where there is none, nothing."""
     # Who outlives the query that began it has inherited a clock that has stopped.
-    if clock := _clock.get():
+    for clock in _clocks.get():
         clock.postpone(seconds)
+
+
+def current_deadline() -> request_deadline | None:
+    """The deadline of the query that is being answered."""
+    clocks = _clocks.get()
+    return clocks[0] if clocks else None
+
+
+def follow(deadlines: Sequence[request_deadline]) -> None:
+    """Work on for several queries at once, in a task of its own: what postpones one postpones all."""
+    _clocks.set(deadlines)

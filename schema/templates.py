@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from schema.ports import ColumnValue, OrderColumn
@@ -58,8 +58,7 @@ class Template:
         return [part for part in self.parts if isinstance(part, Slot)]
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenPage:
+class WrittenPage(NamedTuple):
     """A page of orders in JSON.
 
     `rows[i]` are all orders as the i-th template has them, with commas between. `first` and `last` are the sort value

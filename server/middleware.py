@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 
 from server.headers import header
-from server.logs import request_log
 from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
+from server.request_log import request_log
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,10 +47,8 @@ class CanonicalLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                timing = (
-                    f"db;dur={_milliseconds(record.database_seconds)}, "
-                    f"total;dur={_milliseconds(time.perf_counter() - started)}"
-                )
+                total = time.perf_counter() - started
+                timing = f"db;dur={record.database_seconds * 1000:.2f}, total;dur={total * 1000:.2f}"
                 ours = (b"x-request-id", record.request_id.encode()), (b"server-timing", timing.encode())
                 message["headers"] = [*message["headers"], *ours]
             await send(message)
@@ -95,8 +93,8 @@ class CanonicalLog:
                 "status": status,
                 "operation": record.operation,
                 "outcome": record.outcome(status),
-                "duration_ms": _milliseconds(seconds),
-                "database_ms": _milliseconds(record.database_seconds),
+                "duration_ms": seconds * 1000,
+                "database_ms": record.database_seconds * 1000,
                 "statements": record.statements,
                 "rows": record.rows,
                 "fast": record.fast,
@@ -110,7 +108,3 @@ def _new_id() -> str:
     """A UUID of version 4. It names a request and guards nothing, so that the system is not asked for its bits."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 2)

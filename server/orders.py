@@ -25,6 +25,7 @@ from schema.templates import WrittenPage
 from server.db import aggregates
 from server.db.pages import Shape, page_statement, values_of
 from server.db.written import BETWEEN_ROWS, written_orders_statement, written_page_statement
+from server.lookups import SharedLookups
 from server.record import note_load
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class SqlOrderStore:
         # Filters are too many to remember.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
+        self._lookups = SharedLookups(self._written)
         self._moved = alru_cache(ttl=aggregate_ttl)(self._statuses_moved)
 
     async def probe(self) -> None:
@@ -111,12 +113,20 @@ class SqlOrderStore:
     async def written_orders(
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
-        """One statement."""
+        """One statement; a single order's is shared with other requests, unless each may be read somewhere else."""
+        if len(keys) == 1 and not self._reader.is_divided:
+            texts = await self._lookups.order(keys[0], templates)
+            found = {} if texts is None else {keys[0]: texts}
+        else:
+            found = await self._written(keys, templates)
+        written = {key: tuple(text for text in texts if text is not None) for key, texts in found.items()}
+        return written if all(len(texts) == len(templates) for texts in written.values()) else None
+
+    async def _written(self, keys: Sequence[int], templates: tuple[Template, ...]) -> dict[int, tuple[str | None, ...]]:
         rows = await self._reader.rows(
             self._engines.pages, lambda orders: written_orders_statement(orders, templates), {"keys": list(keys)}
         )
-        found = {row[0]: tuple(row)[1:] for row in rows}
-        return None if any(None in texts for texts in found.values()) else found
+        return {row[0]: tuple(row)[1:] for row in rows}
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int

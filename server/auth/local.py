@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ForbiddenError, Reason
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
 _LOCAL_USER: Final = "local"
+# The names that one port of this machine is asked by.
+_REMEMBERED: Final = 16
 _LOOPBACK_HOST: Final = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_loopback(host: str) -> bool:
+    return _LOOPBACK_HOST.fullmatch(host) is not None
 
 
 class LocalAuthentication:
@@ -39,6 +47,6 @@ class LocalAuthentication:
             ForbiddenError: HOST_FORBIDDEN.
         """
         hosts = headers(connection.scope, b"host")
-        if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
+        if len(hosts) != 1 or not _is_loopback(hosts[0]):
             raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")
         return self._principal

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -142,7 +143,7 @@ class Pool:
             Exception: as `checkout` does.
         """
         spare = self.take_spare()
-        return await self._take(self.engine.raw_connection) if spare is None else spare
+        return await self._take(self._open_raw) if spare is None else spare
 
     def take_spare(self) -> PoolProxiedConnection | None:
         """One that has just been given back, if there is any that may still be used."""
@@ -202,6 +203,13 @@ class Pool:
         """Close every connection that is not in use."""
         self._give_up_spare()
         await self.engine.dispose()
+
+    async def _open_raw(self) -> PoolProxiedConnection:
+        try:
+            return await self.engine.raw_connection()
+        except AsyncAdapt_asyncpg_dbapi.Error as error:
+            # The dialect's own form of what asyncpg has said, which only a connection of SQLAlchemy's translates.
+            raise error.__cause__ or error from None
 
     async def _take(self, open_: Callable[[], Awaitable[T]]) -> T:
         self._give_up_spare()

@@ -39,6 +39,11 @@ class Reader:
         self._readiness = readiness
         self._secondaries = secondaries
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether requests may be read from different places."""
+        return self._secondaries is not None and bool(self._secondaries.pools)
+
     async def fetch(
         self, pool: Pool, statement_of: Callable[[Orders], sa.Executable]
     ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
@@ -68,7 +73,7 @@ class Reader:
             return await reading.driver_rows(statement_of(await reading.orders()), values)
 
         orders = self._table.known
-        if orders is None or (self._secondaries is not None and self._secondaries.pools):
+        if orders is None or self.is_divided:
             return await self.run(pool, work)
         raw = pool.take_spare()
         if raw is None:
