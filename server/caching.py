@@ -22,6 +22,11 @@ _NOT_MODIFIED: Final = 304
 _VARY: Final = "accept, accept-encoding, authorization, cookie, x-consistency-token"
 
 
+def reuses(seconds: int | Literal["off"]) -> bool:
+    """Whether answers are used again without asking, so that one may be older than a caller's own change."""
+    return seconds not in {0, "off"}
+
+
 class Caching:
     """Lets a caller's own cache keep what it asked for by GET; no cache that others share, whatever the mode.
 
@@ -30,8 +35,8 @@ class Caching:
 
     Args:
         seconds: for how long it may be used again without asking; 0 for never, `off` for not being kept at all. No
-            longer than a consistency cookie lives, which leads past what was kept before a change: else the cookie
-            would end first, and what was kept be used again.
+            longer than a consistency cookie lives: it leads past what was kept before a change, and if it ended first,
+            that would be used again.
     """
 
     def __init__(self, seconds: int | Literal["off"]) -> None:

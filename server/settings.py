@@ -112,8 +112,9 @@ class Settings(ConnectionSettings, AuthenticationSettings):
     cache_seconds: Annotated[int, Field(ge=0, le=600)] | Literal["off"] = Field(
         0,
         description=(
-            "Seconds for which a caller's own cache, a browser's say, may answer a query by GET again without asking; "
-            "0: it asks each time, and is answered with 304 where nothing has changed; `off`: it keeps nothing."
+            "Seconds for which a caller's own cache, a browser's say, may answer a query by GET again without asking: "
+            "changes of others are heard of so much later. 0: it asks each time, and gets a 304 where nothing has "
+            "changed; `off`: it keeps nothing."
         ),
     )
     aggregate_ttl: Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
