@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 #   brotli 4         35     818      153     4,963      1,900     42,940
 #
 # isal's first level saves nearly a gigabyte a second, more than any network takes, and whoever takes zstd takes gzip:
-# a sixth less to send is not worth another library and another choice.
+# a sixth less to send is not worth another library and another choice. With what is around it and with the client's
+# part, 10 orders take 21 µs and save 16 µs of a gigabit line, 30 take 30 and save 53: between them, at 4 KiB, is the
+# default. GraphiQL's files are left out: they are fetched once, and after that asked for by their tags.
 _LEVEL: Final = 1
 _GZIP_FORMAT: Final = 31
 # What takes longer than half a millisecond is done beside the event loop; handing it to a thread costs 0.1 ms.
