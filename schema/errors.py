@@ -50,7 +50,9 @@ class Reason(Enum):
         "`query`, `variables`, `operationName` or `extensions` has the wrong type, or `query` is missing.",
     )
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
-    NOT_ACCEPTABLE = Kind(Code.BAD_REQUEST, 406, "`Accept` admits no media type that is served here.")
+    NOT_ACCEPTABLE = Kind(
+        Code.BAD_REQUEST, 406, "`Accept` admits no media type, or `Accept-Encoding` no encoding, that is served here."
+    )
     CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
     CONSISTENCY_TOKEN_INVALID = Kind(
         Code.BAD_REQUEST,

@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
 from server.auth.origins import Origins
+from server.caching import Caching
+from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
 from server.extensions import NoteOperation, QueryDeadline
 from server.fast import FastWay
@@ -68,7 +70,15 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
-    endpoint = GraphQLEndpoint(schema, new_context, consistency=consistency, fast=fast)
+    compression = Compression(settings.compress_from_bytes)
+    endpoint = GraphQLEndpoint(
+        schema,
+        new_context,
+        consistency=consistency,
+        fast=fast,
+        compression=compression,
+        caching=Caching(settings.cache_seconds),
+    )
     app = _Application(
         GRAPHQL_PATH,
         endpoint,
@@ -87,7 +97,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 ),
             ),
             Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=origins, consistency=consistency)),
-            Route(METRICS_PATH, MetricsEndpoint(new_context, token=settings.metrics_token)),
+            Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),

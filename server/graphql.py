@@ -23,6 +23,7 @@ from schema.errors import (
     UnavailableError,
 )
 from server import graphiql
+from server.caching import NO_STORE
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
+    from server.caching import Caching
+    from server.compression import Compression
     from server.consistency import Consistency
     from server.fast import FastWay
 
@@ -44,6 +47,7 @@ _T = TypeVar("_T")
 _OK = 200
 _WATCHED_AFTER_SECONDS = 0.02
 _CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, GRAPHQL_RESPONSE)}
+_VARY = b"accept, accept-encoding"
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
@@ -60,11 +64,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         *,
         consistency: Consistency,
         fast: FastWay | None,
+        compression: Compression,
+        caching: Caching,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
         self._new_context = new_context
         self._consistency = consistency
+        self._compression = compression
+        self._caching = caching
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -95,6 +103,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         accepted = media_type(accepted_by(request))
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+        encoding = self._compression.accepted(request.scope)
         data = await request_data(request)
         self._consistency.demand(request)
         answer, status = await _while_connected(self._execute(request, data, context), receive)
@@ -102,6 +111,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
         self._consistency.tell(response)
+        encoded = self._compression.encodes(encoding, len(response.body))
+        if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
+            response = self._caching.told(request.scope, response, encoded=encoded)
+            encoded = encoded and response.status_code == _OK
+        if encoded:
+            await self._compression.apply(response)
         return response
 
     async def _execute(
@@ -211,7 +226,7 @@ class _Written(Response):
         self.raw_headers = [
             (b"content-length", str(len(content)).encode()),
             (b"content-type", _CONTENT_TYPES[media]),
-            (b"vary", b"accept"),
+            (b"vary", _VARY),
         ]
 
 
@@ -220,7 +235,10 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
         reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
         status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
     response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
-    response.headers["vary"] = "accept"
+    response.headers["vary"] = _VARY.decode()
+    if "errors" in answer:
+        # By GET, caches may keep some of them without being told that they may.
+        response.headers["cache-control"] = NO_STORE
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS
     return response

@@ -14,6 +14,7 @@ from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
+from server.caching import reuses
 from server.databases import create_secondaries, served_database, token_state
 from server.db.changes import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
@@ -90,7 +91,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                tokens=lambda: secondaries.expected,
+                # A caller's cache too may hold what was before the change.
+                tokens=lambda: secondaries.expected or reuses(settings.cache_seconds),
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)

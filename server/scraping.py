@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from schema.context import Context
+    from server.compression import Compression
 
 _METHODS: Final = "GET, HEAD"
 _OK: Final = 200
@@ -35,8 +36,15 @@ _BEARER: Final = "bearer"
 class MetricsEndpoint:
     """An ASGI endpoint."""
 
-    def __init__(self, new_context: Callable[[HTTPConnection], Awaitable[Context]], *, token: SecretStr | None) -> None:
+    def __init__(
+        self,
+        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        compression: Compression,
+        *,
+        token: SecretStr | None,
+    ) -> None:
         self._new_context = new_context
+        self._compression = compression
         self._token = token.get_secret_value().encode() if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,10 +52,13 @@ class MetricsEndpoint:
         request = Request(scope, receive)
         try:
             await self._check(request)
+            encoding = self._compression.accepted(scope)
             request.state["sampler"].sample()
             # Hundreds of series of every worker: some ten milliseconds, which requests need not wait for.
             text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
             response = Response(text, headers={"content-type": media_type})
+            if self._compression.encodes(encoding, len(text)):
+                await self._compression.apply(response)
         except ApiError as error:
             answer, status = present_refusal(error)
             # A GraphQL answer without data can be a 200; this one is none.

@@ -101,6 +101,22 @@ class Settings(ConnectionSettings, AuthenticationSettings):
             "The answers are the same."
         ),
     )
+    compress_from_bytes: Annotated[int, Field(ge=0, le=1 << 30)] | Literal["off"] = Field(
+        4096,
+        description=(
+            "The size in bytes from which on an answer goes out in gzip, to those who accept it; `off`: never, where "
+            "something in front compresses, or all callers are near. Smaller ones cost more time than a gigabit line."
+        ),
+    )
+    # No longer than a consistency cookie lives (server/caching.py says why).
+    cache_seconds: Annotated[int, Field(ge=0, le=600)] | Literal["off"] = Field(
+        0,
+        description=(
+            "Seconds for which a caller's own cache, a browser's say, may answer a query by GET again without asking: "
+            "changes of others are heard of so much later. 0: it asks each time, and gets a 304 where nothing has "
+            "changed; `off`: it keeps nothing."
+        ),
+    )
     aggregate_ttl: Seconds = Field(5.0, description="Seconds that counts and statistics over all orders are reused.")
     idempotency_retention: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = Field(
         604_800.0, description="Seconds that an `idempotencyKey` and its outcome are remembered; a week."

@@ -60,7 +60,7 @@ def test_the_answer_comes_in_the_media_type_that_is_accepted(
     response = http.send(request)
     assert (response.status_code, response.json()) == (200, DATA)
     assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
-    assert response.headers["vary"] == "accept"
+    assert response.headers["vary"] == "accept, accept-encoding"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", "application/json;q=0", "application/xml, text/*"])

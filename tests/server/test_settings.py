@@ -68,6 +68,8 @@ def test_what_is_no_url_of_a_postgresql_is_refused(url: str) -> None:
         ("PAGE_SIZE_DEFAULT", "1001"),
         ("POOL_SIZE", "0"),
         ("LOG_FORMAT", "xml"),
+        *(("COMPRESS_FROM_BYTES", value) for value in ("-1", "never")),
+        *(("CACHE_SECONDS", value) for value in ("-1", "601", "", "no-store")),
     ],
 )
 def test_a_setting_that_would_break_later_is_refused_at_once(

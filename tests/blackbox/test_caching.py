@@ -1,0 +1,135 @@
+"""Caching over HTTP: a query by GET carries a tag, what has not changed is a 304, and a change is always seen."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+GRAPHQL = "/api/graphql"
+PAGE = "{ orders(first: 200) { nodes { id orderKey status comment } } }"
+SET = "mutation ($key: BigInt!, $status: OrderStatus!) { setOrderStatus(input: {orderKey: $key, status: $status}) { change { cursor } } }"
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server whose changes are the tests' own."""
+    with running_server(orders_url, APP_SCHEMA="caching") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client of it that accepts gzip."""
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+def get(client: httpx.Client, query: str, **headers: str) -> httpx.Response:
+    """The answer to a query by GET; a header's name has `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.get(GRAPHQL, params={"query": query}, headers={"accept": "application/json", **named})
+
+
+def change(client: httpx.Client, status: str, key: int = 1) -> None:
+    """Set an order's status."""
+    answer: dict[str, Any] = client.post(
+        GRAPHQL, json={"query": SET, "variables": {"key": key, "status": status}}
+    ).json()
+    assert "errors" not in answer
+
+
+def settled(client: httpx.Client, query: str, **headers: str) -> httpx.Response:
+    """The answer as it is from the second time on, when the text has a plan."""
+    get(client, query, **headers)
+    return get(client, query, **headers)
+
+
+def test_what_has_not_changed_is_a_304_until_it_has(client: httpx.Client) -> None:
+    """Without a body, with what the kept answer needs; after a change, of anybody, it is the new answer."""
+    change(client, "OPEN")
+    first = settled(client, PAGE)
+    assert first.headers["cache-control"] == "private, no-cache"
+    assert first.headers["vary"] == "accept, accept-encoding, authorization, cookie, x-consistency-token"
+    same = get(client, PAGE, if_none_match=first.headers["etag"])
+    assert (same.status_code, same.content) == (304, b"")
+    kept = ("etag", "cache-control", "vary")
+    assert [same.headers[name] for name in kept] == [first.headers[name] for name in kept]
+    assert "content-length" not in same.headers
+    with httpx.Client(base_url=str(client.base_url)) as somebody_else:
+        change(somebody_else, "FULFILLED")
+    changed = get(client, PAGE, if_none_match=first.headers["etag"])
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+    assert changed.json()["data"]["orders"]["nodes"][0]["status"] == "FULFILLED"
+
+
+def test_each_encoding_and_media_type_has_its_own_tag(client: httpx.Client) -> None:
+    """A strong tag stands for bytes; the connection goes on after a 304."""
+    new = "application/graphql-response+json"
+    asked = [{}, {"accept_encoding": "identity"}, {"accept": new}]
+    answers = [settled(client, PAGE, **headers) for headers in asked]
+    assert len({answer.headers["etag"] for answer in answers}) == 3
+    assert [answer.headers.get("content-encoding") for answer in answers] == ["gzip", None, "gzip"]
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+    for headers, answer in zip(asked, answers, strict=True):
+        for other in answers:
+            status = 304 if other is answer else 200
+            assert get(client, PAGE, if_none_match=other.headers["etag"], **headers).status_code == status
+
+
+def test_an_answer_with_errors_is_kept_nowhere(client: httpx.Client) -> None:
+    """No tag, and no-store, by GET and by POST; nor is it a 304 to anybody."""
+    partly = "{ orders(first: 3) { nodes { id } } none: orders(first: -1) { nodes { id } } }"
+    for query in (partly, "{ nope }", "{"):
+        response = get(client, query, if_none_match="*")
+        assert response.json()["errors"]
+        assert response.headers["cache-control"] == "no-store"
+        assert "etag" not in response.headers
+    assert client.post(GRAPHQL, json={"query": partly}).headers["cache-control"] == "no-store"
+    mutation = get(client, SET, if_none_match="*")
+    assert (mutation.status_code, mutation.headers["cache-control"]) == (405, "no-store")
+
+
+def test_an_answer_by_post_has_no_tag(client: httpx.Client) -> None:
+    """No cache keeps it without being told that it may."""
+    response = client.post(GRAPHQL, json={"query": PAGE}, headers={"if-none-match": "*"})
+    assert response.status_code == 200
+    assert {"etag", "cache-control"}.isdisjoint(response.headers)
+
+
+def test_where_answers_are_used_again_a_change_leads_past_them(orders_url: str) -> None:
+    """It gives a token and a cookie, standby or not, and what is kept is of those who had another or none."""
+    with (
+        running_server(
+            orders_url, APP_SCHEMA="caching", CACHE_SECONDS="60", COMPRESS_FROM_BYTES="off", CONSISTENCY_SECRET="s" * 32
+        ) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        response = get(client, PAGE)
+        assert response.headers["cache-control"] == "private, max-age=60, must-revalidate"
+        assert "content-encoding" not in response.headers
+        tokens = []
+        for status in ("OPEN", "FULFILLED"):
+            change(client, status)
+            tokens.append(client.cookies["consistency"])
+        assert len(set(tokens)) == 2
+        varies = get(client, PAGE).headers["vary"].split(", ")
+        assert {"cookie", "x-consistency-token"} <= {*varies}
+
+
+def test_decoded_bytes_are_those_that_are_tagged_alike(client: httpx.Client) -> None:
+    """The two tags of one answer differ in the encoding alone."""
+    plain, packed = settled(client, PAGE, accept_encoding="identity"), settled(client, PAGE)
+    assert packed.headers["etag"] == plain.headers["etag"][:-1] + '-gzip"'
+    with client.stream("GET", GRAPHQL, params={"query": PAGE}, headers={"accept": "application/json"}) as response:
+        assert gzip.decompress(b"".join(response.iter_raw())) == plain.content

@@ -1,0 +1,78 @@
+"""Caching: what an answer says to caches, and when a caller has it already."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import pytest
+from starlette.responses import Response
+
+from server.caching import Caching
+from server.consistency import LIFETIME_SECONDS
+from server.settings import Settings
+
+
+def told(
+    *if_none_match: str,
+    seconds: int | Literal["off"] = 0,
+    body: bytes = b"{}",
+    media: str = "application/json",
+    encoded: bool = False,
+) -> Response:
+    """An answer as it is told."""
+    scope = {"headers": [(b"if-none-match", tag.encode()) for tag in if_none_match]}
+    return Caching(seconds).told(scope, Response(body, media_type=media), encoded=encoded)
+
+
+TAG = told().headers["etag"]
+
+
+def test_a_tag_is_of_bytes_media_type_and_encoding() -> None:
+    """Strong, so that any byte and any of these make it another."""
+    tags = [
+        *(TAG, told(encoded=True).headers["etag"], told(body=b"{ }").headers["etag"]),
+        told(media="application/graphql-response+json").headers["etag"],
+    ]
+    assert len(set(tags)) == 4
+    assert all(re.fullmatch(r'"[0-9a-f]{32}(-gzip)?"', tag) for tag in tags)
+    assert told().headers["etag"] == TAG
+
+
+@pytest.mark.parametrize(
+    ("if_none_match", "status"),
+    [
+        ([TAG], 304),
+        ([f"W/{TAG}"], 304),
+        ([f'"a,b", W/"", {TAG}'], 304),
+        (['"a"', TAG], 304),
+        (["*"], 304),
+        ([], 200),
+        ([""], 200),
+        (['"a"'], 200),
+        ([TAG.strip('"')], 200),
+        ([f'{TAG[:-1]}-gzip"'], 200),
+    ],
+)
+def test_who_has_an_answer_is_not_sent_it(if_none_match: list[str], status: int) -> None:
+    """Tags are compared as If-None-Match has it, weakly, in lists; what is kept is told again without a body."""
+    response = told(*if_none_match)
+    assert response.status_code == status
+    assert response.headers["etag"] == TAG
+    assert response.headers["cache-control"] == "private, no-cache"
+    assert response.headers["vary"].endswith("authorization, cookie, x-consistency-token")
+    assert bool(response.body) == (status == 200)
+
+
+def test_what_may_be_kept_is_set() -> None:
+    """For a while, to be asked for again, or not at all; by caches of the caller's own only."""
+    assert told(seconds=30).headers["cache-control"] == "private, max-age=30, must-revalidate"
+    assert told(seconds="off").headers["cache-control"] == "no-store"
+    assert "etag" not in told("*", seconds="off").headers
+    assert told("*", seconds="off").status_code == 200
+
+
+def test_nothing_is_kept_for_longer_than_a_consistency_cookie() -> None:
+    """Which leads past what was kept before a change."""
+    field = Settings.model_json_schema()["properties"]["cache_seconds"]
+    assert [kind["maximum"] for kind in field["anyOf"] if "maximum" in kind] == [LIFETIME_SECONDS]
