@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from schema import build_schema
+from schema import build_schema, new_plans
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
+from schema.plans.replay import Failures
 from server.db.changes import change_tables
 from server.db.database import UrlDatabase
 from server.db.driver import Driver, compiled
@@ -122,6 +124,29 @@ def execute(open_store: OpenStore) -> Execute:
             document, variable_values=variables, context_value=context or open_store(table)[1]
         )
         return present(result)[0]
+
+    return execute_
+
+
+@pytest.fixture(params=["ordinary", "fast"])
+def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
+    """Run a document the ordinary way; or do that, forget its statements, and answer it once more by its plan."""
+    plans = new_plans()
+    schema = build_schema(plans=plans)
+
+    async def execute_(
+        document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
+    ) -> dict[str, Any]:
+        context = context or open_store(table)[1]
+        result = await schema.execute(document, variable_values=variables, context_value=context)
+        if request.param == "ordinary":
+            return present(result)[0]
+        statements.clear()
+        planned = plans.find(document, None)
+        assert planned
+        pieces = await planned.write(context, variables, Failures())
+        assert pieces
+        return {"data": json.loads("".join(pieces))}
 
     return execute_
 
