@@ -95,6 +95,7 @@ class SqlOrderStore:
             self._engines.pages,
             lambda orders: written_page_statement(orders, shape, templates, ends=ends),
             values_of(request),
+            count=_read,
         )
         texts: list[str] = []
         for index in range(len(templates)):
@@ -305,6 +306,11 @@ def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:
     """In the enum's order, so that one selection is one statement."""
     wanted = set(columns)
     return tuple(column for column in OrderColumn if column in wanted)
+
+
+def _read(rows: Sequence[Any]) -> int:
+    """How many orders were read for a page that comes in one row."""
+    return int(rows[0][0])
 
 
 def _page_of(text: str, request: PageRequest, *, more: bool) -> str:

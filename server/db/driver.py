@@ -20,7 +20,7 @@ from server.db.errors import is_refused_value, sqlstate
 from server.record import note_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
     from sqlalchemy.pool import PoolProxiedConnection
@@ -73,8 +73,19 @@ class Driver:
         self._pool = pool
         self._driver: asyncpg.Connection = raw.driver_connection
 
-    async def rows(self, statement: sa.ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    async def rows(
+        self,
+        statement: sa.ClauseElement,
+        parameters: Mapping[str, Any],
+        *,
+        count: Callable[[Sequence[Any]], int] = len,
+    ) -> Sequence[Any]:
         """The rows of a statement, which is noted on the request's record.
+
+        Args:
+            statement: kept and reused, for it is compiled once.
+            parameters: its values.
+            count: how many rows were read, where one that comes stands for many.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
@@ -83,7 +94,7 @@ class Driver:
         started, found = time.perf_counter(), 0
         try:
             rows: Sequence[Any] = await self._driver.fetch(text.text, *text.values(parameters))
-            found = len(rows)
+            found = count(rows)
         except BaseException as error:
             await self.give_up(error)
             raise

@@ -59,18 +59,23 @@ class Reader:
         return await self.run(pool, work)
 
     async def rows(
-        self, pool: Pool, statement_of: Callable[[Orders], sa.ClauseElement], values: Mapping[str, Any]
+        self,
+        pool: Pool,
+        statement_of: Callable[[Orders], sa.ClauseElement],
+        values: Mapping[str, Any],
+        *,
+        count: Callable[[Sequence[Any]], int] = len,
     ) -> Sequence[Any]:
         """The rows of a statement that is kept and reused, by the driver itself, which takes half the time.
 
-        Where a connection is at hand and all goes well that is all; anything else is `run`'s.
+        Where a connection is at hand and all goes well that is all; anything else is `run`'s. `count` is the driver's.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
 
         async def work(reading: Reading) -> Sequence[Any]:
-            return await reading.driver_rows(statement_of(await reading.orders()), values)
+            return await reading.driver_rows(statement_of(await reading.orders()), values, count=count)
 
         orders = self._table.known
         if orders is None or self.is_divided:
@@ -79,7 +84,7 @@ class Reader:
         if raw is None:
             return await self.run(pool, work)
         try:
-            rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values)
+            rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values, count=count)
         except BaseException as error:
             await pool.give_back(raw, error)
             if not isinstance(error, Exception):

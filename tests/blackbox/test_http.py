@@ -212,6 +212,15 @@ def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: S
     entry = json.loads(line)
     assert entry | {"operation": "Mine", "outcome": "ok", "status": 200, "rows": 4, "caller": "127.0.0.1"} == entry
     assert entry["duration_ms"] >= entry["database_ms"] > 0
+    again = {"query": "query Mine { orders(first: 3) { nodes { clerk } } }"}
+    http.post(GRAPHQL, json=again, headers={"x-request-id": "mine-2"})
+    wait_for(lambda: '"mine-2"' in server.log(), what=lambda: "the line in the log")
+    (other,) = [json.loads(line) for line in server.log().splitlines() if '"mine-2"' in line]
+    timed = {"request_id", "timestamp", "duration_ms", "database_ms", "fast"}
+    assert {name: value for name, value in other.items() if name not in timed} == {
+        name: value for name, value in entry.items() if name not in timed
+    }
+    assert (entry["fast"], other["fast"]) == (False, True)
     for bad in ("a b", "x" * 129, 'x","admin":"y', ""):
         assert http.get("/livez", headers={"x-request-id": bad}).headers["x-request-id"] not in {bad, ""}
 

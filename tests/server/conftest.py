@@ -165,9 +165,11 @@ def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
 
     sent = Driver.rows
 
-    async def note_and_send(driver: Driver, statement: sa.ClauseElement, parameters: dict[str, Any]) -> Any:
+    async def note_and_send(
+        driver: Driver, statement: sa.ClauseElement, parameters: dict[str, Any], **counting: Any
+    ) -> Any:
         note(None, None, compiled(statement).text)
-        return await sent(driver, statement, parameters)
+        return await sent(driver, statement, parameters, **counting)
 
     # What goes to the driver itself, which has no such event.
     monkeypatch.setattr(Driver, "rows", note_and_send)
