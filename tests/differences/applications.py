@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from schema.context import Context
 
 PATH: Final = "/api/graphql"
-# They are another request's at each time, or follow from the body.
-_OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length"})
+# They are another request's at each time, or follow from the bytes of the body.
+_OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length", b"etag"})
 _HOST: Final = (b"host", b"127.0.0.1")
 
 
