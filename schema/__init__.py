@@ -29,6 +29,8 @@ __all__ = ["build_schema", "new_plans"]
 
 # Documents are the same few texts over and over; each is parsed and validated once while it is remembered.
 _REMEMBERED_DOCUMENTS = 512
+# A plan takes up to a hundred times its text.
+_REMEMBERED_CHARACTERS = 1 << 20
 _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
 
 
@@ -49,7 +51,7 @@ class _Schema(strawberry.Schema):
 
 def new_plans() -> Plans:
     """Where a schema's plans are remembered, for whoever answers by them."""
-    return Plans(_REMEMBERED_DOCUMENTS)
+    return Plans(_REMEMBERED_DOCUMENTS, characters=_REMEMBERED_CHARACTERS)
 
 
 def build_schema(

@@ -42,7 +42,8 @@ class Slot:
     names: tuple[tuple[str, str], ...] = ()
 
 
-# Of the slots of one template: beyond it the statement itself would cost more than it spares.
+# Of the slots of one statement, all its templates together: beyond it the statement itself would cost more than it
+# spares, and what is remembered of it would be the caller's to choose.
 MOST_SLOTS: Final = 100
 
 

@@ -84,6 +84,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         endpoint,
         routes=[
             Route("/", _home),
+            # What the shortcut does not lead there: a path with a slash at its end, or below a root path.
+            Route(GRAPHQL_PATH, endpoint),
             WebSocketRoute(
                 GRAPHQL_PATH,
                 # A browser cannot set the headers of a WebSocket.

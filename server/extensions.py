@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
-from schema.deadline import request_deadline
+from schema.deadline import current_deadline, request_deadline
 from server.fast import NAME_CHARACTERS
 from server.metrics import note_subscription
 from server.record import current_record
@@ -67,8 +67,12 @@ class QueryDeadline(SchemaExtension):
             yield
             return
         try:
-            async with request_deadline(self._seconds):
+            if current_deadline():
+                # What the fast way has left of it.
                 yield
+            else:
+                async with request_deadline(self._seconds):
+                    yield
         finally:
             if record := current_record.get():
                 record.cancel_loads()

@@ -122,10 +122,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def _execute(
         self, request: Request, data: GraphQLRequestData, context: Context
     ) -> tuple[dict[str, Any] | bytes, int]:
-        if self._fast:
-            written, context = await self._fast.answer(data, context)
-            if written is not None:
-                return written, _OK
+        planned = self._fast.find(data) if self._fast else None
+        if self._fast is None or planned is None:
+            return await self._executed(request, data, context)
+        async with self._fast.deadline():
+            written, context = await self._fast.answer(planned, data, context)
+            return (written, _OK) if written is not None else await self._executed(request, data, context)
+
+    async def _executed(
+        self, request: Request, data: GraphQLRequestData, context: Context
+    ) -> tuple[dict[str, Any], int]:
         try:
             result = await self.schema.execute(
                 data.query,

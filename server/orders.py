@@ -23,8 +23,8 @@ from schema.ports import (
 )
 from schema.templates import WrittenPage
 from server.db import aggregates
-from server.db.pages import Shape, page_statement, values_of
-from server.db.written import BETWEEN_ROWS, written_orders_statement, written_page_statement
+from server.db.pages import Shape, page_of, values_of
+from server.db.written import BETWEEN_ROWS, written_orders, written_page
 from server.lookups import SharedLookups
 from server.record import note_load
 
@@ -74,7 +74,7 @@ class SqlOrderStore:
         """One statement."""
         wanted, shape = _ordered(columns), Shape.of(request)
         rows: Sequence[Row] = await self._reader.rows(
-            self._engines.pages, lambda orders: page_statement(orders, shape, wanted), values_of(request)
+            self._engines.pages, lambda orders: page_of(orders, shape, wanted), values_of(request)
         )
         any_behind = False
         if request.look_back and request.position is not None:
@@ -93,7 +93,7 @@ class SqlOrderStore:
         shape = Shape.of(request)
         ((read, any_behind, *found),) = await self._reader.rows(
             self._engines.pages,
-            lambda orders: written_page_statement(orders, shape, templates, ends=ends),
+            lambda orders: written_page(orders, shape, templates, ends=ends),
             values_of(request),
             count=_read,
         )
@@ -125,7 +125,7 @@ class SqlOrderStore:
 
     async def _written(self, keys: Sequence[int], templates: tuple[Template, ...]) -> dict[int, tuple[str | None, ...]]:
         rows = await self._reader.rows(
-            self._engines.pages, lambda orders: written_orders_statement(orders, templates), {"keys": list(keys)}
+            self._engines.pages, lambda orders: written_orders(orders, templates), {"keys": list(keys)}
         )
         return {row[0]: tuple(row)[1:] for row in rows}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -40,8 +41,8 @@ class RequestLog:
         self.handler: RequestLogHandler | None = None
         self._log = structlog.get_logger(_EVENT)
         self._logger = logging.getLogger(_EVENT)
-        self._waiting: list[tuple[float, int, Mapping[str, Any]]] = []
-        self._writing: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[float, int, Mapping[str, Any]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def write(self, level: int, fields: Mapping[str, str | float | bool | None]) -> None:
         """Write a line, if its level is logged. Numbers are rounded to two decimals."""
@@ -52,18 +53,21 @@ class RequestLog:
             self._log.log(level, _EVENT, **told)
             return
         self._waiting.append((time.time(), level, fields))
-        if self._writing is None:
-            self._writing = running_loop().call_later(_TOGETHER_SECONDS, self._write)
+        loop = running_loop()
+        if self._loop is not loop:
+            # The first line of a moment, or of another loop: one that has ended writes nothing any more.
+            self._loop = loop
+            loop.call_later(_TOGETHER_SECONDS, self._write)
 
     def taken(self) -> str:
         """The lines that wait, which from now on is the caller's affair."""
-        if not self._waiting:
-            return ""
-        waiting, self._waiting = self._waiting, []
-        return "".join([secrets_known.scrub(_line(*line)) for line in waiting])
+        lines = []
+        while self._waiting:
+            lines.append(secrets_known.scrub(_line(*self._waiting.popleft())))
+        return "".join(lines)
 
     def _write(self) -> None:
-        self._writing = None
+        self._loop = None
         if self.handler is not None:
             try:
                 self.handler.flush()
@@ -76,9 +80,13 @@ class RequestLogHandler(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write out everything."""
-        if text := request_log.taken():
-            self.stream.write(text)
-        super().flush()
+        self.acquire()
+        try:
+            if text := request_log.taken():
+                self.stream.write(text)
+            super().flush()
+        finally:
+            self.release()
 
 
 request_log: Final = RequestLog()

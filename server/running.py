@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Final
 
-_last: list[asyncio.AbstractEventLoop] = []
+_last: Final = threading.local()
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The running loop. On Python 3.11 asyncio's own function calls the system; here it is one loop that runs on."""
-    if not _last or not _last[0].is_running():
-        _last[:] = [asyncio.get_running_loop()]
-    return _last[0]
+    """The running loop of this thread. On Python 3.11 asyncio's own function calls the system every time."""
+    loop: asyncio.AbstractEventLoop | None = getattr(_last, "loop", None)
+    if loop is None or not loop.is_running():
+        loop = _last.loop = asyncio.get_running_loop()
+    return loop

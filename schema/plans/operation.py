@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from schema.ports import Conditions, Ordering, PageRequest
     from schema.templates import WrittenPage
 
-_MOST_VARIANTS: Final = 16
+_MOST_VARIANTS: Final = 4
+_MOST_ROOTS: Final = 50
+# Of all pages and lookups of a plan: what it holds is some hundred bytes for each.
+_MOST_SLOTS: Final = 300
 _INTS: Final = range(-(2**31), 2**31)
 _CONSTANT: Final = frozenset({"filter", "order_by"})
 
@@ -181,7 +184,10 @@ class _Plan:
     def __init__(self, schema: strawberry.Schema, selections: Selections, variables: Variables) -> None:
         self._roots: dict[str, str | _Page | _Lookup] = {}
         templates = Templates(selections)
-        for key, group in selections.roots().items():
+        roots = selections.roots()
+        if len(roots) > _MOST_ROOTS:
+            raise UnplannedError
+        for key, group in roots.items():
             name = node_of(group).name.value
             if name == "__typename":
                 self._roots[key] = '"Query"'
@@ -196,6 +202,9 @@ class _Plan:
         self._templates = templates.all()
         self._pages = [(key, root) for key, root in self._roots.items() if isinstance(root, _Page)]
         self._lookups = [(key, root) for key, root in self._roots.items() if isinstance(root, _Lookup)]
+        written = [*self._templates, *(template for _, page in self._pages for template in page.connection.templates)]
+        if sum(len(template.slots) for template in written) > _MOST_SLOTS:
+            raise UnplannedError
 
     async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
         """The data in JSON, in pieces: pages and single orders are asked for side by side, all single orders at once.

@@ -18,25 +18,29 @@ if TYPE_CHECKING:
     import strawberry
     from graphql import DocumentNode
 
-    from schema.plans.operation import PlannedOperation as Planned
-
 _log = logging.getLogger(__name__)
 _Key = tuple[str, str | None]
 
 
 class Plans:
-    """The plans by a document's text and the name of the operation that is to be run; of the latest so many.
+    """The plans by a document's text and the name of the operation that is to be run; the latest, up to a bound.
 
     A text is planned when it is about to be executed the ordinary way for the first time: by then it has been parsed
     and validated, and has passed whatever else the schema's extensions hold a document to. So whatever has a plan has
     passed all that.
+
+    Args:
+        most: how many are remembered.
+        characters: how many characters their texts may have together.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, characters: int) -> None:
         self._most = most
-        self._planned: OrderedDict[_Key, Planned | None] = OrderedDict()
+        self._characters = characters
+        self._remembered_characters = 0
+        self._planned: OrderedDict[_Key, PlannedOperation | None] = OrderedDict()
 
-    def find(self, query: str | None, operation_name: str | None) -> Planned | None:
+    def find(self, query: str | None, operation_name: str | None) -> PlannedOperation | None:
         """The plan of an operation; None where there is none (yet)."""
         key = (query or "", operation_name)
         if (planned := self._planned.get(key)) is not None:
@@ -47,6 +51,7 @@ class Plans:
         """Plan an operation of a valid document, if that can be done, unless it is known."""
         key = (query, operation_name)
         if key in self._planned:
+            self._planned.move_to_end(key)
             return
         operation = get_operation_ast(document, operation_name)
         if operation is None or operation.operation is not OperationType.QUERY:
@@ -60,8 +65,10 @@ class Plans:
             _log.exception("a document could not be planned")
             planned = None
         self._planned[key] = planned
-        if len(self._planned) > self._most:
-            self._planned.popitem(last=False)
+        self._remembered_characters += len(query)
+        while len(self._planned) > self._most or self._remembered_characters > self._characters:
+            (forgotten, _), _ = self._planned.popitem(last=False)
+            self._remembered_characters -= len(forgotten)
 
 
 class Planning(SchemaExtension):

@@ -92,9 +92,10 @@ class Templates:
 
     def all(self) -> tuple[Template, ...]:
         """The templates, each at its place."""
-        if len(self._known) > _MOST_TEMPLATES:
+        templates = tuple(Template(parts) for parts in self._known)
+        if len(templates) > _MOST_TEMPLATES or sum(len(template.slots) for template in templates) > MOST_SLOTS:
             raise UnplannedError
-        return tuple(Template(parts) for parts in self._known)
+        return templates
 
     def of_order(self, group: Group) -> int:
         """The place of the template that writes an order as it is selected."""
@@ -127,8 +128,6 @@ class Templates:
                 merged[-1] += part
             else:
                 merged.append(part)
-        if len(merged) > 2 * MOST_SLOTS:
-            raise UnplannedError
         return self._known.setdefault(tuple(merged), len(self._known))
 
 

@@ -75,7 +75,7 @@ class Driver:
 
     async def rows(
         self,
-        statement: sa.ClauseElement,
+        statement: sa.ClauseElement | Compiled,
         parameters: Mapping[str, Any],
         *,
         count: Callable[[Sequence[Any]], int] = len,
@@ -83,14 +83,14 @@ class Driver:
         """The rows of a statement, which is noted on the request's record.
 
         Args:
-            statement: kept and reused, for it is compiled once.
+            statement: kept and reused, for it is compiled once; or compiled already.
             parameters: its values.
             count: how many rows were read, where one that comes stands for many.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
-        text = compiled(statement)
+        text = statement if isinstance(statement, Compiled) else compiled(statement)
         started, found = time.perf_counter(), 0
         try:
             rows: Sequence[Any] = await self._driver.fetch(text.text, *text.values(parameters))
@@ -136,11 +136,14 @@ class Driver:
 
         The pool hears of the error, and does not use its other connections that are as old.
         """
-        with contextlib.suppress(Exception):
-            if isinstance(error, asyncio.CancelledError):
-                # The statement is to end in the server too, which a connection that is just dropped does not tell it.
-                await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
-            else:
-                self._driver.terminate()
-        with contextlib.suppress(Exception):
-            self._raw.invalidate(error)
+        try:
+            with contextlib.suppress(Exception):
+                if isinstance(error, asyncio.CancelledError):
+                    # The statement is to end in the server too, which one that is just dropped does not tell it.
+                    await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
+                else:
+                    self._driver.terminate()
+        finally:
+            # Also where the caller is cancelled once more.
+            with contextlib.suppress(Exception):
+                self._raw.invalidate(error)

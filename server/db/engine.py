@@ -194,6 +194,8 @@ def _connector(
     options: dict[str, Any] = {
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
         "server_settings": {
+            # What dates are written in and read from, whatever the database or the role is set to.
+            "datestyle": "ISO, YMD",
             "application_name": f"{_APPLICATION_NAME}{purpose}",
             "default_transaction_read_only": "on" if read_only else "off",
             "random_page_cost": RANDOM_PAGE_COST,

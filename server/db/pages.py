@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.ports import Operator, OrderColumn
+from server.db.driver import Compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,8 +101,13 @@ def limit(rows: int) -> sa.ColumnElement[int]:
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def page_statement(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
-    """One more row than the page holds, in the direction of travel. Composed once for a table and a shape.
+def page_of(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
+    """The statement of a page, composed and compiled once for a table and a shape."""
+    return Compiled(page_statement(orders, shape, columns))
+
+
+def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+    """One more row than the page holds, in the direction of travel.
 
     Where the shape looks back, each row begins with whether there is any order behind, and a page without
     orders is one row whose second value, `present`, is null.

@@ -70,6 +70,7 @@ class Pool:
         # takes as long as half of an order's statement.
         self._spare: list[PoolProxiedConnection] = []
         self._giving_up: asyncio.TimerHandle | None = None
+        self._disposed = False
         self._waking = waking
         self._recycle = recycle
         self._lost_at = 0.0
@@ -94,7 +95,8 @@ class Pool:
     def used(self) -> int:
         """Connections that are in use."""
         pool: Any = self.engine.pool
-        return int(pool.checkedout()) - len(self._spare)
+        # After it is disposed of, SQLAlchemy has forgotten what is still in use.
+        return max(0, int(pool.checkedout()) - len(self._spare))
 
     @property
     def idle(self) -> int:
@@ -165,6 +167,10 @@ class Pool:
             # A peer that is silent, or gone.
             raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
             raw.invalidate(error)
+        await self.put_back(raw)
+
+    async def put_back(self, raw: PoolProxiedConnection) -> None:
+        """Give one back to SQLAlchemy's pool, unless it is invalidated."""
         if not raw.is_valid:
             return
         if self._has_overflown():
@@ -176,7 +182,7 @@ class Pool:
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
         """Keep one whose use has ended well for whoever comes next; not if somebody waits, or if it is one too many."""
         self._waking.answered()
-        if self.waiting or not raw.is_valid or self._has_overflown():
+        if self.waiting or self._disposed or not raw.is_valid or self._has_overflown():
             return False
         if self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
@@ -201,6 +207,7 @@ class Pool:
 
     async def dispose(self) -> None:
         """Close every connection that is not in use."""
+        self._disposed = True
         self._give_up_spare()
         await self.engine.dispose()
 

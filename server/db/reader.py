@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from server.db.driver import Compiled
     from server.db.merged import Orders
     from server.db.pool import Pool
     from server.db.secondaries import Secondaries
@@ -42,7 +43,7 @@ class Reader:
     @property
     def is_divided(self) -> bool:
         """Whether requests may be read from different places."""
-        return self._secondaries is not None and bool(self._secondaries.pools)
+        return self._secondaries is not None and self._secondaries.expected
 
     async def fetch(
         self, pool: Pool, statement_of: Callable[[Orders], sa.Executable]
@@ -61,7 +62,7 @@ class Reader:
     async def rows(
         self,
         pool: Pool,
-        statement_of: Callable[[Orders], sa.ClauseElement],
+        statement_of: Callable[[Orders], sa.ClauseElement | Compiled],
         values: Mapping[str, Any],
         *,
         count: Callable[[Sequence[Any]], int] = len,
@@ -91,21 +92,21 @@ class Reader:
                 raise
             if _passing(error):
                 self._table.forget()
-                return await self.run(pool, work)
+                return await self.run(pool, work, again=False)
             raise self._told(error) from error
         if not pool.keep_spare(raw):
-            await pool.give_back(raw, None)
+            await pool.put_back(raw)
         self._readiness.succeeded()
         return rows
 
-    async def run(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
-        """The result of statements on one connection. They only read, so they may run twice.
+    async def run(self, pool: Pool, work: Callable[[Reading], Awaitable[T]], *, again: bool = True) -> T:
+        """The result of statements on one connection. They only read, so they may run `again`.
 
         Raises:
             UnavailableError: where the database or the table does not answer.
         """
         try:
-            result = await self._anywhere(pool, work)
+            result = await self._anywhere(pool, work, again=again)
         except Exception as error:
             if (told := self._told(error)) is error:
                 raise
@@ -122,7 +123,7 @@ class Reader:
             self._readiness.failed(meaning, cause=error)
         return meaning or error
 
-    async def _anywhere(self, pool: Pool, work: Callable[[Reading], Awaitable[T]]) -> T:
+    async def _anywhere(self, pool: Pool, work: Callable[[Reading], Awaitable[T]], *, again: bool) -> T:
         """On a secondary, or else on the primary, there once more where that may help."""
         if self._secondaries is not None:
             with contextlib.suppress(LeftOutError):
@@ -130,7 +131,7 @@ class Reader:
         try:
             return await self._attempt(pool, work)
         except Exception as error:
-            if not _passing(error):
+            if not again or not _passing(error):
                 raise
             self._table.forget()
             return await self._attempt(pool, work)

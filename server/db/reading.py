@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.pool import PoolProxiedConnection
 
+    from server.db.driver import Compiled
     from server.db.merged import Orders
     from server.db.pool import Pool
     from server.db.tables import OrdersTable
@@ -58,7 +59,7 @@ class Reading:
 
     async def driver_rows(
         self,
-        statement: sa.ClauseElement,
+        statement: sa.ClauseElement | Compiled,
         parameters: Mapping[str, Any],
         *,
         count: Callable[[Sequence[Any]], int] = len,

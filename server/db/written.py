@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BOOLEAN, DATE, NUMERIC, TEXT
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ExpressionClauseList
 
 from schema.pagination import cursor_start
 from schema.ports import OrderColumn
 from schema.templates import Form
+from server.db.driver import Compiled
 from server.db.merged import as_text
 from server.db.pages import any_behind, rows_of
 
@@ -42,6 +43,17 @@ _Piece: TypeAlias = str | sa.ColumnElement[str]
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
+def written_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
+    """The statement of a page, compiled: what it was composed of takes a hundred times as much to remember."""
+    return Compiled(written_page_statement(orders, shape, templates, ends=ends))
+
+
+@lru_cache(maxsize=_REMEMBERED_STATEMENTS)
+def written_orders(orders: Orders, templates: tuple[Template, ...]) -> Compiled:
+    """The statement of single orders, compiled."""
+    return Compiled(written_orders_statement(orders, templates))
+
+
 def written_page_statement(
     orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool
 ) -> sa.Select[Any]:
@@ -76,7 +88,6 @@ def written_page_statement(
     return sa.select(*columns).select_from(inner)
 
 
-@lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def written_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
     """The orders with the keys `keys`: each one's key, and its text by each template."""
     key = orders.column(OrderColumn.ORDER_KEY)
@@ -129,7 +140,7 @@ def _cursor(orders: Orders, ordering: Ordering) -> list[_Piece]:
     """As `schema.pagination.encode_cursor` has it."""
     key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(ordering.column)
     if ordering.column is OrderColumn.ORDER_KEY:
-        start, encoded = _base64(cursor_start(ordering), _as_text(key), "]")
+        start, encoded = _base64(cursor_start(ordering), _as_text(key, BIGINT()), "]")
         return [start, sa.func.rtrim(encoded, _constant("="))]
     value = sa.case((sort.is_(None), _constant("null")), else_=_joined(['"', _as_text(sort), '"']))
     start, encoded = _base64(cursor_start(ordering), _as_text(key), ",", value, "]")
@@ -149,7 +160,7 @@ def _base64(start: str, *rest: _Piece) -> tuple[str, _Text]:
 
 
 def _global_id(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
-    return ['"', *_base64("Order:", _as_text(column)), '"']
+    return ['"', *_base64("Order:", _as_text(column, BIGINT())), '"']
 
 
 def _string(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
@@ -159,11 +170,11 @@ def _string(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
 def _decimal(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
     # NaN is the greatest of all to PostgreSQL.
     finite = sa.and_(column > _bound("-Infinity", "numeric"), column < _bound("Infinity", "numeric"))
-    return ['"', sa.case((finite, _as_text(column))), '"']
+    return ['"', sa.case((finite, _as_text(column, NUMERIC()))), '"']
 
 
 def _date(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
-    return ['"', sa.case((_between(column, "date", *_DATES), _as_text(column))), '"']
+    return ['"', sa.case((_between(column, "date", *_DATES), _as_text(column, DATE()))), '"']
 
 
 def _datetime(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
@@ -173,9 +184,7 @@ def _datetime(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
 
 
 def _integer(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
-    if not isinstance(column.type, sa.BigInteger):
-        return [_as_text(column)]
-    return [sa.case((_between(column, "bigint", *_INTS), _as_text(column)))]
+    return [sa.case((_between(column, "bigint", *_INTS), _as_text(column, BIGINT())))]
 
 
 def _enum(column: sa.ColumnElement[Any], slot: Slot) -> list[_Piece]:
@@ -191,8 +200,13 @@ def _bound(value: str, type_name: str) -> sa.ColumnElement[Any]:
     return sa.literal_column(f"'{value}'::{type_name}")
 
 
-def _as_text(column: sa.ColumnElement[Any]) -> _Text:
-    return sa.cast(column, TEXT())
+def _as_text(column: sa.ColumnElement[Any], type_: sa.types.TypeEngine[Any] | None = None) -> _Text:
+    """A value as its type writes it.
+
+    It is cast to the type first, for a column may have become another since it was looked up: what a text column then
+    holds may be no value, but JSON of its own.
+    """
+    return sa.cast(column if type_ is None else sa.cast(column, type_), TEXT())
 
 
 def _constant(text: str | None) -> _Text:
@@ -205,9 +219,9 @@ def _constant(text: str | None) -> _Text:
 
 _FORMS: Final[dict[Form, Callable[[sa.ColumnElement[Any], Slot], list[_Piece]]]] = {
     Form.INT: _integer,
-    Form.BOOLEAN: lambda column, _slot: [_as_text(column)],
+    Form.BOOLEAN: lambda column, _slot: [_as_text(column, BOOLEAN())],
     Form.STRING: _string,
-    Form.BIGINT: lambda column, _slot: ['"', _as_text(column), '"'],
+    Form.BIGINT: lambda column, _slot: ['"', _as_text(column, BIGINT()), '"'],
     Form.DECIMAL: _decimal,
     Form.DATE: _date,
     Form.DATETIME: _datetime,

@@ -17,7 +17,7 @@ from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
 from server.db.changes import change_tables
 from server.db.database import UrlDatabase
-from server.db.driver import Driver, compiled
+from server.db.driver import Compiled, Driver, compiled
 from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
 from server.db.reader import Reader
@@ -166,9 +166,9 @@ def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
     sent = Driver.rows
 
     async def note_and_send(
-        driver: Driver, statement: sa.ClauseElement, parameters: dict[str, Any], **counting: Any
+        driver: Driver, statement: sa.ClauseElement | Compiled, parameters: dict[str, Any], **counting: Any
     ) -> Any:
-        note(None, None, compiled(statement).text)
+        note(None, None, (statement if isinstance(statement, Compiled) else compiled(statement)).text)
         return await sent(driver, statement, parameters, **counting)
 
     # What goes to the driver itself, which has no such event.
