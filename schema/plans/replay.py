@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from schema.errors import UnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,8 +24,9 @@ class Failures:
         self._errors: dict[_Question, ApiError] = {}
 
     def note(self, question: _Question, error: ApiError) -> None:
-        """Note that it was not answered."""
-        self._errors[question] = error
+        """Note that it was not answered. What else may be wrong with it is found out again, in the resolvers' words."""
+        if isinstance(error, UnavailableError):
+            self._errors[question] = error
 
     def replayed(self, context: Context) -> Context:
         """The context in which they fail at once."""

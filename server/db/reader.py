@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from server.readiness import Readiness
 
 T = TypeVar("T")
-# No such table, schema or column; not allowed.
-_LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501"})
+# No such table, schema or column; not allowed; a column of another type, which has no such operator or does not fit.
+_LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
 class Reader:

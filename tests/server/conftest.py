@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -48,12 +49,21 @@ def _logs(orders_url: str) -> None:
     configure_logs(Settings(database_url=orders_url))
 
 
+@asynccontextmanager
+async def engines_of(settings: Settings) -> AsyncIterator[Engines]:
+    """The pools of these settings, for a while."""
+    engines = create_engines(
+        settings, UrlDatabase(settings.database_url.get_secret_value() if settings.database_url else "")
+    )
+    yield engines
+    await engines.dispose()
+
+
 @pytest.fixture(scope="session")
 async def engines(orders_url: str) -> AsyncIterator[Engines]:
     """The pools, as the server makes them."""
-    engines = create_engines(Settings(database_url=orders_url, pool_timeout=5), UrlDatabase(orders_url))
-    yield engines
-    await engines.dispose()
+    async with engines_of(Settings(database_url=orders_url, pool_timeout=5)) as engines:
+        yield engines
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +83,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
     def open_(  # what a test may choose
         table: str = "public.orders_synced",
         *,
+        engines: Engines = engines,
         app_schema: str = "no_changes",
         roles: frozenset[Role] = frozenset({Role.ADMIN}),
         retention: float = 3600,

@@ -1,0 +1,165 @@
+"""The fast way: what has a plan, what has none, and what becomes of it when something goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schema import build_schema
+from schema.plans.remembered import Plans
+from schema.plans.replay import Failures
+from server.presentation import present
+from server.settings import Settings
+from tests.server.conftest import engines_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from schema.context import Context
+    from tests.server.conftest import OpenStore
+
+PAGE = "{ orders(first: 2) { nodes { orderKey customerKey orderDate } } }"
+
+
+class Way:
+    """A schema with plans: a document is answered the ordinary way first, and by its plan from then on."""
+
+    def __init__(self, plans: Plans) -> None:
+        self.plans = plans
+        self.schema = build_schema(plans=plans)
+
+    async def learn(self, document: str, context: Context, **variables: Any) -> bool:
+        """Whether the document has a plan once it has been answered."""
+        await self.schema.execute(document, context_value=context, variable_values=variables)
+        return self.plans.find(document, None) is not None
+
+    async def write(self, document: str, context: Context, failures: Failures | None = None, **variables: Any) -> Any:
+        """What its plan gives; None where that is left to graphql-core."""
+        planned = self.plans.find(document, None)
+        assert planned
+        pieces = await planned.write(context, variables, failures or Failures())
+        return None if pieces is None else json.loads("".join(pieces))
+
+
+@pytest.fixture
+def way() -> Way:
+    """One that remembers as much as the server does."""
+    return Way(Plans(512, characters=1 << 20))
+
+
+@pytest.fixture
+async def table(database: asyncpg.Connection) -> AsyncIterator[str]:
+    """A table of some orders that a test may change."""
+    await database.execute("CREATE TABLE public.changing AS SELECT * FROM orders_synced ORDER BY o_orderkey LIMIT 50")
+    yield "public.changing"
+    await database.execute("DROP TABLE public.changing")
+
+
+@pytest.mark.parametrize(
+    ("document", "planned"),
+    [
+        (PAGE, True),
+        ("{ order(orderKey: 1) { clerk } }", True),
+        ("{ orders { nodes { statusChanges { nodes { version } } } } }", False),
+        ("{ orderCount { count } }", False),
+        (f"{{ orders {{ nodes {{ {' '.join(f'a{n}: clerk' for n in range(100))} }} }} }}", True),
+        (f"{{ orders {{ nodes {{ {' '.join(f'a{n}: clerk' for n in range(101))} }} }} }}", False),
+        (f"{{ {' '.join(f'a{n}: order(orderKey: {n}) {{ clerk }}' for n in range(50))} }}", True),
+        (f"{{ {' '.join(f'a{n}: order(orderKey: {n}) {{ clerk }}' for n in range(51))} }}", False),
+        (f"{{ orders {{ {' '.join(f'a{n}: nodes {{ {c} }}' for n, c in enumerate('abcdefgh'))} }} }}", False),
+    ],
+)
+async def test_what_is_planned_is_orders_alone_and_of_a_bounded_size(
+    way: Way,
+    open_store: OpenStore,
+    document: str,
+    planned: bool,  # noqa: FBT001 # pytest gives it by name
+) -> None:
+    """A caller cannot choose how much is remembered of what it asks."""
+    assert await way.learn(document, open_store()[1]) is planned
+
+
+async def test_a_document_is_planned_for_four_choices_of_its_variables(way: Way, open_store: OpenStore) -> None:
+    """Whoever makes more of them is answered by graphql-core."""
+    names = ("a", "b", "c")
+    skips = " ".join(f"{name}: clerk @skip(if: ${name})" for name in names)
+    document = (
+        f"query({', '.join(f'${name}: Boolean!' for name in names)}) {{ orders(first: 1) {{ nodes {{ {skips} }} }} }}"
+    )
+    context = open_store()[1]
+    choices = [dict(zip(names, (bool(n & 1), bool(n & 2), bool(n & 4)), strict=True)) for n in range(5)]
+    assert await way.learn(document, context, **choices[0])
+    written = [await way.write(document, context, None, **choice) for choice in choices]
+    assert [answer is not None for answer in written] == [True, True, True, True, False]
+
+
+async def test_plans_are_forgotten_by_the_length_of_their_documents(open_store: OpenStore) -> None:
+    """The oldest go first."""
+    way, context = Way(Plans(512, characters=3 * len(PAGE))), open_store()[1]
+    documents = [PAGE.replace("2", str(n)) for n in range(5)]
+    for document in documents:
+        assert await way.learn(document, context)
+    assert [way.plans.find(document, None) is not None for document in documents] == [False, False, True, True, True]
+
+
+async def test_who_may_not_read_is_told_so_by_the_resolvers(way: Way, open_store: OpenStore) -> None:
+    """A plan gives nobody anything."""
+    assert await way.learn(PAGE, open_store()[1])
+    assert await way.write(PAGE, open_store(roles=frozenset())[1]) is None
+
+
+async def test_a_failure_is_met_once_and_told_as_ever(way: Way, open_store: OpenStore) -> None:
+    """What could not be read is not read again on the way to the error that says so."""
+    assert await way.learn(PAGE, open_store()[1])
+    context, failures = open_store("public.nowhere")[1], Failures()
+    assert await way.write(PAGE, context, failures) is None
+    replayed = failures.replayed(context)
+    answer = present(await way.schema.execute(PAGE, context_value=replayed))[0]
+    asked = present(await way.schema.execute(PAGE, context_value=context))[0]
+    assert answer == asked
+    assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+    assert replayed.orders is not context.orders
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'o_custkey TYPE text USING \'1","clerk":"nobody\'',
+        'o_orderdate TYPE text USING \'1","clerk":"nobody\'',
+        "o_custkey TYPE numeric USING o_custkey + 0.5",
+    ],
+)
+async def test_a_column_that_becomes_another_type_cannot_write_json_of_its_own(
+    way: Way, open_store: OpenStore, database: asyncpg.Connection, table: str, change: str
+) -> None:
+    """Between two looks at the table an answer has the members that were asked for, or is graphql-core's."""
+    context = open_store(table)[1]
+    assert await way.learn(PAGE, context)
+    assert await way.write(PAGE, context)
+    await database.execute(f"ALTER TABLE {table} ALTER COLUMN {change}")
+    answer = await way.write(PAGE, context)
+    assert answer is None or {key for node in answer["orders"]["nodes"] for key in node} == {
+        "orderKey",
+        "customerKey",
+        "orderDate",
+    }
+
+
+async def test_dates_are_read_as_they_are_whatever_the_database_writes(
+    way: Way, open_store: OpenStore, database: asyncpg.Connection, orders_url: str
+) -> None:
+    """A database set to another DateStyle gives the same answers, either way."""
+    expected = present(await way.schema.execute(PAGE, context_value=open_store()[1]))[0]
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(f'ALTER DATABASE "{name}" SET datestyle = "German"')
+    try:
+        async with engines_of(Settings(database_url=orders_url)) as engines:
+            context = open_store(engines=engines)[1]
+            assert present(await way.schema.execute(PAGE, context_value=context))[0] == expected
+            assert {"data": await way.write(PAGE, context)} == expected
+    finally:
+        await database.execute(f'ALTER DATABASE "{name}" RESET datestyle')

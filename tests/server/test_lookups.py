@@ -1,0 +1,89 @@
+"""Single orders that several requests ask for at once: one statement, which ends with the last who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schema.ports import OrderColumn
+from schema.templates import Form, Slot, Template
+from server.record import RequestRecord, current_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from server.orders import SqlOrderStore
+    from tests.server.conftest import OpenStore
+
+KEY = (Template(("key ", Slot(OrderColumn.ORDER_KEY, Form.BIGINT))),)
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%shared_lookups%ANY%' AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIterator[SqlOrderStore]:
+    """On a table that a test may lock."""
+    await database.execute("CREATE TABLE public.shared_lookups AS SELECT * FROM orders_synced LIMIT 50")
+    store, _ = open_store("public.shared_lookups")
+    await store.probe()
+    yield store
+    await database.execute("DROP TABLE public.shared_lookups")
+
+
+async def until(database: asyncpg.Connection, waiting: int) -> None:
+    """Wait until so many of the store's statements wait for a lock."""
+    async with asyncio.timeout(10):
+        while await database.fetchval(WAITING) != waiting:  # noqa: ASYNC110 # PostgreSQL tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def look_up(store: SqlOrderStore, key: int) -> str | None:
+    """What is written of the order with this key."""
+    found = await store.written_orders([key], KEY)
+    assert found is not None
+    return found[key][0] if key in found else None
+
+
+async def test_those_who_ask_at_once_share_a_statement(store: SqlOrderStore, statements: list[str]) -> None:
+    """The first goes ahead, all others together; everybody gets their own, and null where there is none."""
+    assert await asyncio.gather(*(look_up(store, key) for key in (1, 2, 3, 3, -1))) == [
+        'key "1"',
+        'key "2"',
+        'key "3"',
+        'key "3"',
+        None,
+    ]
+    assert len(statements) == 2
+
+
+async def test_a_shared_statement_stands_on_every_record(store: SqlOrderStore) -> None:
+    """A request's line says what it cost, whoever began it."""
+
+    async def request(key: int) -> RequestRecord:
+        current_record.set(record := RequestRecord(str(key)))
+        await look_up(store, key)
+        return record
+
+    records = await asyncio.gather(*(asyncio.create_task(request(key)) for key in (1, 2, -1)))
+    assert [(record.statements, record.rows) for record in records] == [(1, 1), (1, 1), (1, 0)]
+    assert all(record.database_seconds > 0 for record in records)
+
+
+async def test_one_who_leaves_does_not_take_the_others_with_them(
+    store: SqlOrderStore, database: asyncpg.Connection
+) -> None:
+    """And the last one to leave ends the statement in the database."""
+    for leaving in (1, 3):
+        async with database.transaction():
+            await database.execute("LOCK TABLE public.shared_lookups IN ACCESS EXCLUSIVE MODE")
+            ahead, *together = [asyncio.create_task(look_up(store, key)) for key in (1, 2, 3, 4)]
+            await until(database, 2)
+            for task in together[:leaving]:
+                task.cancel()
+            await asyncio.gather(*together[:leaving], return_exceptions=True)
+            await until(database, 1 if leaving == len(together) else 2)
+        assert await ahead == 'key "1"'
+        assert await asyncio.gather(*together[leaving:]) == [f'key "{key}"' for key in (2, 3, 4)[leaving:]]

@@ -1,0 +1,72 @@
+"""The line of a request: as all others are, together with those of the same moment, and in every loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from server.logs import configure_logs
+from server.request_log import request_log
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIELDS: dict[str, str | float | bool | None] = {
+    "path": 'a "b" ü',
+    "status": 200,
+    "operation": None,
+    "duration_ms": 1.23456,
+    "fast": True,
+}
+
+
+@pytest.fixture
+def log(orders_url: str) -> Iterator[io.StringIO]:
+    """What is logged at INFO."""
+    written = io.StringIO()
+    configure_logs(Settings(database_url=orders_url), stream=written)
+    yield written
+    configure_logs(Settings(database_url=orders_url))
+
+
+def lines(log: io.StringIO) -> list[str]:
+    """What stands in it."""
+    logging.getLogger().handlers[0].flush()
+    return log.getvalue().splitlines()
+
+
+async def test_it_has_the_form_of_all_others(log: io.StringIO) -> None:
+    """The same members in the same order and the same spelling, a time of the same form among them."""
+    request_log.write(logging.INFO, FIELDS)
+    structlog.get_logger("request").info("request", **{**FIELDS, "duration_ms": 1.23})
+    ours, theirs = sorted(lines(log), key=len)
+    stamps = [json.loads(line)["timestamp"] for line in (ours, theirs)]
+    assert ours.replace(stamps[0], "") == theirs.replace(stamps[1], "")
+    assert [len(stamp) for stamp in stamps] == [len("2026-11-25T20:00:00.000000Z")] * 2
+
+
+async def test_what_is_not_logged_is_not_written(log: io.StringIO) -> None:
+    """By the level that is set."""
+    request_log.write(logging.DEBUG, FIELDS)
+    assert lines(log) == []
+
+
+def test_it_is_written_by_itself_in_every_loop(log: io.StringIO) -> None:
+    """Within a moment; a loop that has ended before that takes no line with it."""
+
+    async def write(*, waits: bool) -> None:
+        request_log.write(logging.INFO, FIELDS)
+        async with asyncio.timeout(5):
+            while waits and '"path"' not in log.getvalue():  # noqa: ASYNC110 # nobody tells
+                await asyncio.sleep(0.01)
+
+    asyncio.run(write(waits=False))
+    asyncio.run(write(waits=True))
+    assert len(log.getvalue().splitlines()) == 2
