@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BOOLEAN, DATE, NUMERIC, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BOOLEAN, BYTEA, DATE, NUMERIC, TEXT
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ExpressionClauseList
 
@@ -154,8 +154,10 @@ def _base64(start: str, *rest: _Piece) -> tuple[str, _Text]:
     The alphabet of URLs is not asked for: of ASCII without `>`, `?`, `~` and DEL nothing is encoded as `+` or `/`.
     """
     whole = len(start) // _BASE64_GROUP_BYTES * _BASE64_GROUP_BYTES
-    rest_bytes = sa.func.convert_to(_joined([start[whole:], *rest]), _constant("UTF8"))
-    encoded: _Text = sa.func.encode(rest_bytes, _constant("base64"), type_=TEXT())
+    # A cast reads a backslash as the beginning of another byte, and there is none.
+    encoded: _Text = sa.func.encode(
+        sa.cast(_joined([start[whole:], *rest]), BYTEA()), _constant("base64"), type_=TEXT()
+    )
     return base64.b64encode(start[:whole].encode()).decode(), encoded
 
 
