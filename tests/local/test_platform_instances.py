@@ -208,11 +208,14 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
             await connection.execute("SELECT pg_sleep(0.7)")
             assert not suspended()
         wait_for(suspended, what=platform.log)
+
         # It says so as soon as it begins, and its connections are cut when its PostgreSQL has stopped.
-        async with asyncio.timeout(5):
-            with pytest.raises(asyncpg.PostgresConnectionError):
-                while True:
-                    await connection.fetchval("SELECT 1")
+        async def ask_on() -> None:
+            while True:
+                await connection.fetchval("SELECT 1")
+
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await asyncio.wait_for(ask_on(), timeout=5)
         connection.terminate()
         platform.workspace().database.update_database_instance(
             "idle", DatabaseInstance("idle", stopped=True), "stopped"
