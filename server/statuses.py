@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -16,10 +15,19 @@ from sqlalchemy.exc import DBAPIError
 
 from schema.change_ports import Outcome, Refusal, StatusChange, WriteOutcome
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
-from schema.order_arguments import OrderStatus
 from server.consistency import NOWHERE
 from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.outcomes import (
+    State,
+    hash_of,
+    outcomes_of,
+    recorded_as,
+    refusal_from,
+    status_after,
+    with_change,
+    yet_to_change,
+)
 from server.record import current_record
 
 if TYPE_CHECKING:
@@ -56,21 +64,6 @@ _SAID: Final = {
     "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
     "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
 }
-_STATUS_NAMES: Final[dict[str | None, str]] = {str(status.value): status.name for status in OrderStatus}
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """An order as it is while it is locked."""
-
-    there: bool
-    synced: str | None
-    set_here: str | None
-    version: int
-
-    @property
-    def status(self) -> str | None:
-        return self.synced if self.set_here is None else self.set_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,27 +212,27 @@ class SqlStatusWriter:
         if len(keys) > 1:
             await writing.driver.rows(self._statements.take, {"keys": keys})
         states = await self._states(writing, keys)
-        outcomes = _outcomes(request, states)
+        outcomes = outcomes_of(request, states)
         changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
         planned = [
-            _planned(wanted, states[wanted.order_key]) if outcome is None else outcome
+            yet_to_change(wanted, states[wanted.order_key]) if outcome is None else outcome
             for wanted, outcome in zip(request.wanted, outcomes, strict=True)
         ]
         if len(changing) < len(keys) > 1:
             unchanged = set(keys).difference(wanted.order_key for wanted in changing)
             await writing.driver.rows(self._statements.leave, {"keys": list(unchanged)})
-        record = {"principal": user, "key": key, "outcome": _recorded(planned, states, changing)}
+        record = {"principal": user, "key": key, "outcome": recorded_as(planned, states, changing)}
         if not changing:
             if key is not None:
                 await writing.driver.rows(self._statements.record, record)
             return WriteOutcome(tuple(planned)), key is not None
         made = await self._apply(writing, changing, states, record)
-        return WriteOutcome(tuple(_with_change(outcome, made) for outcome in planned)), True
+        return WriteOutcome(tuple(with_change(outcome, made) for outcome in planned)), True
 
     async def _claim(self, writing: _Writing, request: WriteRequest, user: str) -> WriteOutcome | None:
         """None where the key is now ours; otherwise what is to be answered."""
         owner = {"principal": user, "key": request.idempotency_key}
-        request_hash = _hash(request)
+        request_hash = hash_of(request)
         claim = {**owner, "hash": request_hash, "retention_seconds": self._retention}
         if await writing.driver.rows(self._statements.claim, claim):
             return None
@@ -268,14 +261,14 @@ class SqlStatusWriter:
                     item["key"],
                     item["previous"],
                     changes.get(item["key"]),
-                    _refusal_of(item["refusal"]) if item["refusal"] else None,
+                    refusal_from(item["refusal"]) if item["refusal"] else None,
                 )
                 for item in recorded
             ),
             replayed=True,
         )
 
-    async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, _State]:
+    async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, State]:
         orders = await writing.orders(self._table)
         try:
             rows = await writing.driver.rows(self._statements.locked(orders), {"keys": keys})
@@ -293,13 +286,13 @@ class SqlStatusWriter:
                 f"The table {self._table.qualified_name} is empty, as it is while a sync fills it. "
                 "Nothing was written; try again later.",
             )
-        return {key: _State(there, synced, set_here, version) for key, there, _, synced, set_here, version in rows}
+        return {key: State(there, synced, set_here, version) for key, there, _, synced, set_here, version in rows}
 
     async def _apply(
         self,
         writing: _Writing,
         changing: list[WantedStatus],
-        states: dict[int, _State],
+        states: dict[int, State],
         record: dict[str, Any],
     ) -> dict[int, StatusChange]:
         before = [states[wanted.order_key] for wanted in changing]
@@ -308,7 +301,7 @@ class SqlStatusWriter:
             {
                 **record,
                 "keys": [wanted.order_key for wanted in changing],
-                "statuses": [_after(wanted, state) for wanted, state in zip(changing, before, strict=True)],
+                "statuses": [status_after(wanted, state) for wanted, state in zip(changing, before, strict=True)],
                 "previous": [state.status for state in before],
                 "synced": [state.synced for state in before],
                 "cleared": [wanted.status is None for wanted in changing],
@@ -372,90 +365,3 @@ def _passing(error: Exception) -> bool:
 def _definite(error: BaseException) -> bool:
     """Whether the server has said that it did not commit."""
     return isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_UNKNOWN_CLASSES)
-
-
-def _outcomes(request: WriteRequest, states: dict[int, _State]) -> list[Outcome | None]:
-    """What becomes of each wanted status; None where it is to be changed."""
-    outcomes = [_outcome(wanted, states[wanted.order_key]) for wanted in request.wanted]
-    if not request.atomic or not any(outcome and outcome.refusal for outcome in outcomes):
-        return outcomes
-    others = Refusal(Reason.CHANGE_NOT_APPLIED, "Another change of the list was refused, so none was made.")
-    return [
-        outcome or Outcome(wanted.order_key, states[wanted.order_key].status, None, others)
-        for wanted, outcome in zip(request.wanted, outcomes, strict=True)
-    ]
-
-
-def _outcome(wanted: WantedStatus, state: _State) -> Outcome | None:
-    if not state.there:
-        message = f"There is no order {wanted.order_key}. Nothing was written."
-        return Outcome(wanted.order_key, None, None, Refusal(Reason.ORDER_NOT_FOUND, message))
-    if refusal := _conflict(wanted, state):
-        return Outcome(wanted.order_key, state.status, None, refusal)
-    unchanged = state.set_here is None if wanted.status is None else state.status == wanted.status
-    return Outcome(wanted.order_key, state.status, None, None) if unchanged else None
-
-
-def _conflict(wanted: WantedStatus, state: _State) -> Refusal | None:
-    for field, expected, found in (
-        ("expectedVersion", wanted.expected_version, state.version),
-        ("expectedStatus", wanted.expected_status, state.status),
-    ):
-        if expected is not None and expected != found:
-            message = f"Order {wanted.order_key} is not as expected: it has {_described(state)}. Nothing was written."
-            return Refusal(Reason.STATUS_CONFLICT, message, field, state.status, state.version)
-    return None
-
-
-def _described(state: _State) -> str:
-    name = _STATUS_NAMES.get(state.status, f"the unknown status {state.status!r}")
-    return f"{name} and version {state.version}"
-
-
-def _planned(wanted: WantedStatus, state: _State) -> Outcome:
-    return Outcome(wanted.order_key, state.status, None, None)
-
-
-def _after(wanted: WantedStatus, state: _State) -> str | None:
-    return state.synced if wanted.status is None else wanted.status
-
-
-def _with_change(outcome: Outcome, made: dict[int, StatusChange]) -> Outcome:
-    change = made.get(outcome.order_key)
-    return Outcome(outcome.order_key, outcome.previous_status, change, None) if change else outcome
-
-
-def _recorded(outcomes: list[Outcome], states: dict[int, _State], changing: list[WantedStatus]) -> str:
-    """The outcomes as they are kept. A change is found again by its order and version."""
-    versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
-    return json.dumps(
-        [
-            {
-                "key": outcome.order_key,
-                "previous": outcome.previous_status,
-                "version": versions.get(outcome.order_key),
-                "refusal": outcome.refusal
-                and [
-                    outcome.refusal.reason.name,
-                    outcome.refusal.message,
-                    outcome.refusal.field,
-                    outcome.refusal.current_status,
-                    outcome.refusal.current_version,
-                ],
-            }
-            for outcome in outcomes
-        ]
-    )
-
-
-def _refusal_of(recorded: list[Any]) -> Refusal:
-    reason, *rest = recorded
-    return Refusal(Reason[reason], *rest)
-
-
-def _hash(request: WriteRequest) -> bytes:
-    """Of the input as it is meant: by whichever of its names an order was called."""
-    wanted = [
-        [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
-    ]
-    return hashlib.sha256(json.dumps([request.operation, request.atomic, wanted]).encode()).digest()

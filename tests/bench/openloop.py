@@ -159,6 +159,7 @@ class _Generator:
         for number in range(self._count):
             scheduled = begun + number / self._rate
             if (ahead := scheduled - time.perf_counter()) > 0:
+                # In a thread of its own: the schedule is what is measured, and a busy event loop would bend it.
                 time.sleep(ahead)
             loop.call_soon_threadsafe(self._due, self._requests[number % len(self._requests)], scheduled)
 
