@@ -19,6 +19,9 @@ class Code(Enum):
     FORBIDDEN = "FORBIDDEN"
     CONFLICT = "CONFLICT"
     NOT_FOUND = "NOT_FOUND"
+    RATE_LIMITED = "RATE_LIMITED"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     GATEWAY_TIMEOUT = "GATEWAY_TIMEOUT"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
@@ -54,6 +57,18 @@ class Reason(Enum):
         Code.BAD_REQUEST, 406, "`Accept` admits no media type, or `Accept-Encoding` no encoding, that is served here."
     )
     CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
+    CONTENT_ENCODING_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A body is taken as it is, and not compressed.")
+    BODY_TOO_LARGE = Kind(
+        Code.BAD_REQUEST, 413, "The body, or a WebSocket's message, is longer than `BODY_BYTES`: send less at once."
+    )
+    BODY_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The body was not there within `BODY_TIMEOUT`.", retry=True)
+    HTTP_INVALID = Kind(
+        Code.BAD_REQUEST,
+        400,
+        "What came is not HTTP, or is HTTP that may be read in two ways. The connection is closed.",
+    )
+    HEADERS_TOO_LARGE = Kind(Code.BAD_REQUEST, 431, "The address and headers are longer, or are more, than is read.")
+    HEADERS_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The headers were not there within `HEADERS_TIMEOUT`.", retry=True)
     CONSISTENCY_TOKEN_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
@@ -64,6 +79,33 @@ class Reason(Enum):
     )
     SYNTAX = Kind(Code.PARSE_FAILED, 400, "The document is not GraphQL, or is nested too deeply.")
     DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, "The document does not fit the schema.")
+    LIMIT_EXCEEDED = Kind(
+        Code.VALIDATION_FAILED,
+        400,
+        "The document has more of something than is allowed: `limit` names it, `requested` and `allowed` say how much. "
+        "Nothing was run.",
+    )
+    COST_EXCEEDED = Kind(
+        Code.VALIDATION_FAILED,
+        400,
+        "The operation costs `requested`, and `allowed` are: ask for smaller pages or fewer fields. Nothing was run.",
+    )
+    INTROSPECTION_DISABLED = Kind(
+        Code.VALIDATION_FAILED, 400, "The schema is not shown here, or not to this caller: `EXPLORING` says to whom."
+    )
+    PERSISTED_QUERY_NOT_FOUND = Kind(
+        Code.PERSISTED_QUERY_NOT_FOUND,
+        200,
+        "No document of this hash is known here: send it with its text once, and the hash alone from then on.",
+        retry=True,
+    )
+    PERSISTED_QUERY_NOT_SUPPORTED = Kind(
+        Code.PERSISTED_QUERY_NOT_SUPPORTED, 200, "Documents are not remembered by their hash here: send the text."
+    )
+    PERSISTED_QUERY_MISMATCH = Kind(Code.BAD_REQUEST, 400, "The hash is not that of the text beside it.")
+    DOCUMENT_NOT_TRUSTED = Kind(
+        Code.FORBIDDEN, 403, "Only documents of the manifest are run here: send the hash of one of them."
+    )
     OPERATION_UNDETERMINED = Kind(
         Code.OPERATION_RESOLUTION_FAILURE,
         400,
@@ -90,6 +132,15 @@ class Reason(Enum):
     )
     ORDER_REPEATED = Kind(
         Code.BAD_USER_INPUT, 200, "The same order twice among the changes: send one change for each order."
+    )
+    RATE_LIMITED = Kind(
+        Code.RATE_LIMITED,
+        429,
+        "The caller has spent the points that it has: `Retry-After` says in how many seconds this can be paid.",
+        retry=True,
+    )
+    TOO_MANY_SUBSCRIPTIONS = Kind(
+        Code.RATE_LIMITED, 429, "The caller has as many subscriptions as one may: end some.", retry=True
     )
     STATUS_CONFLICT = Kind(
         Code.CONFLICT,
@@ -240,6 +291,19 @@ class Reason(Enum):
         "Another transaction holds the order, or the key, for too long. Nothing was written.",
         retry=True,
     )
+    OVERLOADED = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "More is asked at once than can be answered in time. Nothing was begun: try again after `Retry-After`.",
+        retry=True,
+    )
+    SUBSCRIPTION_ENDED = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "The subscription has lasted for `SUBSCRIPTION_TIMEOUT`. Subscribe again with `after`: the last cursor you "
+        "received.",
+        retry=True,
+    )
     SUBSCRIBER_TOO_SLOW = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
@@ -316,6 +380,8 @@ class ApiError(Exception):
 
     ApiError
     ├── RequestError    the request cannot be executed at all
+    ├── LimitError      the document asks for more than is allowed
+    ├── RateLimitedError    the caller has had its share, for now
     ├── InputError      an argument is wrong
     ├── UnauthenticatedError    nobody knows who the caller is
     ├── ForbiddenError  the caller may not, or the server itself may not
@@ -334,6 +400,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        # What `extensions` says beside code and reason.
+        self.details: dict[str, object] = {}
 
     @property
     def retryable(self) -> bool:
@@ -345,10 +413,50 @@ class RequestError(ApiError):
     """The request cannot be executed at all; the answer has no `data`."""
 
     reasons = frozenset(
-        reason
-        for reason in Reason
-        if reason.value.code in {Code.BAD_REQUEST, Code.PARSE_FAILED, Code.OPERATION_RESOLUTION_FAILURE}
+        {
+            Reason.INTROSPECTION_DISABLED,
+            *(
+                reason
+                for reason in Reason
+                if reason.value.code
+                in {
+                    Code.BAD_REQUEST,
+                    Code.PARSE_FAILED,
+                    Code.OPERATION_RESOLUTION_FAILURE,
+                    Code.PERSISTED_QUERY_NOT_FOUND,
+                    Code.PERSISTED_QUERY_NOT_SUPPORTED,
+                }
+            ),
+        }
     )
+
+
+class LimitError(ApiError):
+    """The document asks for more than is allowed; nothing of it is run.
+
+    Args:
+        reason: LIMIT_EXCEEDED or COST_EXCEEDED.
+        message: says what was asked and what is allowed.
+        limit: the name of the limit.
+        requested: what was asked, or where counting was given up above what is allowed.
+        allowed: what is allowed.
+    """
+
+    reasons = frozenset({Reason.LIMIT_EXCEEDED, Reason.COST_EXCEEDED})
+
+    def __init__(self, reason: Reason, message: str, *, limit: str, requested: int, allowed: int) -> None:
+        super().__init__(reason, message)
+        self.details = {"limit": limit, "requested": requested, "allowed": allowed}
+
+
+class RateLimitedError(ApiError):
+    """The caller has had its share. `retry_after_seconds`: when to come again."""
+
+    reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
+
+    def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(reason, message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class InputError(ApiError):

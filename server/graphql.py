@@ -51,7 +51,16 @@ _VARY = b"accept, accept-encoding"
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
 # What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
-_OK_AS_PLAIN_JSON = frozenset({Reason.SYNTAX, Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
+_OK_AS_PLAIN_JSON = frozenset(
+    {
+        Reason.SYNTAX,
+        Reason.DOCUMENT_INVALID,
+        Reason.VARIABLES_INVALID,
+        Reason.LIMIT_EXCEEDED,
+        Reason.COST_EXCEEDED,
+        Reason.INTROSPECTION_DISABLED,
+    }
+)
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):

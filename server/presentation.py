@@ -9,7 +9,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
-from schema.errors import ApiError, Reason, UnauthenticatedError
+from schema.errors import ApiError, RateLimitedError, Reason, UnauthenticatedError
 from server.record import current_record
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def refusal_headers(error: ApiError) -> dict[str, str]:
     """The headers that go with it: when to try again, or how to say who calls."""
     if isinstance(error, UnauthenticatedError) and error.challenge:
         return {"www-authenticate": error.challenge}
+    if isinstance(error, RateLimitedError):
+        return {"retry-after": str(error.retry_after_seconds)}
     return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
 
 
@@ -106,6 +108,8 @@ def _formatted(error: GraphQLError, reason: Reason) -> dict[str, Any]:
 def _extensions(reason: Reason, cause: BaseException | None) -> dict[str, Any]:
     retryable = cause.retryable if isinstance(cause, ApiError) else reason.value.retry
     extensions: dict[str, Any] = {"code": reason.value.code.value, "reason": reason.name, "retryable": retryable}
+    if isinstance(cause, ApiError):
+        extensions |= cause.details
     if reason is Reason.INTERNAL and (record := current_record.get()):
         extensions["errorId"] = record.request_id
     return extensions

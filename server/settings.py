@@ -12,12 +12,15 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from server.auth import is_loopback
 from server.auth.settings import AuthenticationSettings, Separated
 from server.db.settings import IDENTIFIER, ConnectionSettings, Seconds
+from server.limit_settings import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
+# Most of a request is not spent in the database, and what waits for a connection waits briefly.
+_REQUESTS_PER_CONNECTION = 4
 # Where pydantic's own words are for those who write such settings.
 _SENTENCES = {
     "string_pattern_mismatch": "it is not of the form that README's table of settings says",
@@ -25,7 +28,7 @@ _SENTENCES = {
 }
 
 
-class Settings(ConnectionSettings, AuthenticationSettings):
+class Settings(ConnectionSettings, AuthenticationSettings, LimitSettings):
     """What the server is told. A field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(
@@ -150,7 +153,8 @@ class Settings(ConnectionSettings, AuthenticationSettings):
     @model_validator(mode="after")
     def _without_mistakes(self) -> Self:
         # All of them at once: an operator who mends one is not to be told of the next after another start.
-        if mistakes := [*ConnectionSettings.mistakes(self), *AuthenticationSettings.mistakes(self), *self._others()]:
+        parts = (ConnectionSettings, AuthenticationSettings, LimitSettings)
+        if mistakes := [*(mistake for part in parts for mistake in part.mistakes(self)), *self._others()]:
             raise ValueError("\n".join(mistakes))
         return self
 
@@ -171,6 +175,16 @@ class Settings(ConnectionSettings, AuthenticationSettings):
             self.database_url,
         )
         return next((secret for secret in secrets if secret is not None), None)
+
+    @property
+    def requests_in_flight(self) -> int:
+        """How many operations may be in flight in a process."""
+        return self.max_requests or _REQUESTS_PER_CONNECTION * self.pool_size
+
+    @property
+    def explored_by(self) -> Literal["on", "admin", "off"]:
+        """Who may look around: as it is set, or else by where it runs."""
+        return self.exploring or ("admin" if self.in_production else "on")
 
     @property
     def administers(self) -> bool:
@@ -202,8 +216,10 @@ def load_settings() -> Settings:
 def settings_table() -> str:
     """The table of all settings as Markdown, for the README (a test holds the two together)."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    inherited = AuthenticationSettings.model_fields
-    for name, field in sorted(Settings.model_fields.items(), key=lambda one: one[0] in inherited):
+    last = (AuthenticationSettings.model_fields, LimitSettings.model_fields)
+    for name, field in sorted(
+        Settings.model_fields.items(), key=lambda one: [one[0] in fields for fields in last][::-1]
+    ):
         default = "required" if field.is_required() else f"`{_plain(field.default)}`"
         rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
