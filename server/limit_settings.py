@@ -121,7 +121,8 @@ class LimitSettings(BaseSettings):
         None,
         description=(
             "Who may look around: introspection, GraphiQL, and suggestions in error messages. `on`: everybody; "
-            "`admin`: the role `admin`; `off`: nobody. Where it is not set, `on` in development and `admin` in production."
+            "`admin`: the role `admin`; `off`: nobody. Where it is not set, `on` in development and "
+            "`admin` in production."
         ),
     )
 
