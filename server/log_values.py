@@ -57,9 +57,11 @@ def printable(_logger: object, _method: str, values: MutableMapping[str, Any]) -
     for name, value in values.items():
         if not isinstance(value, int | float | None):
             text = secrets_known.scrub(value if isinstance(value, str) else repr(value))
-            lines = text.split("\n") if name == "exception" else [text]
-            # A traceback has lines of its own. Indented, none can pass for an event.
-            values[name] = "\n    ".join(_UNPRINTABLE.sub(_escaped, line) for line in lines)
+            if name == "exception":
+                # A traceback has lines of its own. Indented, none can pass for an event.
+                values[name] = "\n".join(f"    {_UNPRINTABLE.sub(_escaped, line)}" for line in text.split("\n"))
+            else:
+                values[name] = _UNPRINTABLE.sub(_escaped, text)
     return values
 
 
@@ -68,7 +70,8 @@ def traceback_text(exc_info: ExcInfo) -> str:
     lines = traceback.format_exception(*exc_info, limit=-_FRAMES)
     text = "".join(lines).rstrip()
     if len(text) > _TRACEBACK_CHARACTERS:
-        text = cut(secrets_known.scrub(text), _TRACEBACK_CHARACTERS, beginning=_TRACEBACK_BEGINNING)
+        text = "\n".join(cut(line) for line in secrets_known.scrub(text).split("\n"))
+        text = cut(text, _TRACEBACK_CHARACTERS, beginning=_TRACEBACK_BEGINNING)
     return text
 
 

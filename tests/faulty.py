@@ -86,7 +86,7 @@ def find(_self: FastWay, data: Any) -> None:
         fail()
 
 
-async def principal(_self: object, connection: HTTPConnection, init: Any = None) -> Any:
+async def principal(_self: LocalAuthentication, connection: HTTPConnection, init: Any = None) -> Any:
     """Fail while it is found out who calls."""
     if HEADER in connection.headers or (init or {}).get(HEADER):
         fail()
