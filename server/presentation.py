@@ -43,8 +43,6 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
         result.data is None and all(error.path is None for error in result.errors or [])
     )
     errors = result.errors or []
-    more = max(0, len(errors) - _ERRORS_BEFORE_EXECUTION) if before_execution else 0
-    errors = errors[: len(errors) - more]
     reasons = [_reason(error, result, before_execution=before_execution) for error in errors]
     error_id = _error_id() if errors else ""
     _log_faults(errors, reasons, error_id)
@@ -53,10 +51,8 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        answer["errors"] = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
-        if more:
-            rest = {"message": f"There are {more} more errors.", "extensions": _extensions(reasons[-1], None)}
-            answer["errors"].append(rest)
+        told = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
+        answer["errors"] = _shortened_list(told) if before_execution else told
     if result.extensions:
         answer["extensions"] = result.extensions
     _note(reasons)
@@ -133,6 +129,19 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, 
         formatted["message"] = _TOO_DEEP
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
+
+
+def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is wrong with a document: the same said once, with the places where it is, and the first of it all."""
+    distinct: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        known = distinct.setdefault(error["message"], error)
+        if known is not error and "locations" in known:
+            known["locations"] = [*known["locations"], *error.get("locations", [])][:_LOCATIONS_PER_ERROR]
+    told = list(distinct.values())[:_ERRORS_BEFORE_EXECUTION]
+    if more := len(distinct) - len(told):
+        told.append({"message": f"There are {more} more errors.", "extensions": told[0]["extensions"]})
+    return told
 
 
 def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | None = None) -> dict[str, Any]:
