@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from tests.blackbox.test_start import start
 from tests.blackbox.test_websocket import closed_with
-from tests.process import running_server
+from tests.process import running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +92,16 @@ def reason(told: dict[str, Any]) -> str:
     assert "data" not in told
     (error,) = told["errors"]
     return str(error["extensions"]["reason"])
+
+
+def by_name(server: Server, name: str, *, count: int) -> list[str]:
+    """The log's lines of the operations of a name, as soon as there are so many."""
+
+    def lines() -> list[str]:
+        return [line for line in server.log().splitlines() if f'"operation": "{name}"' in line]
+
+    wait_for(lambda: len(lines()) >= count, what=server.log)
+    return lines()
 
 
 TRANSPORTS = pytest.mark.parametrize("ask", [post, get, stream, browser, socket])
@@ -209,6 +219,15 @@ def test_what_is_asked_for_by_hash_is_kept_by_caches(server: Server) -> None:
     assert kept.json() == FIRST
     again = httpx.get(server.graphql, headers={"if-none-match": kept.headers["etag"]}, **asked)
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_what_is_asked_for_by_hash_has_a_plan(server: Server) -> None:
+    """Once its text has been answered, whoever sent that, it goes the fast way."""
+    text = "query ByHash { orders(first: 1) { nodes { orderKey } } }"
+    post(server, extension(sha(text)) | {"query": text})
+    assert post(server, extension(sha(text)))[1] == FIRST
+    ways = [json.loads(line)["fast"] for line in by_name(server, "ByHash", count=2)]
+    assert ways == [False, True]
 
 
 def test_a_browser_that_asks_by_hash_is_not_shown_a_page(server: Server) -> None:
