@@ -113,7 +113,7 @@ class Documents:
             data.query = known
         elif known is None:
             # What is remembered is what proves valid, which only the ordinary way of answering finds out.
-            data.offered = True
+            data.offered = bool(self._remembered.most) and "persistedQuery" in (data.extensions or {})
             if digest != sha256_of(data.query):
                 raise RequestError(Reason.PERSISTED_QUERY_MISMATCH, "The hash is not that of the text beside it.")
         elif data.query != known:

@@ -119,8 +119,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trusting(orders_url: str, manifest: Path) -> Iterator[Server]:
     """A server that runs what is in the manifest, and nothing else."""
-    settings = {"PERSISTED_DOCUMENTS": str(manifest), "PERSISTED_DOCUMENTS_ONLY": "true"}
-    with running_server(orders_url, APP_SCHEMA="documents", **settings) as server:
+    with running_server(
+        orders_url, APP_SCHEMA="documents", PERSISTED_DOCUMENTS=str(manifest), PERSISTED_DOCUMENTS_ONLY="true"
+    ) as server:
         yield server
 
 
@@ -210,14 +211,14 @@ def test_a_hash_is_held_to_the_text_beside_it(server: Server, ask: Ask) -> None:
 def test_what_is_asked_for_by_hash_is_kept_by_caches(server: Server) -> None:
     """A GET by hash has a tag, and is a 304 while nothing changes; that a hash is not known is never kept."""
     text = f"{PAGE} # kept"
-    asked = {"params": parameters(extension(sha(text)))}
-    unknown = httpx.get(server.graphql, **asked)
+    asked = parameters(extension(sha(text)))
+    unknown = httpx.get(server.graphql, params=asked)
     assert (unknown.status_code, unknown.headers["cache-control"]) == (200, "no-store")
     post(server, extension(sha(text)) | {"query": text})
-    httpx.get(server.graphql, **asked)
-    kept = httpx.get(server.graphql, **asked)
+    httpx.get(server.graphql, params=asked)
+    kept = httpx.get(server.graphql, params=asked)
     assert kept.json() == FIRST
-    again = httpx.get(server.graphql, headers={"if-none-match": kept.headers["etag"]}, **asked)
+    again = httpx.get(server.graphql, params=asked, headers={"if-none-match": kept.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 
