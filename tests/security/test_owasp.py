@@ -203,11 +203,11 @@ def test_owasp_09_amount(reader: Caller) -> None:
 def test_owasp_10_pages(reader: Caller) -> None:
     """Pagination: what does not say how much it wants gets a page, and nothing gives all there is."""
     data = reader.answer(
-        "{ orders { nodes { orderKey } totalCount } ordersPage { orders { orderKey } } orderSample { orderKey } }"
+        "{ orders { nodes { orderKey } totalCount } ordersPage { nodes { orderKey } } orderSample { orderKey } }"
     )["data"]
     assert data["orders"]["totalCount"] > 1_000
     assert len(data["orders"]["nodes"]) <= 100
-    assert len(data["ordersPage"]["orders"]) <= 100
+    assert len(data["ordersPage"]["nodes"]) <= 100
     assert len(data["orderSample"]) <= 100
 
 
@@ -386,7 +386,7 @@ def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
     for caller in (attacked.nobody, reader):
         page = caller.send("GET", headers={"accept": "text/html"})
         assert page.status_code >= 400
-        assert "graphiql" not in page.text.lower()
+        assert page.headers["content-type"].startswith("application/json")
 
 
 # Batching attacks.
