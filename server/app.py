@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
@@ -24,6 +25,7 @@ from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
+from server.masking import Masked, fault, http_exception
 from server.middleware import CanonicalLog
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
 from server.scraping import MetricsEndpoint
@@ -78,6 +80,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
+    # Within all others, so that what it answers carries their headers too.
+    middleware.append(Middleware(Masked))
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
         schema,
@@ -121,6 +125,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
+        exception_handlers={HTTPException: http_exception, Exception: fault},
         lifespan=lifespan_of(settings),
     )
     app.state.draining = draining
@@ -141,6 +146,8 @@ class _Application(Starlette):
         self._direct = endpoint
         for layer in reversed(middleware):
             self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
+        # And around all of them, for what one of them raises.
+        self._direct, self._routed = Masked(self._direct), Masked(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or the process's life."""
@@ -148,7 +155,7 @@ class _Application(Starlette):
             scope["app"] = self
             await self._direct(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await self._routed(scope, receive, send)
 
 
 async def _home(_request: Request) -> RedirectResponse:

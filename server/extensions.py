@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
@@ -15,6 +16,8 @@ from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoteOperation(SchemaExtension):
@@ -34,7 +37,9 @@ class NoteOperation(SchemaExtension):
         try:
             yield
         finally:
-            if (record := current_record.get()) and (name := self.execution_context.operation_name):
+            name = self.execution_context.operation_name
+            # What a caller asks for need not be a name at all.
+            if (record := current_record.get()) and name and _NAME.fullmatch(name):
                 record.operation = name[:NAME_CHARACTERS]
 
     def on_validate(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from schema.errors import ApiError, Reason, RequestError
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
 from server.operations import answers
 from server.parameters import accepted_by, request_data
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -120,26 +120,25 @@ class GraphQLStream:
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
         ended_early = False
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        async with (
-            aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told,
-            self._sent_on(data, context.principal.expires_at) as sent_on,
-        ):
-            begun = context.position.begun if from_browser else None
-            async for answer in _until(sent_on, told, begun):
-                if answer is None:
-                    # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
-                    # off before the first change.
-                    yield ServerSentEvent(id=context.position.reached, sep=_SEPARATOR)
-                    continue
-                ended_early = _may_resume(answer)
-                yield ServerSentEvent(
-                    event="next",
-                    data=orjson.dumps(answer).decode(),
-                    id=context.position.reached,
-                    sep=_SEPARATOR,
-                )
-            if sent_on.done():
-                return
+        try:
+            async with (
+                aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told,
+                self._sent_on(data, context.principal.expires_at) as sent_on,
+            ):
+                begun = context.position.begun if from_browser else None
+                async for answer in _until(sent_on, told, begun):
+                    if answer is None:
+                        # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
+                        # off before the first change.
+                        yield ServerSentEvent(id=context.position.reached, sep=_SEPARATOR)
+                        continue
+                    ended_early = _may_resume(answer)
+                    yield _next(answer, context.position.reached)
+                if sent_on.done():
+                    return
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation
+            ended_early = False
+            yield _next(present_fault(error)[0])
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
         if not (from_browser and ended_early):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
@@ -192,6 +191,10 @@ async def _until(
             if waiting:
                 waiting.cancel()
         await asyncio.gather(coming, return_exceptions=True)
+
+
+def _next(answer: dict[str, Any], id_: str | None = None) -> ServerSentEvent:
+    return ServerSentEvent(event="next", data=orjson.dumps(answer).decode(), id=id_, sep=_SEPARATOR)
 
 
 def _may_resume(answer: dict[str, object]) -> bool:

@@ -7,6 +7,7 @@ whose payload is null; the protocol says otherwise (github.com/enisdenjo/graphql
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from contextlib import aclosing
@@ -24,7 +25,7 @@ from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
 from server.operations import answers
 from server.parameters import data_of
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 from server.record import RequestRecord, current_record
 from server.tracing import tracing
 
@@ -58,7 +59,8 @@ _SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 _INIT_TIMEOUT: Final = 4408
 _SUBSCRIBER_EXISTS: Final = 4409
 _TOO_MANY_INITS: Final = 4429
-# "Service restart" and "try again later" (IANA): clients of the protocol reconnect.
+# "Internal error", "service restart" and "try again later" (IANA): clients of the protocol reconnect on the last two.
+_INTERNAL: Final = 1011
 _RESTART: Final = 1012
 _TRY_AGAIN_LATER: Final = 1013
 
@@ -111,15 +113,18 @@ class GraphQLSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it is closed."""
-        websocket = WebSocket(scope, receive, send)
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._serve(WebSocket(scope, receive, send))
+
+    async def _serve(self, websocket: WebSocket) -> None:
         try:
             context = None if self._by_init else await self._new_context(websocket)
             self._origins.check(websocket)
             needed = self._consistency.needed(websocket)
-        except ApiError as error:
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
             # Before it is accepted, so that it is answered as any request is.
-            answer, status = present_refusal(error)
-            headers = refusal_headers(error)
+            answer, status = present_fault(error)
+            headers = refusal_headers(error) if isinstance(error, ApiError) else {}
             await websocket.send_denial_response(
                 Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             )
@@ -193,6 +198,8 @@ class _Connection:
             closed = error
         except WebSocketDisconnect:
             pass
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            closed = _ClosedError(_INTERNAL, _fitting(present_fault(error)[0]["errors"][0]["message"]))
         finally:
             tasks = [restart, *(operation.task for operation in self._operations.values())]
             for task in tasks:
@@ -301,12 +308,14 @@ class _Connection:
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)
             await self._send({"id": id_, "type": "complete"})
-        except (WebSocketDisconnect, RuntimeError):
-            # Starlette's words for a connection that has been closed meanwhile.
+        except WebSocketDisconnect:
             record.errors.append(CLIENT_GONE)
         except TimeoutError:
             record.errors.append("SUBSCRIBER_TOO_SLOW")
             await self._close(_SLOW)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation alone
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+                await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
             seconds = time.perf_counter() - started
@@ -336,8 +345,13 @@ class _Connection:
             del self._operations[id_]
 
     async def _send(self, message: dict[str, Any]) -> None:
+        text = orjson.dumps(message).decode()
         async with asyncio.timeout(_SEND_SECONDS):
-            await self._websocket.send_text(orjson.dumps(message).decode())
+            try:
+                await self._websocket.send_text(text)
+            except RuntimeError as error:
+                # Starlette's words for a connection that has been closed meanwhile.
+                raise WebSocketDisconnect from error
 
     async def _close(self, closed: _ClosedError) -> None:
         try:
