@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
+from server.auth.local import LoopbackHosts
 from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
@@ -24,10 +25,12 @@ from server.health import livez, readyz
 from server.lifespan import lifespan_of
 from server.middleware import CanonicalLog
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
+from server.rate_limit import ChargeMistakes, RateLimit
 from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
+from server.subscriptions import CountSubscriptions, Subscriptions
 from server.tracing import tracing
-from server.websocket import GraphQLSocket
+from server.websocket import GraphQLSocket, SocketLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,13 +43,24 @@ if TYPE_CHECKING:
     from server.draining import Draining
     from server.settings import Settings
 
+# By which a caller asks for the cost of its operation.
+_COST_HEADER = "x-graphql-cost"
+# Chromium takes no longer for true.
+_PREFLIGHT_SECONDS = 7_200
+
 
 def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
     plans = new_plans() if settings.fast_path else None
+    rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
-        extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+        extensions=[
+            *([lambda: ChargeMistakes(rates)] if rates else []),
+            lambda: CountSubscriptions(subscriptions),
+            NoteOperation,
+            lambda: QueryDeadline(settings.request_timeout),
+        ],
         plans=plans,
     )
     fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
@@ -57,7 +71,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         context: Context = state["context"]
-        return context.of(await authentication.principal(connection, init))
+        own = context.of(await authentication.principal(connection, init))
+        return rates.charging(own) if rates else own
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
@@ -66,7 +81,17 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 CORSMiddleware,
                 allow_origins=sorted(settings.allowed_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", HEADER],
+                allow_headers=[
+                    "authorization",
+                    "content-type",
+                    "last-event-id",
+                    "x-request-id",
+                    _COST_HEADER,
+                    HEADER,
+                ],
+                # None of them is needed: who calls is said in a header. The platform's proxy reads cookies of its own.
+                allow_credentials=False,
+                max_age=_PREFLIGHT_SECONDS,
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
@@ -78,6 +103,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         fast=fast,
         compression=compression,
         caching=Caching(settings.cache_seconds),
+        origins=origins,
     )
     app = _Application(
         GRAPHQL_PATH,
@@ -95,16 +121,29 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                     draining,
                     origins=origins,
                     consistency=consistency,
+                    limits=SocketLimits.of(settings),
                     by_init=settings.auth_mode == "jwt",
                 ),
             ),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=origins, consistency=consistency)),
+            Route(
+                STREAM_PATH,
+                GraphQLStream(
+                    schema,
+                    new_context,
+                    draining,
+                    origins=origins,
+                    consistency=consistency,
+                    lasting_seconds=settings.subscription_timeout,
+                    send_seconds=settings.send_timeout,
+                ),
+            ),
             Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
+        guards=[Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [],
         lifespan=lifespan_of(settings),
     )
     app.state.draining = draining
@@ -117,10 +156,19 @@ class _Application(Starlette):
     Args:
         path: the path.
         endpoint: what serves it over HTTP, within the same middleware.
+        guards: middleware, within the other, for everything else: the endpoint asks itself.
     """
 
-    def __init__(self, path: str, endpoint: ASGIApp, *, middleware: Sequence[Middleware], **options: Any) -> None:
-        super().__init__(middleware=middleware, **options)
+    def __init__(
+        self,
+        path: str,
+        endpoint: ASGIApp,
+        *,
+        middleware: Sequence[Middleware],
+        guards: Sequence[Middleware],
+        **options: Any,
+    ) -> None:
+        super().__init__(middleware=[*middleware, *guards], **options)
         self._path = path
         self._direct = endpoint
         for layer in reversed(middleware):

@@ -27,7 +27,14 @@ from server.caching import NO_STORE
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
 from server.parameters import accepted_by, request_data
-from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
+from server.presentation import (
+    RATE_LIMITED,
+    RETRY_AFTER_SECONDS,
+    UNAVAILABLE,
+    present,
+    present_refusal,
+    refusal_headers,
+)
 from server.record import current_record
 from server.running import running_loop
 
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
+    from server.auth.origins import Origins
     from server.caching import Caching
     from server.compression import Compression
     from server.consistency import Consistency
@@ -75,6 +83,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         fast: FastWay | None,
         compression: Compression,
         caching: Caching,
+        origins: Origins,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
@@ -82,6 +91,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._consistency = consistency
         self._compression = compression
         self._caching = caching
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -105,7 +115,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         context = await self._new_context(request)
-        if request.method not in {"GET", "POST"}:
+        if request.method == "POST":
+            self._origins.check(request)
+        elif request.method != "GET":
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if _asks_for_page(request):
             return graphiql.page()
@@ -256,4 +268,8 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
         response.headers["cache-control"] = NO_STORE
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS
+    elif status == RATE_LIMITED:
+        for error in answer["errors"]:
+            if "retryAfter" in error["extensions"]:
+                response.headers["retry-after"] = str(error["extensions"]["retryAfter"])
     return response
