@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.app import create_app
 from server.draining import Draining
-from server.socket_protocol import SocketProtocol
+from server.socket_frames import BoundedFrames
 from server.stopping import NOT_STARTED, leave
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Http(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
 
-class _Socket(SocketProtocol):
+class _Socket(BoundedFrames):
     """Bounded, and the endpoint closes a connection that it has accepted, once what is in flight on it has ended."""
 
     def shutdown(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns the bytes of a WebSocket: uvicorn's protocol, with bounds on what one peer can make the process do or keep."""
+"""Owns the frames of a WebSocket as they come: uvicorn's protocol, with bounds on what one peer can make the process do or keep."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
 
-# Some hundred of the smallest frames, which take a few milliseconds. A read gives a quarter of a megabyte.
-_BITE_BYTES: Final = 4_096
+# Three hundred of the smallest frames, which take a few milliseconds. A read gives a quarter of a megabyte.
+_BITE_BYTES: Final = 2_048
 # Browsers cut a message of two megabytes into some dozens.
 _MOST_FRAGMENTS: Final = 1_024
 
 
-class SocketProtocol(WebSocketsSansIOProtocol):
+class BoundedFrames(WebSocketsSansIOProtocol):
     """uvicorn's, but a flood of tiny frames is taken in bites, between which everybody else has their turn.
 
     No bite is taken while a message waits for the application. Of pings that come while nothing can be sent the newest
