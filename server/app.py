@@ -17,6 +17,8 @@ from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
+from server.documents import Documents, RememberDocument
+from server.exploring import Exploring
 from server.extensions import NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
@@ -51,6 +53,7 @@ _PREFLIGHT_SECONDS = 7_200
 
 def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
+    documents = Documents.of(settings)
     plans = new_plans() if settings.fast_path else None
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
@@ -59,7 +62,9 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
             *([lambda: ChargeMistakes(rates)] if rates else []),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
+            lambda: Exploring(settings.explored_by),
             lambda: QueryDeadline(settings.request_timeout),
+            lambda: RememberDocument(documents),
         ],
         plans=plans,
     )
@@ -100,6 +105,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         schema,
         new_context,
         consistency=consistency,
+        documents=documents,
+        explored_by=settings.explored_by,
         fast=fast,
         compression=compression,
         caching=Caching(settings.cache_seconds),
@@ -121,6 +128,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                     draining,
                     origins=origins,
                     consistency=consistency,
+                    documents=documents,
                     limits=SocketLimits.of(settings),
                     by_init=settings.auth_mode == "jwt",
                 ),
@@ -133,6 +141,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                     draining,
                     origins=origins,
                     consistency=consistency,
+                    documents=documents,
                     lasting_seconds=settings.subscription_timeout,
                     send_seconds=settings.send_timeout,
                 ),

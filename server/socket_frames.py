@@ -1,4 +1,4 @@
-"""Owns the frames of a WebSocket as they come: uvicorn's protocol, with bounds on what one peer can make the process do or keep."""
+"""Owns the frames of a WebSocket as they come in, with bounds on what one peer can make the process do or keep."""
 
 from __future__ import annotations
 

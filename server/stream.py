@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _METHODS: Final = "GET, POST"
+_BAD_REQUEST: Final = 400
 # The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
 _KEEP_ALIVE_SECONDS: Final = 12
 _SEPARATOR: Final = "\n"
@@ -58,9 +60,11 @@ class GraphQLStream:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
         lasting_seconds: float,
         send_seconds: float,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         self._lasting_seconds = lasting_seconds
         # A reader that takes nothing for so long is gone, or will come back with its cursor.
@@ -77,6 +81,8 @@ class GraphQLStream:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
+            # To a client of streams a 200 is a stream.
+            status = max(status, _BAD_REQUEST)
             headers = {"cache-control": NO_STORE} | refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             if error.reason is Reason.METHOD_NOT_ALLOWED:
@@ -94,8 +100,9 @@ class GraphQLStream:
         if not wants_stream(accepted_by(request)):
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
         data = await request_data(request)
+        self._documents.resolve(data)
         if data.query is None:
-            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+            raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
         self._consistency.demand(request)
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
     from server.settings import Settings
 
@@ -111,9 +112,11 @@ class GraphQLSocket:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
         limits: SocketLimits,
         by_init: bool = False,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         self._limits = limits
         self._schema = schema
@@ -149,6 +152,7 @@ class GraphQLSocket:
             self._new_context,
             self._draining,
             self._consistency,
+            self._documents,
             limits=self._limits,
             needed=needed,
         )
@@ -165,7 +169,7 @@ class _Operation(NamedTuple):
 class _Connection:
     """One accepted connection, and the operations that run on it. Without a context the init is asked for one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # as above
         self,
         websocket: WebSocket,
         schema: strawberry.Schema,
@@ -173,10 +177,12 @@ class _Connection:
         new_context: NewContext,
         draining: Draining,
         consistency: Consistency,
+        documents: Documents,
         *,
         limits: SocketLimits,
         needed: int,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         # What is written over this connection is found by all that it asks afterwards.
         self._needed = needed
@@ -285,18 +291,21 @@ class _Connection:
         context = self._context
         if not self._initiated or context is None:
             raise ClosedError(UNAUTHORIZED, "Unauthorized")
-        if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-            raise ClosedError(INVALID_MESSAGE, "`payload` has to be an object with a `query`")
+        if not isinstance(payload, dict):
+            raise ClosedError(INVALID_MESSAGE, "`payload` has to be an object")
         try:
             data = data_of(payload)
         except RequestError as error:
             raise ClosedError(INVALID_MESSAGE, error.message) from None
+        if data.query is None and data.document_id is None:
+            raise ClosedError(INVALID_MESSAGE, "`payload` has to have a `query` or a `documentId`")
         if id_ in self._operations:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
             await self._make_room()
+            self._documents.resolve(data)
             self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
-        except RequestError as refusal:
+        except ApiError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
         # What comes once the server is stopping is not begun: the close says that it may be sent again.
