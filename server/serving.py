@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from server.app import create_app
 from server.draining import Draining
+from server.socket_frames import BoundedFrames
 from server.stopping import NOT_STARTED, leave
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class _Http(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
 
-class _Socket(WebSocketsSansIOProtocol):
-    """uvicorn's, but the endpoint closes a connection that it has accepted, once what is in flight on it has ended."""
+class _Socket(BoundedFrames):
+    """Bounded, and the endpoint closes a connection that it has accepted, once what is in flight on it has ended."""
 
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:
