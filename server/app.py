@@ -12,11 +12,12 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
+from server.admission import Admission
 from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
-from server.extensions import NoteOperation, QueryDeadline
+from server.extensions import Admitted, NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
@@ -41,12 +42,19 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 
-def create_app(settings: Settings, draining: Draining) -> Starlette:
-    """The application. Nothing is connected to before it is started."""
+def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
+    """The application. Nothing is connected to before it is started.
+
+    Args:
+        settings: how it is set.
+        draining: the word that the process is about to stop.
+        admission: who admits operations; whoever is asked before, for connections, has to be the same one.
+    """
+    admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
     plans = new_plans() if settings.fast_path else None
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
-        extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+        extensions=[NoteOperation, lambda: Admitted(admission), lambda: QueryDeadline(settings.request_timeout)],
         plans=plans,
     )
     fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
@@ -76,6 +84,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         new_context,
         consistency=consistency,
         fast=fast,
+        admission=admission,
         compression=compression,
         caching=Caching(settings.cache_seconds),
     )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
+    from server.admission import Admission
     from server.caching import Caching
     from server.compression import Compression
     from server.consistency import Consistency
@@ -73,11 +74,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         *,
         consistency: Consistency,
         fast: FastWay | None,
+        admission: Admission,
         compression: Compression,
         caching: Caching,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
+        self._admission = admission
         self._new_context = new_context
         self._consistency = consistency
         self._compression = compression
@@ -115,7 +118,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         encoding = self._compression.accepted(request.scope)
         data = await request_data(request)
         self._consistency.demand(request)
-        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
+        await self._admission.enter()
+        try:
+            answer, status = await _while_connected(self._execute(request, data, context), receive)
+        finally:
+            self._admission.leave()
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
