@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import resource
+import socket
 import struct
 import termios
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _STREAMS_SHARE: Final = 0.75
 _OTHER_FILES: Final = 64
 _FILES_PER_POOLED: Final = 4
 _LOG_SECONDS: Final = 1.0
+# As SO_LINGER takes it: on, for no time.
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 class Connection(Protocol):
@@ -142,6 +145,13 @@ class Taking:
             self._since = now
         self._left = left
         return left > 0 and now - self._since > seconds
+
+
+def cut(transport: asyncio.Transport) -> None:
+    """Close it now, and have the kernel forget what it holds for a peer that takes nothing."""
+    with contextlib.suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
 
 
 def _unsent(transport: asyncio.Transport) -> int:

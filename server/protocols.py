@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from schema.errors import Reason, RequestError, UnavailableError
 from server import framing
 from server.admission import MESSAGE
-from server.connections import Taking
+from server.connections import Taking, cut
 from server.framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
 from server.paths import GRAPHQL_PATH, STREAM_PATH
 from server.refusals import REFUSAL, answer_of, note_refusal
@@ -117,7 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Be cut, if a deadline is over."""
         deadlines, phase, waited = self._all.deadlines, self._phase, now - self.since
         if self._taking.is_stuck(self.transport, now, seconds=deadlines.send):
-            self.transport.abort()
+            cut(self.transport)
         elif phase == "busy":
             return
         elif self.flow.read_paused:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from schema.errors import Reason, RequestError
-from server.connections import Taking
+from server.connections import Taking, cut
 from server.framing import NOT_HTTP
 from server.refusals import answer_of, note_refusal
 
@@ -61,7 +61,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def look(self, now: float) -> None:
         """Be cut, if nothing is taken of what is sent."""
         if self._taking.is_stuck(self.transport, now, seconds=self._all.deadlines.send):
-            self.transport.abort()
+            cut(self.transport)
 
     def handle_parser_exception(self) -> None:
         """Also before the connection is a WebSocket's, when there is no frame yet to say so in."""

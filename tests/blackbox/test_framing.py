@@ -149,7 +149,7 @@ def test_a_hundred_requests_may_be_sent_at_once(server: Server) -> None:
         assert answered == ["1", "2", "3", "4"] * 25
     with Wire(server) as wire:
         wire.send((GET + HOST + b"\r\n") * 500)
-        statuses = []
+        statuses: list[str] = []
         while not statuses or statuses[-1] == "HTTP/1.1 200 OK":
             statuses.append(wire.answer()[0])
         assert statuses[-1] == "HTTP/1.1 400 Bad Request"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from typing import TYPE_CHECKING, Self
 
@@ -15,15 +16,24 @@ _READ_SECONDS = 10
 class Wire:
     """A connection on which bytes are sent as they are."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, receives: int | None = None) -> None:
+        """Connect. `receives` is how many bytes the kernel keeps of what has not been read."""
         host, port = server.url.removeprefix("http://").split(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=_READ_SECONDS)
+        self._socket = socket.socket()
+        if receives is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
+        self._socket.settimeout(_READ_SECONDS)
+        self._socket.connect((host, int(port)))
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Go away."""
         self._file.close()
         self._socket.close()
 
@@ -33,12 +43,31 @@ class Wire:
 
     def answer(self) -> tuple[str, dict[str, str], bytes]:
         """The next answer: its status line, its headers, its body."""
+        status, headers = self.head()
+        return status, headers, self.read(int(headers.get("content-length", "0")))
+
+    def head(self) -> tuple[str, dict[str, str]]:
+        """The status line and the headers of the next answer."""
         status = self._file.readline().decode().strip()
         headers = {}
         while line := self._file.readline().strip():
             name, _, value = line.decode().partition(": ")
             headers[name] = value
-        return status, headers, self._file.read(int(headers.get("content-length", "0")))
+        return status, headers
+
+    def read(self, length: int) -> bytes:
+        """So many bytes, or as many as come before the end."""
+        return self._file.read(length)
+
+    def has_come(self, *, seconds: float) -> bool:
+        """Whether anything comes, an end too, within the seconds."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
+
+    def was_reset(self) -> bool:
+        """Whether the server has cut it, although nothing is read."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        return bool(poll.poll(0))
 
     def refused(self) -> tuple[int, str]:
         """Status and reason of the next answer, which has to be one error in JSON."""
