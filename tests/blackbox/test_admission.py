@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
-ORDER = {"query": "{ order(orderKey: 1) { orderKey } }"}
+ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
 SCHEMA = "admission"
 WAIT = 0.3
 CHANGE = {
@@ -45,6 +45,13 @@ def reasons(answer: httpx.Response) -> list[str]:
 def refusals(server: Server) -> list[dict[str, Any]]:
     """The lines of the log that say how many were refused."""
     return [json.loads(line) for line in server.log().splitlines() if '"event": "overloaded"' in line]
+
+
+async def blocked(connection: asyncpg.Connection, number: int) -> None:
+    """Return once so many wait for a lock."""
+    async with asyncio.timeout(5):
+        while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 # between two looks at another process
 
 
 async def test_a_burst_is_answered(server: Server) -> None:
@@ -82,12 +89,7 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
         await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
         held = [asyncio.create_task(client.post("/api/graphql", json=ORDER)) for _ in range(2)]
 
-        async def blocked() -> bool:
-            found = await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND database IS NOT NULL")
-            return bool(found >= 2)
-
-        while not await blocked():
-            await asyncio.sleep(0.01)  # between two looks at the locks
+        await blocked(holder, 2)
         began = time.monotonic()
         waits = asyncio.create_task(client.post("/api/graphql", json=CHANGE))
         while time.monotonic() < began + 0.7 * WAIT:
@@ -146,7 +148,7 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
 
 def test_whoever_is_slow_holds_no_place(tight: Server) -> None:
     """Neither with a body that trickles nor with an answer that nobody reads."""
-    body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey customerKey clerk comment orderDate } } }"})
+    body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
     lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
     halves = [Wire(tight) for _ in range(4)]
@@ -157,7 +159,7 @@ def test_whoever_is_slow_holds_no_place(tight: Server) -> None:
         wire.send((head + body.encode()) * 50)
     for _ in range(5):
         answer = httpx.post(tight.graphql, json=ORDER, verify=NO_TLS)
-        assert answer.json()["data"] == {"order": {"orderKey": "1"}}
+        assert answer.json()["data"]["order"]["orderKey"] == "1"
     for wire in (*halves, *unread):
         wire.close()
     assert answers(f"{tight.url}/livez")

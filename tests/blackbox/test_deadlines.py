@@ -119,8 +119,8 @@ def test_a_body_that_is_not_read_has_a_deadline_too(hasty: Server) -> None:
 
 def test_a_caller_who_takes_nothing_of_its_answer_is_cut(hasty: Server) -> None:
     """And one who takes it slowly is not."""
-    fields = "orderKey customerKey status totalPrice orderDate clerk comment id priority shipPriority"
-    query = f"{{ orders(first: 300) {{ nodes {{ {fields} }} }} }}"
+    fields = "orderKey status clerk comment orderDate"
+    query = f"{{ orders(first: 1000) {{ nodes {{ {fields} }} }} }}"
     body = json.dumps({"query": query}).encode()
     sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with Wire(hasty, receives=4096) as stuck, Wire(hasty, receives=4096) as slow:
@@ -129,11 +129,15 @@ def test_a_caller_who_takes_nothing_of_its_answer_is_cut(hasty: Server) -> None:
             stuck.send(sent)
             slow.send(sent)
         began = time.monotonic()
-        wait_for(lambda: stuck.was_reset(), what=lambda: "the one that takes nothing to be cut", seconds=10)
-        assert SEND <= time.monotonic() - began < SEND + 3
-        while time.monotonic() < began + 2 * SEND:
-            assert len(slow.read(50_000)) == 50_000
-            time.sleep(0.05)  # that is what makes it slow
+        until = began + 10
+        cut = 0.0
+        while time.monotonic() < until:
+            assert len(slow.read(20_000)) == 20_000
+            time.sleep(0.02)  # that is what makes it slow
+            if not cut and stuck.was_reset():
+                cut = time.monotonic() - began
+                until = time.monotonic() + SEND
+        assert 0.9 * SEND <= cut < SEND + 2
     assert answers(f"{hasty.url}/livez")
 
 
@@ -207,7 +211,7 @@ def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
     limited = f"ulimit -n 200; exec {sys.executable} -m server"
     port = free_port()
     process = subprocess.Popen(
-        ["sh", "-c", limited],
+        ["/bin/sh", "-c", limited],
         cwd=ROOT,
         env=environment(PORT=str(port), DATABASE_URL=orders_url, APP_SCHEMA="connections"),
         stdout=subprocess.PIPE,
