@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
+from server.admission import Admission
 from server.auth.local import LoopbackHosts
 from server.auth.origins import Origins
 from server.caching import Caching
@@ -20,7 +21,7 @@ from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
 from server.documents import Documents, RememberDocument
 from server.exploring import Exploring
-from server.extensions import NoteOperation, QueryDeadline
+from server.extensions import Admitted, NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
@@ -53,8 +54,15 @@ _COST_HEADER = "x-graphql-cost"
 _PREFLIGHT_SECONDS = 7_200
 
 
-def create_app(settings: Settings, draining: Draining) -> Starlette:
-    """The application. Nothing is connected to before it is started."""
+def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
+    """The application. Nothing is connected to before it is started.
+
+    Args:
+        settings: how it is set.
+        draining: the word that the process is about to stop.
+        admission: who admits operations; whoever is asked before, for connections, has to be the same one.
+    """
+    admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
     documents = Documents.of(settings)
     plans = new_plans() if settings.fast_path else None
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
@@ -65,6 +73,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             lambda: Exploring(settings.explored_by),
+            lambda: Admitted(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
         ],
@@ -112,6 +121,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         documents=documents,
         explored_by=settings.explored_by,
         fast=fast,
+        admission=admission,
         compression=compression,
         caching=Caching(settings.cache_seconds),
         origins=origins,
