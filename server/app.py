@@ -16,6 +16,7 @@ from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
+from server.costs import COST_HEADER, asks_for_cost
 from server.extensions import NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
@@ -48,8 +49,9 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
         plans=plans,
+        limits=settings.document_limits,
     )
-    fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
+    fast = FastWay(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
@@ -57,7 +59,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         context: Context = state["context"]
-        return context.of(await authentication.principal(connection, init))
+        principal = await authentication.principal(connection, init)
+        return context.of(principal, tells_cost=asks_for_cost(connection.scope))
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
@@ -66,7 +69,7 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 CORSMiddleware,
                 allow_origins=sorted(settings.allowed_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", HEADER],
+                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", HEADER, COST_HEADER],
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
