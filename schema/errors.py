@@ -138,7 +138,8 @@ class Reason(Enum):
     RATE_LIMITED = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has spent the points that it has: `Retry-After` says in how many seconds this can be paid.",
+        "The caller has spent the points that it has: `Retry-After`, and `retryAfter` in the error, say in how many "
+        "seconds this can be paid. Without them it never can: ask for less.",
         retry=True,
     )
     TOO_MANY_SUBSCRIPTIONS = Kind(
@@ -453,13 +454,23 @@ class LimitError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """The caller has had its share. `retry_after_seconds`: when to come again."""
+    """The caller has had its share. `retry_after_seconds`: when to come again; None where that is of no use.
+
+    It is also `retryAfter` in the error, for transports whose answers have no headers.
+    """
 
     reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
 
-    def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)
         self.retry_after_seconds = retry_after_seconds
+        if retry_after_seconds is not None:
+            self.details = {"retryAfter": retry_after_seconds}
+
+    @property
+    def retryable(self) -> bool:
+        """What costs more than a caller ever has is refused every time."""
+        return self.retry_after_seconds is not None
 
 
 class InputError(ApiError):

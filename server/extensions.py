@@ -17,6 +17,8 @@ from server.tracing import tracing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from server.admission import Admission
+
 _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -58,6 +60,29 @@ class NoteOperation(SchemaExtension):
             record.subscription = True
             note_subscription(record.transport, 1)
         yield
+
+
+class Admitted(SchemaExtension):
+    """Lets an operation be begun once it is among those in flight. A subscription, which lasts, never is.
+
+    One over HTTP is among them already (server/graphql.py), on the fast way too.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        """Before its deadline begins."""
+        record = current_record.get()
+        lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
+        if lasts or record is None or record.transport == "http":
+            yield
+            return
+        await self._admission.enter()
+        try:
+            yield
+        finally:
+            self._admission.leave()
 
 
 class QueryDeadline(SchemaExtension):

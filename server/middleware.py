@@ -16,6 +16,7 @@ from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
 from server.request_log import request_log
+from server.security import EVERY_ANSWER_RAW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +54,7 @@ class CanonicalLog:
                 total = time.perf_counter() - started
                 timing = f"db;dur={record.database_seconds * 1000:.2f}, total;dur={total * 1000:.2f}"
                 ours = (b"x-request-id", record.request_id.encode()), (b"server-timing", timing.encode())
-                message["headers"] = [*message["headers"], *ours]
+                message["headers"] = [*message["headers"], *EVERY_ANSWER_RAW, *ours]
             await send(message)
 
         token = current_record.set(record)

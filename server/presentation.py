@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _OK = 200
 _SERVER_ERRORS = 500
+RATE_LIMITED = 429
 UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = "1"
 _DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
@@ -91,7 +92,7 @@ def refusal_headers(error: ApiError) -> dict[str, str]:
     if isinstance(error, UnauthenticatedError) and error.challenge:
         return {"www-authenticate": error.challenge}
     if isinstance(error, RateLimitedError):
-        return {"retry-after": str(error.retry_after_seconds)}
+        return {} if error.retry_after_seconds is None else {"retry-after": str(error.retry_after_seconds)}
     return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
 
 

@@ -23,6 +23,7 @@ from server.extensions import NoteOperation
 from server.fast import FastWay
 from server.middleware import CanonicalLog
 from server.orders import SqlOrderLookup, SqlOrderStore
+from server.socket_messages import message_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -93,9 +94,9 @@ async def principal(_self: LocalAuthentication, connection: HTTPConnection, init
     return await authenticated(_self, connection, init)
 
 
-async def answers(schema: Any, data: Any, *others: Any) -> AsyncGenerator[dict[str, Any], None]:
+async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Fail after the first answer, or give what is no JSON."""
-    async for answer in given_answers(schema, data, *others):
+    async for answer in given_answers(schema, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
             fail()
@@ -122,8 +123,8 @@ def write(scope: Any, *others: Any) -> None:
 authenticated = LocalAuthentication.principal
 given_answers = server.operations.answers
 given_present = server.presentation.present
-given_message = server.websocket._message  # noqa: SLF001 # there is no public way
-given_write = CanonicalLog._write  # noqa: SLF001 # as above
+given_message = message_of
+given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
 
 
 def faults() -> list[Any]:
@@ -138,7 +139,7 @@ def faults() -> list[Any]:
         patch.object(server.stream, "answers", answers),
         patch.object(server.websocket, "answers", answers),
         patch.object(server.graphql, "present", present),
-        patch.object(server.websocket, "_message", message),
+        patch.object(server.websocket, "message_of", message),
         patch.object(server.scraping, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),
     ]
