@@ -50,7 +50,8 @@ class Reason(Enum):
     PARAMETER_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
-        "`query`, `variables`, `operationName` or `extensions` has the wrong type, or `query` is missing.",
+        "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or there is neither "
+        "of the first two.",
     )
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
     NOT_ACCEPTABLE = Kind(

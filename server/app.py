@@ -16,6 +16,8 @@ from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
+from server.documents import Documents, RememberDocument
+from server.exploring import Exploring
 from server.extensions import NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
@@ -43,10 +45,16 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings, draining: Draining) -> Starlette:
     """The application. Nothing is connected to before it is started."""
+    documents = Documents.of(settings)
     plans = new_plans() if settings.fast_path else None
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
-        extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+        extensions=[
+            NoteOperation,
+            lambda: Exploring(settings.explored_by),
+            lambda: QueryDeadline(settings.request_timeout),
+            lambda: RememberDocument(documents),
+        ],
         plans=plans,
     )
     fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
@@ -75,6 +83,8 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         schema,
         new_context,
         consistency=consistency,
+        documents=documents,
+        explored_by=settings.explored_by,
         fast=fast,
         compression=compression,
         caching=Caching(settings.cache_seconds),
@@ -95,10 +105,16 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                     draining,
                     origins=origins,
                     consistency=consistency,
+                    documents=documents,
                     by_init=settings.auth_mode == "jwt",
                 ),
             ),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=origins, consistency=consistency)),
+            Route(
+                STREAM_PATH,
+                GraphQLStream(
+                    schema, new_context, draining, origins=origins, consistency=consistency, documents=documents
+                ),
+            ),
             Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),

@@ -24,9 +24,10 @@ from schema.errors import (
 )
 from server import graphiql
 from server.caching import NO_STORE
+from server.exploring import may_explore, no_page
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
-from server.parameters import accepted_by, request_data
+from server.parameters import accepted_by, asks, request_data
 from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
 from server.record import current_record
 from server.running import running_loop
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 
     import strawberry
     from starlette.types import Receive, Scope, Send
-    from strawberry.http import GraphQLRequestData
 
     from server.caching import Caching
     from server.compression import Compression
     from server.consistency import Consistency
+    from server.documents import Documents
+    from server.exploring import ExploredBy
     from server.fast import FastWay
+    from server.parameters import RequestData
 
 _T = TypeVar("_T")
 _OK = 200
@@ -72,12 +75,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         new_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
         consistency: Consistency,
+        documents: Documents,
+        explored_by: ExploredBy,
         fast: FastWay | None,
         compression: Compression,
         caching: Caching,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
+        self._documents = documents
+        self._explored_by = explored_by
         self._new_context = new_context
         self._consistency = consistency
         self._compression = compression
@@ -95,9 +102,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             response = _cut(request)
         except ApiError as error:
             if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
-                # There is nobody's data in it, and it is where a person puts their token in.
-                await graphiql.page()(scope, receive, send)
-                return
+                if self._explored_by == "on":
+                    # There is nobody's data in it, and it is where a person puts their token in.
+                    await graphiql.page()(scope, receive, send)
+                    return
+                error = no_page()  # what is refused is the page
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
@@ -108,12 +117,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if request.method not in {"GET", "POST"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if _asks_for_page(request):
+            if not may_explore(context.principal, self._explored_by):
+                raise no_page()
             return graphiql.page()
         accepted = media_type(accepted_by(request))
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
         encoding = self._compression.accepted(request.scope)
         data = await request_data(request)
+        self._documents.resolve(data)
         self._consistency.demand(request)
         answer, status = await _while_connected(self._execute(request, data, context), receive)
         response: Response = (
@@ -129,18 +141,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return response
 
     async def _execute(
-        self, request: Request, data: GraphQLRequestData, context: Context
+        self, request: Request, data: RequestData, context: Context
     ) -> tuple[dict[str, Any] | bytes, int]:
-        planned = self._fast.find(data) if self._fast else None
+        planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
             return await self._executed(request, data, context)
         async with self._fast.deadline():
             written, context = await self._fast.answer(planned, data, context)
             return (written, _OK) if written is not None else await self._executed(request, data, context)
 
-    async def _executed(
-        self, request: Request, data: GraphQLRequestData, context: Context
-    ) -> tuple[dict[str, Any], int]:
+    async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
         try:
             result = await self.schema.execute(
                 data.query,
@@ -221,7 +231,7 @@ def _cut(request: Request) -> Response:
 
 
 def _asks_for_page(request: Request) -> bool:
-    return request.method == "GET" and "query" not in request.query_params and wants_page(accepted_by(request))
+    return request.method == "GET" and not asks(request) and wants_page(accepted_by(request))
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:

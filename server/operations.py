@@ -55,7 +55,7 @@ async def answers(
 def refusal_of(error: Exception | None, *, over: str = "this transport") -> RequestError | None:
     """What Strawberry finds wrong with a request before it is run, in our words; None for everything else."""
     if isinstance(error, MissingQueryError):
-        return RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+        return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
     if isinstance(error, CannotGetOperationTypeError):
         return RequestError(Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name.")
     if not isinstance(error, InvalidOperationTypeError):

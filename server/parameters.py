@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +22,29 @@ if TYPE_CHECKING:
 
 # Clients send the same few.
 _REMEMBERED: Final = 128
+# What a URL asks with, besides by `query`.
+_ASKING: Final = frozenset({"query", "documentId", "doc_id", "extensions"})
+_PERSISTED_VERSION: Final = 1
 
 
-async def request_data(request: Request) -> GraphQLRequestData:
+@dataclass
+class RequestData(GraphQLRequestData):
+    """What a request asks for.
+
+    `document_id` names the document where its text is not sent, or beside it; `offered` is that the text is there to
+    be remembered by its hash.
+    """
+
+    document_id: str | None = None
+    offered: bool = False
+
+
+def asks(request: Request) -> bool:
+    """Whether a GET asks for anything to be run."""
+    return not _ASKING.isdisjoint(request.query_params.keys())
+
+
+async def request_data(request: Request) -> RequestData:
     """What a GET or a POST asks for.
 
     Raises:
@@ -86,18 +107,38 @@ def _json(text: bytes, *, reason: Reason, what: str) -> object:
         raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
 
 
-def data_of(parameters: Mapping[str, object]) -> GraphQLRequestData:
+def data_of(parameters: Mapping[str, object]) -> RequestData:
     """The parts of a request, held to their types.
 
     Raises:
         RequestError: PARAMETER_INVALID.
     """
-    return GraphQLRequestData(
+    extensions = _optional(parameters, "extensions", dict, "an object")
+    return RequestData(
         query=_optional(parameters, "query", str, "a string"),
         operation_name=_optional(parameters, "operationName", str, "a string"),
         variables=_optional(parameters, "variables", dict, "an object"),
-        extensions=_optional(parameters, "extensions", dict, "an object"),
+        extensions=extensions,
+        document_id=_document_id(parameters, extensions),
     )
+
+
+def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
+    """What names the document: as GraphQL over HTTP has it, as Relay's network layers do, or in Apollo's extension."""
+    name = "documentId" if "documentId" in parameters else "doc_id"
+    named: str | None = _optional(parameters, name, str, "a string")
+    persisted = extensions.get("persistedQuery") if extensions else None
+    if persisted is None:
+        return named
+    if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, f"`extensions.persistedQuery` has to be of version {_PERSISTED_VERSION}."
+        )
+    hashed = persisted.get("sha256Hash")
+    if not isinstance(hashed, str) or named not in {None, hashed}:
+        wrong = "has to be a string, and no other than the id beside it"
+        raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
+    return hashed
 
 
 def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:

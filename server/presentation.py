@@ -25,6 +25,9 @@ _INTERNAL = "Something went wrong on our side. Quote the error id when you repor
 _TOO_DEEP = "The document is nested too deeply to be read."
 # What graphql-core raises, as a TypeError, for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
+# What graphql-core begins a suggestion with, and what it ends with: "Did you mean 'orders' or 'order'?"
+_SUGGESTION, _SUGGESTED = " Did you mean ", "?"
+_SUGGESTING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
 # A thousand bad rows are a thousand errors to the caller; the log needs the first few.
 _LOGGED_PER_ANSWER = 3
 
@@ -101,8 +104,27 @@ def _formatted(error: GraphQLError, reason: Reason) -> dict[str, Any]:
         formatted["message"] = _DATA_INVALID
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
+    elif reason in _SUGGESTING and not _explores():
+        formatted["message"] = _without_suggestions(error.message)
     formatted["extensions"] = _extensions(reason, error.original_error)
     return formatted
+
+
+def _explores() -> bool:
+    """Whether the caller may be told what the schema has beside what they have named."""
+    record = current_record.get()
+    return record is not None and record.explores
+
+
+def _without_suggestions(message: str) -> str:
+    """The message as it is where nothing is suggested.
+
+    Validated documents are remembered with their errors for all callers, so that the same message goes out both ways.
+    Of what a caller has sent, and is repeated in it, a like part goes too; a suggestion never stays, for no name has a
+    question mark.
+    """
+    kept, *suggesting = message.split(_SUGGESTION)
+    return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
 
 
 def _extensions(reason: Reason, cause: BaseException | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class RequestRecord:
 
     `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
     the log was after the request's own change. `loads` are the tasks that read for it beside its own. `fast` is that
-    it was answered by its plan (server/fast.py).
+    it was answered by its plan (server/fast.py), `explores` that its caller may be told what else the schema has.
     """
 
     request_id: str
@@ -38,6 +38,7 @@ class RequestRecord:
     written: int = 0
     loads: set[asyncio.Task[Any]] = field(default_factory=set)
     fast: bool = False
+    explores: bool = False
 
     def cancel_loads(self) -> None:
         """End what reads for a request that nobody waits for any more."""

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _METHODS: Final = "GET, POST"
+_BAD_REQUEST: Final = 400
 # The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
 _KEEP_ALIVE_SECONDS: Final = 12
 # A reader that takes nothing for so long is gone, or will come back with its cursor.
@@ -59,7 +61,9 @@ class GraphQLStream:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
@@ -73,6 +77,8 @@ class GraphQLStream:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
+            # To a client of streams a 200 is a stream.
+            status = max(status, _BAD_REQUEST)
             headers = refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             if error.reason is Reason.METHOD_NOT_ALLOWED:
@@ -90,8 +96,9 @@ class GraphQLStream:
         if not wants_stream(accepted_by(request)):
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
         data = await request_data(request)
+        self._documents.resolve(data)
         if data.query is None:
-            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+            raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
         self._consistency.demand(request)
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
 
 _log = structlog.get_logger("operation")
@@ -97,8 +98,10 @@ class GraphQLSocket:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
         by_init: bool = False,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         self._schema = schema
         self._new_context = new_context
@@ -127,7 +130,14 @@ class GraphQLSocket:
             return
         await websocket.accept(PROTOCOL)
         connection = _Connection(
-            websocket, self._schema, context, self._new_context, self._draining, self._consistency, needed=needed
+            websocket,
+            self._schema,
+            context,
+            self._new_context,
+            self._draining,
+            self._consistency,
+            self._documents,
+            needed=needed,
         )
         await connection.serve()
 
@@ -150,9 +160,11 @@ class _Connection:
         new_context: NewContext,
         draining: Draining,
         consistency: Consistency,
+        documents: Documents,
         *,
         needed: int,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         # What is written over this connection is found by all that it asks afterwards.
         self._needed = needed
@@ -243,18 +255,21 @@ class _Connection:
         context = self._context
         if not self._initiated or context is None:
             raise _ClosedError(_UNAUTHORIZED, "Unauthorized")
-        if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-            raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object with a `query`")
+        if not isinstance(payload, dict):
+            raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object")
         try:
             data = data_of(payload)
         except RequestError as error:
-            raise _ClosedError(_INVALID_MESSAGE, error.message) from None
+            raise _ClosedError(_INVALID_MESSAGE, _fitting(error.message)) from None
+        if data.query is None and data.document_id is None:
+            raise _ClosedError(_INVALID_MESSAGE, "`payload` has to have a `query` or a `documentId`")
         if id_ in self._operations:
             raise _ClosedError(_SUBSCRIBER_EXISTS, _fitting(f"Subscriber for {id_} already exists"))
         try:
             self._check_room()
+            self._documents.resolve(data)
             self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
-        except RequestError as refusal:
+        except ApiError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
         # What comes once the server is stopping is not begun: the close says that it may be sent again.
