@@ -82,7 +82,7 @@ CASES: Final = (
     _case(
         "taken-by-another-spec",
         _send("createDatabaseInstance", name=TAKEN, capacity="CU_4", acknowledgeCost=True),
-        _told(("SPEC_CONFLICT", "capacity")),
+        _told(("SPEC_CONFLICT", "name")),
     ),
     _case("change-of-what-is-not-there", _send("updateDatabaseInstance", name="nowhere", stopped=True), _told(("RESOURCE_NOT_FOUND", "name"))),
     _case("change-of-nothing", _send("updateDatabaseInstance", name=TAKEN), _told(("SETTING_INVALID", ""))),

@@ -82,7 +82,9 @@ class Expected:
         return [f"{sentence}; it was {reply}" for sentence in found]
 
     def _wrong_errors(self, answer: Any) -> list[str]:
-        errors = answer.get("errors", []) if isinstance(answer, dict) else []
+        if not isinstance(answer, dict):
+            return ["no answer of GraphQL's"]
+        errors = answer.get("errors", [])
         told = [error.get("extensions", {}) for error in errors]
         found = []
         if tuple(sorted({extensions.get("reason") for extensions in told})) != self.reasons:

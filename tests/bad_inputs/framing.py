@@ -82,7 +82,7 @@ CASES: Final = (
     Case("bytes-that-are-no-address", _get("/\xff\xfe"), _NO_HTTP),
     Case("nul-in-the-address", _get("/livez\0"), _NO_HTTP),
     Case("white-space-in-the-address", _get("/livez /readyz"), _NO_HTTP),
-    Case("connect", Sent(_lines("CONNECT 127.0.0.1:22 HTTP/1.1", "Host: 127.0.0.1:22")), Expected(404)),
+    Case("connect", Sent(_lines("CONNECT 127.0.0.1:22 HTTP/1.1", "Host: 127.0.0.1:22")), _NO_HTTP),
     Case("a-whole-address", _get("http://127.0.0.1/livez"), fine(_ALIVE)),
     Case("a-path-of-dots", _get("/static/../../../../etc/passwd"), Expected(404)),
     Case("a-path-of-encoded-dots", _get("/static/%2e%2e/%2e%2e/%2e%2e/etc/passwd"), Expected(404)),
