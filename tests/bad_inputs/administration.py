@@ -20,7 +20,9 @@ def _send(mutation: str, **values: object) -> Sent:
 
 
 def _told(*errors: tuple[str, str]) -> Expected:
-    listed: list[Any] = [{"code": code, "field": ["input", *path.split(".")] if path else ["input"]} for code, path in errors]
+    listed: list[Any] = [
+        {"code": code, "field": ["input", *path.split(".")] if path else ["input"]} for code, path in errors
+    ]
     return fine({"data": {"payload": {"operation": None, "userErrors": listed}}})
 
 
@@ -63,8 +65,14 @@ _TABLES: Final[dict[str, str]] = {
 _NOWHERE: Final = encode_global_id("Operation", "00000000-0000-4000-8000-000000000000")
 
 CASES: Final = (
-    *(_case(f"instance-{name}", _send("deleteDatabaseInstance", name=value, confirmDeletion=True), _named("name")) for name, value in _INSTANCES.items()),
-    *(_case(f"table-{name}", _send("deleteSyncedTable", name=value, confirmDeletion=True), _named("name")) for name, value in _TABLES.items()),
+    *(
+        _case(f"instance-{name}", _send("deleteDatabaseInstance", name=value, confirmDeletion=True), _named("name"))
+        for name, value in _INSTANCES.items()
+    ),
+    *(
+        _case(f"table-{name}", _send("deleteSyncedTable", name=value, confirmDeletion=True), _named("name"))
+        for name, value in _TABLES.items()
+    ),
     *(
         _case(f"catalog-{name}", _send("deleteDatabaseCatalog", name=name, confirmDeletion=True), _named("name"))
         for name in ("system", "main", "Information_Schema")
@@ -77,31 +85,105 @@ CASES: Final = (
         )
         for name in ("postgres", "template1", "1st")
     ),
-    _case("create-without-consent", _send("createDatabaseInstance", name="new-pg"), _told(("COST_NOT_ACKNOWLEDGED", "acknowledgeCost"))),
-    _case("delete-without-consent", _send("deleteDatabaseCatalog", name=TAKEN_CATALOG), _told(("DELETION_NOT_CONFIRMED", "confirmDeletion"))),
+    _case(
+        "create-without-consent",
+        _send("createDatabaseInstance", name="new-pg"),
+        _told(("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")),
+    ),
+    _case(
+        "delete-without-consent",
+        _send("deleteDatabaseCatalog", name=TAKEN_CATALOG),
+        _told(("DELETION_NOT_CONFIRMED", "confirmDeletion")),
+    ),
     _case(
         "taken-by-another-spec",
         _send("createDatabaseInstance", name=TAKEN, capacity="CU_4", acknowledgeCost=True),
         _told(("SPEC_CONFLICT", "name")),
     ),
-    _case("change-of-what-is-not-there", _send("updateDatabaseInstance", name="nowhere", stopped=True), _told(("RESOURCE_NOT_FOUND", "name"))),
+    _case(
+        "change-of-what-is-not-there",
+        _send("updateDatabaseInstance", name="nowhere", stopped=True),
+        _told(("RESOURCE_NOT_FOUND", "name")),
+    ),
     _case("change-of-nothing", _send("updateDatabaseInstance", name=TAKEN), _told(("SETTING_INVALID", ""))),
-    _case("too-few-days", _send("createDatabaseInstance", name="new-pg", retentionWindowInDays=1, acknowledgeCost=True), _told(("SETTING_INVALID", "retentionWindowInDays"))),
-    _case("no-nodes", _send("createDatabaseInstance", name="new-pg", nodeCount=0, acknowledgeCost=True), _told(("SETTING_INVALID", "nodeCount"))),
-    _case("readable-without-secondaries", _send("createDatabaseInstance", name="new-pg", enableReadableSecondaries=True, acknowledgeCost=True), _told(("SETTING_INVALID", "enableReadableSecondaries"))),
-    _case("no-primary-key", _send("createSyncedTable", name=_TABLE, primaryKey=[], acknowledgeCost=True), _told(("SETTING_INVALID", "primaryKey"))),
-    _case("primary-key-with-a-quote", _send("createSyncedTable", name=_TABLE, primaryKey=['o"x'], acknowledgeCost=True), _named("primaryKey.0")),
-    _case("capacity-unknown", _send("createDatabaseInstance", name="new-pg", capacity="CU_3"), refused(400, "VARIABLES_INVALID")),
-    _case("capacity-a-number", _send("createDatabaseInstance", name="new-pg", capacity=1), refused(400, "VARIABLES_INVALID")),
-    _case("nodes-beyond-32-bits", _send("createDatabaseInstance", name="new-pg", nodeCount=2**40), refused(400, "VARIABLES_INVALID")),
-    _case("consent-as-a-string", _send("createDatabaseInstance", name="new-pg", acknowledgeCost="true"), refused(400, "VARIABLES_INVALID")),
-    _case("property-unknown", _send("createDatabaseInstance", name="new-pg", purge=True), refused(400, "VARIABLES_INVALID")),
+    _case(
+        "too-few-days",
+        _send("createDatabaseInstance", name="new-pg", retentionWindowInDays=1, acknowledgeCost=True),
+        _told(("SETTING_INVALID", "retentionWindowInDays")),
+    ),
+    _case(
+        "no-nodes",
+        _send("createDatabaseInstance", name="new-pg", nodeCount=0, acknowledgeCost=True),
+        _told(("SETTING_INVALID", "nodeCount")),
+    ),
+    _case(
+        "readable-without-secondaries",
+        _send("createDatabaseInstance", name="new-pg", enableReadableSecondaries=True, acknowledgeCost=True),
+        _told(("SETTING_INVALID", "enableReadableSecondaries")),
+    ),
+    _case(
+        "no-primary-key",
+        _send("createSyncedTable", name=_TABLE, primaryKey=[], acknowledgeCost=True),
+        _told(("SETTING_INVALID", "primaryKey")),
+    ),
+    _case(
+        "primary-key-with-a-quote",
+        _send("createSyncedTable", name=_TABLE, primaryKey=['o"x'], acknowledgeCost=True),
+        _named("primaryKey.0"),
+    ),
+    _case(
+        "capacity-unknown",
+        _send("createDatabaseInstance", name="new-pg", capacity="CU_3"),
+        refused(400, "VARIABLES_INVALID"),
+    ),
+    _case(
+        "capacity-a-number",
+        _send("createDatabaseInstance", name="new-pg", capacity=1),
+        refused(400, "VARIABLES_INVALID"),
+    ),
+    _case(
+        "nodes-beyond-32-bits",
+        _send("createDatabaseInstance", name="new-pg", nodeCount=2**40),
+        refused(400, "VARIABLES_INVALID"),
+    ),
+    _case(
+        "consent-as-a-string",
+        _send("createDatabaseInstance", name="new-pg", acknowledgeCost="true"),
+        refused(400, "VARIABLES_INVALID"),
+    ),
+    _case(
+        "property-unknown",
+        _send("createDatabaseInstance", name="new-pg", purge=True),
+        refused(400, "VARIABLES_INVALID"),
+    ),
     _case("name-is-a-list", _send("deleteDatabaseInstance", name=["a"]), refused(400, "VARIABLES_INVALID")),
     _case("name-missing", _send("deleteDatabaseInstance", confirmDeletion=True), refused(400, "VARIABLES_INVALID")),
-    _case("two-deletions-in-one", ask('mutation { a: deleteDatabaseInstance(input: {name: "a"}) { operation { id } } b: deleteDatabaseInstance(input: {name: "b"}) { operation { id } } }'), refused(400, "LIMIT_EXCEEDED", limit="root_mutations")),
-    _case("look-by-a-path", ask('{ found: databaseInstance(name: "a/b") { name } }'), partly({"found": None}, "NAME_INVALID")),
-    _case("look-for-what-is-not-there", ask('{ found: databaseInstance(name: "nowhere") { name } }'), fine({"data": {"found": None}})),
+    _case(
+        "two-deletions-in-one",
+        ask(
+            'mutation { a: deleteDatabaseInstance(input: {name: "a"}) { operation { id } } b: deleteDatabaseInstance(input: {name: "b"}) { operation { id } } }'
+        ),
+        refused(400, "LIMIT_EXCEEDED", limit="root_mutations"),
+    ),
+    _case(
+        "look-by-a-path",
+        ask('{ found: databaseInstance(name: "a/b") { name } }'),
+        partly({"found": None}, "NAME_INVALID"),
+    ),
+    _case(
+        "look-for-what-is-not-there",
+        ask('{ found: databaseInstance(name: "nowhere") { name } }'),
+        fine({"data": {"found": None}}),
+    ),
     _case("operation-of-no-id", ask('{ found: operation(id: "1") { state } }'), partly({"found": None}, "ID_INVALID")),
-    _case("operation-that-there-never-was", ask(f'{{ found: operation(id: "{_NOWHERE}") {{ state }} }}'), fine({"data": {"found": None}})),
-    _case("a-page-too-large", ask("{ found: operations(first: 101) { nodes { id } } }"), partly({"found": None}, "PAGE_SIZE_INVALID")),
+    _case(
+        "operation-that-there-never-was",
+        ask(f'{{ found: operation(id: "{_NOWHERE}") {{ state }} }}'),
+        fine({"data": {"found": None}}),
+    ),
+    _case(
+        "a-page-too-large",
+        ask("{ found: operations(first: 101) { nodes { id } } }"),
+        partly({"found": None}, "PAGE_SIZE_INVALID"),
+    ),
 )

@@ -15,7 +15,7 @@ _VARIABLES_INVALID: Final = refused(400, "VARIABLES_INVALID")
 _NULL: Final = {"orders": None}
 _SIZE: Final = partly(_NULL, "PAGE_SIZE_INVALID")
 _CONFLICT: Final = partly(_NULL, "PAGE_ARGUMENTS_CONFLICT")
-_EMPTY: Final = {"data": {"orders": {"nodes": []}}}
+_EMPTY: Final[object] = {"data": {"orders": {"nodes": []}}}
 _ID: Final = encode_global_id("Order", "1")
 
 
@@ -108,7 +108,13 @@ CASES: Final = (
             ("with-underscores", "1_000"),
         )
     ),
-    Case("key-of-5000-digits", post(b'{"query": "query($k: BigInt!) { order(orderKey: $k) { id } }", "variables": {"k": ' + b"9" * 5_000 + b"}}"), refused(400, "BODY_INVALID")),
+    Case(
+        "key-of-5000-digits",
+        post(
+            b'{"query": "query($k: BigInt!) { order(orderKey: $k) { id } }", "variables": {"k": ' + b"9" * 5_000 + b"}}"
+        ),
+        refused(400, "BODY_INVALID"),
+    ),
     Case("key-of-5000-digits-as-it-stands", ask(f"{{ order(orderKey: {'9' * 5_000}) {{ id }} }}"), _DOCUMENT_INVALID),
     Case("key-1e400", ask("{ order(orderKey: 1e400) { id } }"), _DOCUMENT_INVALID),
     Case("key-missing", ask("query($k: BigInt!) { order(orderKey: $k) { id } }"), _VARIABLES_INVALID),
@@ -147,22 +153,54 @@ CASES: Final = (
     Case("price-of-a-megabyte", _filter({"totalPrice": {"gte": "1" * 1_000_000}}), _VARIABLES_INVALID),
     Case("filter-of-a-megabyte", _filter("x" * 1_000_000), _VARIABLES_INVALID),
     Case("filter-nested-deeply", _filter({"orderKey": {"in": json.loads("[" * 80 + "]" * 80)}}), _VARIABLES_INVALID),
-    Case("filter-that-contradicts-itself", _filter({"orderKey": {"gt": 5, "lt": 5}}), fine({"data": {"orders": {"totalCount": 0}}})),
+    Case(
+        "filter-that-contradicts-itself",
+        _filter({"orderKey": {"gt": 5, "lt": 5}}),
+        fine({"data": {"orders": {"totalCount": 0}}}),
+    ),
     Case("order-by-an-unknown-column", _orders("orderBy: {field: COMMENT}"), _DOCUMENT_INVALID),
     Case("order-by-a-string", _orders('orderBy: {field: "ORDER_KEY; DROP TABLE x"}'), _DOCUMENT_INVALID),
     Case("page-zero", ask("{ ordersPage(page: 0) { page } }"), partly({"ordersPage": None}, "PAGE_SIZE_INVALID")),
-    Case("page-size-zero", ask("{ ordersPage(pageSize: 0) { page } }"), partly({"ordersPage": None}, "PAGE_SIZE_INVALID")),
-    Case("page-far-beyond-the-end", ask("{ ordersPage(page: 2147483647, pageSize: 1000) { nodes { id } } }"), fine({"data": {"ordersPage": {"nodes": []}}})),
-    Case("sample-below-zero", ask("{ orderSample(size: -1) { id } }"), partly({"orderSample": None}, "PAGE_SIZE_INVALID")),
-    Case("sample-too-large", ask("{ orderSample(size: 2147483647) { id } }"), partly({"orderSample": None}, "PAGE_SIZE_INVALID")),
+    Case(
+        "page-size-zero", ask("{ ordersPage(pageSize: 0) { page } }"), partly({"ordersPage": None}, "PAGE_SIZE_INVALID")
+    ),
+    Case(
+        "page-far-beyond-the-end",
+        ask("{ ordersPage(page: 2147483647, pageSize: 1000) { nodes { id } } }"),
+        fine({"data": {"ordersPage": {"nodes": []}}}),
+    ),
+    Case(
+        "sample-below-zero", ask("{ orderSample(size: -1) { id } }"), partly({"orderSample": None}, "PAGE_SIZE_INVALID")
+    ),
+    Case(
+        "sample-too-large",
+        ask("{ orderSample(size: 2147483647) { id } }"),
+        partly({"orderSample": None}, "PAGE_SIZE_INVALID"),
+    ),
     *(
-        Case(f"id-{name}", ask("query($id: ID!) { node(id: $id) { id } }", {"id": value}), partly({"node": None}, "ID_INVALID"))
+        Case(
+            f"id-{name}",
+            ask("query($id: ID!) { node(id: $id) { id } }", {"id": value}),
+            partly({"node": None}, "ID_INVALID"),
+        )
         for name, value in zip(
             ("empty", "a-number", "padded", "of-no-type", "of-an-input", "with-a-leading-zero", "of-10-kb"),
-            anything("", 1, f"{_ID}=", encode_global_id("Nothing", "1"), encode_global_id("OrderFilter", "1"), encode_global_id("Order", "01"), "A" * 10_240),
+            anything(
+                "",
+                1,
+                f"{_ID}=",
+                encode_global_id("Nothing", "1"),
+                encode_global_id("OrderFilter", "1"),
+                encode_global_id("Order", "01"),
+                "A" * 10_240,
+            ),
             strict=True,
         )
     ),
-    Case("1001-ids", ask("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [_ID] * 1_001}), partly(None, "TOO_MANY_VALUES")),
+    Case(
+        "1001-ids",
+        ask("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [_ID] * 1_001}),
+        partly(None, "TOO_MANY_VALUES"),
+    ),
     Case("an-id-that-is-a-list", ask("query($id: ID!) { node(id: $id) { id } }", {"id": [_ID]}), _VARIABLES_INVALID),
 )

@@ -80,7 +80,11 @@ _BYTES: Final[dict[str, bytes]] = {
 CASES: Final = (
     *(Case(name, post(body), _NO_JSON) for name, body in _BYTES.items()),
     Case("the-same-as-plain-json", post(b"[", accept=OLD), _NO_JSON),
-    Case("key-twice-the-last-counts", post(b'{"query": "{ nothing }", "query": ' + json.dumps(ORDER).encode() + b"}"), fine()),
+    Case(
+        "key-twice-the-last-counts",
+        post(b'{"query": "{ nothing }", "query": ' + json.dumps(ORDER).encode() + b"}"),
+        fine(),
+    ),
     Case("deep-and-not-looked-at", post(_with(b"[" * 900 + b"]" * 900)), fine()),
     Case("a-long-unknown-key", post(_GOOD[:-1] + b', "' + b"k" * 1_000_000 + b'": 1}'), fine()),
     Case("white-space-around", post(b" \n\t" * 1_000 + _GOOD + b"\r\n" * 1_000), fine()),
@@ -91,11 +95,23 @@ CASES: Final = (
     Case("one-chunk-too-long", _chunked(b" " * (BODY_BYTES + 1)), _TOO_LARGE),
     Case("chunk-declared-too-long", _chunked(end=b"7fffffff\r\n" + b" " * 2_200_000), _TOO_LARGE),
     Case("chunks-of-a-byte", _chunked(*(bytes([byte]) for byte in _GOOD)), fine()),
-    Case("chunks-with-extension-and-trailer", _chunked(end=b"%x;a=b\r\n%s\r\n0\r\nX-After: 1\r\n\r\n" % (len(_GOOD), _GOOD)), fine()),
+    Case(
+        "chunks-with-extension-and-trailer",
+        _chunked(end=b"%x;a=b\r\n%s\r\n0\r\nX-After: 1\r\n\r\n" % (len(_GOOD), _GOOD)),
+        fine(),
+    ),
     Case("chunk-size-is-a-word", _chunked(end=b"size\r\n{}\r\n0\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True)),
     Case("chunk-size-below-zero", _chunked(end=b"-2\r\n{}\r\n0\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True)),
-    Case("chunk-size-overflows", _chunked(end=b"f" * 17 + b"\r\n{}\r\n0\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True)),
-    Case("chunk-longer-than-it-says", _chunked(end=b"2\r\n" + _GOOD + b"\r\n0\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True)),
+    Case(
+        "chunk-size-overflows",
+        _chunked(end=b"f" * 17 + b"\r\n{}\r\n0\r\n\r\n"),
+        refused(400, "HTTP_INVALID", closed=True),
+    ),
+    Case(
+        "chunk-longer-than-it-says",
+        _chunked(end=b"2\r\n" + _GOOD + b"\r\n0\r\n\r\n"),
+        refused(400, "HTTP_INVALID", closed=True),
+    ),
     Case("chunks-without-an-end", _chunked(_GOOD, end=b"", ended=True), silent()),
     Case("shorter-than-it-says", _declared("999", _GOOD, ended=True), silent()),
     Case("nothing-of-what-it-says", _declared("999", b"", ended=True), silent()),
@@ -104,7 +120,15 @@ CASES: Final = (
     Case("gzip-in-capitals", _encoded("GZIP", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
     Case("deflate", _encoded("deflate", zlib.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
     Case("brotli", _encoded("br", _GOOD), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
-    Case("identity-then-gzip", _encoded("identity, gzip", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
-    Case("a-bomb-in-gzip", _encoded("gzip", gzip.compress(b" " * 50_000_000)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
+    Case(
+        "identity-then-gzip",
+        _encoded("identity, gzip", gzip.compress(_GOOD)),
+        refused(415, "CONTENT_ENCODING_UNSUPPORTED"),
+    ),
+    Case(
+        "a-bomb-in-gzip",
+        _encoded("gzip", gzip.compress(b" " * 50_000_000)),
+        refused(415, "CONTENT_ENCODING_UNSUPPORTED"),
+    ),
     Case("identity", _encoded("identity", _GOOD), fine()),
 )

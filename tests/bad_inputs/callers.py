@@ -9,7 +9,15 @@ import jwt
 
 from tests.bad_inputs.case import ORDER, Case, Expected, Header, Sent, ask, fine, get, partly, refused
 from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims
-from tests.server.test_jwt import raw_claims, segment, signed_with_the_public_key, strangers, tampered, unsigned, with_claim
+from tests.server.test_jwt import (
+    raw_claims,
+    segment,
+    signed_with_the_public_key,
+    strangers,
+    tampered,
+    unsigned,
+    with_claim,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +42,9 @@ def _case(name: str, forge: Callable[[Issuer], str], expected: Expected, documen
 
 _FORGED: Final[dict[str, Callable[[Issuer], str]]] = {
     "alg-none": lambda _: unsigned({"alg": "none", "kid": "rsa"}),
-    "alg-none-with-a-signature": lambda issuer: unsigned({"alg": "none", "kid": "rsa"}) + issuer.token().rpartition(".")[2],
+    "alg-none-with-a-signature": lambda issuer: (
+        unsigned({"alg": "none", "kid": "rsa"}) + issuer.token().rpartition(".")[2]
+    ),
     "alg-missing": lambda _: unsigned({"kid": "rsa"}),
     "alg-is-a-list": lambda _: unsigned({"alg": ["RS256"], "kid": "rsa"}),
     "hs256-with-the-public-key": signed_with_the_public_key,
@@ -48,7 +58,9 @@ _FORGED: Final[dict[str, Callable[[Issuer], str]]] = {
     "kid-is-a-path": lambda issuer: issuer.token(header={"kid": "../../../../dev/null"}),
     "kid-is-sql": lambda issuer: issuer.token(header={"kid": "' UNION SELECT 'x"}),
     "kid-is-a-number": lambda _: unsigned({"alg": "RS256", "kid": 1}),
-    "jwk-in-the-header": lambda issuer: issuer.token(header={"kid": "mine", "jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}}),
+    "jwk-in-the-header": lambda issuer: issuer.token(
+        header={"kid": "mine", "jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}}
+    ),
     "jku-in-the-header": lambda issuer: issuer.token(header={"kid": "mine", "jku": "http://127.0.0.1:1/keys"}),
     "crit-in-the-header": lambda issuer: issuer.token(header={"crit": ["exp"], "exp": 1}),
     "another-issuer": lambda issuer: issuer.token(iss="https://evil.example"),
@@ -89,15 +101,36 @@ CASES: Final = (
         _BAD,
         server="guarded",
     ),
-    Case("token-in-the-url", lambda issuer: get({"query": ORDER, "access_token": issuer.token()}), _MISSING, server="guarded"),
-    Case("token-in-a-cookie", lambda issuer: _with(("Cookie", f"authorization=Bearer {issuer.token()}")), _MISSING, server="guarded"),
-    Case("forwarded-user-instead", _with(("X-Forwarded-User", "ann"), ("X-Forwarded-Email", "ann@example.com")), _MISSING, server="guarded"),
+    Case(
+        "token-in-the-url",
+        lambda issuer: get({"query": ORDER, "access_token": issuer.token()}),
+        _MISSING,
+        server="guarded",
+    ),
+    Case(
+        "token-in-a-cookie",
+        lambda issuer: _with(("Cookie", f"authorization=Bearer {issuer.token()}")),
+        _MISSING,
+        server="guarded",
+    ),
+    Case(
+        "forwarded-user-instead",
+        _with(("X-Forwarded-User", "ann"), ("X-Forwarded-Email", "ann@example.com")),
+        _MISSING,
+        server="guarded",
+    ),
     _case("expired-for-25-seconds", lambda issuer: issuer.token(exp=int(_NOW()) - 25), fine()),
     _case("bearer-twice", lambda issuer: f"Bearer {issuer.token()}", _BAD),
     _case("role-missing", lambda issuer: issuer.token(roles=["reader"]), partly(None, "ROLE_MISSING"), _CHANGE),
     _case("no-roles", lambda issuer: issuer.token(roles=None), partly({"order": None}, "ROLE_MISSING")),
-    _case("role-in-another-case", lambda issuer: issuer.token(roles=["ADMIN"]), partly({"order": None}, "ROLE_MISSING")),
-    _case("roles-are-an-object", lambda issuer: issuer.token(roles={"admin": True}), partly({"order": None}, "ROLE_MISSING")),
+    _case(
+        "role-in-another-case", lambda issuer: issuer.token(roles=["ADMIN"]), partly({"order": None}, "ROLE_MISSING")
+    ),
+    _case(
+        "roles-are-an-object",
+        lambda issuer: issuer.token(roles={"admin": True}),
+        partly({"order": None}, "ROLE_MISSING"),
+    ),
     _case(
         "admin-fields-as-a-writer",
         lambda issuer: issuer.token(),

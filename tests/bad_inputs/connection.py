@@ -76,7 +76,7 @@ def exchange(url: str, sent: Sent, *, replies: int = 1, to_the_end: bool = False
             _send(connection, sent)
             if sent.ended:
                 connection.shutdown(socket.SHUT_WR)
-        heard = []
+        heard: list[Reply] = []
         for _ in range(replies):
             reply = read_reply(stream, headless=sent.headless)
             if reply is None:

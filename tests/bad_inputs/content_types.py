@@ -65,20 +65,29 @@ def _by_get(parameters: dict[str, str]) -> Sent:
 
 
 CASES: Final = (
-    *(Case(name, post(body, content_type=kind), _UNSUPPORTED) for name, (body, kind) in _TYPES.items() if name != "a-novel"),
+    *(
+        Case(name, post(body, content_type=kind), _UNSUPPORTED)
+        for name, (body, kind) in _TYPES.items()
+        if name != "a-novel"
+    ),
     Case("a-novel-of-parameters", post(_TEXT, content_type=_TYPES["a-novel"][1]), fine()),
     Case("two-headers", post(_TEXT, ("Content-Type", "text/plain")), _UNSUPPORTED),
     Case("two-headers-json-last", post(_TEXT, ("Content-Type", OLD), content_type="text/plain"), _UNSUPPORTED),
     Case("capitals", post(_TEXT, content_type="APPLICATION/JSON;CHARSET=UTF-8"), fine()),
     Case("quoted-charset", post(_TEXT, content_type='application/json ; charset="utf-8"'), fine()),
-    *(Case(f"method-{name.lower()}", _method(name), _NOT_ALLOWED) for name in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")),
+    *(
+        Case(f"method-{name.lower()}", _method(name), _NOT_ALLOWED)
+        for name in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+    ),
     Case("method-head", request("HEAD", GRAPHQL), Expected(405, headers={"allow": "GET, POST"})),
     Case("method-of-webdav", _method("PROPFIND"), _NOT_ALLOWED),
     Case("method-override", post(_TEXT, ("X-HTTP-Method-Override", "DELETE")), fine()),
     Case("a-change-by-get", _by_get({"query": _CHANGE}), refused(405, "METHOD_NOT_ALLOWED", headers={"allow": "POST"})),
     Case(
         "a-change-by-get-among-queries",
-        _by_get({"query": f"query Q {{ __typename }} {_CHANGE.replace('mutation', 'mutation M')}", "operationName": "M"}),
+        _by_get(
+            {"query": f"query Q {{ __typename }} {_CHANGE.replace('mutation', 'mutation M')}", "operationName": "M"}
+        ),
         refused(405, "METHOD_NOT_ALLOWED", headers={"allow": "POST"}),
     ),
     Case(
@@ -87,8 +96,12 @@ CASES: Final = (
         refused(405, "METHOD_NOT_ALLOWED"),
     ),
     Case("get-without-a-query", request("GET", GRAPHQL, ("Accept", NEW)), refused(400, "PARAMETER_INVALID")),
-    Case("get-of-variables-that-are-none", _by_get({"query": ORDER, "variables": "{"}), refused(400, "PARAMETER_INVALID")),
-    Case("get-of-variables-in-a-list", _by_get({"query": ORDER, "variables": "[1]"}), refused(400, "PARAMETER_INVALID")),
+    Case(
+        "get-of-variables-that-are-none", _by_get({"query": ORDER, "variables": "{"}), refused(400, "PARAMETER_INVALID")
+    ),
+    Case(
+        "get-of-variables-in-a-list", _by_get({"query": ORDER, "variables": "[1]"}), refused(400, "PARAMETER_INVALID")
+    ),
     Case(
         "get-of-bad-percent-signs",
         request("GET", f"{GRAPHQL}?query=%zz%7B%", ("Accept", NEW)),
@@ -96,12 +109,24 @@ CASES: Final = (
     ),
     Case("get-of-no-utf-8", request("GET", f"{GRAPHQL}?query=%7B%ff%7D", ("Accept", NEW)), refused(400, "SYNTAX")),
     Case("get-with-a-body", request("GET", f"{GRAPHQL}?{_FORM.decode()}", ("Accept", NEW), body=_TEXT), fine()),
-    Case("post-of-a-query-in-the-url", request("POST", f"{GRAPHQL}?{_FORM.decode()}", ("Content-Type", OLD), body=b"{}"), refused(400, "PARAMETER_INVALID")),
+    Case(
+        "post-of-a-query-in-the-url",
+        request("POST", f"{GRAPHQL}?{_FORM.decode()}", ("Content-Type", OLD), body=b"{}"),
+        refused(400, "PARAMETER_INVALID"),
+    ),
     Case("accepts-html-alone", post(_TEXT, accept="text/html"), refused(406, "NOT_ACCEPTABLE")),
     Case("accepts-nothing", post(_TEXT, accept="application/json;q=0"), refused(406, "NOT_ACCEPTABLE")),
     Case("accepts-nonsense", post(_TEXT, accept=";;q=,,=;/"), refused(406, "NOT_ACCEPTABLE")),
     Case("accepts-to-no-degree", post(_TEXT, accept="application/json;q=much"), refused(406, "NOT_ACCEPTABLE")),
-    Case("accepts-to-a-degree-that-is-no-number", post(_TEXT, accept="application/json;q=nan"), refused(406, "NOT_ACCEPTABLE")),
-    Case("accepts-a-thousand-kinds", post(_TEXT, accept=", ".join(f"a/b{n}" for n in range(1_000))), refused(406, "NOT_ACCEPTABLE")),
+    Case(
+        "accepts-to-a-degree-that-is-no-number",
+        post(_TEXT, accept="application/json;q=nan"),
+        refused(406, "NOT_ACCEPTABLE"),
+    ),
+    Case(
+        "accepts-a-thousand-kinds",
+        post(_TEXT, accept=", ".join(f"a/b{n}" for n in range(1_000))),
+        refused(406, "NOT_ACCEPTABLE"),
+    ),
     Case("accepts-all-but-html", post(_TEXT, accept="text/html;q=0, */*"), fine(FOUND)),
 )

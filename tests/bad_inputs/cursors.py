@@ -56,7 +56,9 @@ _OF_PRICES: Final[dict[str, list[object]]] = {
     "price-of-1000-digits": [1, "total_price+", 1, "9" * 1_000],
     "price-is-a-float": [1, "total_price+", 1, 1.5],
 }
-_DOCUMENT: Final = "query($c: String, $o: OrderOrder) { orders(first: 1, after: $c, orderBy: $o) { nodes { orderKey } } }"
+_DOCUMENT: Final = (
+    "query($c: String, $o: OrderOrder) { orders(first: 1, after: $c, orderBy: $o) { nodes { orderKey } } }"
+)
 _BACKWARD: Final = "query($c: String) { orders(last: 1, before: $c) { nodes { orderKey } } }"
 _HISTORY: Final = "query($c: String) { orderStatusChanges(first: 1, after: $c) { nodes { id } } }"
 _NULL: Final = {"orders": None}

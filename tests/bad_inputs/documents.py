@@ -11,7 +11,7 @@ from tests.bad_inputs.case import MARK, OLD, ORDER, Case, Expected, ask, fine, p
 _SYNTAX: Final = refused(400, "SYNTAX")
 _INVALID: Final = refused(400, "DOCUMENT_INVALID")
 _LIMIT: Final = refused(400, "LIMIT_EXCEEDED")
-_NO_CHANGES: Final = {"data": {"order": {"statusChanges": {"nodes": []}}}}
+_NO_CHANGES: Final[object] = {"data": {"order": {"statusChanges": {"nodes": []}}}}
 
 
 def _limit(name: str) -> Expected:
@@ -36,7 +36,13 @@ def _wide_bomb(fragments: int) -> str:
 
 def _deep(times: int, leaf: str) -> str:
     """Orders in their changes in orders, so often; what is deepest stands at 4 times + 1 and below."""
-    return "{ order(orderKey: 1) { " + "statusChanges(first: 1) { nodes { order { " * times + leaf + " } } }" * times + " } }"
+    return (
+        "{ order(orderKey: 1) { "
+        + "statusChanges(first: 1) { nodes { order { " * times
+        + leaf
+        + " } } }" * times
+        + " } }"
+    )
 
 
 def _introspection(times: int) -> str:
@@ -115,7 +121,9 @@ _FINE: Final[dict[str, str]] = {
     "comment-lines": "#\n" * 30_000 + ORDER,
     "carriage-returns": ORDER.replace(" ", "\r"),
     "bomb-that-is-small": "{ order(orderKey: 1) { ...A } } fragment A on Order { ...B ...B } fragment B on Order { orderKey }",
-    "1000-tokens": "{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: [" + "1 " * 968 + "]}}) @skip(if: true) { totalCount } }",
+    "1000-tokens": "{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: ["
+    + "1 " * 968
+    + "]}}) @skip(if: true) { totalCount } }",
 }
 
 CASES: Final = (
@@ -124,10 +132,20 @@ CASES: Final = (
     *(Case(name, ask(document), fine()) for name, document in _FINE.items()),
     # graphql-core's grammar is that of the next edition, which allows it.
     Case("empty-selection", ask("{ orders { } }"), fine({"data": {"orders": {}}})),
-    Case("operation-twice", post({"query": "query A { __typename } query A { __typename }", "operationName": "A"}), _INVALID),
-    Case("a-schema-alone", ask("type Query { hacked: Int } extend type Order { secret: String }"), refused(400, "OPERATION_UNDETERMINED")),
+    Case(
+        "operation-twice",
+        post({"query": "query A { __typename } query A { __typename }", "operationName": "A"}),
+        _INVALID,
+    ),
+    Case(
+        "a-schema-alone",
+        ask("type Query { hacked: Int } extend type Order { secret: String }"),
+        refused(400, "OPERATION_UNDETERMINED"),
+    ),
     Case("the-same-as-plain-json", ask("{ nothing }", accept=OLD), Expected(200, ("DOCUMENT_INVALID",))),
-    Case("a-subscription-by-post", ask("subscription { orderStatusChanged { id } }"), refused(405, "METHOD_NOT_ALLOWED")),
+    Case(
+        "a-subscription-by-post", ask("subscription { orderStatusChanged { id } }"), refused(405, "METHOD_NOT_ALLOWED")
+    ),
     *(Case(f"fragment-bomb-of-{n}", ask(_bomb(n)), _LIMIT) for n in (3, 8, 12, 16, 18)),
     *(Case(f"fragment-bomb-of-{n}", ask(_bomb(n)), _limit("definitions")) for n in (24, 40, 64)),
     Case("wide-fragment-bomb", ask(_wide_bomb(8)), _LIMIT),
@@ -135,16 +153,36 @@ CASES: Final = (
     Case("overlapping-fields", ask(f"{{ order(orderKey: 1) {{ {'orderKey ' * 300} }} }}"), _limit("repeats")),
     Case("overlapping-objects", ask("{ " + "order(orderKey: 1) { id } " * 100 + "}"), _LIMIT),
     Case("overlapping-in-depth", ask("{ " + "orders { edges { node { id } } } " * 5 + "}"), _limit("repeats")),
-    Case("30-aliases", ask("{ order(orderKey: 1) { " + " ".join(f"a{n}: orderKey" for n in range(30)) + " } }"), fine({"data": {"order": {f"a{n}": "1" for n in range(30)}}})),
-    Case("31-aliases", ask("{ order(orderKey: 1) { " + " ".join(f"a{n}: orderKey" for n in range(31)) + " } }"), _limit("aliases")),
-    Case("101-aliases-of-a-lookup", ask("{ " + " ".join(f"a{n}: order(orderKey: {n}) {{ id }}" for n in range(101)) + " }"), _LIMIT),
+    Case(
+        "30-aliases",
+        ask("{ order(orderKey: 1) { " + " ".join(f"a{n}: orderKey" for n in range(30)) + " } }"),
+        fine({"data": {"order": {f"a{n}": "1" for n in range(30)}}}),
+    ),
+    Case(
+        "31-aliases",
+        ask("{ order(orderKey: 1) { " + " ".join(f"a{n}: orderKey" for n in range(31)) + " } }"),
+        _limit("aliases"),
+    ),
+    Case(
+        "101-aliases-of-a-lookup",
+        ask("{ " + " ".join(f"a{n}: order(orderKey: {n}) {{ id }}" for n in range(101)) + " }"),
+        _LIMIT,
+    ),
     Case("21-root-fields", ask("{ " + " ".join(f"a{n}: __typename" for n in range(21)) + " }"), _limit("root_fields")),
     Case("depth-of-16", ask(_deep(4, "statusChanges(first: 1) { nodes { id } }")), fine(_NO_CHANGES)),
     Case("depth-of-17", ask(_deep(4, "statusChanges(first: 1) { nodes { order { id } } }")), _limit("depth")),
     Case("depth-of-90", ask("{ a " * 90 + "}" * 90), _limit("depth")),
     Case("depth-of-300", ask("{ a " * 300 + "}" * 300), _SYNTAX),
     Case("depth-of-5000", ask("{ a " * 5_000 + "}" * 5_000), _limit("tokens")),
-    Case("1001-tokens", ask("{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: [" + "1 " * 969 + "]}}) @skip(if: true) { totalCount } }"), _limit("tokens")),
+    Case(
+        "1001-tokens",
+        ask(
+            "{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: ["
+            + "1 " * 969
+            + "]}}) @skip(if: true) { totalCount } }"
+        ),
+        _limit("tokens"),
+    ),
     Case("3000-unknown-fields", ask("{ " + " ".join(f"f{n}" for n in range(3_000)) + " }"), _limit("tokens")),
     Case("900-unknown-fields", ask("{ " + " ".join(f"f{n}" for n in range(900)) + " }"), _LIMIT),
     Case("20-unknown-fields", ask("{ " + " ".join(f"ordres{n}" for n in range(20)) + " }"), _INVALID),
@@ -152,19 +190,62 @@ CASES: Final = (
     Case("300-unknown-directives", ask("{ __typename " + "@a " * 300 + "}"), _limit("directives")),
     Case("1000-definitions", ask(" ".join(f"query A{n} {{ a }}" for n in range(1_000))), _limit("tokens")),
     Case("21-definitions", ask(" ".join(f"query A{n} {{ __typename }}" for n in range(21))), _limit("definitions")),
-    Case("5000-literals-in-a-list", ask(f"{{ orders(filter: {{orderKey: {{in: [{'1 ' * 5_000}]}}}}) {{ totalCount }} }}"), _limit("tokens")),
+    Case(
+        "5000-literals-in-a-list",
+        ask(f"{{ orders(filter: {{orderKey: {{in: [{'1 ' * 5_000}]}}}}) {{ totalCount }} }}"),
+        _limit("tokens"),
+    ),
     Case("200-variables", ask(f"query({' '.join(f'$v{n}: Int' for n in range(200))}) {{ nothing }}"), _INVALID),
-    Case("block-string-of-60-kb", ask(f'{{ orders(filter: {{clerk: {{eq: """{MARK}{"b" * 60_000}"""}}}}) {{ totalCount }} }}'), fine({"data": {"orders": {"totalCount": 0}}})),
-    Case("block-string-of-lines", ask('{ orders(filter: {clerk: {eq: """' + " \n" * 30_000 + '"""}}) { totalCount } }'), fine({"data": {"orders": {"totalCount": 0}}})),
+    Case(
+        "block-string-of-60-kb",
+        ask(f'{{ orders(filter: {{clerk: {{eq: """{MARK}{"b" * 60_000}"""}}}}) {{ totalCount }} }}'),
+        fine({"data": {"orders": {"totalCount": 0}}}),
+    ),
+    Case(
+        "block-string-of-lines",
+        ask('{ orders(filter: {clerk: {eq: """' + " \n" * 30_000 + '"""}}) { totalCount } }'),
+        fine({"data": {"orders": {"totalCount": 0}}}),
+    ),
     Case("comments-of-70-kb", ask("#" * 70_000 + f"\n{ORDER}"), _limit("characters")),
     Case("a-megabyte-of-white-space", ask(" " * 1_000_000 + ORDER), _limit("characters")),
     Case("two-changes", ask(f"mutation {{ a: {_CHANGE} b: {_CHANGE} }}"), _limit("root_mutations")),
-    Case("pages-in-pages", ask("{ orders(first: 100) { nodes { statusChanges(first: 1000) { nodes { id } } } } }"), refused(400, "COST_EXCEEDED")),
-    Case("pages-in-pages-by-default", ask("{ orders { nodes { statusChanges { nodes { order { statusChanges { nodes { id } } } } } } } }"), refused(400, "COST_EXCEEDED")),
-    Case("a-page-in-a-variable", ask("query($n: Int) { orders(first: 100) { nodes { statusChanges(first: $n) { nodes { id } } } } }", {"n": 1_000}), refused(400, "COST_EXCEEDED")),
-    Case("three-large-pages", ask("{ " + " ".join(f"a{n}: orders(first: 1000) {{ nodes {{ {_ALL_FIELDS} }} }}" for n in range(3)) + " }"), refused(400, "COST_EXCEEDED")),
-    Case("700000-keys-in-a-variable", ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 700_000}), refused(400, "COST_EXCEEDED")),
-    Case("introspection", ask(get_introspection_query()), Expected(200, said={"data": {"__schema": {"queryType": {"name": "Query"}}}})),
+    Case(
+        "pages-in-pages",
+        ask("{ orders(first: 100) { nodes { statusChanges(first: 1000) { nodes { id } } } } }"),
+        refused(400, "COST_EXCEEDED"),
+    ),
+    Case(
+        "pages-in-pages-by-default",
+        ask("{ orders { nodes { statusChanges { nodes { order { statusChanges { nodes { id } } } } } } } }"),
+        refused(400, "COST_EXCEEDED"),
+    ),
+    Case(
+        "a-page-in-a-variable",
+        ask(
+            "query($n: Int) { orders(first: 100) { nodes { statusChanges(first: $n) { nodes { id } } } } }",
+            {"n": 1_000},
+        ),
+        refused(400, "COST_EXCEEDED"),
+    ),
+    Case(
+        "three-large-pages",
+        ask("{ " + " ".join(f"a{n}: orders(first: 1000) {{ nodes {{ {_ALL_FIELDS} }} }}" for n in range(3)) + " }"),
+        refused(400, "COST_EXCEEDED"),
+    ),
+    Case(
+        "700000-keys-in-a-variable",
+        ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 700_000}),
+        refused(400, "COST_EXCEEDED"),
+    ),
+    Case(
+        "introspection",
+        ask(get_introspection_query()),
+        Expected(200, said={"data": {"__schema": {"queryType": {"name": "Query"}}}}),
+    ),
     Case("introspection-in-a-circle", ask(_introspection(6)), _INVALID),
-    Case("introspection-by-30-names", ask("{ " + " ".join(f"a{n}: __schema {{ types {{ name }} }}" for n in range(30)) + " }"), _LIMIT),
+    Case(
+        "introspection-by-30-names",
+        ask("{ " + " ".join(f"a{n}: __schema {{ types {{ name }} }}" for n in range(30)) + " }"),
+        _LIMIT,
+    ),
 )

@@ -34,9 +34,7 @@ CASES: Final = (
     *(
         Case(f"{part}-is-{name}", post({"query": ORDER, part: value}), _INVALID)
         for part in ("variables", "extensions")
-        for name, value in zip(
-            ("a-list", "a-string", "a-number", "true"), anything([], "{}", 1, True), strict=True
-        )
+        for name, value in zip(("a-list", "a-string", "a-number", "true"), anything([], "{}", 1, True), strict=True)
     ),
     *(
         Case(f"operation-name-is-{name}", post({"query": ORDER, "operationName": value}), _INVALID)
@@ -54,11 +52,17 @@ CASES: Final = (
     Case("a-batch-of-a-hundred", post([{"query": ORDER}] * 100), _BATCH),
     Case("a-batch-in-an-object", post({"0": {"query": ORDER}, "1": {"query": ORDER}}), _INVALID),
     Case("hash-unknown", post({"extensions": _hash(_UNKNOWN)}), refused(200, "PERSISTED_QUERY_NOT_FOUND")),
-    Case("hash-of-another", post({"query": ORDER, "extensions": _hash(_UNKNOWN)}), refused(400, "PERSISTED_QUERY_MISMATCH")),
+    Case(
+        "hash-of-another",
+        post({"query": ORDER, "extensions": _hash(_UNKNOWN)}),
+        refused(400, "PERSISTED_QUERY_MISMATCH"),
+    ),
     Case("hash-is-a-number", post({"extensions": _hash(1)}), _INVALID),
     Case("hash-is-no-hash", post({"extensions": _hash("zz' OR 1=1 --")}), _INVALID),
     Case("persisted-query-is-a-list", post({"extensions": {"persistedQuery": []}}), _INVALID),
-    Case("all-of-it-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()),
+    Case(
+        "all-of-it-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()
+    ),
     Case("more-than-is-known", post({"query": ORDER, "id": 1, "__proto__": {"a": 1}, "constructor": []}), fine()),
     Case("extensions-that-nobody-knows", post({"query": ORDER, "extensions": {"tracing": {"a": [{}]}}}), fine()),
     Case("variables-that-nobody-declares", post({"query": ORDER, "variables": {"a": 1, "": 2, "$": [3]}}), fine()),

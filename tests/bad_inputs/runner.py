@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
-from tests.bad_inputs.case import FOUND, MARK, NEW, ORDER, Case, Sent, ask
+from tests.bad_inputs.case import FOUND, MARK, ORDER, Case, Sent, ask
 from tests.bad_inputs.connection import Exchange, Reply, exchange
 from tests.bad_inputs.watching import Log, Prober, cpu_seconds, leaks
 from tests.process import wait_for
@@ -183,26 +183,30 @@ class Subject:
         return min(taken)
 
 
-def summary(subjects: Iterable[Subject]) -> list[str]:
-    """What was counted and measured, in lines. The logs are read for it."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of all cases: what was counted, and in lines also what was measured."""
+
+    counters: Counters
+    lines: list[str]
+    slowest_seconds: float
+    most_logged_bytes: float
+
+
+def outcome_of(subjects: Iterable[Subject]) -> Outcome:
+    """What came of the cases of these. Their logs are read for it."""
     subjects = list(subjects)
     logged = {name: size for subject in subjects for name, size in subject.read_log().items()}
     counters = Counters.of(subject.counters for subject in subjects)
     measured = [one for subject in subjects for one in subject.measured]
-    refusals = [one for one in measured if one.refused]
-    lines = [f"{len(measured)} bad inputs: " + ", ".join(f"{name} {n}" for name, n in counted(counters).items())]
-    if refusals:
-        slowest = max(refusals, key=lambda one: one.cpu_seconds)
-        longest = max(logged, key=lambda name: logged[name])
-        gap = max(measured, key=lambda one: one.gap_seconds)
-        lines += [
-            f"slowest rejection: {slowest.cpu_seconds * 1000:.1f} ms of CPU ({slowest.case})",
-            f"longest gap of the event loop: {gap.gap_seconds * 1000:.1f} ms ({gap.case})",
-            f"most logged: {logged[longest]:.0f} bytes ({longest})",
-        ]
-    return lines
-
-
-def counted(counters: Counters) -> dict[str, int]:
-    """How often each happened."""
-    return {of.name.replace("_", " "): len(getattr(counters, of.name)) for of in fields(counters)}
+    slowest = max((one for one in measured if one.refused), key=lambda one: one.cpu_seconds)
+    gap = max(measured, key=lambda one: one.gap_seconds)
+    longest = max(logged, key=lambda name: logged[name])
+    counted = ", ".join(f"{of.name.replace('_', ' ')} {len(getattr(counters, of.name))}" for of in fields(counters))
+    measures = (
+        f"slowest rejection {slowest.cpu_seconds * 1000:.1f} ms of CPU ({slowest.case})",
+        f"longest gap of the event loop {gap.gap_seconds * 1000:.1f} ms ({gap.case})",
+        f"most logged {logged[longest]:.0f} bytes ({longest})",
+    )
+    lines = [f"bad inputs: {len(measured)}; {counted}", *(f"  {measure}" for measure in measures)]
+    return Outcome(counters, lines, slowest.cpu_seconds, logged[longest])

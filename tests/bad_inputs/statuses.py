@@ -56,19 +56,57 @@ CASES: Final = (
     ),
     Case("status-missing", _set("orderKey: 1"), _DOCUMENT_INVALID),
     Case("expected-status-unknown", _set("orderKey: 1, status: OPEN, expectedStatus: NONE"), _DOCUMENT_INVALID),
-    Case("expected-version-too-large", _set("orderKey: 1, status: OPEN, expectedVersion: 2147483648"), _DOCUMENT_INVALID),
-    Case("expected-version-of-another-time", _set("orderKey: 1, status: PARTIAL, expectedVersion: 77"), fine(_told("STATUS_CONFLICT", 0))),
-    Case("expected-version-below-zero", _set("orderKey: 1, status: PARTIAL, expectedVersion: -1"), fine(_told("STATUS_CONFLICT", 0))),
-    Case("expected-status-in-conflict", _set("orderKey: 1, status: PARTIAL, expectedStatus: PARTIAL"), fine(_told("STATUS_CONFLICT", 0))),
-    Case("order-that-is-not-there", _set("orderKey: 9223372036854775807, status: OPEN"), fine(_told("ORDER_NOT_FOUND", None))),
+    Case(
+        "expected-version-too-large", _set("orderKey: 1, status: OPEN, expectedVersion: 2147483648"), _DOCUMENT_INVALID
+    ),
+    Case(
+        "expected-version-of-another-time",
+        _set("orderKey: 1, status: PARTIAL, expectedVersion: 77"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "expected-version-below-zero",
+        _set("orderKey: 1, status: PARTIAL, expectedVersion: -1"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "expected-status-in-conflict",
+        _set("orderKey: 1, status: PARTIAL, expectedStatus: PARTIAL"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "order-that-is-not-there",
+        _set("orderKey: 9223372036854775807, status: OPEN"),
+        fine(_told("ORDER_NOT_FOUND", None)),
+    ),
     Case("order-zero", _set("orderKey: 0, status: OPEN"), partly(None, "VALUE_INVALID")),
     Case("no-order", _set("status: OPEN"), partly(None, "ORDER_UNDETERMINED")),
     Case("two-orders", _set('orderKey: 1, id: "T3JkZXI6Mg==", status: OPEN'), partly(None, "ORDER_UNDETERMINED")),
     Case("id-of-something-else", _set('id: "T3JkZXJTdGF0dXNDaGFuZ2U6MQ==", status: OPEN'), partly(None, "ID_INVALID")),
     Case("idempotency-key-is-a-word", _set('orderKey: 1, status: OPEN, idempotencyKey: "again"'), _DOCUMENT_INVALID),
-    Case("idempotency-key-in-braces", _set(f'orderKey: 1, status: OPEN, idempotencyKey: "{{{_KEY}}}"'), _DOCUMENT_INVALID),
-    Case("the-same-order-twice", _list([{"orderKey": 1, "status": "OPEN"}, {"orderKey": "1", "status": "PARTIAL"}]), partly(None, "ORDER_REPEATED")),
-    Case("1001-changes", _list([{"orderKey": key, "status": "OPEN"} for key in range(1, 1_002)]), partly(None, "TOO_MANY_VALUES")),
-    Case("one-bad-change-of-1000", _list([*({"orderKey": key, "status": "OPEN"} for key in range(1, 1_000)), {"orderKey": 1_000, "status": "open"}]), _VARIABLES_INVALID),
-    Case("1000-bad-changes", _list([{"orderKey": key, "status": "nothing"} for key in range(1, 1_001)]), _VARIABLES_INVALID),
+    Case(
+        "idempotency-key-in-braces", _set(f'orderKey: 1, status: OPEN, idempotencyKey: "{{{_KEY}}}"'), _DOCUMENT_INVALID
+    ),
+    Case(
+        "the-same-order-twice",
+        _list([{"orderKey": 1, "status": "OPEN"}, {"orderKey": "1", "status": "PARTIAL"}]),
+        partly(None, "ORDER_REPEATED"),
+    ),
+    Case(
+        "1001-changes",
+        _list([{"orderKey": key, "status": "OPEN"} for key in range(1, 1_002)]),
+        partly(None, "TOO_MANY_VALUES"),
+    ),
+    Case(
+        "one-bad-change-of-1000",
+        _list(
+            [*({"orderKey": key, "status": "OPEN"} for key in range(1, 1_000)), {"orderKey": 1_000, "status": "open"}]
+        ),
+        _VARIABLES_INVALID,
+    ),
+    Case(
+        "1000-bad-changes",
+        _list([{"orderKey": key, "status": "nothing"} for key in range(1, 1_001)]),
+        _VARIABLES_INVALID,
+    ),
 )

@@ -52,13 +52,35 @@ CASES: Final = (
     Case("nul-as-it-stands", ask('{ orders(filter: {clerk: {eq: "\\u0000"}}) { totalCount } }'), _INVALID),
     Case("nul-in-a-note", ask(_NOTE, {"note": f"{MARK}\0"}), Expected(200, ("VALUE_INVALID",), data=None)),
     Case("a-note-of-1001", ask(_NOTE, {"note": MARK + "n" * 1_001}), Expected(200, ("VALUE_INVALID",), data=None)),
-    Case("half-a-surrogate", post(b'{"query": "{ __typename }", "variables": {"a": "\\udc00"}}'), refused(400, "BODY_INVALID")),
-    Case("half-a-surrogate-as-it-stands", ask('{ orders(filter: {clerk: {eq: "\\uD800"}}) { totalCount } }'), refused(400, "SYNTAX")),
-    Case("halves-in-the-wrong-order", ask('{ orders(filter: {clerk: {eq: "\\uDE00\\uD83D"}}) { totalCount } }'), refused(400, "SYNTAX")),
-    Case("beyond-unicode", ask('{ orders(filter: {clerk: {eq: "\\u{110000}"}}) { totalCount } }'), refused(400, "SYNTAX")),
+    Case(
+        "half-a-surrogate",
+        post(b'{"query": "{ __typename }", "variables": {"a": "\\udc00"}}'),
+        refused(400, "BODY_INVALID"),
+    ),
+    Case(
+        "half-a-surrogate-as-it-stands",
+        ask('{ orders(filter: {clerk: {eq: "\\uD800"}}) { totalCount } }'),
+        refused(400, "SYNTAX"),
+    ),
+    Case(
+        "halves-in-the-wrong-order",
+        ask('{ orders(filter: {clerk: {eq: "\\uDE00\\uD83D"}}) { totalCount } }'),
+        refused(400, "SYNTAX"),
+    ),
+    Case(
+        "beyond-unicode", ask('{ orders(filter: {clerk: {eq: "\\u{110000}"}}) { totalCount } }'), refused(400, "SYNTAX")
+    ),
     Case("a-number-for-a-string", ask(_DOCUMENT, {"clerk": 951}), refused(400, "VARIABLES_INVALID")),
     Case("a-list-for-a-string", ask(_DOCUMENT, {"clerk": [MARK]}), refused(400, "VARIABLES_INVALID")),
     Case("an-object-for-a-string", ask(_DOCUMENT, {"clerk": {"eq": MARK}}), refused(400, "VARIABLES_INVALID")),
-    Case("1001-strings", ask(_LIST, {"clerks": [f"c{n}" for n in range(1_001)]}), partly({"orders": None}, "TOO_MANY_VALUES")),
-    Case("not-a-string-among-strings", ask(_LIST, {"clerks": ["a", None]}, accept=OLD), Expected(200, ("VARIABLES_INVALID",))),
+    Case(
+        "1001-strings",
+        ask(_LIST, {"clerks": [f"c{n}" for n in range(1_001)]}),
+        partly({"orders": None}, "TOO_MANY_VALUES"),
+    ),
+    Case(
+        "not-a-string-among-strings",
+        ask(_LIST, {"clerks": ["a", None]}, accept=OLD),
+        Expected(200, ("VARIABLES_INVALID",)),
+    ),
 )

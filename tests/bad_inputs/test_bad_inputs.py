@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -22,7 +23,7 @@ from tests.bad_inputs import (
     strings,
 )
 from tests.bad_inputs.case import ORDER, Case, ask
-from tests.bad_inputs.runner import CPU_SECONDS, LOGGED_BYTES, Counters, Subject, counted, summary
+from tests.bad_inputs.runner import CPU_SECONDS, LOGGED_BYTES, Counters, Outcome, Subject, outcome_of
 from tests.issuer import running_issuer
 from tests.operator import operated
 from tests.platform import platform_directory, running_platform
@@ -134,10 +135,9 @@ def subjects(database_url: str) -> Iterator[Subjects]:
 
 
 @pytest.fixture(scope="module")
-def outcome(subjects: Subjects) -> tuple[list[str], Counters]:
-    """What was counted over all cases, in lines and by counter."""
-    lines = summary(subjects.all())
-    return lines, Counters.of(subject.counters for subject in subjects.all())
+def outcome(subjects: Subjects) -> Outcome:
+    """What was counted and measured over all cases that have run."""
+    return outcome_of(subjects.all())
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -156,7 +156,15 @@ def test_a_bad_input_gets_its_answer(subjects: Subjects, case: Case) -> None:
     assert subjects.of(case).run(case) == []
 
 
-@pytest.mark.parametrize("counter", counted(Counters()))
-def test_what_must_never_happen_never_did(outcome: tuple[list[str], Counters], counter: str) -> None:
-    """Over all cases, logs included."""
-    assert getattr(outcome[1], counter.replace(" ", "_")) == []
+@pytest.mark.parametrize("counter", [of.name for of in fields(Counters)])
+def test_what_must_never_happen_never_did(outcome: Outcome, counter: str) -> None:
+    """Over all cases, their logs included."""
+    assert getattr(outcome.counters, counter) == []
+
+
+def test_a_rejection_costs_little(outcome: Outcome, record_property: Callable[[str, object], None]) -> None:
+    """Of the processor, and of the log."""
+    for line in outcome.lines:
+        record_property("told", line)
+    assert outcome.slowest_seconds <= CPU_SECONDS, outcome.lines
+    assert outcome.most_logged_bytes <= LOGGED_BYTES, outcome.lines
