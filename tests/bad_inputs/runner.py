@@ -105,7 +105,9 @@ class Subject:
         self._check_good(case.name)
         ended = time.time()
         refused = case.expected.status != 200 or bool(case.expected.reasons)
-        self.measured.append(Measured(case.name, refused, self._cpu(case, sent), gap, begun, ended, times))
+        self.measured.append(
+            Measured(case.name, refused, self._cpu(case, sent), gap, begun, ended, times * case.expected.replies)
+        )
         return [
             entry
             for of in fields(Counters)
