@@ -163,7 +163,7 @@ CASES: Final = (
         ask(
             'mutation { a: deleteDatabaseInstance(input: {name: "a"}) { operation { id } } b: deleteDatabaseInstance(input: {name: "b"}) { operation { id } } }'
         ),
-        refused(400, "LIMIT_EXCEEDED", limit="root_mutations"),
+        refused(400, "LIMIT_EXCEEDED", limit="rootMutations"),
     ),
     _case(
         "look-by-a-path",

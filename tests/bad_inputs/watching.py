@@ -23,8 +23,8 @@ _ENDLESS_SECONDS: Final = 30
 # What the server's insides look like from outside.
 _INSIDES: Final = re.compile(
     r"Traceback \(most recent|File \\?\"[^\"]+\", line \d|site-packages|/(usr|home|root|opt|work|tmp|var|app)/[\w.-]+|"
-    r"\b\w+\.py\b|\bSELECT\b.{1,400}?\bFROM\b|\bINSERT INTO\b|\bUPDATE \w+ SET\b|asyncpg|sqlalchemy|SQLSTATE|"
-    r"orders_synced|\bat 0x[0-9a-f]{6,}|graphql-core|RecursionError|\w+Exception\b|KeyError|TypeError|ValueError",
+    r"\b\w{1,60}\.py\b|\bSELECT\b.{1,400}?\bFROM\b|\bINSERT INTO\b|\bUPDATE \w+ SET\b|asyncpg|sqlalchemy|SQLSTATE|"
+    r"orders_synced|\bat 0x[0-9a-f]{6,}|graphql-core|RecursionError|\b\w{1,60}Exception\b|KeyError|TypeError|ValueError",
     re.DOTALL,
 )
 
