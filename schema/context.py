@@ -39,11 +39,16 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def free(_cost: int) -> None:
+    """Charge nothing."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What every resolver of one operation is given.
 
-    `head` is the newest change at the start of the operation, where the operation asks for it.
+    `head` is the newest change at the start of the operation, where the operation asks for it. `charge` is told the
+    cost of the operation, once, before anything of it is run; what it raises, an `ApiError`, is the answer.
     """
 
     principal: Principal
@@ -57,6 +62,7 @@ class Context:
     limits: PageLimits
     position: FeedPosition = field(default_factory=FeedPosition)
     head: int | None = None
+    charge: Callable[[int], None] = free
 
     @cached_property
     def lookup(self) -> OrderLookup:

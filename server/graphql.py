@@ -28,7 +28,14 @@ from server.exploring import may_explore, no_page
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
 from server.parameters import accepted_by, asks, request_data
-from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
+from server.presentation import (
+    RATE_LIMITED,
+    RETRY_AFTER_SECONDS,
+    UNAVAILABLE,
+    present,
+    present_refusal,
+    refusal_headers,
+)
 from server.record import current_record
 from server.running import running_loop
 
@@ -38,6 +45,8 @@ if TYPE_CHECKING:
     import strawberry
     from starlette.types import Receive, Scope, Send
 
+    from server.admission import Admission
+    from server.auth.origins import Origins
     from server.caching import Caching
     from server.compression import Compression
     from server.consistency import Consistency
@@ -69,7 +78,7 @@ _OK_AS_PLAIN_JSON = frozenset(
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # the parts that all requests share
         self,
         schema: strawberry.Schema,
         new_context: Callable[[HTTPConnection], Awaitable[Context]],
@@ -78,17 +87,21 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         documents: Documents,
         explored_by: ExploredBy,
         fast: FastWay | None,
+        admission: Admission,
         compression: Compression,
         caching: Caching,
+        origins: Origins,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
         self._documents = documents
         self._explored_by = explored_by
+        self._admission = admission
         self._new_context = new_context
         self._consistency = consistency
         self._compression = compression
         self._caching = caching
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -114,7 +127,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         context = await self._new_context(request)
-        if request.method not in {"GET", "POST"}:
+        if request.method == "POST":
+            self._origins.check(request)
+        elif request.method != "GET":
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if _asks_for_page(request):
             if not may_explore(context.principal, self._explored_by):
@@ -127,7 +142,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         data = await request_data(request)
         self._documents.resolve(data)
         self._consistency.demand(request)
-        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
+        await self._admission.enter()
+        try:
+            answer, status = await _while_connected(self._execute(request, data, context), receive)
+        finally:
+            self._admission.leave()
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
@@ -266,4 +286,8 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
         response.headers["cache-control"] = NO_STORE
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS
+    elif status == RATE_LIMITED:
+        for error in answer["errors"]:
+            if "retryAfter" in error["extensions"]:
+                response.headers["retry-after"] = str(error["extensions"]["retryAfter"])
     return response
