@@ -19,6 +19,7 @@ from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
+from server.costs import COST_HEADER, asks_for_cost
 from server.documents import Documents, RememberDocument
 from server.exploring import Exploring
 from server.extensions import Admitted, NoteOperation, QueryDeadline
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from server.draining import Draining
     from server.settings import Settings
 
-# By which a caller asks for the cost of its operation.
-_COST_HEADER = "x-graphql-cost"
 # Chromium takes no longer for true.
 _PREFLIGHT_SECONDS = 7_200
 
@@ -78,8 +77,9 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             lambda: RememberDocument(documents),
         ],
         plans=plans,
+        limits=settings.document_limits,
     )
-    fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
+    fast = FastWay(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
@@ -87,7 +87,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         context: Context = state["context"]
-        own = context.of(await authentication.principal(connection, init))
+        principal = await authentication.principal(connection, init)
+        own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
         return rates.charging(own) if rates else own
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
@@ -102,7 +103,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                     "content-type",
                     "last-event-id",
                     "x-request-id",
-                    _COST_HEADER,
+                    COST_HEADER,
                     HEADER,
                 ],
                 # None of them is needed: who calls is said in a header. The platform's proxy reads cookies of its own.
