@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from schema.node import encode_global_id
-from tests.bad_inputs.case import Case, Sent, ask, fine, partly, post, refused
+from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, post, refused
 from tests.bad_inputs.cursors import BY_KEY
 from tests.values import anything
 
@@ -17,6 +17,10 @@ _SIZE: Final = partly(_NULL, "PAGE_SIZE_INVALID")
 _CONFLICT: Final = partly(_NULL, "PAGE_ARGUMENTS_CONFLICT")
 _EMPTY: Final[object] = {"data": {"orders": {"nodes": []}}}
 _ID: Final = encode_global_id("Order", "1")
+
+
+def _limit(name: str) -> Expected:
+    return refused(400, "LIMIT_EXCEEDED", limit=name)
 
 
 def _orders(arguments: str) -> Sent:
@@ -145,13 +149,18 @@ CASES: Final = (
         )
     ),
     Case("filter-1001-keys", _filter({"orderKey": {"in": [*range(1_001)]}}), partly(_NULL, "TOO_MANY_VALUES")),
-    Case("filter-of-1000-unknown-fields", _filter({f"f{n}": n for n in range(1_000)}), _VARIABLES_INVALID),
-    Case("filter-of-20000-unknown-fields", _filter({f"f{n}": n for n in range(20_000)}), _VARIABLES_INVALID),
-    Case("filter-by-a-field-of-a-megabyte", _filter({"f" * 1_000_000: 1}), _VARIABLES_INVALID),
-    Case("status-of-a-megabyte", _filter({"status": {"eq": "S" * 1_000_000}}), _VARIABLES_INVALID),
-    Case("day-of-a-megabyte", _filter({"orderDate": {"gte": "1" * 1_000_000}}), _VARIABLES_INVALID),
-    Case("price-of-a-megabyte", _filter({"totalPrice": {"gte": "1" * 1_000_000}}), _VARIABLES_INVALID),
-    Case("filter-of-a-megabyte", _filter("x" * 1_000_000), _VARIABLES_INVALID),
+    Case("filter-of-1000-unknown-fields", _filter({f"f{n}": n for n in range(1_000)}), _limit("variableNames")),
+    Case("filter-of-20000-unknown-fields", _filter({f"f{n}": n for n in range(20_000)}), _limit("variableNames")),
+    Case("filter-by-a-field-of-a-megabyte", _filter({"f" * 1_000_000: 1}), _limit("variableNameCharacters")),
+    Case("status-of-a-megabyte", _filter({"status": {"eq": "S" * 1_000_000}}), _limit("variableCharacters")),
+    Case("day-of-a-megabyte", _filter({"orderDate": {"gte": "1" * 1_000_000}}), _limit("variableCharacters")),
+    Case("price-of-a-megabyte", _filter({"totalPrice": {"gte": "1" * 1_000_000}}), _limit("variableCharacters")),
+    Case("filter-of-a-megabyte", _filter("x" * 1_000_000), _limit("variableCharacters")),
+    Case("filter-of-300-unknown-fields", _filter({f"f{n}": n for n in range(300)}), _VARIABLES_INVALID),
+    Case("status-of-60-kb", _filter({"status": {"eq": "S" * 60_000}}), _VARIABLES_INVALID),
+    Case("statuses-of-60-kb", _filter({"status": {"in": ["S" * 60_000] * 20}}), _limit("variableCharacters")),
+    Case("10000-keys", _filter({"orderKey": {"in": [1] * 9_900}}), partly(_NULL, "TOO_MANY_VALUES")),
+    Case("objects-of-objects", _filter([{f"f{n}": {} for n in range(290)}] * 100), _limit("variableValues")),
     Case("filter-nested-deeply", _filter({"orderKey": {"in": json.loads("[" * 80 + "]" * 80)}}), _VARIABLES_INVALID),
     Case(
         "filter-that-contradicts-itself",

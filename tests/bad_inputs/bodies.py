@@ -22,9 +22,9 @@ def _with(variables: bytes) -> bytes:
     return _GOOD[:-1] + b', "variables": {"a": ' + variables + b"}}"
 
 
-def _declared(length: str, body: bytes, *, ended: bool = False, trickled: bool = False) -> Sent:
+def _declared(length: str, body: bytes, *, ended: bool = False) -> Sent:
     head = request("POST", GRAPHQL, _TYPE, _ACCEPT, ("Content-Length", length), length=False)
-    return Sent(head.content + body, ended=ended, trickled=trickled)
+    return Sent(head.content + body, ended=ended)
 
 
 def _chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", ended: bool = False) -> Sent:

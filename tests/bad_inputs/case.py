@@ -29,10 +29,17 @@ Header: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Bytes for a connection. `trickled`: one at a time; `ended`: nothing more is sent after them."""
+    """Bytes for a connection.
+
+    Args:
+        content: the bytes.
+        trickled_from: where they are sent one at a time from.
+        ended: whether the connection is closed for more.
+        headless: whether the answer is that to a HEAD.
+    """
 
     content: bytes
-    trickled: bool = False
+    trickled_from: int | None = None
     ended: bool = False
     headless: bool = False
 

@@ -119,13 +119,14 @@ def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
 
 def _send(connection: socket.socket, sent: Sent) -> None:
     """Send all, unless the answer is there before."""
+    at_once = len(sent.content) if sent.trickled_from is None else sent.trickled_from
     left = memoryview(sent.content)
     while left:
-        wait = _TRICKLE_SECONDS if sent.trickled else 0
-        answered, _, _ = select.select([connection], [], [], wait)
+        trickles = len(sent.content) - len(left) >= at_once
+        answered, _, _ = select.select([connection], [], [], _TRICKLE_SECONDS if trickles else 0)
         if answered:
             return
-        left = left[connection.send(left[: 1 if sent.trickled else _AT_ONCE_BYTES]) :]
+        left = left[connection.send(left[: 1 if trickles else min(_AT_ONCE_BYTES, at_once)]) :]
 
 
 def _is_closed(connection: socket.socket, stream: BufferedReader) -> bool:

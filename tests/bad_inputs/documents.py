@@ -118,11 +118,10 @@ _FINE: Final[dict[str, str]] = {
     "byte-order-mark": f"\ufeff{ORDER}",
     "commas-everywhere": ",,{,order,(,orderKey,:,1,,),{,orderKey,},},,",
     "comments-of-60-kb": f"# {MARK} {'c' * 60_000}\n{ORDER}",
-    "comment-lines": "#\n" * 30_000 + ORDER,
     "carriage-returns": ORDER.replace(" ", "\r"),
     "bomb-that-is-small": "{ order(orderKey: 1) { ...A } } fragment A on Order { ...B ...B } fragment B on Order { orderKey }",
     "1000-tokens": "{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: ["
-    + "1 " * 968
+    + "1 " * 961
     + "]}}) @skip(if: true) { totalCount } }",
 }
 
@@ -151,7 +150,7 @@ CASES: Final = (
     *(Case(f"fragment-bomb-of-{n}", ask(_bomb(n)), _limit("definitions")) for n in (24, 40, 64)),
     Case("wide-fragment-bomb", ask(_wide_bomb(8)), _LIMIT),
     Case("bomb-in-a-fragment-unused", ask(f"{_bomb(16)} fragment Z on Order {{ ...F0 }}"), _LIMIT),
-    Case("overlapping-fields", ask(f"{{ order(orderKey: 1) {{ {'orderKey ' * 300} }} }}"), _limit("repeats")),
+    Case("overlapping-fields", ask(f"{{ order(orderKey: 1) {{ {'orderKey ' * 290} }} }}"), _limit("repeats")),
     Case("overlapping-objects", ask("{ " + "order(orderKey: 1) { id } " * 100 + "}"), _LIMIT),
     Case("overlapping-in-depth", ask("{ " + "orders { edges { node { id } } } " * 5 + "}"), _limit("repeats")),
     Case(
@@ -178,12 +177,12 @@ CASES: Final = (
     Case("depth-of-17", ask(_deep(4, "statusChanges(first: 1) { nodes { order { id } } }")), _limit("depth")),
     Case("depth-of-90", ask("{ a " * 90 + "}" * 90), _limit("depth")),
     Case("depth-of-300", ask("{ a " * 300 + "}" * 300), _SYNTAX),
-    Case("depth-of-5000", ask("{ a " * 5_000 + "}" * 5_000), _limit("tokens")),
+    Case("depth-of-5000", ask("{ a " * 5_000 + "}" * 5_000), _SYNTAX),
     Case(
         "1001-tokens",
         ask(
             "{ order(orderKey: 1) { orderKey } orders(first: 0, filter: {orderKey: {in: ["
-            + "1 " * 969
+            + "1 " * 962
             + "]}}) @skip(if: true) { totalCount } }"
         ),
         _limit("tokens"),
@@ -191,7 +190,7 @@ CASES: Final = (
     Case("3000-unknown-fields", ask("{ " + " ".join(f"f{n}" for n in range(3_000)) + " }"), _limit("tokens")),
     Case("900-unknown-fields", ask("{ " + " ".join(f"f{n}" for n in range(900)) + " }"), _LIMIT),
     Case("20-unknown-fields", ask("{ " + " ".join(f"ordres{n}" for n in range(20)) + " }"), _INVALID),
-    Case("150-directives", ask("{ __typename " + "@include(if: true) " * 150 + "}"), _limit("directives")),
+    Case("100-directives", ask("{ __typename " + "@include(if: true) " * 100 + "}"), _limit("directives")),
     Case("300-unknown-directives", ask("{ __typename " + "@a " * 300 + "}"), _limit("directives")),
     Case("1000-definitions", ask(" ".join(f"query A{n} {{ a }}" for n in range(1_000))), _limit("tokens")),
     Case("21-definitions", ask(" ".join(f"query A{n} {{ __typename }}" for n in range(21))), _limit("definitions")),
@@ -211,6 +210,7 @@ CASES: Final = (
         ask('{ orders(filter: {clerk: {eq: """' + " \n" * 30_000 + '"""}}) { totalCount } }'),
         fine({"data": {"orders": {"totalCount": 0}}}),
     ),
+    Case("30000-comments", ask("#\n" * 30_000 + ORDER), _limit("tokens")),
     Case("comments-of-70-kb", ask("#" * 70_000 + f"\n{ORDER}"), _limit("characters")),
     Case("a-megabyte-of-white-space", ask(" " * 1_000_000 + ORDER), _limit("characters")),
     Case("two-changes", ask(f"mutation {{ a: {_CHANGE} b: {_CHANGE} }}"), _limit("rootMutations")),
@@ -238,9 +238,9 @@ CASES: Final = (
         refused(400, "COST_EXCEEDED"),
     ),
     Case(
-        "700000-keys-in-a-variable",
-        ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 700_000}),
-        refused(400, "COST_EXCEEDED"),
+        "500000-keys-in-a-variable",
+        ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 500_000}),
+        _limit("variableValues"),
     ),
     Case(
         "introspection",

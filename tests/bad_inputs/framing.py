@@ -94,7 +94,8 @@ CASES: Final = (
     Case("a-path-of-encoded-dots", _get("/static/%2e%2e/%2e%2e/%2e%2e/etc/passwd"), Expected(404)),
     Case("a-path-with-a-nul", _get("/static/%00"), Expected(404)),
     Case("empty-lines-before", Sent(b"\r\n\r\n" + _PROBE), fine(_ALIVE)),
-    Case("http-1.0", Sent(_lines("GET /livez HTTP/1.0")), fine(_ALIVE, closed=True)),
+    Case("http-1.0", _get("/livez", version="HTTP/1.0"), fine(_ALIVE, closed=True)),
+    Case("http-1.0-without-a-host", Sent(_lines("GET /livez HTTP/1.0")), refused(403, "HOST_FORBIDDEN", closed=True)),
     Case("expects-to-be-told-to-go-on", _with("Expect: 100-continue", _LENGTH), fine()),
     Case("expects-the-impossible", _with("Expect: 42-the-answer", _LENGTH), fine()),
     Case(
@@ -112,7 +113,11 @@ CASES: Final = (
     Case("nothing-at-all", Sent(b"", ended=True), silent()),
     Case("half-a-request-line", Sent(b"POST /api/gr", ended=True), silent()),
     Case("half-of-the-headers", Sent(_GOOD[:80], ended=True), silent()),
-    Case("headers-that-trickle", Sent(_GOOD[:100], trickled=True), _SLOW),
+    Case("headers-that-trickle", Sent(_GOOD[:100], trickled_from=0), _SLOW),
     Case("headers-that-stop", Sent(_GOOD[:80]), _SLOW),
-    Case("a-body-that-trickles", Sent(_GOOD, trickled=True), refused(408, "BODY_TOO_SLOW", closed=True)),
+    Case(
+        "a-body-that-trickles",
+        Sent(_GOOD, trickled_from=_GOOD.index(_BODY)),
+        refused(408, "BODY_TOO_SLOW", closed=True),
+    ),
 )

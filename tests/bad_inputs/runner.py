@@ -85,7 +85,7 @@ class Subject:
         self._issuer = issuer
         self._canaries = [*canaries]
         self._goods = 0
-        self._prober = Prober(server.url)
+        self._prober = Prober(server.url, server.process.pid)
         self._check_good("the start")
 
     def run(self, case: Case) -> list[str]:

@@ -41,11 +41,15 @@ _HARMLESS: Final[dict[str, str]] = {
     "shell": "$(id); `id` | id",
     "json": '"}, {"query": "mutation"',
     "60-kb": "x" * 60_000,
-    "a-megabyte": "y" * 1_000_000,
 }
 
 CASES: Final = (
     *(Case(name, ask(_DOCUMENT, {"clerk": text}), fine(_NONE)) for name, text in _HARMLESS.items()),
+    Case(
+        "a-megabyte",
+        ask(_DOCUMENT, {"clerk": "y" * 1_000_000}),
+        refused(400, "LIMIT_EXCEEDED", limit="variableCharacters"),
+    ),
     Case("nul", ask(_DOCUMENT, {"clerk": "\0"}), _INVALID),
     Case("nul-within", ask(_DOCUMENT, {"clerk": "Clerk#000000951\0"}), _INVALID),
     Case("nul-in-a-list", ask(_LIST, {"clerks": ["a", "\0"]}), _INVALID),
