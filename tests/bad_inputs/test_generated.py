@@ -46,6 +46,7 @@ _PATIENT: Final = dict.fromkeys(
     ("POOL_TIMEOUT", "AGGREGATE_POOL_TIMEOUT", "STATEMENT_TIMEOUT", "REQUEST_TIMEOUT", "MAX_REQUESTS_WAIT"), "60"
 )
 _FAULT: Final = 500
+_REFUSALS: Final = range(400, 500)
 _AS_APPLICATION: Final[dict[str, Any]] = {"PAGE_SIZE_DEFAULT": "6", "AGGREGATE_TTL": "60", **_PATIENT}
 
 
@@ -145,8 +146,8 @@ def _complaint(sent: bytes, status: int, body: bytes) -> str | None:
     reasons = {error["extensions"]["reason"] for error in answer.get("errors", ())}
     if status == _FAULT or reasons & _OUR_FAULT:
         return f"our fault: {reasons}"
-    if status != 200 and answer.get("data") is not None:
-        return "data beside a status that says that there is none"
+    if status in _REFUSALS and answer.get("data") is not None:
+        return "data beside a refusal"
     if not reasons and "data" not in answer:
         return "neither data nor errors"
     found = leaks(body.decode(), canaries=(), sent=sent.decode("utf-8", "replace"))
