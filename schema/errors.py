@@ -53,6 +53,7 @@ class Reason(Enum):
         "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or there is neither "
         "of the first two.",
     )
+    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "Nothing is served at this path; the README names those that are.")
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
     NOT_ACCEPTABLE = Kind(
         Code.BAD_REQUEST, 406, "`Accept` admits no media type, or `Accept-Encoding` no encoding, that is served here."
@@ -417,6 +418,7 @@ class RequestError(ApiError):
     reasons = frozenset(
         {
             Reason.INTROSPECTION_DISABLED,
+            Reason.PATH_UNKNOWN,
             *(
                 reason
                 for reason in Reason

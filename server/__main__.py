@@ -35,6 +35,8 @@ def main() -> int:
     except SettingsError as error:
         return _refused(error)
     configure_logs(settings)
+    # Python's own way would write it out with all that stands in it.
+    sys.excepthook = lambda kind, error, trace: _log.critical("died", exc_info=(kind, error, trace))
     return _serve(settings)
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import strawberry
     from starlette.types import Receive, Scope, Send
 
+    from server.admission import Admission
     from server.auth.origins import Origins
     from server.caching import Caching
     from server.compression import Compression
@@ -86,6 +87,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         documents: Documents,
         explored_by: ExploredBy,
         fast: FastWay | None,
+        admission: Admission,
         compression: Compression,
         caching: Caching,
         origins: Origins,
@@ -94,6 +96,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._fast = fast
         self._documents = documents
         self._explored_by = explored_by
+        self._admission = admission
         self._new_context = new_context
         self._consistency = consistency
         self._compression = compression
@@ -139,7 +142,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         data = await request_data(request)
         self._documents.resolve(data)
         self._consistency.demand(request)
-        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
+        await self._admission.enter()
+        try:
+            answer, status = await _while_connected(self._execute(request, data, context), receive)
+        finally:
+            self._admission.leave()
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )

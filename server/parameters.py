@@ -11,14 +11,15 @@ from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
-from server.headers import header, headers
+from server.headers import headers
 from server.negotiation import JSON
+from server.refusals import REFUSAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.types import Receive
+    from starlette.types import Receive, Scope
 
 # Clients send the same few.
 _REMEMBERED: Final = 128
@@ -48,7 +49,8 @@ async def request_data(request: Request) -> RequestData:
     """What a GET or a POST asks for.
 
     Raises:
-        RequestError: CONTENT_TYPE_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID.
+        RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
+            the connection finds wrong with the body.
     """
     return data_of(_from_url(request) if request.method == "GET" else await _from_body(request))
 
@@ -68,20 +70,25 @@ def _from_url(request: Request) -> dict[str, object]:
 
 
 async def _from_body(request: Request) -> dict[str, object]:
-    if not _is_json(header(request.scope, b"content-type") or ""):
+    kinds = headers(request.scope, b"content-type")
+    # Of two, whoever looked before may have believed the other.
+    if len(kinds) != 1 or not _is_json(kinds[0]):
         raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    body = _json(await _body(request.receive), reason=Reason.BODY_INVALID, what="The body")
+    if any(encoding.strip().lower() != "identity" for encoding in headers(request.scope, b"content-encoding")):
+        raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body as it is, and not compressed.")
+    body = _json(await _body(request.receive, request.scope), reason=Reason.BODY_INVALID, what="The body")
     if not isinstance(body, dict):
         kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
         raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
     return body
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, scope: Scope) -> bytes:
     """The whole body.
 
     Raises:
         ClientDisconnect: the caller has gone away before its end.
+        RequestError: it is too long, too slow, or not framed as HTTP has it.
     """
     chunks: list[bytes] = []
     while True:
@@ -90,6 +97,8 @@ async def _body(receive: Receive) -> bytes:
             raise ClientDisconnect
         chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
+            if refusal := scope.get(REFUSAL):
+                raise refusal
             return b"".join(chunks)
 
 

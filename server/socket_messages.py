@@ -14,9 +14,10 @@ SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 INIT_TIMEOUT: Final = 4408
 SUBSCRIBER_EXISTS: Final = 4409
 TOO_MANY_INITS: Final = 4429
-# "Going away", "service restart" and "try again later" (IANA): clients of the protocol reconnect, those that have
-# nothing to ask as soon as they have.
+# "Going away", "internal error", "service restart" and "try again later" (IANA): clients of the protocol reconnect on
+# all but the second, those that have nothing to ask as soon as they have.
 GOING_AWAY: Final = 1001
+INTERNAL: Final = 1011
 RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
 _REASON_BYTES: Final = 123

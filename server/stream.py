@@ -21,7 +21,7 @@ from server.caching import NO_STORE
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
 from server.operations import answers
 from server.parameters import accepted_by, request_data
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -125,30 +125,25 @@ class GraphQLStream:
         ended_early, reached = False, None
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
         told = answers(self._schema, data, context, allowed, self._consistency, lasting_seconds=self._lasting_seconds)
-        async with (
-            aclosing(told),
-            self._sent_on(data, context.principal.expires_at) as sent_on,
-        ):
-            begun = context.position.begun if from_browser else None
-            async for answer in _until(sent_on, told, begun):
-                if answer is None:
-                    # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
-                    # off before the first change.
-                    reached = context.position.reached
-                    yield ServerSentEvent(id=reached, sep=_SEPARATOR)
-                    continue
-                ended_early = _may_resume(answer)
-                # What ends the stream may have come between a change and the telling of it.
-                reached = context.position.reached if "data" in answer else reached
-                yield ServerSentEvent(
-                    event="next",
-                    data=orjson.dumps(answer).decode(),
-                    id=reached,
-                    retry=_retry_milliseconds(answer) if from_browser else None,
-                    sep=_SEPARATOR,
-                )
-            if sent_on.done():
-                return
+        try:
+            async with aclosing(told), self._sent_on(data, context.principal.expires_at) as sent_on:
+                begun = context.position.begun if from_browser else None
+                async for answer in _until(sent_on, told, begun):
+                    if answer is None:
+                        # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
+                        # off before the first change.
+                        reached = context.position.reached
+                        yield ServerSentEvent(id=reached, sep=_SEPARATOR)
+                        continue
+                    ended_early = _may_resume(answer)
+                    # What ends the stream may have come between a change and the telling of it.
+                    reached = context.position.reached if "data" in answer else reached
+                    yield _next(answer, reached, retry=_retry_milliseconds(answer) if from_browser else None)
+                if sent_on.done():
+                    return
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation
+            ended_early = False
+            yield _next(present_fault(error)[0])
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
         if not (from_browser and ended_early):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
@@ -201,6 +196,10 @@ async def _until(
             if waiting:
                 waiting.cancel()
         await asyncio.gather(coming, return_exceptions=True)
+
+
+def _next(answer: dict[str, Any], id_: str | None = None, *, retry: int | None = None) -> ServerSentEvent:
+    return ServerSentEvent(event="next", data=orjson.dumps(answer).decode(), id=id_, retry=retry, sep=_SEPARATOR)
 
 
 def _may_resume(answer: dict[str, object]) -> bool:

@@ -7,6 +7,7 @@ whose payload is null; the protocol says otherwise (github.com/enisdenjo/graphql
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from contextlib import aclosing
@@ -24,13 +25,14 @@ from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
 from server.operations import answers
 from server.parameters import data_of
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 from server.record import RequestRecord, current_record
 from server.security import EVERY_ANSWER
 from server.socket_messages import (
     FORBIDDEN,
     GOING_AWAY,
     INIT_TIMEOUT,
+    INTERNAL,
     INVALID_MESSAGE,
     PROTOCOL,
     RESTART,
@@ -127,15 +129,18 @@ class GraphQLSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it is closed."""
-        websocket = WebSocket(scope, receive, send)
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._serve(WebSocket(scope, receive, send))
+
+    async def _serve(self, websocket: WebSocket) -> None:
         try:
             context = None if self._by_init else await self._new_context(websocket)
             self._origins.check(websocket)
             needed = self._consistency.needed(websocket)
-        except ApiError as error:
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
             # Before it is accepted, so that it is answered as any request is.
-            answer, status = present_refusal(error)
-            headers = EVERY_ANSWER | refusal_headers(error)
+            answer, status = present_fault(error)
+            headers = EVERY_ANSWER | (refusal_headers(error) if isinstance(error, ApiError) else {})
             await websocket.send_denial_response(
                 Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             )
@@ -213,6 +218,8 @@ class _Connection:
             closed = error
         except WebSocketDisconnect:
             pass
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            closed = ClosedError(INTERNAL, present_fault(error)[0]["errors"][0]["message"])
         finally:
             self._closed = True
             tasks = [restart, *self._running]
@@ -358,12 +365,14 @@ class _Connection:
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)
             await self._send({"id": id_, "type": "complete"})
-        except (WebSocketDisconnect, RuntimeError):
-            # Starlette's words for a connection that has been closed meanwhile.
+        except WebSocketDisconnect:
             record.errors.append(CLIENT_GONE)
         except TimeoutError:
             record.errors.append("SUBSCRIBER_TOO_SLOW")
             await self._close(_SLOW)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation alone
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+                await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
             seconds = time.perf_counter() - started
@@ -393,8 +402,13 @@ class _Connection:
             del self._operations[id_]
 
     async def _send(self, message: dict[str, Any]) -> None:
+        text = orjson.dumps(message).decode()
         async with asyncio.timeout(self._limits.send_seconds):
-            await self._websocket.send_text(orjson.dumps(message).decode())
+            try:
+                await self._websocket.send_text(text)
+            except RuntimeError as error:
+                # Starlette's words for a connection that has been closed meanwhile.
+                raise WebSocketDisconnect from error
 
     async def _close(self, closed: ClosedError) -> None:
         try:
