@@ -15,6 +15,8 @@ _NO_HTTP: Final = refused(400, "HTTP_INVALID", closed=True)
 _LARGE: Final = refused(431, "HEADERS_TOO_LARGE", closed=True)
 _SLOW: Final = refused(408, "HEADERS_TOO_SLOW", closed=True)
 _ALIVE: Final = {"status": "alive"}
+# As Java's and curl's clients ask for it.
+_HTTP_2: Final = ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ")
 _PROBE: Final = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
@@ -98,11 +100,16 @@ CASES: Final = (
     Case("http-1.0-without-a-host", Sent(_lines("GET /livez HTTP/1.0")), refused(403, "HOST_FORBIDDEN", closed=True)),
     Case("expects-to-be-told-to-go-on", _with("Expect: 100-continue", _LENGTH), fine()),
     Case("expects-the-impossible", _with("Expect: 42-the-answer", _LENGTH), fine()),
+    Case("upgrade-to-http-2", _with(*_HTTP_2, _LENGTH), fine()),
+    Case("upgrade-to-http-2-of-a-get", _get("/livez", *_HTTP_2), fine(_ALIVE)),
+    Case("upgrade-to-http-2-in-chunks", _with(*_HTTP_2, "Transfer-Encoding: chunked", body=_CHUNKS), _NO_HTTP),
     Case(
-        "upgrade-to-http-2",
-        _with("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ", _LENGTH),
-        fine(),
+        "upgrade-to-http-2-that-trickles",
+        Sent(_with(*_HTTP_2, _LENGTH).content, trickled_from=_with(*_HTTP_2, _LENGTH).content.index(_BODY) + 1),
+        refused(408, "BODY_TOO_SLOW", closed=True),
     ),
+    Case("upgrade-to-nothing-that-is-known", _with("Upgrade: gopher", "Connection: upgrade", _LENGTH), fine()),
+    Case("upgrade-to-a-websocket-by-post", _with("Upgrade: websocket", "Connection: upgrade", _LENGTH), _NO_HTTP),
     Case("a-hundred-in-one-go", Sent(_GOOD * 100), fine(FOUND, replies=100)),
     Case("good-then-bad", Sent(_GOOD + b"NONSENSE\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True, replies=2)),
     Case(

@@ -201,7 +201,8 @@ def outcome_of(subjects: Iterable[Subject]) -> Outcome:
     logged = {name: size for subject in subjects for name, size in subject.read_log().items()}
     counters = Counters.of(subject.counters for subject in subjects)
     measured = [one for subject in subjects for one in subject.measured]
-    slowest = max((one for one in measured if one.refused), key=lambda one: one.cpu_seconds)
+    refusals = [one for one in measured if one.refused]
+    slowest = max(refusals or measured, key=lambda one: one.cpu_seconds)
     gap = max(measured, key=lambda one: one.gap_seconds)
     longest = max(logged, key=lambda name: logged[name])
     counted = ", ".join(f"{of.name.replace('_', ' ')} {len(getattr(counters, of.name))}" for of in fields(counters))
