@@ -156,7 +156,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._consistency.tell(response)
         encoded = self._compression.encodes(encoding, len(response.body))
         if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
-            response = self._caching.told(request.scope, response, encoded=encoded)
+            if context.tells_cost:
+                # Only who asks is told, and a cache does not know who did.
+                response.headers["cache-control"] = NO_STORE
+            else:
+                response = self._caching.told(request.scope, response, encoded=encoded)
             encoded = encoded and response.status_code == _OK
         if encoded:
             await self._compression.apply(response)
