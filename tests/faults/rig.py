@@ -1,0 +1,79 @@
+"""Owns what a scenario runs against: a PostgreSQL that keeps what it acknowledges, and the real server before it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from server.db.engine import connections_of
+from server.settings import Settings
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+# What is promised by default, but for the deadline: the scorecard's is 5 s.
+REQUEST_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A server, and its database as a superuser sees it.
+
+    Attributes:
+        schema: of the server's own tables.
+        own_connections: how many connections the server's processes may have together.
+        canaries: secrets that the server was given.
+    """
+
+    server: Server
+    database: str
+    schema: str
+    own_connections: int
+    metrics_token: str
+    canaries: tuple[str, ...]
+
+    @property
+    def connections(self) -> int:
+        """How many connections all rigs that there are now may have together: PostgreSQL knows them by one name."""
+        return sum(rig.own_connections for rig in _running)
+
+
+_running: Final[list[Rig]] = []
+
+
+@contextlib.contextmanager
+def rigged(
+    database: str, *, through: int | None = None, ready: bool = True, schema: str = "faults", **settings: str
+) -> Iterator[Rig]:
+    """The real server, in a schema of its own.
+
+    Args:
+        database: the URL of a PostgreSQL of this machine.
+        through: the port of a proxy in front of it.
+        ready: whether it is waited for until it is ready.
+        schema: of the server's own tables.
+        settings: of the server.
+    """
+    token = secrets.token_hex(16)
+    given = {
+        "APP_SCHEMA": schema,
+        "METRICS_TOKEN": token,
+        "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
+        **settings,
+    }
+    location, _, name = database.rpartition("/")
+    url = f"{location.rpartition(':')[0]}:{through}/{name}" if through else database
+    limits = Settings.model_validate({"database_url": database, "workers": int(settings.get("WORKERS", "1"))})
+    with running_server(url, ready=ready, port=None, **given) as server:
+        password = database.split("://")[1].partition("@")[0].partition(":")[2]
+        rig = Rig(server, database, schema, connections_of(limits), token, (password, token))
+        _running.append(rig)
+        try:
+            yield rig
+        finally:
+            _running.remove(rig)
