@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from schema.cost import Costs
 from schema.extensions import (
     REMEMBERED_CHARACTERS,
+    CostControl,
+    DocumentReading,
     HeadFirst,
     OperationScope,
-    SmallDocumentParserCache,
     SmallDocumentValidationCache,
 )
+from schema.limits import DocumentLimits, Documents
 from schema.plans.remembered import Planning, Plans
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.field import StrawberryField
 
-__all__ = ["build_schema", "new_plans"]
+__all__ = ["DocumentLimits", "build_schema", "new_plans"]
 
 # Documents are the same few texts over and over; each is parsed and validated once while it is remembered.
 _REMEMBERED_DOCUMENTS = 512
@@ -59,6 +62,7 @@ def build_schema(
     hidden_order_fields: Collection[str] = (),
     extensions: Iterable[Callable[[], SchemaExtension]] = (),
     plans: Plans | None = None,
+    limits: DocumentLimits | None = None,
 ) -> strawberry.Schema:
     """The schema.
 
@@ -67,19 +71,28 @@ def build_schema(
             and out of the filter with them.
         extensions: what makes anything else that is to happen around every operation.
         plans: where to remember how documents can be answered without graphql-core.
+        limits: how much a document may have of each thing, and what an operation may cost; None for the defaults.
     """
-    return _Schema(
+    limits = limits or DocumentLimits()
+    documents = Documents(limits, most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
+    costs: Costs
+    schema = _Schema(
         hidden=hidden_order_fields,
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
-            lambda: SmallDocumentParserCache(maxsize=_REMEMBERED_DOCUMENTS),
+            lambda: DocumentReading(documents),
             lambda: SmallDocumentValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
             OperationScope,
+            # Before whatever asks the database for something.
+            lambda: CostControl(costs),
             HeadFirst,
             *extensions,
             *([lambda: Planning(plans, longest=REMEMBERED_CHARACTERS)] if plans else []),
         ],
     )
+    graphql_schema = schema._schema  # noqa: SLF001 # Strawberry has no public way to it
+    costs = Costs(graphql_schema, limit=limits.cost, most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
+    return schema

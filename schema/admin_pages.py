@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schema import lakebase_ports as ports
 
-_LIMITS: Final = PageLimits(default=50, maximum=100)
+ADMIN_PAGE_LIMITS: Final = PageLimits(default=50, maximum=100)
 # The most that the platform gives at once: most workspaces have fewer instances, and are one question.
 _PLATFORM_PAGE: Final = 100
 _INSTANCES: Final = "instances"
@@ -48,7 +48,7 @@ async def instance_page(
     Raises:
         InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
     """
-    size = page_size(first, _LIMITS, argument="first")
+    size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     start = None if after is None else _place(after)
     found: list[tuple[_Place, ports.Instance]] = []
     async for one in _instances(lakebase, start):
@@ -72,7 +72,7 @@ async def operation_page(
     Raises:
         InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
     """
-    size = page_size(first, _LIMITS, argument="first")
+    size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     key = None if after is None else _operation(after)
     # One that was in memory alone is gone with its process, and nobody can tell any more what came after it.
     if key is not None and await lakebase.operation(key) is None:

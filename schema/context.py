@@ -39,11 +39,17 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def free(_cost: int) -> None:
+    """Charge nothing."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What every resolver of one operation is given.
 
-    `head` is the newest change at the start of the operation, where the operation asks for it.
+    `head` is the newest change at the start of the operation, where the operation asks for it. `charge` is told the
+    cost of the operation, once, before anything of it is run; what it raises, an `ApiError`, is the answer.
+    `tells_cost` is that the answer is to say what the operation costs.
     """
 
     principal: Principal
@@ -57,6 +63,8 @@ class Context:
     limits: PageLimits
     position: FeedPosition = field(default_factory=FeedPosition)
     head: int | None = None
+    charge: Callable[[int], None] = free
+    tells_cost: bool = False
 
     @cached_property
     def lookup(self) -> OrderLookup:
@@ -68,11 +76,11 @@ class Context:
         """This operation's lookup of changes."""
         return self.new_change_lookup()
 
-    def of(self, principal: Principal) -> Context:
+    def of(self, principal: Principal, *, tells_cost: bool = False) -> Context:
         """The same for whoever is asking, with a position of its own."""
         # As `replace` does it, which is felt for every request.
         own = object.__new__(Context)
-        own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition())
+        own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition(), tells_cost=tells_cost)
         return own
 
     def for_operation(self) -> Context:

@@ -50,8 +50,10 @@ class Reason(Enum):
     PARAMETER_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
-        "`query`, `variables`, `operationName` or `extensions` has the wrong type, or `query` is missing.",
+        "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or there is neither "
+        "of the first two.",
     )
+    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "Nothing is served at this path; the README names those that are.")
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
     NOT_ACCEPTABLE = Kind(
         Code.BAD_REQUEST, 406, "`Accept` admits no media type, or `Accept-Encoding` no encoding, that is served here."
@@ -136,7 +138,8 @@ class Reason(Enum):
     RATE_LIMITED = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has spent the points that it has: `Retry-After` says in how many seconds this can be paid.",
+        "The caller has spent the points that it has: `Retry-After`, and `retryAfter` in the error, say in how many "
+        "seconds this can be paid. Without them it never can: ask for less.",
         retry=True,
     )
     TOO_MANY_SUBSCRIPTIONS = Kind(
@@ -415,6 +418,7 @@ class RequestError(ApiError):
     reasons = frozenset(
         {
             Reason.INTROSPECTION_DISABLED,
+            Reason.PATH_UNKNOWN,
             *(
                 reason
                 for reason in Reason
@@ -450,13 +454,23 @@ class LimitError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """The caller has had its share. `retry_after_seconds`: when to come again."""
+    """The caller has had its share. `retry_after_seconds`: when to come again; None where that is of no use.
+
+    It is also `retryAfter` in the error, for transports whose answers have no headers.
+    """
 
     reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
 
-    def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)
         self.retry_after_seconds = retry_after_seconds
+        if retry_after_seconds is not None:
+            self.details = {"retryAfter": retry_after_seconds}
+
+    @property
+    def retryable(self) -> bool:
+        """What costs more than a caller ever has is refused every time."""
+        return self.retry_after_seconds is not None
 
 
 class InputError(ApiError):

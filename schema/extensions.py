@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphql import OperationDefinitionNode
-from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import SchemaExtension, ValidationCache
 from strawberry.types.graphql import OperationType
 
+from schema.cost import told_cost
 from schema.errors import ApiError, Reason, RequestError
 from schema.permissions import Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from graphql import DocumentNode
 
     from schema.context import Context
+    from schema.cost import Costs
+    from schema.limits import Documents
 
 # GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
 REMEMBERED_CHARACTERS = 16_384
@@ -65,15 +68,56 @@ class HeadFirst(SchemaExtension):
         yield
 
 
-class SmallDocumentParserCache(ParserCache):
-    """Strawberry's cache of parsed documents, but for large ones: parsed, a character takes some sixty bytes."""
+class DocumentReading(SchemaExtension):
+    """Reads the document, within its limits, before anything else looks at it."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
 
     def on_parse(self) -> Iterator[None]:
-        """A large document is parsed each time."""
-        if _is_small(self.execution_context.query):
-            yield from super().on_parse()
-        else:
-            yield
+        """What is refused here is not validated, which takes longest of all."""
+        context = self.execution_context
+        if context.query and context.graphql_document is None:
+            context.graphql_document = self._documents.read(context.query)
+        yield
+
+
+class CostControl(SchemaExtension):
+    """Holds an operation to what it may cost, has it charged, and tells the cost to who asks for it."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._cost: int | None = None
+
+    def on_execute(self) -> Iterator[None]:
+        """After validation, which a formula relies on; before anything is asked of the database."""
+        execution = self.execution_context
+        context: Context = execution.context
+        if execution.graphql_document is not None:
+            name = execution._provided_operation_name  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
+            formula = self._costs.formula(execution.query, execution.graphql_document, name)
+            self._cost = formula.of(execution.variables or {}, context.limits)
+            self._costs.hold(formula, self._cost)
+            context.charge(self._cost)
+        yield
+
+    def get_results(self) -> dict[str, Any]:
+        """The cost, also that of an operation which was refused for it."""
+        if self._cost is None or not asks_for_cost(
+            self.execution_context.context, self.execution_context.operation_extensions
+        ):
+            return {}
+        return cost_told(self._cost, self._costs.limit)
+
+
+def asks_for_cost(context: Context, extensions: Mapping[str, Any] | None) -> bool:
+    """Whether the answer is to say what the operation costs: by a header, or by `cost: true` in its extensions."""
+    return context.tells_cost or (extensions is not None and extensions.get("cost") is True)
+
+
+def cost_told(cost: int, limit: int) -> dict[str, Any]:
+    """What the answer's `extensions` say of it."""
+    return {"cost": {"requested": told_cost(cost), "limit": limit}}
 
 
 class SmallDocumentValidationCache(ValidationCache):

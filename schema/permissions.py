@@ -36,13 +36,17 @@ class Principal:
     roles: frozenset[Role]
     expires_at: float | None = None
 
+    def holds(self, role: Role) -> bool:
+        """Whether the principal may do what the role may."""
+        return any(held >= role for held in self.roles)
+
     def demand(self, role: Role) -> None:
         """Go on only where the principal may do what the role may.
 
         Raises:
             ForbiddenError: ROLE_MISSING.
         """
-        if not any(held >= role for held in self.roles):
+        if not self.holds(role):
             held = ", ".join(sorted(role.name.lower() for role in self.roles)) or "no role"
             raise ForbiddenError(
                 Reason.ROLE_MISSING, f"This takes the role `{role.name.lower()}`; {self.user} has: {held}."

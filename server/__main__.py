@@ -13,6 +13,7 @@ import structlog
 from server import metric_files
 from server.listening import listen
 from server.logs import configure_logs
+from server.manifest import check_manifest
 from server.settings import SettingsError, load_settings
 from server.stopping import NOT_STARTED, STOP_SIGNALS, Stop, leave
 from server.workers import Supervisor
@@ -30,9 +31,12 @@ def main() -> int:
         return _command()
     try:
         settings = load_settings()
+        check_manifest(settings)
     except SettingsError as error:
         return _refused(error)
     configure_logs(settings)
+    # Python's own way would write it out with all that stands in it.
+    sys.excepthook = lambda kind, error, trace: _log.critical("died", exc_info=(kind, error, trace))
     return _serve(settings)
 
 

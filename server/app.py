@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
@@ -12,22 +13,30 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
+from server.admission import Admission
+from server.auth.local import LoopbackHosts
 from server.auth.origins import Origins
 from server.caching import Caching
 from server.compression import Compression
 from server.consistency import HEADER, Consistency, ConsistencyTokens
-from server.extensions import NoteOperation, QueryDeadline
+from server.costs import COST_HEADER, asks_for_cost
+from server.documents import Documents, RememberDocument
+from server.exploring import Exploring
+from server.extensions import Admitted, NoteOperation, QueryDeadline
 from server.fast import FastWay
 from server.graphiql import STATIC
 from server.graphql import GraphQLEndpoint
 from server.health import livez, readyz
 from server.lifespan import lifespan_of
+from server.masking import Masked, fault, http_exception
 from server.middleware import CanonicalLog
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
+from server.rate_limit import ChargeMistakes, RateLimit
 from server.scraping import MetricsEndpoint
 from server.stream import GraphQLStream
+from server.subscriptions import CountSubscriptions, Subscriptions
 from server.tracing import tracing
-from server.websocket import GraphQLSocket
+from server.websocket import GraphQLSocket, SocketLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,16 +49,37 @@ if TYPE_CHECKING:
     from server.draining import Draining
     from server.settings import Settings
 
+# Chromium takes no longer for true.
+_PREFLIGHT_SECONDS = 7_200
 
-def create_app(settings: Settings, draining: Draining) -> Starlette:
-    """The application. Nothing is connected to before it is started."""
+
+def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
+    """The application. Nothing is connected to before it is started.
+
+    Args:
+        settings: how it is set.
+        draining: the word that the process is about to stop.
+        admission: who admits operations; whoever is asked before, for connections, has to be the same one.
+    """
+    admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
+    documents = Documents.of(settings)
     plans = new_plans() if settings.fast_path else None
+    rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
-        extensions=[NoteOperation, lambda: QueryDeadline(settings.request_timeout)],
+        extensions=[
+            *([lambda: ChargeMistakes(rates)] if rates else []),
+            lambda: CountSubscriptions(subscriptions),
+            NoteOperation,
+            lambda: Exploring(settings.explored_by),
+            lambda: Admitted(admission),
+            lambda: QueryDeadline(settings.request_timeout),
+            lambda: RememberDocument(documents),
+        ],
         plans=plans,
+        limits=settings.document_limits,
     )
-    fast = FastWay(plans, seconds=settings.request_timeout) if plans else None
+    fast = FastWay(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
@@ -57,7 +87,9 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         context: Context = state["context"]
-        return context.of(await authentication.principal(connection, init))
+        principal = await authentication.principal(connection, init)
+        own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
+        return rates.charging(own) if rates else own
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:
@@ -66,18 +98,34 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                 CORSMiddleware,
                 allow_origins=sorted(settings.allowed_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", HEADER],
+                allow_headers=[
+                    "authorization",
+                    "content-type",
+                    "last-event-id",
+                    "x-request-id",
+                    COST_HEADER,
+                    HEADER,
+                ],
+                # None of them is needed: who calls is said in a header. The platform's proxy reads cookies of its own.
+                allow_credentials=False,
+                max_age=_PREFLIGHT_SECONDS,
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
+    # Within all others, so that what it answers carries their headers too.
+    middleware.append(Middleware(Masked))
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
         schema,
         new_context,
         consistency=consistency,
+        documents=documents,
+        explored_by=settings.explored_by,
         fast=fast,
+        admission=admission,
         compression=compression,
         caching=Caching(settings.cache_seconds),
+        origins=origins,
     )
     app = _Application(
         GRAPHQL_PATH,
@@ -95,16 +143,32 @@ def create_app(settings: Settings, draining: Draining) -> Starlette:
                     draining,
                     origins=origins,
                     consistency=consistency,
+                    documents=documents,
+                    limits=SocketLimits.of(settings),
                     by_init=settings.auth_mode == "jwt",
                 ),
             ),
-            Route(STREAM_PATH, GraphQLStream(schema, new_context, draining, origins=origins, consistency=consistency)),
+            Route(
+                STREAM_PATH,
+                GraphQLStream(
+                    schema,
+                    new_context,
+                    draining,
+                    origins=origins,
+                    consistency=consistency,
+                    documents=documents,
+                    lasting_seconds=settings.subscription_timeout,
+                    send_seconds=settings.send_timeout,
+                ),
+            ),
             Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
+        exception_handlers={HTTPException: http_exception, Exception: fault},
+        guards=[Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [],
         lifespan=lifespan_of(settings),
     )
     app.state.draining = draining
@@ -117,14 +181,25 @@ class _Application(Starlette):
     Args:
         path: the path.
         endpoint: what serves it over HTTP, within the same middleware.
+        guards: middleware, within the other, for everything else: the endpoint asks itself.
     """
 
-    def __init__(self, path: str, endpoint: ASGIApp, *, middleware: Sequence[Middleware], **options: Any) -> None:
-        super().__init__(middleware=middleware, **options)
+    def __init__(
+        self,
+        path: str,
+        endpoint: ASGIApp,
+        *,
+        middleware: Sequence[Middleware],
+        guards: Sequence[Middleware],
+        **options: Any,
+    ) -> None:
+        super().__init__(middleware=[*middleware, *guards], **options)
         self._path = path
         self._direct = endpoint
         for layer in reversed(middleware):
             self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
+        # And around all of them, for what one of them raises.
+        self._direct, self._routed = Masked(self._direct), Masked(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or the process's life."""
@@ -132,7 +207,7 @@ class _Application(Starlette):
             scope["app"] = self
             await self._direct(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await self._routed(scope, receive, send)
 
 
 async def _home(_request: Request) -> RedirectResponse:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
@@ -15,6 +16,10 @@ from server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from server.admission import Admission
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoteOperation(SchemaExtension):
@@ -34,7 +39,9 @@ class NoteOperation(SchemaExtension):
         try:
             yield
         finally:
-            if (record := current_record.get()) and (name := self.execution_context.operation_name):
+            name = self.execution_context.operation_name
+            # What a caller asks for need not be a name at all.
+            if (record := current_record.get()) and name and _NAME.fullmatch(name):
                 record.operation = name[:NAME_CHARACTERS]
 
     def on_validate(self) -> Iterator[None]:
@@ -53,6 +60,29 @@ class NoteOperation(SchemaExtension):
             record.subscription = True
             note_subscription(record.transport, 1)
         yield
+
+
+class Admitted(SchemaExtension):
+    """Lets an operation be begun once it is among those in flight. A subscription, which lasts, never is.
+
+    One over HTTP is among them already (server/graphql.py), on the fast way too.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        """Before its deadline begins."""
+        record = current_record.get()
+        lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
+        if lasts or record is None or record.transport == "http":
+            yield
+            return
+        await self._admission.enter()
+        try:
+            yield
+        finally:
+            self._admission.leave()
 
 
 class QueryDeadline(SchemaExtension):

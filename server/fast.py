@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 
+from schema.context import free
 from schema.deadline import request_deadline
+from schema.errors import ApiError
+from schema.extensions import asks_for_cost, cost_told
 from schema.plans.replay import Failures
 from server.record import current_record
 from server.running import running_loop
@@ -32,11 +37,13 @@ class FastWay:
     Args:
         plans: the plans.
         seconds: how long a query may take.
+        limit: what an operation may cost.
     """
 
-    def __init__(self, plans: Plans, *, seconds: float) -> None:
+    def __init__(self, plans: Plans, *, seconds: float, limit: int) -> None:
         self._plans = plans
         self._seconds = seconds
+        self._limit = limit
 
     def find(self, data: GraphQLRequestData) -> PlannedOperation | None:
         """The plan of a request, where there is one."""
@@ -54,15 +61,43 @@ class FastWay:
         if record is not None and planned.name:
             record.operation = planned.name[:NAME_CHARACTERS]
         tracing.note_operation(record.operation if record else None, "query")
+        variables = data.variables or {}
+        cost = planned.cost.of(variables, context.limits)
+        if cost > self._limit:
+            # It is refused there.
+            return None, context
+        try:
+            context.charge(cost)
+        except ApiError as error:
+            return None, replace(context, charge=_Refusing(error))
         failures = Failures()
         try:
-            pieces = await planned.write(context, data.variables or {}, failures)
+            pieces = await planned.write(context, variables, failures)
         except Exception:  # noqa: BLE001 # whatever it is, it is logged, and nobody has to suffer it
             # A fault of ours, which need not be the caller's: the ordinary way does without.
             _log.exception("fault on the fast way")
             pieces = None
         if pieces is None:
-            return None, failures.replayed(context)
+            # Its cost has been charged.
+            return None, replace(failures.replayed(context), charge=free)
         if record is not None:
             record.fast = True
-        return "".join(['{"data":', *pieces, "}"]).encode(), context
+        end = "}"
+        if context.tells_cost or data.extensions is not None:
+            end = self._end(cost, data, context)
+        return "".join(['{"data":', *pieces, end]).encode(), context
+
+    def _end(self, cost: int, data: GraphQLRequestData, context: Context) -> str:
+        if not asks_for_cost(context, data.extensions):
+            return "}"
+        return f',"extensions":{orjson.dumps(cost_told(cost, self._limit)).decode()}}}'
+
+
+class _Refusing:
+    """Refuses an operation the ordinary way as it has been refused already."""
+
+    def __init__(self, error: ApiError) -> None:
+        self._error = error
+
+    def __call__(self, _cost: int) -> None:
+        raise self._error

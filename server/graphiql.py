@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import HTMLResponse, Response
 
+from server.security import PAGE
 from server.vendor import STATIC, is_complete
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 _HEADERS: Final = {
     "content-security-policy": _CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    **PAGE,
     # The same address answers in JSON to whoever does not ask for a page.
     "vary": "accept",
 }

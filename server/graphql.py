@@ -24,10 +24,18 @@ from schema.errors import (
 )
 from server import graphiql
 from server.caching import NO_STORE
+from server.exploring import may_explore, no_page
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
-from server.parameters import accepted_by, request_data
-from server.presentation import RETRY_AFTER_SECONDS, UNAVAILABLE, present, present_refusal, refusal_headers
+from server.parameters import accepted_by, asks, request_data
+from server.presentation import (
+    RATE_LIMITED,
+    RETRY_AFTER_SECONDS,
+    UNAVAILABLE,
+    present,
+    present_refusal,
+    refusal_headers,
+)
 from server.record import current_record
 from server.running import running_loop
 
@@ -36,12 +44,16 @@ if TYPE_CHECKING:
 
     import strawberry
     from starlette.types import Receive, Scope, Send
-    from strawberry.http import GraphQLRequestData
 
+    from server.admission import Admission
+    from server.auth.origins import Origins
     from server.caching import Caching
     from server.compression import Compression
     from server.consistency import Consistency
+    from server.documents import Documents
+    from server.exploring import ExploredBy
     from server.fast import FastWay
+    from server.parameters import RequestData
 
 _T = TypeVar("_T")
 _OK = 200
@@ -66,22 +78,30 @@ _OK_AS_PLAIN_JSON = frozenset(
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # the parts that all requests share
         self,
         schema: strawberry.Schema,
         new_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
         consistency: Consistency,
+        documents: Documents,
+        explored_by: ExploredBy,
         fast: FastWay | None,
+        admission: Admission,
         compression: Compression,
         caching: Caching,
+        origins: Origins,
     ) -> None:
         super().__init__(schema, graphql_ide=None, subscription_protocols=())
         self._fast = fast
+        self._documents = documents
+        self._explored_by = explored_by
+        self._admission = admission
         self._new_context = new_context
         self._consistency = consistency
         self._compression = compression
         self._caching = caching
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -95,9 +115,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             response = _cut(request)
         except ApiError as error:
             if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
-                # There is nobody's data in it, and it is where a person puts their token in.
-                await graphiql.page()(scope, receive, send)
-                return
+                if self._explored_by == "on":
+                    # There is nobody's data in it, and it is where a person puts their token in.
+                    await graphiql.page()(scope, receive, send)
+                    return
+                error = no_page()  # what is refused is the page
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
@@ -105,17 +127,27 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         context = await self._new_context(request)
-        if request.method not in {"GET", "POST"}:
+        if request.method == "POST":
+            self._origins.check(request)
+        elif request.method != "GET":
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if _asks_for_page(request):
+            if not may_explore(context.principal, self._explored_by):
+                raise no_page()
             return graphiql.page()
         accepted = media_type(accepted_by(request))
         if accepted is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
         encoding = self._compression.accepted(request.scope)
         data = await request_data(request)
+        self._documents.resolve(data)
         self._consistency.demand(request)
-        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
+        await self._admission.enter()
+        try:
+            answer, status = await _while_connected(self._execute(request, data, context), receive)
+        finally:
+            self._admission.leave()
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
@@ -129,18 +161,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return response
 
     async def _execute(
-        self, request: Request, data: GraphQLRequestData, context: Context
+        self, request: Request, data: RequestData, context: Context
     ) -> tuple[dict[str, Any] | bytes, int]:
-        planned = self._fast.find(data) if self._fast else None
+        planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
             return await self._executed(request, data, context)
         async with self._fast.deadline():
             written, context = await self._fast.answer(planned, data, context)
             return (written, _OK) if written is not None else await self._executed(request, data, context)
 
-    async def _executed(
-        self, request: Request, data: GraphQLRequestData, context: Context
-    ) -> tuple[dict[str, Any], int]:
+    async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
         try:
             result = await self.schema.execute(
                 data.query,
@@ -221,7 +251,7 @@ def _cut(request: Request) -> Response:
 
 
 def _asks_for_page(request: Request) -> bool:
-    return request.method == "GET" and "query" not in request.query_params and wants_page(accepted_by(request))
+    return request.method == "GET" and not asks(request) and wants_page(accepted_by(request))
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
@@ -256,4 +286,8 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
         response.headers["cache-control"] = NO_STORE
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS
+    elif status == RATE_LIMITED:
+        for error in answer["errors"]:
+            if "retryAfter" in error["extensions"]:
+                response.headers["retry-after"] = str(error["extensions"]["retryAfter"])
     return response

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
+from server.caching import NO_STORE
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from server.lifespan import State
 
+_HEADERS = {"cache-control": NO_STORE}
+
 
 async def livez(_request: Request[State]) -> JSONResponse:
     """200 as long as the process answers at all."""
-    return JSONResponse({"status": "alive"})
+    return JSONResponse({"status": "alive"}, headers=_HEADERS)
 
 
 async def readyz(request: Request[State]) -> JSONResponse:
@@ -32,4 +36,6 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "draining": "the process was told to stop" if draining else "no",
     }
     ready = reason is None and not draining
-    return JSONResponse({"status": "ready" if ready else "not ready", **parts}, status_code=200 if ready else 503)
+    return JSONResponse(
+        {"status": "ready" if ready else "not ready", **parts}, status_code=200 if ready else 503, headers=_HEADERS
+    )

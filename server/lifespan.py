@@ -29,6 +29,7 @@ from server.lakebase.instances import Instances
 from server.lakebase.loading import PlatformLoader
 from server.orders import SqlOrderLookup, SqlOrderStore
 from server.readiness import Readiness
+from server.record import note_cost
 from server.sampler import Sampler
 from server.statuses import SqlStatusWriter
 from server.tracing import tracing
@@ -159,6 +160,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     feed=feed,
                     lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
+                    charge=note_cost,
                 ),
             }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path  # noqa: TC003 # pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings
+
+from schema import DocumentLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +35,9 @@ class LimitSettings(BaseSettings):
         description="Operations and fragments of a document; each fragment is validated against all others.",
     )
     limit_depth: PositiveInt = Field(
-        16, le=100, description="How deep fields may be nested; the standard introspection query is 15 deep."
+        16,
+        le=100,
+        description="How deep fields may be nested. What is below `__schema` and `__type` has bounds of its own.",
     )
     limit_fields: PositiveInt = Field(
         300, le=10_000, description="Fields of an operation, each fragment counted wherever it is spread."
@@ -51,7 +56,10 @@ class LimitSettings(BaseSettings):
     limit_repeats: PositiveInt = Field(
         4,
         le=100,
-        description="How often one selection may name a response key: all of a key's fields are compared in pairs.",
+        description=(
+            "How often one selection may name a response key: all of a key's fields are compared in pairs. Plain "
+            "fields, without arguments and selections, eight times as often."
+        ),
     )
     limit_directives: PositiveInt = Field(20, le=1_000, description="Directives of an operation.")
     limit_cost: PositiveInt = Field(
@@ -125,6 +133,11 @@ class LimitSettings(BaseSettings):
             "`admin` in production."
         ),
     )
+
+    @property
+    def document_limits(self) -> DocumentLimits:
+        """Those of a document, as the schema has them."""
+        return DocumentLimits(**{limit.name: getattr(self, f"limit_{limit.name}") for limit in fields(DocumentLimits)})
 
     def mistakes(self) -> Iterator[str]:
         """What does not go together, a sentence each."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import structlog
 
+from server.log_values import Seldom, bounded, printable, traceback_text
 from server.request_log import RequestLogHandler, request_log
 from server.scrubbing import secrets_known
 from server.slow import slow_statements
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
     from server.settings import Settings
+
+
+_seldom: Final = Seldom()
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -34,15 +38,17 @@ def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderers: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # Not rich's tracebacks, where it is installed: drawing one takes a second of the event loop.
+    renderers: list[Processor] = [structlog.processors.ExceptionRenderer(traceback_text), bounded]
     if settings.log_format == "console":
-        # Not rich's tracebacks, where it is installed: drawing one takes a second of the event loop.
         plain = structlog.dev.plain_traceback
-        renderers = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=plain, sort_keys=False, pad_event_to=0
-            )
-        ]
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=plain, sort_keys=False, pad_event_to=0
+        )
+        renderers += [printable, console]
+    else:
+        # It writes what is not ASCII, and all that could end a line, as \u and its number.
+        renderers.append(structlog.processors.JSONRenderer())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -66,3 +72,4 @@ def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
     request_log.handler = handler if settings.log_format == "json" else None
     # It repeats each GraphQL error with its traceback, in whatever number a caller cares to send.
     logging.getLogger("strawberry.execution").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").addFilter(_seldom)

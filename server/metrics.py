@@ -214,6 +214,11 @@ def note_request(
         count()
 
 
+def note_refusals(outcome: str, number: int) -> None:
+    """So many requests were refused before they were served: whatever they asked for was not read."""
+    _requests_of("http", _NO_OPERATION, outcome).inc(number)
+
+
 def note_statement(*, pool: str, seconds: float, rows: int) -> None:
     """A statement has ended, well or not."""
     _statements.append((pool, seconds, rows))

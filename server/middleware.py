@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 
 from server.headers import header
+from server.log_values import cut
 from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
 from server.record import RequestRecord, current_record
 from server.request_log import request_log
+from server.security import EVERY_ANSWER_RAW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+# Those that are served have no more; each may be written in twelve, escaped.
+_PATH_CHARACTERS = 100
 # As nginx has it; no such answer is ever sent.
 _CLIENT_GONE = 499
 _BAD_REQUEST = 400
@@ -50,7 +54,7 @@ class CanonicalLog:
                 total = time.perf_counter() - started
                 timing = f"db;dur={record.database_seconds * 1000:.2f}, total;dur={total * 1000:.2f}"
                 ours = (b"x-request-id", record.request_id.encode()), (b"server-timing", timing.encode())
-                message["headers"] = [*message["headers"], *ours]
+                message["headers"] = [*message["headers"], *EVERY_ANSWER_RAW, *ours]
             await send(message)
 
         token = current_record.set(record)
@@ -89,7 +93,7 @@ class CanonicalLog:
             logging.DEBUG if quiet else logging.INFO,
             {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": cut(scope["path"], _PATH_CHARACTERS),
                 "status": status,
                 "operation": record.operation,
                 "outcome": record.outcome(status),

@@ -13,6 +13,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import Reason, RequestError
 from server.presentation import present
+from server.subscriptions import lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
@@ -30,8 +31,12 @@ async def answers(
     context: Context,
     allowed: Collection[OperationType],
     consistency: Consistency,
+    *,
+    lasting_seconds: float,
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The answers of an operation one by one, whatever kind it is. One without `data` is the last: nothing was run.
+
+    A subscription is ended so after `lasting_seconds`.
 
     Strawberry yields some errors and raises others, syntax errors among them.
     """
@@ -44,8 +49,8 @@ async def answers(
             operation_extensions=data.extensions,
             allowed_operation_types=allowed,
         )
-        async with aclosing(results):
-            async for result in results:
+        async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
+            async for result in lasting_results:
                 # Frames of incremental delivery there are none: @defer is not in the schema.
                 yield consistency.told(present(_explained(cast("ExecutionResult", result)))[0])
     except Exception as error:  # noqa: BLE001 # it is presented: masked, where it is not one of ours
@@ -55,7 +60,7 @@ async def answers(
 def refusal_of(error: Exception | None, *, over: str = "this transport") -> RequestError | None:
     """What Strawberry finds wrong with a request before it is run, in our words; None for everything else."""
     if isinstance(error, MissingQueryError):
-        return RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+        return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
     if isinstance(error, CannotGetOperationTypeError):
         return RequestError(Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name.")
     if not isinstance(error, InvalidOperationTypeError):

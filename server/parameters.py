@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,24 +11,46 @@ from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
-from server.headers import header, headers
+from server.headers import headers
 from server.negotiation import JSON
+from server.refusals import REFUSAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.types import Receive
+    from starlette.types import Receive, Scope
 
 # Clients send the same few.
 _REMEMBERED: Final = 128
+# What a URL asks with, besides by `query`.
+_ASKING: Final = frozenset({"query", "documentId", "doc_id", "extensions"})
+_PERSISTED_VERSION: Final = 1
 
 
-async def request_data(request: Request) -> GraphQLRequestData:
+@dataclass
+class RequestData(GraphQLRequestData):
+    """What a request asks for.
+
+    `document_id` names the document where its text is not sent, or beside it; `offered` is that the text is there to
+    be remembered by its hash.
+    """
+
+    document_id: str | None = None
+    offered: bool = False
+
+
+def asks(request: Request) -> bool:
+    """Whether a GET asks for anything to be run."""
+    return not _ASKING.isdisjoint(request.query_params.keys())
+
+
+async def request_data(request: Request) -> RequestData:
     """What a GET or a POST asks for.
 
     Raises:
-        RequestError: CONTENT_TYPE_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID.
+        RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
+            the connection finds wrong with the body.
     """
     return data_of(_from_url(request) if request.method == "GET" else await _from_body(request))
 
@@ -47,20 +70,25 @@ def _from_url(request: Request) -> dict[str, object]:
 
 
 async def _from_body(request: Request) -> dict[str, object]:
-    if not _is_json(header(request.scope, b"content-type") or ""):
+    kinds = headers(request.scope, b"content-type")
+    # Of two, whoever looked before may have believed the other.
+    if len(kinds) != 1 or not _is_json(kinds[0]):
         raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    body = _json(await _body(request.receive), reason=Reason.BODY_INVALID, what="The body")
+    if any(encoding.strip().lower() != "identity" for encoding in headers(request.scope, b"content-encoding")):
+        raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body as it is, and not compressed.")
+    body = _json(await _body(request.receive, request.scope), reason=Reason.BODY_INVALID, what="The body")
     if not isinstance(body, dict):
         kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
         raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
     return body
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, scope: Scope) -> bytes:
     """The whole body.
 
     Raises:
         ClientDisconnect: the caller has gone away before its end.
+        RequestError: it is too long, too slow, or not framed as HTTP has it.
     """
     chunks: list[bytes] = []
     while True:
@@ -69,6 +97,8 @@ async def _body(receive: Receive) -> bytes:
             raise ClientDisconnect
         chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
+            if refusal := scope.get(REFUSAL):
+                raise refusal
             return b"".join(chunks)
 
 
@@ -86,18 +116,38 @@ def _json(text: bytes, *, reason: Reason, what: str) -> object:
         raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
 
 
-def data_of(parameters: Mapping[str, object]) -> GraphQLRequestData:
+def data_of(parameters: Mapping[str, object]) -> RequestData:
     """The parts of a request, held to their types.
 
     Raises:
         RequestError: PARAMETER_INVALID.
     """
-    return GraphQLRequestData(
+    extensions = _optional(parameters, "extensions", dict, "an object")
+    return RequestData(
         query=_optional(parameters, "query", str, "a string"),
         operation_name=_optional(parameters, "operationName", str, "a string"),
         variables=_optional(parameters, "variables", dict, "an object"),
-        extensions=_optional(parameters, "extensions", dict, "an object"),
+        extensions=extensions,
+        document_id=_document_id(parameters, extensions),
     )
+
+
+def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
+    """What names the document: as GraphQL over HTTP has it, as Relay's network layers do, or in Apollo's extension."""
+    name = "documentId" if "documentId" in parameters else "doc_id"
+    named: str | None = _optional(parameters, name, str, "a string")
+    persisted = extensions.get("persistedQuery") if extensions else None
+    if persisted is None:
+        return named
+    if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, f"`extensions.persistedQuery` has to be of version {_PERSISTED_VERSION}."
+        )
+    hashed = persisted.get("sha256Hash")
+    if not isinstance(hashed, str) or named not in {None, hashed}:
+        wrong = "has to be a string, and no other than the id beside it"
+        raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
+    return hashed
 
 
 def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:

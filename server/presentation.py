@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,15 +19,23 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _OK = 200
 _SERVER_ERRORS = 500
+RATE_LIMITED = 429
 UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = "1"
 _DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
-_INTERNAL = "Something went wrong on our side. Quote the error id when you report it."
+_INTERNAL = "Something went wrong on our side. Quote the error id {} when you report it."
 _TOO_DEEP = "The document is nested too deeply to be read."
 # What graphql-core raises, as a TypeError, for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
+# What graphql-core begins a suggestion with, and what it ends with: "Did you mean 'orders' or 'order'?"
+_SUGGESTION, _SUGGESTED = " Did you mean ", "?"
+_SUGGESTING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
 # A thousand bad rows are a thousand errors to the caller; the log needs the first few.
 _LOGGED_PER_ANSWER = 3
+# Of what is wrong with a document a person reads so much; graphql-core finds up to a hundred, and quotes all of it.
+_ERRORS_BEFORE_EXECUTION = 20
+_LOCATIONS_PER_ERROR = 10
+MESSAGE_CHARACTERS = 500
 
 
 def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
@@ -39,13 +48,15 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
     )
     errors = result.errors or []
     reasons = [_reason(error, result, before_execution=before_execution) for error in errors]
-    _log_faults(errors, reasons)
+    error_id = _error_id() if errors else ""
+    _log_faults(errors, reasons, error_id)
     answer: dict[str, Any] = {}
     # A request error "must not contain data" (GraphQL specification, section 7.1).
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        answer["errors"] = [_formatted(error, reason) for error, reason in zip(errors, reasons, strict=True)]
+        told = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
+        answer["errors"] = _shortened_list(told) if before_execution else told
     if result.extensions:
         answer["extensions"] = result.extensions
     _note(reasons)
@@ -56,8 +67,24 @@ def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
     """The answer to a request that is not executed at all."""
     _note([error.reason])
     return {
-        "errors": [{"message": error.message, "extensions": _extensions(error.reason, error)}]
+        "errors": [{"message": shortened(error.message), "extensions": _extensions(error.reason, error)}]
     }, error.reason.value.status
+
+
+def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
+    """The answer where something of ours was raised that nobody has taken for an answer; it is logged."""
+    if isinstance(error, ApiError):
+        return present_refusal(error)
+    _note([Reason.INTERNAL])
+    error_id = _error_id()
+    _log.error("fault", error_id=error_id, exc_info=error)
+    said = {"message": _INTERNAL.format(error_id), "extensions": _extensions(Reason.INTERNAL, None, error_id=error_id)}
+    return {"errors": [said]}, _SERVER_ERRORS
+
+
+def shortened(message: str) -> str:
+    """A message as long as a person reads, whatever of the caller's own it quotes."""
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[: MESSAGE_CHARACTERS - 1]}…"
 
 
 def refusal_headers(error: ApiError) -> dict[str, str]:
@@ -65,7 +92,7 @@ def refusal_headers(error: ApiError) -> dict[str, str]:
     if isinstance(error, UnauthenticatedError) and error.challenge:
         return {"www-authenticate": error.challenge}
     if isinstance(error, RateLimitedError):
-        return {"retry-after": str(error.retry_after_seconds)}
+        return {} if error.retry_after_seconds is None else {"retry-after": str(error.retry_after_seconds)}
     return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
 
 
@@ -93,25 +120,60 @@ def _reason_before_execution(error: GraphQLError, result: ExecutionResult) -> Re
     return Reason.DOCUMENT_INVALID if isinstance(result, PreExecutionError) else Reason.VARIABLES_INVALID
 
 
-def _formatted(error: GraphQLError, reason: Reason) -> dict[str, Any]:
+def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
+    formatted["message"] = shortened(error.message)
+    if error.locations:
+        formatted["locations"] = formatted["locations"][:_LOCATIONS_PER_ERROR]
     if reason is Reason.INTERNAL:
-        formatted["message"] = _INTERNAL
+        formatted["message"] = _INTERNAL.format(error_id)
     elif reason is Reason.DATA_INVALID:
         formatted["message"] = _DATA_INVALID
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
-    formatted["extensions"] = _extensions(reason, error.original_error)
+    elif reason in _SUGGESTING and not _explores():
+        formatted["message"] = _without_suggestions(error.message)
+    formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
 
-def _extensions(reason: Reason, cause: BaseException | None) -> dict[str, Any]:
+def _explores() -> bool:
+    """Whether the caller may be told what the schema has beside what they have named."""
+    record = current_record.get()
+    return record is not None and record.explores
+
+
+def _without_suggestions(message: str) -> str:
+    """The message as it is where nothing is suggested.
+
+    Validated documents are remembered with their errors for all callers, so that the same message goes out both ways.
+    Of what a caller has sent, and is repeated in it, a like part goes too; a suggestion never stays, for no name has a
+    question mark.
+    """
+    kept, *suggesting = message.split(_SUGGESTION)
+    return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
+
+
+def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is wrong with a document: the same said once, with the places where it is, and the first of it all."""
+    distinct: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        known = distinct.setdefault(error["message"], error)
+        if known is not error and "locations" in known:
+            known["locations"] = [*known["locations"], *error.get("locations", [])][:_LOCATIONS_PER_ERROR]
+    told = list(distinct.values())[:_ERRORS_BEFORE_EXECUTION]
+    if more := len(distinct) - len(told):
+        told.append({"message": f"There are {more} more errors.", "extensions": told[0]["extensions"]})
+    return told
+
+
+def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | None = None) -> dict[str, Any]:
     retryable = cause.retryable if isinstance(cause, ApiError) else reason.value.retry
     extensions: dict[str, Any] = {"code": reason.value.code.value, "reason": reason.name, "retryable": retryable}
     if isinstance(cause, ApiError):
         extensions |= cause.details
-    if reason is Reason.INTERNAL and (record := current_record.get()):
-        extensions["errorId"] = record.request_id
+    if reason is Reason.INTERNAL:
+        extensions["errorId"] = error_id
     return extensions
 
 
@@ -131,7 +193,12 @@ def _has_data(value: object) -> bool:
     return any(map(_has_data, value)) if isinstance(value, list) and value else value is not None
 
 
-def _log_faults(errors: list[GraphQLError], reasons: list[Reason]) -> None:
+def _error_id() -> str:
+    """What an error is found by in the log: the id of the request, or outside of one an id of its own."""
+    return record.request_id if (record := current_record.get()) else str(uuid.uuid4())
+
+
+def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str) -> None:
     faults = [
         error
         for error, reason in zip(errors, reasons, strict=True)
@@ -139,13 +206,14 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason]) -> None:
     ]
     for error in faults[:_LOGGED_PER_ANSWER]:
         cause = error.original_error
+        where: dict[str, Any] = {"path": error.path, "error_id": error_id}
         if isinstance(cause, ApiError):
             # The statement and the server's own words stand in the exception that it was raised from.
-            _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), path=error.path)
+            _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), **where)
         elif cause is None or isinstance(cause, GraphQLError) or _NULL_IN_NON_NULL.fullmatch(error.message):
-            _log.warning("data invalid", message=error.message, path=error.path)
+            _log.warning("data invalid", message=error.message, **where)
         else:
-            _log.error("fault", path=error.path, exc_info=cause)
+            _log.error("fault", **where, exc_info=cause)
 
 
 def _note(reasons: list[Reason]) -> None:

@@ -22,7 +22,8 @@ class RequestRecord:
 
     `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
     the log was after the request's own change. `loads` are the tasks that read for it beside its own. `fast` is that
-    it was answered by its plan (server/fast.py).
+    it was answered by its plan (server/fast.py), `explores` that its caller may be told what else the schema has.
+    `cost` is in points (schema/cost.py).
     """
 
     request_id: str
@@ -38,6 +39,8 @@ class RequestRecord:
     written: int = 0
     loads: set[asyncio.Task[Any]] = field(default_factory=set)
     fast: bool = False
+    explores: bool = False
+    cost: int = 0
 
     def cancel_loads(self) -> None:
         """End what reads for a request that nobody waits for any more."""
@@ -70,6 +73,12 @@ def note_statement(*, text: Callable[[], str], rows: int, seconds: float, pool: 
     metrics.note_statement(pool=pool, seconds=seconds, rows=rows)
     if slow_statements.note(record, text=text, seconds=seconds, rows=rows):
         metrics.note_slow_statement()
+
+
+def note_cost(cost: int) -> None:
+    """Note what the operation being served costs."""
+    if (record := current_record.get()) is not None:
+        record.cost = cost
 
 
 def note_load() -> None:

@@ -6,7 +6,9 @@ lines of a moment together, which is one call of the system.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import time
 from collections import deque
 from json.encoder import encode_basestring_ascii as quoted
@@ -87,6 +89,11 @@ class RequestLogHandler(logging.StreamHandler[TextIO]):
             super().flush()
         finally:
             self.release()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
+        """Say that a line could not be written, and not with what in it: nothing has been hidden in that yet."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"A line of {record.name} was not logged: {type(sys.exception()).__name__}\n")
 
 
 request_log: Final = RequestLog()

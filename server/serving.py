@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from server.admission import Admission
 from server.app import create_app
+from server.connections import Connections
 from server.draining import Draining
+from server.protocols import HttpProtocol
+from server.socket_protocol import SocketProtocol
 from server.stopping import NOT_STARTED, leave
 
 if TYPE_CHECKING:
@@ -23,42 +26,10 @@ if TYPE_CHECKING:
 
 # What is in flight then is cut off; what the process holds is closed in the rest of STOP_SECONDS.
 _GRACEFUL_SECONDS: Final = 10
-# A client that has just taken an idle connection for its next request still gets an answer on it.
-_LINGER_SECONDS: Final = 0.5
-# A peer that does not agree to a close is not waited for, once the server is stopping.
-_CLOSE_SECONDS: Final = 1.0
-# A thousand changes with notes of a thousand characters are half of this.
-_MESSAGE_BYTES: Final = 2 << 20
 # Every hop has to hear something within 15 s.
 _PING_SECONDS: Final = 12
-
-
-class _Http(HttpToolsProtocol):
-    """uvicorn's, but an idle connection is closed a moment later: what still comes is answered, as the last on it."""
-
-    _stopping = False
-
-    def shutdown(self) -> None:
-        self._stopping = True
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(_LINGER_SECONDS, super().shutdown)
-        else:
-            super().shutdown()
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self._stopping and self.cycle is not None:
-            self.cycle.keep_alive = False
-
-
-class _Socket(WebSocketsSansIOProtocol):
-    """uvicorn's, but the endpoint closes a connection that it has accepted, once what is in flight on it has ended."""
-
-    def shutdown(self) -> None:
-        if self.handshake_complete and not self.close_sent:
-            self.close_timeout = _CLOSE_SECONDS
-        else:
-            super().shutdown()
+# How long a connection is kept for the next request.
+_IDLE_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
@@ -102,8 +73,12 @@ class _Server(uvicorn.Server):
                 while True:
                     yield listening.accept()[0]
 
-    def _new_protocol(self) -> _Http:
-        return _Http(self.config, self.server_state, self.lifespan.state)
+    def _new_protocol(self) -> asyncio.Protocol:
+        new: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = new(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 def serve(
@@ -111,15 +86,20 @@ def serve(
 ) -> NoReturn:
     """Serve on these until told to stop, and end the process. `started` is called when requests are taken."""
     draining = Draining()
+    admission = Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
+    connections = Connections(settings, admission, idle_seconds=_IDLE_SECONDS)
+    # uvicorn asks for classes, and does nothing with them but call them.
+    http: Any = partial(HttpProtocol, connections)
+    websocket: Any = partial(SocketProtocol, connections)
     server = _Server(
         uvicorn.Config(
-            create_app(settings, draining),
+            create_app(settings, draining, admission),
             # The supervisor, where there is one, is ours.
             workers=1,
             loop="uvloop",
-            http=_Http,
-            ws=_Socket,
-            ws_max_size=_MESSAGE_BYTES,
+            http=http,
+            ws=websocket,
+            ws_max_size=settings.body_bytes,
             ws_ping_interval=_PING_SECONDS,
             lifespan="on",
             interface="asgi3",
@@ -129,7 +109,6 @@ def serve(
             # Off until an authentication mode says whom to believe.
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=30,
             timeout_graceful_shutdown=_GRACEFUL_SECONDS,
         ),
         draining,

@@ -15,7 +15,7 @@ from server.db.settings import IDENTIFIER, ConnectionSettings, Seconds
 from server.limit_settings import LimitSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _ENVIRONMENT_FILE = ".env"
 _PLATFORM_PORT = "DATABRICKS_APP_PORT"
@@ -193,7 +193,15 @@ class Settings(ConnectionSettings, AuthenticationSettings, LimitSettings):
 
 
 class SettingsError(Exception):
-    """The settings are wrong; the message names every mistake, and no value."""
+    """The settings are wrong; the message names every mistake, and no value.
+
+    Args:
+        mistakes: which setting each is of, and what is wrong with it.
+    """
+
+    def __init__(self, mistakes: Iterable[tuple[str, str]]) -> None:
+        lines = sorted(f"  {setting}: {sentence}" for setting, sentence in mistakes)
+        super().__init__("\n".join(["The settings are wrong:", *lines]))
 
 
 def load_settings() -> Settings:
@@ -205,12 +213,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"  {_variable(mistake['loc'])}: {sentence}"
+        raise SettingsError(
+            (_variable(mistake["loc"]), sentence)
             for mistake in error.errors()
             for sentence in _sentence(mistake).split("\n")
-        ]
-        raise SettingsError("The settings are wrong:\n" + "\n".join(sorted(lines))) from None
+        ) from None
 
 
 def settings_table() -> str:

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError
+from server.caching import NO_STORE
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
 from server.operations import answers
 from server.parameters import accepted_by, request_data
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _METHODS: Final = "GET, POST"
+_BAD_REQUEST: Final = 400
 # The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
 _KEEP_ALIVE_SECONDS: Final = 12
-# A reader that takes nothing for so long is gone, or will come back with its cursor.
-_SEND_SECONDS: Final = 30.0
 _SEPARATOR: Final = "\n"
 # Half of what browsers wait by themselves.
 _RECONNECT_MILLISECONDS: Final = 1500
@@ -59,8 +60,15 @@ class GraphQLStream:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
+        lasting_seconds: float,
+        send_seconds: float,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
+        self._lasting_seconds = lasting_seconds
+        # A reader that takes nothing for so long is gone, or will come back with its cursor.
+        self._send_seconds = send_seconds
         self._schema = schema
         self._new_context = new_context
         self._draining = draining
@@ -73,14 +81,16 @@ class GraphQLStream:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
-            headers = refusal_headers(error)
+            # To a client of streams a 200 is a stream.
+            status = max(status, _BAD_REQUEST)
+            headers = {"cache-control": NO_STORE} | refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             if error.reason is Reason.METHOD_NOT_ALLOWED:
                 response.headers["allow"] = _METHODS
         try:
             await response(scope, receive, send)
         except SendTimeoutError:
-            _log.info("subscriber gone", reason=f"it has read nothing for {_SEND_SECONDS:g} s")
+            _log.info("subscriber gone", reason=f"it has read nothing for {self._send_seconds:g} s")
 
     async def _respond(self, request: Request) -> Response:
         context = await self._new_context(request)
@@ -90,8 +100,9 @@ class GraphQLStream:
         if not wants_stream(accepted_by(request)):
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
         data = await request_data(request)
+        self._documents.resolve(data)
         if data.query is None:
-            raise RequestError(Reason.PARAMETER_INVALID, "`query` is missing.")
+            raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
         self._consistency.demand(request)
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None
@@ -100,7 +111,7 @@ class GraphQLStream:
             self._events(data, context, from_browser=from_browser),
             ping=_KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
-            send_timeout=_SEND_SECONDS,
+            send_timeout=self._send_seconds,
             sep=_SEPARATOR,
             headers={"cache-control": "no-cache, no-transform", "vary": "origin"},
         )
@@ -111,28 +122,28 @@ class GraphQLStream:
         if from_browser:
             # It also opens the stream at once, where something between would wait for a first byte.
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
-        ended_early = False
+        ended_early, reached = False, None
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        async with (
-            aclosing(answers(self._schema, data, context, allowed, self._consistency)) as told,
-            self._sent_on(data, context.principal.expires_at) as sent_on,
-        ):
-            begun = context.position.begun if from_browser else None
-            async for answer in _until(sent_on, told, begun):
-                if answer is None:
-                    # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
-                    # off before the first change.
-                    yield ServerSentEvent(id=context.position.reached, sep=_SEPARATOR)
-                    continue
-                ended_early = _may_resume(answer)
-                yield ServerSentEvent(
-                    event="next",
-                    data=orjson.dumps(answer).decode(),
-                    id=context.position.reached,
-                    sep=_SEPARATOR,
-                )
-            if sent_on.done():
-                return
+        told = answers(self._schema, data, context, allowed, self._consistency, lasting_seconds=self._lasting_seconds)
+        try:
+            async with aclosing(told), self._sent_on(data, context.principal.expires_at) as sent_on:
+                begun = context.position.begun if from_browser else None
+                async for answer in _until(sent_on, told, begun):
+                    if answer is None:
+                        # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
+                        # off before the first change.
+                        reached = context.position.reached
+                        yield ServerSentEvent(id=reached, sep=_SEPARATOR)
+                        continue
+                    ended_early = _may_resume(answer)
+                    # What ends the stream may have come between a change and the telling of it.
+                    reached = context.position.reached if "data" in answer else reached
+                    yield _next(answer, reached, retry=_retry_milliseconds(answer) if from_browser else None)
+                if sent_on.done():
+                    return
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation
+            ended_early = False
+            yield _next(present_fault(error)[0])
         # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
         if not (from_browser and ended_early):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
@@ -187,6 +198,16 @@ async def _until(
         await asyncio.gather(coming, return_exceptions=True)
 
 
+def _next(answer: dict[str, Any], id_: str | None = None, *, retry: int | None = None) -> ServerSentEvent:
+    return ServerSentEvent(event="next", data=orjson.dumps(answer).decode(), id=id_, retry=retry, sep=_SEPARATOR)
+
+
 def _may_resume(answer: dict[str, object]) -> bool:
     errors = answer.get("errors")
     return "data" not in answer and isinstance(errors, list) and all(e["extensions"]["retryable"] for e in errors)
+
+
+def _retry_milliseconds(answer: dict[str, Any]) -> int | None:
+    """When a browser is to come back, where it was told in seconds; None is as it was told before."""
+    seconds = [error["extensions"].get("retryAfter", 0) for error in answer.get("errors", ())]
+    return 1000 * max(seconds) if any(seconds) else None

@@ -7,6 +7,7 @@ whose payload is null; the protocol says otherwise (github.com/enisdenjo/graphql
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from contextlib import aclosing
@@ -24,8 +25,27 @@ from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
 from server.operations import answers
 from server.parameters import data_of
-from server.presentation import present_refusal, refusal_headers
+from server.presentation import present_fault, present_refusal, refusal_headers
 from server.record import RequestRecord, current_record
+from server.security import EVERY_ANSWER
+from server.socket_messages import (
+    FORBIDDEN,
+    GOING_AWAY,
+    INIT_TIMEOUT,
+    INTERNAL,
+    INVALID_MESSAGE,
+    PROTOCOL,
+    RESTART,
+    SUBPROTOCOL_NOT_ACCEPTABLE,
+    SUBSCRIBER_EXISTS,
+    TOO_MANY_INITS,
+    TRY_AGAIN_LATER,
+    UNAUTHORIZED,
+    ClosedError,
+    check_payload,
+    id_of,
+    message_of,
+)
 from server.tracing import tracing
 
 if TYPE_CHECKING:
@@ -39,40 +59,37 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.auth.origins import Origins
     from server.consistency import Consistency
+    from server.documents import Documents
     from server.draining import Draining
+    from server.settings import Settings
 
 _log = structlog.get_logger("operation")
-PROTOCOL: Final = "graphql-transport-ws"
-# As the protocol's own server has it.
-_INIT_SECONDS: Final = 3.0
-# A peer that takes nothing for so long is gone, or will come back with its cursor.
-_SEND_SECONDS: Final = 30.0
-# A page of a frontend has a few; each is a task and a buffer.
-_MAX_OPERATIONS: Final = 100
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
-_INVALID_MESSAGE: Final = 4400
-_UNAUTHORIZED: Final = 4401
-_FORBIDDEN: Final = 4403
-_SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
-_INIT_TIMEOUT: Final = 4408
-_SUBSCRIBER_EXISTS: Final = 4409
-_TOO_MANY_INITS: Final = 4429
-# "Service restart" and "try again later" (IANA): clients of the protocol reconnect.
-_RESTART: Final = 1012
-_TRY_AGAIN_LATER: Final = 1013
+_SLOW: Final = ClosedError(TRY_AGAIN_LATER, "Too slow: resume from your cursor")
+_TOKEN_ENDED: Final = ClosedError(FORBIDDEN, "Forbidden: the token has ended, come back with another")
+_UNINITIATED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation timeout")
+_IDLE: Final = ClosedError(GOING_AWAY, "Nothing was asked for long: come back when there is something to ask")
 
 
-class _ClosedError(Exception):
-    """The connection has to be closed, with this code and reason."""
+class SocketLimits(NamedTuple):
+    """How many operations run on one connection, how long one subscription lasts, and what is waited for how long."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+    operations: int
+    lasting_seconds: float
+    init_seconds: float
+    idle_seconds: float
+    send_seconds: float
 
-
-_SLOW: Final = _ClosedError(_TRY_AGAIN_LATER, "Too slow: resume from your cursor")
-_TOKEN_ENDED: Final = _ClosedError(_FORBIDDEN, "Forbidden: the token has ended, come back with another")
+    @classmethod
+    def of(cls, settings: Settings) -> SocketLimits:
+        """As they are set."""
+        return cls(
+            settings.max_subscriptions,
+            settings.subscription_timeout,
+            settings.socket_init_timeout,
+            settings.socket_idle_timeout,
+            settings.send_timeout,
+        )
 
 
 class NewContext(Protocol):
@@ -97,9 +114,13 @@ class GraphQLSocket:
         *,
         origins: Origins,
         consistency: Consistency,
+        documents: Documents,
+        limits: SocketLimits,
         by_init: bool = False,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
+        self._limits = limits
         self._schema = schema
         self._new_context = new_context
         self._draining = draining
@@ -108,26 +129,37 @@ class GraphQLSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it is closed."""
-        websocket = WebSocket(scope, receive, send)
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._serve(WebSocket(scope, receive, send))
+
+    async def _serve(self, websocket: WebSocket) -> None:
         try:
             context = None if self._by_init else await self._new_context(websocket)
             self._origins.check(websocket)
             needed = self._consistency.needed(websocket)
-        except ApiError as error:
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
             # Before it is accepted, so that it is answered as any request is.
-            answer, status = present_refusal(error)
-            headers = refusal_headers(error)
+            answer, status = present_fault(error)
+            headers = EVERY_ANSWER | (refusal_headers(error) if isinstance(error, ApiError) else {})
             await websocket.send_denial_response(
                 Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
             )
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
-            await websocket.close(_SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            await websocket.close(SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
         connection = _Connection(
-            websocket, self._schema, context, self._new_context, self._draining, self._consistency, needed=needed
+            websocket,
+            self._schema,
+            context,
+            self._new_context,
+            self._draining,
+            self._consistency,
+            self._documents,
+            limits=self._limits,
+            needed=needed,
         )
         await connection.serve()
 
@@ -142,7 +174,7 @@ class _Operation(NamedTuple):
 class _Connection:
     """One accepted connection, and the operations that run on it. Without a context the init is asked for one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # as above
         self,
         websocket: WebSocket,
         schema: strawberry.Schema,
@@ -150,9 +182,12 @@ class _Connection:
         new_context: NewContext,
         draining: Draining,
         consistency: Consistency,
+        documents: Documents,
         *,
+        limits: SocketLimits,
         needed: int,
     ) -> None:
+        self._documents = documents
         self._consistency = consistency
         # What is written over this connection is found by all that it asks afterwards.
         self._needed = needed
@@ -161,9 +196,13 @@ class _Connection:
         self._context = context
         self._new_context = new_context
         self._draining = draining
+        self._limits = limits
         self._operations: dict[str, _Operation] = {}
-        self._initiated = False
-        self._patience = asyncio.timeout(_INIT_SECONDS)
+        # Also those that the client has completed, until they have come to their end.
+        self._running: set[asyncio.Task[None]] = set()
+        self._initiated = self._closed = False
+        self._token_ends: float | None = None
+        self._patience = asyncio.timeout(limits.init_seconds)
 
     async def serve(self) -> None:
         """Take messages until the connection is closed, by whichever side."""
@@ -172,22 +211,38 @@ class _Connection:
             async with self._patience:
                 while True:
                     await self._take(await self._websocket.receive())
+                    self._wait_on()
         except TimeoutError:
-            closed = _SLOW
-            if self._patience.expired():
-                initiation = _ClosedError(_INIT_TIMEOUT, "Connection initialisation timeout")
-                closed = _TOKEN_ENDED if self._initiated else initiation
-        except _ClosedError as error:
+            closed = self._lost_patience() if self._patience.expired() else _SLOW
+        except ClosedError as error:
             closed = error
         except WebSocketDisconnect:
             pass
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            closed = ClosedError(INTERNAL, present_fault(error)[0]["errors"][0]["message"])
         finally:
-            tasks = [restart, *(operation.task for operation in self._operations.values())]
+            self._closed = True
+            tasks = [restart, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if closed is not None:
             await self._close(closed)
+
+    def _wait_on(self) -> None:
+        """Wait for the next message: for ever while anything runs, but for the end of the token."""
+        if not self._initiated:
+            return
+        ends = [] if self._token_ends is None else [self._token_ends]
+        if not self._running:
+            ends.append(asyncio.get_running_loop().time() + self._limits.idle_seconds)
+        self._patience.reschedule(min(ends, default=None))
+
+    def _lost_patience(self) -> ClosedError:
+        if not self._initiated:
+            return _UNINITIATED
+        ended = self._token_ends is not None and self._token_ends <= asyncio.get_running_loop().time()
+        return _TOKEN_ENDED if ended else _IDLE
 
     async def _close_for_restart(self) -> None:
         """Close the connection when the process is about to stop, once what is in flight has been answered."""
@@ -197,33 +252,33 @@ class _Connection:
             if is_subscription(operation.data):
                 operation.task.cancel()
         await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
-        await self._close(_ClosedError(_RESTART, "Service restart"))
+        await self._close(ClosedError(RESTART, "Service restart"))
 
     async def _take(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(event.get("code", 1005))
-        message = _message(event)
+        message = message_of(event)
         match message["type"]:
             case "connection_init":
                 if self._initiated:
-                    raise _ClosedError(_TOO_MANY_INITS, "Too many initialisation requests")
-                _check_payload(message)
+                    raise ClosedError(TOO_MANY_INITS, "Too many initialisation requests")
+                check_payload(message)
                 self._patience.reschedule(None)
                 await self._authenticate(message.get("payload") or {})
                 self._initiated = True
                 await self._send({"type": "connection_ack"})
             case "ping":
-                _check_payload(message)
+                check_payload(message)
                 await self._send({"type": "pong"})
             case "pong":
-                _check_payload(message)
+                check_payload(message)
             case "subscribe":
-                await self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(id_of(message), message.get("payload"))
             case "complete":
-                if operation := self._operations.pop(_id(message), None):
+                if operation := self._operations.pop(id_of(message), None):
                     operation.task.cancel()
             case _:
-                raise _ClosedError(_INVALID_MESSAGE, "Unknown message type")
+                raise ClosedError(INVALID_MESSAGE, "Unknown message type")
 
     async def _authenticate(self, init: dict[str, Any]) -> None:
         """Find out who calls, unless it is known. No other message is taken meanwhile."""
@@ -231,41 +286,58 @@ class _Connection:
             try:
                 self._context = await self._new_context(self._websocket, init)
             except UnavailableError as error:
-                raise _ClosedError(_TRY_AGAIN_LATER, _fitting(error.message)) from None
+                raise ClosedError(TRY_AGAIN_LATER, error.message) from None
             except ApiError as error:
-                raise _ClosedError(_FORBIDDEN, _fitting(f"Forbidden: {error.message}")) from None
+                raise ClosedError(FORBIDDEN, f"Forbidden: {error.message}") from None
         expires_at = self._context.principal.expires_at
         if expires_at is not None:
             # By the loop's clock, which need not be that one.
-            self._patience.reschedule(asyncio.get_running_loop().time() + expires_at - time.monotonic())
+            self._token_ends = asyncio.get_running_loop().time() + expires_at - time.monotonic()
 
     async def _subscribe(self, id_: str, payload: object) -> None:
         context = self._context
         if not self._initiated or context is None:
-            raise _ClosedError(_UNAUTHORIZED, "Unauthorized")
-        if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-            raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object with a `query`")
+            raise ClosedError(UNAUTHORIZED, "Unauthorized")
+        if not isinstance(payload, dict):
+            raise ClosedError(INVALID_MESSAGE, "`payload` has to be an object")
         try:
             data = data_of(payload)
         except RequestError as error:
-            raise _ClosedError(_INVALID_MESSAGE, error.message) from None
+            raise ClosedError(INVALID_MESSAGE, error.message) from None
+        if data.query is None and data.document_id is None:
+            raise ClosedError(INVALID_MESSAGE, "`payload` has to have a `query` or a `documentId`")
         if id_ in self._operations:
-            raise _ClosedError(_SUBSCRIBER_EXISTS, _fitting(f"Subscriber for {id_} already exists"))
+            raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
-            self._check_room()
+            await self._make_room()
+            self._documents.resolve(data)
             self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
-        except RequestError as refusal:
+        except ApiError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
         # What comes once the server is stopping is not begun: the close says that it may be sent again.
         if not self._draining.begun:
             task = asyncio.create_task(self._operate(id_, data, context))
             self._operations[id_] = _Operation(data, task)
+            self._running.add(task)
+            task.add_done_callback(self._ended)
 
-    def _check_room(self) -> None:
-        if len(self._operations) >= _MAX_OPERATIONS:
-            most = f"At most {_MAX_OPERATIONS} run at once on one socket."
-            raise RequestError(Reason.TOO_MANY_OPERATIONS, most)
+    async def _make_room(self) -> None:
+        """Wait for the end of those that were completed, where only they are in the way.
+
+        Raises:
+            RequestError: TOO_MANY_OPERATIONS.
+        """
+        most = self._limits.operations
+        if len(self._operations) >= most:
+            raise RequestError(Reason.TOO_MANY_OPERATIONS, f"At most {most} run at once on one socket.")
+        while len(self._running) >= most:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not self._running and not self._closed:
+            self._wait_on()
 
     async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
         record = RequestRecord(str(uuid.uuid4()), transport="websocket", needed=self._needed)
@@ -273,7 +345,14 @@ class _Connection:
         started, events = time.perf_counter(), 0
         try:
             with tracing.operation():
-                told = answers(self._schema, data, context, _OPERATIONS, self._consistency)
+                told = answers(
+                    self._schema,
+                    data,
+                    context,
+                    _OPERATIONS,
+                    self._consistency,
+                    lasting_seconds=self._limits.lasting_seconds,
+                )
                 async with aclosing(told):
                     async for answer in told:
                         if "data" not in answer:
@@ -286,12 +365,14 @@ class _Connection:
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)
             await self._send({"id": id_, "type": "complete"})
-        except (WebSocketDisconnect, RuntimeError):
-            # Starlette's words for a connection that has been closed meanwhile.
+        except WebSocketDisconnect:
             record.errors.append(CLIENT_GONE)
         except TimeoutError:
             record.errors.append("SUBSCRIBER_TOO_SLOW")
             await self._close(_SLOW)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation alone
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+                await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
             seconds = time.perf_counter() - started
@@ -321,43 +402,18 @@ class _Connection:
             del self._operations[id_]
 
     async def _send(self, message: dict[str, Any]) -> None:
-        async with asyncio.timeout(_SEND_SECONDS):
-            await self._websocket.send_text(orjson.dumps(message).decode())
+        text = orjson.dumps(message).decode()
+        async with asyncio.timeout(self._limits.send_seconds):
+            try:
+                await self._websocket.send_text(text)
+            except RuntimeError as error:
+                # Starlette's words for a connection that has been closed meanwhile.
+                raise WebSocketDisconnect from error
 
-    async def _close(self, closed: _ClosedError) -> None:
+    async def _close(self, closed: ClosedError) -> None:
         try:
-            async with asyncio.timeout(_SEND_SECONDS):
+            async with asyncio.timeout(self._limits.send_seconds):
                 await self._websocket.close(closed.code, closed.reason)
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
             # It is closed already, or the peer reads nothing any more.
             pass
-
-
-def _message(event: Any) -> dict[str, Any]:
-    text = event.get("text")
-    if text is None:
-        raise _ClosedError(_INVALID_MESSAGE, "Messages are JSON in text frames")
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise _ClosedError(_INVALID_MESSAGE, "The message is not JSON") from None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise _ClosedError(_INVALID_MESSAGE, "The message has to be an object with a `type`")
-    return message
-
-
-def _check_payload(message: dict[str, Any]) -> None:
-    if not isinstance(message.get("payload"), dict | None):
-        raise _ClosedError(_INVALID_MESSAGE, "`payload` has to be an object")
-
-
-def _id(message: dict[str, Any]) -> str:
-    id_ = message.get("id")
-    if not isinstance(id_, str) or not id_:
-        raise _ClosedError(_INVALID_MESSAGE, "`id` has to be a string that is not empty")
-    return id_
-
-
-def _fitting(reason: str) -> str:
-    """A reason as it fits into a close frame: 123 bytes."""
-    return reason.encode()[:123].decode(errors="ignore")

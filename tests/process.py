@@ -53,13 +53,16 @@ def environment(**settings: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_server(
-    database_url: str | None, *, ready: bool = True, port: int | None = None, **settings: str
+    database_url: str | None, *, ready: bool = True, port: int | None = None, module: str = "server", **settings: str
 ) -> Iterator[Server]:
-    """The real server on the port or a free one, ready inside the block; with `ready=False` merely alive."""
+    """The real server on the port or a free one, ready inside the block; with `ready=False` merely alive.
+
+    `module` is what is run in its place: the same with something added.
+    """
     port = port or free_port()
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             env=environment(PORT=str(port), **({"DATABASE_URL": database_url} if database_url else {}), **settings),
             stdout=log,

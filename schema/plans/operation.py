@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor, visit
 from graphql.execution.collect_fields import FragmentDetails
 
+from schema.cost import formula_of
 from schema.errors import ApiError
 from schema.nodes import order_key_of
 from schema.order_arguments import MAX_LIST_VALUES, conditions_of, ordering_of
@@ -53,6 +54,7 @@ class PlannedOperation:
 
     def __init__(self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         self.name = operation.name.value if operation.name else None
+        self.cost = formula_of(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
         self._schema = schema
         self._operation = operation
         self._fragments = {
@@ -60,7 +62,7 @@ class PlannedOperation:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
+        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # as above
         self._deciding = _deciding(document)
         self._variants: dict[tuple[Any, ...], _Plan | None] = {}
         # Where nothing decides, it is known by now whether there is a plan at all.

@@ -6,14 +6,20 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import orjson
+from starlette.responses import Response
+
 from schema.errors import ForbiddenError, Reason
 from schema.permissions import Principal, Role
 from server.headers import headers
+from server.negotiation import JSON
+from server.presentation import present_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from starlette.requests import HTTPConnection
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LOCAL_USER: Final = "local"
 # The names that one port of this machine is asked by.
@@ -46,7 +52,33 @@ class LocalAuthentication:
         Raises:
             ForbiddenError: HOST_FORBIDDEN.
         """
-        hosts = headers(connection.scope, b"host")
-        if len(hosts) != 1 or not _is_loopback(hosts[0]):
-            raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")
+        _check_host(connection.scope)
         return self._principal
+
+
+class LoopbackHosts:
+    """Middleware for what is served without asking who calls: with AUTH_MODE=local it too has to be asked by loopback.
+
+    How a process is says something of what stands behind it, and a page of any site could read that.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, unless it is refused; a WebSocket is refused by its endpoint."""
+        if scope["type"] == "http":
+            try:
+                _check_host(scope)
+            except ForbiddenError as error:
+                answer, status = present_refusal(error)
+                response = Response(orjson.dumps(answer), status, media_type=JSON)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _check_host(scope: Scope) -> None:
+    hosts = headers(scope, b"host")
+    if len(hosts) != 1 or not _is_loopback(hosts[0]):
+        raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")

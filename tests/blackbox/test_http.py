@@ -77,6 +77,29 @@ def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: st
     assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "refused", "allowed"),
+    [
+        ("GET", "/nowhere", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+        ("POST", "/", (405, "BAD_REQUEST", "METHOD_NOT_ALLOWED"), {"GET", "HEAD"}),
+        ("DELETE", "/livez", (405, "BAD_REQUEST", "METHOD_NOT_ALLOWED"), {"GET", "HEAD"}),
+        ("POST", "/static/graphiql.js", (405, "BAD_REQUEST", "METHOD_NOT_ALLOWED"), {"GET", "HEAD"}),
+        ("GET", "/static/", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+        ("GET", "/static/%00", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+        ("GET", f"/static/{'a' * 5000}", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+        ("GET", "/static/%2e%2e/app.py", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+        ("GET", "/static/%2e%2e%2f%2e%2e%2fREADME.md", (404, "NOT_FOUND", "PATH_UNKNOWN"), None),
+    ],
+)
+def test_other_paths_refuse_in_json_too(
+    http: httpx.Client, method: str, path: str, refused: tuple[int, str, str], allowed: set[str] | None
+) -> None:
+    """With a code, as all errors; and no file but those that are served is there."""
+    response = http.request(method, path)
+    assert code_of(response) == refused
+    assert set(response.headers.get("allow", "").split(", ")) == (allowed or {""})
+
+
 def test_a_query_may_be_sent_by_get(http: httpx.Client) -> None:
     """With variables and a name; empty parameters are absent ones."""
     parameters = {

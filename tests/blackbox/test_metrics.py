@@ -89,7 +89,7 @@ def test_requests_and_statements_are_counted(watched: Server) -> None:
         ("Counted", "ok"),
         ("anonymous", "ok"),
         ("other", "DOCUMENT_INVALID"),
-        ("-", "HTTP_404"),
+        ("-", "PATH_UNKNOWN"),
     ):
         labels = {"transport": "http", "operation": operation}
         assert value(text, "orders_api_requests_total", outcome=outcome, **labels) >= 1, operation

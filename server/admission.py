@@ -1,0 +1,90 @@
+"""Owns the admission of operations: how many are in flight, who waits for how long, and when nobody more is let in."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from schema.errors import Reason, UnavailableError
+from server.running import running_loop
+
+if TYPE_CHECKING:
+    import asyncio
+
+MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
+# Of the longest wait: who is let in to wait so long is still answered when the estimate was wrong by as much again.
+_EXPECTED_SHARE: Final = 0.5
+# Of each newest interval in the estimate; the loop's clock stands still while it runs what has come at once.
+_NEWEST_SHARE: Final = 1 / 32
+
+
+class Admission:
+    """The operations in flight in this process, and those that wait to be. All of one event loop.
+
+    Args:
+        most: how many may be in flight.
+        wait_seconds: how long one waits to be among them before it is refused.
+    """
+
+    def __init__(self, most: int, *, wait_seconds: float) -> None:
+        self._free = most
+        self._wait_seconds = wait_seconds
+        self._expected_seconds = _EXPECTED_SHARE * wait_seconds
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        # How long it takes until the next of those who wait has its turn, once some have had theirs.
+        self._interval_seconds = 0.0
+        self._last_turn = 0.0
+
+    @property
+    def sheds(self) -> bool:
+        """Whether one more would wait for too long: the first does already, or so many are before it."""
+        if not self._waiting:
+            return False
+        waited = running_loop().time() - self._waiting[0][1]
+        return max(waited, len(self._waiting) * self._interval_seconds) > self._expected_seconds
+
+    async def enter(self) -> None:
+        """Be among those in flight. Nothing of an operation is begun before; `leave` has to follow.
+
+        Raises:
+            UnavailableError: OVERLOADED, after the longest wait.
+        """
+        if self._free > 0:
+            # Nobody waits then: whoever leaves hands their place on.
+            self._free -= 1
+            return
+        loop = running_loop()
+        turn, now = loop.create_future(), loop.time()
+        if not self._waiting:
+            self._last_turn = now
+        self._waiting.append((turn, now))
+        expiry = loop.call_at(now + self._wait_seconds, self._refuse, turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                # It was its turn in the moment in which its task was cancelled.
+                self.leave()
+            raise
+        finally:
+            expiry.cancel()
+
+    def leave(self) -> None:
+        """Be in flight no more: the next one is."""
+        while self._waiting:
+            turn, _ = self._waiting.popleft()
+            if not turn.done():
+                now = running_loop().time()
+                self._interval_seconds += _NEWEST_SHARE * (now - self._last_turn - self._interval_seconds)
+                self._last_turn = now
+                turn.set_result(None)
+                return
+        self._free += 1
+        # Who comes next may ask for something quite different.
+        self._interval_seconds = 0.0
+
+    def _refuse(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            turn.set_exception(UnavailableError(Reason.OVERLOADED, MESSAGE))
+        while self._waiting and self._waiting[0][0].done():
+            self._waiting.popleft()

@@ -1,0 +1,76 @@
+"""Owns the answers that a connection gives by itself, where no request is served: as bytes, noted and logged."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import structlog
+
+from schema.errors import Reason, RequestError, UnavailableError
+from server import metrics
+from server.negotiation import JSON
+from server.presentation import present_refusal, refusal_headers
+from server.request_log import request_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# Where a request's scope keeps what was found wrong with its body while it was read.
+REFUSAL: Final = "server.refusal"
+_log = structlog.get_logger(__name__)
+
+
+def answer_of(
+    error: RequestError | UnavailableError, date: Iterable[tuple[bytes, bytes]], *, keep: bool = False
+) -> bytes:
+    """A whole answer, headers and all.
+
+    Args:
+        error: what it says.
+        date: the headers that every answer has.
+        keep: whether the connection serves another request after it.
+    """
+    head, rest = _parts(isinstance(error, RequestError), error.reason, error.message, keep)
+    return b"".join([head, *(b"%s: %s\r\n" % header for header in date), rest])
+
+
+@cache
+def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 # a key
+    """What stands before and after the headers that change. There are as many as there are reasons here."""
+    error = RequestError(reason, message) if of_request else UnavailableError(reason, message)
+    answer, status = present_refusal(error)
+    body = orjson.dumps(answer)
+    headers: Mapping[str, str] = {
+        "content-type": f"{JSON}; charset=utf-8",
+        "cache-control": "no-store",
+        **refusal_headers(error),
+        **({} if keep else {"connection": "close"}),
+        "content-length": str(len(body)),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode(), f"{lines}\r\n".encode() + body
+
+
+def note_refusal(error: RequestError | UnavailableError, *, caller: str | None) -> None:
+    """Count one, and leave its line in the log, which a request that is served does by itself."""
+    metrics.note_refusals(error.reason.name, 1)
+    request_log.write(
+        logging.INFO,
+        {
+            "method": None,
+            "path": None,
+            "status": error.reason.value.status,
+            "outcome": error.reason.name,
+            "caller": caller,
+        },
+    )
+
+
+def note_shed(number: int) -> None:
+    """Count so many that were refused as OVERLOADED since the last time, in one line for all."""
+    metrics.note_refusals(Reason.OVERLOADED.name, number)
+    _log.warning("overloaded", refused=number)

@@ -1,0 +1,72 @@
+"""Owns the messages of graphql-transport-ws: their form, and the codes that a WebSocket is closed with."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+PROTOCOL: Final = "graphql-transport-ws"
+INVALID_MESSAGE: Final = 4400
+UNAUTHORIZED: Final = 4401
+FORBIDDEN: Final = 4403
+SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
+INIT_TIMEOUT: Final = 4408
+SUBSCRIBER_EXISTS: Final = 4409
+TOO_MANY_INITS: Final = 4429
+# "Going away", "internal error", "service restart" and "try again later" (IANA): clients of the protocol reconnect on
+# all but the second, those that have nothing to ask as soon as they have.
+GOING_AWAY: Final = 1001
+INTERNAL: Final = 1011
+RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
+_REASON_BYTES: Final = 123
+
+
+class ClosedError(Exception):
+    """The connection has to be closed, with this code and reason, which is cut to what a close frame holds."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+        super().__init__(self.reason)
+
+
+def message_of(event: Any) -> dict[str, Any]:
+    """The message in what was received.
+
+    Raises:
+        ClosedError: INVALID_MESSAGE.
+    """
+    text = event.get("text")
+    if text is None:
+        raise ClosedError(INVALID_MESSAGE, "Messages are JSON in text frames")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ClosedError(INVALID_MESSAGE, "The message is not JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ClosedError(INVALID_MESSAGE, "The message has to be an object with a `type`")
+    return message
+
+
+def check_payload(message: dict[str, Any]) -> None:
+    """Go on only where a message's payload is an object or none.
+
+    Raises:
+        ClosedError: INVALID_MESSAGE.
+    """
+    if not isinstance(message.get("payload"), dict | None):
+        raise ClosedError(INVALID_MESSAGE, "`payload` has to be an object")
+
+
+def id_of(message: dict[str, Any]) -> str:
+    """The id of the operation that a message is about.
+
+    Raises:
+        ClosedError: INVALID_MESSAGE.
+    """
+    id_ = message.get("id")
+    if not isinstance(id_, str) or not id_:
+        raise ClosedError(INVALID_MESSAGE, "`id` has to be a string that is not empty")
+    return id_

@@ -1,0 +1,114 @@
+"""Owns WebSockets spoken byte by byte: frames that no client would send, and the server's frames as they come."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+_HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n{headers}\r\n"
+)
+_SHORT, _LONG = 126, 1 << 16
+
+
+class Frame(NamedTuple):
+    """A frame of the server."""
+
+    opcode: int
+    payload: bytes
+
+    @property
+    def code(self) -> int:
+        """Of a close."""
+        return int(struct.unpack("!H", self.payload[:2])[0])
+
+
+def frame(  # the parts of a frame's head
+    opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, masked: bool = True
+) -> bytes:
+    """A client's frame."""
+    size = len(payload)
+    length, extended = size, b""
+    if size >= _LONG:
+        length, extended = 127, struct.pack("!Q", size)
+    elif size >= _SHORT:
+        length, extended = 126, struct.pack("!H", size)
+    head = struct.pack("!BB", fin << 7 | reserved << 4 | opcode, masked << 7 | length) + extended
+    # A mask of nothing leaves it as it is.
+    return head + (bytes(4) if masked else b"") + payload
+
+
+def text(message: object) -> bytes:
+    """A message as a frame."""
+    return frame(TEXT, json.dumps(message).encode())
+
+
+class RawSocket:
+    """A WebSocket after its handshake."""
+
+    def __init__(self, connection: socket.socket, received: bytes) -> None:
+        self._connection = connection
+        self._received = received
+
+    def send(self, data: bytes) -> None:
+        """Send all of it; a server that has closed does not mind."""
+        self._connection.sendall(data)
+
+    def read(self) -> Frame:
+        """The next frame.
+
+        Raises:
+            ConnectionError: there is none any more.
+        """
+        _, length = struct.unpack("!BB", head := self._exactly(2))
+        if length == 126:
+            (length,) = struct.unpack("!H", self._exactly(2))
+        elif length == 127:
+            (length,) = struct.unpack("!Q", self._exactly(8))
+        return Frame(head[0] & 15, self._exactly(length))
+
+    def closed_with(self) -> int:
+        """The code that the server closes with, whatever it says before; 1006 for none."""
+        try:
+            while (found := self.read()).opcode != CLOSE:
+                pass
+        except ConnectionError:
+            return 1006
+        return found.code
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._received) < size:
+            if not (more := self._connection.recv(1 << 16)):
+                raise ConnectionError("the server has closed")
+            self._received += more
+        taken, self._received = self._received[:size], self._received[size:]
+        return taken
+
+
+@contextmanager
+def raw_socket(url: str, *, deflate: bool = False, init: bool = True, seconds: float = 15) -> Iterator[RawSocket]:
+    """A WebSocket to the server at this URL, acknowledged unless told otherwise."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds) as connection:
+        extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if deflate else ""
+        request = _HANDSHAKE.format(path="/api/graphql", host=address.netloc, headers=extension)
+        connection.sendall(request.encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(1 << 16)
+        answer, _, rest = received.partition(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        raw = RawSocket(connection, rest)
+        if init:
+            raw.send(text({"type": "connection_init"}))
+            assert raw.read().opcode == TEXT
+        yield raw

@@ -1,0 +1,165 @@
+"""Admission: bursts are answered, what is too much is refused before it is begun, and nobody shuts the door by waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.blackbox.ledger import until
+from tests.blackbox.wire import Wire, request
+from tests.process import NO_TLS, answers, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
+SCHEMA = "admission"
+WAIT = 0.3
+CHANGE = {
+    "query": "mutation { setOrderStatus(input: {orderKey: 7, status: PARTIAL}) { change { version } userErrors { code } } }"
+}
+
+
+@pytest.fixture(scope="module")
+def tight(orders_url: str) -> Iterator[Server]:
+    """A server in which two operations are in flight at most."""
+    settings = {"MAX_REQUESTS": "2", "MAX_REQUESTS_WAIT": str(WAIT), "LOCK_TIMEOUT": "5", "REQUEST_TIMEOUT": "20"}
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, **settings) as server:
+        yield server
+
+
+def reasons(answer: httpx.Response) -> list[str]:
+    """Those of its errors."""
+    return [error["extensions"]["reason"] for error in answer.json().get("errors", [])]
+
+
+def refusals(server: Server) -> list[dict[str, Any]]:
+    """The lines of the log that say how many were refused."""
+    return [json.loads(line) for line in server.log().splitlines() if '"event": "overloaded"' in line]
+
+
+async def blocked(connection: asyncpg.Connection, number: int) -> None:
+    """Return once so many wait for a lock."""
+    async with asyncio.timeout(5):
+        while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:
+            await asyncio.sleep(0.01)  # between two looks at another process
+
+
+async def test_a_burst_is_answered(server: Server) -> None:
+    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused."""
+    host, port = server.url.removeprefix("http://").split(":")
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        opened.release()
+        await begin.wait()
+        writer.write(request(1, "Connection: close"))
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    opened, begin = asyncio.Semaphore(0), asyncio.Event()
+    asking = [asyncio.create_task(ask()) for _ in range(200)]
+    for _ in asking:
+        await opened.acquire()
+    begin.set()
+    for answer in await asyncio.gather(*asking):
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
+    """In time, with Retry-After, and never applied; then at once; and those who watch the process are always answered."""
+    holder = await asyncpg.connect(orders_url)
+    client = httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS)
+    try:
+        # So that its tables are there.
+        assert (await client.post("/api/graphql", json=CHANGE)).json()["data"]["setOrderStatus"]["userErrors"] == []
+        before = await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change")
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
+        held = [asyncio.create_task(client.post("/api/graphql", json=ORDER)) for _ in range(2)]
+
+        await blocked(holder, 2)
+        began = time.monotonic()
+        waits = asyncio.create_task(client.post("/api/graphql", json=CHANGE))
+        while time.monotonic() < began + 0.7 * WAIT:
+            assert (await client.get("/livez")).status_code == 200
+        at_once = time.monotonic()
+        refused = [await client.post("/api/graphql", json=CHANGE), await client.get("/api/graphql?query={__typename}")]
+        assert time.monotonic() - at_once < 0.3 * WAIT
+        refused.append(await waits)
+        assert WAIT * 0.9 <= time.monotonic() - began < WAIT + 0.3
+        for answer in refused:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert reasons(answer) == ["OVERLOADED"]
+        for path in ("/livez", "/readyz", "/api/metrics"):
+            assert (await client.get(path)).status_code == 200
+        await transaction.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
+        assert (await client.post("/api/graphql", json=ORDER)).status_code == 200
+        assert await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change") == before
+        await until(lambda: bool(refusals(tight)))
+        assert sum(line["refused"] for line in refusals(tight)) == 2
+        metrics = (await client.get("/api/metrics")).text
+        assert 'outcome="OVERLOADED"' in metrics
+    finally:
+        await client.aclose()
+        await holder.close()
+
+
+async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, orders_url: str) -> None:
+    """Their queries and mutations do, and their subscriptions hold no place."""
+    holder = await asyncpg.connect(orders_url)
+    url = f"{tight.url.replace('http', 'ws', 1)}/api/graphql"
+    try:
+        async with (
+            httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS) as client,
+            connect(url, subprotocols=["graphql-transport-ws"]) as socket,  # type: ignore[list-item] # its NewType of str
+        ):
+            await socket.send('{"type": "connection_init"}')
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+            feed = {"query": "subscription { orderStatusChanged { orderKey } }"}
+            for number in range(3):
+                await socket.send(json.dumps({"id": f"feed{number}", "type": "subscribe", "payload": feed}))
+            assert (await client.post("/api/graphql", json=ORDER)).status_code == 200
+            async with holder.transaction():
+                await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
+                for number in range(3):
+                    await socket.send(json.dumps({"id": str(number), "type": "subscribe", "payload": ORDER}))
+                message = json.loads(await socket.recv())
+                assert (message["id"], message["type"]) == ("2", "error")
+                assert message["payload"][0]["extensions"]["reason"] == "OVERLOADED"
+                stream = {"accept": "text/event-stream"}
+                answer = await client.post("/api/graphql/stream", json=ORDER, headers=stream)
+                assert '"reason":"OVERLOADED"' in answer.text
+    finally:
+        await holder.close()
+
+
+def test_whoever_is_slow_holds_no_place(tight: Server) -> None:
+    """Neither with a body that trickles nor with an answer that nobody reads."""
+    body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
+    lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
+    halves = [Wire(tight) for _ in range(4)]
+    unread = [Wire(tight, receives=4096) for _ in range(4)]
+    for wire in halves:
+        wire.send(head, body[:10].encode())
+    for wire in unread:
+        wire.send((head + body.encode()) * 50)
+    for _ in range(5):
+        answer = httpx.post(tight.graphql, json=ORDER, verify=NO_TLS)
+        assert answer.json()["data"]["order"]["orderKey"] == "1"
+    for wire in (*halves, *unread):
+        wire.close()
+    assert answers(f"{tight.url}/livez")

@@ -1,0 +1,290 @@
+"""Owns the promises against foreign pages: what a browser sends for them without asking changes nothing and is refused.
+
+Each row is a request as a browser of today sends it, or one that sends no `Sec-Fetch-Site`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from schema.errors import ForbiddenError
+from server.auth.origins import Origins
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+GRAPHQL, STREAM = "/api/graphql", "/api/graphql/stream"
+SHOP, EVIL = "https://shop.example", "https://evil.example"
+QUERY = "{ __typename }"
+MUTATION = "mutation { clearOrderStatus(input: {orderKey: 99999999}) { userErrors { reason } } }"
+JSON = {"content-type": "application/json"}
+EVENTS = {"accept": "text/event-stream"}
+FORM = "application/x-www-form-urlencoded"
+HANDSHAKE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-protocol": "graphql-transport-ws",
+}
+EVERY_PATH = (GRAPHQL, STREAM, "/api/metrics", "/livez", "/readyz", "/static/graphiql.css", "/", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server that lets one other origin ask."""
+    with running_server(orders_url, ALLOWED_ORIGINS=SHOP, APP_SCHEMA="csrf") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client of the server."""
+    with httpx.Client(base_url=server.url, timeout=10) as client:
+        yield client
+
+
+def body(document: str = MUTATION) -> bytes:
+    """A request as JSON, which a page can send as any text."""
+    return b'{"query": "%s"}' % document.encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "expected"),
+    [
+        # What a page sends without a preflight: no content type that it may set is one that is read.
+        ("POST", GRAPHQL, {"content": body(), "headers": {"content-type": "text/plain"}}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("POST", GRAPHQL, {"content": body(), "headers": {"content-type": FORM}}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("POST", GRAPHQL, {"data": {"query": MUTATION}}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("POST", GRAPHQL, {"files": {"query": MUTATION.encode()}}, "CONTENT_TYPE_UNSUPPORTED"),
+        (
+            "POST",
+            GRAPHQL,
+            {"content": body(), "headers": {"content-type": "text/plain; x=application/json"}},
+            "CONTENT_TYPE_UNSUPPORTED",
+        ),
+        (
+            "POST",
+            GRAPHQL,
+            {"content": body(), "headers": {"content-type": "text/plain, application/json"}},
+            "CONTENT_TYPE_UNSUPPORTED",
+        ),
+        ("POST", GRAPHQL, {"content": body()}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("POST", GRAPHQL, {}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("POST", f"{GRAPHQL}?query={QUERY}", {}, "CONTENT_TYPE_UNSUPPORTED"),
+        (
+            "POST",
+            STREAM,
+            {"content": body(), "headers": EVENTS | {"content-type": "text/plain"}},
+            "CONTENT_TYPE_UNSUPPORTED",
+        ),
+        ("POST", STREAM, {"content": body(), "headers": EVENTS}, "CONTENT_TYPE_UNSUPPORTED"),
+        ("GET", GRAPHQL, {"params": {"query": MUTATION}}, "METHOD_NOT_ALLOWED"),
+        ("HEAD", GRAPHQL, {"params": {"query": MUTATION}}, 405),
+        ("HEAD", GRAPHQL, {"params": {"query": QUERY}}, 405),
+        # A preflight of nobody.
+        ("OPTIONS", GRAPHQL, {}, "METHOD_NOT_ALLOWED"),
+        ("OPTIONS", STREAM, {}, "METHOD_NOT_ALLOWED"),
+        # The one thing that any page may ask, whose answer it cannot read.
+        ("GET", GRAPHQL, {"params": {"query": QUERY}, "headers": {"sec-fetch-site": "cross-site"}}, 200),
+        ("GET", GRAPHQL, {"params": {"query": QUERY}, "headers": {"origin": EVIL}}, 200),
+        # What has to be asked for with a preflight is refused even so.
+        ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
+        ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"origin": "null"}}, "ORIGIN_FORBIDDEN"),
+        ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
+        (
+            "POST",
+            GRAPHQL,
+            {"content": body(), "headers": JSON | {"origin": EVIL, "sec-fetch-site": "same-site"}},
+            "ORIGIN_FORBIDDEN",
+        ),
+        ("POST", STREAM, {"content": body(), "headers": EVENTS | JSON | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
+        ("GET", STREAM, {"params": {"query": QUERY}, "headers": EVENTS | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
+        (
+            "GET",
+            STREAM,
+            {"params": {"query": QUERY}, "headers": EVENTS | {"sec-fetch-site": "cross-site"}},
+            "ORIGIN_FORBIDDEN",
+        ),
+        ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
+        ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL, "sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
+        ("GET", GRAPHQL, {"headers": HANDSHAKE | {"sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
+        # And who may.
+        ("POST", GRAPHQL, {"content": body(QUERY), "headers": JSON}, 200),
+        ("POST", GRAPHQL, {"content": body(QUERY), "headers": JSON | {"origin": SHOP}}, 200),
+        (
+            "POST",
+            GRAPHQL,
+            {"content": body(QUERY), "headers": JSON | {"origin": SHOP, "sec-fetch-site": "cross-site"}},
+            200,
+        ),
+        # A proxy of our own page's origin that asks under another name.
+        (
+            "POST",
+            GRAPHQL,
+            {"content": body(QUERY), "headers": JSON | {"origin": EVIL, "sec-fetch-site": "same-origin"}},
+            200,
+        ),
+        ("GET", STREAM, {"params": {"query": QUERY}, "headers": EVENTS | {"origin": SHOP}}, 200),
+    ],
+)
+def test_what_a_page_sends(
+    client: httpx.Client, method: str, path: str, options: dict[str, Any], expected: str | int
+) -> None:
+    """A reason, with its status, or the status alone."""
+    answer = client.request(method, path, **options)
+    if isinstance(expected, int):
+        assert answer.status_code == expected
+        return
+    assert [error["extensions"]["reason"] for error in answer.json()["errors"]] == [expected]
+    assert answer.status_code == {"CONTENT_TYPE_UNSUPPORTED": 415, "METHOD_NOT_ALLOWED": 405}.get(expected, 403)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if answer.status_code == 405:
+        assert "POST" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
+    """By the name it has us by; whether TLS ends before us we do not know."""
+    origin = server.url.replace("http", scheme, 1)
+    answer = httpx.post(server.graphql, content=body(QUERY), headers=JSON | {"origin": origin})
+    assert answer.json() == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({"host": "internal:8000", "x-forwarded-host": "orders.example", "origin": "https://orders.example"}, True),
+        ({"host": "internal:8000", "x-forwarded-host": "orders.example", "origin": EVIL}, False),
+    ],
+)
+def test_behind_the_platforms_proxy_our_name_is_the_one_it_was_asked_by(
+    given: dict[str, str], *, allowed: bool
+) -> None:
+    """Which it says; elsewhere that header is not believed."""
+    assert _passes(Origins(set(), forwarded=True), given) is allowed
+    assert not _passes(Origins(set()), given)
+
+
+def _passes(origins: Origins, given: dict[str, str]) -> bool:
+    try:
+        origins.check(_Connection(given))  # type: ignore[arg-type] # what is read of it is there
+    except ForbiddenError:
+        return False
+    return True
+
+
+class _Connection:
+    """A connection with these headers."""
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self.headers = Headers(given)
+        self.scope = {"headers": self.headers.raw}
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"]
+)
+def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path: str, host: str) -> None:
+    """With AUTH_MODE=local, whatever is asked for: a page of that name could read the answer."""
+    answer = client.get(path, headers={"host": host})
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["reason"]) == (403, "HOST_FORBIDDEN")
+    handshake = client.get(path, headers=HANDSHAKE | {"host": host})
+    assert handshake.status_code == 403
+
+
+def preflight(client: httpx.Client, path: str = GRAPHQL, **changed: str) -> httpx.Response:
+    """What a browser asks before it sends a POST of the allowed origin."""
+    asked = {
+        "origin": SHOP,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    return client.options(path, headers=asked | {name.replace("_", "-"): value for name, value in changed.items()})
+
+
+@pytest.mark.parametrize("path", [GRAPHQL, STREAM])
+def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client, path: str) -> None:
+    """For two hours, for the headers that are read and no other, with neither a wildcard nor credentials."""
+    answer = preflight(client, path)
+    assert answer.status_code == 200
+    given = {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+    assert given["access-control-allow-origin"] == SHOP
+    assert given["access-control-allow-methods"] == "GET, POST"
+    assert given["access-control-max-age"] == "7200"
+    assert "access-control-allow-credentials" not in given
+    assert not any("*" in value for value in given.values())
+    named = set(given["access-control-allow-headers"].lower().split(", "))
+    assert {"authorization", "content-type", "last-event-id", "x-graphql-cost", "x-consistency-token"} <= named
+    assert "origin" in answer.headers["vary"].lower()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"origin": EVIL}, "origin"),
+        ({"origin": "null"}, "origin"),
+        ({"origin": f"{SHOP}.evil.example"}, "origin"),
+        ({"origin": SHOP.upper()}, "origin"),
+        ({"access_control_request_method": "DELETE"}, "method"),
+        ({"access_control_request_headers": "x-anything"}, "headers"),
+    ],
+)
+def test_a_preflight_of_another_is_refused(client: httpx.Client, changed: dict[str, str], said: str) -> None:
+    """And says of what; the browser then sends nothing."""
+    answer = preflight(client, **changed)
+    assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {said}")
+    if said == "origin":
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "status"),
+    [
+        ("POST", {"content": b"{", "headers": JSON}, 400),
+        ("POST", {"content": body(), "headers": {"content-type": "text/plain"}}, 415),
+        ("POST", {"content": body(), "headers": JSON | {"accept": "image/png"}}, 406),
+        ("DELETE", {}, 405),
+        ("GET", {"params": {"query": QUERY}, "headers": {"host": "evil.example"}}, 403),
+    ],
+)
+def test_an_allowed_page_can_read_why_it_is_refused(
+    client: httpx.Client, method: str, options: dict[str, Any], status: int
+) -> None:
+    """The answer to what is wrong is handed over as any other, with its headers."""
+    options = options | {"headers": options.get("headers", {}) | {"origin": SHOP}}
+    answer = client.request(method, GRAPHQL, **options)
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == SHOP
+    assert "retry-after" in answer.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> None:
+    """Not to be guessed at, nor to be embedded by a page of another origin; and of us it says nothing."""
+    answer = client.get(path)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "server" not in answer.headers
+    if answer.headers.get("content-type", "").startswith("application/"):
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_page_of_graphiql_is_nobody_elses(client: httpx.Client) -> None:
+    """Neither framed, nor kept, nor held by the window that opened it, and without a use for devices."""
+    answer = client.get(GRAPHQL, headers={"accept": "text/html"})
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "camera=()" in answer.headers["permissions-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    # Whoever speaks TLS for us says that.
+    assert "strict-transport-security" not in answer.headers

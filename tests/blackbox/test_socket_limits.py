@@ -1,0 +1,208 @@
+"""Owns the promises of what one WebSocket can make the server do: for how long, how much, and nothing to others."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.blackbox.raw_sockets import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, raw_socket, text
+from tests.process import running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
+ORDER = {"query": "{ order(orderKey: 1) { orderKey } }"}
+IDLE_SECONDS = 0.6
+MOST = 3
+BODY_BYTES = 2 << 20
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server with little patience."""
+    with running_server(
+        orders_url,
+        MAX_SUBSCRIPTIONS=str(MOST),
+        SOCKET_INIT_TIMEOUT="0.3",
+        SOCKET_IDLE_TIMEOUT=str(IDLE_SECONDS),
+        APP_SCHEMA="socket_limits",
+    ) as server:
+        yield server
+
+
+def subscribe(id_: str, payload: dict[str, Any] = FEED) -> bytes:
+    """The message that begins an operation."""
+    return text({"id": id_, "type": "subscribe", "payload": payload})
+
+
+def message_of(socket: RawSocket) -> dict[str, Any]:
+    """The next message."""
+    found = socket.read()
+    assert found.opcode == TEXT
+    message: dict[str, Any] = httpx.Response(200, content=found.payload).json()
+    return message
+
+
+def test_who_does_not_say_init_is_let_go(server: Server) -> None:
+    """After SOCKET_INIT_TIMEOUT, also where pings are said meanwhile."""
+    with raw_socket(server.url, init=False) as socket:
+        began = time.monotonic()
+        socket.send(text({"type": "ping"}) * 3)
+        assert socket.closed_with() == 4408
+        assert time.monotonic() - began < 3
+
+
+def test_who_asks_nothing_is_let_go(server: Server) -> None:
+    """After SOCKET_IDLE_TIMEOUT, with a code after which clients come back when they have something to ask."""
+    with raw_socket(server.url) as socket:
+        began = time.monotonic()
+        assert socket.closed_with() == 1001
+        assert time.monotonic() - began >= IDLE_SECONDS - 0.1
+
+
+def test_who_says_something_or_listens_is_not_let_go(server: Server) -> None:
+    """A client's pings keep its socket open, and so does a subscription; the time counts from its end."""
+    with raw_socket(server.url) as socket:
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5 * IDLE_SECONDS:
+            socket.send(text({"type": "ping"}))
+            assert message_of(socket) == {"type": "pong"}
+            time.sleep(IDLE_SECONDS / 4)  # between two pings of a client
+        socket.send(subscribe("1"))
+        time.sleep(1.5 * IDLE_SECONDS)  # longer than it may be idle
+        socket.send(text({"type": "complete", "id": "1"}))
+        ended = time.monotonic()
+        assert socket.closed_with() == 1001
+        assert time.monotonic() - ended >= IDLE_SECONDS - 0.1
+
+
+def test_one_socket_runs_so_many_operations(server: Server) -> None:
+    """One more is refused by itself, and there is room again as soon as one is completed."""
+    with raw_socket(server.url) as socket:
+        socket.send(b"".join(subscribe(str(number)) for number in range(MOST)) + subscribe("more"))
+        refused = message_of(socket)
+        assert (refused["id"], refused["type"]) == ("more", "error")
+        assert refused["payload"][0]["extensions"]["reason"] == "TOO_MANY_OPERATIONS"
+        socket.send((text({"id": "0", "type": "complete"}) + subscribe("0")) * 50)
+        socket.send(text({"id": "0", "type": "complete"}) + subscribe("0", ORDER))
+        assert [message_of(socket)["type"] for _ in range(2)] == ["next", "complete"]
+
+
+# What ends each flush of a compressor, and is left out at a message's end.
+_FLUSHED = b"\x00\x00\xff\xff"
+
+
+def _compressed(payload: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-12)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(_FLUSHED)
+
+
+_HALF = b" " * (BODY_BYTES // 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("too long", frame(TEXT, b" " * (BODY_BYTES + 1)), 1009),
+        ("too long when decompressed", frame(TEXT, _compressed(b" " * (BODY_BYTES + 1)), reserved=4), 1009),
+        ("a bomb", frame(TEXT, _compressed(bytes(32 << 20)), reserved=4), 1009),
+        (
+            "too long in fragments",
+            frame(TEXT, _HALF, fin=False) + frame(CONTINUATION, _HALF, fin=False) + frame(CONTINUATION, b" "),
+            1009,
+        ),
+        (
+            "a bomb in fragments",
+            frame(TEXT, _compressed(_HALF) + _FLUSHED, reserved=4, fin=False)
+            + frame(CONTINUATION, _compressed(bytes(32 << 20))),
+            1009,
+        ),
+        ("not deflate", frame(TEXT, b"\xff" * 40, reserved=4), 1002),
+        ("fragments without end", frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 3_000, 1009),
+        ("not masked", frame(TEXT, b'{"type": "ping"}', masked=False), 1002),
+        ("not UTF-8", frame(TEXT, b'{"type": "\xff"}'), 1007),
+        ("not UTF-8 in fragments", frame(TEXT, b'"\xc3', fin=False) + frame(CONTINUATION, b'"'), 1007),
+        ("a reserved opcode", frame(3), 1002),
+        ("a reserved bit", frame(TEXT, b"{}", reserved=1), 1002),
+        ("a fragmented ping", frame(PING, fin=False), 1002),
+        ("a long ping", frame(PING, b"x" * 126), 1002),
+        ("a continuation of nothing", frame(CONTINUATION, b"{}"), 1002),
+        ("a message within another", frame(TEXT, b"{", fin=False) + frame(TEXT, b"}"), 1002),
+        ("binary", frame(BINARY, b'{"type": "ping"}'), 4400),
+        ("a close of one byte", frame(8, b"\x03"), 1002),
+        ("a close with a code that is none", frame(8, struct.pack("!H", 1004)), 1002),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_frames_that_break_the_rules_close_the_socket(server: Server, name: str, data: bytes, code: int) -> None:
+    """With the protocol's own code, and no trace of it in the log; the size counted is what is decompressed."""
+    said = len(server.log())
+    with raw_socket(server.url, deflate=True) as socket:
+        with suppress(ConnectionError):
+            socket.send(data)
+        assert socket.closed_with() == code, name
+    assert "Traceback" not in server.log()[said:]
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        text({"type": "ping"}) * 100_000,
+        (subscribe("1") + text({"type": "complete", "id": "1"})) * 10_000,
+        subscribe("1", {"query": "{ nothing }"}) * 5_000,
+        frame(PING) * 200_000,
+        frame(PONG) * 200_000,
+    ],
+    ids=["pings", "subscriptions begun and ended", "bad operations", "pings of the protocol", "pongs of the protocol"],
+)
+def test_a_flood_of_small_messages_harms_nobody_else(server: Server, flood: bytes) -> None:
+    """Others are answered meanwhile, and nothing piles up, though the answers are not read."""
+    with httpx.Client(base_url=server.url) as other:
+        other.get("/livez")
+        before = _resident_bytes(server)
+        with raw_socket(server.url, seconds=1) as socket:
+            sending = threading.Thread(target=_send, args=(socket, flood))
+            sending.start()
+            waits = []
+            for _ in range(20):
+                began = time.perf_counter()
+                other.get("/livez")
+                waits.append(time.perf_counter() - began)
+            sending.join()
+        # Of what a bite takes; the whole flood in one go takes a second. The machine may be busy otherwise too.
+        assert sorted(waits)[len(waits) // 2] < 0.1
+        assert _resident_bytes(server) - before < 16 << 20
+
+
+def _send(socket: RawSocket, data: bytes) -> None:
+    # It stops being taken, because nothing is read on this side.
+    with suppress(OSError):
+        socket.send(data)
+
+
+def _resident_bytes(server: Server) -> int:
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_socket_that_has_gone_leaves_nothing(server: Server) -> None:
+    """Neither subscription nor subscriber, however abruptly it went."""
+    with raw_socket(server.url) as socket:
+        socket.send(subscribe("1") + subscribe("2"))
+        wait_for(lambda: _subscriptions(server) == 2, what=lambda: "two subscriptions")
+    wait_for(lambda: _subscriptions(server) == 0, what=lambda: "none")
+
+
+def _subscriptions(server: Server) -> float:
+    lines = httpx.get(f"{server.url}/api/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("orders_api_subscriptions{"))

@@ -1,0 +1,172 @@
+"""Owns the promises of how long a subscription lasts and how many a caller has, over both transports."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from tests.process import running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from websockets.sync.client import ClientConnection
+
+    from tests.process import Server
+
+FEED = {"query": "subscription { orderStatusChanged { version } }"}
+EVENTS = {"accept": "text/event-stream"}
+STREAM = "/api/graphql/stream"
+MOST = 3
+
+
+@pytest.fixture(scope="module")
+def brief(orders_url: str) -> Iterator[Server]:
+    """A server whose subscriptions last for a moment."""
+    with running_server(orders_url, SUBSCRIPTION_TIMEOUT="0.4", APP_SCHEMA="subscription_limits") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def few(orders_url: str) -> Iterator[Server]:
+    """A server where a caller has few subscriptions."""
+    with running_server(orders_url, MAX_SUBSCRIPTIONS_PER_CALLER=str(MOST), APP_SCHEMA="subscription_limits") as server:
+        yield server
+
+
+def change(server: Server, status: str) -> str:
+    """Set a status, and give the change's cursor."""
+    mutation = f"mutation {{ setOrderStatus(input: {{orderKey: 7, status: {status}}}) {{ change {{ cursor }} }} }}"
+    answer = httpx.post(server.graphql, json={"query": mutation}).json()
+    return str(answer["data"]["setOrderStatus"]["change"]["cursor"])
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    """The events of a stream that has ended, each by its fields."""
+    lines = [[line.partition(":") for line in event.split("\n")] for event in text.split("\n\n") if event]
+    return [{name: value.strip() for name, _, value in event if name} for event in lines]
+
+
+def reasons(answer: dict[str, Any]) -> list[str]:
+    """Of the errors in an answer."""
+    return [error["extensions"]["reason"] for error in answer["errors"]]
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[ClientConnection]:
+    """A WebSocket that has been acknowledged."""
+    address = server.graphql.replace("http", "ws", 1)
+    with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
+        connection.send('{"type": "connection_init"}')
+        assert json.loads(connection.recv(timeout=10))["type"] == "connection_ack"
+        yield connection
+
+
+def subscribed(connection: ClientConnection, id_: str) -> None:
+    """Begin a subscription on it."""
+    connection.send(json.dumps({"id": id_, "type": "subscribe", "payload": FEED}))
+
+
+def test_over_a_socket_it_ends_with_an_error_and_the_socket_goes_on(brief: Server) -> None:
+    """Retryable, so that the client subscribes again from its cursor; a query beside it is answered afterwards."""
+    with connected(brief) as connection:
+        subscribed(connection, "1")
+        message = json.loads(connection.recv(timeout=10))
+        assert (message["id"], message["type"]) == ("1", "error")
+        assert reasons({"errors": message["payload"]}) == ["SUBSCRIPTION_ENDED"]
+        assert message["payload"][0]["extensions"]["retryable"]
+        connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": "{ __typename }"}}))
+        assert json.loads(connection.recv(timeout=10))["type"] == "next"
+
+
+def test_over_a_stream_by_post_it_ends_with_an_error_and_completes(brief: Server) -> None:
+    """As graphql-sse's clients have it."""
+    told = httpx.post(f"{brief.url}{STREAM}", json=FEED, headers=EVENTS, timeout=10).text
+    found = [event for event in events_of(told) if "event" in event]
+    assert [event["event"] for event in found] == ["next", "complete"]
+    assert reasons(json.loads(found[0]["data"])) == ["SUBSCRIPTION_ENDED"]
+
+
+def test_a_browser_comes_back_to_where_it_was(brief: Server) -> None:
+    """It is told of no completion, and the id it comes back with is that of the last change it was told of."""
+    cursor = change(brief, "PARTIAL")
+    heard = []
+    for status in ("FULFILLED", "OPEN", "PARTIAL"):
+        wanted = change(brief, status)
+        told = httpx.get(f"{brief.url}{STREAM}", params=FEED, headers=EVENTS | {"last-event-id": cursor}, timeout=10)
+        found = [event for event in events_of(told.text) if event.get("event")]
+        assert [event["event"] for event in found] == ["next", "next"]
+        assert reasons(json.loads(found[-1]["data"])) == ["SUBSCRIPTION_ENDED"]
+        assert found[0]["id"] == found[1]["id"] == wanted
+        heard.append(wanted)
+        cursor = found[-1]["id"]
+    assert len(set(heard)) == 3
+
+
+def test_a_caller_has_so_many_over_all_connections(few: Server) -> None:
+    """One more is refused by itself, on whichever, with when to come again; any that ends makes room."""
+    with connected(few) as one, connected(few) as other, httpx.Client(base_url=few.url, timeout=10) as client:
+        subscribed(one, "1")
+        subscribed(one, "2")
+        wait_for(lambda: subscriptions(few) == 2, what=lambda: "two subscriptions")
+        with client.stream("POST", STREAM, json=FEED, headers=EVENTS):
+            wait_for(lambda: subscriptions(few) == MOST, what=lambda: "three subscriptions")
+            subscribed(other, "1")
+            message = json.loads(other.recv(timeout=10))
+            assert (message["id"], message["type"]) == ("1", "error")
+            assert reasons({"errors": message["payload"]}) == ["TOO_MANY_SUBSCRIPTIONS"]
+            assert (
+                message["payload"][0]["extensions"]
+                | {
+                    "code": "RATE_LIMITED",
+                    "retryable": True,
+                    "retryAfter": 5,
+                }
+                == message["payload"][0]["extensions"]
+            )
+            told = client.get(STREAM, params=FEED, headers=EVENTS).text
+            (refused,) = [event for event in events_of(told) if event.get("event")]
+            assert (refused["event"], refused["retry"]) == ("next", "5000")
+            assert reasons(json.loads(refused["data"])) == ["TOO_MANY_SUBSCRIPTIONS"]
+            # A query is none.
+            assert client.post("/api/graphql", json={"query": "{ __typename }"}).status_code == 200
+        wait_for(lambda: subscriptions(few) == 2, what=lambda: "the stream to have ended")
+        subscribed(other, "1")
+        wait_for(lambda: subscriptions(few) == MOST, what=lambda: "three subscriptions again")
+    wait_for(lambda: subscriptions(few) == 0, what=lambda: "all to have ended")
+    with connected(few) as again:
+        for number in range(MOST):
+            subscribed(again, str(number))
+        wait_for(lambda: subscriptions(few) == MOST, what=lambda: "as many as before")
+
+
+def test_what_is_cut_off_is_given_back(few: Server) -> None:
+    """Clients that begin and go in every way leave room for as many as ever."""
+    wait_for(lambda: subscriptions(few) == 0, what=lambda: "all others to have ended")
+    for round_ in range(12):
+        with connected(few) as connection:
+            for number in range(MOST):
+                subscribed(connection, str(number))
+            if round_ % 3 == 1:
+                connection.send(json.dumps({"id": "0", "type": "complete"}))
+            if round_ % 3 == 2:
+                # Without a word.
+                connection.socket.shutdown(socket.SHUT_RDWR)
+    wait_for(lambda: subscriptions(few) == 0, what=lambda: "all to have ended")
+    with connected(few) as connection:
+        for number in range(MOST):
+            subscribed(connection, str(number))
+        wait_for(lambda: subscriptions(few) == MOST, what=lambda: "as many as ever")
+
+
+def subscriptions(server: Server) -> float:
+    """How many are open."""
+    lines = httpx.get(f"{server.url}/api/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("orders_api_subscriptions{"))

@@ -1,0 +1,47 @@
+"""Owns the test of the server with Apollo's own link for persisted queries, automatic ones and those of a manifest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clients import node
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.process import Server
+
+# As a build writes it; the client sends the id, and never the text.
+_ID = "orders-page"
+_TRUSTED = "query Trusted { orders(first: 2) { nodes { id orderKey __typename } __typename } }"
+_SENT = {
+    "post": ["POST hash", "POST text hash", "POST hash", "POST hash"],
+    "get": ["GET hash", "POST text hash", "GET hash", "GET hash"],
+    "off": ["POST hash", "POST text", "POST text", "POST text"],
+    "trusted": ["POST hash"] * 3,
+}
+
+
+@pytest.fixture(scope="module")
+def asked(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What each client sent, and was answered."""
+    manifest: Path = tmp_path_factory.mktemp("manifest") / "manifest.json"
+    operation = {"id": _ID, "name": "Trusted", "type": "query", "body": _TRUSTED}
+    manifest.write_text(
+        json.dumps({"format": "apollo-persisted-query-manifest", "version": 1, "operations": [operation]})
+    )
+    with (
+        running_server(orders_url, AUTOMATIC_PERSISTED_QUERIES="0") as forgetful,
+        running_server(orders_url, PERSISTED_DOCUMENTS=str(manifest), PERSISTED_DOCUMENTS_ONLY="true") as trusting,
+    ):
+        return node.run("apollo_persisted.mjs", server.graphql, forgetful.graphql, trusting.graphql, _ID)
+
+
+@pytest.mark.parametrize("client", _SENT)
+def test_a_text_is_sent_once_at_most(asked: Any, client: str) -> None:
+    """Then the hash alone, by GET too; where nothing is remembered the hash is not tried again."""
+    assert asked[client] == {"sent": _SENT[client], "keys": [["1", "2"]] * 3}

@@ -1,0 +1,30 @@
+"""Owns the test of a manifest that Relay's own compiler writes: it is taken as it is, whatever its hashes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.documents import Documents
+from server.manifest import check_manifest, read_manifest
+from server.parameters import data_of
+from server.settings import Settings
+from tests.clients import node
+from tests.process import ROOT
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA256"])
+def test_what_relay_persists_is_trusted(tmp_path: Path, algorithm: str) -> None:
+    """Its documents fit the schema, and are found by the ids that its network layer is given."""
+    made = node.run("relay_persisted.mjs", str(tmp_path), str(ROOT / "schema" / "schema.graphql"), algorithm)
+    settings = Settings(
+        database_url="postgresql://h/db", persisted_documents=Path(made["file"]), persisted_documents_only=True
+    )
+    check_manifest(settings)
+    documents = read_manifest(Path(made["file"]))
+    assert {text.split("(")[0] for text in documents.values()} == {"query ordersListQuery", "query ordersOrderQuery"}
+    for identifier, text in documents.items():
+        data = data_of({"doc_id": identifier, "variables": {}})
+        Documents.of(settings).resolve(data)
+        assert data.query == text

@@ -1,0 +1,165 @@
+"""Owns `make load`: twice the capacity for a minute, and 500 trickling callers, in front of a PostgreSQL of its own."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from server.local.cluster import Cluster
+from tests.bench import orders as table
+from tests.bench import wrk
+from tests.bench.answers import Truth, volley_of
+from tests.bench.contenders import running_ours
+from tests.bench.load import CLIENTS
+from tests.bench.tables import word
+from tests.bench.works import WORKS
+from tests.load.generator import Phase, Told, offer, told
+from tests.load.trickling import trickle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WORK: Final = next(work for work in WORKS if work.name == "page100")
+_OVER: Final = 2.0
+_CALM: Final = 0.4
+_CALM_SECONDS: Final = 5.0
+_CAPACITY_SECONDS: Final = 6.0
+_CONNECTIONS: Final = 800
+_CALM_CONNECTIONS: Final = 64
+_TRICKLING: Final = 500
+_TRICKLING_SECONDS: Final = 15.0
+_WINDOW_SECONDS: Final = 0.1
+# What is normal is up to twice of what it was before, and a hiccup of the machine is nobody's overload.
+_NORMAL: Final = 2.0
+_HICCUP_SECONDS: Final = 0.02
+_OK, _OVERLOADED = 200, 503
+# Targets.
+_GOODPUT: Final = 0.9
+_REFUSED_SECONDS: Final = 0.3
+_RECOVERED_SECONDS: Final = 1.0
+_CUT_SECONDS: Final = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A figure, what it has to be, and whether it is."""
+
+    name: str
+    figure: str
+    target: str = ""
+    met: bool = True
+
+    def __str__(self) -> str:
+        """As it is printed."""
+        return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {word(met=self.met)}' if self.target else ''}"
+
+
+def main() -> int:
+    """Measure and report; the exit code says whether every target was met."""
+    parser = argparse.ArgumentParser("python -m tests.load")
+    parser.add_argument("--seconds", type=float, default=60, help="of twice the capacity")
+    parser.add_argument("--scale", type=float, default=0.1, help="of TPC-H")
+    parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="of PostgreSQL's data")
+    given = parser.parse_args()
+    with Cluster(given.directory / "postgres", options={"max_connections": "200"}) as cluster:
+        orders, setup = table.load(cluster, given.scale)
+        truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
+        with running_ours(setup) as running:
+            volley = uvloop.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
+            if volley is None:
+                raise TypeError(running)
+            capacity = _capacity(volley, cluster.process_id())
+            lines = [Line("capacity, closed loop, pages of 100", f"{capacity:,.0f}/s")]
+            lines += _overload(volley, capacity, given.seconds)
+            lines += _beside_trickling(volley, capacity)
+    sys.stdout.write("\n".join(map(str, lines)) + "\n")
+    return 0 if all(line.met for line in lines) else 1
+
+
+def _capacity(volley: wrk.Volley, postmaster: int) -> float:
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory) / "load.lua"
+        volley.write_script(script)
+        return wrk.drive(volley, script, connections=CLIENTS, seconds=_CAPACITY_SECONDS, postmaster=postmaster).rate
+
+
+def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]:
+    calm = Phase(_CALM * capacity, _CALM_SECONDS)
+    phases = [calm, Phase(_OVER * capacity, seconds), calm]
+    before, over, after = told(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
+    normal = max(_NORMAL * _p(before.latencies(_OK), 99), _HICCUP_SECONDS)
+    goodput = over.statuses()[_OK] / seconds / capacity
+    good, refused = over.latencies(_OK), over.latencies(_OVERLOADED)
+    others = sum(over.statuses().values()) - len(good) - len(refused) + over.unanswered
+    recovered = _recovered(after, normal)
+    return [
+        Line(
+            f"goodput at twice of it for {seconds:g} s, of the capacity",
+            f"{goodput:.2f}",
+            "at least 0.9",
+            goodput >= _GOODPUT,
+        ),
+        Line("answered there, p50 p99 max", _quantiles(good)),
+        Line(
+            f"refused there, {len(refused):,}: p50 p99 max",
+            _quantiles(refused),
+            "at most 300 ms",
+            not refused or max(refused) <= _REFUSED_SECONDS,
+        ),
+        Line("answered otherwise, or not at all", f"{others} {dict(over.statuses())}", "none", others == 0),
+        Line("the generator's own lateness there, p50 p99 max", _quantiles(over.lateness)),
+        Line("normal requests before, p50 p99 max", _quantiles(before.latencies(_OK))),
+        Line("until they were so again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
+    ]
+
+
+def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
+    phase = Phase(_CALM * capacity, _TRICKLING_SECONDS)
+    (without,) = told(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
+    offered = offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS)
+    let = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
+    (beside,) = told(offered)
+    usual, slowed = (_p(one.latencies(_OK), 99) for one in (without, beside))
+    failed = sum(beside.statuses().values()) - beside.statuses()[_OK] + beside.unanswered
+    return [
+        Line("normal requests, p50 p99 max", _quantiles(without.latencies(_OK))),
+        Line(
+            f"beside {_TRICKLING} trickling callers",
+            _quantiles(beside.latencies(_OK)),
+            "p99 at most doubled",
+            slowed <= 2 * usual,
+        ),
+        Line("of them not answered", str(failed), "none", failed == 0),
+        Line("the trickling were cut after, p50 p99 max", _quantiles(let), "at most 12 s", max(let) <= _CUT_SECONDS),
+    ]
+
+
+def _recovered(after: Told, normal: float) -> float:
+    """Seconds until the windows are normal, and stay so: their p99, and nobody refused."""
+    windows: dict[int, list[float]] = {}
+    for status, latency, moment in after.answers:
+        windows.setdefault(int(moment / _WINDOW_SECONDS), []).append(latency if status == _OK else float("inf"))
+    late = [number for number, latencies in windows.items() if _p(latencies, 99) > normal]
+    return (max(late) + 1) * _WINDOW_SECONDS if late else 0.0
+
+
+def _p(seconds: Sequence[float], percentile: int) -> float:
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, len(ordered) * percentile // 100)] if ordered else 0.0
+
+
+def _quantiles(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "-"
+    return f"{1000 * statistics.median(seconds):.1f} {1000 * _p(seconds, 99):.1f} {1000 * max(seconds):.1f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Owns the open-loop generator, a process of its own: phases of so many requests a second, whatever is answered.
+
+A latency is counted from the moment that the schedule has for the request. How late the requests went out is counted
+too: that much is the generator's own doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+from tests.process import ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_TICK_SECONDS: Final = 0.001
+_LAST_SECONDS: Final = 5
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """So many requests a second, for so long."""
+
+    rate: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a phase: each answer's status, and its latency and its moment in seconds from the phase's begin."""
+
+    answers: list[tuple[int, float, float]]
+    lateness: list[float]
+    unanswered: int
+
+    def latencies(self, status: int) -> list[float]:
+        """Those of the answers with this status."""
+        return [latency for given, latency, _ in self.answers if given == status]
+
+    def statuses(self) -> Counter[int]:
+        """How many there were of each; 0 stands for a connection that was closed."""
+        return Counter(status for status, _, _ in self.answers)
+
+
+def offer(url: str, requests: Sequence[bytes], phases: Sequence[Phase], *, connections: int) -> subprocess.Popen[str]:
+    """Begin to send the requests in turn, from another process; `told` waits for what came of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.load.generator"],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    order = {
+        "url": url,
+        "requests": [request.decode("ascii") for request in requests],
+        "phases": [asdict(phase) for phase in phases],
+        "connections": connections,
+    }
+    stdin = cast("Any", process.stdin)
+    stdin.write(json.dumps(order))
+    stdin.close()
+    return process
+
+
+def told(process: subprocess.Popen[str]) -> list[Told]:
+    """What came of each phase."""
+    text = cast("Any", process.stdout).read()
+    process.wait(_LAST_SECONDS)
+    return [Told([tuple(answer) for answer in one.pop("answers")], **one) for one in json.loads(text)]
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, on which one request at a time is under way."""
+
+    def __init__(self, generator: _Generator) -> None:
+        self._generator = generator
+        self._transport: asyncio.Transport
+        self._head = b""
+        self._left = 0
+        self._status = 0
+        self.sent: tuple[int, float] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, request: bytes, phase: int, scheduled: float) -> None:
+        self.sent = phase, scheduled
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._left:
+            data = self._head + data
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._head = data
+                return
+            length = _LENGTH.search(data, 0, end + 2)
+            self._head, self._status = b"", int(data[9:12])
+            self._left = end + 4 + (int(length[1]) if length else 0)
+        self._left -= len(data)
+        if self._left <= 0:
+            self._left = 0
+            self._generator.answered(self, self._status)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._generator.lost(self)
+
+
+class _Generator:
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._url = urlsplit(order["url"])
+        self._requests = [text.encode() for text in order["requests"]]
+        self._phases = [Phase(**phase) for phase in order["phases"]]
+        self._connections: int = order["connections"]
+        self._idle: list[_Connection] = []
+        self._waiting: deque[tuple[bytes, int, float]] = deque()
+        self._told = [Told([], [], 0) for _ in self._phases]
+        self._begun = [0.0 for _ in self._phases]
+        self._due = 0
+        self._answered = 0
+        self._opening: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> list[dict[str, Any]]:
+        for _ in range(self._connections):
+            await self._open()
+        turn = 0
+        begun = time.perf_counter()
+        for number, phase in enumerate(self._phases):
+            self._begun[number] = begun
+            count, sent = int(phase.rate * phase.seconds), 0
+            while sent < count:
+                now = time.perf_counter()
+                due = min(count, int((now - begun) * phase.rate) + 1)
+                for sent in range(sent, due):
+                    self._send(self._requests[turn % len(self._requests)], number, begun + sent / phase.rate, now)
+                    turn += 1
+                sent = due
+                await asyncio.sleep(_TICK_SECONDS)  # the schedule's grain
+            begun += phase.seconds
+        until = time.perf_counter() + _LAST_SECONDS
+        while self._answered < self._due and time.perf_counter() < until:
+            await asyncio.sleep(_TICK_SECONDS)  # for the last answers
+        return [{**asdict(one), "unanswered": self._due - self._answered} for one in self._told]
+
+    def _send(self, request: bytes, phase: int, scheduled: float, now: float) -> None:
+        self._due += 1
+        self._told[phase].lateness.append(now - scheduled)
+        if self._idle:
+            self._idle.pop().send(request, phase, scheduled)
+        else:
+            self._waiting.append((request, phase, scheduled))
+
+    def answered(self, connection: _Connection, status: int) -> None:
+        if connection.sent is None:
+            return
+        phase, scheduled = connection.sent
+        connection.sent = None
+        self._answered += 1
+        self._told[phase].answers.append((status, time.perf_counter() - scheduled, scheduled - self._begun[phase]))
+        if self._waiting:
+            connection.send(*self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """It is opened again; what was asked on it counts as answered by 0."""
+        if connection.sent is not None:
+            waiting, self._waiting = self._waiting, deque()
+            self.answered(connection, 0)
+            self._waiting = waiting
+        if connection in self._idle:
+            self._idle.remove(connection)
+        opening = asyncio.create_task(self._open())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self), self._url.hostname or "", self._url.port or 0
+        )
+        self._idle.append(connection)
+
+
+def main() -> int:
+    """What is to be sent comes in as JSON, and what came of it goes out; the exit code."""
+    json.dump(uvloop.run(_Generator(json.load(sys.stdin)).run()), sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

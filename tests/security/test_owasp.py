@@ -1,0 +1,446 @@
+"""The points of OWASP's GraphQL cheat sheet, in its order, against the server as it stands in production: 27 of 27."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests import faulty
+from tests.process import NO_TLS, running_server, wait_for
+from tests.security.documents import ORDER_ID, arguments, root_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+    from tests.security.conftest import Attacked, Caller
+
+ORDER = "{ order(orderKey: 1) { orderKey } }"
+CLERK = "query($v: String!) { orders(first: 1, filter: {clerk: {eq: $v}}) { totalCount } }"
+INJECTED = [
+    "' OR 1=1 --",
+    "'; DROP TABLE orders_synced; --",
+    "Clerk%",
+    "Clerk_________0",
+    "\\' OR ''='",
+    "$1",
+    ":clerk",
+    "{0}",
+]
+REVEALING = re.compile(
+    r"Traceback|asyncpg|sqlalchemy|SELECT|orders_synced|SQLSTATE|\.py\b|site-packages", re.IGNORECASE
+)
+
+
+@pytest.fixture(scope="module")
+def reader(attacked: Attacked) -> Caller:
+    """Who may read orders."""
+    return attacked.caller("reader")
+
+
+@pytest.fixture(scope="module")
+def writer(attacked: Attacked) -> Caller:
+    """Who may also change their status."""
+    return attacked.caller("reader", "writer")
+
+
+@pytest.fixture(scope="module")
+def anybody(attacked: Attacked) -> Caller:
+    """Whose token is good, and gives no role."""
+    return attacked.caller()
+
+
+def limit_of(caller: Caller, query: str) -> tuple[str, str]:
+    """The reason of a refusal, and the limit that it names."""
+    answer = caller.answer(query)
+    assert "data" not in answer, answer
+    extensions = answer["errors"][0]["extensions"]
+    return extensions["reason"], extensions["limit"]
+
+
+def line_of(server: Server, request_id: str) -> dict[str, Any]:
+    """The line of a request."""
+
+    def lines() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in server.log().splitlines() if request_id in line]
+        return [line for line in found if line["event"] == "request"]
+
+    wait_for(lambda: bool(lines()), what=lambda: f"the line of {request_id}", seconds=5)
+    return lines()[0]
+
+
+# Input validation.
+
+
+@pytest.mark.parametrize(
+    "arguments_",
+    [
+        "filter: {status: {eq: open}}",
+        'filter: {status: {eq: "OPEN"}}',
+        'filter: {orderDate: {gte: "1992-02-30"}}',
+        'filter: {orderKey: {eq: "1e3"}}',
+        'filter: {totalPrice: {gte: "NaN"}}',
+    ],
+)
+def test_owasp_01_specific_types(reader: Caller, arguments_: str) -> None:
+    """Specific GraphQL types such as scalars and enums: a value outside of its type is refused before anything runs."""
+    assert reader.refused(f"{{ orders({arguments_}) {{ totalCount }} }}") == "DOCUMENT_INVALID"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "input: {}", "input: {orderKey: 1, status: OPEN, admin: true}", "input: {orderKey: 1, status: OPEN, note: 5}"],
+)
+def test_owasp_02_mutation_inputs(writer: Caller, given: str) -> None:
+    """GraphQL input types for mutations: what is missing, unknown or of another type is refused, and nothing is written."""
+    query = f"mutation {{ setOrderStatus{f'({given})' if given else ''} {{ replayed }} }}"
+    assert writer.refused(query) == "DOCUMENT_INVALID"
+
+
+def test_owasp_03_allow_lists(attacked: Attacked, reader: Caller) -> None:
+    """Allow-lists, not deny-lists: what may be ordered by is an enum, a name of the platform's is of few characters."""
+    for order in ("{field: COMMENT}", '{field: "orderKey; DROP"}', "{direction: RANDOM}"):
+        assert reader.refused(f"{{ orders(orderBy: {order}) {{ totalCount }} }}") == "DOCUMENT_INVALID"
+    admin = attacked.caller("admin")
+    create = (
+        "mutation($n: String!) { createDatabaseInstance(input: {name: $n, capacity: CU_1}) { userErrors { code } } }"
+    )
+    for name in ("a/../b", "a b", "ä", "a;b", "x" * 256, "", "-"):
+        answer = admin.answer(create, n=name)
+        assert [error["code"] for error in answer["data"]["createDatabaseInstance"]["userErrors"]] == ["NAME_INVALID"]
+
+
+def test_owasp_04_one_encoding(reader: Caller) -> None:
+    """A single character encoding: UTF-8, said or not; no other, no compressed body, no half of a character."""
+    body = json.dumps({"query": ORDER})
+
+    def status(content: bytes, type_: str = "application/json", **headers: str) -> int:
+        return reader.send(content=content, headers={"content-type": type_, **headers}).status_code
+
+    assert status(body.encode()) == 200
+    assert status(body.encode(), "application/json; charset=utf-8") == 200
+    assert status(body.encode("utf-16"), "application/json; charset=utf-16") == 415
+    assert status(body.encode("latin-1"), "application/json; charset=iso-8859-1") == 415
+    assert status(gzip.compress(body.encode()), **{"content-encoding": "gzip"}) == 415
+    for content in (body.encode("utf-16"), b"\xef\xbb\xbf" + body.encode(), b"\xff", b'{"query": "\\ud800"}'):
+        assert status(content) == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        (CLERK, {"v": "a\0b"}),
+        (CLERK, {"v": ["' OR"]}),
+        ("query($v: BigInt!) { order(orderKey: $v) { orderKey } }", {"v": 2**63 - 1}),
+        ("query($v: BigInt!) { order(orderKey: $v) { orderKey } }", {"v": "1; --"}),
+        ("query($v: ID!) { node(id: $v) { id } }", {"v": "' OR 1=1"}),
+        ("query($v: String!) { orders(after: $v) { totalCount } }", {"v": "' OR 1=1"}),
+        ("{ orders(first: 1 { ' OR", {}),
+    ],
+)
+def test_owasp_05_rejected_without_revealing(reader: Caller, query: str, variables: dict[str, Any]) -> None:
+    """Invalid input is rejected gracefully, without revealing how the API and its validation work."""
+    answer = reader.answer(query, **variables)
+    assert not REVEALING.search(json.dumps(answer))
+    for error in answer.get("errors", []):
+        assert error["extensions"].keys() == {"code", "reason", "retryable"}
+
+
+# Injection.
+
+
+@pytest.mark.parametrize("value", INJECTED)
+def test_owasp_06_parameters_only(reader: Caller, value: str) -> None:
+    """Safe APIs with parameters: whatever a value holds, it is looked for as it is, and found nowhere."""
+    assert reader.answer(CLERK, v=value) == {"data": {"orders": {"totalCount": 0}}}
+    both = "query($v: [String!]!) { orders(first: 1, filter: {clerk: {in: $v}}) { totalCount } }"
+    assert reader.answer(both, v=INJECTED) == {"data": {"orders": {"totalCount": 0}}}
+    assert reader.answer(ORDER) == {"data": {"order": {"orderKey": "1"}}}
+
+
+def test_owasp_07_no_addresses_of_callers() -> None:
+    """No request is sent to where a caller says, and nothing of theirs is a command: no argument is an address."""
+    names = re.compile(r"ur[il]|host|address|endpoint|callback|webhook|redirect|command|path|query|sql", re.IGNORECASE)
+    assert [(where, name) for where, name in arguments() if names.search(name)] == []
+
+
+# Denial of service.
+
+
+def test_owasp_08_depth(reader: Caller) -> None:
+    """Depth is limited: also within fragments, which are counted where they are spread."""
+    deep = "{ orders { nodes { " + "statusChanges { nodes { order { " * 6 + "orderKey" + " } } }" * 6 + " } } }"
+    assert limit_of(reader, deep) == ("LIMIT_EXCEEDED", "depth")
+    spread = " ".join(
+        f"fragment F{n} on Order {{ statusChanges {{ nodes {{ order {{ {f'...F{n + 1}' if n < 6 else 'orderKey'} }} }} }} }}"
+        for n in range(7)
+    )
+    assert limit_of(reader, f"{{ orders {{ nodes {{ ...F0 }} }} }} {spread}") == ("LIMIT_EXCEEDED", "depth")
+
+
+def test_owasp_09_amount(reader: Caller) -> None:
+    """Amount is limited: of aliases, fields, repeats, directives, ids, values, and of rows of a page."""
+    fields = " ".join(f"a{n}: orderKey" for n in range(31))
+    assert limit_of(reader, f"{{ order(orderKey: 1) {{ {fields} }} }}") == ("LIMIT_EXCEEDED", "aliases")
+    assert limit_of(reader, f"{{ {'__typename ' * 100} }}") == ("LIMIT_EXCEEDED", "repeats")
+    assert limit_of(reader, f"{{ __typename {'@include(if: true) ' * 21} }}") == ("LIMIT_EXCEEDED", "directives")
+    assert limit_of(reader, f"{{ __typename }} #{'x' * 70_000}") == ("LIMIT_EXCEEDED", "characters")
+    assert limit_of(reader, "{ order(orderKey: 1) { %s } }" % ("orderKey " * 2_000)) == ("LIMIT_EXCEEDED", "tokens")
+    assert reader.refused("{ orders(first: 1001) { nodes { orderKey } } }") == "PAGE_SIZE_INVALID"
+    many = reader.refused("query($v: [ID!]!) { nodes(ids: $v) { id } }", v=[ORDER_ID] * 10_001)
+    assert many in {"TOO_MANY_VALUES", "COST_EXCEEDED"}
+
+
+def test_owasp_10_pages(reader: Caller) -> None:
+    """Pagination: what does not say how much it wants gets a page, and nothing gives all there is."""
+    data = reader.answer(
+        "{ orders { nodes { orderKey } totalCount } ordersPage { orders { orderKey } } orderSample { orderKey } }"
+    )["data"]
+    assert data["orders"]["totalCount"] > 1_000
+    assert len(data["orders"]["nodes"]) <= 100
+    assert len(data["ordersPage"]["orders"]) <= 100
+    assert len(data["orderSample"]) <= 100
+
+
+async def test_owasp_11_timeouts(orders_url: str, reader: Caller) -> None:
+    """Timeouts: who waits for the database waits for a little, and is told; nothing hangs."""
+    connection = await asyncpg.connect(orders_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE")
+            started = time.monotonic()
+            async with httpx.AsyncClient(verify=NO_TLS, timeout=20, headers=reader.headers) as client:
+                answer = await client.post(reader.server.graphql, json={"query": ORDER})
+            seconds = time.monotonic() - started
+    finally:
+        await connection.close()
+    assert answer.status_code in {503, 504}
+    assert answer.json()["errors"][0]["extensions"]["code"] in {"SERVICE_UNAVAILABLE", "GATEWAY_TIMEOUT"}
+    assert seconds < 6
+    wait_for(lambda: reader.answer(ORDER).get("data") is not None, what=lambda: "orders again", seconds=5)
+
+
+def test_owasp_12_cost(reader: Caller) -> None:
+    """Cost is known before anything is run: pages within pages are multiplied, whatever a page size is given by."""
+    nested = "query($n: Int) { orders(first: $n) { nodes { orderKey statusChanges(first: $n) { nodes { version note } } } } }"
+    assert reader.refused(nested, n=1000) == "COST_EXCEEDED"
+    assert "errors" not in reader.answer(nested, n=10)
+
+
+def test_owasp_13_rate_limit(orders_url: str, attacked: Attacked) -> None:
+    """Rate limits, per caller: who has spent what they have is refused, and nobody else is."""
+    settings = attacked.issuer.settings(APP_ENV="production", RATE_LIMIT="0.1", RATE_BURST="60")
+    query = "{ orders(first: 50) { nodes { orderKey } } }"
+    with running_server(orders_url, **settings) as server:
+
+        def sent(name: str) -> httpx.Response:
+            token = attacked.issuer.token(sub=name, roles=["reader"])
+            headers = {"authorization": f"Bearer {token}", "accept": "application/graphql-response+json"}
+            return httpx.post(server.graphql, json={"query": query}, headers=headers, verify=NO_TLS)
+
+        answers = [sent("ann") for _ in range(3)]
+        assert answers[0].status_code == 200
+        assert answers[-1].status_code == 429
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert sent("bob").status_code == 200
+
+
+def test_owasp_14_batching_and_caching(reader: Caller) -> None:
+    """Batching and caching on the server: what one request asks for many times is asked of the database at once."""
+    orders = " ".join(
+        f"o{n}: order(orderKey: {n}) {{ orderKey statusChanges(first: 1) {{ nodes {{ id }} }} }}" for n in range(1, 20)
+    )
+    response = reader.send(json={"query": f"{{ {orders} }}"})
+    assert "errors" not in response.json()
+    assert line_of(reader.server, response.headers["x-request-id"])["statements"] <= 3
+
+
+async def test_owasp_15_resources(orders_url: str, reader: Caller) -> None:
+    """Resources are bounded: bodies by their bytes, the database by its connections, however many ask at once."""
+    huge = json.dumps({"query": ORDER, "variables": {"v": "x" * 2_200_000}}).encode()
+    assert reader.send(content=huge, headers={"content-type": "application/json"}).status_code == 413
+
+    def chunks() -> Iterator[bytes]:
+        yield from (huge[at : at + 65_536] for at in range(0, len(huge), 65_536))
+
+    with contextlib.suppress(httpx.TransportError):
+        # It may be refused before it has all been sent.
+        chunked = reader.send(content=chunks(), headers={"content-type": "application/json"})
+        assert chunked.status_code == 413
+    connection = await asyncpg.connect(orders_url)
+    try:
+        async with httpx.AsyncClient(verify=NO_TLS, timeout=20, headers=reader.headers) as client:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(100):
+                    group.create_task(client.post(reader.server.graphql, json={"query": "{ orderCount { count } }"}))
+            ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lakebase-orders-graphql%'"
+            assert await connection.fetchval(ours) < 60
+    finally:
+        await connection.close()
+
+
+# Access.
+
+
+@pytest.mark.parametrize(("name", "query"), [*root_fields("query")])
+def test_owasp_16_queries_are_authorised(anybody: Caller, attacked: Attacked, name: str, query: str) -> None:
+    """Every query asks who calls, and for a role: there is none without."""
+    assert attacked.nobody.refused(query) == "UNAUTHENTICATED"
+    answer = anybody.answer(query)
+    assert (answer.get("data") or {}).get(name) in (None, [None])
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ROLE_MISSING"}
+
+
+@pytest.mark.parametrize(("name", "query"), [*root_fields("mutation")])
+def test_owasp_17_mutations_are_authorised(reader: Caller, attacked: Attacked, name: str, query: str) -> None:
+    """So does every mutation: who may read may not write."""
+    assert attacked.nobody.refused(query) == "UNAUTHENTICATED"
+    answer = reader.answer(query)
+    assert (answer.get("data") or {}).get(name) is None
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ROLE_MISSING"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f'{{ node(id: "{ORDER_ID}") {{ id }} }}',
+        f'{{ node(id: "{ORDER_ID}") {{ ... on Order {{ clerk }} }} }}',
+        f'{{ nodes(ids: ["{ORDER_ID}", "{ORDER_ID}"]) {{ id }} }}',
+        "{ orders(first: 1) { edges { node { clerk } } } }",
+        "{ orders(first: 1) { pageInfo { hasNextPage } totalCount } }",
+        "{ orderStatusChanges(first: 1) { edges { node { order { clerk } } } } }",
+    ],
+)
+def test_owasp_18_edges_and_nodes(anybody: Caller, query: str) -> None:
+    """Both edges and nodes are authorised: no way round leads to what the straight one does not."""
+    answer = anybody.answer(query)
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ROLE_MISSING"}
+    assert "clerk" not in json.dumps(answer.get("data"))
+
+
+@pytest.mark.parametrize(
+    ("id_", "reasons"),
+    [
+        # An operation, which is an administrator's to see.
+        ("T3BlcmF0aW9uOjAwMDAwMDAwLTAwMDAtNDAwMC04MDAwLTAwMDAwMDAwMDAwMA==", {"ROLE_MISSING"}),
+        # Order:-1, Order:1 OR 1=1, User:1, and what is no id at all.
+        ("T3JkZXI6MSBPUiAxPTE=", {"ID_INVALID"}),
+        ("VXNlcjox", {"ID_INVALID"}),
+        ("1", {"ID_INVALID"}),
+        ("../../etc/passwd", {"ID_INVALID"}),
+    ],
+)
+def test_owasp_19_ids_of_others(reader: Caller, id_: str, reasons: set[str]) -> None:
+    """An id gives no access: `node` and `nodes` ask for the role of its type, and take none that is made up."""
+    for query, given in (
+        ("query($v: ID!) { node(id: $v) { id } }", id_),
+        ("query($v: [ID!]!) { nodes(ids: $v) { id } }", [id_]),
+    ):
+        answer = reader.answer(query, v=given)
+        assert {error["extensions"]["reason"] for error in answer["errors"]} == reasons
+        assert id_ not in json.dumps(answer.get("data"))
+
+
+@pytest.mark.parametrize("how", ["alias", "fragment", "second operation", "stream", "header"])
+def test_owasp_20_roles_in_resolvers(reader: Caller, how: str) -> None:
+    """Roles are asked for where a field is resolved, so that no shape of a request and no transport gets round it."""
+    field = "setOrderStatus(input: {orderKey: 2, status: FULFILLED}) { replayed }"
+    body: dict[str, Any] = {"query": f"mutation {{ {field} }}"}
+    request: dict[str, Any] = {}
+    if how == "alias":
+        body["query"] = f"mutation {{ orders: {field} }}"
+    elif how == "fragment":
+        body["query"] = f"mutation {{ ...F }} fragment F on Mutation {{ ... @include(if: true) {{ {field} }} }}"
+    elif how == "second operation":
+        body = {"query": f"query A {{ __typename }} mutation B {{ {field} }}", "operationName": "B"}
+    elif how == "stream":
+        request = {"path": "/api/graphql/stream", "headers": {"accept": "text/event-stream"}}
+    else:
+        request = {
+            "headers": {"x-forwarded-user": "admin", "x-forwarded-email": "admin@example.com", "x-roles": "admin"}
+        }
+    assert "ROLE_MISSING" in reader.send(json=body, **request).text
+    assert reader.answer("{ order(orderKey: 2) { statusVersion } }")["data"]["order"]["statusVersion"] == 0
+
+
+def test_owasp_21_introspection(attacked: Attacked, reader: Caller, writer: Caller) -> None:
+    """Introspection is off in production, but for an administrator; the name of a type alone is no introspection."""
+    for query in ("{ __schema { queryType { name } } }", '{ __type(name: "Order") { name } }'):
+        assert reader.refused(query) == "INTROSPECTION_DISABLED"
+        assert writer.refused(query) == "INTROSPECTION_DISABLED"
+        assert "errors" not in attacked.caller("admin").answer(query)
+    assert reader.answer("{ __typename }") == {"data": {"__typename": "Query"}}
+
+
+def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
+    """So is GraphiQL."""
+    for caller in (attacked.nobody, reader):
+        page = caller.send("GET", headers={"accept": "text/html"})
+        assert page.status_code >= 400
+        assert "graphiql" not in page.text.lower()
+
+
+# Batching attacks.
+
+
+def test_owasp_23_objects_are_counted(reader: Caller) -> None:
+    """How many objects a request may ask for is counted, however they are spelled: by aliases, ids or keys."""
+    orders = " ".join(f"o{n}: order(orderKey: {n}) {{ orderKey }}" for n in range(1, 22))
+    assert limit_of(reader, f"{{ {orders} }}") == ("LIMIT_EXCEEDED", "root_fields")
+    keys = ", ".join(map(str, range(1, 1_200)))
+    assert reader.answer(f"{{ orders(filter: {{orderKey: {{in: [{keys}]}}}}) {{ totalCount }} }}")["errors"]
+
+
+def test_owasp_24_no_batches_of_what_is_sensitive(writer: Caller) -> None:
+    """What changes something cannot be sent many times in one request: not by aliases, not as an array."""
+    change = "setOrderStatus(input: {orderKey: 4, status: OPEN}) { replayed }"
+    assert limit_of(writer, f"mutation {{ a: {change} b: {change} }}") == ("LIMIT_EXCEEDED", "root_mutations")
+    batch = writer.send(json=[{"query": f"mutation {{ {change} }}"}] * 3)
+    assert batch.status_code == 400
+    assert batch.json()["errors"][0]["extensions"]["reason"] == "BODY_INVALID"
+    assert writer.answer("{ order(orderKey: 4) { statusVersion } }")["data"]["order"]["statusVersion"] == 0
+
+
+def test_owasp_25_operations_are_capped(reader: Caller) -> None:
+    """A request runs one operation, and may not even bring many."""
+    operations = " ".join(f"query Q{n} {{ __typename }}" for n in range(21))
+    answer = reader.send(json={"query": operations, "operationName": "Q0"}).json()
+    assert answer["errors"][0]["extensions"]["limit"] == "definitions"
+    assert reader.refused("query A { __typename } query B { __typename }") == "OPERATION_UNDETERMINED"
+
+
+# Configuration.
+
+
+def test_owasp_26_no_stack_traces(orders_url: str, attacked: Attacked) -> None:
+    """Errors say nothing of what went wrong inside; the log does, under their id."""
+    with running_server(orders_url, module="tests.faulty", **attacked.issuer.settings(APP_ENV="production")) as server:
+        token = attacked.issuer.token(roles=["reader"])
+        response = httpx.post(
+            server.graphql, json={"query": ORDER}, headers={"authorization": f"Bearer {token}"}, verify=NO_TLS
+        )
+        assert response.status_code == 500
+        assert not REVEALING.search(response.text)
+        assert "canary" not in response.text
+        assert faulty.SAID[:12] in server.log()
+        assert response.json()["errors"][0]["extensions"]["errorId"] in server.log()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["{ ordres { totalCount } }", "{ order(orderKeys: 1) { orderKey } }", "{ orders { nodes { clrk } } }", "{ orders(orderBy: {field: ORDER_DAT}) { totalCount } }",
+     "{ orders(filter: {clrk: {eq: 1}}) { totalCount } }", "{ ...on Ordr { id } }", "query($v: OrderFiltr) { orders(filter: $v) { totalCount } }"],
+)  # fmt: skip
+def test_owasp_27_no_suggestions(attacked: Attacked, reader: Caller, query: str) -> None:
+    """What is nearly right is not put right: the names of the schema are not given away one by one."""
+    assert "Did you mean" not in json.dumps(reader.answer(query))
+    assert "Did you mean" in json.dumps(attacked.caller("admin").answer(query))

@@ -1,0 +1,150 @@
+"""The promises of EXPLORING in the process: who sees the schema, and what errors tell to those who may not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from graphql import GraphQLError, get_introspection_query
+from strawberry.types.execution import PreExecutionError
+
+from schema import build_schema, new_plans
+from schema.permissions import Role
+from server.exploring import ExploredBy, Exploring
+from server.presentation import present
+from server.record import RequestRecord, current_record
+from tests.schema.asked import Asked, context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTROSPECTION = get_introspection_query()
+ASKED = [
+    INTROSPECTION,
+    "{ __schema { queryType { name } } }",
+    '{ harmless: __type(name: "Order") { name } }',
+    '{ ...F } fragment F on Query { ... { x: __type(name: "Order") { name } } }',
+    "query($no: Boolean = false) { __typename __schema @include(if: $no) { queryType { name } } }",
+    "query A { __typename } fragment F on Query { __schema { queryType { name } } }",
+    "{__schema{nothing}}",
+    "{ a:__schema\n{ queryType { name } } b: __typename }",
+    "mutation { __schema { queryType { name } } }",
+    '{ __typename # __type\n __type\n(name: "Order") { name } }',
+]
+NOT_ASKED = [
+    "{ __typename }",
+    '{ __typename s: node(id: "__schema") { __typename } }',
+    "query __schema { __type: __typename }",
+]
+WRONG = {
+    "field": "{ ordrs { nodes { id } } }",
+    "inline fragment": "{ node(id: 1) { orderKey } }",
+    "argument": "{ orders(frst: 1) { nodes { id } } }",
+    "type": "query($f: OrderFiltr) { orders(filter: $f) { nodes { id } } }",
+    "type condition": "{ node(id: 1) { ... on Ordr { id } } }",
+    "enum value": "{ orders(orderBy: {field: ORDER_KE}) { nodes { id } } }",
+    "enum value as text": '{ orders(orderBy: {field: "ORDER_KEY"}) { nodes { id } } }',
+    "input field": "{ orders(filter: {orderKy: {eq: 1}}) { nodes { id } } }",
+    "argument of a directive": "{ __typename @include(if: true, iff: true) }",
+    "subselection": "{ orders }",
+}
+WITH_VARIABLES: dict[str, tuple[str, dict[str, object]]] = {
+    "enum value": ("query($by: OrderOrder) { orders(orderBy: $by) { nodes { id } } }", {"by": {"field": "ORDER_KE"}}),
+    "input field": ("query($f: OrderFilter) { orders(filter: $f) { nodes { id } } }", {"f": {"orderKy": {"eq": 1}}}),
+}
+
+
+@pytest.fixture
+def record() -> Iterator[RequestRecord]:
+    """The record of a request."""
+    record = RequestRecord("id")
+    token = current_record.set(record)
+    yield record
+    current_record.reset(token)
+
+
+async def answer(explored_by: ExploredBy, role: Role, document: str, **variables: object) -> dict[str, Any]:
+    """What the caller is told."""
+    schema = build_schema(extensions=[lambda: Exploring(explored_by)], plans=new_plans())
+    return present(await schema.execute(document, variable_values=variables, context_value=context(Asked(), role)))[0]
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize("document", ASKED)
+@pytest.mark.parametrize(("explored_by", "role"), [("off", Role.ADMIN), ("admin", Role.WRITER)])
+async def test_the_schema_is_not_shown_to_those_who_may_not_see_it(
+    explored_by: ExploredBy, role: Role, document: str
+) -> None:
+    """Under no alias, in no fragment, not where it is not included, and before anything of the document is run."""
+    told = await answer(explored_by, role, document)
+    assert [error["extensions"]["reason"] for error in told["errors"]] == ["INTROSPECTION_DISABLED"]
+    assert [error["extensions"]["code"] for error in told["errors"]] == ["GRAPHQL_VALIDATION_FAILED"]
+    assert "data" not in told
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(("explored_by", "role"), [("on", Role.READER), ("admin", Role.ADMIN)])
+async def test_it_is_shown_to_those_who_may(explored_by: ExploredBy, role: Role) -> None:
+    """The standard introspection query is answered in full."""
+    told = await answer(explored_by, role, INTROSPECTION)
+    assert "errors" not in told
+    assert {"Order", "__Schema"} <= {type_["name"] for type_ in told["data"]["__schema"]["types"]}
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize("document", NOT_ASKED)
+async def test_a_type_s_name_is_no_secret(document: str) -> None:
+    """Caches of clients live on `__typename`; the other names mean nothing where they are no fields."""
+    told = await answer("off", Role.READER, document)
+    assert told["data"]["__typename" if "__typename" in told["data"] else "__type"] == "Query"
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize("document", WRONG.values(), ids=WRONG)
+async def test_nothing_is_suggested_to_those_who_may_not_explore(document: str) -> None:
+    """What is wrong is said, with the place; what would be right is not, though another has just been told it."""
+    (told,) = (await answer("on", Role.READER, document))["errors"]
+    (less,) = (await answer("off", Role.READER, document))["errors"]
+    assert "Did you mean" in told["message"]
+    assert "Did you mean" not in less["message"]
+    assert less["message"]
+    assert {**less, "message": ""} == {**told, "message": ""}
+    assert (await answer("on", Role.READER, document))["errors"] == [told]
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(("document", "variables"), WITH_VARIABLES.values(), ids=WITH_VARIABLES)
+async def test_nor_where_a_variable_is_wrong(document: str, variables: dict[str, object]) -> None:
+    """Variables are looked at after the document has proved valid, and are told of in other words."""
+    (told,) = (await answer("on", Role.READER, document, **variables))["errors"]
+    (less,) = (await answer("admin", Role.WRITER, document, **variables))["errors"]
+    assert "Did you mean" in told["message"]
+    assert "Did you mean" not in less["message"]
+    assert less["extensions"]["reason"] == "VARIABLES_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("message", "less"),
+    [
+        ("Unknown type 'x'. Did you mean 'y' or 'z'?", "Unknown type 'x'."),
+        ("No field 'x'. Did you mean 'y'? Found: {}.", "No field 'x'. Found: {}."),
+        ("'a Did you mean ' is none. Did you mean 'y'?", "'a"),
+        ("'a Did you mean b?' is none. Did you mean 'y'?", "'a' is none."),
+        ("'? Did you mean ?' Did you mean 'y'?", "'?'"),
+    ],
+)
+def test_no_wording_of_a_caller_s_own_saves_a_suggestion(record: RequestRecord, message: str, less: str) -> None:
+    """A message repeats what was sent, which may look like a suggestion."""
+    result = PreExecutionError(data=None, errors=[GraphQLError(message)])
+    assert present(result)[0]["errors"][0]["message"] == less
+    record.explores = True
+    assert present(result)[0]["errors"][0]["message"] == message
+
+
+def test_a_long_message_is_looked_through_once() -> None:
+    """However often it has the words, the time grows with its length alone."""
+    result = PreExecutionError(data=None, errors=[GraphQLError(" Did you mean " * 100_000)])
+    began = time.process_time()
+    assert present(result)[0]["errors"][0]["message"] == ""
+    assert time.process_time() - began < 0.5

@@ -1,0 +1,228 @@
+"""Whatever is raised anywhere goes out as INTERNAL with an error id, on every transport; the log says the rest, in bounds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from server.masking import Masked
+from tests import faulty
+from tests.process import NO_TLS, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import Message, Receive, Scope, Send
+
+    from tests.process import Server
+
+PAGE = "{ orders(first: 1) { nodes { orderKey } } }"
+ORDER = "{ order(orderKey: 1) { clerk } }"
+DEEP = f"{{ order(orderKey: {faulty.DEEP}) {{ clerk }} }}"
+SUBSCRIPTION = "subscription %s { orderStatusChanged { version } }"
+EVENTS = {"accept": "text/event-stream"}
+UNSAID = ("canary", "SELECT", "42P01", "/srv", "Traceback", "FaultError", "ValueError", "Internal Server Error")
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server that fails where it is asked to."""
+    with running_server(orders_url, module="tests.faulty") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client of it."""
+    with httpx.Client(base_url=server.url, verify=NO_TLS, timeout=20) as client:
+        yield client
+
+
+def masked(server: Server, text: str) -> dict[str, Any]:
+    """The only error of an answer, which says nothing but an id that the log has beside the traceback."""
+    assert not [word for word in UNSAID if word in text], text
+    (error,) = json.loads(text)["errors"]
+    assert (
+        error["extensions"].items()
+        >= {
+            "code": "INTERNAL_SERVER_ERROR",
+            "reason": "INTERNAL",
+            "retryable": False,
+        }.items()
+    )
+    error_id: str = error["extensions"]["errorId"]
+    assert error_id in error["message"]
+
+    def told() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in server.log().splitlines()]
+        return [line for line in lines if line["event"] == "fault" and line["error_id"] == error_id]
+
+    wait_for(lambda: bool(told()), what=lambda: f"{error_id} in\n{server.log()[-4000:]}", seconds=5)
+    assert "Traceback" in told()[0]["exception"]
+    assert len(told()[0]["exception"]) < 6_100
+    found: dict[str, Any] = error
+    return found
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"json": {"query": PAGE}},
+        {"json": {"query": ORDER}},
+        {"json": {"query": DEEP}},
+        {"json": {"query": f"{{ {faulty.UNWRITABLE}: __typename }}"}},
+        {"json": {"query": f"query {faulty.IN_EXTENSION} {PAGE}"}},
+        {"json": {"query": f"query {faulty.IN_FAST_WAY} {PAGE}"}},
+        {"json": {"query": PAGE}, "headers": {faulty.HEADER: "yes"}},
+        {"method": "GET", "params": {"query": ORDER}},
+        {"method": "GET", "headers": {faulty.HEADER: "yes", "accept": "text/html"}},
+        {"url": "/api/graphql/stream", "json": {"query": PAGE}, "headers": {**EVENTS, faulty.HEADER: "yes"}},
+        {"method": "GET", "url": "/static/graphiql.js"},
+        {"method": "GET", "url": "/api/metrics"},
+        {"method": "GET", "url": "/in-log"},
+        {"json": {"query": PAGE}, "headers": {"accept": "application/graphql-response+json"}},
+    ],
+    ids=str,
+)
+def test_over_http_it_is_a_500_in_json(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
+    """In resolvers, around them, before and after them, and at all other paths."""
+    if request_.get("url") == "/in-log":
+        # It is answered before it is logged: the connection is left as it is, and the process too.
+        assert client.get("/in-log").json()["errors"][0]["extensions"]["reason"] == "PATH_UNKNOWN"
+        return
+    response = client.request(**{"method": "POST", "url": "/api/graphql", **request_})
+    assert response.status_code == 500, response.text
+    assert response.headers["cache-control"] == "no-store"
+    wanted = request_.get("headers", {}).get("accept", "")
+    assert response.headers["content-type"].split(";")[0] == (
+        wanted if wanted.startswith("application/") else "application/json"
+    )
+    error = masked(server, response.text)
+    assert error["extensions"]["errorId"] == response.headers["x-request-id"]
+
+
+def events(response: httpx.Response) -> list[tuple[str, str]]:
+    """The named events of a stream, and their data."""
+    found, name = [], ""
+    for line in response.text.splitlines():
+        if line.startswith("event: "):
+            name = line[7:]
+        if line.startswith("data:") and name:
+            found.append((name, line[5:].strip()))
+    return found
+
+
+@pytest.mark.parametrize("operation", [faulty.AFTER_ONE, faulty.IN_PRESENTATION, faulty.IN_EXTENSION])
+def test_within_a_stream_it_is_an_event_and_the_end(server: Server, client: httpx.Client, operation: str) -> None:
+    """Its reader is told as of any other error; the connection is not just cut."""
+    query = f"query {operation} {{ __typename }}"
+    response = client.post("/api/graphql/stream", json={"query": query}, headers=EVENTS)
+    told = events(response)
+    assert [name for name, _ in told] == ["next"] * (len(told) - 1) + ["complete"]
+    masked(server, told[-2][1])
+
+
+@pytest.fixture
+def socket(server: Server) -> Iterator[ClientConnection]:
+    """A connection that has been acknowledged."""
+    with connect(server.graphql.replace("http", "ws", 1), subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send('{"type": "connection_init"}')
+        assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
+        yield socket
+
+
+def subscribe(socket: ClientConnection, query: str) -> list[dict[str, Any]]:
+    """What an operation is told until its end."""
+    socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
+    told = [json.loads(socket.recv(10))]
+    while told[-1]["type"] == "next":
+        told.append(json.loads(socket.recv(10)))
+    return told
+
+
+@pytest.mark.parametrize("operation", [faulty.AFTER_ONE, faulty.IN_PRESENTATION, faulty.IN_EXTENSION])
+def test_within_an_operation_of_a_socket_it_ends_this_one_alone(
+    server: Server, socket: ClientConnection, operation: str
+) -> None:
+    """With an `error`; the next one on the same socket is answered, and its id is free."""
+    told = subscribe(socket, f"query {operation} {{ __typename }}")
+    assert told[-1]["type"] == "error"
+    masked(server, json.dumps({"errors": told[-1]["payload"]}))
+    answer = subscribe(socket, ORDER)
+    assert [message["type"] for message in answer] == ["next", "complete"]
+    masked(server, json.dumps(answer[0]["payload"]))
+    assert subscribe(socket, "{ __typename }")[0]["payload"] == {"data": {"__typename": "Query"}}
+
+
+def test_outside_of_its_operations_a_socket_is_closed(server: Server, socket: ClientConnection) -> None:
+    """1011, with the id in its reason: nothing of what was raised."""
+    socket.send("fault")
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.recv(10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1011
+    reason = closed.value.rcvd.reason
+    assert not [word for word in UNSAID if word in reason]
+    assert "error id" in reason
+    error_id = reason.split("error id ")[1].split(" ")[0]
+    wait_for(lambda: error_id in server.log(), what=lambda: f"{error_id} in the log", seconds=5)
+
+
+def test_before_a_socket_is_accepted_it_is_a_500_in_json(server: Server) -> None:
+    """As over HTTP."""
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(server.graphql.replace("http", "ws", 1), additional_headers={faulty.HEADER: "yes"}),
+    ):
+        pass
+    assert refused.value.response.status_code == 500
+    masked(server, refused.value.response.body.decode())
+
+
+def test_nobody_else_has_words_of_their_own_in_the_log(server: Server, client: httpx.Client) -> None:
+    """Not uvicorn's, asyncio's or Strawberry's; and no line of the log is longer than a few kilobytes."""
+    client.post("/api/graphql", json={"query": DEEP})
+    log = server.log()
+    for words in ("never retrieved", "Exception in ASGI application", "strawberry.execution", "during handling of"):
+        assert words not in log, words
+    assert max(map(len, log.splitlines())) < 10_000
+
+
+async def run(*messages: Message, error: BaseException) -> list[Message]:
+    """What is sent where an application sends these and then fails."""
+    sent: list[Message] = []
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        raise error
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Masked(application)({"type": "http", "headers": [], "method": "GET"}, receive, send)
+    return sent
+
+
+async def test_an_answer_that_has_begun_is_left_incomplete() -> None:
+    """Nothing is added to it, so that nobody takes it for a whole one: uvicorn closes the connection."""
+    start: Message = {"type": "http.response.start", "status": 200, "headers": []}
+    body: Message = {"type": "http.response.body", "body": b"{", "more_body": True}
+    assert await run(start, body, error=faulty.FaultError(faulty.SAID)) == [start, body]
+
+
+@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")])
+async def test_what_python_itself_raises_is_masked(error: Exception) -> None:
+    """The process goes on."""
+    start, body = await run(error=error)
+    assert start["status"] == 500
+    assert json.loads(body["body"])["errors"][0]["extensions"]["reason"] == "INTERNAL"
