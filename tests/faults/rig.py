@@ -48,7 +48,14 @@ _running: Final[list[Rig]] = []
 
 @contextlib.contextmanager
 def rigged(
-    database: str, *, through: int | None = None, ready: bool = True, schema: str = "faults", **settings: str
+    database: str,
+    *,
+    through: int | None = None,
+    ready: bool = True,
+    port: int | None = None,
+    schema: str = "faults",
+    module: str = "server",
+    **settings: str,
 ) -> Iterator[Rig]:
     """The real server, in a schema of its own.
 
@@ -56,7 +63,9 @@ def rigged(
         database: the URL of a PostgreSQL of this machine.
         through: the port of a proxy in front of it.
         ready: whether it is waited for until it is ready.
+        port: of the server, a free one where none is given.
         schema: of the server's own tables.
+        module: what is run in the server's place.
         settings: of the server.
     """
     token = secrets.token_hex(16)
@@ -69,7 +78,7 @@ def rigged(
     location, _, name = database.rpartition("/")
     url = f"{location.rpartition(':')[0]}:{through}/{name}" if through else database
     limits = Settings.model_validate({"database_url": database, "workers": int(settings.get("WORKERS", "1"))})
-    with running_server(url, ready=ready, port=None, **given) as server:
+    with running_server(url, ready=ready, port=port, module=module, **given) as server:
         password = database.split("://")[1].partition("@")[0].partition(":")[2]
         rig = Rig(server, database, schema, connections_of(limits), token, (password, token))
         _running.append(rig)

@@ -177,15 +177,20 @@ async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
     report.check(recovery_seconds=0.5)
 
 
-async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> None:
-    """504 STATEMENT_TIMEOUT after two seconds, and its backend is free; others do not notice."""
+def make_slow_orders(cluster: Cluster) -> None:
+    """A view of the orders in which each clerk takes a second, and nothing else takes any."""
     # Said to be stable, so that it is called by whoever asks for a clerk alone.
-    durable.run_sql(
+    cluster.run_sql(
         "CREATE OR REPLACE FUNCTION slow(clerk text) RETURNS text LANGUAGE plpgsql STABLE AS "
         "$$ BEGIN PERFORM pg_sleep(1); RETURN clerk; END $$; "
         "CREATE OR REPLACE VIEW slow_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, "
         "o_orderdate, o_orderpriority, slow(o_clerk) AS o_clerk, o_shippriority, o_comment FROM orders_synced"
     )
+
+
+async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> None:
+    """504 STATEMENT_TIMEOUT after two seconds, and its backend is free; others do not notice."""
+    make_slow_orders(durable)
     slow = {"query": '{ orders(filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }'}
     ended: list[tuple[int, str, float]] = []
 
