@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from server.db.engine import connections_of
 from server.settings import Settings
 from tests.process import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.process import Server
 
@@ -55,7 +56,7 @@ def rigged(
     port: int | None = None,
     schema: str = "faults",
     module: str = "server",
-    **settings: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Rig]:
     """The real server, in a schema of its own.
 
@@ -69,7 +70,7 @@ def rigged(
         settings: of the server.
     """
     token = secrets.token_hex(16)
-    given = {
+    given: dict[str, Any] = {
         "APP_SCHEMA": schema,
         "METRICS_TOKEN": token,
         "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
@@ -77,12 +78,23 @@ def rigged(
     }
     location, _, name = database.rpartition("/")
     url = f"{location.rpartition(':')[0]}:{through}/{name}" if through else database
-    limits = Settings.model_validate({"database_url": database, "workers": int(settings.get("WORKERS", "1"))})
     with running_server(url, ready=ready, port=port, module=module, **given) as server:
         password = database.split("://")[1].partition("@")[0].partition(":")[2]
-        rig = Rig(server, database, schema, connections_of(limits), token, (password, token))
-        _running.append(rig)
-        try:
+        with known(Rig(server, database, schema, connections(settings), token, (password, token))) as rig:
             yield rig
-        finally:
-            _running.remove(rig)
+
+
+@contextlib.contextmanager
+def known(rig: Rig) -> Iterator[Rig]:
+    """The same rig, counted among those that there are."""
+    _running.append(rig)
+    try:
+        yield rig
+    finally:
+        _running.remove(rig)
+
+
+def connections(settings: Mapping[str, str]) -> int:
+    """How many connections a server of these settings may have."""
+    numbers = {name.lower(): value for name, value in settings.items() if name in {"WORKERS", "WRITE_POOL_SIZE"}}
+    return connections_of(Settings.model_validate({"database_url": "postgresql://127.0.0.1/orders", **numbers}))

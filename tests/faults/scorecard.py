@@ -49,9 +49,7 @@ def written(reports: Iterable[Report], stats: Mapping[str, list[Any]]) -> str:
         reports: of the scenarios.
         stats: pytest's own reports of all tests, by their outcome.
     """
-    lines = [f"| {' | '.join(_HEAD)} |", f"|{' --- |' * len(_HEAD)}"]
-    lines += [f"| {' | '.join(_row(report))} |" for report in sorted(reports, key=_number)]
-    lines += ["", "| fault | cases | of them passed | file |", "| --- | --- | --- | --- |"]
+    lines = [table(reports), "| fault | cases | of them passed | file |", "| --- | --- | --- | --- |"]
     for path, faults in ELSEWHERE.items():
         passed, failed = (_count(stats, path, outcome) for outcome in ("passed", "failed"))
         if passed + failed:
@@ -60,6 +58,13 @@ def written(reports: Iterable[Report], stats: Mapping[str, list[Any]]) -> str:
     PATH.parent.mkdir(exist_ok=True)
     PATH.write_text(text)
     return text
+
+
+def table(reports: Iterable[Report]) -> str:
+    """The scenarios of a run, as Markdown."""
+    lines = [f"| {' | '.join(_HEAD)} |", f"|{' --- |' * len(_HEAD)}"]
+    lines += [f"| {' | '.join(_row(report))} |" for report in sorted(reports, key=_number)]
+    return "\n".join(lines) + "\n"
 
 
 def _number(report: Report) -> tuple[int, str]:

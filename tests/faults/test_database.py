@@ -200,7 +200,7 @@ async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> Non
         reason = answer.json()["errors"][0]["extensions"]["reason"]
         ended.append((answer.status_code, reason, time.monotonic() - asked_at))
 
-    with rigged(durable.url, schema="slow", ORDERS_TABLE="slow_orders") as rig:
+    with rigged(durable.url, schema="slow", settings={"ORDERS_TABLE": "slow_orders"}) as rig:
 
         async def inject(_: Traffic) -> None:
             async with (
@@ -252,7 +252,9 @@ async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: 
         return {"query": document, "variables": {"input": {"changes": wanted, "mode": "INDEPENDENT"}}}
 
     with rigged(
-        f"{durable.url}?deadlock_timeout=50ms", schema="deadlocks", LOCK_TIMEOUT="2", WRITE_POOL_SIZE="8"
+        f"{durable.url}?deadlock_timeout=50ms",
+        schema="deadlocks",
+        settings={"LOCK_TIMEOUT": "2", "WRITE_POOL_SIZE": "8"},
     ) as rig:
 
         async def inject(_: Traffic) -> None:

@@ -59,7 +59,7 @@ async def test_f25_a_clock_that_jumps(durable: Cluster, tmp_path: Path) -> None:
     spent: list[float] = []
     make_slow_orders(durable)
     settings = {"ORDERS_TABLE": "slow_orders", **faked(clock)}
-    with rigged(durable.url, port=None, ready=True, through=None, schema="clock", module="server", **settings) as rig:
+    with rigged(durable.url, schema="clock", settings=settings) as rig:
 
         async def inject(_: Traffic) -> None:
             for skew in (SKEW_SECONDS, -SKEW_SECONDS, 0):
@@ -176,7 +176,7 @@ async def test_f26_a_disk_that_is_full(cramped: Cluster, disk: Path, tmp_path: P
 @pytest.mark.long
 async def test_f26_a_log_that_nobody_reads(durable: Cluster, tmp_path: Path) -> None:
     """Requests go on as if nothing were: what the pipe does not take waits, and is dropped beyond a bound."""
-    with rigged(durable.url, schema="unread", module="tests.faults.unread", LOG_LEVEL="DEBUG") as rig:
+    with rigged(durable.url, schema="unread", module="tests.faults.unread", settings={"LOG_LEVEL": "DEBUG"}) as rig:
 
         async def inject(_: Traffic) -> None:
             async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=2) as client:

@@ -42,7 +42,7 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         # The change that waits for a row gets it in the end.
         patient = {"LOCK_TIMEOUT": "9", "STATEMENT_TIMEOUT": "9"}
-        rig = stack.enter_context(rigged(durable.url, schema="stopped", **patient))
+        rig = stack.enter_context(rigged(durable.url, schema="stopped", settings=patient))
         port = int(rig.server.url.rpartition(":")[2])
         stopped_after: list[float] = []
 
@@ -61,7 +61,7 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
             assert code == 0, rig.server.log()[-2000:]
             for writer in (idle, trickling):
                 writer.close()
-            stack.enter_context(rigged(durable.url, schema="stopped", port=port, **patient))
+            stack.enter_context(rigged(durable.url, schema="stopped", port=port, settings=patient))
 
         # New connections are not taken any more; what is lost on the way was in flight.
         allowed = frozenset({NOT_SENT, "POOL_EXHAUSTED", "OVERLOADED", "ORDER_BUSY"})
@@ -80,7 +80,7 @@ def workers(rig: Rig) -> list[psutil.Process]:
 @pytest.mark.long
 async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> None:
     """Its own requests in flight are lost, each of which its key tells of; it is replaced, and nothing else fails."""
-    with rigged(durable.url, schema="workers", WORKERS="2") as rig:
+    with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
         wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
         replaced: list[float] = []
 
@@ -103,7 +103,7 @@ async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> 
 @pytest.mark.long
 async def test_f22_workers_that_are_replaced(durable: Cluster, tmp_path: Path) -> None:
     """At SIGHUP each new one serves before the old one is told to stop, and no request fails."""
-    with rigged(durable.url, schema="workers", WORKERS="2") as rig:
+    with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
         wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
 
         async def inject(_: Traffic) -> None:
