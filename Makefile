@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 
-.PHONY: run test check faults soak bench bench-memory setup lock sdl clean
+.PHONY: run test check faults soak bench bench-memory load setup lock sdl clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -42,6 +42,10 @@ bench: $(BENCH_STAMP)
 # What a process holds while it gives 300,000 pages of 100 orders, twice; six minutes.
 bench-memory: $(BENCH_STAMP)
 	@exec $(BIN)/python -m tests.bench --only memory --contenders ours
+
+# Twice of what the server can do for a minute, and 500 callers who trickle, on a machine with nothing else to do.
+load: setup
+	@exec $(BIN)/python -m tests.load $(ARGUMENTS)
 
 # Without npm everything but GraphiQL works, and its page says how to get it.
 setup: $(STAMP)

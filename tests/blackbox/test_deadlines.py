@@ -29,8 +29,13 @@ STREAM = b"GET /api/graphql/stream?query=subscription{orderStatusChanged{orderKe
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
     """A server that waits for nobody."""
-    settings = {"HEADERS_TIMEOUT": str(HEADERS), "BODY_TIMEOUT": str(BODY), "SEND_TIMEOUT": str(SEND)}
-    with running_server(orders_url, APP_SCHEMA="deadlines", **settings) as server:
+    with running_server(
+        orders_url,
+        APP_SCHEMA="deadlines",
+        HEADERS_TIMEOUT=str(HEADERS),
+        BODY_TIMEOUT=str(BODY),
+        SEND_TIMEOUT=str(SEND),
+    ) as server:
         yield server
 
 

@@ -127,7 +127,8 @@ class _Generator:
         self._requests = [text.encode() for text in order["requests"]]
         self._phases = [Phase(**phase) for phase in order["phases"]]
         self._connections: int = order["connections"]
-        self._idle: list[_Connection] = []
+        # In turn, so that none is idle for so long that the server closes it.
+        self._idle: deque[_Connection] = deque()
         self._waiting: deque[tuple[bytes, int, float]] = deque()
         self._told = [Told([], [], 0) for _ in self._phases]
         self._begun = [0.0 for _ in self._phases]
@@ -146,14 +147,14 @@ class _Generator:
             while sent < count:
                 now = time.perf_counter()
                 due = min(count, int((now - begun) * phase.rate) + 1)
-                for sent in range(sent, due):
-                    self._send(self._requests[turn % len(self._requests)], number, begun + sent / phase.rate, now)
+                for which in range(sent, due):
+                    self._send(self._requests[turn % len(self._requests)], number, begun + which / phase.rate, now)
                     turn += 1
                 sent = due
                 await asyncio.sleep(_TICK_SECONDS)  # the schedule's grain
             begun += phase.seconds
         until = time.perf_counter() + _LAST_SECONDS
-        while self._answered < self._due and time.perf_counter() < until:
+        while self._answered < self._due and time.perf_counter() < until:  # noqa: ASYNC110 # a clock's end too
             await asyncio.sleep(_TICK_SECONDS)  # for the last answers
         return [{**asdict(one), "unanswered": self._due - self._answered} for one in self._told]
 
@@ -161,7 +162,7 @@ class _Generator:
         self._due += 1
         self._told[phase].lateness.append(now - scheduled)
         if self._idle:
-            self._idle.pop().send(request, phase, scheduled)
+            self._idle.popleft().send(request, phase, scheduled)
         else:
             self._waiting.append((request, phase, scheduled))
 
