@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 
-.PHONY: run test check faults bench bench-memory load setup lock sdl clean
+.PHONY: run test check faults soak bench bench-memory load setup lock sdl clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -14,14 +14,19 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What may break and must lose nothing, for longer than `make test` has time for.
+# What may break and must lose nothing, for longer than `make test` has time for: half an hour, on a machine with nothing
+# else to do. At the end it shows the scorecard, which is in .local/scorecard.md then.
 faults: setup
-	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 GENERATED=5000 $(BIN)/python -m pytest tests/differences \
-		tests/bad_inputs \
+	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 GENERATED=5000 $(BIN)/python -m pytest tests/faults \
+		tests/differences tests/bad_inputs \
 		tests/blackbox/test_nothing_lost.py \
 		tests/blackbox/test_feed.py tests/blackbox/test_admin_faults.py tests/blackbox/test_admin_kills.py \
 		tests/blackbox/test_tokens.py tests/blackbox/test_waking.py tests/blackbox/test_database_failures.py \
 		tests/blackbox/test_secondaries.py tests/blackbox/test_shutdown.py
+
+# Faults at random, one every half minute: `make soak SOAK_SECONDS=300 SOAK_SEED=7` takes five minutes and does it again.
+soak: setup
+	@exec $(BIN)/python -m tests.faults.soak
 
 check: setup
 	$(BIN)/ruff format --check .

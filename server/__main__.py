@@ -12,6 +12,7 @@ import structlog
 
 from server import metric_files
 from server.listening import listen
+from server.log_stream import STANDARD_OUTPUT, LogStream
 from server.logs import configure_logs
 from server.manifest import check_manifest
 from server.settings import SettingsError, load_settings
@@ -34,7 +35,7 @@ def main() -> int:
         check_manifest(settings)
     except SettingsError as error:
         return _refused(error)
-    configure_logs(settings)
+    configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
     # Python's own way would write it out with all that stands in it.
     sys.excepthook = lambda kind, error, trace: _log.critical("died", exc_info=(kind, error, trace))
     return _serve(settings)

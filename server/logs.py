@@ -16,6 +16,7 @@ from server.slow import slow_statements
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
+    from server.log_stream import LogStream
     from server.settings import Settings
 
 
@@ -30,7 +31,7 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         return secrets_known.scrub(super().format(record))
 
 
-def configure_logs(settings: Settings, *, stream: TextIO | None = None) -> None:
+def configure_logs(settings: Settings, *, stream: TextIO | LogStream | None = None) -> None:
     """Send structlog's events and the standard library's through one formatter, to standard output or elsewhere."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

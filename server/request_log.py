@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from json.encoder import encode_basestring_ascii as quoted
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -77,7 +77,7 @@ class RequestLog:
                 self.handler.handleError(logging.makeLogRecord({"name": _EVENT, "msg": _EVENT}))
 
 
-class RequestLogHandler(logging.StreamHandler[TextIO]):
+class RequestLogHandler(logging.StreamHandler[Any]):
     """Writes the lines that wait whenever it writes out others, the last time when logging is shut down."""
 
     def flush(self) -> None:
@@ -89,6 +89,14 @@ class RequestLogHandler(logging.StreamHandler[TextIO]):
             super().flush()
         finally:
             self.release()
+
+    def close(self) -> None:
+        """Let it go, with everything written out that a reader takes in a moment."""
+        drain = getattr(self.stream, "drain", None)
+        if drain is not None:
+            with contextlib.suppress(OSError):
+                drain()
+        super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Say that a line could not be written, and not with what in it: nothing has been hidden in that yet."""

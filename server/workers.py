@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from server import metric_files
+from server.log_stream import STANDARD_OUTPUT, LogStream
 from server.logs import configure_logs
 from server.settings import load_settings
 from server.stopping import CUT_SHORT, NOT_STARTED, STOP_SECONDS, STOP_SIGNALS, Stop, aside, leave
@@ -185,7 +186,7 @@ def work(sockets: list[socket], tells: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = Stop(signal.SIGTERM, again_cuts_short=False)
     settings = load_settings()
-    configure_logs(settings)
+    configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
     threading.Thread(target=_stop_without_parent, name="parent", daemon=True).start()
     try:
         from server.serving import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already

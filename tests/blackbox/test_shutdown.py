@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.blackbox.ledger import until
-from tests.process import NO_TLS, ROOT, answers, environment, free_port, running_server, wait_for
+from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -51,24 +51,12 @@ class Hanging:
 
 @pytest.fixture(scope="module", autouse=True)
 def hanging(orders_url: str) -> Iterator[Hanging]:
-    """Nobody reads what it logs, until it cannot say any more. It takes long, so it begins before the other tests."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server"],
-        cwd=ROOT,
-        env=environment(PORT=str(port), DATABASE_URL=orders_url, APP_SCHEMA="hanging", LOG_LEVEL="DEBUG"),
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), what=lambda: "the server to be alive")
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=1, headers={"x-request-id": "x" * 128})
-        with client, contextlib.suppress(httpx.ReadTimeout):
-            for _ in range(5000):
-                client.get("/livez")
-            raise AssertionError("It can still say something.")
+    """One whose event loop is stuck for good. It takes long, so it begins before the other tests."""
+    with running_server(orders_url, module="tests.stuck", APP_SCHEMA="hanging") as server:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{server.url}/api/metrics", timeout=1, verify=NO_TLS)
         hanging = Hanging()
-        waiting = threading.Thread(target=hanging.wait, args=(process,))
+        waiting = threading.Thread(target=hanging.wait, args=(server.process,))
         waiting.start()
         yield hanging
         waiting.join()

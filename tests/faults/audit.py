@@ -1,0 +1,61 @@
+"""Owns N1 to N4: the ledger of a scenario's writers held to the tables, discrepancy by discrepancy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from tests.blackbox.ledger import Told
+
+if TYPE_CHECKING:
+    from tests.blackbox.ledger import Ledger
+
+_NAMES: Final = {"O": "OPEN", "F": "FULFILLED", "P": "PARTIAL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is not as it was told. `resolved` of those that were in doubt are known by now."""
+
+    acknowledged_absent: int
+    refused_applied: int
+    applied_twice: int
+    unresolved: int
+    unaudited: int
+
+
+async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
+    """Hold the tables to the ledger, of whose writes none is under way any more."""
+    connection = await asyncpg.connect(database)
+    try:
+        rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")
+        overlay = await connection.fetch(f"SELECT o_orderkey, status, version FROM {schema}.order_status")
+    finally:
+        await connection.close()
+    settled = ledger.settled()
+    told = {key: answer.told for key, (_, answer) in settled.items()}
+    made = Counter(row["note"] for row in rows if row["note"] in settled)
+    acknowledged = {key for key, what in told.items() if what is Told.APPLIED}
+    last: dict[int, tuple[str, int]] = {}
+    unaudited = 0
+    for row in rows:
+        status = _NAMES[row["status"]]
+        version = last.get(row["o_orderkey"], ("", 0))[1] + 1
+        last[row["o_orderkey"]] = (status, row["version"])
+        if row["note"] in settled:
+            intent, answer = settled[row["note"]]
+            expected = (intent.order, intent.status, answer.version)
+            # One row each, with what was meant and told, one version after the other.
+            as_told = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
+            unaudited += not as_told or row["version"] != version
+    unaudited += {row["o_orderkey"]: (_NAMES[row["status"]], row["version"]) for row in overlay} != last
+    return Audit(
+        acknowledged_absent=len(acknowledged - made.keys()),
+        refused_applied=sum(told[key] in {Told.REFUSED, Told.UNCHANGED} for key in made),
+        applied_twice=sum(count > 1 for count in made.values()),
+        unresolved=sum(what is Told.UNKNOWN for what in told.values()),
+        unaudited=unaudited,
+    )

@@ -1,0 +1,55 @@
+"""Owns what scenarios share: a PostgreSQL that keeps what it acknowledges, and the scorecard at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.local.cluster import Cluster
+from server.local.tpch import load_orders
+from tests.faults import scorecard
+from tests.faults.scenario import LONG, reports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCALE = 0.14 if LONG else 0.01
+# On by default, and said all the same, for everything here stands on it.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+@pytest.fixture(scope="session")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL with orders in it, on a port that it keeps.
+
+    It is killed, but the machine is not: what is shown is that it recovers, not what a loss of power leaves.
+    """
+    cluster = Cluster(tmp_path_factory.mktemp("durable") / "cluster", options=DURABLE)
+    try:
+        cluster.start()
+        load_orders(cluster, SCALE, lambda _: None)
+        for guarantee in DURABLE:
+            assert cluster.run_sql(f"SHOW {guarantee}") == "on"
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line("markers", "long: a fault that `make faults` alone has time for")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what there is no time for: it is not skipped, it is another command's."""
+    if not LONG:
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the scorecard, and write it down."""
+    if LONG and reports:
+        text = scorecard.written(reports, terminalreporter.stats)
+        terminalreporter.write_line("")
+        terminalreporter.write(text)

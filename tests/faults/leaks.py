@@ -1,0 +1,56 @@
+"""Owns what may be in no answer and no line of a log: planted canaries, SQL, paths, SQLSTATEs, tracebacks."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from tests.process import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Of an answer. What these words stand for is never told to a caller.
+_INTERNALS: Final = (
+    r"Traceback \(most recent",
+    r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s",
+    r"\bo_(orderkey|orderstatus|comment)\b",
+    r"\b(asyncpg|sqlalchemy|psycopg|uvicorn|starlette)\b",
+    r"SQLSTATE|pg_catalog|pg_hba",
+    r"site-packages|\.py\b",
+)
+_EXAMPLES: Final = 5
+
+
+class Leaks:
+    """Counts what was said that should not have been.
+
+    Args:
+        canaries: secrets that were planted.
+    """
+
+    def __init__(self, *canaries: str) -> None:
+        self._secrets = [re.escape(canary) for canary in canaries]
+        self._answers = re.compile("|".join([*self._secrets, *_INTERNALS, re.escape(str(ROOT))]))
+        self.count = 0
+        self.examples: list[str] = []
+
+    def look(self, answer: str) -> None:
+        """Look through an answer."""
+        self._note(self._answers.finditer(answer))
+
+    def look_through_log(self, log: str, values: Iterable[str]) -> None:
+        """Look through a log, in which there may be no traceback either, nor any of these values of callers."""
+        expected = [*self._secrets, r"Traceback \(most recent", r"Unhandled|never retrieved"]
+        self._note(re.compile("|".join(expected)).finditer(log))
+        known = set(values)
+        self._note(
+            found for found in re.finditer(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", log) if found[0] in known
+        )
+
+    def _note(self, found: Iterable[re.Match[str]]) -> None:
+        for match in found:
+            self.count += 1
+            if len(self.examples) < _EXAMPLES:
+                start, end = max(0, match.start() - 80), match.end() + 80
+                self.examples.append(match.string[start:end])

@@ -1,0 +1,241 @@
+"""Owns the fault proxy: a process between the server and PostgreSQL that delays, resets, silences, slices or cuts.
+
+`python -m tests.faults.proxy PORT` stands in front of a port of loopback. It is told what to do by lines of JSON on its
+standard input, and answers each with one: how many connections there are, and how many it has cut so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from tests.process import ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Kind = Literal["pass", "latency", "silent", "slice", "limit", "cut_after_commit"]
+_CHUNK_BYTES: Final = 1 << 16
+# With no time to linger a close is a reset.
+_RESET: Final = struct.pack("ii", 1, 0)
+# As asyncpg asks for it, and as PostgreSQL says that it is done.
+_COMMIT: Final = b"COMMIT;"
+_COMMITTED: Final = b"C\x00\x00\x00\x0bCOMMIT\x00"
+# The head of each message and the first rows, and not a megabyte byte by byte.
+_SLICED_BYTES: Final = 512
+_STOP_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What becomes of what goes through.
+
+    Args:
+        kind: `latency` holds each reply up; `silent` takes everything and lets nothing through, on connections old and
+            new; `slice` gives the first bytes of each reply one by one; `limit` cuts a connection after so many bytes
+            of replies; `cut_after_commit` cuts it when PostgreSQL has committed, before that is told.
+        seconds: of latency, each way of a round trip together.
+        jitter_seconds: how much more or less that may be.
+        limit_bytes: of replies before a connection is cut; the next one is given up to twice as many.
+    """
+
+    kind: Kind = "pass"
+    seconds: float = 0
+    jitter_seconds: float = 0
+    limit_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A running proxy, at a port of its own."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def set(self, mode: Mode) -> None:
+        """Do this from now on. Silence that ends lets through what has been held back."""
+        self._tell({"mode": asdict(mode)})
+
+    def reset(self) -> int:
+        """Reset every connection that there is now, both ends; how many there were."""
+        return int(self._tell({"reset": True})["connections"])
+
+    @property
+    def cut(self) -> int:
+        """How many connections it has cut by itself."""
+        return int(self._tell({})["cut"])
+
+    def _tell(self, what: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@contextlib.contextmanager
+def running_proxy(host: str, port: int) -> Iterator[Proxy]:
+    """A proxy in front of an address of this machine, that lets everything through to begin with."""
+    command = [sys.executable, "-m", "tests.faults.proxy", host, str(port)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        try:
+            yield Proxy(json.loads(process.stdout.readline())["port"], process)
+        finally:
+            process.terminate()
+            process.wait(_STOP_SECONDS)
+
+
+class _Link:
+    """One connection, and the one behind it."""
+
+    def __init__(self, faults: _Faults, near: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        self._faults = faults
+        self._near, self._near_writer = near
+        self._writers = [self._near_writer]
+        self._replied_bytes = 0
+        self._committing = False
+        self._limit_factor = random.uniform(1, 2)  # noqa: S311 # no secret
+
+    async def run(self) -> None:
+        """Until either end closes it, or it is cut."""
+        await self._faults.audible()
+        far, far_writer = await asyncio.open_connection(*self._faults.target)
+        self._writers.append(far_writer)
+        for writer in self._writers:
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ways = [
+            asyncio.create_task(self._ask(self._near, far_writer)),
+            asyncio.create_task(self._reply(far, self._near_writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for writer in self._writers:
+                writer.close()
+
+    def reset(self) -> None:
+        """End both, without a word."""
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            await self._faults.audible()
+            # It is a message of its own, and so short that it is never in two pieces.
+            self._committing = _COMMIT in data
+            writer.write(data)
+            await writer.drain()
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            await self._faults.audible()
+            mode = self._faults.mode
+            if mode.kind == "latency":
+                jitter = random.uniform(-mode.jitter_seconds, mode.jitter_seconds)  # noqa: S311 # no secret
+                await asyncio.sleep(mode.seconds + jitter)
+            if mode.kind == "cut_after_commit" and self._committing and _COMMITTED in data:
+                self._faults.cut += 1
+                return self.reset()
+            if mode.kind == "limit":
+                left = int(mode.limit_bytes * self._limit_factor) - self._replied_bytes
+                if len(data) > left:
+                    writer.write(data[: max(0, left)])
+                    await writer.drain()
+                    self._faults.cut += 1
+                    return None
+            self._replied_bytes += len(data)
+            if mode.kind == "slice":
+                data = await self._slice(data, writer)
+            writer.write(data)
+            await writer.drain()
+        return None
+
+    @staticmethod
+    async def _slice(data: bytes, writer: asyncio.StreamWriter) -> bytes:
+        for place in range(min(_SLICED_BYTES, len(data))):
+            writer.write(data[place : place + 1])
+            # The next one is a write of its own.
+            await asyncio.sleep(0)
+        return data[_SLICED_BYTES:]
+
+
+class _Faults:
+    """What is done now, and to whom."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.mode = Mode()
+        self.cut = 0
+        self._links: set[_Link] = set()
+        self._audible = asyncio.Event()
+        self._audible.set()
+
+    async def audible(self) -> None:
+        """Wait while it is silent."""
+        await self._audible.wait()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        link = _Link(self, (reader, writer))
+        self._links.add(link)
+        try:
+            await link.run()
+        except OSError:
+            # Nothing listens there, or it was reset.
+            link.reset()
+        finally:
+            self._links.discard(link)
+
+    def told(self, what: dict[str, Any]) -> dict[str, int]:
+        """Do as told, and say how it stands."""
+        count = len(self._links)
+        if "mode" in what:
+            self.mode = Mode(**what["mode"])
+            if self.mode.kind == "silent":
+                self._audible.clear()
+            else:
+                self._audible.set()
+        if "reset" in what:
+            for link in list(self._links):
+                link.reset()
+        return {"connections": count, "cut": self.cut}
+
+
+async def _main(host: str, port: int) -> None:
+    faults = _Faults(host, port)
+    server = await asyncio.start_server(faults.serve, "127.0.0.1", 0, backlog=512)
+    _say({"port": server.sockets[0].getsockname()[1]})
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    async with server:
+        # Until whoever started it is gone.
+        while line := await orders.readline():
+            _say(faults.told(json.loads(line)))
+
+
+def _say(what: dict[str, int]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))

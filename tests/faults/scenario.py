@@ -1,0 +1,243 @@
+"""Owns a scenario: load before, during and after a fault, what came of each request, and the nine counters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tests.blackbox.ledger import Ledger, Told
+from tests.faults.audit import audited
+from tests.faults.leaks import Leaks
+from tests.faults.orders import known_orders
+from tests.faults.rig import REQUEST_TIMEOUT_SECONDS
+from tests.faults.traffic import Reply, Traffic
+from tests.faults.vitals import leaks_after, vitals
+from tests.faults.walk import walking
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tests.faults.audit import Audit
+    from tests.faults.orders import KnownOrders
+    from tests.faults.rig import Rig
+
+LONG: Final = os.environ.get("FAULTS") == "all"
+STEADY_SECONDS: Final = 10.0 if LONG else 1.0
+AFTER_SECONDS: Final = 20.0 if LONG else 1.5
+# Beside other tests there is not much room.
+RATE: Final = float(os.environ.get("FAULT_RATE", "150" if LONG else "50"))
+# A time that is promised holds for a machine with nothing else to do. Beside other tests all that is seen is that
+# nothing waits for a timeout of seconds.
+_SLACK_SECONDS: Final = 0.0 if LONG else 1.0
+WRITABLE: Final = 3000
+# Nothing may take longer than its deadline and this.
+_GRACE_SECONDS: Final = 1.0
+_EXAMPLES: Final = 3
+
+
+@dataclass
+class Report:
+    """What came of a scenario. Times are of the monotonic clock."""
+
+    fault: str
+    title: str
+    began_at: float
+    cleared_at: float
+    replies: list[Reply]
+    allowed: frozenset[str]
+    audit: Audit
+    walk_faults: int
+    walks: int
+    leaks: list[str]
+    said: list[str]
+    deadline_seconds: float
+    misses: list[str] = field(default_factory=list)
+
+    def during(self, *, good: bool, kind: str | None = None, reason: str | None = None) -> list[float]:
+        """How long those took that were sent from the fault on until it was cleared."""
+        return [
+            reply.seconds
+            for reply in self.replies
+            if self.began_at <= reply.sent_at < self.cleared_at
+            and (reply.good if good else reply.refused)
+            and kind in {None, reply.kind}
+            and reason in {None, reply.reason}
+        ]
+
+    @property
+    def recovery_seconds(self) -> float:
+        """From the end of the fault to the first success of what was sent since."""
+        since = [reply.ended_at for reply in self.replies if reply.good and reply.sent_at >= self.cleared_at]
+        return min(since) - self.cleared_at if since else float("inf")
+
+    @property
+    def failed_reads(self) -> list[Reply]:
+        """Reads that were not answered with what was asked for."""
+        return [reply for reply in self.replies if reply.kind == "read" and not reply.good]
+
+    @property
+    def acknowledged(self) -> int:
+        """Writes that were told to be made."""
+        return sum(reply.told is Told.APPLIED for reply in self.replies)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Refusals by their reason."""
+        return Counter(str(reply.reason) for reply in self.replies if reply.refused)
+
+    @property
+    def indeterminate(self) -> int:
+        """Writes of which it was not told whether they are made."""
+        return sum(reply.told is Told.UNKNOWN for reply in self.replies)
+
+    @property
+    def wrong(self) -> list[str]:
+        """What was not as the contract has it, or a reason that this fault does not explain."""
+        found = [reply.wrong for reply in self.replies if reply.wrong]
+        return found + [
+            f"{reply.kind} {reply.status} {reply.reason}"
+            for reply in self.replies
+            if reply.reason is not None and reply.reason not in self.allowed
+        ]
+
+    @property
+    def hung(self) -> int:
+        """Requests that took longer than their deadline and a second."""
+        return sum(reply.seconds > self.deadline_seconds + _GRACE_SECONDS for reply in self.replies)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """N1 to N9 but for N6, which is the platform's."""
+        return {
+            "N1": self.audit.acknowledged_absent,
+            "N2": self.audit.refused_applied,
+            "N3": self.audit.applied_twice + self.audit.unresolved,
+            "N4": self.audit.unaudited,
+            "N5": self.walk_faults,
+            "N7": len(self.leaks),
+            "N8": self.hung,
+            "N9": len(self.said),
+        }
+
+    def miss(self, sentence: str) -> None:
+        """Something is not as promised."""
+        self.misses.append(sentence)
+
+    def hold_to(self, what: str, seconds: float, *, promised_seconds: float) -> None:
+        """A time that is promised."""
+        if seconds > promised_seconds + _SLACK_SECONDS:
+            self.miss(f"{what}: {seconds:.3f} s, and {promised_seconds} are promised")
+
+    def hold_reads(self) -> None:
+        """No read may fail."""
+        if self.failed_reads:
+            self.miss(f"{len(self.failed_reads)} reads failed: {self.failed_reads[:_EXAMPLES]}")
+
+    def check(self, *, recovery_seconds: float | None = None) -> None:
+        """Hold it to what is promised of every fault, and to a time to recovery.
+
+        Raises:
+            AssertionError: with all that is not as promised.
+        """
+        if any(self.counters.values()):
+            self.miss(f"{self.counters} {self.leaks} {self.said}")
+        if self.wrong:
+            self.miss(f"{len(self.wrong)} wrong: {self.wrong[:_EXAMPLES]}")
+        if not self.acknowledged:
+            self.miss("no write was made")
+        if recovery_seconds is not None:
+            self.hold_to("time to recovery", self.recovery_seconds, promised_seconds=recovery_seconds)
+        assert not self.misses, "\n".join([self.title, *self.misses])
+
+
+# All of this run, for the scorecard.
+reports: Final[list[Report]] = []
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault under load.
+
+    Args:
+        fault: its number on the scorecard.
+        title: what is done, in a few words.
+        inject: does it, and returns as soon as it is undone.
+        allowed: reasons that may be told while it lasts, and shortly after.
+        rate: requests in a second.
+        steady_seconds: before it.
+        deadline_seconds: of each request.
+        after_seconds: after it.
+        table: where the orders are.
+        same_process: whether the server is still the one that it was, and holds what it held.
+    """
+
+    fault: str
+    title: str
+    inject: Callable[[Traffic], Awaitable[None]]
+    allowed: frozenset[str] = frozenset()
+    rate: float = RATE
+    steady_seconds: float = STEADY_SECONDS
+    after_seconds: float = AFTER_SECONDS
+    deadline_seconds: float = REQUEST_TIMEOUT_SECONDS
+    table: str = "orders_synced"
+    same_process: bool = True
+
+    async def run(self, rig: Rig, directory: Path) -> Report:
+        """Run it, and report."""
+        orders = await known_orders(rig.database, writable=WRITABLE, table=self.table)
+        leaks = Leaks(*rig.canaries)
+        ledger = Ledger(directory / f"{self.fault}.jsonl")
+        traffic = Traffic(rig.server.url, orders, ledger, leaks, rate=self.rate)
+        await warmed(rig, orders, directory)
+        before = await vitals(rig)
+        try:
+            async with walking(rig.server.url, orders.keys, seconds=self.steady_seconds + self.after_seconds) as walk:
+                async with traffic.running():
+                    await asyncio.sleep(self.steady_seconds)  # the time is what is meant
+                    began_at = time.monotonic()
+                    await self.inject(traffic)
+                    cleared_at = time.monotonic()
+                    await asyncio.sleep(self.after_seconds)  # as above
+                await traffic.resolve()
+            audit = await audited(ledger, rig.database, rig.schema)
+            held = await leaks_after(rig, before) if self.same_process else []
+            leaks.look_through_log(rig.server.log(), ledger.settled())
+        finally:
+            ledger.close()
+        report = Report(
+            self.fault,
+            self.title,
+            began_at,
+            cleared_at,
+            traffic.replies,
+            self.allowed,
+            audit,
+            walk.faults,
+            walk.walks,
+            held,
+            leaks.examples,
+            self.deadline_seconds,
+        )
+        reports.append(report)
+        return report
+
+
+_warmed: set[int] = set()
+
+
+async def warmed(rig: Rig, orders: KnownOrders, directory: Path) -> None:
+    """Let a server that is new do all that it does for the first time: what it holds then is no leak."""
+    if rig.server.process.pid in _warmed:
+        return
+    _warmed.add(rig.server.process.pid)
+    ledger = Ledger(directory / "warm.jsonl")
+    traffic = Traffic(rig.server.url, orders, ledger, Leaks(), rate=RATE, seed=0)
+    async with traffic.running():
+        await traffic.until(lambda replies: len(replies) > RATE)
+    await traffic.resolve()
+    ledger.close()

@@ -1,0 +1,177 @@
+"""Owns the soak: half an hour of load, with a fault at random every half minute, and the nine counters at the end.
+
+`python -m tests.faults.soak` reads SOAK_SECONDS, SOAK_SEED and SOAK_RATE from its environment. Tokens end every 20 s and
+connections every 2 s all the while. The exit code is 1 where anything is not as promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import asyncpg
+import psutil
+
+from server.local.cluster import Cluster
+from tests.blackbox.load import until
+from tests.faults import scorecard
+from tests.faults.proxy import Proxy, running_proxy
+from tests.faults.rig import REQUEST_TIMEOUT_SECONDS, Rig, connections, known
+from tests.faults.scenario import Scenario
+from tests.faults.test_database import AWAY, END_OURS, on
+from tests.faults.test_processes import workers
+from tests.faults.traffic import LOST
+from tests.operator import DATABASE, INSTANCE, operated
+from tests.platform import platform_directory, running_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.faults.traffic import Traffic
+    from tests.platform import LocalPlatform
+
+SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "1800"))
+SEED: Final = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 16))
+RATE: Final = float(os.environ.get("SOAK_RATE", "300"))
+EVERY_SECONDS: Final = 30.0
+SAMPLE_SECONDS: Final = 5.0
+TOKEN_SECONDS: Final = 20
+# Of the worker that is never killed, once it has done everything for the first time.
+SLOPE_MB: Final = 1.0
+SLOPE_SECONDS: Final = 600.0
+WARM_SECONDS: Final = 180.0
+_DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+class Soak:
+    """What is done to a server and its database, one thing after the other."""
+
+    def __init__(self, rig: Rig, proxy: Proxy, platform: LocalPlatform) -> None:
+        self.rig = rig
+        self._proxy = proxy
+        self._platform = platform
+        self._chance = random.Random(SEED)  # noqa: S311 # no secret
+        self._samples: list[tuple[float, float]] = []
+        self._faults: dict[str, Callable[[], Awaitable[object]]] = {
+            "F1": self._kill_postgresql,
+            "F3": lambda: on(rig.database, END_OURS),
+            "F5": self._end_token,
+            "F15": lambda: asyncio.to_thread(proxy.reset),
+            "F21": self._kill_worker,
+        }
+
+    async def inject(self, _: Traffic) -> None:
+        """A fault every half minute, until the time is over."""
+        sampling = asyncio.create_task(self._sample())
+        until_ = time.monotonic() + SECONDS
+        while time.monotonic() < until_:
+            name = self._chance.choice(list(self._faults))
+            _say(f"{until_ - time.monotonic():6.0f} s left: {name}")
+            began = time.monotonic()
+            await self._faults[name]()
+            await asyncio.sleep(max(0.0, min(began + EVERY_SECONDS, until_) - time.monotonic()))  # until the next
+        sampling.cancel()
+
+    @property
+    def slope_mb(self) -> float | None:
+        """MB in ten minutes that the oldest worker's RSS grows by; None where that was not seen for long enough."""
+        if not self._samples or self._samples[-1][0] - self._samples[0][0] < SLOPE_SECONDS:
+            return None
+        moments, sizes = zip(*self._samples, strict=True)
+        return float(statistics.linear_regression(moments, sizes).slope) * SLOPE_SECONDS
+
+    async def _sample(self) -> None:
+        await asyncio.sleep(WARM_SECONDS)  # what is held by then is no growth
+        while True:
+            oldest = min(workers(self.rig), key=psutil.Process.create_time)
+            self._samples.append((time.monotonic(), oldest.memory_info().rss / (1 << 20)))
+            await asyncio.sleep(SAMPLE_SECONDS)  # between two of them
+
+    async def _kill_postgresql(self) -> None:
+        (instance,) = self._platform.inventory()["instances"]
+        os.kill(instance["processes"][instance["read_write_dns"]], 9)
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
+                    await on(self.rig.database, "SELECT 1")
+                    return
+                await asyncio.sleep(0.05)  # until the platform has started it again
+
+    async def _end_token(self) -> None:
+        before = len(self._platform.counters()["mint_times"])
+        await until(lambda: len(self._platform.counters()["mint_times"]) > before, seconds=2 * TOKEN_SECONDS)
+
+    async def _kill_worker(self) -> None:
+        serving = self.rig.server.log().count("worker serving")
+        max(workers(self.rig), key=psutil.Process.create_time).kill()
+        await until(lambda: self.rig.server.log().count("worker serving") > serving)
+
+
+@contextlib.contextmanager
+def _soaking() -> Iterator[Soak]:
+    metrics_token = secrets.token_hex(16)
+    options = {"start_delay": 0, "scale": 0.01, "token_lifetime": TOKEN_SECONDS, "pg_options": _DURABLE}
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(platform_directory())
+        platform = stack.enter_context(running_platform(directory, **options))
+        platform.create_instance(INSTANCE)
+        (instance,) = platform.inventory()["instances"]
+        proxy = stack.enter_context(running_proxy(instance["read_write_dns"], platform.pg_port))
+        settings = {
+            "LAKEBASE_HOST": "127.0.0.1",
+            "LAKEBASE_PORT": str(proxy.port),
+            "POOL_RECYCLE": "2",
+            "WORKERS": "2",
+            "METRICS_TOKEN": metrics_token,
+            "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
+        }
+        operator = stack.enter_context(operated(platform, port=None, **settings))
+        operator.provisioned()
+        cluster = Cluster(next((directory / "instances").glob("*")), database=DATABASE)
+        superuser = f"postgresql://postgres:{quote(cluster.password, safe='')}@/{DATABASE}"
+        database = f"{superuser}?host={quote(str(cluster.socket_directory), safe='')}&port={platform.pg_port}"
+        canaries = (cluster.password, metrics_token, platform.token)
+        rig = Rig(operator.server, database, "orders_app", connections(settings), metrics_token, canaries)
+        yield Soak(stack.enter_context(known(rig)), proxy, platform)
+
+
+async def _soak(soak: Soak, directory: Path) -> int:
+    title = f"{SECONDS:.0f} s of faults at random, seed {SEED}"
+    allowed = AWAY | {LOST}
+    report = await Scenario("soak 0", title, soak.inject, allowed, rate=RATE).run(soak.rig, directory)
+    slope = soak.slope_mb
+    if slope is not None and slope > SLOPE_MB:
+        report.miss(f"RSS grows by {slope:.2f} MB in ten minutes")
+    try:
+        report.check()
+    except AssertionError as missed:
+        _say(str(missed))
+    _say(scorecard.table([report]))
+    _say(f"RSS slope: {'not seen for ten minutes' if slope is None else f'{slope:.2f} MB in ten minutes'}, seed {SEED}")
+    return 1 if report.misses else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Soak; the exit code."""
+    _say(f"SOAK_SEED={SEED} SOAK_SECONDS={SECONDS:.0f} SOAK_RATE={RATE:.0f}")
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory, _soaking() as soak:
+        return asyncio.run(_soak(soak, Path(directory)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+"""Faults F1 to F4 and F9 to F13: a PostgreSQL that is killed, restarted, absent, locked, slow or full of others.
+
+`make test` has F1, F3, F9 and F10, each for seconds; `make faults` has all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.blackbox.load import quantile
+from tests.faults.rig import Rig, rigged
+from tests.faults.scenario import LONG, Scenario
+from tests.process import NO_TLS, answers, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from server.local.cluster import Cluster
+    from tests.faults.traffic import Traffic
+
+OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
+END_OURS = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
+# Of those who wait for a dead database no more is asked of it at once than it has connections for.
+AWAY = frozenset({"DATABASE_UNAVAILABLE", "POOL_EXHAUSTED", "OVERLOADED", "OUTCOME_UNKNOWN"})
+CROWDED = frozenset({"POOL_EXHAUSTED", "OVERLOADED"})
+REFUSED_SECONDS = 0.3
+
+
+@pytest.fixture(scope="module")
+def rig(durable: Cluster) -> Iterator[Rig]:
+    """The server with the settings that it has by default."""
+    with rigged(durable.url) as rig:
+        yield rig
+
+
+async def on(database: str, *statements: str) -> list[Any]:
+    """The rows of the last of some statements of the superuser's."""
+    connection = await asyncpg.connect(database)
+    try:
+        return list([await connection.fetch(statement) for statement in statements][-1])
+    finally:
+        await connection.close()
+
+
+async def hold(short: float, long: float) -> None:
+    """Let a fault last for so many seconds: the time is what is meant."""
+    await asyncio.sleep(long if LONG else short)
+
+
+async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
+    """503 DATABASE_UNAVAILABLE within 300 ms while it is down; used again within a second, without a restart."""
+
+    async def inject(_: Traffic) -> None:
+        port = durable.port
+        os.kill(durable.process_id(), signal.SIGKILL)
+        await hold(1, 2)
+        await asyncio.to_thread(durable.start, port)
+
+    report = await Scenario("F1", "kill -9 of the postmaster, started 2 s later", inject, AWAY).run(rig, tmp_path)
+    refusals = report.during(good=False)
+    assert report.refused["DATABASE_UNAVAILABLE"] > 20
+    report.hold_to("p99 of refusals", quantile(refusals, 0.99), promised_seconds=REFUSED_SECONDS)
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f2_a_postgresql_that_is_restarted(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
+    """The same where it goes in good order: 57P01 and 57P03 are its words for it."""
+
+    async def inject(_: Traffic) -> None:
+        port = durable.port
+        await asyncio.to_thread(durable.stop, "fast")
+        await asyncio.to_thread(durable.start, port)
+
+    report = await Scenario("F2", "stopped with -m fast, and started", inject, AWAY).run(rig, tmp_path)
+    report.check(recovery_seconds=1)
+
+
+async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
+    """Reads are done again and nobody notices; a write is told as unknown only where its COMMIT was under way."""
+
+    async def inject(_: Traffic) -> None:
+        for _each in range(10 if LONG else 3):
+            await on(rig.database, END_OURS)
+            await hold(0.3, 0.5)
+
+    title = "all our backends ended, again and again"
+    report = await Scenario("F3", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
+    report.hold_reads()
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp_path: Path) -> None:
+    """The process lives and says what is wrong; it is ready within 2 s of PostgreSQL."""
+    port = durable.port
+    ready_seconds = []
+    with rigged(durable.url, schema="absent") as rig:
+        assert answers(f"{rig.server.url}/readyz")
+    durable.stop()
+    try:
+        with rigged(durable.url, schema="absent", ready=False) as rig:
+            assert answers(f"{rig.server.url}/livez")
+            async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS) as client:
+                unready = await client.get("/readyz")
+                assert unready.status_code == 503
+                assert "database" in unready.text
+            await asyncio.to_thread(durable.start, port)
+            back_at = time.monotonic()
+            await asyncio.to_thread(wait_for, lambda: answers(f"{rig.server.url}/readyz"), what=rig.server.log)
+            ready_seconds.append(time.monotonic() - back_at)
+
+            async def inject(_: Traffic) -> None:
+                await asyncio.to_thread(durable.stop)
+                await hold(1, 5)
+                await asyncio.to_thread(durable.start, port)
+
+            report = await Scenario("F4", "absent at the start, and for 5 s later on", inject, AWAY).run(rig, tmp_path)
+    finally:
+        durable.start(port)
+    report.hold_to("ready", ready_seconds[0], promised_seconds=2)
+    report.check(recovery_seconds=2)
+
+
+@contextlib.asynccontextmanager
+async def transaction(database: str, *statements: str) -> AsyncIterator[asyncpg.Connection]:
+    """Statements in a transaction that is open inside the block, and rolled back after it."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("BEGIN")
+        for statement in statements:
+            await connection.execute(statement)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
+    """With the table locked: POOL_EXHAUSTED within 300 ms, /livez well, and a bad request is told so without a wait."""
+    judged: list[tuple[int, float]] = []
+
+    async def inject(_: Traffic) -> None:
+        async with (
+            transaction(rig.database, "LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE"),
+            httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=5) as client,
+        ):
+            until = time.monotonic() + (10 if LONG else 1.5)
+            while time.monotonic() < until:
+                asked_at = time.monotonic()
+                bad = await client.post(
+                    "/api/graphql",
+                    json={"query": "{ nothing }"},
+                    headers={"accept": "application/graphql-response+json"},
+                )
+                judged.append((bad.status_code, time.monotonic() - asked_at))
+                assert (await client.get("/livez")).status_code == 200
+                await asyncio.sleep(0.05)  # between two of them
+
+    allowed = CROWDED | {"ORDERS_UNAVAILABLE", "ORDER_BUSY"}
+    report = await Scenario("F9", "the orders table locked", inject, allowed).run(rig, tmp_path)
+    assert {status for status, _ in judged} == {400}
+    assert report.refused["POOL_EXHAUSTED"] + report.refused["OVERLOADED"] > 20
+    refusals = [
+        seconds for reason in sorted(CROWDED) for seconds in report.during(good=False, kind="read", reason=reason)
+    ]
+    report.hold_to("p99 of refusals", quantile(refusals, 0.99), promised_seconds=REFUSED_SECONDS)
+    report.check(recovery_seconds=0.5)
+
+
+def make_slow_orders(cluster: Cluster) -> None:
+    """A view of the orders in which each clerk takes a second, and nothing else takes any."""
+    # Said to be stable, so that it is called by whoever asks for a clerk alone.
+    cluster.run_sql(
+        "CREATE OR REPLACE FUNCTION slow(clerk text) RETURNS text LANGUAGE plpgsql STABLE AS "
+        "$$ BEGIN PERFORM pg_sleep(1); RETURN clerk; END $$; "
+        "CREATE OR REPLACE VIEW slow_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, "
+        "o_orderdate, o_orderpriority, slow(o_clerk) AS o_clerk, o_shippriority, o_comment FROM orders_synced"
+    )
+
+
+async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> None:
+    """504 STATEMENT_TIMEOUT after two seconds, and its backend is free; others do not notice."""
+    make_slow_orders(durable)
+    slow = {"query": '{ orders(filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }'}
+    ended: list[tuple[int, str, float]] = []
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        asked_at = time.monotonic()
+        answer = await client.post("/api/graphql", json=slow)
+        reason = answer.json()["errors"][0]["extensions"]["reason"]
+        ended.append((answer.status_code, reason, time.monotonic() - asked_at))
+
+    with rigged(durable.url, schema="slow", settings={"ORDERS_TABLE": "slow_orders"}) as rig:
+
+        async def inject(_: Traffic) -> None:
+            async with (
+                httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                for _each in range(20 if LONG else 3):
+                    group.create_task(ask(client))
+                    await hold(0.2, 0.5)
+
+        report = await Scenario("F10", "queries that pg_sleep", inject).run(rig, tmp_path)
+    assert {(status, reason) for status, reason, _ in ended} == {(504, "STATEMENT_TIMEOUT")}
+    report.hold_to("the slowest query", max(seconds for *_, seconds in ended), promised_seconds=2.5)
+    report.hold_reads()
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Path) -> None:
+    """ORDER_BUSY at LOCK_TIMEOUT, and not applied later on; reads go on."""
+
+    async def inject(_: Traffic) -> None:
+        async with transaction(rig.database, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
+            await hold(2, 3)
+
+    allowed = CROWDED | {"ORDER_BUSY"}
+    report = await Scenario("F11", "every changed order's row locked for 3 s", inject, allowed).run(rig, tmp_path)
+    assert report.refused["ORDER_BUSY"]
+    report.hold_reads()
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: Path) -> None:
+    """Lists in opposite orders never do; where somebody else does, ours is begun again, and 40P01 is never shown."""
+    document = (
+        "mutation($input: SetOrderStatusesInput!) { setOrderStatuses(input: $input) "
+        "{ results { userErrors { code } } userErrors { code } } }"
+    )
+    # None of those that the load writes to.
+    orders = await on(durable.url, "SELECT o_orderkey FROM orders_synced ORDER BY 1 DESC LIMIT 10")
+    keys = [row[0] for row in orders]
+    first, last = min(keys), max(keys)
+    said: list[Any] = []
+
+    def changes(order: list[int], turn: int) -> dict[str, Any]:
+        status = ("OPEN", "FULFILLED", "PARTIAL")[turn % 3]
+        wanted = [{"orderKey": str(key), "status": status} for key in order]
+        return {"query": document, "variables": {"input": {"changes": wanted, "mode": "INDEPENDENT"}}}
+
+    with rigged(
+        f"{durable.url}?deadlock_timeout=50ms",
+        schema="deadlocks",
+        settings={"LOCK_TIMEOUT": "2", "WRITE_POOL_SIZE": "8"},
+    ) as rig:
+
+        async def inject(_: Traffic) -> None:
+            async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client:
+                said.append((await client.post("/api/graphql", json=changes(keys, 0))).json())
+                for turn in range(10 if LONG else 3):
+                    pair = [client.post("/api/graphql", json=changes(order, turn)) for order in (keys, keys[::-1])]
+                    said.extend(answer.json() for answer in await asyncio.gather(*pair))
+                    lock = f"SELECT FROM {rig.schema}.order_status WHERE o_orderkey = "
+                    async with transaction(durable.url, f"{lock} {last} FOR UPDATE") as other:
+                        ours = asyncio.create_task(client.post("/api/graphql", json=changes([first, last], turn + 1)))
+                        await asyncio.sleep(0.02)  # it has the first by now, most often
+                        await other.execute(f"{lock} {first} FOR UPDATE")
+                    said.append((await ours).json())
+
+        report = await Scenario("F12", "lists in opposite orders, and a deadlock", inject).run(rig, tmp_path)
+    deadlocks = (durable.home / "postgres.log").read_text().count("deadlock detected")
+    assert deadlocks, "there was none"
+    assert not [answer for answer in said if "errors" in answer], said
+    if any("deadlock" in str(answer) or "40P01" in str(answer) for answer in said):
+        report.miss("40P01 was shown")
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f13_a_postgresql_without_a_connection_left(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
+    """503 while others have them all, and found again within a second once they let go."""
+
+    async def inject(_: Traffic) -> None:
+        taken: list[asyncpg.Connection] = []
+        over = asyncio.Event()
+
+        async def take() -> None:
+            """Take each that is to be had."""
+            while not over.is_set():
+                try:
+                    taken.append(await asyncpg.connect(durable.url, timeout=5))
+                except (asyncpg.PostgresError, OSError, TimeoutError):
+                    await asyncio.sleep(0.02)  # until one is free
+
+        takers = [asyncio.create_task(take()) for _ in range(8)]
+        looker = await asyncpg.connect(durable.url)
+        for _each in range(3):
+            await hold(0.3, 1)
+            await looker.execute(
+                END_OURS.replace("AND pid", f"AND pid <> ALL (ARRAY[{looker.get_server_pid()}]) AND pid")
+            )
+        await hold(0.5, 4)
+        over.set()
+        await asyncio.gather(*takers)
+        for connection in (*taken, looker):
+            connection.terminate()
+
+    report = await Scenario("F13", "every connection of PostgreSQL taken by others", inject, AWAY).run(rig, tmp_path)
+    assert report.refused["DATABASE_UNAVAILABLE"], report.refused
+    report.check(recovery_seconds=1)

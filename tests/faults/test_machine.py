@@ -1,0 +1,189 @@
+"""Faults F25 and F26: a clock that is wrong and jumps, a disk that is full, and a log that nobody reads.
+
+`make faults` has all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+
+from server.local.cluster import Cluster
+from server.local.tpch import load_orders
+from tests.faults.conftest import DURABLE
+from tests.faults.rig import rigged
+from tests.faults.scenario import Scenario
+from tests.faults.test_database import AWAY, hold, make_slow_orders
+from tests.issuer import running_issuer
+from tests.process import NO_TLS, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.traffic import Traffic
+
+SKEW_SECONDS: Final = 300
+MOUNT, UMOUNT = (shutil.which(name) or name for name in ("mount", "umount"))
+_ORDER: Final = {"query": "{ order(orderKey: 1) { orderKey } }"}
+
+
+def faked(clock: Path) -> dict[str, str]:
+    """The environment of a process whose clock is as the file says, and whose monotonic one is not."""
+    found = importlib.util.find_spec("libfaketime")
+    if found is None or found.origin is None:
+        pytest.skip("libfaketime is not installed: there is none for this machine")
+    library = Path(found.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@pytest.mark.long
+async def test_f25_a_clock_that_jumps(durable: Cluster, tmp_path: Path) -> None:
+    """By five minutes, there and back: nothing fails, and what is to end after two seconds does."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    spent: list[float] = []
+    make_slow_orders(durable)
+    settings = {"ORDERS_TABLE": "slow_orders", **faked(clock)}
+    with rigged(durable.url, schema="clock", settings=settings) as rig:
+
+        async def inject(_: Traffic) -> None:
+            for skew in (SKEW_SECONDS, -SKEW_SECONDS, 0):
+                clock.write_text(f"{skew:+}")
+                async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client:
+                    asked_at = time.monotonic()
+                    slow = {"query": '{ orders(filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }'}
+                    assert (await client.post("/api/graphql", json=slow)).status_code == 504
+                    spent.append(time.monotonic() - asked_at)
+                await hold(0.5, 2)
+
+        report = await Scenario("F25", "the clock 5 min ahead, behind, and right", inject).run(rig, tmp_path)
+        assert f"{time.gmtime(time.time() + SKEW_SECONDS).tm_hour:02}:" in rig.server.log()
+    report.hold_reads()
+    report.hold_to("a statement of 2 s", max(spent), promised_seconds=2.5)
+    assert min(spent) >= 1.9
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("skew", [SKEW_SECONDS, -SKEW_SECONDS])
+def test_f25_tokens_by_a_clock_that_is_wrong(durable: Cluster, tmp_path: Path, skew: int) -> None:
+    """A token counts by the server's own clock, with 30 s of leeway at either end of its life."""
+    clock = tmp_path / "clock"
+    clock.write_text(f"{skew:+}")
+    now = int(time.time()) + skew
+    tokens: dict[str, tuple[dict[str, Any], int]] = {
+        "ended 20 s ago": ({"iat": now - 100, "exp": now - 20}, 200),
+        "ended 45 s ago": ({"iat": now - 100, "exp": now - 45}, 401),
+        "begins in 20 s": ({"iat": now, "nbf": now + 20, "exp": now + 100}, 200),
+        "begins in 45 s": ({"iat": now, "nbf": now + 45, "exp": now + 100}, 401),
+    }
+    with running_issuer() as issuer:
+        given = {**issuer.settings(), **faked(clock)}
+        with running_server(
+            durable.url, port=None, ready=True, module="server", APP_SCHEMA="skewed", **given
+        ) as server:
+            for claims, status in tokens.values():
+                headers = {"authorization": f"Bearer {issuer.token(**claims)}"}
+                answer = httpx.post(server.graphql, json=_ORDER, headers=headers, verify=NO_TLS)
+                assert answer.status_code == status, (claims, answer.text)
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A file system of its own, in memory, of 160 MB."""
+    directory = Path(tempfile.mkdtemp(prefix="disk-"))
+    directory.chmod(0o755)
+    mounted = subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", directory], check=False)
+    if mounted.returncode != 0:
+        shutil.rmtree(directory)
+        pytest.skip("only root may mount a file system")
+    try:
+        yield directory
+    finally:
+        subprocess.run([UMOUNT, "--lazy", directory], check=True)
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def cramped(disk: Path) -> Iterator[Cluster]:
+    """A PostgreSQL on that disk, with some orders.
+
+    Its write-ahead log has a disk of its own, as on Lakebase: without room for that PostgreSQL ends.
+    """
+    cluster = Cluster(disk / "cluster", options={**DURABLE, "max_wal_size": "64MB"})
+    elsewhere = Path(tempfile.mkdtemp(prefix="wal-"))
+    try:
+        cluster.start()
+        load_orders(cluster, 0.01, lambda _: None)
+        cluster.stop()
+        log = cluster.home / "data" / "pg_wal"
+        owner = log.stat()
+        shutil.move(log, elsewhere / log.name)
+        for path in (elsewhere, *elsewhere.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        log.symlink_to(elsewhere / log.name)
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.destroy()
+        shutil.rmtree(elsewhere)
+
+
+def fill(disk: Path) -> Path:
+    """Write until nothing goes on it any more; the file that is in the way now."""
+    junk = disk / "junk"
+    for size in (1 << 16, 512):
+        with contextlib.suppress(OSError), junk.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(size))
+    return junk
+
+
+@pytest.mark.long
+async def test_f26_a_disk_that_is_full(cramped: Cluster, disk: Path, tmp_path: Path) -> None:
+    """Changes that find no room are refused and not made; what is read is read all the same."""
+    with rigged(cramped.url) as rig:
+
+        async def inject(_: Traffic) -> None:
+            junk = fill(disk)
+            await hold(3, 10)
+            junk.unlink()
+
+        allowed = AWAY | {"CHANGES_UNAVAILABLE"}
+        report = await Scenario("F26", "PGDATA's disk full", inject, allowed, rate=200).run(rig, tmp_path)
+    assert [reply for reply in report.replies if reply.kind == "write" and reply.refused], "there was room for all"
+    given, refused = (len(report.during(good=good, kind="read")) for good in (True, False))
+    if given < 0.99 * (given + refused):
+        report.miss(f"{given} of {given + refused} reads")
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f26_a_log_that_nobody_reads(durable: Cluster, tmp_path: Path) -> None:
+    """Requests go on as if nothing were: what the pipe does not take waits, and is dropped beyond a bound."""
+    with rigged(durable.url, schema="unread", module="tests.faults.unread", settings={"LOG_LEVEL": "DEBUG"}) as rig:
+
+        async def inject(_: Traffic) -> None:
+            async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=2) as client:
+                # Some hundred bytes each: far more than a pipe and the server hold.
+                for _each in range(8000):
+                    await client.get("/livez", headers={"x-request-id": "x" * 128})
+
+        report = await Scenario("F26b", "the log's pipe not read", inject).run(rig, tmp_path)
+    report.hold_reads()
+    report.check(recovery_seconds=1)

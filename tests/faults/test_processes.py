@@ -1,0 +1,118 @@
+"""Faults F19, F21 and F22: processes that are told to stop, are killed, or are replaced.
+
+`make test` has F19; `make faults` has all of them. F20, a second signal, is in tests/blackbox/test_shutdown.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.blackbox.load import until
+from tests.faults.rig import rigged
+from tests.faults.scenario import LONG, Scenario
+from tests.faults.test_database import hold, transaction
+from tests.faults.traffic import LOST, NOT_SENT
+from tests.faults.vitals import processes
+from tests.process import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.local.cluster import Cluster
+    from tests.faults.rig import Rig
+    from tests.faults.traffic import Traffic
+
+STOPPED_SECONDS = 12
+# What the supervisor takes to see that a worker is gone, and Python to load the server.
+REPLACED_SECONDS = 2 + 3
+
+
+async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
+    """All in flight are answered, one of them after seconds; neither an idle nor a trickling connection holds it up.
+
+    The server that comes after it finds every change, each of them once.
+    """
+    with contextlib.ExitStack() as stack:
+        # The change that waits for a row gets it in the end.
+        patient = {"LOCK_TIMEOUT": "9", "STATEMENT_TIMEOUT": "9"}
+        rig = stack.enter_context(rigged(durable.url, schema="stopped", settings=patient))
+        port = int(rig.server.url.rpartition(":")[2])
+        stopped_after: list[float] = []
+
+        async def inject(traffic: Traffic) -> None:
+            _, idle = await asyncio.open_connection("127.0.0.1", port)
+            _, trickling = await asyncio.open_connection("127.0.0.1", port)
+            trickling.write(b"POST /api/graphql HTTP/1.1\r\nhost: localhost\r\ncontent-le")
+            async with transaction(durable.url, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
+                await hold(0.5, 1)
+                rig.server.process.send_signal(signal.SIGTERM)
+                told_at = time.monotonic()
+                traffic.stopped.set()
+                await hold(1, 4)
+            code = await asyncio.to_thread(rig.server.process.wait, STOPPED_SECONDS + 3)
+            stopped_after.append(time.monotonic() - told_at)
+            assert code == 0, rig.server.log()[-2000:]
+            for writer in (idle, trickling):
+                writer.close()
+            stack.enter_context(rigged(durable.url, schema="stopped", port=port, settings=patient))
+
+        # New connections are not taken any more; what is lost on the way was in flight.
+        allowed = frozenset({NOT_SENT, "POOL_EXHAUSTED", "OVERLOADED", "ORDER_BUSY"})
+        title = "SIGTERM with changes that wait for a row"
+        scenario = Scenario("F19", title, inject, allowed, after_seconds=0, same_process=False)
+        report = await scenario.run(rig, tmp_path)
+        report.hold_to("stopped", stopped_after[0], promised_seconds=STOPPED_SECONDS)
+        report.check()
+
+
+def workers(rig: Rig) -> list[psutil.Process]:
+    """The worker processes, and not what Python starts beside them."""
+    return [child for child in processes(rig)[1:] if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.long
+async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> None:
+    """Its own requests in flight are lost, each of which its key tells of; it is replaced, and nothing else fails."""
+    with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
+        wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
+        replaced: list[float] = []
+
+        async def inject(_: Traffic) -> None:
+            for _each in range(3 if LONG else 1):
+                serving = rig.server.log().count("worker serving")
+                workers(rig)[0].kill()
+                killed_at = time.monotonic()
+                await until(lambda than=serving: rig.server.log().count("worker serving") > than)  # type: ignore[misc]
+                replaced.append(time.monotonic() - killed_at)
+                await hold(0.5, 3)
+
+        report = await Scenario("F21", "kill -9 of one of two workers", inject, frozenset({LOST})).run(rig, tmp_path)
+        lost = sum(reply.reason == LOST for reply in report.replies)
+        assert lost <= 3 * 100, "more than can have been in flight"
+        report.hold_to("replaced", max(replaced), promised_seconds=REPLACED_SECONDS)
+        report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f22_workers_that_are_replaced(durable: Cluster, tmp_path: Path) -> None:
+    """At SIGHUP each new one serves before the old one is told to stop, and no request fails."""
+    with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
+        wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
+
+        async def inject(_: Traffic) -> None:
+            old = workers(rig)
+            rig.server.process.send_signal(signal.SIGHUP)
+            _, alive = await asyncio.to_thread(psutil.wait_procs, old, 40)
+            assert not alive
+
+        report = await Scenario("F22", "SIGHUP to two workers", inject).run(rig, tmp_path)
+        if failed := [reply for reply in report.replies if not reply.good]:
+            report.miss(f"{len(failed)} failed: {failed[:3]}")
+        report.check(recovery_seconds=1)
