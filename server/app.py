@@ -170,7 +170,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
-    app.state.draining = draining
+    app.state.draining, app.state.admission = draining, admission
     return app
 
 
