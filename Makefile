@@ -17,7 +17,8 @@ test: setup
 # What may break and must lose nothing, for longer than `make test` has time for: half an hour, on a machine with nothing
 # else to do. At the end it shows the scorecard, which is in .local/scorecard.md then.
 faults: setup
-	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 $(BIN)/python -m pytest tests/faults tests/differences \
+	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 GENERATED=5000 $(BIN)/python -m pytest tests/faults \
+		tests/differences tests/bad_inputs \
 		tests/blackbox/test_nothing_lost.py \
 		tests/blackbox/test_feed.py tests/blackbox/test_admin_faults.py tests/blackbox/test_admin_kills.py \
 		tests/blackbox/test_tokens.py tests/blackbox/test_waking.py tests/blackbox/test_database_failures.py \

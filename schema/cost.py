@@ -8,8 +8,7 @@ that take more than a value's work have a price (schema/prices.py). What `@skip`
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
     FieldNode,
@@ -33,11 +32,12 @@ from graphql import (
 )
 
 from schema.errors import LimitError, Reason
+from schema.formulas import ONE, Elements, Formula, Given, Length, PageSize, Priced, bare, has_lists, length_of
 from schema.limits import INTROSPECTION_FIELDS, merged
 from schema.prices import About, AsLongAs, Cheaper, OfPage, Paged, check_sizes, price_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from graphql import (
         DocumentNode,
@@ -49,11 +49,8 @@ if TYPE_CHECKING:
         ValueNode,
     )
 
-    from schema.context import PageLimits
+    from schema.formulas import Number
 
-_Variables: TypeAlias = "Mapping[str, Any]"
-# A number that a request's variables decide.
-_Number: TypeAlias = "Callable[[_Variables, PageLimits], int]"
 _MOST_DIGITS: Final = 18
 _MOST_TOLD: Final = 2**53 - 1
 # How long the lists of the schema's own types are, about.
@@ -69,49 +66,8 @@ _INTROSPECTED: Final = {
 }
 # A value of them takes some microseconds, as ten of an order do.
 _VALUES_FOR_A_POINT: Final = 10
-# Thrice the standard query.
+# Twice what the standard query comes to, and more.
 MOST_INTROSPECTED: Final = 300_000
-
-
-@dataclass(slots=True)
-class Formula:
-    """What a selection costs: so many points, and for each term so often what is below it.
-
-    `introspection` is what of the points is the schema's own description, which has a bound of its own.
-    """
-
-    points: int = 0
-    terms: list[_Term] = field(default_factory=list)
-    introspection: int = 0
-
-    def of(self, variables: _Variables, pages: PageLimits) -> int:
-        """The cost with these variables, and these lengths of a page. What is wrong with them is for others to say."""
-        total = self.points
-        for term in self.terms:
-            below = term.below
-            total += term.often(variables, pages) * (below.of(variables, pages) if below.terms else below.points)
-        return total
-
-    def add(self, other: Formula) -> None:
-        """Add another."""
-        self.points += other.points
-        self.terms += other.terms
-        self.introspection += other.introspection
-
-    def add_often(self, often: int | _Number, other: Formula) -> None:
-        """Add another so many times."""
-        if not isinstance(often, int):
-            self.terms.append(_Term(often, other))
-            return
-        self.points += often * other.points
-        if other.terms:
-            self.terms.append(_Term(_Always(often), Formula(terms=other.terms)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Term:
-    often: _Number
-    below: Formula
 
 
 class Costs:
@@ -184,115 +140,6 @@ def told_cost(cost: int) -> int:
     return min(cost, _MOST_TOLD)
 
 
-@dataclass(frozen=True, slots=True)
-class _Always:
-    number: int
-
-    def __call__(self, _variables: _Variables, _pages: PageLimits) -> int:
-        return self.number
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What an argument, or a part of it, is: as it stands there, or as a variable says."""
-
-    literal: Any = None
-    variable: str | None = None
-    default: Any = None
-    path: tuple[str, ...] = ()
-
-    def of(self, variables: _Variables) -> Any:
-        value = self.literal if self.variable is None else variables.get(self.variable, self.default)
-        for name in self.path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _PageSize:
-    """The size of a page. What is no size at all counts as none given, and one that is too large as the largest."""
-
-    given: tuple[_Given, ...]
-    limits: PageLimits | None
-    default: int | None
-
-    def __call__(self, variables: _Variables, pages: PageLimits) -> int:
-        limits = self.limits or pages
-        size = -1
-        for given in self.given:
-            value = given.of(variables)
-            if type(value) is int or (type(value) is float and value.is_integer()):
-                size = max(size, 0, min(int(value), limits.maximum))
-        if size >= 0:
-            return size
-        return limits.default if self.default is None else self.default
-
-
-@dataclass(frozen=True, slots=True)
-class _Length:
-    """The length of a list that is given."""
-
-    given: _Given
-
-    def __call__(self, variables: _Variables, _pages: PageLimits) -> int:
-        return _length(self.given.of(variables))
-
-
-@dataclass(frozen=True, slots=True)
-class _Elements:
-    """How many elements the lists within a value have, by the type that it should be of."""
-
-    given: _Given
-    type_: GraphQLInputType
-
-    def __call__(self, variables: _Variables, _pages: PageLimits) -> int:
-        return _elements(self.given.of(variables), self.type_)
-
-
-@dataclass(frozen=True, slots=True)
-class _Priced:
-    """One price or another, by an argument."""
-
-    given: _Given
-    price: Cheaper
-
-    def __call__(self, variables: _Variables, _pages: PageLimits) -> int:
-        return self.price.price if self.given.of(variables) == self.price.value else self.price.otherwise
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else value is not None
-
-
-def _elements(value: Any, type_: GraphQLInputType) -> int:
-    """As deep as the type goes, whatever the value is."""
-    type_ = _bare(type_)
-    if isinstance(type_, GraphQLList):
-        within = sum(_elements(element, type_.of_type) for element in value) if _holds_lists(type_, value) else 0
-        return _length(value) + within
-    if isinstance(type_, GraphQLInputObjectType) and isinstance(value, dict):
-        return sum(_elements(value[name], part.type) for name, part in type_.fields.items() if name in value)
-    return 0
-
-
-def _bare(type_: GraphQLInputType) -> Any:
-    return get_nullable_type(type_)
-
-
-def _holds_lists(type_: GraphQLList[Any], value: Any) -> bool:
-    return isinstance(value, list) and _has_lists(type_.of_type)
-
-
-def _has_lists(type_: GraphQLInputType) -> bool:
-    type_ = _bare(type_)
-    if isinstance(type_, GraphQLList):
-        return True
-    return isinstance(type_, GraphQLInputObjectType) and any(_has_lists(part.type) for part in type_.fields.values())
-
-
-_ONE: Final = Formula(points=1)
-
-
 class _Compiler:
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         self._schema = schema
@@ -315,7 +162,7 @@ class _Compiler:
         return formula
 
     def _selected(
-        self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode], page: int | _Number | None
+        self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode], page: int | Number | None
     ) -> Formula:
         formula = Formula()
         for parent, nodes in self._fields(type_, selection_sets):
@@ -353,14 +200,14 @@ class _Compiler:
         return list(found.values())
 
     def _field(
-        self, parent: GraphQLObjectType | GraphQLInterfaceType, nodes: list[FieldNode], page: int | _Number | None
+        self, parent: GraphQLObjectType | GraphQLInterfaceType, nodes: list[FieldNode], page: int | Number | None
     ) -> Formula:
         node, declared = nodes[0], parent.fields[nodes[0].name.value]
         name = node.name.value
         formula = Formula()
-        formula.add_often(self._price(price_of(parent.name, name, declared.type), node), _ONE)
+        formula.add_often(self._price(price_of(parent.name, name, declared.type), node), ONE)
         for argument in node.arguments or ():
-            if argument.name.value in declared.args and _has_lists(type_ := declared.args[argument.name.value].type):
+            if argument.name.value in declared.args and has_lists(type_ := declared.args[argument.name.value].type):
                 self._add_elements(formula, argument.value, type_)
         named = get_named_type(declared.type)
         if not is_composite_type(named):
@@ -377,30 +224,30 @@ class _Compiler:
             formula.add(below)
         return formula
 
-    def _price(self, price: int | Cheaper, node: FieldNode) -> int | _Number:
+    def _price(self, price: int | Cheaper, node: FieldNode) -> int | Number:
         if isinstance(price, int):
             return price
         given = self._argument(node, price.argument)
         if given is None or given.variable is None:
             return price.price if given is not None and given.literal == price.value else price.otherwise
-        return _Priced(given, price)
+        return Priced(given, price)
 
-    def _size(self, type_name: str, name: str, node: FieldNode, page: int | _Number | None) -> int | _Number | None:
+    def _size(self, type_name: str, name: str, node: FieldNode, page: int | Number | None) -> int | Number | None:
         size = size_of(type_name, name)
         if isinstance(size, Paged):
             given = (self._argument(node, argument) for argument in size.arguments)
-            return _PageSize(tuple(one for one in given if one is not None), size.limits, size.default)
+            return PageSize(tuple(one for one in given if one is not None), size.limits, size.default)
         if isinstance(size, AsLongAs):
             argument, *path = size.path
             found = self._argument(node, argument, *path)
             if found is None or found.variable is None:
-                return _length(found.literal) if found else 0
-            return _Length(found)
+                return length_of(found.literal) if found else 0
+            return Length(found)
         if isinstance(size, About):
             return size.length
         return page if isinstance(size, OfPage) else None
 
-    def _argument(self, node: FieldNode, name: str, *path: str) -> _Given | None:
+    def _argument(self, node: FieldNode, name: str, *path: str) -> Given | None:
         """What is given for an argument, or at a path within it; None where nothing is."""
         value: ValueNode | None = next((some.value for some in node.arguments or () if some.name.value == name), None)
         while path and isinstance(value, ObjectValueNode):
@@ -408,30 +255,30 @@ class _Compiler:
             path = path[1:]
         return None if value is None else self._given(value, path)
 
-    def _given(self, value: ValueNode, path: tuple[str, ...] = ()) -> _Given:
+    def _given(self, value: ValueNode, path: tuple[str, ...] = ()) -> Given:
         if isinstance(value, VariableNode):
             variable = value.name.value
-            return _Given(variable=variable, default=self._defaults.get(variable), path=path)
+            return Given(variable=variable, default=self._defaults.get(variable), path=path)
         if isinstance(value, ListValueNode):
-            return _Given([None] * len(value.values))
+            return Given([None] * len(value.values))
         if isinstance(value, IntValueNode):
             # A literal of any length is a number to the grammar, and Python reads no more than 4,300 digits.
-            return _Given(int(value.value) if len(value.value) <= _MOST_DIGITS else int(value.value[:_MOST_DIGITS]))
-        return _Given(None if isinstance(value, NullValueNode) else getattr(value, "value", value))
+            return Given(int(value.value) if len(value.value) <= _MOST_DIGITS else int(value.value[:_MOST_DIGITS]))
+        return Given(None if isinstance(value, NullValueNode) else getattr(value, "value", value))
 
     def _add_elements(self, formula: Formula, value: ValueNode, type_: GraphQLInputType) -> None:
         """Add the elements of the lists that are given for an argument, those in variables too."""
-        type_ = _bare(type_)
+        type_ = bare(type_)
         if isinstance(value, VariableNode):
-            formula.add_often(_Elements(self._given(value), type_), _ONE)
+            formula.add_often(Elements(self._given(value), type_), ONE)
         elif isinstance(type_, GraphQLList):
             within = value.values if isinstance(value, ListValueNode) else (value,)
             formula.points += 0 if isinstance(value, NullValueNode) else len(within)
-            for element in within if _has_lists(type_.of_type) else ():
+            for element in within if has_lists(type_.of_type) else ():
                 self._add_elements(formula, element, type_.of_type)
         elif isinstance(type_, GraphQLInputObjectType) and isinstance(value, ObjectValueNode):
             for part in value.fields:
-                if part.name.value in type_.fields and _has_lists(type_.fields[part.name.value].type):
+                if part.name.value in type_.fields and has_lists(type_.fields[part.name.value].type):
                     self._add_elements(formula, part.value, type_.fields[part.name.value].type)
 
     def _introspection(self, nodes: list[FieldNode]) -> Formula:

@@ -224,6 +224,8 @@ def _position(cursor: str, ordering: Ordering) -> Position:
     version, name, key, *rest = cursor_parts(cursor)
     if version != CURSOR_VERSION or type(key) is not int or key not in _BIGINT:
         raise ValueError(cursor)
+    if name not in _ORDERING_NAMES:
+        raise ValueError(cursor)
     if name != _ordering_name(ordering):
         raise InputError(
             Reason.CURSOR_ORDER_MISMATCH,
@@ -254,6 +256,11 @@ def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[
 
 def _ordering_name(ordering: Ordering) -> str:
     return f"{ordering.column.value}{'-' if ordering.descending else '+'}"
+
+
+_ORDERING_NAMES = frozenset(
+    _ordering_name(Ordering(column, descending=descending)) for column in OrderColumn for descending in (False, True)
+)
 
 
 def _sort_value(column: OrderColumn, rest: list[object]) -> object:

@@ -68,7 +68,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[
-            *([lambda: ChargeMistakes(rates)] if rates else []),
+            *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             lambda: Exploring(settings.explored_by),
@@ -89,7 +89,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         context: Context = state["context"]
         principal = await authentication.principal(connection, init)
         own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
-        return rates.charging(own) if rates else own
+        return own if rates is None else rates.charging(own)
 
     middleware = [*tracing.start(), Middleware(CanonicalLog)]
     if settings.allowed_origins:

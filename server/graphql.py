@@ -22,6 +22,7 @@ from schema.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from schema.variables import check_variables
 from server import graphiql
 from server.caching import NO_STORE
 from server.exploring import may_explore, no_page
@@ -140,6 +141,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
         encoding = self._compression.accepted(request.scope)
         data = await request_data(request)
+        check_variables(data.variables)
         self._documents.resolve(data)
         self._consistency.demand(request)
         # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
@@ -154,7 +156,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._consistency.tell(response)
         encoded = self._compression.encodes(encoding, len(response.body))
         if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
-            response = self._caching.told(request.scope, response, encoded=encoded)
+            if context.tells_cost:
+                # Only who asks is told, and a cache does not know who did.
+                response.headers["cache-control"] = NO_STORE
+            else:
+                response = self._caching.told(request.scope, response, encoded=encoded)
             encoded = encoded and response.status_code == _OK
         if encoded:
             await self._compression.apply(response)

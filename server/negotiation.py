@@ -51,7 +51,9 @@ def _ranges(accept: str) -> dict[str, float]:
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = next((piece[2:].strip() for piece in parameters if piece.startswith("q=")), "1")
         try:
-            ranges[name] = max(0.0, min(1.0, float(weight)))
+            quality = float(weight)
+            # Neither below zero nor "nan" is more than nothing.
+            ranges[name] = min(quality, 1.0) if quality > 0 else 0.0
         except ValueError:
             ranges[name] = 0.0
     return ranges

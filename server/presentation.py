@@ -24,6 +24,7 @@ UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = "1"
 _DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
 _INTERNAL = "Something went wrong on our side. Quote the error id {} when you report it."
+_TOO_MANY_DIGITS = "A number in the document has more digits than are read."
 _TOO_DEEP = "The document is nested too deeply to be read."
 # What graphql-core raises, as a TypeError, for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
@@ -115,9 +116,14 @@ def _reason_before_execution(error: GraphQLError, result: ExecutionResult) -> Re
     cause = error.original_error
     if isinstance(error, GraphQLSyntaxError) or isinstance(cause, RecursionError):
         return Reason.SYNTAX
-    if cause is not None and not isinstance(cause, GraphQLError):
+    if cause is not None and not isinstance(cause, GraphQLError) and not _has_too_many_digits(cause):
         return Reason.INTERNAL
     return Reason.DOCUMENT_INVALID if isinstance(result, PreExecutionError) else Reason.VARIABLES_INVALID
+
+
+def _has_too_many_digits(cause: BaseException | None) -> bool:
+    """Whether graphql-core has met a number that Python does not read, which it does not foresee."""
+    return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
 
 
 def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
@@ -131,8 +137,10 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, 
         formatted["message"] = _DATA_INVALID
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
+    elif _has_too_many_digits(error.original_error):
+        formatted["message"] = _TOO_MANY_DIGITS
     elif reason in _SUGGESTING and not _explores():
-        formatted["message"] = _without_suggestions(error.message)
+        formatted["message"] = shortened(_without_suggestions(error.message))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 

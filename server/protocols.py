@@ -84,6 +84,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._framing: list[tuple[bytes, bytes]] = []
         self._completed = False
+        # Bytes of the body of one who would rather speak another protocol: httptools leaves them unread.
+        self._unread = 0
         # It has its answer already: its body is read and dropped.
         self._shed = False
         # The answer under way lasts.
@@ -151,9 +153,15 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._chunk_bytes = len(data)
         self._completed = False
+        if self._unread:
+            self._read_unread(data)
+            return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._unread:
+                self._read_unread(data[upgrade.args[0] :])
+                return
             # What follows is of another protocol, or of one that is not spoken here.
             self._deaf = True
             if self._should_upgrade():
@@ -172,6 +180,16 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(framing.too_large())
         elif self._bytes > _CHUNKING * self._all.body_bytes + _CHUNKING_BYTES:
             self._refuse(self._too_large())
+
+    def _read_unread(self, data: bytes) -> None:
+        """Read the body of a request whose wish for another protocol is passed over, as the last on the connection."""
+        part = data[: self._unread]
+        self._unread -= len(part)
+        if part:
+            self.on_body(part)
+        if not self._unread:
+            self._deaf = True
+            self.on_message_complete()
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
@@ -229,6 +247,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Its last byte."""
+        if self._unread:
+            return
         self._completed = True
         if self._shed:
             self._shed = False
@@ -258,6 +278,10 @@ class HttpProtocol(HttpToolsProtocol):
             method, socket = self.parser.get_method(), self._should_upgrade()
             if refusal := framing.wrong_with_upgrade(method, self.url, self.headers, websocket=socket):
                 raise self._refused(refusal)
+            if any(name == b"transfer-encoding" for name, _ in self._framing):
+                # Java's and curl's clients, which wish for HTTP/2 like that, say how long their bodies are.
+                raise self._refused(framing.not_http())
+            self._unread = 0 if socket else found.length
 
     def _refused(self, error: _Refusal) -> _RefusedError:
         self._wrong = error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
@@ -53,16 +53,20 @@ class RateLimit:
         """As it is set; None where it is off."""
         return None if settings.rate_limit == "off" else cls(settings.rate_limit, settings.rate_burst)
 
-    def __len__(self) -> int:
-        """Of how many callers anything is remembered."""
+    @property
+    def callers(self) -> int:
+        """Of how many anything is remembered."""
         return len(self._buckets)
 
     def charging(self, context: Context) -> Context:
         """The context with whose `charge` its principal pays."""
-        charged = context.for_operation()
-        # As `Context.of` does it.
-        charged.__dict__["charge"] = partial(self.spend, context.principal.user)
-        return charged
+        user, noted = context.principal.user, context.charge
+
+        def charge(cost: int) -> None:
+            noted(cost)
+            self.spend(user, cost)
+
+        return replace(context, charge=charge)
 
     def spend(self, user: str, points: int) -> None:
         """Take so many points from the caller's bucket.
@@ -114,7 +118,7 @@ class RateLimit:
         # Each that comes makes room for itself, and for one more of those that are full by now.
         for _ in range(2):
             longest = next(iter(self._buckets))
-            if longest != user and (len(self) > self._remembered or self._left(longest, now) >= self._burst):
+            if longest != user and (len(self._buckets) > self._remembered or self._left(longest, now) >= self._burst):
                 del self._buckets[longest]
 
 

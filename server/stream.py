@@ -17,6 +17,7 @@ from starlette.responses import Response
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError
+from schema.variables import check_variables
 from server.caching import NO_STORE
 from server.negotiation import EVENT_STREAM, JSON, wants_stream
 from server.operations import answers
@@ -100,6 +101,7 @@ class GraphQLStream:
         if not wants_stream(accepted_by(request)):
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
         data = await request_data(request)
+        check_variables(data.variables)
         self._documents.resolve(data)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")

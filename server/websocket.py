@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from schema.variables import check_variables
 from server.draining import is_subscription
 from server.metrics import CLIENT_GONE, note_request, outcome_label
 from server.negotiation import JSON
@@ -310,6 +311,7 @@ class _Connection:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
             await self._make_room()
+            check_variables(data.variables)
             self._documents.resolve(data)
             self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
         except ApiError as refusal:

@@ -129,7 +129,8 @@ class Variables:
         return Values(found)
 
     def _coerced(self, definitions: Sequence[VariableDefinitionNode], given: dict[str, Any]) -> VariableValues:
-        values = get_variable_values(self._schema, definitions, given)
+        # One that does not fit is enough: graphql-core is asked again, to tell of all.
+        values = get_variable_values(self._schema, definitions, given, max_errors=0)
         if not isinstance(values, VariableValues):
             raise UnplannedError
         return values

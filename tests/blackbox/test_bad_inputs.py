@@ -50,12 +50,16 @@ def error_of(answer: dict[str, Any], field: str) -> dict[str, Any]:
         (f'last: 2, before: "{BY_KEY}", orderBy: {{field: TOTAL_PRICE}}', "CURSOR_ORDER_MISMATCH"),
         ('filter: {clerk: {eq: "a\\u0000b"}}', "VALUE_INVALID"),
         ('filter: {clerk: {in: ["a", "\\u0000"]}}', "VALUE_INVALID"),
-        (f"filter: {{customerKey: {{in: [{', '.join(map(str, range(1001)))}]}}}}", "TOO_MANY_VALUES"),
+        ("filter: {customerKey: {in: $keys}}", "TOO_MANY_VALUES"),
     ],
 )
 def test_a_bad_page_is_null_with_a_reason_and_the_rest_stands(ask: Ask, arguments: str, reason: str) -> None:
     """Only `orders` is null: what else the request asks for is answered."""
-    answer = ask(f"{{ orders({arguments}) {{ nodes {{ orderKey }} }} order(orderKey: 1) {{ orderKey }} }}")
+    # A thousand values in the document itself are more tokens than are read.
+    declared, given = ("query($keys: [BigInt!]) ", {"keys": [*range(1001)]}) if "$keys" in arguments else ("", {})
+    answer = ask(
+        f"{declared}{{ orders({arguments}) {{ nodes {{ orderKey }} }} order(orderKey: 1) {{ orderKey }} }}", **given
+    )
     error = error_of(answer, "orders")
     assert (error["code"], error["reason"], error["retryable"]) == ("BAD_USER_INPUT", reason, False)
     assert answer["data"]["order"] == {"orderKey": "1"}

@@ -23,7 +23,7 @@ PAGE = "query Page($first: Int) { orders(first: $first) { nodes { id orderKey to
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
     """A server of large pages."""
-    with running_server(orders_url, PAGE_SIZE_MAX="10000") as server:
+    with running_server(orders_url, PAGE_SIZE_MAX="10000", LIMIT_COST="100000") as server:
         yield server
 
 

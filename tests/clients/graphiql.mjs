@@ -16,7 +16,12 @@ context.on("request", (request) => requests.push({ method: request.method(), url
 context.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure().errorText}`));
 context.on("response", (got) => got.status() >= 400 && complaints.push(`${got.url()}: ${got.status()}`));
 context.on("weberror", (error) => complaints.push(String(error.error())));
-// What the content security policy blocks is written to the console as an error too.
+// What the content security policy blocks is written to the console as an error too; a page can hear of it by itself.
+await context.addInitScript(() =>
+  document.addEventListener("securitypolicyviolation", (event) =>
+    console.error(`violated: ${event.effectiveDirective} by ${event.blockedURI}`),
+  ),
+);
 context.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
 
 const { page, query, variables, headers, tabs, text, button, open, choose, write, ask, run, answer } = handle(

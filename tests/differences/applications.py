@@ -51,7 +51,7 @@ class Answer:
         told = (self.status, self.headers, self.operation, self.outcomes)
         if told != (other.status, other.headers, other.operation, other.outcomes):
             return False
-        return self.body == other.body or _decoded(self.body) == _decoded(other.body)
+        return self.body == other.body or decoded(self.body) == decoded(other.body)
 
     def __str__(self) -> str:
         return f"{self.status} {'fast' if self.fast else 'slow'} {self.outcomes} {self.body.decode()}"
@@ -148,8 +148,8 @@ def _with_shared_core(*, hidden_order_fields: frozenset[str], **keywords: Any) -
     return schema
 
 
-def _decoded(body: bytes) -> str:
-    # As text, for to Python 1, 1.0 and True are equal.
+def decoded(body: bytes) -> str:
+    """An answer as text that is the same for the same answers: to Python 1, 1.0 and True would be equal."""
     pairs = json.loads(body, object_pairs_hook=tuple)
     return repr([(name, sorted(map(_comparable_error, value)) if name == "errors" else value) for name, value in pairs])
 

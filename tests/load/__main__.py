@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,10 +13,8 @@ import uvloop
 
 from server.local.cluster import Cluster
 from tests.bench import orders as table
-from tests.bench import wrk
 from tests.bench.answers import Truth, volley_of
 from tests.bench.contenders import running_ours
-from tests.bench.load import CLIENTS
 from tests.bench.tables import word
 from tests.bench.works import WORKS
 from tests.load.generator import Phase, Told, offer, told
@@ -26,11 +23,15 @@ from tests.load.trickling import trickle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.bench import wrk
+
 _WORK: Final = next(work for work in WORKS if work.name == "page100")
 _OVER: Final = 2.0
 _CALM: Final = 0.4
 _CALM_SECONDS: Final = 5.0
-_CAPACITY_SECONDS: Final = 6.0
+_CAPACITY_SECONDS: Final = 8.0
+# As many as the server lets in at once.
+_CLIENTS: Final = 40
 _CONNECTIONS: Final = 800
 _CALM_CONNECTIONS: Final = 64
 _TRICKLING: Final = 500
@@ -75,7 +76,7 @@ def main() -> int:
             volley = uvloop.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
             if volley is None:
                 raise TypeError(running)
-            capacity = _capacity(volley, cluster.process_id())
+            capacity = _capacity(volley)
             lines = [Line("capacity, closed loop, pages of 100", f"{capacity:,.0f}/s")]
             lines += _overload(volley, capacity, given.seconds)
             lines += _beside_trickling(volley, capacity)
@@ -83,11 +84,10 @@ def main() -> int:
     return 0 if all(line.met for line in lines) else 1
 
 
-def _capacity(volley: wrk.Volley, postmaster: int) -> float:
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory) / "load.lua"
-        volley.write_script(script)
-        return wrk.drive(volley, script, connections=CLIENTS, seconds=_CAPACITY_SECONDS, postmaster=postmaster).rate
+def _capacity(volley: wrk.Volley) -> float:
+    phase = Phase(0, _CAPACITY_SECONDS, clients=_CLIENTS)
+    (reached,) = told(offer(volley.url, volley.requests, [phase], connections=_CLIENTS))
+    return reached.statuses()[_OK] / _CAPACITY_SECONDS
 
 
 def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]:

@@ -1,6 +1,7 @@
-"""Owns the open-loop generator, a process of its own: phases of so many requests a second, whatever is answered.
+"""Owns the generator, a process of its own: phases of so many requests a second, whatever is answered.
 
-A latency is counted from the moment that the schedule has for the request. How late the requests went out is counted
+A phase may also be of so many clients who wait for their answers: what a server can do is measured with the same
+generator that offers it more, for on two processors the generator's own work is taken from the server. A latency is counted from the moment that the schedule has for the request. How late the requests went out is counted
 too: that much is the generator's own doing.
 """
 
@@ -32,10 +33,11 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many requests a second, for so long."""
+    """So many requests a second, for so long; or so many clients, each of whom asks again once it is answered."""
 
     rate: float
     seconds: float
+    clients: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class _Connection(asyncio.Protocol):
 class _Generator:
     def __init__(self, order: dict[str, Any]) -> None:
         self._url = urlsplit(order["url"])
-        self._requests = [text.encode() for text in order["requests"]]
+        self._requests: list[bytes] = [text.encode() for text in order["requests"]]
         self._phases = [Phase(**phase) for phase in order["phases"]]
         self._connections: int = order["connections"]
         # In turn, so that none is idle for so long that the server closes it.
@@ -132,6 +134,8 @@ class _Generator:
         self._waiting: deque[tuple[bytes, int, float]] = deque()
         self._told = [Told([], [], 0) for _ in self._phases]
         self._begun = [0.0 for _ in self._phases]
+        self._turn = 0
+        self._closed_until = 0.0
         self._due = 0
         self._answered = 0
         self._opening: set[asyncio.Task[None]] = set()
@@ -139,17 +143,19 @@ class _Generator:
     async def run(self) -> list[dict[str, Any]]:
         for _ in range(self._connections):
             await self._open()
-        turn = 0
         begun = time.perf_counter()
         for number, phase in enumerate(self._phases):
             self._begun[number] = begun
+            if phase.clients:
+                await self._closed(number, phase)
+                begun = time.perf_counter()
+                continue
             count, sent = int(phase.rate * phase.seconds), 0
             while sent < count:
                 now = time.perf_counter()
                 due = min(count, int((now - begun) * phase.rate) + 1)
                 for which in range(sent, due):
-                    self._send(self._requests[turn % len(self._requests)], number, begun + which / phase.rate, now)
-                    turn += 1
+                    self._send(self._next(), number, begun + which / phase.rate, now)
                 sent = due
                 await asyncio.sleep(_TICK_SECONDS)  # the schedule's grain
             begun += phase.seconds
@@ -157,6 +163,18 @@ class _Generator:
         while self._answered < self._due and time.perf_counter() < until:  # noqa: ASYNC110 # a clock's end too
             await asyncio.sleep(_TICK_SECONDS)  # for the last answers
         return [{**asdict(one), "unanswered": self._due - self._answered} for one in self._told]
+
+    async def _closed(self, number: int, phase: Phase) -> None:
+        self._closed_until = time.perf_counter() + phase.seconds
+        for _ in range(phase.clients):
+            now = time.perf_counter()
+            self._send(self._next(), number, now, now)
+        while time.perf_counter() < self._closed_until or self._answered < self._due:  # noqa: ASYNC110 # as in `run`
+            await asyncio.sleep(_TICK_SECONDS)  # for a clock, and for the last answers
+
+    def _next(self) -> bytes:
+        self._turn += 1
+        return self._requests[self._turn % len(self._requests)]
 
     def _send(self, request: bytes, phase: int, scheduled: float, now: float) -> None:
         self._due += 1
@@ -175,8 +193,10 @@ class _Generator:
         self._told[phase].answers.append((status, time.perf_counter() - scheduled, scheduled - self._begun[phase]))
         if self._waiting:
             connection.send(*self._waiting.popleft())
-        else:
-            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self._phases[phase].clients and (now := time.perf_counter()) < self._closed_until:
+            self._send(self._next(), phase, now, now)
 
     def lost(self, connection: _Connection) -> None:
         """It is opened again; what was asked on it counts as answered by 0."""

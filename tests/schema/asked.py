@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from schema import build_schema
+from schema import DocumentLimits, build_schema
 from schema import lakebase_ports as ports
 from schema.context import Context, PageLimits
 from schema.errors import ApiError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from schema.errors import Reason
 
-SCHEMA = build_schema()
+SCHEMA = build_schema(limits=DocumentLimits(root_mutations=2))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CONFIGURED = ports.Configured("orders-pg", "orders", "orders_db", "orders.public.orders_synced")
 UNSET = ports.Configured(None, None, None, None)

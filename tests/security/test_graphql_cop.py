@@ -44,7 +44,8 @@ CHECKS: Final[dict[str, Check]] = {
     ),
     "an IDE": (
         {"method": "GET", "headers": {"accept": "text/html"}},
-        lambda response: any(word in response.text for word in _IDES),
+        # To the tool a response of 400 or more is none.
+        lambda response: not response.is_error and any(word in response.text for word in _IDES),
     ),
     "field suggestions": (
         posted("query cop { __schema { directive } }"),

@@ -203,11 +203,11 @@ def test_owasp_09_amount(reader: Caller) -> None:
 def test_owasp_10_pages(reader: Caller) -> None:
     """Pagination: what does not say how much it wants gets a page, and nothing gives all there is."""
     data = reader.answer(
-        "{ orders { nodes { orderKey } totalCount } ordersPage { orders { orderKey } } orderSample { orderKey } }"
+        "{ orders { nodes { orderKey } totalCount } ordersPage { nodes { orderKey } } orderSample { orderKey } }"
     )["data"]
     assert data["orders"]["totalCount"] > 1_000
     assert len(data["orders"]["nodes"]) <= 100
-    assert len(data["ordersPage"]["orders"]) <= 100
+    assert len(data["ordersPage"]["nodes"]) <= 100
     assert len(data["orderSample"]) <= 100
 
 
@@ -386,7 +386,7 @@ def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
     for caller in (attacked.nobody, reader):
         page = caller.send("GET", headers={"accept": "text/html"})
         assert page.status_code >= 400
-        assert "graphiql" not in page.text.lower()
+        assert page.headers["content-type"].startswith("application/json")
 
 
 # Batching attacks.
@@ -395,7 +395,7 @@ def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
 def test_owasp_23_objects_are_counted(reader: Caller) -> None:
     """How many objects a request may ask for is counted, however they are spelled: by aliases, ids or keys."""
     orders = " ".join(f"o{n}: order(orderKey: {n}) {{ orderKey }}" for n in range(1, 22))
-    assert limit_of(reader, f"{{ {orders} }}") == ("LIMIT_EXCEEDED", "root_fields")
+    assert limit_of(reader, f"{{ {orders} }}") == ("LIMIT_EXCEEDED", "rootFields")
     keys = ", ".join(map(str, range(1, 1_200)))
     assert reader.answer(f"{{ orders(filter: {{orderKey: {{in: [{keys}]}}}}) {{ totalCount }} }}")["errors"]
 
@@ -403,7 +403,7 @@ def test_owasp_23_objects_are_counted(reader: Caller) -> None:
 def test_owasp_24_no_batches_of_what_is_sensitive(writer: Caller) -> None:
     """What changes something cannot be sent many times in one request: not by aliases, not as an array."""
     change = "setOrderStatus(input: {orderKey: 4, status: OPEN}) { replayed }"
-    assert limit_of(writer, f"mutation {{ a: {change} b: {change} }}") == ("LIMIT_EXCEEDED", "root_mutations")
+    assert limit_of(writer, f"mutation {{ a: {change} b: {change} }}") == ("LIMIT_EXCEEDED", "rootMutations")
     batch = writer.send(json=[{"query": f"mutation {{ {change} }}"}] * 3)
     assert batch.status_code == 400
     assert batch.json()["errors"][0]["extensions"]["reason"] == "BODY_INVALID"

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from schema import build_schema, new_plans
+from schema import DocumentLimits, build_schema, new_plans
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
@@ -126,7 +126,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
 @pytest.fixture(scope="session")
 def execute(open_store: OpenStore) -> Execute:
     """Run a document against a table and give the answer as it would go out."""
-    schema = build_schema()
+    schema = build_schema(limits=DocumentLimits(root_mutations=10))
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object

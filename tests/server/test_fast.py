@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema import build_schema
+from schema import DocumentLimits, build_schema
 from schema.plans.remembered import Plans
 from schema.plans.replay import Failures
 from server.presentation import present
@@ -30,7 +30,9 @@ class Way:
 
     def __init__(self, plans: Plans) -> None:
         self.plans = plans
-        self.schema = build_schema(plans=plans)
+        # Of what limits a document would be held to, none is about plans.
+        limits = DocumentLimits(aliases=200, root_fields=100, repeats=20)
+        self.schema = build_schema(plans=plans, limits=limits)
 
     async def learn(self, document: str, context: Context, **variables: Any) -> bool:
         """Whether the document has a plan once it has been answered."""

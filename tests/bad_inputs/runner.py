@@ -1,0 +1,215 @@
+"""Owns the running of cases against one server, and the counting of what must never happen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final
+
+from tests.bad_inputs.case import FOUND, MARK, ORDER, Case, Sent, ask
+from tests.bad_inputs.connection import Exchange, Reply, exchange
+from tests.bad_inputs.watching import Log, Prober, cpu_seconds, leaks
+from tests.process import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from tests.issuer import Issuer
+    from tests.process import Server
+
+STALL_SECONDS: Final = 0.05
+CPU_SECONDS: Final = 0.025
+LOGGED_BYTES: Final = 2_048
+# A stall that is the machine's own does not come each time.
+_TRIES: Final = 5
+_TIMES: Final = 3
+_SLOW_SECONDS: Final = 0.5
+_GOOD: Final = "good-request-"
+_INTENDED: Final = frozenset({503, 504})
+_SERVER_ERRORS: Final = 500
+
+
+@dataclass
+class Counters:
+    """What must never happen, each time that it did."""
+
+    server_errors: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    deaths: list[str] = field(default_factory=list)
+    stalls: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, several: Iterable[Counters]) -> Counters:
+        """All of them together."""
+        counters = list(several)
+        return cls(*([entry for one in counters for entry in getattr(one, of.name)] for of in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one case took of the server."""
+
+    case: str
+    refused: bool
+    cpu_seconds: float
+    gap_seconds: float
+    begun: float
+    ended: float
+    times: int
+
+
+class Subject:
+    """A server, and what was seen of it.
+
+    Args:
+        server: the process.
+        good: a request, and the answer that it always gets: an order's, where nothing else is said.
+        issuer: of the tokens that it believes, if any.
+        canaries: secrets that it was given.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        good: Sent | None = None,
+        answer: object = FOUND,
+        issuer: Issuer | None = None,
+        canaries: Collection[str],
+    ) -> None:
+        self.server = server
+        self.counters = Counters()
+        self.measured: list[Measured] = []
+        self._good, self._answer = good or ask(ORDER), answer
+        self._issuer = issuer
+        self._canaries = [*canaries]
+        self._goods = 0
+        self._prober = Prober(server.url, server.process.pid)
+        self._check_good("the start")
+
+    def run(self, case: Case) -> list[str]:
+        """Send the case's input, and say all that is wrong about what came of it."""
+        assert self._issuer is not None or isinstance(case.sent, Sent), case.name
+        sent = case.sent if isinstance(case.sent, Sent) else case.sent(self._issuer)  # type: ignore[arg-type] # as asserted
+        before = Counters(*(list(getattr(self.counters, of.name)) for of in fields(Counters)))
+        begun, times, gap = time.time(), 0, STALL_SECONDS + 1
+        while times < _TRIES and gap > STALL_SECONDS:
+            times += 1
+            with self._prober.watching() as worst:
+                heard = self._heard(case, sent)
+            gap = min(gap, worst[0])
+        if gap > STALL_SECONDS:
+            self.counters.stalls.append(f"{case.name}: {gap * 1000:.0f} ms")
+        self._judge(case, sent, heard)
+        self._check_good(case.name)
+        ended = time.time()
+        refused = case.expected.status != 200 or bool(case.expected.reasons)
+        self.measured.append(
+            Measured(case.name, refused, self._cpu(case, sent), gap, begun, ended, times * case.expected.replies)
+        )
+        return [
+            entry
+            for of in fields(Counters)
+            for entry in getattr(self.counters, of.name)[len(getattr(before, of.name)) :]
+        ]
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._prober.stop()
+
+    def read_log(self) -> dict[str, float]:
+        """Look for leaks in the log, and give the bytes that each case has had logged."""
+        mark = f"{_GOOD}{self._goods}"
+        wait_for(lambda: mark in self.server.log(), what=lambda: f"{mark} in the log")
+        text = self.server.log()
+        self.counters.leaks += [f"the log: {leak}" for leak in leaks(text, canaries=[*self._canaries, MARK])]
+        log = Log(text)
+        return {
+            one.case: sum(len(line) for line in log.between(one.begun, one.ended, without=_GOOD)) / one.times
+            for one in self.measured
+        }
+
+    def _heard(self, case: Case, sent: Sent) -> Exchange:
+        expected = case.expected
+        try:
+            return exchange(self.server.url, sent, replies=expected.replies, to_the_end=expected.closed)
+        except TimeoutError:
+            self.counters.wrong.append(f"{case.name}: no answer")
+            return Exchange((), closed=False)
+
+    def _judge(self, case: Case, sent: Sent, heard: Exchange) -> None:
+        expected, told = case.expected, self.counters
+        last: Reply | None = heard.replies[-1] if heard.replies else None
+        wrong = expected.wrong(last)
+        if expected.status is not None and len(heard.replies) != expected.replies:
+            wrong.append(f"{len(heard.replies)} answers instead of {expected.replies}")
+        wrong += [f"not a good request's: {reply}" for reply in heard.replies[:-1] if reply.json() != self._answer]
+        if expected.closed and not heard.closed:
+            wrong.append("the connection is still open")
+        told.wrong += [f"{case.name}: {sentence}" for sentence in wrong]
+        text = sent.content.decode("latin-1")
+        for reply in heard.replies:
+            if reply.status >= _SERVER_ERRORS and (reply.status != expected.status or reply.status not in _INTENDED):
+                told.server_errors.append(f"{case.name}: {reply}")
+            said = f"{reply.headers} {reply.body.decode('utf-8', 'replace')}"
+            canaries = [canary for canary in self._canaries if canary not in text]
+            told.leaks += [f"{case.name}: {leak}" for leak in leaks(said, canaries=canaries, sent=text)]
+
+    def _check_good(self, after: str) -> None:
+        """A good request on a new connection is answered."""
+        self._goods += 1
+        if self.server.process.poll() is not None:
+            self.counters.deaths.append(after)
+            return
+        head, _, body = self._good.content.partition(b"\r\n\r\n")
+        marked = Sent(head + f"\r\nX-Request-Id: {_GOOD}{self._goods}\r\n\r\n".encode() + body)
+        try:
+            heard = exchange(self.server.url, marked)
+        except OSError as error:
+            self.counters.deaths.append(f"{after}: {error!r}")
+            return
+        if [reply.json() for reply in heard.replies] != [self._answer]:
+            self.counters.wrong.append(f"{after}: then a good request got {[*map(str, heard.replies)]}")
+
+    def _cpu(self, case: Case, sent: Sent) -> float:
+        """The least processor time of several; one that takes its time is measured once."""
+        taken = []
+        for _ in range(_TIMES):
+            started, before = time.perf_counter(), cpu_seconds(self.server.process.pid)
+            self._heard(case, sent)
+            taken.append(cpu_seconds(self.server.process.pid) - before)
+            if time.perf_counter() - started > _SLOW_SECONDS:
+                break
+        self._check_good(case.name)
+        return min(taken)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of all cases: what was counted, and in lines also what was measured."""
+
+    counters: Counters
+    lines: list[str]
+    slowest_seconds: float
+    most_logged_bytes: float
+
+
+def outcome_of(subjects: Iterable[Subject]) -> Outcome:
+    """What came of the cases of these. Their logs are read for it."""
+    subjects = list(subjects)
+    logged = {name: size for subject in subjects for name, size in subject.read_log().items()}
+    counters = Counters.of(subject.counters for subject in subjects)
+    measured = [one for subject in subjects for one in subject.measured]
+    refusals = [one for one in measured if one.refused]
+    slowest = max(refusals or measured, key=lambda one: one.cpu_seconds)
+    gap = max(measured, key=lambda one: one.gap_seconds)
+    longest = max(logged, key=lambda name: logged[name])
+    counted = ", ".join(f"{of.name.replace('_', ' ')} {len(getattr(counters, of.name))}" for of in fields(counters))
+    measures = (
+        f"slowest rejection {slowest.cpu_seconds * 1000:.1f} ms of CPU ({slowest.case})",
+        f"longest gap of the event loop {gap.gap_seconds * 1000:.1f} ms ({gap.case})",
+        f"most logged {logged[longest]:.0f} bytes ({longest})",
+    )
+    lines = [f"bad inputs: {len(measured)}; {counted}", *(f"  {measure}" for measure in measures)]
+    return Outcome(counters, lines, slowest.cpu_seconds, logged[longest])

@@ -1,0 +1,112 @@
+"""Owns the bad statuses: values that are none, and changes that do not fit what is there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.bad_inputs.case import Case, Sent, ask, fine, partly, refused
+from tests.values import anything
+
+_DOCUMENT_INVALID: Final = refused(400, "DOCUMENT_INVALID")
+_VARIABLES_INVALID: Final = refused(400, "VARIABLES_INVALID")
+_PAYLOAD: Final = "change { id } userErrors { code currentVersion }"
+_KEY: Final = "6f1ed002-ab55-9f4e-a7d3-0b1f1c9dc1a5"
+
+
+def _set(arguments: str) -> Sent:
+    return ask(f"mutation {{ outcome: setOrderStatus(input: {{{arguments}}}) {{ {_PAYLOAD} }} }}")
+
+
+def _status(value: object) -> Sent:
+    document = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: $s}) { replayed } }"
+    return ask(document, {"s": value})
+
+
+def _list(changes: list[dict[str, object]]) -> Sent:
+    document = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { replayed } }"
+    return ask(document, {"i": {"changes": changes}})
+
+
+def _told(code: str, version: int | None) -> object:
+    return {"data": {"outcome": {"change": None, "userErrors": [{"code": code, "currentVersion": version}]}}}
+
+
+CASES: Final = (
+    *(
+        Case(f"status-{name}", _set(f"orderKey: 1, status: {word}"), _DOCUMENT_INVALID)
+        for name, word in (
+            ("in-lower-case", "open"),
+            ("of-one-letter", "O"),
+            ("of-two-letters", "OO"),
+            ("a-string", '"OPEN"'),
+            ("empty", '""'),
+            ("unknown", "SHIPPED"),
+            ("null", "null"),
+            ("a-number", "1"),
+            ("two-of-them", "[OPEN, PARTIAL]"),
+        )
+    ),
+    *(
+        Case(f"status-in-a-variable-{name}", _status(value), _VARIABLES_INVALID)
+        for name, value in zip(
+            ("in-lower-case", "as-stored", "empty", "emoji", "with-a-nul", "null", "a-number", "a-list", "an-object"),
+            anything("open", "F", "", "\N{PACKAGE}", "OPEN\0", None, 1, ["OPEN"], {"eq": "OPEN"}),
+            strict=True,
+        )
+    ),
+    Case("status-missing", _set("orderKey: 1"), _DOCUMENT_INVALID),
+    Case("expected-status-unknown", _set("orderKey: 1, status: OPEN, expectedStatus: NONE"), _DOCUMENT_INVALID),
+    Case(
+        "expected-version-too-large", _set("orderKey: 1, status: OPEN, expectedVersion: 2147483648"), _DOCUMENT_INVALID
+    ),
+    Case(
+        "expected-version-of-another-time",
+        _set("orderKey: 1, status: PARTIAL, expectedVersion: 77"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "expected-version-below-zero",
+        _set("orderKey: 1, status: PARTIAL, expectedVersion: -1"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "expected-status-in-conflict",
+        _set("orderKey: 1, status: PARTIAL, expectedStatus: PARTIAL"),
+        fine(_told("STATUS_CONFLICT", 0)),
+    ),
+    Case(
+        "order-that-is-not-there",
+        _set("orderKey: 9223372036854775807, status: OPEN"),
+        fine(_told("ORDER_NOT_FOUND", None)),
+    ),
+    Case("order-zero", _set("orderKey: 0, status: OPEN"), partly(None, "VALUE_INVALID")),
+    Case("no-order", _set("status: OPEN"), partly(None, "ORDER_UNDETERMINED")),
+    Case("two-orders", _set('orderKey: 1, id: "T3JkZXI6Mg==", status: OPEN'), partly(None, "ORDER_UNDETERMINED")),
+    Case("id-of-something-else", _set('id: "T3JkZXJTdGF0dXNDaGFuZ2U6MQ==", status: OPEN'), partly(None, "ID_INVALID")),
+    Case("idempotency-key-is-a-word", _set('orderKey: 1, status: OPEN, idempotencyKey: "again"'), _DOCUMENT_INVALID),
+    Case(
+        "idempotency-key-in-braces", _set(f'orderKey: 1, status: OPEN, idempotencyKey: "{{{_KEY}}}"'), _DOCUMENT_INVALID
+    ),
+    Case(
+        "the-same-order-twice",
+        _list([{"orderKey": 1, "status": "OPEN"}, {"orderKey": "1", "status": "PARTIAL"}]),
+        partly(None, "ORDER_REPEATED"),
+    ),
+    Case(
+        "1001-changes",
+        _list([{"orderKey": key, "status": "OPEN"} for key in range(1, 1_002)]),
+        partly(None, "TOO_MANY_VALUES"),
+    ),
+    Case(
+        "one-bad-change-of-1000",
+        _list(
+            [*({"orderKey": key, "status": "OPEN"} for key in range(1, 1_000)), {"orderKey": 1_000, "status": "open"}]
+        ),
+        _VARIABLES_INVALID,
+    ),
+    Case(
+        "1000-bad-changes",
+        _list([{"orderKey": key, "status": "nothing"} for key in range(1, 1_001)]),
+        _VARIABLES_INVALID,
+    ),
+)

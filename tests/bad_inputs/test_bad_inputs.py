@@ -1,0 +1,172 @@
+"""Every bad input gets the exact answer that it has to get, and the five things that must never happen never do."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.bad_inputs import (
+    administration,
+    arguments,
+    bodies,
+    callers,
+    content_types,
+    cursors,
+    documents,
+    envelopes,
+    framing,
+    proxies,
+    statuses,
+    strings,
+)
+from tests.bad_inputs.case import ORDER, Case, ask
+from tests.bad_inputs.runner import CPU_SECONDS, LOGGED_BYTES, Counters, Outcome, Subject, outcome_of
+from tests.issuer import running_issuer
+from tests.operator import operated
+from tests.platform import platform_directory, running_platform
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from server.local.cluster import Cluster
+
+# The cases of each class, and how many there are at least.
+CLASSES: Final = {
+    "body": (bodies.CASES, 30),
+    "content-type": (content_types.CASES, 25),
+    "envelope": (envelopes.CASES, 20),
+    "document": (documents.CASES, 40),
+    "argument": (arguments.CASES, 45),
+    "cursor": (cursors.CASES, 25),
+    "string": (strings.CASES, 25),
+    "status": (statuses.CASES, 15),
+    "caller": (callers.CASES, 30),
+    "proxy": (proxies.CASES, 15),
+    "administration": (administration.CASES, 30),
+    "framing": (framing.CASES, 20),
+}
+_ROLE: Final = "bad_inputs"
+_PASSWORD: Final = "canary-of-the-database"  # noqa: S105 # a test's
+_METRICS: Final = "canary-of-the-metrics"
+_PLATFORM: Final = "canary-of-the-platform"
+# Where others use the machine's caches as well, the same work takes more of a processor's time.
+_BUSY: Final = 2
+# What is too slow is seen sooner, and everything else is quicker than that even on a busy machine.
+_QUICK: Final = {"HEADERS_TIMEOUT": "1", "BODY_TIMEOUT": "1"}
+
+
+@pytest.fixture(scope="module")
+def database_url(cluster: Cluster, orders_url: str) -> Iterator[str]:
+    """The URL of a role that may what the server has to, and whose password is a canary."""
+    assert orders_url
+    cluster.run_sql(
+        f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{_PASSWORD}'; GRANT SELECT ON orders_synced TO {_ROLE};"
+        f"GRANT CREATE ON DATABASE orders TO {_ROLE}"
+    )
+    yield f"postgresql://{_ROLE}:{_PASSWORD}@127.0.0.1:{cluster.port}/orders"
+    cluster.run_sql(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{_ROLE}'; DROP OWNED BY {_ROLE}; DROP ROLE {_ROLE}"
+    )
+
+
+class Subjects:
+    """The servers that cases are for, each started when its first case comes."""
+
+    def __init__(self, database_url: str, stack: ExitStack) -> None:
+        self._url = database_url
+        self._stack = stack
+        self._started: dict[str, Subject] = {}
+        self._start: dict[str, Callable[[], Subject]] = {
+            "open": self._open,
+            "guarded": self._guarded,
+            "proxied": self._proxied,
+            "operated": self._operated,
+        }
+
+    def of(self, case: Case) -> Subject:
+        """The one that a case is for."""
+        if case.server not in self._started:
+            subject = self._started[case.server] = self._start[case.server]()
+            self._stack.callback(subject.close)
+        return self._started[case.server]
+
+    def all(self) -> list[Subject]:
+        """Those that were started."""
+        return list(self._started.values())
+
+    def _serve(self, **settings: Any) -> Any:
+        given = {"APP_SCHEMA": _ROLE, "METRICS_TOKEN": _METRICS, **_QUICK, **settings}
+        return self._stack.enter_context(running_server(self._url, **given))
+
+    def _open(self) -> Subject:
+        return Subject(self._serve(), canaries=[_PASSWORD, _METRICS])
+
+    def _guarded(self) -> Subject:
+        issuer = self._stack.enter_context(running_issuer())
+        token = issuer.token(exp=4_000_000_000)
+        good = ask(ORDER, None, ("Authorization", f"Bearer {token}"))
+        server = self._serve(**issuer.settings())
+        return Subject(server, good=good, issuer=issuer, canaries=[_PASSWORD, _METRICS, "eyJ"])
+
+    def _proxied(self) -> Subject:
+        settings = {"DATABRICKS_APP_NAME": "orders", "READER_USERS": "*", "WRITER_USERS": "ann@example.com"}
+        server = self._serve(AUTH_MODE="databricks-app", DATABRICKS_TOKEN=_PLATFORM, **settings)
+        good = ask(ORDER, None, ("X-Forwarded-Email", "ann@example.com"))
+        return Subject(server, good=good, canaries=[_PASSWORD, _METRICS, _PLATFORM])
+
+    def _operated(self) -> Subject:
+        directory = self._stack.enter_context(platform_directory())
+        platform = self._stack.enter_context(running_platform(directory))
+        platform.create_instance(administration.TAKEN, capacity="CU_1")
+        platform.create_catalog(administration.TAKEN_CATALOG, administration.TAKEN)
+        server = self._stack.enter_context(operated(platform, METRICS_TOKEN=_METRICS)).server
+        # There is no database that orders could be read from.
+        answer = {"data": {"__typename": "Query"}}
+        return Subject(server, good=ask("{ __typename }"), answer=answer, canaries=[platform.token, _METRICS])
+
+
+@pytest.fixture(scope="module")
+def subjects(database_url: str) -> Iterator[Subjects]:
+    """The servers."""
+    with ExitStack() as stack:
+        yield Subjects(database_url, stack)
+
+
+@pytest.fixture(scope="module")
+def outcome(subjects: Subjects) -> Outcome:
+    """What was counted and measured over all cases that have run."""
+    return outcome_of(subjects.all())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_there_are_enough_of_each_class(name: str) -> None:
+    """As many as the scorecard says, and each has a name of its own."""
+    cases, least = CLASSES[name]
+    assert len({case.name for case in cases}) == len(cases) >= least
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=f"{name}-{case.name}") for name, (cases, _) in CLASSES.items() for case in cases],
+)
+def test_a_bad_input_gets_its_answer(subjects: Subjects, case: Case) -> None:
+    """Status, code, reason and data are exact; nothing leaks, stalls or dies; and then a good request is answered."""
+    assert subjects.of(case).run(case) == []
+
+
+@pytest.mark.parametrize("counter", [of.name for of in fields(Counters)])
+def test_what_must_never_happen_never_did(outcome: Outcome, counter: str) -> None:
+    """Over all cases, their logs included."""
+    assert getattr(outcome.counters, counter) == []
+
+
+def test_a_rejection_costs_little(outcome: Outcome, record_property: Callable[[str, object], None]) -> None:
+    """Of the processor, and of the log."""
+    for line in outcome.lines:
+        record_property("told", line)
+    assert outcome.slowest_seconds <= _BUSY * CPU_SECONDS, outcome.lines
+    assert outcome.most_logged_bytes <= LOGGED_BYTES, outcome.lines

@@ -1,0 +1,154 @@
+"""Thousands of random requests, good and bad: the good ones are answered rightly, and none is an internal error."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from schema import build_schema
+from schema.errors import Reason
+from server.db.database import UrlDatabase
+from server.db.engine import create_migration_engine
+from server.db.migrate import Migrations
+from server.settings import Settings
+from tests.bad_inputs.mistakes import mistaken
+from tests.bad_inputs.truth import Truth
+from tests.bad_inputs.watching import leaks
+from tests.differences.applications import PATH, application, decoded
+from tests.differences.queries import query_of
+from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, change_statuses, corpus_of, make_tables
+from tests.process import Server, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from server.local.cluster import Cluster
+
+# How many valid ones, and twice as many mistaken ones: GENERATED=5000 is for a longer run. They are the same each
+# time; GENERATED_SEED makes others.
+COUNT: Final = int(os.environ.get("GENERATED", "500"))
+SEED: Final = int(os.environ.get("GENERATED_SEED", "7"))
+_HEADERS: Final = {"content-type": "application/json", "accept": "*/*"}
+# Of the mistaken ones: some mistakes are none, a doubled field say.
+_LEAST_REFUSED: Final = 0.5
+# The rows are good. No platform is there to be administered, which is no fault either.
+_OUR_FAULT: Final = frozenset({Reason.INTERNAL.name, Reason.DATA_INVALID.name})
+# An answer takes long on a busy machine; these are about what it says.
+_PATIENT: Final = dict.fromkeys(
+    ("POOL_TIMEOUT", "AGGREGATE_POOL_TIMEOUT", "STATEMENT_TIMEOUT", "REQUEST_TIMEOUT", "MAX_REQUESTS_WAIT"), "60"
+)
+_FAULT: Final = 500
+_REFUSALS: Final = range(400, 500)
+_AS_APPLICATION: Final[dict[str, Any]] = {"PAGE_SIZE_DEFAULT": "6", "AGGREGATE_TTL": "60", **_PATIENT}
+
+
+@pytest.fixture(scope="module")
+async def database_url(cluster: Cluster) -> AsyncIterator[str]:
+    """The URL of a database with the tables of random queries, and changes of statuses."""
+    settings = Settings(database_url=SecretStr(cluster.url))
+    database, engine = await asyncpg.connect(cluster.url), create_migration_engine(settings, UrlDatabase(cluster.url))
+    try:
+        await make_tables(database)
+        await database.execute(f"DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
+        await Migrations(engine, APP_SCHEMA).upgrade()
+        await change_statuses(database)
+        yield cluster.url
+    finally:
+        await engine.dispose()
+        await database.close()
+
+
+@contextmanager
+def asking(server: Server) -> Iterator[Callable[[bytes], tuple[int, bytes]]]:
+    """A function that posts a body on one connection, and gives status and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]), timeout=60)
+
+    def ask(body: bytes) -> tuple[int, bytes]:
+        connection.request("POST", PATH, body, _HEADERS)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    try:
+        yield ask
+    finally:
+        connection.close()
+
+
+def test_what_is_true_is_answered(database_url: str, record_property: Callable[[str, object], None]) -> None:
+    """The answer to each random query is what the rows come to, worked out without SQL and without GraphQL."""
+    truth = Truth(Random(SEED))  # noqa: S311 # it has to be the same each time
+    wrong = []
+    settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": CLEAN, "APP_SCHEMA": "generated_truth"}
+    with running_server(database_url, **settings) as server, asking(server) as ask:
+        for _ in range(COUNT):
+            asked = truth.asked()
+            status, body = ask(json.dumps(asked.body).encode())
+            if status != 200 or json.loads(body) != asked.answer:
+                wrong.append(f"{json.dumps(asked.body)}\n  expected {json.dumps(asked.answer)}\n  got {body.decode()}")
+    record_property("told", f"generated, seed {SEED}: {COUNT} valid queries answered as the rows have it")
+    assert not wrong, f"{len(wrong)} of {COUNT}, seed {SEED}\n" + "\n".join(wrong[:3])
+
+
+async def test_the_process_answers_as_graphql_core_does(
+    database_url: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Over the whole of the schema, on rows that no schema expects: as the engine answers without the fast path."""
+    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to walk through
+    corpus, count = corpus_of(PADDED), max(1, COUNT // 4)
+    settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
+    wrong = []
+    async with application(database_url, fast=False, **given) as ordinary:
+        with running_server(database_url, **settings) as server, asking(server) as ask:
+            for seed in range(SEED * 1_000_000, SEED * 1_000_000 + count):
+                for request in query_of(seed, schema, corpus).bodies:
+                    expected = await ordinary.ask(request)
+                    status, body = ask(json.dumps(request).encode())
+                    if status != expected.status or decoded(body) != decoded(expected.body):
+                        wrong.append(f"{json.dumps(request)}\n  expected {expected}\n  got {status} {body.decode()}")
+    record_property("told", f"generated, seed {SEED}: {count} more answered as graphql-core does")
+    assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
+
+
+def test_no_mistake_is_an_internal_error(database_url: str, record_property: Callable[[str, object], None]) -> None:
+    """Whatever is lost, doubled, replaced or blown up: a refusal that says why, or an answer; and nothing leaks."""
+    random = Random(SEED)  # noqa: S311 # it has to be the same each time
+    truth, schema, corpus = Truth(random), build_schema()._schema, corpus_of(CLEAN)  # noqa: SLF001 # as above
+    wrong, refused, count = [], 0, 2 * COUNT
+    settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": CLEAN, "APP_SCHEMA": "generated_mistakes"}
+    with running_server(database_url, **settings) as server, asking(server) as ask:
+        for number in range(count):
+            good: dict[str, Any] = (
+                query_of(random.randrange(10**9), schema, corpus).bodies[0] if number % 3 == 0 else truth.asked().body
+            )
+            sent = mistaken(good, random)
+            status, body = ask(sent)
+            refused += b'"errors":[' in body
+            if complaint := _complaint(sent, status, body):
+                wrong.append(f"{complaint}\n  sent {sent[:2_000]!r}\n  got {status} {body[:2_000]!r}")
+        assert server.process.poll() is None
+        assert [line for line in server.log().splitlines() if '"fault"' in line or "Traceback" in line] == []
+    record_property("told", f"generated, seed {SEED}: {count} mistaken requests, {refused} refused, no internal error")
+    assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
+    assert refused > _LEAST_REFUSED * count
+
+
+def _complaint(sent: bytes, status: int, body: bytes) -> str | None:
+    """What is wrong with the answer to a mistaken request."""
+    answer = json.loads(body)
+    reasons = {error["extensions"]["reason"] for error in answer.get("errors", ())}
+    if status == _FAULT or reasons & _OUR_FAULT:
+        return f"our fault: {reasons}"
+    if status in _REFUSALS and answer.get("data") is not None:
+        return "data beside a refusal"
+    if not reasons and "data" not in answer:
+        return "neither data nor errors"
+    found = leaks(body.decode(), canaries=(), sent=sent.decode("utf-8", "replace"))
+    return f"leaks: {found}" if found else None

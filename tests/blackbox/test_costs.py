@@ -1,0 +1,161 @@
+"""Limits and cost as a caller meets them: refused with the numbers, told to who asks, on every transport and way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+LIMIT = 300
+PAGE = "query Page($first: Int) { orders(first: $first) { nodes { id } } }"
+ASKS = {"x-graphql-cost": "Include"}
+TOO_MANY = {"first": LIMIT}
+COST_TOLD = {"requested": LIMIT + 2, "limit": LIMIT}
+COST_REFUSED = {
+    "code": "GRAPHQL_VALIDATION_FAILED",
+    "reason": "COST_EXCEEDED",
+    "retryable": False,
+    "limit": "cost",
+    "requested": LIMIT + 2,
+    "allowed": LIMIT,
+}
+DEEP = "{ orders { edges { node { statusChanges { nodes { order { id } } } } } } }"
+
+
+@pytest.fixture(scope="module")
+def server(orders_url: str) -> Iterator[Server]:
+    """A server that allows little."""
+    with running_server(
+        orders_url,
+        LIMIT_COST=str(LIMIT),
+        LIMIT_DEPTH="6",
+        LIMIT_CHARACTERS="2000",
+        ALLOWED_ORIGINS="https://shop.example",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client of it."""
+    with httpx.Client(base_url=server.url, timeout=10) as client:
+        yield client
+
+
+def post(client: httpx.Client, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
+    """The answer to a POST."""
+    accepts = {"accept": "application/graphql-response+json"}
+    return client.post("/api/graphql", json={"query": query, "variables": variables}, headers=accepts | (headers or {}))
+
+
+def test_what_costs_too_much_is_refused_on_either_way(client: httpx.Client) -> None:
+    """By the request's own variables: the text has been answered by its plan before."""
+    refused = post(client, f"# ordinary\n{PAGE}", first=LIMIT)
+    assert [post(client, PAGE, first=LIMIT - 2).status_code for _ in range(3)] == [200] * 3
+    for response in (refused, post(client, PAGE, first=LIMIT)):
+        (error,) = response.json()["errors"]
+        assert (response.status_code, error["extensions"]) == (400, COST_REFUSED)
+        assert "data" not in response.json()
+        assert "extensions" not in response.json()
+
+
+def test_the_cost_is_told_to_who_asks_on_either_way(client: httpx.Client) -> None:
+    """In the answer, and in a refusal for it too; to nobody else."""
+    answers = [post(client, f"# told\n{PAGE}", ASKS, first=5).json() for _ in range(3)]
+    assert answers == [answers[0]] * 3
+    assert answers[0]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
+    assert len(answers[0]["data"]["orders"]["nodes"]) == 5
+    assert "extensions" not in post(client, f"# told\n{PAGE}", first=5).json()
+    assert "extensions" not in post(client, f"# told\n{PAGE}", {"x-graphql-cost": "no"}, first=5).json()
+    assert post(client, PAGE, ASKS, first=LIMIT).json()["extensions"] == {"cost": COST_TOLD}
+
+
+def test_a_cache_does_not_keep_what_only_one_asked_for(client: httpx.Client) -> None:
+    """The header is not what a cache tells answers apart by."""
+    parameters = {"query": PAGE, "variables": '{"first": 1}'}
+    assert client.get("/api/graphql", params=parameters, headers=ASKS).headers["cache-control"] == "no-store"
+    assert client.get("/api/graphql", params=parameters).headers["cache-control"] != "no-store"
+
+
+@pytest.mark.parametrize(
+    ("document", "limit", "requested", "allowed"),
+    [(DEEP, "depth", 7, 6), (f"#{'x' * 2_000}", "characters", 2_001, 2_000)],
+)
+def test_a_document_over_a_limit_is_refused(
+    client: httpx.Client, document: str, limit: str, requested: int, allowed: int
+) -> None:
+    """Each time, with the numbers, and whatever else may be wrong with it."""
+    for _ in range(2):
+        response = post(client, document)
+        (error,) = response.json()["errors"]
+        told = error["extensions"]
+        assert response.status_code == 400
+        assert (told["reason"], told["limit"]) == ("LIMIT_EXCEEDED", limit)
+        assert (told["requested"], told["allowed"]) == (requested, allowed)
+    # As clients that know no other media type have always been answered.
+    assert client.post("/api/graphql", json={"query": document}).status_code == 200
+
+
+def test_a_browser_of_an_allowed_origin_may_ask(client: httpx.Client) -> None:
+    """The header passes a preflight."""
+    asked = {
+        "origin": "https://shop.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-graphql-cost",
+    }
+    assert client.options("/api/graphql", headers=asked).status_code == 200
+
+
+def test_over_server_sent_events(client: httpx.Client) -> None:
+    """The same refusals, and the cost by the same header."""
+
+    def streamed(headers: dict[str, str], **variables: Any) -> dict[str, Any]:
+        response = client.post(
+            "/api/graphql/stream",
+            json={"query": PAGE, "variables": variables},
+            headers={"accept": "text/event-stream", **headers},
+        )
+        data = next(line for line in response.text.splitlines() if line.startswith("data: {"))
+        answer = json.loads(data.removeprefix("data: "))
+        assert isinstance(answer, dict)
+        return answer
+
+    assert streamed(ASKS, first=5)["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
+    assert streamed({}, first=LIMIT)["errors"][0]["extensions"] == COST_REFUSED
+
+
+def test_over_a_websocket(server: Server) -> None:
+    """The same refusals, of one operation each; the cost to an operation that asks in its extensions."""
+    address = server.graphql.replace("http", "ws", 1)
+    with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send('{"type":"connection_init"}')
+        assert json.loads(socket.recv(timeout=10))["type"] == "connection_ack"
+
+        def answer(**payload: Any) -> dict[str, Any]:
+            socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+            message = json.loads(socket.recv(timeout=10))
+            if message["type"] == "next":
+                assert json.loads(socket.recv(timeout=10))["type"] == "complete"
+            assert isinstance(message, dict)
+            return message
+
+        refused = answer(query=PAGE, variables=TOO_MANY)
+        assert (refused["type"], refused["payload"][0]["extensions"]) == ("error", COST_REFUSED)
+        assert answer(query=DEEP)["payload"][0]["extensions"]["limit"] == "depth"
+        subscription = "subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }"
+        refused = answer(query=subscription, variables={"k": [*range(LIMIT)]})
+        assert refused["payload"][0]["extensions"] == COST_REFUSED
+        told = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
+        assert told["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
+        assert "extensions" not in answer(query=PAGE, variables={"first": 5})["payload"]

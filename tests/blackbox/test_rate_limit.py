@@ -1,0 +1,126 @@
+"""Owns the promises of the rate limit of the real server, on every transport: one bucket for all that a caller asks."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from tests.process import NO_TLS, running_server, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+# So little that nothing comes back while a test runs, but for what the last one waits for.
+BURST = 100
+DEARER = "{ orders(first: 200) { nodes { orderKey } } }"
+CHEAP = "{ order(orderKey: 1) { orderKey } }"
+WRONG = "{ nothing }"
+FEED = "subscription { orderStatusChanged { version } }"
+EVENTS = {"accept": "text/event-stream"}
+STREAM = "/api/graphql/stream"
+
+
+@pytest.fixture
+def server(orders_url: str) -> Iterator[Server]:
+    """A server whose callers have few points, and get hardly any more."""
+    with running_server(orders_url, RATE_LIMIT="0.01", RATE_BURST=str(BURST), APP_SCHEMA="rate_limit") as server:
+        yield server
+
+
+def spend_all(server: Server) -> None:
+    """Ask until there is nothing left."""
+    wait_for(lambda: ask(server, CHEAP).status_code == 429, what=lambda: "the points to be spent")
+
+
+def ask(server: Server, document: str, **options: Any) -> httpx.Response:
+    """Run it by POST."""
+    return httpx.post(server.graphql, json={"query": document}, verify=NO_TLS, **options)
+
+
+def refusal(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the one error of an answer says beside its message."""
+    (error,) = answer["errors"]
+    assert "data" not in answer
+    extensions: dict[str, Any] = error["extensions"]
+    return extensions
+
+
+def test_a_caller_who_has_spent_its_points_is_refused_on_every_transport(server: Server) -> None:
+    """With the reason and with when it can be paid: in a header, or where there is none in the error."""
+    spend_all(server)
+    for response in (ask(server, CHEAP), httpx.get(server.graphql, params={"query": CHEAP}, verify=NO_TLS)):
+        told = refusal(response.json())
+        assert (response.status_code, told["code"], told["reason"]) == (429, "RATE_LIMITED", "RATE_LIMITED")
+        assert int(response.headers["retry-after"]) == told["retryAfter"] > 1
+        assert told["retryable"]
+    posted = httpx.post(f"{server.url}{STREAM}", json={"query": FEED}, headers=EVENTS).text
+    assert [refusal(answer)["reason"] for answer in nexts(posted)] == ["RATE_LIMITED"]
+    got = httpx.get(f"{server.url}{STREAM}", params={"query": FEED}, headers=EVENTS).text
+    (told,) = [refusal(answer) for answer in nexts(got)]
+    # A browser comes back by itself, and not before it can be paid.
+    assert f"retry: {told['retryAfter'] * 1000}" in got
+    assert "complete" not in got
+    address = server.graphql.replace("http", "ws", 1)
+    with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send('{"type": "connection_init"}')
+        socket.recv(timeout=10)
+        for id_, document in (("query", CHEAP), ("feed", FEED)):
+            socket.send(json.dumps({"id": id_, "type": "subscribe", "payload": {"query": document}}))
+            message = json.loads(socket.recv(timeout=10))
+            assert (message["id"], message["type"]) == (id_, "error")
+            assert refusal({"errors": message["payload"]})["reason"] == "RATE_LIMITED"
+    counted = httpx.get(f"{server.url}/api/metrics").text
+    for transport in ("http", "sse", "websocket"):
+        assert any(
+            'outcome="RATE_LIMITED"' in line and f'transport="{transport}"' in line for line in counted.splitlines()
+        )
+
+
+def nexts(text: str) -> list[dict[str, Any]]:
+    """The answers of a stream that has ended."""
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
+    return [json.loads(line) for line in lines]
+
+
+def test_either_way_of_answering_costs_the_same(server: Server) -> None:
+    """The first time an operation is answered the ordinary way, and then by its plan."""
+    cost = ask(server, CHEAP, headers={"x-graphql-cost": "include"}).json()["extensions"]["cost"]["requested"]
+    answered = 1
+    while ask(server, CHEAP).status_code == 200:
+        answered += 1
+    assert answered == BURST // cost
+
+
+def test_what_can_never_be_paid_says_so(server: Server) -> None:
+    """Without a word of when to come again, and it takes nothing."""
+    for _ in range(3):
+        response = ask(server, DEARER)
+        told = refusal(response.json())
+        assert (response.status_code, told["reason"], told["retryable"]) == (429, "RATE_LIMITED", False)
+        assert "retry-after" not in response.headers
+        assert "RATE_BURST" in response.json()["errors"][0]["message"]
+    assert ask(server, CHEAP).status_code == 200
+
+
+def test_mistakes_cost_too(server: Server) -> None:
+    """Who sends nothing but wrong documents is refused in the end, before the next one is read."""
+    found = [ask(server, WRONG).json()["errors"][0]["extensions"]["reason"] for _ in range(BURST + 2)]
+    assert found == ["DOCUMENT_INVALID"] * BURST + ["RATE_LIMITED"] * 2
+
+
+def test_points_come_back(orders_url: str) -> None:
+    """When it was told, and not long after."""
+    with running_server(orders_url, RATE_LIMIT="2", RATE_BURST="3", APP_SCHEMA="rate_limit") as server:
+        while (refused := ask(server, CHEAP)).status_code != 429:
+            pass
+        began = time.monotonic()
+        wait_for(lambda: ask(server, CHEAP).status_code == 200, what=lambda: "points to come")
+        assert time.monotonic() - began < int(refused.headers["retry-after"]) + 1

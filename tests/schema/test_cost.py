@@ -1,0 +1,211 @@
+"""The cost of an operation: as one works it out by hand, whatever the variables are, and for every list of the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from graphql import build_schema as build_graphql_schema
+from graphql import get_introspection_query, get_operation_ast, parse, validate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schema import DocumentLimits, build_schema
+from schema.context import PageLimits
+from schema.cost import Costs, Formula, formula_of
+from schema.errors import LimitError, Reason
+from schema.prices import PRICES, SIZES, check_sizes
+
+SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
+PAGES = PageLimits(default=50, maximum=1_000)
+SCALARS = " ".join(
+    name
+    for name, field in SCHEMA.type_map["Order"].fields.items()  # type: ignore[attr-defined] # an object type
+    if name != "statusChanges"
+)
+MOST = 1 << 62
+
+
+def formula(document: str) -> Formula:
+    """The formula of a document, which has to be valid."""
+    parsed = parse(document)
+    assert not validate(SCHEMA, parsed)
+    operation = get_operation_ast(parsed)
+    assert operation
+    return formula_of(SCHEMA, parsed, operation)
+
+
+def cost(document: str, **variables: Any) -> int:
+    """What an operation costs."""
+    return formula(document).of(variables, PAGES)
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "points"),
+    [
+        ("{ __typename }", {}, 1),
+        ("{ order(orderKey: 1) { id clerk } }", {}, 1 + 2),
+        # A field that is asked for twice is read once, also by way of fragments.
+        ("{ order(orderKey: 1) { id id ...F ...F } } fragment F on Order { id clerk }", {}, 1 + 2),
+        ("{ a: order(orderKey: 1) { id } b: order(orderKey: 2) { id } }", {}, 2 * (1 + 1)),
+        ("{ orders { nodes { id clerk } } }", {}, 1 + 1 + 50 * 2),
+        ("{ orders(first: 7) { edges { cursor node { id clerk } } pageInfo { endCursor } } }", {}, 4 + 7 * 4),
+        ("{ orders(last: 7) { nodes { id } } }", {}, 2 + 7),
+        ("{ orders(first: 0) { nodes { id } } }", {}, 2),
+        # An element is found, if only to tell its type.
+        ("{ orders(first: 7) { nodes { __typename } } }", {}, 2 + 7),
+        ("query($n: Int) { orders(first: $n) { nodes { id } } }", {"n": 9}, 2 + 9),
+        ("query($n: Int) { orders(first: $n) { nodes { id } } }", {}, 2 + 50),
+        ("query($n: Int = 3) { orders(first: $n) { nodes { id } } }", {}, 2 + 3),
+        ("query($n: Int = 3) { orders(first: $n) { nodes { id } } }", {"n": None}, 2 + 50),
+        ("{ orders(first: 7) { totalCount } }", {}, 1 + 1_000),
+        ("{ orders(first: 7) { totalCount(precision: ESTIMATED) } }", {}, 1 + 10),
+        ("query($p: CountPrecision) { orders { totalCount(precision: $p) } }", {"p": "ESTIMATED"}, 1 + 10),
+        ("query($p: CountPrecision) { orders { totalCount(precision: $p) } }", {}, 1 + 1_000),
+        ("{ orders(first: 2) { nodes { statusChanges(first: 3) { nodes { id note } } } } }", {}, 2 + 2 * (2 + 3 * 2)),
+        ("{ ordersPage(pageSize: 4) { nodes { id } hasNextPage } }", {}, 1 + 1 + 4 + 1),
+        ("{ ordersPage { totalCount totalPages } }", {}, 1 + 2_000),
+        ("{ orderSample { id } }", {}, 1 + 10),
+        ("query($n: Int) { orderSample(size: $n) { id clerk } }", {"n": 5}, 1 + 5 * 2),
+        ("{ orderCount { count } }", {}, 1_000 + 1),
+        ("{ orderStats { count byStatus { count } byPriority { count } } }", {}, 3_000 + 1 + 4 + 6),
+        ('{ nodes(ids: ["a", "b"]) { id } }', {}, 1 + 2 + 2),
+        ("query($i: [ID!]!) { nodes(ids: $i) { ... on Order { id clerk } } }", {"i": ["a"] * 9}, 1 + 9 + 9 * 2),
+        ("query($i: ID!) { nodes(ids: [$i, $i]) { id } }", {"i": "a"}, 1 + 2 + 2),
+        ('{ orders(first: 1, filter: {clerk: {in: ["a", "b"]}}) { nodes { id } } }', {}, 2 + 2 + 1),
+        (
+            "query($f: OrderFilter) { orders(first: 1, filter: $f) { nodes { id } } }",
+            {"f": {"clerk": {"in": ["a", "b"]}, "orderKey": {"in": [1] * 5}}},
+            2 + 7 + 1,
+        ),
+        (
+            "query($k: [BigInt!]) { orders(first: 1, filter: {orderKey: {in: $k}}) { nodes { id } } }",
+            {"k": [1, 2, 3]},
+            2 + 3 + 1,
+        ),
+        ("subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }", {"k": [1, 2]}, 1 + 2 + 1),
+        ("mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } } }", {}, 10 + 1 + 1),
+        (
+            "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { order { id } } } }",
+            {"i": {"changes": [{"orderKey": 1, "status": "OPEN"}] * 6}},
+            10 + 6 + 1 + 6 * 2,
+        ),
+        ("{ databaseInstances(first: 500) { nodes { name } } }", {}, 100 + 1 + 100),
+        ("{ lakebase { syncedTable { indexes { name } } } }", {}, 100 + 100 + 100 + 10),
+    ],
+)
+def test_worked_by_hand(document: str, variables: dict[str, Any], points: int) -> None:
+    """A point a field, as often as its list is long; prices where it is more than a value's work."""
+    assert cost(document, **variables) == points
+
+
+def test_the_largest_pages_and_lists_are_within_the_default() -> None:
+    """A page of 1,000 orders with everything that is theirs, and 1,000 changes with what became of each."""
+    limit = DocumentLimits().cost
+    page = f"{{ __typename orders(first: 1000) {{ __typename edges {{ __typename cursor node {{ __typename {SCALARS} }} }} pageInfo {{ endCursor }} totalCount }} }}"
+    assert cost(page) < limit
+    changes = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { order { id status statusVersion } change { version status changedAt } userErrors { code message } } } }"
+    given_ = [{"orderKey": key, "status": "OPEN", "note": "n" * 1_000} for key in range(1_000)]
+    assert cost(changes, i={"changes": given_}) < limit
+    assert cost(f"{{ orders(first: 1000) {{ nodes {{ {SCALARS} statusChanges {{ nodes {{ id }} }} }} }} }}") > limit
+
+
+@pytest.mark.parametrize(
+    "size", [-1, "5", 1.5, True, [], {}, float("inf"), float("nan"), -(2**70), "x" * 1_000, [1] * 1_000]
+)
+def test_what_is_no_size_counts_as_none_or_as_nothing(size: object) -> None:
+    """It is refused elsewhere."""
+    assert cost("query($n: Int) { orders(first: $n) { nodes { id } } }", n=size) in {2, 2 + 50}
+
+
+@pytest.mark.parametrize("size", [1_001, 2**31, 2**63, 10**400, 1e300, 1_000.0])
+def test_a_size_that_is_too_large_costs_as_much_as_the_largest(size: object) -> None:
+    """No more is ever read: the resolver says that it is too large."""
+    assert cost("query($n: Int) { orders(first: $n) { nodes { id } } }", n=size) == 2 + 1_000
+
+
+OPERATIONS = [
+    formula(document)
+    for document in (
+        "query($n: Int, $f: OrderFilter) { orders(first: $n, filter: $f) { nodes { id } } }",
+        "query($i: [ID!]!) { nodes(ids: $i) { id } }",
+        "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { order { id } } } }",
+        "query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { nodes { id } } }",
+    )
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("nifk"),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["changes", "in", "clerk", "orderKey"]), inner)
+            ),
+        ),
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_no_variables_break_it(variables: dict[str, Any]) -> None:
+    """The cost is worked out before they are looked at by anything else."""
+    for operation in OPERATIONS:
+        assert 0 < operation.of(variables, PAGES) < MOST
+
+
+def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
+    """What is told of it stays a number to every reader."""
+    document = "{ orderStatusChanges(first: 1000) { nodes { " * 1 + "order { statusChanges(first: 1000) { nodes { " * 7
+    document += "id" + " } } }" * 7 + " } } }"
+    operation = formula(document)
+    points = operation.of({}, PAGES)
+    assert points > 10**24
+    with pytest.raises(LimitError) as refused:
+        Costs(SCHEMA, limit=20_000, most=1, longest=0).hold(operation, points)
+    assert refused.value.reason is Reason.COST_EXCEEDED
+    assert refused.value.details == {"limit": "cost", "requested": 2**53 - 1, "allowed": 20_000}
+
+
+def test_a_cost_at_the_limit_passes_and_one_more_does_not() -> None:
+    """With both numbers."""
+    operation = formula("query($n: Int) { orders(first: $n) { nodes { id } } }")
+    costs = Costs(SCHEMA, limit=12, most=1, longest=0)
+    costs.hold(operation, operation.of({"n": 10}, PAGES))
+    with pytest.raises(LimitError) as refused:
+        costs.hold(operation, operation.of({"n": 11}, PAGES))
+    assert refused.value.details == {"limit": "cost", "requested": 13, "allowed": 12}
+
+
+def test_introspection_is_within_any_limit_and_not_without_end() -> None:
+    """It is charged, and has a bound of its own."""
+    operation = formula(get_introspection_query())
+    points = operation.of({}, PAGES)
+    assert points > 1_000
+    Costs(SCHEMA, limit=1, most=1, longest=0).hold(operation, points)
+    everything = "fields { name args { name type { name fields { name args { name } } } } }"
+    document = f"{{ __schema {{ {' '.join(f'a{n}: types {{ {everything} }}' for n in range(10))} }} }}"
+    with pytest.raises(LimitError) as refused:
+        formula(document)
+    assert refused.value.details["limit"] == "introspection"
+
+
+def test_every_list_of_the_schema_has_a_length() -> None:
+    """A list that nobody has thought of is found when the schema is built, and so is a name that is not there."""
+    check_sizes(SCHEMA)
+    for coordinate in (*SIZES, *PRICES):
+        type_name, field = coordinate.split(".")
+        assert field in SCHEMA.type_map[type_name].fields, coordinate  # type: ignore[attr-defined] # an object type
+    with pytest.raises(ValueError, match=r"Thing\.parts"):
+        check_sizes(build_graphql_schema("type Query { thing: Thing } type Thing { parts: [Thing] }"))
+
+
+def test_formulas_are_remembered_up_to_a_bound() -> None:
+    """The latest, none of a long text."""
+    costs = Costs(SCHEMA, limit=1, most=2, longest=40)
+    documents = [f"{{ order(orderKey: {n}) {{ id }} }}" for n in range(3)]
+    first, *_, last = [costs.formula(text, parse(text), None) for text in documents]
+    assert costs.formula(documents[2], parse(documents[2]), None) is last
+    assert costs.formula(documents[0], parse(documents[0]), None) is not first
+    long = documents[0] + " " * 40
+    assert costs.formula(long, parse(long), None) is not costs.formula(long, parse(long), None)

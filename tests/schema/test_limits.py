@@ -1,0 +1,268 @@
+"""The limits of a document: each at its value passes, one more is told as it is, and no document makes the pass slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import pytest
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    get_introspection_query,
+    parse,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schema import DocumentLimits, build_schema
+from schema.errors import LimitError, Reason
+from schema.limits import PLAIN_REPEATS, Documents, check_document
+
+WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
+STANDARD = get_introspection_query(
+    descriptions=True,
+    specified_by_url=True,
+    directive_is_repeatable=True,
+    schema_description=True,
+    input_value_deprecation=True,
+    one_of=True,
+)
+
+
+def read(document: str, limits: DocumentLimits = DocumentLimits()) -> None:  # noqa: B008 # frozen
+    """Read a document, parsed anew."""
+    Documents(limits, most=1, longest=0).read(document)
+
+
+def refusal(document: str, limits: DocumentLimits = DocumentLimits()) -> dict[str, object]:  # noqa: B008 # frozen
+    """What a document that is refused is told."""
+    with pytest.raises(LimitError) as refused:
+        read(document, limits)
+    assert refused.value.reason is Reason.LIMIT_EXCEEDED
+    return refused.value.details
+
+
+def nested(depth: int) -> str:
+    """Fields in one another."""
+    return "{a" * depth + "}" * depth
+
+
+def bomb(fragments: int, last: str = "{__typename}") -> str:
+    """Fragments each of which is spread twice in the one before."""
+    spreads = (f"fragment F{n} on Query{{...F{n + 1} ...F{n + 1}}}" for n in range(fragments))
+    return f"{{...F0}}{''.join(spreads)} fragment F{fragments} on Query{last}"
+
+
+DOCUMENTS: dict[str, Callable[[int], str]] = {
+    "characters": lambda n: "{a}" + "#" * (n - 3),
+    "tokens": lambda n: "{" + " ".join(f"f{i}" for i in range(n - 2)) + "}",
+    "definitions": lambda n: "{a}" + "".join(f" fragment F{i} on Q{{a}}" for i in range(n - 1)),
+    "depth": nested,
+    "fields": lambda n: "{" + " ".join(f"f{i}" for i in range(n)) + "}",
+    "aliases": lambda n: "{" + " ".join(f"a{i}:f" for i in range(n)) + "}",
+    "root_fields": lambda n: "{" + " ".join(f"f{i}{{a}}" for i in range(n)) + "}",
+    "root_mutations": lambda n: "mutation{" + " ".join(f"f{i}{{a}}" for i in range(n)) + "}",
+    "repeats": lambda n: "{a{" + " ".join("f{b}" for _ in range(n)) + "}}",
+    "directives": lambda n: "query($v:Int @a){f " + "@skip(if:true)" * (n - 1) + "}",
+}
+
+
+@pytest.mark.parametrize("name", [limit.name for limit in fields(DocumentLimits) if limit.name != "cost"])
+@pytest.mark.parametrize("allowed", [3, None])
+def test_a_limit_is_what_is_allowed_and_no_more(name: str, allowed: int | None) -> None:
+    """One more is refused, with both numbers, whether it is set or stands at its default."""
+    allowed = allowed or getattr(DocumentLimits(), name)
+    limits = replace(WIDE, **{name: allowed})
+    read(DOCUMENTS[name](allowed), limits)
+    first, *rest = name.split("_")
+    told = {"limit": first + "".join(map(str.capitalize, rest)), "requested": allowed + 1, "allowed": allowed}
+    assert refusal(DOCUMENTS[name](allowed + 1), limits) == told
+
+
+def test_plain_fields_may_be_repeated_more_often() -> None:
+    """Every fragment of a frontend's components selects `id` and `__typename` once more."""
+    read("{a{" + "id " * 4 * PLAIN_REPEATS + "}}")
+    assert refusal("{a{" + "id " * (4 * PLAIN_REPEATS + 1) + "}}")["limit"] == "repeats"
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{...F ...F} fragment F on Query{a b}", ("fields", 4)),
+        ("{...F} fragment F on Query{a{b{c{d}}}}", ("depth", 4)),
+        ("{a{...F}} fragment F on A{b{...G}} fragment G on B{c{d}}", ("depth", 4)),
+        ("{a{x{b}}} fragment Unused on Query{a{b{c{d}}}}", ("depth", 4)),
+        ("{a} query Other{a b c d}", ("fields", 4)),
+        ("{...{...{...{a b c d}}}}", ("fields", 4)),
+        ("{...F} fragment F on Query{a:f b:f ...{c:f} ...G} fragment G on Query{d:f}", ("fields", 4)),
+    ],
+)
+def test_a_fragment_counts_wherever_it_is_spread(document: str, told: tuple[str, int]) -> None:
+    """And as an operation of its own where it is not; every operation of a document counts for itself."""
+    details = refusal(document, replace(WIDE, depth=3, fields=3))
+    assert (details["limit"], details["requested"]) == told
+
+
+def test_repeats_are_counted_over_selections_that_are_one() -> None:
+    """Twice two are four, by whatever way they come together; one fragment is the same however often it is spread."""
+    limits = replace(WIDE, repeats=3)
+    assert refusal("{a{x{b} x{b}} a{x{b} ...F}} fragment F on A{x{b}}", limits)["requested"] == 4
+    read("{a{...F ...F ...F ...F ...F}} fragment F on A{x{b}}", limits)
+
+
+@pytest.mark.parametrize("document", ["{...Unknown}", "{...A} fragment A on Q{...B} fragment B on Q{...A a{...B}}"])
+def test_what_is_wrong_otherwise_is_left_to_validation(document: str) -> None:
+    """A fragment that is not there, and those that lead in a circle."""
+    read(document)
+
+
+@pytest.mark.parametrize("document", ["{...A} fragment A on Q{...B} fragment B on Q{", "fragment A on Q{...A "])
+def test_a_circle_hides_nothing(document: str) -> None:
+    """It counts for nothing, and what is beside it counts."""
+    rest = "...A x{" * document.startswith("{") + "b{c} " * 5 + "}" * document.startswith("{")
+    assert refusal(f"{document}{rest}}}")["limit"] == "repeats"
+
+
+@pytest.mark.parametrize("last", ["{__typename}", "{}", "{...Unknown}", "{...F0}"])
+@pytest.mark.parametrize("fragments", [*range(8, 41, 4), 900])
+@pytest.mark.parametrize("limits", [DocumentLimits(), DocumentLimits(definitions=1_000, tokens=100_000)])
+def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: int, last: str) -> None:
+    """Linear time, whatever they would come to."""
+    document = bomb(fragments, last)
+    started = time.process_time()
+    for _ in range(2):
+        try:
+            read(document, limits)
+        except LimitError as refused:
+            assert refused.details["limit"] in {"definitions", "fields", "tokens"}  # noqa: PT017 # those without fields pass
+        else:
+            assert fragments < 9 or last != "{__typename}"
+    # Twice what they may take together: the machine is shared. Those of 900 are twenty times as long.
+    assert (time.process_time() - started) / 2 < (0.05 if fragments <= 40 else 1)
+
+
+def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
+    """By the parser, whose depth is Python's; what it can read is counted without going as deep."""
+    for limits in (DocumentLimits(), WIDE):
+        with pytest.raises(GraphQLSyntaxError, match="nested too deeply"):
+            read(nested(5_000), limits)
+    assert refusal(nested(150), replace(WIDE, depth=16))["requested"] == 150
+    chain = "".join(f"fragment F{n} on Q{{a{{...F{n + 1}}}}}" for n in range(3_000))
+    assert refusal(f"{{...F0}}{chain}fragment F3000 on Q{{a}}", replace(WIDE, depth=16))["requested"] == 3_001
+
+
+async def test_the_standard_introspection_query_passes_whatever_is_set() -> None:
+    """With all of its options, and with every limit at 1."""
+    limits = DocumentLimits(**{limit.name: 1 for limit in fields(DocumentLimits)})
+    result = await build_schema(limits=limits).execute(STANDARD, context_value=_Nobody())
+    assert result.errors is None
+
+
+@pytest.mark.parametrize(
+    ("below", "limit"),
+    [
+        ("types{ofType" + "{ofType" * 15 + "}" * 16, "introspectionDepth"),
+        ("types{" + " ".join(f"f{n}" for n in range(300)) + "}", "introspectionFields"),
+        (" ".join(f"a{n}: types{{name}}" for n in range(11)), "introspectionAliases"),
+        ("types{name " + "@a" * 21 + "}", "introspectionDirectives"),
+        ("types{name} " * 5, "repeats"),
+    ],
+)
+def test_introspection_has_bounds_of_its_own(below: str, limit: str) -> None:
+    """No setting moves them, and none of the others counts what is below it."""
+    assert refusal(f"{{__schema{{{below}}}}}", replace(WIDE, repeats=4))["limit"] == limit
+
+
+async def test_introspection_that_goes_round_in_circles_is_refused() -> None:
+    """By depth, by graphql-core's rule, or by what it would come to."""
+    schema = build_schema()
+    round_ = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
+    for document in (round_, round_.replace("__schema { types", '__type(name: "Order") ').replace("} }", "}", 1)):
+        result = await schema.execute(document, context_value=_Nobody())
+        assert result.errors
+        assert result.data is None
+
+
+class _Nobody:
+    """What the extensions ask of a context."""
+
+    limits = None
+    tells_cost = False
+
+    def for_operation(self) -> _Nobody:
+        return self
+
+    def charge(self, _cost: int) -> None: ...
+
+
+_NAMES = st.sampled_from("abc")
+_SPREAD = st.builds("...F{}{}".format, st.integers(0, 3), st.sampled_from(["", " @d"]))
+_FIELD = st.builds("{}{}{}".format, st.sampled_from(["", "x:", "y:"]), _NAMES, st.sampled_from(["", " @d", "(i:1)"]))
+_SELECTIONS = st.recursive(
+    st.lists(_FIELD | _SPREAD, min_size=1, max_size=3).map(" ".join),
+    lambda inner: st.lists(
+        st.builds("{}{{{}}}".format, _FIELD | st.just("... on A "), inner) | _FIELD | _SPREAD, min_size=1, max_size=3
+    ).map(" ".join),
+    max_leaves=8,
+)
+
+
+@given(st.tuples(_SELECTIONS, *(_SELECTIONS for _ in range(3))))
+@settings(max_examples=100, deadline=None)
+def test_the_pass_counts_what_is_there_when_all_fragments_are_written_out(parts: tuple[str, ...]) -> None:
+    """A fragment spreads only those after it here: there is nothing to write out of a circle."""
+    operation, *others = parts
+    texts = [f"{{{operation}}}"]
+    for number, part in enumerate(others):
+        for known in range(number + 1):
+            part = part.replace(f"...F{known}", "typed")  # noqa: PLW2901 # step by step
+        texts.append(f"fragment F{number} on A{{{part}}}")
+    document = parse(" ".join(texts))
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    expected = _Naive(fragments)
+    for node in document.definitions:
+        assert isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
+        expected.count(node)
+    for name, most in expected.most.items():
+        limits = replace(WIDE, **{name: max(most, 1)})
+        check_document(document, limits)
+        if most > 1:
+            with pytest.raises(LimitError) as refused:
+                check_document(document, replace(WIDE, **{name: most - 1}))
+            assert refused.value.details["allowed"] == most - 1
+
+
+class _Naive:
+    """Counts by walking through everything, wherever it is spread."""
+
+    def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self.most = dict.fromkeys(("fields", "aliases", "directives", "depth"), 0)
+
+    def count(self, definition: OperationDefinitionNode | FragmentDefinitionNode) -> None:
+        """Note the most that any definition has."""
+        self._now = dict.fromkeys(self.most, 0)
+        self._walk(definition.selection_set, 1)
+        for name, number in self._now.items():
+            self.most[name] = max(self.most[name], number)
+
+    def _walk(self, selections: SelectionSetNode, depth: int) -> None:
+        for node in selections.selections:
+            self._now["directives"] += len(node.directives or ())
+            if isinstance(node, FieldNode):
+                self._now["fields"] += 1
+                self._now["aliases"] += node.alias is not None
+                self._now["depth"] = max(self._now["depth"], depth)
+                if node.selection_set:
+                    self._walk(node.selection_set, depth + 1)
+            elif isinstance(node, InlineFragmentNode):
+                self._walk(node.selection_set, depth)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value in self._fragments:
+                self._walk(self._fragments[node.name.value].selection_set, depth)

@@ -1,0 +1,61 @@
+"""The limits of variables: how much of them is looked at, whatever they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schema.errors import LimitError, Reason
+from schema.variables import MOST_CHARACTERS, MOST_NAMES, MOST_VALUES, check_variables
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list, so deep."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        None,
+        {},
+        {"a": None, "b": True, "c": 1.5, "d": 10**30},
+        {"a": "x" * MOST_CHARACTERS},
+        {"a": ["x" * 1_000] * 1_000},
+        {"a": [1] * (MOST_VALUES - 1)},
+        {"a": nested(5_000)},
+        {f"n{n}": n for n in range(MOST_NAMES)},
+        # A thousand changes with all that there is to say about each.
+        {"input": {"changes": [{str(n): "n" * 1_000 for n in range(6)}] * 1_000, "mode": "ATOMIC", "key": ""}},
+    ],
+)
+def test_what_may_be_asked_is_within_them(variables: dict[str, Any] | None) -> None:
+    """However deep, and with the longest lists and notes that there are."""
+    check_variables(variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "limit", "allowed"),
+    [
+        ({"a": "x" * (MOST_CHARACTERS + 1)}, "variableCharacters", MOST_CHARACTERS),
+        ({"a": ["x" * (MOST_CHARACTERS // 10)] * 11}, "variableCharacters", MOST_CHARACTERS),
+        ({"a": [1] * MOST_VALUES}, "variableValues", MOST_VALUES),
+        ({"a": [{}] * 5_000, "b": [[]] * 5_000}, "variableValues", MOST_VALUES),
+        ({"a": [{str(n): n for n in range(MOST_NAMES)}] * 40}, "variableValues", MOST_VALUES),
+        ({"a": {str(n): n for n in range(MOST_NAMES + 1)}}, "variableNames", MOST_NAMES),
+        ({"a": {"x" * 1_001: 1}}, "variableNameCharacters", 1_000),
+        ({"x" * 1_001: 1}, "variableNameCharacters", 1_000),
+    ],
+)
+def test_more_is_refused(variables: dict[str, Any], limit: str, allowed: int) -> None:
+    """With what was asked and what is allowed."""
+    with pytest.raises(LimitError) as refused:
+        check_variables(variables)
+    assert refused.value.reason is Reason.LIMIT_EXCEEDED
+    assert refused.value.details["limit"] == limit
+    assert refused.value.details["allowed"] == allowed
+    assert str(f"{allowed:,}") in refused.value.message

@@ -1,0 +1,119 @@
+"""What an operation costs is charged once, before anything of it is run, whichever way it is answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from strawberry.http import GraphQLRequestData
+
+from schema import DocumentLimits, build_schema, new_plans
+from schema.errors import RateLimitedError, Reason
+from server.fast import FastWay
+from server.presentation import present
+from server.record import RequestRecord, current_record, note_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schema.context import Context
+    from tests.server.conftest import OpenStore
+
+PAGE = "query($first: Int) { orders(first: $first) { nodes { orderKey } } }"
+
+
+class Way:
+    """Answers as the endpoint does, with a limit of 100 and the charges noted."""
+
+    def __init__(self, open_store: OpenStore) -> None:
+        self.plans = new_plans()
+        self.schema = build_schema(plans=self.plans, limits=DocumentLimits(cost=100))
+        self.fast = FastWay(self.plans, seconds=5, limit=100)
+        self.open_store = open_store
+        self.charged: list[int] = []
+
+    def context(self, table: str = "public.orders_synced") -> Context:
+        """That of a request."""
+        return replace(self.open_store(table)[1], charge=self.charged.append, tells_cost=True)
+
+    async def ask(self, context: Context, **variables: Any) -> tuple[bool, dict[str, Any]]:
+        """Whether there was a plan that answered, and the answer."""
+        data = GraphQLRequestData(query=PAGE, variables=variables, operation_name=None, extensions=None)
+        if planned := self.fast.find(data):
+            written, context = await self.fast.answer(planned, data, context)
+            if written is not None:
+                return True, json.loads(written)
+        result = await self.schema.execute(PAGE, variable_values=variables, context_value=context)
+        return False, present(result)[0]
+
+
+@pytest.fixture
+def way(open_store: OpenStore) -> Way:
+    """Both ways, with nothing planned."""
+    return Way(open_store)
+
+
+@pytest.fixture
+def record() -> Iterator[RequestRecord]:
+    """The record of the request being served."""
+    token = current_record.set(RequestRecord("charged"))
+    yield current_record.get()  # type: ignore[misc] # it was set
+    current_record.reset(token)
+
+
+async def test_both_ways_charge_and_tell_the_same(way: Way) -> None:
+    """Once each."""
+    answers = [await way.ask(way.context(), first=4) for _ in range(2)]
+    assert [fast for fast, _ in answers] == [False, True]
+    assert answers[0][1] == answers[1][1]
+    assert answers[0][1]["extensions"] == {"cost": {"requested": 6, "limit": 100}}
+    assert way.charged == [6, 6]
+
+
+async def test_what_goes_from_one_way_to_the_other_is_charged_once(way: Way) -> None:
+    """A table that is not there, and an argument that a plan leaves to the resolvers."""
+    await way.ask(way.context(), first=4)
+    way.charged.clear()
+    for context, variables in ((way.context("public.nowhere"), {"first": 4}), (way.context(), {"first": -4})):
+        fast, answer = await way.ask(context, **variables)
+        assert not fast
+        assert answer["errors"]
+        assert answer["extensions"]["cost"]["limit"] == 100
+    assert way.charged == [6, 2]
+
+
+async def test_what_costs_too_much_is_refused_and_not_charged(way: Way) -> None:
+    """Nothing is run of it."""
+    for _ in range(2):
+        fast, answer = await way.ask(way.context(), first=99)
+        assert not fast
+        assert answer["errors"][0]["extensions"]["reason"] == "COST_EXCEEDED"
+        assert "data" not in answer
+        await way.ask(way.context(), first=4)
+    assert way.charged == [6, 6]
+
+
+async def test_who_may_not_be_charged_is_refused_alike_on_both_ways(way: Way, statements: list[str]) -> None:
+    """In the words of whoever charges, who is asked once; nothing is read."""
+    asked: list[int] = []
+
+    def refuse(cost: int) -> None:
+        asked.append(cost)
+        raise RateLimitedError(Reason.RATE_LIMITED, "Come back later.", retry_after_seconds=3)
+
+    before = await way.ask(replace(way.context(), charge=refuse), first=4)
+    await way.ask(way.context(), first=4)
+    statements.clear()
+    assert await way.ask(replace(way.context(), charge=refuse), first=4) == before
+    assert before[1]["errors"][0]["message"] == "Come back later."
+    assert "data" not in before[1]
+    assert asked == [6, 6]
+    assert statements == []
+
+
+async def test_the_cost_stands_on_the_requests_record(way: Way, record: RequestRecord) -> None:
+    """As the server has it."""
+    await way.ask(replace(way.context(), charge=note_cost), first=4)
+    assert record.cost == 6
