@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from tests.blackbox.ledger import Told
+from tests.faults.orders import NAMES
 
 if TYPE_CHECKING:
     from tests.blackbox.ledger import Ledger
-
-_NAMES: Final = {"O": "OPEN", "F": "FULFILLED", "P": "PARTIAL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
     last: dict[int, tuple[str, int]] = {}
     unaudited = 0
     for row in rows:
-        status = _NAMES[row["status"]]
+        status = NAMES[row["status"]]
         version = last.get(row["o_orderkey"], ("", 0))[1] + 1
         last[row["o_orderkey"]] = (status, row["version"])
         if row["note"] in settled:
@@ -51,7 +50,7 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
             # One row each, with what was meant and told, one version after the other.
             as_told = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
             unaudited += not as_told or row["version"] != version
-    unaudited += {row["o_orderkey"]: (_NAMES[row["status"]], row["version"]) for row in overlay} != last
+    unaudited += {row["o_orderkey"]: (NAMES[row["status"]], row["version"]) for row in overlay} != last
     return Audit(
         acknowledged_absent=len(acknowledged - made.keys()),
         refused_applied=sum(told[key] in {Told.REFUSED, Told.UNCHANGED} for key in made),

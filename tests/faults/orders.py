@@ -8,16 +8,18 @@ from typing import Any, Final
 
 import asyncpg
 
+# Of the statuses that are stored.
+NAMES: Final = {"O": "OPEN", "F": "FULFILLED", "P": "PARTIAL"}
 _COLUMNS: Final = "o_orderkey, o_custkey, o_totalprice, o_orderdate::text"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownOrders:
-    """The orders of a table that does not change. `writable` are those whose statuses a scenario changes."""
+    """The orders of a table that does not change. `statuses` are of those whose statuses a scenario changes."""
 
     keys: list[int]
     rows: dict[int, tuple[int, Decimal, str]]
-    writable: list[int]
+    statuses: dict[int, str]
 
     def are(self, nodes: list[dict[str, Any] | None], keys: list[int]) -> bool:
         """Whether an answer's orders are just these."""
@@ -29,12 +31,15 @@ class KnownOrders:
         return found == [(key, *self.rows[key]) for key in keys]
 
 
-async def known_orders(database: str, *, writable: int, table: str = "orders_synced") -> KnownOrders:
-    """All orders of a table, by SQL."""
+async def known_orders(database: str, schema: str, *, writable: int) -> KnownOrders:
+    """All orders, by SQL; so many of them to be changed, with the statuses that they have now."""
     connection = await asyncpg.connect(database)
     try:
-        found = await connection.fetch(f"SELECT {_COLUMNS} FROM {table} ORDER BY o_orderkey")
+        found = await connection.fetch(f"SELECT {_COLUMNS}, o_orderstatus FROM orders_synced ORDER BY o_orderkey")
+        changed = await connection.fetch(f"SELECT o_orderkey, status FROM {schema}.order_status")
     finally:
         await connection.close()
-    keys = [row[0] for row in found]
-    return KnownOrders(keys, {row[0]: (row[1], row[2], row[3]) for row in found}, keys[:writable])
+    rows = {row[0]: (row[1], row[2], row[3]) for row in found}
+    statuses = {row[0]: NAMES[row[4]] for row in found[:writable]}
+    statuses.update({key: NAMES[status] for key, status in changed if key in statuses})
+    return KnownOrders(list(rows), rows, statuses)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.audit import Audit
-    from tests.faults.orders import KnownOrders
     from tests.faults.rig import Rig
 
 LONG: Final = os.environ.get("FAULTS") == "all"
@@ -172,7 +171,6 @@ class Scenario:
         steady_seconds: before it.
         deadline_seconds: of each request.
         after_seconds: after it.
-        table: where the orders are.
         same_process: whether the server is still the one that it was, and holds what it held.
     """
 
@@ -184,16 +182,15 @@ class Scenario:
     steady_seconds: float = STEADY_SECONDS
     after_seconds: float = AFTER_SECONDS
     deadline_seconds: float = REQUEST_TIMEOUT_SECONDS
-    table: str = "orders_synced"
     same_process: bool = True
 
     async def run(self, rig: Rig, directory: Path) -> Report:
         """Run it, and report."""
-        orders = await known_orders(rig.database, writable=WRITABLE, table=self.table)
+        await warmed(rig, directory)
+        orders = await known_orders(rig.database, rig.schema, writable=WRITABLE)
         leaks = Leaks(*rig.canaries)
         ledger = Ledger(directory / f"{self.fault}.jsonl")
         traffic = Traffic(rig.server.url, orders, ledger, leaks, rate=self.rate)
-        await warmed(rig, orders, directory)
         before = await vitals(rig)
         try:
             async with walking(rig.server.url, orders.keys, seconds=self.steady_seconds + self.after_seconds) as walk:
@@ -230,11 +227,12 @@ class Scenario:
 _warmed: set[int] = set()
 
 
-async def warmed(rig: Rig, orders: KnownOrders, directory: Path) -> None:
+async def warmed(rig: Rig, directory: Path) -> None:
     """Let a server that is new do all that it does for the first time: what it holds then is no leak."""
     if rig.server.process.pid in _warmed:
         return
     _warmed.add(rig.server.process.pid)
+    orders = await known_orders(rig.database, rig.schema, writable=WRITABLE)
     ledger = Ledger(directory / "warm.jsonl")
     traffic = Traffic(rig.server.url, orders, ledger, Leaks(), rate=RATE, seed=0)
     async with traffic.running():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.blackbox.load import quantile
@@ -88,7 +89,7 @@ def _row(report: Report) -> list[str]:
         str(report.indeterminate),
         str(len(report.wrong)),
         str(report.hung),
-        f"{report.recovery_seconds:.2f}",
+        f"{report.recovery_seconds:.2f}" if math.isfinite(report.recovery_seconds) else "none asked",
         _quantiles(good),
         _quantiles(refusals),
         " ".join(str(count) for count in report.counters.values()),

@@ -10,33 +10,29 @@ import asyncio
 import contextlib
 import os
 import random
-import secrets
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import asyncpg
 import psutil
 
-from server.local.cluster import Cluster
 from tests.blackbox.load import until
 from tests.faults import scorecard
-from tests.faults.proxy import Proxy, running_proxy
-from tests.faults.rig import REQUEST_TIMEOUT_SECONDS, Rig, connections, known
+from tests.faults.lakebase import on_platform
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, END_OURS, on
 from tests.faults.test_processes import workers
 from tests.faults.traffic import LOST
-from tests.operator import DATABASE, INSTANCE, operated
-from tests.platform import platform_directory, running_platform
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from tests.faults.proxy import Proxy
+    from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
     from tests.platform import LocalPlatform
 
@@ -50,7 +46,6 @@ TOKEN_SECONDS: Final = 20
 SLOPE_MB: Final = 1.0
 SLOPE_SECONDS: Final = 600.0
 WARM_SECONDS: Final = 180.0
-_DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 class Soak:
@@ -119,30 +114,12 @@ class Soak:
 
 @contextlib.contextmanager
 def _soaking() -> Iterator[Soak]:
-    metrics_token = secrets.token_hex(16)
-    options = {"start_delay": 0, "scale": 0.01, "token_lifetime": TOKEN_SECONDS, "pg_options": _DURABLE}
-    with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(platform_directory())
-        platform = stack.enter_context(running_platform(directory, **options))
-        platform.create_instance(INSTANCE)
-        (instance,) = platform.inventory()["instances"]
-        proxy = stack.enter_context(running_proxy(instance["read_write_dns"], platform.pg_port))
-        settings = {
-            "LAKEBASE_HOST": "127.0.0.1",
-            "LAKEBASE_PORT": str(proxy.port),
-            "POOL_RECYCLE": "2",
-            "WORKERS": "2",
-            "METRICS_TOKEN": metrics_token,
-            "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
-        }
-        operator = stack.enter_context(operated(platform, port=None, **settings))
-        operator.provisioned()
-        cluster = Cluster(next((directory / "instances").glob("*")), database=DATABASE)
-        superuser = f"postgresql://postgres:{quote(cluster.password, safe='')}@/{DATABASE}"
-        database = f"{superuser}?host={quote(str(cluster.socket_directory), safe='')}&port={platform.pg_port}"
-        canaries = (cluster.password, metrics_token, platform.token)
-        rig = Rig(operator.server, database, "orders_app", connections(settings), metrics_token, canaries)
-        yield Soak(stack.enter_context(known(rig)), proxy, platform)
+    with on_platform(token_seconds=TOKEN_SECONDS, settings={"POOL_RECYCLE": "2", "WORKERS": "2"}) as (
+        rig,
+        platform,
+        proxy,
+    ):
+        yield Soak(rig, proxy, platform)
 
 
 async def _soak(soak: Soak, directory: Path) -> int:

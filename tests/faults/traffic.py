@@ -38,14 +38,13 @@ mutation($input: SetOrderStatusInput!) {
   setOrderStatus(input: $input) { replayed change { version } userErrors { code currentVersion } }
 }
 """
-_STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
+# Every write is a change.
+_AFTER: Final = {"OPEN": "FULFILLED", "FULFILLED": "PARTIAL", "PARTIAL": "OPEN"}
 _GIVE_UP_SECONDS: Final = 20.0
 # What one is told while the other end is stopping or gone; the answer to it is to come again.
 _PAUSE_SECONDS: Final = 0.05
 _RESOLVE_SECONDS: Final = 30.0
 _CURSORS: Final = 32
-# One load after the other begins with another status, for most of its writes to be changes.
-_loads = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,8 @@ class Traffic:
         self._random = random.Random(seed)  # noqa: S311 # no secret
         self._url = url
         self._client: Client
-        self._free = deque(orders.writable)
-        self._turns = dict.fromkeys(orders.writable, next(_loads))
+        self._free = deque(orders.statuses)
+        self._statuses = dict(orders.statuses)
         self._cursors: list[tuple[str, int]] = []
         self._in_doubt: list[Intent] = []
         self.replies: list[Reply] = []
@@ -174,8 +173,7 @@ class Traffic:
 
     async def _write(self) -> None:
         order = self._free.popleft()
-        self._turns[order] += 1
-        intent = Intent(str(uuid.uuid4()), order, _STATUSES[self._turns[order] % len(_STATUSES)])
+        intent = Intent(str(uuid.uuid4()), order, _AFTER[self._statuses[order]])
         # It is on the disk before it is sent, and nobody else is kept from sending meanwhile.
         await asyncio.to_thread(self._ledger.intend, intent)
         answer, reply = await self._sent(self._client, intent)
@@ -187,6 +185,8 @@ class Traffic:
         else:
             # One that is told to be refused is never sent again.
             self._free.append(order)
+            if answer.told is Told.APPLIED:
+                self._statuses[order] = intent.status
 
     async def _sent(self, client: Client, intent: Intent) -> tuple[Answer, Reply]:
         wanted = {

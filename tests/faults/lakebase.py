@@ -1,0 +1,57 @@
+"""Owns a rig on the local platform: its PostgreSQL is logged in to with tokens that live for seconds, over a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from server.local.cluster import Cluster
+from tests.faults.proxy import running_proxy
+from tests.faults.rig import REQUEST_TIMEOUT_SECONDS, Rig, connections, known
+from tests.operator import DATABASE, INSTANCE, operated
+from tests.platform import platform_directory, running_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.proxy import Proxy
+    from tests.platform import LocalPlatform
+
+_SCALE: Final = 0.01
+_DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+@contextlib.contextmanager
+def on_platform(*, token_seconds: float, settings: dict[str, str]) -> Iterator[tuple[Rig, LocalPlatform, Proxy]]:
+    """A server that is given the name of an instance, and whose orders are there.
+
+    Args:
+        token_seconds: how long a token lives.
+        settings: of the server.
+    """
+    metrics_token = secrets.token_hex(16)
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(platform_directory())
+        options: dict[str, Any] = {"scale": _SCALE, "token_lifetime": token_seconds, "pg_options": _DURABLE}
+        platform = stack.enter_context(running_platform(directory, start_delay=0, **options))
+        platform.create_instance(INSTANCE)
+        (instance,) = platform.inventory()["instances"]
+        proxy = stack.enter_context(running_proxy(instance["read_write_dns"], platform.pg_port))
+        given = {
+            "LAKEBASE_HOST": "127.0.0.1",
+            "LAKEBASE_PORT": str(proxy.port),
+            "METRICS_TOKEN": metrics_token,
+            "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
+            **settings,
+        }
+        operator = stack.enter_context(operated(platform, port=None, **given))
+        operator.provisioned()
+        cluster = Cluster(next((directory / "instances").glob("*")), database=DATABASE)
+        socket = quote(str(cluster.socket_directory), safe="")
+        password = quote(cluster.password, safe="")
+        database = f"postgresql://postgres:{password}@/{DATABASE}?host={socket}&port={platform.pg_port}"
+        canaries = (cluster.password, metrics_token, platform.token)
+        rig = Rig(operator.server, database, "orders_app", connections(given), metrics_token, canaries)
+        yield stack.enter_context(known(rig)), platform, proxy

@@ -1,0 +1,132 @@
+"""Faults F5 to F8: tokens that end, cannot be had, or are revoked, under load. They live for 20 s here.
+
+`make test` has what is shorter of this in tests/blackbox/test_tokens.py; `make faults` has both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.blackbox.load import until
+from tests.faults.lakebase import on_platform
+from tests.faults.scenario import Scenario
+from tests.faults.test_database import AWAY, END_OURS, hold, on
+from tests.operator import INSTANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.proxy import Proxy
+    from tests.faults.rig import Rig
+    from tests.faults.traffic import Traffic
+    from tests.platform import LocalPlatform
+
+LIFE_SECONDS: Final = 20.0
+CREDENTIALS: Final = "/api/2.0/(database|postgres)/credentials"
+# Connections live for so long that each token is logged in with many times, or for longer than any test.
+SHORT, LONGER = "2", "3000"
+_Parts = tuple["Rig", "LocalPlatform", "Proxy"]
+
+
+@pytest.fixture(scope="module")
+def parts() -> Iterator[_Parts]:
+    """A server whose connections are replaced every two seconds."""
+    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": SHORT}) as parts:
+        yield parts
+
+
+def minted(platform: LocalPlatform) -> list[float]:
+    """When tokens were."""
+    return list(platform.counters()["mint_times"])
+
+
+def asked_for(platform: LocalPlatform) -> int:
+    """How often a token was asked for, in vain or not."""
+    requests = platform.counters()["requests"]
+    return sum(count for name, count in requests.items() if name.startswith("POST") and name.endswith("credentials"))
+
+
+@pytest.mark.long
+async def test_f5_tokens_that_end(parts: _Parts, tmp_path: Path) -> None:
+    """Three of them, one after the other, and no request fails."""
+    rig, platform, _ = parts
+
+    async def inject(_: Traffic) -> None:
+        await hold(3 * LIFE_SECONDS, 3 * LIFE_SECONDS + LIFE_SECONDS / 2)
+
+    before = len(minted(platform))
+    report = await Scenario("F5", "three tokens of 20 s that end", inject, rate=60).run(rig, tmp_path)
+    assert len(minted(platform)) - before >= 3
+    if failed := [reply for reply in report.replies if not reply.good]:
+        report.miss(f"{len(failed)} failed: {failed[:3]}")
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_path: Path) -> None:
+    """For 60 % of a token's life: the old one serves, and what failed is in the log."""
+    rig, platform, _ = parts
+
+    async def inject(_: Traffic) -> None:
+        known = len(minted(platform))
+        await until(lambda: len(minted(platform)) > known, seconds=2 * LIFE_SECONDS)
+        at = minted(platform)[-1]
+        platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)
+        await asyncio.sleep(max(0.0, at + 0.6 * LIFE_SECONDS - time.time()))  # the time is what is meant
+        platform.clear_faults()
+
+    report = await Scenario("F6", "no token for 60 % of a life", inject, rate=60).run(rig, tmp_path)
+    assert "no new token" in rig.server.log()
+    if failed := [reply for reply in report.replies if not reply.good]:
+        report.miss(f"{len(failed)} failed: {failed[:3]}")
+    report.check(recovery_seconds=1)
+
+
+@pytest.mark.long
+async def test_f7_a_platform_that_mints_nothing_past_the_end(tmp_path: Path) -> None:
+    """Open connections serve on; a new one cannot be made and is a 503, and the platform is asked once a second at most."""
+    asked: list[float] = []
+    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": LONGER}) as (rig, platform, _):
+
+        async def inject(traffic: Traffic) -> None:
+            platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)
+            failed = sum(not reply.good for reply in traffic.replies)
+            await asyncio.sleep(LIFE_SECONDS + 1)  # the token has ended by then
+            assert sum(not reply.good for reply in traffic.replies) == failed
+            before, began = asked_for(platform), time.monotonic()
+            await on(rig.database, END_OURS)
+            await hold(3, 5)
+            # The SDK itself tries again, within its own bounds.
+            asked.append((asked_for(platform) - before) / (time.monotonic() - began))
+            platform.clear_faults()
+
+        allowed = AWAY | {"CONTROL_PLANE_UNAVAILABLE", "CONTROL_PLANE_TIMEOUT"}
+        report = await Scenario("F7", "no token past the end of the last", inject, allowed, rate=60).run(rig, tmp_path)
+        assert platform.counters()["mints_at_once"] == 1
+    assert sum(report.refused.values()), "every login was good"
+    if asked[0] > 1.2:
+        report.miss(f"the platform was asked {asked[0]:.1f} times a second")
+    report.check(recovery_seconds=5)
+
+
+@pytest.mark.long
+async def test_f8_tokens_that_are_revoked(parts: _Parts, tmp_path: Path) -> None:
+    """A login that is refused drops the token, and tries once more with a new one."""
+    rig, platform, _ = parts
+    refused = platform.counters()["logins_refused"]
+
+    async def inject(_: Traffic) -> None:
+        platform.revoke(INSTANCE)
+        await hold(3, 5)
+
+    report = await Scenario("F8", "every token revoked", inject, rate=60).run(rig, tmp_path)
+    assert platform.counters()["logins_refused"] > refused
+    failed = [reply for reply in report.replies if not reply.good]
+    if len(failed) > rig.own_connections:
+        report.miss(f"{len(failed)} failed: {failed[:3]}")
+    report.check(recovery_seconds=1)
