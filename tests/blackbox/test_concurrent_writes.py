@@ -79,6 +79,8 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
         WRITE_POOL_TIMEOUT="20",
         LOCK_TIMEOUT="10",
         STATEMENT_TIMEOUT="10",
+        # The whole history of every order, in one answer.
+        LIMIT_COST="2000000",
     )
     with start() as one, start() as other:
         yield [one, other]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 import pytest
 from graphql import (
@@ -24,6 +24,9 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits import PLAIN_REPEATS, Documents, check_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
 STANDARD = get_introspection_query(
