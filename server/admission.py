@@ -10,16 +10,23 @@ from server.running import running_loop
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
 # Of the longest wait: who is let in to wait so long is still answered when the estimate was wrong by as much again.
 _EXPECTED_SHARE: Final = 0.5
 # Of each newest interval in the estimate; the loop's clock stands still while it runs what has come at once.
 _NEWEST_SHARE: Final = 1 / 32
+# How often it is looked whether a database that wakes is awake, where somebody waits.
+_LOOK_SECONDS: Final = 0.05
+# Who has waited for it at least so long after, in which hundreds have their turn.
+_WOKEN_SECONDS: Final = 2.0
 
 
 class Admission:
     """The operations in flight in this process, and those that wait to be. All of one event loop.
+
+    While the database wakes, those in flight wait for it, and the others with them: nobody is refused for that.
 
     Args:
         most: how many may be in flight.
@@ -34,13 +41,17 @@ class Admission:
         # How long it takes until the next of those who wait has its turn, once some have had theirs.
         self._interval_seconds = 0.0
         self._last_turn = 0.0
+        # Whether the database is being woken: that is known once there is one.
+        self.wakes: Callable[[], bool] = lambda: False
+        self._looking = False
+        self._woken_at = 0.0
 
     @property
     def sheds(self) -> bool:
         """Whether one more would wait for too long: the first does already, or so many are before it."""
-        if not self._waiting:
+        if not self._waiting or self._looking or self.wakes():
             return False
-        waited = running_loop().time() - self._waiting[0][1]
+        waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * self._interval_seconds) > self._expected_seconds
 
     async def enter(self) -> None:
@@ -75,7 +86,8 @@ class Admission:
             turn, _ = self._waiting.popleft()
             if not turn.done():
                 now = running_loop().time()
-                self._interval_seconds += _NEWEST_SHARE * (now - self._last_turn - self._interval_seconds)
+                if not self._looking:
+                    self._interval_seconds += _NEWEST_SHARE * (now - self._last_turn - self._interval_seconds)
                 self._last_turn = now
                 turn.set_result(None)
                 return
@@ -85,6 +97,25 @@ class Admission:
 
     def _refuse(self, turn: asyncio.Future[None]) -> None:
         if not turn.done():
+            if self._looking or self.wakes():
+                self._look_on()
+                return
             turn.set_exception(UnavailableError(Reason.OVERLOADED, MESSAGE))
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
+
+    def _look_on(self) -> None:
+        if not self._looking:
+            self._looking = True
+            running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Once it is awake, or will not be: those who still wait are refused after a while as any others are."""
+        loop = running_loop()
+        if self.wakes():
+            loop.call_later(_LOOK_SECONDS, self._look)
+            return
+        self._looking, self._woken_at, self._last_turn = False, loop.time(), loop.time()
+        until = loop.time() + max(self._wait_seconds, _WOKEN_SECONDS)
+        for turn, _ in self._waiting:
+            loop.call_at(until, self._refuse, turn)

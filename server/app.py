@@ -112,8 +112,6 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                 expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
             )
         )
-    # Within all others, so that what it answers carries their headers too.
-    middleware.append(Middleware(Masked))
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
         schema,
@@ -168,10 +166,11 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         ],
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
-        guards=[Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [],
+        # Masked within all others, so that what it answers carries their headers too; the endpoint masks by itself.
+        guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
-    app.state.draining = draining
+    app.state.draining, app.state.admission = draining, admission
     return app
 
 

@@ -34,6 +34,7 @@ from server.presentation import (
     RETRY_AFTER_SECONDS,
     UNAVAILABLE,
     present,
+    present_fault,
     present_refusal,
     refusal_headers,
 )
@@ -124,6 +125,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            answer, status = present_fault(error)
+            response = _response(answer, status, media_type(accepted_by(request)) or JSON)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request, receive: Receive) -> Response:

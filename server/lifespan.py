@@ -74,6 +74,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
+            app.state.admission.wakes = lambda: database.waking.under_way
             engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
             secondaries = create_secondaries(settings, instances, engines)

@@ -135,7 +135,7 @@ def data_of(parameters: Mapping[str, object]) -> RequestData:
 def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
     """What names the document: as GraphQL over HTTP has it, as Relay's network layers do, or in Apollo's extension."""
     name = "documentId" if "documentId" in parameters else "doc_id"
-    named: str | None = _optional(parameters, name, str, "a string")
+    named: str | None = _optional(parameters, name, str, "a string") if name in parameters else None
     persisted = extensions.get("persistedQuery") if extensions else None
     if persisted is None:
         return named

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 WAKE_SECONDS = 1.0
-CROWD = 50
+# Many times what is in flight at once.
+CROWD = 100
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,46 @@
+"""Admission of operations: who waits for a database that wakes is not one too many."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schema.errors import Reason, UnavailableError
+from server.admission import Admission
+
+WAIT_SECONDS = 0.03
+
+
+async def test_who_waits_while_the_database_wakes_is_not_refused() -> None:
+    """However long it takes, nor are those shed who come meanwhile; and once it is awake all have their turn."""
+    admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
+    admission.wakes = lambda: waking
+    await admission.enter()
+    turns = [asyncio.create_task(admission.enter()) for _ in range(3)]
+    await asyncio.sleep(4 * WAIT_SECONDS)  # longer than anybody waits for others
+    assert not admission.sheds
+    assert not any(turn.done() for turn in turns)
+    waking = False
+    for turn in turns:
+        admission.leave()
+        await turn
+    admission.leave()
+    assert not admission.sheds
+
+
+async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who still waits a while later is refused, as others are shed by then."""
+    monkeypatch.setattr("server.admission._WOKEN_SECONDS", WAIT_SECONDS)
+    admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
+    admission.wakes = lambda: waking
+    await admission.enter()
+    turn = asyncio.create_task(admission.enter())
+    await asyncio.sleep(2 * WAIT_SECONDS)  # longer than anybody waits for others
+    waking = False
+    async with asyncio.timeout(5):
+        with pytest.raises(UnavailableError) as refused:
+            await turn
+    assert refused.value.reason is Reason.OVERLOADED
+    admission.leave()
+    await admission.enter()
