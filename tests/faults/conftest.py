@@ -9,14 +9,13 @@ import pytest
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
 from tests.faults import scorecard
+from tests.faults.rig import DURABLE
 from tests.faults.scenario import LONG, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCALE = 0.14 if LONG else 0.01
-# On by default, and said all the same, for everything here stands on it.
-DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from server.local.cluster import Cluster
 from tests.faults.proxy import running_proxy
-from tests.faults.rig import REQUEST_TIMEOUT_SECONDS, Rig, connections, known
+from tests.faults.rig import DURABLE, REQUEST_TIMEOUT_SECONDS, Rig, connections, known
 from tests.operator import DATABASE, INSTANCE, operated
 from tests.platform import platform_directory, running_platform
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 _SCALE: Final = 0.01
-_DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @contextlib.contextmanager
@@ -34,7 +33,7 @@ def on_platform(*, token_seconds: float, settings: dict[str, str]) -> Iterator[t
     metrics_token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(platform_directory())
-        options: dict[str, Any] = {"scale": _SCALE, "token_lifetime": token_seconds, "pg_options": _DURABLE}
+        options: dict[str, Any] = {"scale": _SCALE, "token_lifetime": token_seconds, "pg_options": DURABLE}
         platform = stack.enter_context(running_platform(directory, start_delay=0, **options))
         platform.create_instance(INSTANCE)
         (instance,) = platform.inventory()["instances"]

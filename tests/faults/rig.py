@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
+# On by default, and said all the same, for everything here stands on it.
+DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 # What is promised by default, but for the deadline: the scorecard's is 5 s.
 REQUEST_TIMEOUT_SECONDS: Final = 5.0
 

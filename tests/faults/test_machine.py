@@ -20,8 +20,7 @@ import pytest
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
-from tests.faults.conftest import DURABLE
-from tests.faults.rig import rigged
+from tests.faults.rig import DURABLE, rigged
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, hold, make_slow_orders
 from tests.issuer import running_issuer

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,7 +120,7 @@ async def test_f17_the_reply_to_a_commit_is_lost(proxy: Proxy, rig: Rig, tmp_pat
 )
 async def test_f18_replies_in_pieces(proxy: Proxy, rig: Rig, tmp_path: Path, mode: Mode, title: str) -> None:
     """A reply is whole, or it is an error: no order is ever given that is not there."""
-    started, before = time.monotonic(), proxy.cut
+    before = proxy.cut
 
     async def inject(_: Traffic) -> None:
         await lasting(proxy, mode, 2, 5)
@@ -130,7 +129,6 @@ async def test_f18_replies_in_pieces(proxy: Proxy, rig: Rig, tmp_path: Path, mod
     allowed = AWAY | {"ORDERS_UNAVAILABLE"} if mode.kind == "limit" else CROWDED
     report = await Scenario("F18", title, inject, allowed, rate=20).run(rig, tmp_path)
     assert proxy.cut > before or mode.kind == "slice"
-    assert time.monotonic() > started
     if mode.kind == "slice":
         report.hold_reads()
     report.check(recovery_seconds=1)
