@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
-from schema.cost import Costs, Formula, formula_of
+from schema.cost import MOST_INTROSPECTED, Costs, formula_of
 from schema.errors import LimitError, Reason
+from schema.formulas import Formula
 from schema.prices import PRICES, SIZES, check_sizes
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
@@ -188,6 +189,18 @@ def test_introspection_is_within_any_limit_and_not_without_end() -> None:
     with pytest.raises(LimitError) as refused:
         formula(document)
     assert refused.value.details["limit"] == "introspection"
+
+
+def test_introspection_has_one_bound_for_all_of_an_operation() -> None:
+    """What is within it once is not when it is asked under twenty names."""
+    everything = (
+        "__schema { types { fields { args { type { ofType { ofType { name } } } } type { fields { name } } } } }"
+    )
+    formula(f"{{ {everything} }}")
+    with pytest.raises(LimitError) as refused:
+        formula(f"{{ {' '.join(f'a{n}: {everything}' for n in range(20))} }}")
+    assert refused.value.details["limit"] == "introspection"
+    assert refused.value.details["allowed"] == MOST_INTROSPECTED
 
 
 def test_every_list_of_the_schema_has_a_length() -> None:
