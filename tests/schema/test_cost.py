@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from graphql import build_schema as build_graphql_schema
@@ -14,8 +14,10 @@ from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
 from schema.cost import MOST_INTROSPECTED, Costs, formula_of
 from schema.errors import LimitError, Reason
-from schema.formulas import Formula
 from schema.prices import PRICES, SIZES, check_sizes
+
+if TYPE_CHECKING:
+    from schema.formulas import Formula
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
 PAGES = PageLimits(default=50, maximum=1_000)
