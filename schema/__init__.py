@@ -90,8 +90,9 @@ def build_schema(
             OperationScope,
             # Before whatever asks the database for something.
             lambda: CostControl(costs),
-            HeadFirst,
             *extensions,
+            # Among the operations in flight, and within the deadline.
+            HeadFirst,
             *([lambda: Planning(plans, longest=REMEMBERED_CHARACTERS)] if plans else []),
         ],
     )
