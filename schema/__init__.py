@@ -12,9 +12,10 @@ from schema.extensions import (
     REMEMBERED_CHARACTERS,
     CostControl,
     DocumentReading,
+    DocumentValidation,
     HeadFirst,
     OperationScope,
-    SmallDocumentValidationCache,
+    ValidDocuments,
 )
 from schema.limits import DocumentLimits, Documents
 from schema.plans.remembered import Planning, Plans
@@ -75,6 +76,7 @@ def build_schema(
     """
     limits = limits or DocumentLimits()
     documents = Documents(limits, most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
+    valid = ValidDocuments(most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
     costs: Costs
     schema = _Schema(
         hidden=hidden_order_fields,
@@ -84,12 +86,13 @@ def build_schema(
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             lambda: DocumentReading(documents),
-            lambda: SmallDocumentValidationCache(maxsize=_REMEMBERED_DOCUMENTS),
+            lambda: DocumentValidation(valid),
             OperationScope,
             # Before whatever asks the database for something.
             lambda: CostControl(costs),
-            HeadFirst,
             *extensions,
+            # Among the operations in flight, and within the deadline.
+            HeadFirst,
             *([lambda: Planning(plans, longest=REMEMBERED_CHARACTERS)] if plans else []),
         ],
     )

@@ -151,6 +151,7 @@ class _Compiler:
             for definition in operation.variable_definitions or ()
             if definition.default_value is not None
         }
+        self._values = 0
 
     def formula(self, operation: OperationDefinitionNode) -> Formula:
         root = self._schema.get_root_type(operation.operation)
@@ -283,10 +284,15 @@ class _Compiler:
 
     def _introspection(self, nodes: list[FieldNode]) -> Formula:
         values = self._introspected([node.selection_set for node in nodes if node.selection_set])
-        if values > MOST_INTROSPECTED:
-            message = f"So many fields of the schema's own types come to {values:,} values; {MOST_INTROSPECTED:,} do."
+        # Of all that the operation asks of them: under twenty names, twenty times.
+        self._values += values
+        if self._values > MOST_INTROSPECTED:
+            message = (
+                f"So many fields of the schema's own types come to {self._values:,} values or more; "
+                f"{MOST_INTROSPECTED:,} are answered."
+            )
             raise LimitError(
-                Reason.COST_EXCEEDED, message, limit="introspection", requested=values, allowed=MOST_INTROSPECTED
+                Reason.COST_EXCEEDED, message, limit="introspection", requested=self._values, allowed=MOST_INTROSPECTED
             )
         points = values // _VALUES_FOR_A_POINT
         return Formula(points=1 + points, introspection=points)

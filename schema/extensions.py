@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from graphql import OperationDefinitionNode
-from strawberry.extensions import SchemaExtension, ValidationCache
+from graphql import OperationDefinitionNode, validate
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
 from schema.cost import told_cost
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 # GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
 REMEMBERED_CHARACTERS = 16_384
+# Each may quote most of the document. graphql-core would find a hundred, which takes a quarter of a second.
+MOST_MISTAKES = 10
 _HEAD = "headCursor"
 
 
@@ -120,19 +125,59 @@ def cost_told(cost: int, limit: int) -> dict[str, Any]:
     return {"cost": {"requested": told_cost(cost), "limit": limit}}
 
 
-class SmallDocumentValidationCache(ValidationCache):
-    """Strawberry's cache of validated documents, but for large ones, which it would keep alive."""
+class ValidDocuments:
+    """The texts of the documents that have proved valid, the latest used.
+
+    What is wrong with one that is not would be remembered with it, which may be a hundred times its length.
+
+    Args:
+        most: how many are remembered.
+        longest: the length of the longest of those, in characters.
+    """
+
+    def __init__(self, *, most: int, longest: int) -> None:
+        self._most = most
+        self._longest = longest
+        self._texts: OrderedDict[str, None] = OrderedDict()
+
+    def has(self, text: str) -> bool:
+        """Whether this one is remembered."""
+        if text not in self._texts:
+            return False
+        self._texts.move_to_end(text)
+        return True
+
+    def add(self, text: str) -> None:
+        """Remember one, unless it is a long one."""
+        if len(text) <= self._longest:
+            self._texts[text] = None
+            if len(self._texts) > self._most:
+                self._texts.popitem(last=False)
+
+
+class DocumentValidation(SchemaExtension):
+    """Validates a document, but for those that have been before."""
+
+    def __init__(self, valid: ValidDocuments) -> None:
+        self._valid = valid
 
     def on_validate(self) -> Iterator[None]:
-        """A large document is validated each time."""
-        if _is_small(self.execution_context.query):
-            yield from super().on_validate()
-        else:
-            yield
-
-
-def _is_small(query: str | None) -> bool:
-    return query is not None and len(query) <= REMEMBERED_CHARACTERS
+        """Strawberry validates what this leaves over, which is nothing."""
+        context = self.execution_context
+        text, document = context.query, context.graphql_document
+        if document is not None:
+            context.pre_execution_errors = []
+            if text is None or not self._valid.has(text):
+                rules = (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+                context.pre_execution_errors = validate(
+                    context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
+                    document,
+                    rules,
+                    max_errors=MOST_MISTAKES,
+                )
+                if text is not None and not context.pre_execution_errors:
+                    self._valid.add(text)
+        yield
 
 
 def _refuse_several(document: DocumentNode) -> None:

@@ -18,6 +18,7 @@ from graphql import (
 )
 
 from schema.errors import LimitError, Reason
+from schema.locations import IndexedSource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -106,7 +107,7 @@ class Documents:
             )
         _hold("characters", len(text), limits.characters)
         try:
-            document = parse(text, max_tokens=limits.tokens)
+            document = parse(IndexedSource(text), max_tokens=limits.tokens)
         except GraphQLSyntaxError as error:
             if error.message.endswith(f"contains more than {limits.tokens} tokens. Parsing aborted."):
                 _hold("tokens", limits.tokens + 1, limits.tokens)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
 
+from schema.context import free
 from schema.errors import RateLimitedError, Reason
 
 if TYPE_CHECKING:
@@ -129,10 +130,27 @@ class ChargeMistakes(SchemaExtension):
         self._limit = limit
 
     def on_operation(self) -> Iterator[None]:
-        """Around the reading of the document as well."""
-        user: str = self.execution_context.context.principal.user
-        self._limit.demand_any(user)
-        yield
-        errors = self.execution_context.pre_execution_errors or []
-        if errors and not any(isinstance(error.original_error, RateLimitedError) for error in errors):
-            self._limit.note_mistake(user)
+        """Around the reading of the document as well.
+
+        What has a price is charged it just before it is run, and nothing beside it, however it ends.
+        """
+        execution = self.execution_context
+        context: Context = execution.context
+        if context.charge is free:
+            # The fast way has charged it already.
+            yield
+            return
+        self._limit.demand_any(context.principal.user)
+        priced = False
+
+        def charge(cost: int) -> None:
+            nonlocal priced
+            priced = True
+            context.charge(cost)
+
+        execution.context = replace(context, charge=charge)
+        try:
+            yield
+        finally:
+            if not priced:
+                self._limit.note_mistake(context.principal.user)

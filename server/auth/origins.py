@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-_FOREIGN_SITE: Final = "cross-site"
 # The browser's own word, which no page can set. It holds also where a proxy asks us under another name.
 _OWN_SITES: Final = ("same-origin", "none")
 
@@ -42,7 +41,7 @@ class Origins:
         origin, site = header(connection.scope, b"origin"), header(connection.scope, b"sec-fetch-site")
         if origin is None:
             # No browser, or one that asks for an image, say: it tells where such a request comes from in another way.
-            forbidden = site == _FOREIGN_SITE
+            forbidden = site is not None and site not in _OWN_SITES
         else:
             forbidden = (
                 site not in _OWN_SITES and origin not in self.allowed and origin.lower() not in self._own(connection)

@@ -113,6 +113,13 @@ def body(document: str = MUTATION) -> bytes:
             {"params": {"query": QUERY}, "headers": EVENTS | {"sec-fetch-site": "cross-site"}},
             "ORIGIN_FORBIDDEN",
         ),
+        # A page may fetch with this Accept and without CORS, and the browser sends no Origin then.
+        (
+            "GET",
+            STREAM,
+            {"params": {"query": QUERY}, "headers": EVENTS | {"sec-fetch-site": "same-site"}},
+            "ORIGIN_FORBIDDEN",
+        ),
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL, "sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),

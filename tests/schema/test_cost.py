@@ -193,6 +193,17 @@ def test_introspection_is_within_any_limit_and_not_without_end() -> None:
     assert refused.value.details["limit"] == "introspection"
 
 
+def test_introspection_has_one_bound_for_all_of_an_operation() -> None:
+    """What is within it once is not when it is asked under twenty names."""
+    everything = (
+        "__schema { types { fields { args { type { ofType { ofType { name } } } } type { fields { name } } } } }"
+    )
+    formula(f"{{ {everything} }}")
+    with pytest.raises(LimitError) as refused:
+        formula(f"{{ {' '.join(f'a{n}: {everything}' for n in range(20))} }}")
+    assert refused.value.details["limit"] == "introspection"
+
+
 def test_every_list_of_the_schema_has_a_length() -> None:
     """A list that nobody has thought of is found when the schema is built, and so is a name that is not there."""
     check_sizes(SCHEMA)

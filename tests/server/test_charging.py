@@ -13,10 +13,13 @@ from schema import DocumentLimits, build_schema, new_plans
 from schema.errors import RateLimitedError, Reason
 from server.fast import FastWay
 from server.presentation import present
+from server.rate_limit import ChargeMistakes, RateLimit
 from server.record import RequestRecord, current_record, note_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from strawberry.extensions import SchemaExtension
 
     from schema.context import Context
     from tests.server.conftest import OpenStore
@@ -27,9 +30,9 @@ PAGE = "query($first: Int) { orders(first: $first) { nodes { orderKey } } }"
 class Way:
     """Answers as the endpoint does, with a limit of 100 and the charges noted."""
 
-    def __init__(self, open_store: OpenStore) -> None:
+    def __init__(self, open_store: OpenStore, *extensions: Callable[[], SchemaExtension]) -> None:
         self.plans = new_plans()
-        self.schema = build_schema(plans=self.plans, limits=DocumentLimits(cost=100))
+        self.schema = build_schema(extensions=extensions, plans=self.plans, limits=DocumentLimits(cost=100))
         self.fast = FastWay(self.plans, seconds=5, limit=100)
         self.open_store = open_store
         self.charged: list[int] = []
@@ -82,6 +85,44 @@ async def test_what_goes_from_one_way_to_the_other_is_charged_once(way: Way) -> 
         assert answer["errors"]
         assert answer["extensions"]["cost"]["limit"] == 100
     assert way.charged == [6, 2]
+
+
+async def test_a_last_point_is_enough_for_both_ways(open_store: OpenStore) -> None:
+    """What the fast way has charged and leaves to the other one is not asked for another point there."""
+    rates = RateLimit(1e-9, 8)
+    way = Way(open_store, lambda: ChargeMistakes(rates))
+    await way.ask(rates.charging(way.context()), first=4)
+    fast, answer = await way.ask(rates.charging(way.context()), first=-4)
+    assert not fast
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["PAGE_SIZE_INVALID"]
+    assert rates.callers == 1
+    with pytest.raises(RateLimitedError):
+        rates.demand_any(way.context().principal.user)
+
+
+@pytest.mark.parametrize(
+    ("document", "points"),
+    [
+        ("{", 1),
+        ("{ nothing }", 1),
+        (f"{{ {'orders { totalCount } ' * 21} }}", 1),
+        ("{ orders(first: 999) { nodes { orderKey } } }", 1),
+        ("query a { __typename } query b { __typename }", 1),
+        ("{ __typename }", 1),
+        ("{ orders(first: -1) { nodes { orderKey } } }", 2),
+    ],
+)
+async def test_what_is_not_run_costs_a_point_and_what_is_run_its_cost(
+    open_store: OpenStore, document: str, points: int
+) -> None:
+    """Whatever finds it wrong, before it is run; what is found wrong within it afterwards costs nothing beside."""
+    rates = RateLimit(1e-9, 10)
+    way = Way(open_store, lambda: ChargeMistakes(rates))
+    await way.schema.execute(document, context_value=rates.charging(way.context()))
+    user = way.context().principal.user
+    rates.spend(user, 10 - points)
+    with pytest.raises(RateLimitedError):
+        rates.demand_any(user)
 
 
 async def test_what_costs_too_much_is_refused_and_not_charged(way: Way) -> None:

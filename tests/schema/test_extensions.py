@@ -1,0 +1,47 @@
+"""Owns the promise that nothing of an operation is begun before everybody who may refuse it has let it through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from strawberry.extensions import SchemaExtension
+
+from schema import build_schema
+from schema.errors import Reason, UnavailableError
+from tests.schema.asked import Asked, context, reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class History:
+    """Notes that the head was read."""
+
+    read = 0
+
+    async def head(self) -> int:
+        """The newest change."""
+        self.read += 1
+        return 7
+
+
+class Gate(SchemaExtension):
+    """Refuses every operation, as admission does."""
+
+    def on_execute(self) -> Iterator[None]:
+        """Before it is run."""
+        raise UnavailableError(Reason.OVERLOADED, "Not now.")
+        yield
+
+
+@pytest.mark.parametrize(("extensions", "read"), [([], 1), ([Gate], 0)])
+async def test_the_head_of_the_feed_is_read_for_what_is_let_in(extensions: list[Any], read: int) -> None:
+    """And not for what is refused: that would be a statement for everybody who is sent away."""
+    history = History()
+    asking = replace(context(Asked()), history=cast("Any", history))
+    document = "{ orderStatusChanges(first: 1) { headCursor } }"
+    result = await build_schema(extensions=extensions).execute(document, context_value=asking)
+    assert history.read == read
+    assert ("OVERLOADED" in reasons(result)) is bool(extensions)
