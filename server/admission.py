@@ -76,6 +76,7 @@ class Admission:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # It was its turn in the moment in which its task was cancelled.
                 self.leave()
+            self._forget_first()
             raise
         finally:
             expiry.cancel()
@@ -101,6 +102,10 @@ class Admission:
                 self._look_on()
                 return
             turn.set_exception(UnavailableError(Reason.OVERLOADED, MESSAGE))
+        self._forget_first()
+
+    def _forget_first(self) -> None:
+        """Forget those before the first who still waits: by who waits for longest it is told whether others may."""
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
 
