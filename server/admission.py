@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason, UnavailableError
@@ -10,7 +12,7 @@ from server.running import running_loop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
 # Of the longest wait: who is let in to wait so long is still answered when the estimate was wrong by as much again.
@@ -21,6 +23,43 @@ _NEWEST_SHARE: Final = 1 / 32
 _LOOK_SECONDS: Final = 0.05
 # Who has waited for it at least so long after, in which hundreds have their turn.
 _WOKEN_SECONDS: Final = 2.0
+# From when on what is waited for is slow.
+_SLOW_SECONDS: Final = 0.1
+
+
+class Place:
+    """That of one operation among those in flight."""
+
+    __slots__ = ("_admission", "_held")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._held = True
+
+    def leave(self) -> None:
+        """Be in flight no more, if it still is: the next one is."""
+        if self._held:
+            self._held = False
+            self._admission.give_on()
+
+
+# Tasks that resolvers start inherit it.
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
+
+
+@contextlib.contextmanager
+def giving_way() -> Iterator[None]:
+    """Around what has connections of its own and may be slow: if it is, its operation has no place any more.
+
+    Else a few dozen slow counts would shut the door to pages, which do not wait for them.
+    """
+    place = _place.get()
+    leaving = running_loop().call_later(_SLOW_SECONDS, place.leave) if place else None
+    try:
+        yield
+    finally:
+        if leaving:
+            leaving.cancel()
 
 
 class Admission:
@@ -54,8 +93,8 @@ class Admission:
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * self._interval_seconds) > self._expected_seconds
 
-    async def enter(self) -> None:
-        """Be among those in flight. Nothing of an operation is begun before; `leave` has to follow.
+    async def enter(self) -> Place:
+        """Be among those in flight. Nothing of an operation is begun before; the place has to be left.
 
         Raises:
             UnavailableError: OVERLOADED, after the longest wait.
@@ -63,7 +102,7 @@ class Admission:
         if self._free > 0:
             # Nobody waits then: whoever leaves hands their place on.
             self._free -= 1
-            return
+            return self._placed()
         loop = running_loop()
         turn, now = loop.create_future(), loop.time()
         if not self._waiting:
@@ -75,13 +114,20 @@ class Admission:
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # It was its turn in the moment in which its task was cancelled.
-                self.leave()
+                self.give_on()
+            self._forget_first()
             raise
         finally:
             expiry.cancel()
+        return self._placed()
 
-    def leave(self) -> None:
-        """Be in flight no more: the next one is."""
+    def _placed(self) -> Place:
+        place = Place(self)
+        _place.set(place)
+        return place
+
+    def give_on(self) -> None:
+        """One place is free: the next one has it."""
         while self._waiting:
             turn, _ = self._waiting.popleft()
             if not turn.done():
@@ -101,6 +147,10 @@ class Admission:
                 self._look_on()
                 return
             turn.set_exception(UnavailableError(Reason.OVERLOADED, MESSAGE))
+        self._forget_first()
+
+    def _forget_first(self) -> None:
+        """Forget those before the first who still waits: by who waits for longest it is told whether others may."""
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
 

@@ -66,11 +66,15 @@ class Deadlines:
 
 
 class Connections:
-    """All of a process, on one event loop. `body_bytes` is the longest body, `deadlines` what a caller has to keep."""
+    """All of a process, on one event loop.
+
+    `body_bytes` is the longest body, `deadlines` what a caller has to keep, `allowed_origins` whose pages may read.
+    """
 
     def __init__(self, settings: Settings, admission: Admission, *, idle_seconds: float) -> None:
         self.admission = admission
         self.body_bytes = settings.body_bytes
+        self.allowed_origins = settings.allowed_origins
         self.deadlines = Deadlines(settings.headers_timeout, settings.body_timeout, settings.send_timeout, idle_seconds)
         self.shed = 0
         self._most = _within_files(settings)
@@ -121,11 +125,14 @@ class Connections:
         if self.shed and now - self._logged_at >= _LOG_SECONDS:
             note_shed(self.shed)
             self.shed, self._logged_at = 0, now
-        for connection in list(self._all):
-            connection.look(now)
-        self._looking = bool(self._all or self.shed)
-        if self._looking:
-            loop.call_later(self._look_seconds, self._look, loop)
+        try:
+            for connection in list(self._all):
+                connection.look(now)
+        finally:
+            # Whatever one of them raises: deadlines hold for the others, and for those who come.
+            self._looking = bool(self._all or self.shed)
+            if self._looking:
+                loop.call_later(self._look_seconds, self._look, loop)
 
 
 class Taking:

@@ -78,11 +78,11 @@ class Admitted(SchemaExtension):
         if lasts or record is None or record.transport == "http":
             yield
             return
-        await self._admission.enter()
+        place = await self._admission.enter()
         try:
             yield
         finally:
-            self._admission.leave()
+            place.leave()
 
 
 class QueryDeadline(SchemaExtension):

@@ -152,11 +152,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._documents.resolve(data)
         self._consistency.demand(request)
         # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
-        await self._admission.enter()
+        place = await self._admission.enter()
         try:
             answer, status = await _while_connected(self._execute(request, data, context), receive)
         finally:
-            self._admission.leave()
+            place.leave()
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )

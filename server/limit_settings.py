@@ -88,7 +88,10 @@ class LimitSettings(BaseSettings):
     max_requests: PositiveInt | None = Field(
         None,
         le=100_000,
-        description="Operations in flight in a process; four for each connection of `POOL_SIZE` where it is not set.",
+        description=(
+            "Operations in flight in a process, without those that wait for a slow count; four for each connection of "
+            "`POOL_SIZE` where it is not set."
+        ),
     )
     max_requests_wait: _Wait = Field(0.25, description="Seconds that one waits to be among them before `OVERLOADED`.")
     max_subscriptions: PositiveInt = Field(100, le=100_000, description="Operations at once on one WebSocket.")

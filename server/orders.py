@@ -22,6 +22,7 @@ from schema.ports import (
     StatsGroup,
 )
 from schema.templates import WrittenPage
+from server.admission import giving_way
 from server.db import aggregates
 from server.db.pages import Shape, page_of, values_of
 from server.db.written import BETWEEN_ROWS, written_orders, written_page
@@ -145,11 +146,13 @@ class SqlOrderStore:
 
     async def count(self, conditions: Conditions) -> Count:
         """One statement, or a remembered answer."""
-        return await (self._count(conditions) if conditions else self._count_all(conditions))
+        with giving_way():
+            return await (self._count(conditions) if conditions else self._count_all(conditions))
 
     async def stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
         """One statement, or a remembered answer."""
-        return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
+        with giving_way():
+            return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
         """What the planner foretells, where ANALYZE has been there.
@@ -178,7 +181,8 @@ class SqlOrderStore:
         if found is None:
             return None
         as_synced, share, orders = found
-        moved = await self._moved(orders.overlay is not None) if merged else ()
+        with giving_way():
+            moved = await self._moved(orders.overlay is not None) if merged else ()
         return max(0, round(as_synced + share * sum(count for change in moved for count in _moves(change, conditions))))
 
     async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
@@ -193,7 +197,8 @@ class SqlOrderStore:
             shuffled = await reading.rows(aggregates.shuffled_statement(orders, wanted, size=size))
             return [tuple(row) for row in shuffled]
 
-        rows = await self._reader.run(self._engines.aggregates, draw) if size else []
+        with giving_way():
+            rows = await self._reader.run(self._engines.aggregates, draw) if size else []
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
 
     async def _statuses_moved(self, any_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the key of what is remembered

@@ -17,7 +17,7 @@ from server.admission import MESSAGE
 from server.connections import Taking, cut
 from server.framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
 from server.paths import GRAPHQL_PATH, STREAM_PATH
-from server.refusals import REFUSAL, answer_of, note_refusal
+from server.refusals import REFUSAL, answer_of, note_refusal, readable_by
 
 if TYPE_CHECKING:
     import asyncio
@@ -98,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if not self._all.take(self, self.loop):
             self._note(_OVERLOADED)
-            self._part(answer_of(_OVERLOADED, self.server_state.default_headers))
+            self._part(self._answer(_OVERLOADED))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have one less."""
@@ -227,7 +227,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_owed() and len(self.pipeline) >= _PIPELINED:
             self._phase = "head"
             raise self._refused(RequestError(Reason.HTTP_INVALID, f"At most {_PIPELINED} requests are sent at once."))
-        super().on_headers_complete()
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, AttributeError, UnicodeDecodeError):
+            # An address that names no path, or is none.
+            self._phase = "head"
+            raise self._refused(framing.not_http()) from None
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:
             # It becomes a WebSocket.
@@ -278,6 +283,9 @@ class HttpProtocol(HttpToolsProtocol):
             method, socket = self.parser.get_method(), self._should_upgrade()
             if refusal := framing.wrong_with_upgrade(method, self.url, self.headers, websocket=socket):
                 raise self._refused(refusal)
+            if socket and self._is_owed():
+                # The answer that is under way would come amid the frames.
+                raise self._refused(framing.not_http())
             if any(name == b"transfer-encoding" for name, _ in self._framing):
                 # Java's and curl's clients, which wish for HTTP/2 like that, say how long their bodies are.
                 raise self._refused(framing.not_http())
@@ -299,7 +307,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _sheds(self) -> bool:
         """Whether a request for GraphQL is refused before it is read any further."""
         if self._all.admission.sheds:
-            return True
+            # A browser that may not ask first is told nothing at all.
+            return self.parser.get_method() != b"OPTIONS"
         if self.url.startswith(_STREAM):
             self._streams = self._all.take_stream()
             return not self._streams
@@ -318,7 +327,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise self._refused(_OVERLOADED)
         self._all.shed += 1
         self._shed = True
-        self.transport.write(answer_of(_OVERLOADED, self.server_state.default_headers, keep=True))
+        self.transport.write(self._answer(_OVERLOADED, keep=True))
 
     def _refuse(self, error: _Refusal, *, seconds: float = _LINGER_SECONDS) -> None:
         """Answer the request that is read with this, after those before it, as the last on the connection."""
@@ -340,11 +349,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._part()
             return
         self._note(error)
-        answer = answer_of(error, self.server_state.default_headers)
+        answer = self._answer(error)
         if self._is_owed():
             self._last_words, self._phase = answer, "busy"
         else:
             self._part(answer)
+
+    def _answer(self, error: _Refusal, *, keep: bool = False) -> bytes:
+        told = readable_by(self.headers or (), self._all.allowed_origins)
+        return answer_of(error, (*self.server_state.default_headers, *told), keep=keep)
 
     def _note(self, error: _Refusal) -> None:
         if error is _OVERLOADED:
@@ -401,7 +414,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Give the connection to the other protocol, where there is room for one more that lasts."""
         if self._all.admission.sheds or not self._all.take_stream():
             self._note(_OVERLOADED)
-            self._part(answer_of(_OVERLOADED, self.server_state.default_headers))
+            self._part(self._answer(_OVERLOADED))
             return
         self._all.forget(self)
         super().handle_websocket_upgrade()

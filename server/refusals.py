@@ -15,27 +15,38 @@ from server import metrics
 from server.negotiation import JSON
 from server.presentation import present_refusal, refusal_headers
 from server.request_log import request_log
+from server.security import EVERY_ANSWER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 # Where a request's scope keeps what was found wrong with its body while it was read.
 REFUSAL: Final = "server.refusal"
+_READABLE: Final = ((b"access-control-expose-headers", b"retry-after"), (b"vary", b"origin"))
 _log = structlog.get_logger(__name__)
 
 
 def answer_of(
-    error: RequestError | UnavailableError, date: Iterable[tuple[bytes, bytes]], *, keep: bool = False
+    error: RequestError | UnavailableError, others: Iterable[tuple[bytes, bytes]], *, keep: bool = False
 ) -> bytes:
     """A whole answer, headers and all.
 
     Args:
         error: what it says.
-        date: the headers that every answer has.
+        others: headers beside its own: the date, and who may read it.
         keep: whether the connection serves another request after it.
     """
     head, rest = _parts(isinstance(error, RequestError), error.reason, error.message, keep)
-    return b"".join([head, *(b"%s: %s\r\n" % header for header in date), rest])
+    return b"".join([head, *(b"%s: %s\r\n" % header for header in others), rest])
+
+
+def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which a page of an allowed origin may read an answer, to a request with these headers."""
+    if allowed:
+        for name, value in headers:
+            if name == b"origin" and value.decode("latin-1") in allowed:
+                return (b"access-control-allow-origin", value), *_READABLE
+    return ()
 
 
 @cache
@@ -47,6 +58,7 @@ def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[
     headers: Mapping[str, str] = {
         "content-type": f"{JSON}; charset=utf-8",
         "cache-control": "no-store",
+        **EVERY_ANSWER,
         **refusal_headers(error),
         **({} if keep else {"connection": "close"}),
         "content-length": str(len(body)),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
 SCHEMA = "admission"
 WAIT = 0.3
+SHOP = "https://shop.example.com"
 CHANGE = {
     "query": "mutation { setOrderStatus(input: {orderKey: 7, status: PARTIAL}) { change { version } userErrors { code } } }"
 }
@@ -35,6 +36,7 @@ def tight(orders_url: str) -> Iterator[Server]:
     with running_server(
         orders_url,
         APP_SCHEMA=SCHEMA,
+        ALLOWED_ORIGINS=SHOP,
         MAX_REQUESTS="2",
         MAX_REQUESTS_WAIT=str(WAIT),
         LOCK_TIMEOUT="5",
@@ -83,9 +85,12 @@ async def test_a_burst_is_answered(server: Server) -> None:
 
 
 async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
-    """In time, with Retry-After, and never applied; then at once; and those who watch the process are always answered."""
+    """In time, with Retry-After, and never applied; then at once; and those who watch the process are always answered.
+
+    A browser may ask whether it may ask, and its page may read the refusal.
+    """
     holder = await asyncpg.connect(orders_url)
-    client = httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS)
+    client = httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS, headers={"origin": SHOP})
     try:
         # So that its tables are there.
         assert (await client.post("/api/graphql", json=CHANGE)).json()["data"]["setOrderStatus"]["userErrors"] == []
@@ -102,11 +107,14 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
             assert (await client.get("/livez")).status_code == 200
         at_once = time.monotonic()
         refused = [await client.post("/api/graphql", json=CHANGE), await client.get("/api/graphql?query={__typename}")]
+        preflight = await client.options("/api/graphql", headers={"access-control-request-method": "POST"})
+        assert preflight.status_code == 200
         assert time.monotonic() - at_once < 0.3 * WAIT
         refused.append(await waits)
         assert WAIT * 0.9 <= time.monotonic() - began < WAIT + 0.3
         for answer in refused:
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.headers["access-control-allow-origin"] == SHOP
             assert reasons(answer) == ["OVERLOADED"]
         for path in ("/livez", "/readyz", "/api/metrics"):
             assert (await client.get(path)).status_code == 200

@@ -36,6 +36,8 @@ INVALID = {
     "NUL in a header": GET + HOST + b"X-A: a\x00b\r\n\r\n",
     "a lone CR in a header": GET + HOST + b"X-A: a\rX-B: b\r\n\r\n",
     "an address that is none": b"GET /a\xff HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an address without a path": b"GET http://localhost HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an address whose host is none": b"GET http://:x/ HTTP/1.1\r\n" + HOST + b"\r\n",
     "CONNECT": b"CONNECT localhost:443 HTTP/1.1\r\n" + HOST + b"\r\n",
     "a length and chunks": POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunks and a length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -137,6 +139,17 @@ def test_an_answer_that_is_owed_comes_before_the_refusal(server: Server) -> None
         wire.send(request(1), request(2), GET + b"\r\n", request(3))
         for key in ("1", "2"):
             assert json.loads(wire.answer()[2])["data"]["order"]["orderKey"] == key
+        assert wire.refused() == (400, "HTTP_INVALID")
+        assert wire.ended()
+
+
+def test_a_socket_is_not_opened_before_an_answer_that_is_owed(server: Server) -> None:
+    """The answer comes as it is, and not amid the frames."""
+    with Wire(server) as wire:
+        upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
+        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        wire.send(request(1), b"GET /api/graphql HTTP/1.1\r\n" + HOST + b"\r\n".join((*upgrade, key, b"", b"")))
+        assert json.loads(wire.answer()[2])["data"]["order"]["orderKey"] == "1"
         assert wire.refused() == (400, "HTTP_INVALID")
         assert wire.ended()
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server.admission import Admission
+from server.admission import Admission, giving_way
 
 WAIT_SECONDS = 0.03
 
@@ -16,16 +16,15 @@ async def test_who_waits_while_the_database_wakes_is_not_refused() -> None:
     """However long it takes, nor are those shed who come meanwhile; and once it is awake all have their turn."""
     admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
     admission.wakes = lambda: waking
-    await admission.enter()
+    first = await admission.enter()
     turns = [asyncio.create_task(admission.enter()) for _ in range(3)]
     await asyncio.sleep(4 * WAIT_SECONDS)  # longer than anybody waits for others
     assert not admission.sheds
     assert not any(turn.done() for turn in turns)
     waking = False
+    first.leave()
     for turn in turns:
-        admission.leave()
-        await turn
-    admission.leave()
+        (await turn).leave()
     assert not admission.sheds
 
 
@@ -34,7 +33,7 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytes
     monkeypatch.setattr("server.admission._WOKEN_SECONDS", WAIT_SECONDS)
     admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
     admission.wakes = lambda: waking
-    await admission.enter()
+    first = await admission.enter()
     turn = asyncio.create_task(admission.enter())
     await asyncio.sleep(2 * WAIT_SECONDS)  # longer than anybody waits for others
     waking = False
@@ -42,5 +41,35 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytes
         with pytest.raises(UnavailableError) as refused:
             await turn
     assert refused.value.reason is Reason.OVERLOADED
-    admission.leave()
+    first.leave()
     await admission.enter()
+
+
+async def test_who_has_gone_away_waits_no_more() -> None:
+    """Nobody is shed for the sake of one who has stopped waiting."""
+    admission = Admission(1, wait_seconds=1)
+    await admission.enter()
+    gone = asyncio.create_task(admission.enter())
+    async with asyncio.timeout(5):
+        while not admission.sheds:  # noqa: ASYNC110 # nobody tells
+            await asyncio.sleep(0.01)  # between two looks
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert not admission.sheds
+
+
+async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
+    """Once it is slow; its place is then another's, and is not given on twice."""
+    admission = Admission(1, wait_seconds=5)
+    slow = await admission.enter()
+    with giving_way():
+        pass
+    next_one, third = (asyncio.create_task(admission.enter()) for _ in range(2))
+    with giving_way():
+        async with asyncio.timeout(5):
+            place = await next_one
+    slow.leave()
+    await asyncio.sleep(0)
+    assert not third.done()
+    place.leave()
+    (await third).leave()
