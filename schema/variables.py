@@ -23,6 +23,7 @@ MOST_NAMES: Final = 300
 MOST_CHARACTERS: Final = 65_536
 _LONG_CHARACTERS: Final = 1_000
 _LONGEST_NAME: Final = 1_000
+_FEW: Final = 20
 _WORDS: Final = {
     "variableValues": "There are {requested:,} values in `variables`, and at most {allowed:,} are read.",
     "variableNames": "An object in `variables` has {requested:,} fields, and at most {allowed:,} are read.",
@@ -39,7 +40,7 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
     Raises:
         LimitError: LIMIT_EXCEEDED.
     """
-    if not variables:
+    if not variables or _are_plain(variables):
         return
     waiting: list[Any] = [variables]
     values = characters = 0
@@ -59,6 +60,17 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
             _hold("variableValues", values, MOST_VALUES)
             waiting.extend(value)
     _hold("variableValues", values, MOST_VALUES)
+
+
+def _are_plain(variables: Mapping[str, Any]) -> bool:
+    """Whether they are a few short values, as nearly always, which takes less to see than to count."""
+    if len(variables) > _FEW:
+        return False
+    for name, value in variables.items():
+        kind = type(value)
+        if len(name) > _LONGEST_NAME or kind is dict or kind is list or (kind is str and len(value) > _LONG_CHARACTERS):
+            return False
+    return True
 
 
 def _hold(limit: str, requested: int, allowed: int) -> None:

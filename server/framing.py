@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.errors import Reason, RequestError
@@ -34,7 +35,9 @@ class Framing(NamedTuple):
     expects: bool
 
 
-def framing_of(headers: Sequence[tuple[bytes, bytes]], version: str) -> Framing | None:
+# A client's requests have the same few.
+@lru_cache(maxsize=128)
+def framing_of(headers: tuple[tuple[bytes, bytes], ...], version: str) -> Framing | None:
     """What those of `FRAMING` say; None where they do not go together, or the version is none that is spoken here.
 
     What llhttp refuses by itself is not looked for again: a length beside chunks, or twice, or that is no number.

@@ -46,8 +46,7 @@ class LogStream(io.TextIOBase):
         Raises:
             OSError: the descriptor is closed, or its disk is full.
         """
-        for line in text.splitlines(keepends=True):
-            self._take(line.encode(errors="backslashreplace"))
+        self._take(text.encode(errors="backslashreplace"))
         self._pour()
         return len(text)
 
@@ -66,15 +65,18 @@ class LogStream(io.TextIOBase):
             self._poll.poll(1000 * left)
             self._pour()
 
-    def _take(self, line: bytes) -> None:
-        if self._bytes + len(line) > _MOST_BYTES:
-            self._dropped += 1
+    def _take(self, lines: bytes) -> None:
+        if self._bytes + len(lines) > _MOST_BYTES:
+            self._dropped += lines.count(b"\n")
             return
-        if self._chunks and len(self._chunks[-1]) + len(line) <= _POURED_BYTES:
-            self._chunks[-1] += line
-        else:
-            self._chunks.extend(line[at : at + _POURED_BYTES] for at in range(0, len(line), _POURED_BYTES))
-        self._bytes += len(line)
+        self._bytes += len(lines)
+        at = 0
+        while len(lines) - at > _POURED_BYTES:
+            # Whole lines, as many as fit; of one that is longer a part.
+            end = lines.rfind(b"\n", at, at + _POURED_BYTES) + 1 or at + _POURED_BYTES
+            self._chunks.append(lines[at:end])
+            at = end
+        self._chunks.append(lines[at:] if at else lines)
 
     def _pour(self) -> None:
         while self._chunks and (not self._waits or self._poll.poll(0)):

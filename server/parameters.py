@@ -70,11 +70,16 @@ def _from_url(request: Request) -> dict[str, object]:
 
 
 async def _from_body(request: Request) -> dict[str, object]:
-    kinds = headers(request.scope, b"content-type")
+    kinds, encoded = [], False
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            kinds.append(value)
+        elif name == b"content-encoding":
+            encoded = encoded or value.strip().lower() != b"identity"
     # Of two, whoever looked before may have believed the other.
-    if len(kinds) != 1 or not _is_json(kinds[0]):
+    if len(kinds) != 1 or not _is_json(kinds[0].decode("latin-1")):
         raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    if any(encoding.strip().lower() != "identity" for encoding in headers(request.scope, b"content-encoding")):
+    if encoded:
         raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body as it is, and not compressed.")
     body = _json(await _body(request.receive, request.scope), reason=Reason.BODY_INVALID, what="The body")
     if not isinstance(body, dict):

@@ -273,7 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._bytes + self._chunk_bytes > HEADERS_BYTES and framing.is_too_large(self.headers):
             # Looked at only then, for it takes some time.
             raise self._refused(framing.too_large())
-        found = framing.framing_of(self._framing, self.parser.get_http_version())
+        found = framing.framing_of(tuple(self._framing), self.parser.get_http_version())
         if found is None:
             raise self._refused(framing.not_http())
         self.expect_100_continue = found.expects

@@ -22,7 +22,7 @@ from server.settings import Settings
 from tests.bad_inputs.mistakes import mistaken
 from tests.bad_inputs.truth import Truth
 from tests.bad_inputs.watching import leaks
-from tests.differences.applications import PATH, application, decoded
+from tests.differences.applications import PATH, UNLIMITED, application, decoded
 from tests.differences.queries import query_of
 from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, change_statuses, corpus_of, make_tables
 from tests.process import Server, running_server
@@ -103,7 +103,8 @@ async def test_the_process_answers_as_graphql_core_does(
     """Over the whole of the schema, on rows that no schema expects: as the engine answers without the fast path."""
     schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to walk through
     corpus, count = corpus_of(PADDED), max(1, COUNT // 4)
-    settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
+    unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
+    settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
     wrong = []
     async with application(database_url, fast=False, **given) as ordinary:
         with running_server(database_url, **settings) as server, asking(server) as ask:

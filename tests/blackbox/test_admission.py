@@ -62,8 +62,17 @@ async def blocked(connection: asyncpg.Connection, number: int) -> None:
             await asyncio.sleep(0.01)  # between two looks
 
 
-async def test_a_burst_is_answered(server: Server) -> None:
-    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused."""
+async def test_a_burst_is_answered(orders_url: str) -> None:
+    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused who can be answered.
+
+    Which is within two seconds here, whatever else the machine has to do.
+    """
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS_WAIT="2") as server:
+        await burst(server)
+
+
+async def burst(server: Server) -> None:
+    """Two hundred requests, all of which have to be answered."""
     host, port = server.url.removeprefix("http://").split(":")
 
     async def ask() -> bytes:

@@ -31,7 +31,7 @@ PATH: Final = "/api/graphql"
 _OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length", b"etag"})
 _HOST: Final = (b"host", b"127.0.0.1")
 # What is generated is to be answered, however many aliases or fragments it has.
-_UNLIMITED: Final = {
+UNLIMITED: Final = {
     "limit_tokens": 100_000,
     "limit_definitions": 1_000,
     "limit_depth": 100,
@@ -146,7 +146,7 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
             "fast_path": fast,
             "page_size_default": 6,
             "aggregate_ttl": 60.0,
-            **_UNLIMITED,
+            **UNLIMITED,
             **patient,
             **settings,
         }
