@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _OK = 200
-_WATCHED_AFTER_SECONDS = 0.02
+_WATCHED_AFTER_SECONDS = 0.1
 _CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, GRAPHQL_RESPONSE)}
 _VARY = b"accept, accept-encoding"
 _METHODS = "GET, POST"
