@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,12 +66,16 @@ class Pool:
     ) -> None:
         self.name = name
         self.size = size + overflow
-        self.waiting = 0
         # Checked out of SQLAlchemy's pool, and in nobody's hands: whoever comes next is spared the checking out, which
         # takes as long as half of an order's statement.
         self._spare: list[PoolProxiedConnection] = []
         self._giving_up: asyncio.TimerHandle | None = None
         self._disposed = False
+        # Who is handed the next that is given back; who waits for SQLAlchemy's pool, which takes as long as a page's
+        # statement, comes before them.
+        self._line: deque[asyncio.Future[PoolProxiedConnection | None]] = deque()
+        self._asking = 0
+        self._acquisition = acquisition
         self._waking = waking
         self._recycle = recycle
         self._lost_at = 0.0
@@ -90,6 +95,7 @@ class Pool:
         sa.event.listen(sync, "connect", self._begin)
         sa.event.listen(sync, "checkout", self._check)
         sa.event.listen(sync, "invalidate", self._note)
+        sa.event.listen(sync, "checkin", lambda *_: self._let_ask())
 
     @property
     def used(self) -> int:
@@ -97,6 +103,11 @@ class Pool:
         pool: Any = self.engine.pool
         # After it is disposed of, SQLAlchemy has forgotten what is still in use.
         return max(0, int(pool.checkedout()) - len(self._spare))
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._asking + len(self._line)
 
     @property
     def idle(self) -> int:
@@ -144,8 +155,11 @@ class Pool:
         Raises:
             Exception: as `checkout` does.
         """
-        spare = self.take_spare()
-        return await self._take(self._open_raw) if spare is None else spare
+        raw = self.take_spare()
+        pool: Any = self.engine.pool
+        if raw is None and pool.checkedout() >= self.size and not self._waking.under_way:
+            raw = await self._wait_in_line()
+        return await self._take(self._open_raw) if raw is None else raw
 
     def take_spare(self) -> PoolProxiedConnection | None:
         """One that has just been given back, if there is any that may still be used."""
@@ -180,14 +194,62 @@ class Pool:
             raw.close()
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
-        """Keep one whose use has ended well for whoever comes next; not if somebody waits, or if it is one too many."""
+        """Hand one whose use has ended well to whoever waits or comes next; not if it is one too many."""
         self._waking.answered()
-        if self.waiting or self._disposed or not raw.is_valid or self._has_overflown():
+        if self._asking or self._disposed or not raw.is_valid or self._has_overflown():
             return False
+        if self._line:
+            if self._is_worn(raw.driver_connection, raw.info):
+                return False
+            if (turn := self._next_in_line()) is not None:
+                turn.set_result(raw)
+                return True
         if self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
         self._spare.append(raw)
         return True
+
+    async def _wait_in_line(self) -> PoolProxiedConnection | None:
+        """One that another has given back; None where SQLAlchemy's pool is to be asked.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: none was given back in time.
+        """
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[PoolProxiedConnection | None] = loop.create_future()
+        self._line.append(turn)
+        expiry = loop.call_later(self._acquisition, self._expire, turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn in self._line:
+                self._line.remove(turn)
+            elif not turn.cancelled() and turn.exception() is None and (raw := turn.result()):
+                # It was handed over in the moment in which its task was cancelled.
+                await self.give_back(raw, None)
+            raise
+        finally:
+            expiry.cancel()
+
+    def _next_in_line(self) -> asyncio.Future[PoolProxiedConnection | None] | None:
+        while self._line:
+            # One whose task has been cancelled is left out.
+            if not (turn := self._line.popleft()).done():
+                return turn
+        return None
+
+    def _let_ask(self) -> None:
+        """Have the first in the line ask SQLAlchemy's pool, which has one more by now, or room for one."""
+        if (turn := self._next_in_line()) is not None:
+            turn.set_result(None)
+
+    def _expire(self, turn: asyncio.Future[PoolProxiedConnection | None]) -> None:
+        if turn in self._line:
+            self._line.remove(turn)
+            if self._waking.under_way:
+                turn.set_result(None)
+            else:
+                turn.set_exception(PoolTimeoutError(f"No connection of {self.name} within {self._acquisition:g} s"))
 
     def _has_overflown(self) -> bool:
         pool: Any = self.engine.pool
@@ -220,7 +282,7 @@ class Pool:
 
     async def _take(self, open_: Callable[[], Awaitable[T]]) -> T:
         self._give_up_spare()
-        self.waiting += 1
+        self._asking += 1
         waited = False
         try:
             while True:
@@ -231,8 +293,12 @@ class Pool:
                     if waited or not self._waking.under_way or not await self._waking.over():
                         raise
                     waited = True
+        except BaseException:
+            # What it did not get, or could not open, another may.
+            self._let_ask()
+            raise
         finally:
-            self.waiting -= 1
+            self._asking -= 1
 
     def _begin(self, connection: Any, record: Any) -> None:
         # Dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page.
