@@ -19,6 +19,8 @@ MESSAGE: Final = "More is asked at once than can be answered in time, and this w
 _EXPECTED_SHARE: Final = 0.5
 # Of each newest interval in the estimate; the loop's clock stands still while it runs what has come at once.
 _NEWEST_SHARE: Final = 1 / 32
+# Between two turns, where it is not the database that all wait for.
+_QUICK_SECONDS: Final = 0.005
 # How often it is looked whether a database that wakes is awake, where somebody waits.
 _LOOK_SECONDS: Final = 0.05
 # Who has waited for it at least so long after, in which hundreds have their turn.
@@ -45,6 +47,11 @@ class Place:
 
 # Tasks that resolvers start inherit it.
 _place: ContextVar[Place | None] = ContextVar("place", default=None)
+
+
+def has_place() -> bool:
+    """Whether this operation has been let in."""
+    return _place.get() is not None
 
 
 @contextlib.contextmanager
@@ -87,8 +94,12 @@ class Admission:
 
     @property
     def sheds(self) -> bool:
-        """Whether one more would wait for too long: the first does already, or so many are before it."""
-        if not self._waiting or self._looking or self.wakes():
+        """Whether one more would wait for too long: the first does already, or so many are before it.
+
+        Only where turns come one after the other, so that it is the process that has too much to do. Where all wait
+        for the database there is time to read what else is asked, and to say what is wrong with it.
+        """
+        if not 0 < self._interval_seconds < _QUICK_SECONDS or not self._waiting or self._looking or self.wakes():
             return False
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * self._interval_seconds) > self._expected_seconds

@@ -9,6 +9,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from schema.deadline import current_deadline, request_deadline
+from server.admission import has_place
 from server.fast import NAME_CHARACTERS
 from server.metrics import note_subscription
 from server.record import current_record
@@ -65,7 +66,8 @@ class NoteOperation(SchemaExtension):
 class Admitted(SchemaExtension):
     """Lets an operation be begun once it is among those in flight. A subscription, which lasts, never is.
 
-    One over HTTP is among them already (server/graphql.py), on the fast way too.
+    What is wrong with a document is told although nobody more is let in. One that has come by the fast way is among
+    them already (server/graphql.py).
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -73,9 +75,8 @@ class Admitted(SchemaExtension):
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Before its deadline begins."""
-        record = current_record.get()
         lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
-        if lasts or record is None or record.transport == "http":
+        if lasts or has_place():
             yield
             return
         place = await self._admission.enter()

@@ -151,12 +151,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         check_variables(data.variables)
         self._documents.resolve(data)
         self._consistency.demand(request)
-        # From the last byte of what is asked until the first of the answer: nobody holds a place by being slow.
-        place = await self._admission.enter()
-        try:
-            answer, status = await _while_connected(self._execute(request, data, context), receive)
-        finally:
-            place.leave()
+        answer, status = await _while_connected(self._execute(request, data, context), receive)
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
@@ -179,9 +174,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
             return await self._executed(request, data, context)
-        async with self._fast.deadline():
-            written, context = await self._fast.answer(planned, data, context)
-            return (written, _OK) if written is not None else await self._executed(request, data, context)
+        # Until the first byte of the answer: nobody holds a place by being slow. What has no plan gets one when its
+        # document has been found right (server/extensions.py).
+        place = await self._admission.enter()
+        try:
+            async with self._fast.deadline():
+                written, context = await self._fast.answer(planned, data, context)
+                return (written, _OK) if written is not None else await self._executed(request, data, context)
+        finally:
+            place.leave()
 
     async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
         try:

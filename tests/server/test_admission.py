@@ -45,16 +45,23 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytes
     await admission.enter()
 
 
-async def test_who_has_gone_away_waits_no_more() -> None:
-    """Nobody is shed for the sake of one who has stopped waiting."""
-    admission = Admission(1, wait_seconds=1)
-    await admission.enter()
-    gone = asyncio.create_task(admission.enter())
-    async with asyncio.timeout(5):
-        while not admission.sheds:  # noqa: ASYNC110 # nobody tells
-            await asyncio.sleep(0.01)  # between two looks
-    gone.cancel()
-    await asyncio.wait([gone])
+async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too_late() -> None:
+    """And where nobody has a turn, for all wait for the database, there is time to look at what is asked."""
+    admission = Admission(1, wait_seconds=WAIT_SECONDS)
+    place = await admission.enter()
+    turns = [asyncio.create_task(admission.enter()) for _ in range(200)]
+    await asyncio.sleep(0)
+    assert not admission.sheds
+    for turn in turns[:100]:
+        await asyncio.sleep(0.001)  # what an operation takes
+        place.leave()
+        place = await turn
+        if admission.sheds:
+            break
+    assert admission.sheds
+    for turn in turns:
+        turn.cancel()
+    await asyncio.wait(turns)
     assert not admission.sheds
 
 
