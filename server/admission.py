@@ -83,7 +83,7 @@ class Admission:
         self._free = most
         self._wait_seconds = wait_seconds
         self._expected_seconds = _EXPECTED_SHARE * wait_seconds
-        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[bool], float]] = deque()
         # How long it takes until the next of those who wait has its turn, once some have had theirs.
         self._interval_seconds = 0.0
         self._last_turn = 0.0
@@ -121,15 +121,18 @@ class Admission:
         self._waiting.append((turn, now))
         expiry = loop.call_at(now + self._wait_seconds, self._refuse, turn)
         try:
-            await turn
+            admitted = await turn
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
+            if turn.done() and not turn.cancelled() and turn.result():
                 # It was its turn in the moment in which its task was cancelled.
                 self.give_on()
             self._forget_first()
             raise
         finally:
             expiry.cancel()
+        if not admitted:
+            # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
+            raise UnavailableError(Reason.OVERLOADED, MESSAGE)
         return self._placed()
 
     def _placed(self) -> Place:
@@ -146,18 +149,18 @@ class Admission:
                 if not self._looking:
                     self._interval_seconds += _NEWEST_SHARE * (now - self._last_turn - self._interval_seconds)
                 self._last_turn = now
-                turn.set_result(None)
+                turn.set_result(True)
                 return
         self._free += 1
         # Who comes next may ask for something quite different.
         self._interval_seconds = 0.0
 
-    def _refuse(self, turn: asyncio.Future[None]) -> None:
+    def _refuse(self, turn: asyncio.Future[bool]) -> None:
         if not turn.done():
             if self._looking or self.wakes():
                 self._look_on()
                 return
-            turn.set_exception(UnavailableError(Reason.OVERLOADED, MESSAGE))
+            turn.set_result(False)
         self._forget_first()
 
     def _forget_first(self) -> None:

@@ -20,12 +20,14 @@ from schema.pagination import sort_date
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-    from typing import TypeVar
+    from typing import Literal, TypeAlias, TypeVar
 
     import asyncpg
     from sqlalchemy.pool import PoolProxiedConnection
 
     T = TypeVar("T")
+    # For who waits: a connection; or SQLAlchemy's pool is to be asked; or the time is over.
+    _Turn: TypeAlias = PoolProxiedConnection | Literal[False] | None
 
     from server.db.waking import Waking
 
@@ -73,7 +75,7 @@ class Pool:
         self._disposed = False
         # Who is handed the next that is given back; who waits for SQLAlchemy's pool, which takes as long as a page's
         # statement, comes before them.
-        self._line: deque[asyncio.Future[PoolProxiedConnection | None]] = deque()
+        self._line: deque[asyncio.Future[_Turn]] = deque()
         self._asking = 0
         self._acquisition = acquisition
         self._waking = waking
@@ -216,22 +218,26 @@ class Pool:
             sqlalchemy.exc.TimeoutError: none was given back in time.
         """
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[PoolProxiedConnection | None] = loop.create_future()
+        turn: asyncio.Future[_Turn] = loop.create_future()
         self._line.append(turn)
         expiry = loop.call_later(self._acquisition, self._expire, turn)
         try:
-            return await turn
+            raw = await turn
         except asyncio.CancelledError:
             if turn in self._line:
                 self._line.remove(turn)
-            elif not turn.cancelled() and turn.exception() is None and (raw := turn.result()):
+            elif not turn.cancelled() and (raw := turn.result()):
                 # It was handed over in the moment in which its task was cancelled.
                 await self.give_back(raw, None)
             raise
         finally:
             expiry.cancel()
+        if raw is False:
+            # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
+            raise PoolTimeoutError(f"No connection of {self.name} within {self._acquisition:g} s")
+        return raw
 
-    def _next_in_line(self) -> asyncio.Future[PoolProxiedConnection | None] | None:
+    def _next_in_line(self) -> asyncio.Future[_Turn] | None:
         while self._line:
             # One whose task has been cancelled is left out.
             if not (turn := self._line.popleft()).done():
@@ -243,13 +249,10 @@ class Pool:
         if (turn := self._next_in_line()) is not None:
             turn.set_result(None)
 
-    def _expire(self, turn: asyncio.Future[PoolProxiedConnection | None]) -> None:
+    def _expire(self, turn: asyncio.Future[_Turn]) -> None:
         if turn in self._line:
             self._line.remove(turn)
-            if self._waking.under_way:
-                turn.set_result(None)
-            else:
-                turn.set_exception(PoolTimeoutError(f"No connection of {self.name} within {self._acquisition:g} s"))
+            turn.set_result(None if self._waking.under_way else False)
 
     def _has_overflown(self) -> bool:
         pool: Any = self.engine.pool
