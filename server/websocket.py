@@ -242,8 +242,8 @@ class _Connection:
     def _lost_patience(self) -> ClosedError:
         if not self._initiated:
             return _UNINITIATED
-        ended = self._token_ends is not None and self._token_ends <= asyncio.get_running_loop().time()
-        return _TOKEN_ENDED if ended else _IDLE
+        # What was waited for, and not what time it is: a timer may be a little early.
+        return _TOKEN_ENDED if self._token_ends == self._patience.when() else _IDLE
 
     async def _close_for_restart(self) -> None:
         """Close the connection when the process is about to stop, once what is in flight has been answered."""
