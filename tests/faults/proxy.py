@@ -151,7 +151,7 @@ class _Link:
             mode = self._faults.mode
             if mode.kind == "latency":
                 jitter = random.uniform(-mode.jitter_seconds, mode.jitter_seconds)  # noqa: S311 # no secret
-                await asyncio.sleep(mode.seconds + jitter)
+                await asyncio.sleep(mode.seconds + jitter)  # the latency that is asked for
             if mode.kind == "cut_after_commit" and self._committing and _COMMITTED in data:
                 self._faults.cut += 1
                 return self.reset()
@@ -174,7 +174,7 @@ class _Link:
         for place in range(min(_SLICED_BYTES, len(data))):
             writer.write(data[place : place + 1])
             # The next one is a write of its own.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the others have their turn
         return data[_SLICED_BYTES:]
 
 

@@ -54,7 +54,7 @@ async def on(database: str, *statements: str) -> list[Any]:
 
 async def hold(short: float, long: float) -> None:
     """Let a fault last for so many seconds: the time is what is meant."""
-    await asyncio.sleep(long if LONG else short)
+    await asyncio.sleep(long if LONG else short)  # how long the fault lasts
 
 
 async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_path: Path) -> None:

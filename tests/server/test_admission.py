@@ -50,7 +50,7 @@ async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too
     admission = Admission(1, wait_seconds=WAIT_SECONDS)
     place = await admission.enter()
     turns = [asyncio.create_task(admission.enter()) for _ in range(200)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the others have their turn
     assert not admission.sheds
     for turn in turns[:100]:
         await asyncio.sleep(0.001)  # what an operation takes
@@ -76,7 +76,7 @@ async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
         async with asyncio.timeout(5):
             place = await next_one
     slow.leave()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the others have their turn
     assert not third.done()
     place.leave()
     (await third).leave()

@@ -73,7 +73,7 @@ async def test_a_large_answer_is_compressed_while_others_are_served() -> None:
     compressing = asyncio.create_task(Compression(0).apply(response))
     turns = 0
     while not compressing.done():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the others have their turn
         turns += 1
     assert turns > 10, "inline it would be done in the first"
     assert gzip.decompress(response.body) == body

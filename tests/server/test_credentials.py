@@ -93,7 +93,7 @@ async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then
     await later(began + 0.6 * LIFE_SECONDS)
     for _ in range(20):
         assert await provider.get() == "1"
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the others have their turn
     assert len(mint.times) == 2
     assert provider.failure is FAILURE
     await later(began + LIFE_SECONDS)

@@ -64,7 +64,7 @@ async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> 
     await until_ready(readiness)
     readiness.failed(UnavailableError(Reason.POOL_EXHAUSTED, "busy"), cause=TimeoutError())
     assert readiness.reason is None
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the others have their turn
     assert looks == 1
     readiness.failed(UnavailableError(Reason.ORDERS_UNAVAILABLE, "dropped"), cause=KeyError())
     assert readiness.reason == "ORDERS_UNAVAILABLE: dropped"

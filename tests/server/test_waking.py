@@ -30,7 +30,7 @@ class Peer:
     async def __call__(self) -> str:
         """One attempt."""
         self.attempts += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the others have their turn
         if self._failures and (len(self._failures) > 1 or time.monotonic() < self._awake_at):
             raise self._failures.pop(0) if len(self._failures) > 1 else self._failures[0]
         return "connected"
