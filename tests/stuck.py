@@ -17,7 +17,7 @@ _FOR_GOOD_SECONDS = 3600
 
 
 def _stick(*_: Any, **__: Any) -> None:
-    time.sleep(_FOR_GOOD_SECONDS)
+    time.sleep(_FOR_GOOD_SECONDS)  # the event loop is stuck in it, which is what the test wants
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def faked(clock: Path) -> dict[str, str]:
     """The environment of a process whose clock is as the file says, and whose monotonic one is not."""
     found = importlib.util.find_spec("libfaketime")
     if found is None or found.origin is None:
+        # It has a library for Linux on x86-64 alone, where setup installs it; and `make test` leaves this to `make faults`.
         pytest.skip("libfaketime is not installed: there is none for this machine")
     library = Path(found.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
     return {
@@ -110,6 +111,7 @@ def disk() -> Iterator[Path]:
     mounted = subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", directory], check=False)
     if mounted.returncode != 0:
         shutil.rmtree(directory)
+        # As anybody else there is no disk to fill; and `make test` leaves this to `make faults`.
         pytest.skip("only root may mount a file system")
     try:
         yield directory
