@@ -9,26 +9,21 @@ from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 import pytest
-from pydantic import SecretStr
 
 from schema import build_schema
 from schema.errors import Reason
-from server.db.database import UrlDatabase
-from server.db.engine import create_migration_engine
-from server.db.migrate import Migrations
-from server.settings import Settings
 from tests.bad_inputs.mistakes import mistaken
 from tests.bad_inputs.truth import Truth
 from tests.bad_inputs.watching import leaks
 from tests.differences.applications import PATH, UNLIMITED, application, decoded
+from tests.differences.database import make_database
 from tests.differences.queries import query_of
-from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, change_statuses, corpus_of, make_tables
+from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, corpus_of
 from tests.process import Server, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from server.local.cluster import Cluster
 
@@ -51,19 +46,10 @@ _AS_APPLICATION: Final[dict[str, Any]] = {"PAGE_SIZE_DEFAULT": "6", "AGGREGATE_T
 
 
 @pytest.fixture(scope="module")
-async def database_url(cluster: Cluster) -> AsyncIterator[str]:
+async def database_url(cluster: Cluster) -> str:
     """The URL of a database with the tables of random queries, and changes of statuses."""
-    settings = Settings(database_url=SecretStr(cluster.url))
-    database, engine = await asyncpg.connect(cluster.url), create_migration_engine(settings, UrlDatabase(cluster.url))
-    try:
-        await make_tables(database)
-        await database.execute(f"DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
-        await Migrations(engine, APP_SCHEMA).upgrade()
-        await change_statuses(database)
-        yield cluster.url
-    finally:
-        await engine.dispose()
-        await database.close()
+    await make_database(cluster.url)
+    return cluster.url
 
 
 @contextmanager
