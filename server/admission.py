@@ -32,11 +32,12 @@ _SLOW_SECONDS: Final = 0.1
 class Place:
     """That of one operation among those in flight."""
 
-    __slots__ = ("_admission", "_held")
+    __slots__ = ("_admission", "_held", "waited_seconds")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, *, waited_seconds: float) -> None:
         self._admission = admission
         self._held = True
+        self.waited_seconds = waited_seconds
 
     def leave(self) -> None:
         """Be in flight no more, if it still is: the next one is."""
@@ -52,6 +53,12 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 def has_place() -> bool:
     """Whether this operation has been let in."""
     return _place.get() is not None
+
+
+def waited_seconds() -> float:
+    """How long this operation has waited for its place: what it has to wait for then has so much less time."""
+    place = _place.get()
+    return place.waited_seconds if place else 0.0
 
 
 @contextlib.contextmanager
@@ -113,7 +120,7 @@ class Admission:
         if self._free > 0:
             # Nobody waits then: whoever leaves hands their place on.
             self._free -= 1
-            return self._placed()
+            return self._placed(0.0)
         loop = running_loop()
         turn, now = loop.create_future(), loop.time()
         if not self._waiting:
@@ -133,10 +140,12 @@ class Admission:
         if not admitted:
             # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
             raise UnavailableError(Reason.OVERLOADED, MESSAGE)
-        return self._placed()
+        # Who has waited for a database that wakes has waited for nobody else.
+        woken = self._looking or self._woken_at > now or self.wakes()
+        return self._placed(0.0 if woken else loop.time() - now)
 
-    def _placed(self) -> Place:
-        place = Place(self)
+    def _placed(self, waited_seconds: float) -> Place:
+        place = Place(self, waited_seconds=waited_seconds)
         _place.set(place)
         return place
 

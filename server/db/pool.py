@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from schema.pagination import sort_date
+from server.admission import waited_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -73,8 +74,8 @@ class Pool:
         self._spare: list[PoolProxiedConnection] = []
         self._giving_up: asyncio.TimerHandle | None = None
         self._disposed = False
-        # Who is handed the next that is given back; who waits for SQLAlchemy's pool, which takes as long as a page's
-        # statement, comes before them.
+        # Who is handed the next that is given back. Nobody waits within SQLAlchemy's pool, which takes as long as a
+        # page's statement, but for those who wait for a database that wakes.
         self._line: deque[asyncio.Future[_Turn]] = deque()
         self._asking = 0
         self._acquisition = acquisition
@@ -125,7 +126,8 @@ class Pool:
             sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
             Exception: whatever opening one raises.
         """
-        connection = await self._take(self.engine.connect)
+        handed = await self._wait_in_line()
+        connection = await self._take(self.engine.connect) if handed is None else self.adopt(handed)
         try:
             if options:
                 await connection.execution_options(**options)
@@ -140,7 +142,7 @@ class Pool:
             raise
         finally:
             # Who is cancelled gives it back all the same.
-            await asyncio.shield(asyncio.ensure_future(connection.close()))
+            await asyncio.shield(asyncio.ensure_future(self._closed(connection.close())))
 
     def checkout(self) -> Checkout:
         """A connection for a while, for the driver to be spoken to: that spares half of what `connect` costs.
@@ -157,10 +159,7 @@ class Pool:
         Raises:
             Exception: as `checkout` does.
         """
-        raw = self.take_spare()
-        pool: Any = self.engine.pool
-        if raw is None and pool.checkedout() >= self.size and not self._waking.under_way:
-            raw = await self._wait_in_line()
+        raw = self.take_spare() or await self._wait_in_line()
         return await self._take(self._open_raw) if raw is None else raw
 
     def take_spare(self) -> PoolProxiedConnection | None:
@@ -191,9 +190,16 @@ class Pool:
             return
         if self._has_overflown():
             # One too many is closed, which is waited for.
-            await asyncio.shield(asyncio.ensure_future(greenlet_spawn(raw.close)))
+            await asyncio.shield(asyncio.ensure_future(self._closed(greenlet_spawn(raw.close))))
         else:
             raw.close()
+
+    async def _closed(self, closing: Awaitable[None]) -> None:
+        try:
+            await closing
+        finally:
+            # Where it was one too many there is room for another only now.
+            self._let_ask()
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
         """Hand one whose use has ended well to whoever waits or comes next; not if it is one too many."""
@@ -212,30 +218,51 @@ class Pool:
         return True
 
     async def _wait_in_line(self) -> PoolProxiedConnection | None:
-        """One that another has given back; None where SQLAlchemy's pool is to be asked.
+        """One that another has given back; None as soon as SQLAlchemy's pool has one, or room for one.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: none was given back in time.
+            sqlalchemy.exc.TimeoutError: there was none in time.
         """
+        if not self._is_full():
+            return None
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[_Turn] = loop.create_future()
-        self._line.append(turn)
-        expiry = loop.call_later(self._acquisition, self._expire, turn)
-        try:
-            raw = await turn
-        except asyncio.CancelledError:
-            if turn in self._line:
-                self._line.remove(turn)
-            elif not turn.cancelled() and (raw := turn.result()):
-                # It was handed over in the moment in which its task was cancelled.
+        until = loop.time() + max(0.0, self._acquisition - waited_seconds())
+        enqueue = self._line.append
+        while self._is_full():
+            turn: asyncio.Future[_Turn] = loop.create_future()
+            enqueue(turn)
+            expiry = loop.call_at(until, self._expire, turn)
+            try:
+                raw = await turn
+            except asyncio.CancelledError:
+                await self._give_on(turn)
+                raise
+            finally:
+                expiry.cancel()
+            if raw is False:
+                # Raised here: one that stood in the future would hold it, and be held by it, until it is found as
+                # garbage.
+                raise PoolTimeoutError(f"No connection of {self.name} was free in time")
+            if raw is not None:
+                return raw
+            # Somebody who has just come may have been quicker, or what was given back be still being closed.
+            enqueue = self._line.appendleft
+        return None
+
+    async def _give_on(self, turn: asyncio.Future[_Turn]) -> None:
+        """What one whose task has been cancelled had been handed in the same moment, another may have."""
+        if turn in self._line:
+            self._line.remove(turn)
+        elif not turn.cancelled():
+            if raw := turn.result():
                 await self.give_back(raw, None)
-            raise
-        finally:
-            expiry.cancel()
-        if raw is False:
-            # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
-            raise PoolTimeoutError(f"No connection of {self.name} within {self._acquisition:g} s")
-        return raw
+            else:
+                self._let_ask()
+
+    def _is_full(self) -> bool:
+        pool: Any = self.engine.pool
+        # While it wakes all wait for that.
+        return bool(pool.checkedout() >= self.size) and not self._waking.under_way
 
     def _next_in_line(self) -> asyncio.Future[_Turn] | None:
         while self._line:

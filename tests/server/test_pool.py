@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from server.admission import Admission
 from server.databases import served_database
 from server.db.engine import create_engines
 from server.lakebase.instances import Instances
@@ -66,6 +67,24 @@ async def test_who_waits_too_long_is_told_so(pool: Pool) -> None:
     await asyncio.gather(*holding)
     assert await ask(pool)
     assert (pool.used, pool.waiting) == (0, 0)
+
+
+async def test_the_time_that_a_place_was_waited_for_is_taken_from_the_wait_for_a_connection(pool: Pool) -> None:
+    """However many lines there are, an answer that says no comes after the time that is promised for it."""
+    loop = asyncio.get_running_loop()
+    admission = Admission(1, wait_seconds=0.3)
+    place = await admission.enter()
+    holding = [asyncio.create_task(ask(pool, 1.0)) for _ in range(SIZE)]
+    while pool.used < SIZE:  # noqa: ASYNC110 # nobody tells of that
+        await asyncio.sleep(0.01)  # until all of them are out
+    began = loop.time()
+    loop.call_later(0.2, place.leave)
+    second = await admission.enter()
+    with pytest.raises(PoolTimeoutError):
+        await ask(pool)
+    assert 0.25 <= loop.time() - began < 0.45
+    second.leave()
+    await asyncio.gather(*holding)
 
 
 async def test_nothing_is_lost_of_a_crowd_in_which_everything_happens(pool: Pool) -> None:
