@@ -132,6 +132,9 @@ class OrdersTable:
         self._changes = changes
         self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
         self._found: Orders | None = None
+        # What was last made of the catalog, and from what: where that is still the same, so are the statements that
+        # are kept for it. Each new table would have its own, and a fault has it looked up again and again.
+        self._made: tuple[tuple[dict[str, str], bool], Orders] | None = None
         self._looked_at = 0.0
 
     @property
@@ -153,9 +156,9 @@ class OrdersTable:
         """
         if self._found is None or self._overlay_may_have_come(self._found):
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
-            table = self._build(dict(tuple(row) for row in rows))
+            columns: dict[str, str] = dict(tuple(row) for row in rows)
             readable = await connection.execute(_READABLE_QUERY, {"schema": self._changes.schema})
-            self._found = Orders(table, self._changes.status if readable.scalar_one() else None)
+            self._found = self._orders_of(columns, overlaid=bool(readable.scalar_one()))
             self._looked_at = time.monotonic()
         return self._found
 
@@ -166,6 +169,12 @@ class OrdersTable:
     def forget(self) -> None:
         """Look it up again next time."""
         self._found = None
+
+    def _orders_of(self, columns: dict[str, str], *, overlaid: bool) -> Orders:
+        if self._made is None or self._made[0] != (columns, overlaid):
+            made = Orders(self._build(columns), self._changes.status if overlaid else None)
+            self._made = (columns, overlaid), made
+        return self._made[1]
 
     def _build(self, found: Mapping[str, str]) -> sa.Table:
         if not found:

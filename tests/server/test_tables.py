@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from server.db.changes import change_tables
+from server.db.tables import OrdersTable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import asyncpg
 
+    from server.db.engine import Engines
     from tests.server.conftest import Execute, OpenStore
 
 TABLE = "public.changing_orders"
@@ -70,6 +74,15 @@ async def test_a_table_dropped_and_recreated_under_the_server_is_found_again(
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
     await database.execute(f"ALTER TABLE {TABLE} ALTER COLUMN o_orderkey TYPE bigint, ALTER COLUMN o_clerk TYPE text")
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
+
+
+async def test_a_table_that_is_looked_up_again_and_is_the_same_keeps_its_statements(engines: Engines) -> None:
+    """A fault has it looked up again and again: each time a new one, with statements of its own, would add up."""
+    table = OrdersTable("public.orders_synced", change_tables("nowhere"))
+    async with engines.pages.connect() as connection:
+        found = await table.resolve(connection)
+        table.forget()
+        assert await table.resolve(connection) is found
 
 
 async def test_padded_columns_are_filtered_and_grouped_as_text(execute: Execute, database: asyncpg.Connection) -> None:
