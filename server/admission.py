@@ -23,6 +23,8 @@ _NEWEST_SHARE: Final = 1 / 32
 _QUICK_SECONDS: Final = 0.005
 # How often it is looked whether a database that wakes is awake, where somebody waits.
 _LOOK_SECONDS: Final = 0.05
+# Between two looks at those who wait.
+_LEAST_SECONDS: Final = 0.01
 # Who has waited for it at least so long after, in which hundreds have their turn.
 _WOKEN_SECONDS: Final = 2.0
 # From when on what is waited for is slow.
@@ -98,6 +100,8 @@ class Admission:
         self.wakes: Callable[[], bool] = lambda: False
         self._looking = False
         self._woken_at = 0.0
+        # One for all who wait: a timer of their own each would cost as much as all the rest of the waiting.
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def sheds(self) -> bool:
@@ -126,7 +130,8 @@ class Admission:
         if not self._waiting:
             self._last_turn = now
         self._waiting.append((turn, now))
-        expiry = loop.call_at(now + self._wait_seconds, self._refuse, turn)
+        if self._timer is None:
+            self._timer = loop.call_at(now + self._wait_seconds, self._look)
         try:
             admitted = await turn
         except BaseException:
@@ -135,8 +140,6 @@ class Admission:
                 self.give_on()
             self._forget_first()
             raise
-        finally:
-            expiry.cancel()
         if not admitted:
             # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
             raise UnavailableError(Reason.OVERLOADED, MESSAGE)
@@ -164,31 +167,34 @@ class Admission:
         # Who comes next may ask for something quite different.
         self._interval_seconds = 0.0
 
-    def _refuse(self, turn: asyncio.Future[bool]) -> None:
-        if not turn.done():
-            if self._looking or self.wakes():
-                self._look_on()
-                return
-            turn.set_result(False)
+    def _look(self) -> None:
+        """Refuse who has waited for too long, but for a database that wakes: it is looked again then."""
+        loop, self._timer = running_loop(), None
         self._forget_first()
+        if not self._waiting:
+            self._looking = False
+            return
+        now = loop.time()
+        if self.wakes():
+            self._looking, again = True, _LOOK_SECONDS
+        else:
+            if self._looking:
+                # It is awake, or will not be.
+                self._looking, self._woken_at, self._last_turn = False, now, now
+            for turn, since in self._waiting:
+                if not turn.done() and self._until(since) <= now:
+                    turn.set_result(False)
+            self._forget_first()
+            again = min((self._until(since) for _, since in self._waiting), default=now) - now
+        if self._waiting:
+            self._timer = loop.call_later(max(again, _LEAST_SECONDS), self._look)
+
+    def _until(self, since: float) -> float:
+        if since >= self._woken_at:
+            return since + self._wait_seconds
+        return max(since + self._wait_seconds, self._woken_at + max(self._wait_seconds, _WOKEN_SECONDS))
 
     def _forget_first(self) -> None:
         """Forget those before the first who still waits: by who waits for longest it is told whether others may."""
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
-
-    def _look_on(self) -> None:
-        if not self._looking:
-            self._looking = True
-            running_loop().call_later(_LOOK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        """Once it is awake, or will not be: those who still wait are refused after a while as any others are."""
-        loop = running_loop()
-        if self.wakes():
-            loop.call_later(_LOOK_SECONDS, self._look)
-            return
-        self._looking, self._woken_at, self._last_turn = False, loop.time(), loop.time()
-        until = loop.time() + max(self._wait_seconds, _WOKEN_SECONDS)
-        for turn, _ in self._waiting:
-            loop.call_at(until, self._refuse, turn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
@@ -25,6 +25,7 @@ from schema.errors import (
 from schema.variables import check_variables
 from server import graphiql
 from server.caching import NO_STORE
+from server.caller import CALLER
 from server.exploring import may_explore, no_page
 from server.negotiation import GRAPHQL_RESPONSE, JSON, media_type, wants_page
 from server.operations import refusal_of
@@ -39,10 +40,9 @@ from server.presentation import (
     refusal_headers,
 )
 from server.record import current_record
-from server.running import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import strawberry
     from starlette.types import Receive, Scope, Send
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from server.admission import Admission
     from server.auth.origins import Origins
     from server.caching import Caching
+    from server.caller import Caller
     from server.compression import Compression
     from server.consistency import Consistency
     from server.documents import Documents
@@ -57,9 +58,7 @@ if TYPE_CHECKING:
     from server.fast import FastWay
     from server.parameters import RequestData
 
-_T = TypeVar("_T")
 _OK = 200
-_WATCHED_AFTER_SECONDS = 0.1
 _CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, GRAPHQL_RESPONSE)}
 _VARY = b"accept, accept-encoding"
 _METHODS = "GET, POST"
@@ -109,7 +108,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Answer one HTTP request."""
         request = Request(scope, receive)
         try:
-            response = await self._respond(request, receive)
+            response = await self._respond(request)
         except asyncio.CancelledError:
             if not request.app.state.draining.begun:
                 raise
@@ -133,7 +132,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             response = _response(answer, status, media_type(accepted_by(request)) or JSON)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request, receive: Receive) -> Response:
+    async def _respond(self, request: Request) -> Response:
         context = await self._new_context(request)
         if request.method == "POST":
             self._origins.check(request)
@@ -151,7 +150,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         check_variables(data.variables)
         self._documents.resolve(data)
         self._consistency.demand(request)
-        answer, status = await _while_connected(self._execute(request, data, context), receive)
+        work = self._execute(request, data, context)
+        caller: Caller | None = request.scope.get(CALLER)
+        answer, status = await (work if caller is None else caller.while_there(work))
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
@@ -197,59 +198,6 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise refusal_of(error, over=request.method) or error from None
         return present(result)
-
-
-async def _while_connected(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
-    """What the work gives. A query ends with its statements when its caller goes away; a change is made all the same.
-
-    Raises:
-        ClientDisconnect: the caller has gone away.
-    """
-    watch = _Watch(receive)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if watch.ends_it():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watch.end()
-
-
-class _Watch:
-    """Cancels the task that makes it when the request's caller goes away, unless it makes a change.
-
-    Nearly everything is answered before the watching begins, which is a task of its own.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._loop = running_loop()
-        self._task = asyncio.current_task(self._loop)
-        self._watching: asyncio.Task[None] | None = None
-        self._begin = self._loop.call_later(_WATCHED_AFTER_SECONDS, self._start)
-        self._gone = False
-
-    def ends_it(self) -> bool:
-        """Whether the cancellation that has come is this one, and no other: then it goes no further."""
-        return self._gone and self._task is not None and self._task.uncancel() == 0
-
-    def end(self) -> None:
-        """Watch no more."""
-        self._begin.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-
-    def _start(self) -> None:
-        self._watching = self._loop.create_task(self._watch(), name="watch caller")
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        record = current_record.get()
-        if self._task is not None and not (record and record.primary_only):
-            self._gone = True
-            self._task.cancel()
 
 
 def _cut(request: Request) -> Response:

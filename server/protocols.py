@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from schema.errors import Reason, RequestError, UnavailableError
 from server import framing
 from server.admission import MESSAGE
+from server.caller import CALLER, Caller
 from server.connections import Taking, cut
 from server.framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
 from server.paths import GRAPHQL_PATH, STREAM_PATH
@@ -75,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         # What follows is not read any more.
         self._deaf = False
         self._taking = Taking()
+        self._caller = Caller()
         self._wrong: _Refusal | None = None
         self._last_words = b""
         self._parting_seconds = _LINGER_SECONDS
@@ -105,6 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._all.forget(self)
         self._end_stream()
         super().connection_lost(exc)
+        self._caller.leave()
 
     @property
     def waits(self) -> bool:
@@ -237,6 +240,7 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle is None or cycle.scope is not self.scope:
             # It becomes a WebSocket.
             return
+        self.scope[CALLER] = self._caller  # type: ignore[typeddict-unknown-key] # a key of our own
         if self._stopping or self.parser.should_upgrade():
             cycle.keep_alive = False
         if not cycle.keep_alive:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from schema.pagination import sort_date
 from server.admission import waited_seconds
+from server.db.line import Line
+from server.running import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -76,7 +77,7 @@ class Pool:
         self._disposed = False
         # Who is handed the next that is given back. Nobody waits within SQLAlchemy's pool, which takes as long as a
         # page's statement, but for those who wait for a database that wakes.
-        self._line: deque[asyncio.Future[_Turn]] = deque()
+        self._line: Line[_Turn] = Line(late=self._told_late, give_on=self._give_on)
         self._asking = 0
         self._acquisition = acquisition
         self._waking = waking
@@ -209,8 +210,7 @@ class Pool:
         if self._line:
             if self._is_worn(raw.driver_connection, raw.info):
                 return False
-            if (turn := self._next_in_line()) is not None:
-                turn.set_result(raw)
+            if self._line.tell(raw):
                 return True
         if self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
@@ -225,61 +225,36 @@ class Pool:
         """
         if not self._is_full():
             return None
-        loop = asyncio.get_running_loop()
-        until = loop.time() + max(0.0, self._acquisition - waited_seconds())
-        enqueue = self._line.append
+        until = running_loop().time() + max(0.0, self._acquisition - waited_seconds())
+        waited = False
         while self._is_full():
-            turn: asyncio.Future[_Turn] = loop.create_future()
-            enqueue(turn)
-            expiry = loop.call_at(until, self._expire, turn)
-            try:
-                raw = await turn
-            except asyncio.CancelledError:
-                await self._give_on(turn)
-                raise
-            finally:
-                expiry.cancel()
+            raw = await self._line.wait(until, first=waited)
             if raw is False:
-                # Raised here: one that stood in the future would hold it, and be held by it, until it is found as
-                # garbage.
                 raise PoolTimeoutError(f"No connection of {self.name} was free in time")
             if raw is not None:
                 return raw
             # Somebody who has just come may have been quicker, or what was given back be still being closed.
-            enqueue = self._line.appendleft
+            waited = True
         return None
 
-    async def _give_on(self, turn: asyncio.Future[_Turn]) -> None:
-        """What one whose task has been cancelled had been handed in the same moment, another may have."""
-        if turn in self._line:
-            self._line.remove(turn)
-        elif not turn.cancelled():
-            if raw := turn.result():
-                await self.give_back(raw, None)
-            else:
-                self._let_ask()
+    def _told_late(self) -> _Turn:
+        # While it wakes they wait for that, with all others.
+        return None if self._waking.under_way else False
+
+    async def _give_on(self, turn: _Turn) -> None:
+        if turn:
+            await self.give_back(turn, None)
+        elif turn is None:
+            self._let_ask()
 
     def _is_full(self) -> bool:
         pool: Any = self.engine.pool
         # While it wakes all wait for that.
         return bool(pool.checkedout() >= self.size) and not self._waking.under_way
 
-    def _next_in_line(self) -> asyncio.Future[_Turn] | None:
-        while self._line:
-            # One whose task has been cancelled is left out.
-            if not (turn := self._line.popleft()).done():
-                return turn
-        return None
-
     def _let_ask(self) -> None:
         """Have the first in the line ask SQLAlchemy's pool, which has one more by now, or room for one."""
-        if (turn := self._next_in_line()) is not None:
-            turn.set_result(None)
-
-    def _expire(self, turn: asyncio.Future[_Turn]) -> None:
-        if turn in self._line:
-            self._line.remove(turn)
-            turn.set_result(None if self._waking.under_way else False)
+        self._line.tell(None)
 
     def _has_overflown(self) -> bool:
         pool: Any = self.engine.pool
