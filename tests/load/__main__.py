@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 from dataclasses import dataclass
@@ -69,19 +70,41 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.1, help="of TPC-H")
     parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="of PostgreSQL's data")
     given = parser.parse_args()
+    processors = _keep_away()
     with Cluster(given.directory / "postgres", options={"max_connections": "200"}) as cluster:
         orders, setup = table.load(cluster, given.scale)
         truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
         with running_ours(setup) as running:
+            _give(running.process_id, processors)
             volley = uvloop.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
             if volley is None:
                 raise TypeError(running)
             capacity = _capacity(volley)
-            lines = [Line("capacity, closed loop, pages of 100", f"{capacity:,.0f}/s")]
-            lines += _overload(volley, capacity, given.seconds)
+            lines = _overload(volley, capacity, given.seconds)
             lines += _beside_trickling(volley, capacity)
     sys.stdout.write("\n".join(map(str, lines)) + "\n")
     return 0 if all(line.met for line in lines) else 1
+
+
+def _keep_away() -> set[int]:
+    """Leave one processor to the server, where there are several, and say which; PostgreSQL is told so by inheritance.
+
+    On two processors a generator that asks for twice as much takes its time from the server, and what is lost by that
+    is not of the server's doing. It has the same one while its capacity is measured.
+    """
+    if sys.platform != "linux":
+        return set()
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        return set()
+    os.sched_setaffinity(0, others)
+    return {first}
+
+
+def _give(process_id: int, processors: set[int]) -> None:
+    if sys.platform == "linux" and processors:
+        for thread in Path(f"/proc/{process_id}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), processors)
 
 
 def _capacity(volley: wrk.Volley) -> float:
@@ -94,14 +117,17 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
     calm = Phase(_CALM * capacity, _CALM_SECONDS)
     phases = [calm, Phase(_OVER * capacity, seconds), calm]
     before, over, after = told(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
+    # Machines that others use too are faster at one time than at another, by a third.
+    again = _capacity(volley)
     normal = max(_NORMAL * _p(before.latencies(_OK), 99), _HICCUP_SECONDS)
-    goodput = over.statuses()[_OK] / seconds / capacity
+    goodput = over.statuses()[_OK] / seconds / statistics.mean([capacity, again])
     good, refused = over.latencies(_OK), over.latencies(_OVERLOADED)
     others = sum(over.statuses().values()) - len(good) - len(refused) + over.unanswered
     recovered = _recovered(after, normal)
     return [
+        Line("capacity before and after, closed loop, pages of 100", f"{capacity:,.0f}/s {again:,.0f}/s"),
         Line(
-            f"goodput at twice of it for {seconds:g} s, of the capacity",
+            f"goodput at twice of it for {seconds:g} s, of their mean",
             f"{goodput:.2f}",
             "at least 0.9",
             goodput >= _GOODPUT,
