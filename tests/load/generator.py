@@ -1,8 +1,8 @@
 """Owns the generator, a process of its own: phases of so many requests a second, whatever is answered.
 
 A phase may also be of so many clients who wait for their answers: what a server can do is measured with the same
-generator that offers it more, for on two processors the generator's own work is taken from the server. A latency is counted from the moment that the schedule has for the request. How late the requests went out is counted
-too: that much is the generator's own doing.
+generator that offers it more. A latency is counted from the moment that the schedule has for the request. How late the
+requests went out is counted too: that much is the generator's own doing.
 """
 
 from __future__ import annotations
