@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID  # noqa: TC003 # Strawberry reads the annotations at run time
 
 import strawberry
-from strawberry import UNSET
 
 from schema.change_ports import Outcome, Refusal, WantedStatus, WriteOutcome, WriteRequest
 from schema.context import Info  # noqa: TC001 # as above
@@ -18,22 +17,19 @@ from schema.order_arguments import OrderStatus, check_list_length, known_status
 from schema.orders import Order, selected_order
 from schema.pagination import given
 from schema.permissions import Requires, Role
-from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.status_changes import OrderStatusChange, checked_text
+from schema.status_inputs import (
+    MAX_NOTE_CHARACTERS,
+    ChangeMode,
+    ClearOrderStatusInput,
+    OrderStatusChangeInput,
+    SetOrderStatusesInput,
+    SetOrderStatusInput,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MAX_NOTE_CHARACTERS = 1000
-_ORDER_KEY = "The order's own key. Give either this or `id`."
-_ID = "The order's global id. Give either this or `orderKey`."
-_EXPECTED_VERSION = "Change it only if its `statusVersion` is still this; 0 is as synced."
-_EXPECTED_STATUS = "Change it only if its status is still this."
-_NOTE = f"Why, for the history: at most {_MAX_NOTE_CHARACTERS:,} characters."
-_IDEMPOTENCY_KEY = (
-    "Makes a repetition safe: the same key with the same input changes nothing again and answers as it did the "
-    "first time, with `replayed: true`. Make a new one for each intent, and keep it until you have an answer."
-)
 _writes = functools.partial(strawberry.field, extensions=(Requires(Role.WRITER),))
 
 
@@ -132,57 +128,6 @@ class SetOrderStatusesPayload:
     )
 
 
-@strawberry.enum(description="What one refused change means for the others of its list.")
-class ChangeMode(Enum):
-    """The mode of setOrderStatuses."""
-
-    ATOMIC = strawberry.enum_value("atomic", description="All changes are made, or none.")
-    INDEPENDENT = strawberry.enum_value("independent", description="Every change that can be made is made.")
-
-
-@strawberry.input(description="A status for one order.")
-class OrderStatusChangeInput:
-    """One element of setOrderStatuses.changes."""
-
-    status: OrderStatus = strawberry.field(description="The status to set.")
-    order_key: BigInt | None = strawberry.field(default=UNSET, description=_ORDER_KEY)
-    id: strawberry.ID | None = strawberry.field(default=UNSET, description=_ID)
-    expected_status: OrderStatus | None = strawberry.field(default=UNSET, description=_EXPECTED_STATUS)
-    expected_version: int | None = strawberry.field(default=UNSET, description=_EXPECTED_VERSION)
-    note: str | None = strawberry.field(default=UNSET, description=_NOTE)
-
-
-@strawberry.input(description="A status for one order. Name the order by exactly one of `orderKey` and `id`.")
-class SetOrderStatusInput(OrderStatusChangeInput):
-    """The input of setOrderStatus."""
-
-    idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
-
-
-@strawberry.input(description="An order to go back to its synced status.")
-class ClearOrderStatusInput:
-    """The input of clearOrderStatus."""
-
-    order_key: BigInt | None = strawberry.field(default=UNSET, description=_ORDER_KEY)
-    id: strawberry.ID | None = strawberry.field(default=UNSET, description=_ID)
-    expected_version: int | None = strawberry.field(default=UNSET, description=_EXPECTED_VERSION)
-    note: str | None = strawberry.field(default=UNSET, description=_NOTE)
-    idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
-
-
-@strawberry.input(description="Statuses for many orders.")
-class SetOrderStatusesInput:
-    """The input of setOrderStatuses."""
-
-    changes: list[OrderStatusChangeInput] = strawberry.field(
-        description="At most 1,000, each of another order. They are made in one transaction."
-    )
-    mode: ChangeMode = strawberry.field(
-        default=ChangeMode.ATOMIC, description="What one refused change means for the others."
-    )
-    idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
-
-
 @strawberry.type
 class OrderMutations:
     """The root fields that change orders."""
@@ -268,10 +213,10 @@ def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -
     if isinstance(change, OrderStatusChangeInput):
         status, expected = str(change.status.value), given(change.expected_status)
     note = checked_text(given(change.note), argument=f"{path}.note")
-    if note and len(note) > _MAX_NOTE_CHARACTERS:
+    if note and len(note) > MAX_NOTE_CHARACTERS:
         raise InputError(
             Reason.VALUE_INVALID,
-            f"`{path}.note` has {len(note):,} characters; at most {_MAX_NOTE_CHARACTERS:,} are kept.",
+            f"`{path}.note` has {len(note):,} characters; at most {MAX_NOTE_CHARACTERS:,} are kept.",
         )
     return WantedStatus(
         order_key=_order_key(given(change.order_key), given(change.id), path),

@@ -52,6 +52,7 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
                 _hold("variableCharacters", characters, MOST_CHARACTERS)
         elif isinstance(value, dict):
             values += len(value)
+            _hold("variableValues", values, MOST_VALUES)
             _hold("variableNames", len(value), MOST_NAMES)
             _hold("variableNameCharacters", max(map(len, value), default=0), _LONGEST_NAME)
             waiting.extend(value.values())
@@ -59,7 +60,6 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
             values += len(value)
             _hold("variableValues", values, MOST_VALUES)
             waiting.extend(value)
-    _hold("variableValues", values, MOST_VALUES)
 
 
 def _are_plain(variables: Mapping[str, Any]) -> bool:
