@@ -51,9 +51,9 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
                 characters += len(value)
                 _hold("variableCharacters", characters, MOST_CHARACTERS)
         elif isinstance(value, dict):
+            _hold("variableNames", len(value), MOST_NAMES)
             values += len(value)
             _hold("variableValues", values, MOST_VALUES)
-            _hold("variableNames", len(value), MOST_NAMES)
             _hold("variableNameCharacters", max(map(len, value), default=0), _LONGEST_NAME)
             waiting.extend(value.values())
         elif isinstance(value, list):
