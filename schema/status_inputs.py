@@ -1,20 +1,17 @@
-"""Owns the inputs of the mutations of an order's status, and how a list of a thousand of them is built."""
+"""Owns the inputs of the mutations of an order's status."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from uuid import UUID  # noqa: TC003 # Strawberry reads the annotations at run time
 
 import strawberry
 from strawberry import UNSET
-from strawberry.schema.name_converter import NameConverter
 
+from schema.inputs import made_by_names
 from schema.order_arguments import OrderStatus  # noqa: TC001 # as above
 from schema.scalars import BigInt  # noqa: TC001 # as above
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_NOTE_CHARACTERS: Final = 1000
 _ORDER_KEY = "The order's own key. Give either this or `id`."
@@ -36,6 +33,7 @@ class ChangeMode(Enum):
     INDEPENDENT = strawberry.enum_value("independent", description="Every change that can be made is made.")
 
 
+@made_by_names
 @strawberry.input(description="A status for one order.")
 class OrderStatusChangeInput:
     """One element of setOrderStatuses.changes."""
@@ -46,19 +44,6 @@ class OrderStatusChangeInput:
     expected_status: OrderStatus | None = strawberry.field(default=UNSET, description=_EXPECTED_STATUS)
     expected_version: int | None = strawberry.field(default=UNSET, description=_EXPECTED_VERSION)
     note: str | None = strawberry.field(default=UNSET, description=_NOTE)
-
-
-_CHANGE: Final = OrderStatusChangeInput.__strawberry_definition__  # type: ignore[attr-defined] # set by Strawberry
-_ATTRIBUTES: Final = {NameConverter().from_field(field): field.python_name for field in _CHANGE.fields}
-
-
-def _change(type_: type, value: Mapping[str, Any], _context: object) -> Any:
-    return type_(**{_ATTRIBUTES[name]: given for name, given in value.items()})
-
-
-# What graphql-core has made of a change is what its attributes are: Strawberry would look each of them up in its
-# definition, name and type, which takes as long as all the rest of a list that is refused.
-_CHANGE.from_input = _change
 
 
 @strawberry.input(description="A status for one order. Name the order by exactly one of `orderKey` and `id`.")
@@ -79,6 +64,7 @@ class ClearOrderStatusInput:
     idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
 
 
+@made_by_names
 @strawberry.input(description="Statuses for many orders.")
 class SetOrderStatusesInput:
     """The input of setOrderStatuses."""

@@ -42,24 +42,26 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
     """
     if not variables or _are_plain(variables):
         return
-    waiting: list[Any] = [variables]
     values = characters = 0
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            if len(value) > _LONG_CHARACTERS:
-                characters += len(value)
-                _hold("variableCharacters", characters, MOST_CHARACTERS)
-        elif isinstance(value, dict):
-            _hold("variableNames", len(value), MOST_NAMES)
-            values += len(value)
-            _hold("variableValues", values, MOST_VALUES)
-            _hold("variableNameCharacters", max(map(len, value), default=0), _LONGEST_NAME)
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            values += len(value)
-            _hold("variableValues", values, MOST_VALUES)
-            waiting.extend(value)
+    level: list[Any] = [variables]
+    while level:
+        # What all of them hold is counted before any of it is looked at, which takes longer.
+        for holder in level:
+            if type(holder) is not list and holder:
+                _hold("variableNames", len(holder), MOST_NAMES)
+                _hold("variableNameCharacters", max(map(len, holder)), _LONGEST_NAME)
+        values += sum(map(len, level))
+        _hold("variableValues", values, MOST_VALUES)
+        deeper: list[Any] = []
+        for holder in level:
+            for value in holder if type(holder) is list else holder.values():
+                kind = type(value)
+                if kind is dict or kind is list:
+                    deeper.append(value)
+                elif kind is str and len(value) > _LONG_CHARACTERS:
+                    characters += len(value)
+                    _hold("variableCharacters", characters, MOST_CHARACTERS)
+        level = deeper
 
 
 def _are_plain(variables: Mapping[str, Any]) -> bool:

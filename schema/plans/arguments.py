@@ -20,6 +20,7 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 from strawberry.types.arguments import convert_arguments
 
+from schema.order_arguments import MAX_LIST_VALUES
 from schema.scalars import parse_bigint
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Variables:
             UnplannedError: graphql-core would refuse them, or might.
         """
         if not self.simple:
+            if _has_too_long_a_list(given):
+                raise UnplannedError
             values = self._coerced(self._definitions, dict(given))
             return Values(values.coerced, values)
         found = dict(self._defaults)
@@ -202,6 +205,18 @@ class Arguments:
 
     def _graphql_name(self, argument: Any) -> str:
         return self._schema.config.name_converter.from_argument(argument)
+
+
+def _has_too_long_a_list(given: Mapping[str, Any]) -> bool:
+    """Whether one is longer than any query takes: it would be coerced for the plan, and again for graphql-core."""
+    waiting = [*given.values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list) and len(value) > MAX_LIST_VALUES:
+            return True
+    return False
 
 
 def _declared(definition: VariableDefinitionNode) -> tuple[str, bool, Callable[[object], object] | None]:

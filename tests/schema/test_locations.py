@@ -7,6 +7,8 @@ from typing import Final
 
 import pytest
 from graphql import Source, validate
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.limits import Documents
@@ -21,6 +23,13 @@ def test_places_are_those_of_graphql_core(text: str) -> None:
     places = [position for position in range(len(text) + 1) if text[position - 1 : position + 1] != "\r\n"]
     own, other = IndexedSource(text), Source(text)
     assert [own.get_location(at) for at in places] == [other.get_location(at) for at in places]
+
+
+@given(st.lists(st.sampled_from(["a", "\n", "\r", "\r\n", "b" * 1_000]), max_size=30).map("".join), st.data())
+def test_places_are_those_of_graphql_core_in_long_documents(text: str, data: st.DataObject) -> None:
+    """However the ends of lines lie in it."""
+    at = data.draw(st.integers(0, len(text)).filter(lambda at: text[at - 1 : at + 1] != "\r\n"))
+    assert IndexedSource(text).get_location(at) == Source(text).get_location(at)
 
 
 def test_mistakes_behind_many_lines_take_no_longer_than_others() -> None:

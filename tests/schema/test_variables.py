@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+from graphql import get_operation_ast, parse
 
+from schema import build_schema
 from schema.errors import LimitError, Reason
+from schema.order_arguments import MAX_LIST_VALUES
+from schema.plans.arguments import UnplannedError, Variables
 from schema.variables import MOST_CHARACTERS, MOST_NAMES, MOST_VALUES, check_variables
+
+FILTERED = parse("query($f: OrderFilter) { orders(filter: $f) { totalCount } }")
 
 
 def nested(depth: int) -> list[Any]:
@@ -59,3 +66,23 @@ def test_more_is_refused(variables: dict[str, Any], limit: str, allowed: int) ->
     assert refused.value.details["limit"] == limit
     assert refused.value.details["allowed"] == allowed
     assert str(f"{allowed:,}") in refused.value.message
+
+
+def test_too_many_are_refused_before_they_are_looked_at() -> None:
+    """A body can hold a hundred thousand, in objects within objects."""
+    variables = {"a": {str(outer): {str(inner): {"b": 1} for inner in range(290)} for outer in range(290)}}
+    began = time.process_time()
+    with pytest.raises(LimitError, match="There are 84,391 values"):
+        check_variables(variables)
+    assert time.process_time() - began < 0.02
+
+
+def test_a_list_that_is_too_long_is_not_coerced_for_a_plan() -> None:
+    """graphql-core, which tells of it, coerces it anyway."""
+    operation = get_operation_ast(FILTERED)
+    assert operation
+    variables = Variables(build_schema()._schema, FILTERED, operation)  # noqa: SLF001 # Strawberry has no public way to it
+    keys = [*range(MAX_LIST_VALUES)]
+    assert variables.of({"f": {"orderKey": {"in": keys}}}).by_name == {"f": {"orderKey": {"in": keys}}}
+    with pytest.raises(UnplannedError):
+        variables.of({"f": {"orderKey": {"in": [*keys, 1]}}})

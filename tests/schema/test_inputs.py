@@ -1,0 +1,75 @@
+"""Owns the promise that an input which is made by names is what Strawberry would make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import strawberry
+from graphql.utilities import coerce_input_value
+from hypothesis import given
+from hypothesis import strategies as st
+from strawberry.types import get_object_definition
+from strawberry.types.arguments import convert_argument
+
+from schema import build_schema
+from schema.inputs import made_by_names
+from schema.status_inputs import ClearOrderStatusInput, OrderStatusChangeInput, SetOrderStatusesInput
+
+if TYPE_CHECKING:
+    from graphql import GraphQLInputType
+
+SCHEMA: Final = build_schema()
+TYPE: Final[GraphQLInputType] = SCHEMA._schema.type_map["SetOrderStatusesInput"]  # type: ignore[assignment] # noqa: SLF001 # an input, and Strawberry has no public way to it
+STATUSES: Final = st.sampled_from(["OPEN", "FULFILLED", "PARTIAL"])
+CHANGES: Final = st.fixed_dictionaries(
+    {"status": STATUSES},
+    optional={
+        "orderKey": st.none() | st.integers(1, 2**63 - 1) | st.integers(1, 2**63 - 1).map(str),
+        "id": st.none() | st.text(),
+        "expectedStatus": st.none() | STATUSES,
+        "expectedVersion": st.none() | st.integers(0, 2**31 - 1),
+        "note": st.none() | st.text(),
+    },
+)
+LISTS: Final = st.fixed_dictionaries(
+    {"changes": st.lists(CHANGES, max_size=3)},
+    optional={"mode": st.sampled_from(["ATOMIC", "INDEPENDENT"]), "idempotencyKey": st.none() | st.uuids().map(str)},
+)
+
+
+@given(LISTS)
+def test_it_is_what_strawberry_would_make(sent: dict[str, Any]) -> None:
+    """Whatever is left out or null."""
+    value = coerce_input_value(sent, TYPE)
+    by_names = made(value)
+    with pytest.MonkeyPatch.context() as undoing:
+        for input_type in (SetOrderStatusesInput, OrderStatusChangeInput):
+            undoing.setattr(get_object_definition(input_type), "from_input", None)
+        assert by_names == made(value)
+
+
+def made(value: dict[str, Any]) -> object:
+    """What a resolver is given."""
+    return convert_argument(value, SetOrderStatusesInput, SCHEMA.schema_converter.scalar_registry, config=SCHEMA.config)
+
+
+@strawberry.input
+class OfAnInput:
+    """Of one that would have to be made itself."""
+
+    within: ClearOrderStatusInput | None
+
+
+@strawberry.input
+class OfAList:
+    """Of keys, in which Strawberry may have something to make."""
+
+    within: list[int]
+
+
+@pytest.mark.parametrize("input_type", [OfAnInput, OfAList])
+def test_what_is_not_plain_is_left_to_strawberry(input_type: type) -> None:
+    """That is seen before anything is served."""
+    with pytest.raises(TypeError, match="within is not made by names"):
+        made_by_names(input_type)
