@@ -33,10 +33,11 @@ from server.middleware import CanonicalLog
 from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
 from server.rate_limit import ChargeMistakes, RateLimit
 from server.scraping import MetricsEndpoint
+from server.socket_connection import SocketLimits
 from server.stream import GraphQLStream
 from server.subscriptions import CountSubscriptions, Subscriptions
 from server.tracing import tracing
-from server.websocket import GraphQLSocket, SocketLimits
+from server.websocket import GraphQLSocket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

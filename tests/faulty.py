@@ -15,8 +15,8 @@ import server.graphql
 import server.operations
 import server.presentation
 import server.scraping
+import server.socket_connection
 import server.stream
-import server.websocket
 from server.__main__ import main
 from server.auth.local import LocalAuthentication
 from server.extensions import NoteOperation
@@ -137,9 +137,9 @@ def faults() -> list[Any]:
         patch.object(LocalAuthentication, "principal", principal),
         patch.object(CanonicalLog, "_write", staticmethod(write)),
         patch.object(server.stream, "answers", answers),
-        patch.object(server.websocket, "answers", answers),
+        patch.object(server.socket_connection, "answers", answers),
         patch.object(server.graphql, "present", present),
-        patch.object(server.websocket, "message_of", message),
+        patch.object(server.socket_connection, "message_of", message),
         patch.object(server.scraping, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),
     ]
