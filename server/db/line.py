@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -28,7 +29,8 @@ class Line(Generic[T]):
         self._waiting: deque[tuple[asyncio.Future[T], float]] = deque()
         self._late = late
         self._give_on = give_on
-        self._look: asyncio.TimerHandle | None = None
+        self._look: asyncio.Handle | None = None
+        self._look_at = math.inf
 
     def __len__(self) -> int:
         """How many wait."""
@@ -41,13 +43,16 @@ class Line(Generic[T]):
             until: that time.
             first: whether before all others, as one who has waited already.
         """
-        turn: asyncio.Future[T] = running_loop().create_future()
+        loop = running_loop()
+        if until <= loop.time():
+            return self._late()
+        if until < self._look_at:
+            self._look_next(until)
+        turn: asyncio.Future[T] = loop.create_future()
         if first:
             self._waiting.appendleft((turn, until))
         else:
             self._waiting.append((turn, until))
-        if self._look is None or self._look.when() > until:
-            self._look_at(until)
         try:
             return await turn
         except asyncio.CancelledError:
@@ -69,16 +74,16 @@ class Line(Generic[T]):
     def _forget(self) -> None:
         self._waiting = deque(waiting for waiting in self._waiting if not waiting[0].done())
 
-    def _look_at(self, when: float) -> None:
+    def _look_next(self, when: float) -> None:
         if self._look is not None:
             self._look.cancel()
-        self._look = running_loop().call_at(when, self._expire)
+        self._look, self._look_at = running_loop().call_at(when, self._expire), when
 
     def _expire(self) -> None:
-        now, self._look = running_loop().time(), None
+        now, self._look, self._look_at = running_loop().time(), None, math.inf
         for turn, until in self._waiting:
             if until <= now and not turn.done():
                 turn.set_result(self._late())
         self._forget()
         if self._waiting:
-            self._look_at(max(min(until for _, until in self._waiting), now + _LEAST_SECONDS))
+            self._look_next(max(min(until for _, until in self._waiting), now + _LEAST_SECONDS))

@@ -1,0 +1,99 @@
+"""Owns the promises of the line before a pool: each is told in its turn, or in time, on the event loop that serves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import uvloop
+
+from server.db.line import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+LATE: Final = "late"
+# The server's own, whose timers are not asyncio's.
+RUN: Final = (asyncio.run, uvloop.run)
+
+
+def line(told_again: list[str] | None = None) -> Line[str]:
+    """One in which the late are told so, and what nobody could be told any more is noted."""
+
+    async def give_on(told: str) -> None:
+        if told_again is not None:
+            told_again.append(told)
+
+    return Line(late=lambda: LATE, give_on=give_on)
+
+
+def on_both_loops(work: Callable[[], Awaitable[None]]) -> None:
+    """Run it on asyncio's loop, and on the server's."""
+
+    async def main() -> None:
+        await work()
+
+    for run in RUN:
+        run(main())
+
+
+def test_each_is_told_in_turn() -> None:
+    """In the order in which they came, but for one who has waited already."""
+
+    async def work() -> None:
+        waiting, until = line(), asyncio.get_running_loop().time() + 5
+        turns = [asyncio.create_task(waiting.wait(until)) for _ in range(2)]
+        turns.append(asyncio.create_task(waiting.wait(until, first=True)))
+        await asyncio.sleep(0)  # they come
+        assert len(waiting) == 3
+        assert [waiting.tell(told) for told in ("first", "second", "third", "nobody")] == [True, True, True, False]
+        assert await asyncio.gather(*turns) == ["second", "third", "first"]
+
+    on_both_loops(work)
+
+
+def test_nobody_waits_for_longer_than_said() -> None:
+    """Whoever comes in which order, each at its own time; and at once where that is over."""
+
+    async def work() -> None:
+        waiting, loop = line(), asyncio.get_running_loop()
+        now = loop.time()
+        for seconds in (0.0, -1.0):
+            assert await waiting.wait(now + seconds) == LATE
+        took: dict[float, float] = {}
+
+        async def wait(seconds: float) -> None:
+            assert await waiting.wait(now + seconds) == LATE
+            took[seconds] = loop.time() - now
+
+        await asyncio.gather(*(wait(seconds) for seconds in (0.15, 0.05, 0.1, 0.0001, 0.051)))
+        assert all(seconds - 0.002 <= took[seconds] < seconds + 0.5 for seconds in took)
+        assert sorted(took, key=lambda seconds: took[seconds]) == sorted(took)
+        assert len(waiting) == 0
+        assert not waiting.tell("nobody")
+
+    on_both_loops(work)
+
+
+def test_who_is_cancelled_takes_nothing_with_it() -> None:
+    """Neither a turn that comes later, nor the one that has come in the same moment."""
+
+    async def work() -> None:
+        again: list[str] = []
+        waiting, until = line(again), asyncio.get_running_loop().time() + 5
+        turns = [asyncio.create_task(waiting.wait(until)) for _ in range(3)]
+        await asyncio.sleep(0)  # they come
+        turns[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turns[0]
+        assert len(waiting) == 2
+        waiting.tell("second")
+        turns[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turns[1]
+        assert again == ["second"]
+        waiting.tell("third")
+        assert await turns[2] == "third"
+
+    on_both_loops(work)
