@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
-# Of the longest wait: who is let in to wait so long is still answered when the estimate was wrong by as much again.
-_EXPECTED_SHARE: Final = 0.5
+# Of the longest wait: who is let in to wait for so long is still answered when the estimate was wrong by far.
+_EXPECTED_SHARE: Final = 0.3
 # Of each newest interval in the estimate; the loop's clock stands still while it runs what has come at once.
 _NEWEST_SHARE: Final = 1 / 32
 # Between two turns, where it is not the database that all wait for.
