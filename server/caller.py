@@ -26,13 +26,15 @@ class Caller:
     that has to wait a tenth of what it takes.
     """
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "_gone")
 
     def __init__(self) -> None:
         self._end: Callable[[], None] | None = None
+        self._gone = False
 
     def leave(self) -> None:
         """Be gone."""
+        self._gone = True
         if self._end is not None:
             self._end()
 
@@ -42,6 +44,10 @@ class Caller:
         Raises:
             ClientDisconnect: the caller has gone away.
         """
+        if self._gone:
+            # Before it was known what they ask for: a request whose body has been read is not begun without them.
+            work.close()
+            raise ClientDisconnect
         task, record, gone = asyncio.current_task(running_loop()), current_record.get(), False
 
         def end() -> None:

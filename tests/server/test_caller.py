@@ -1,0 +1,108 @@
+"""Owns the promise that a query ends with its caller, and a change does not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from server.caller import Caller
+from server.record import RequestRecord, current_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def record() -> Iterator[RequestRecord]:
+    """That of the request which is answered."""
+    record = RequestRecord("a request")
+    token = current_record.set(record)
+    yield record
+    current_record.reset(token)
+
+
+class Work:
+    """Something that takes until it is let, and knows how it has ended."""
+
+    def __init__(self) -> None:
+        self.begun, self.let = asyncio.Event(), asyncio.Event()
+        self.cancelled = False
+
+    async def run(self) -> str:
+        """What it gives."""
+        self.begun.set()
+        try:
+            await self.let.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return "done"
+
+
+async def test_a_query_ends_with_its_caller(record: RequestRecord) -> None:
+    """It is cancelled, which cancels its statements, and whoever would answer is told why."""
+    caller, work = Caller(), Work()
+    answering = asyncio.create_task(caller.while_there(work.run()))
+    await work.begun.wait()
+    caller.leave()
+    with pytest.raises(ClientDisconnect):
+        await answering
+    assert work.cancelled
+    assert not record.primary_only
+
+
+async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
+    """They may go while it is looked who they are."""
+    caller, work = Caller(), Work()
+    caller.leave()
+    with pytest.raises(ClientDisconnect):
+        await caller.while_there(work.run())
+    assert not work.begun.is_set()
+    assert not record.errors
+
+
+async def test_a_change_is_made_all_the_same(record: RequestRecord) -> None:
+    """It may have been made already."""
+    caller, work = Caller(), Work()
+    answering = asyncio.create_task(caller.while_there(work.run()))
+    await work.begun.wait()
+    # By then it is known what is asked for.
+    record.primary_only = True
+    caller.leave()
+    work.let.set()
+    assert await answering == "done"
+    assert not work.cancelled
+
+
+async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
+    """A server that stops ends its tasks itself, whether the callers are there or not."""
+    for leaves in (False, True):
+        caller, work = Caller(), Work()
+        answering = asyncio.create_task(caller.while_there(work.run()))
+        await work.begun.wait()
+        if leaves:
+            caller.leave()
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+        assert work.cancelled
+    assert not record.errors
+
+
+async def test_who_leaves_when_all_is_done_ends_nothing(record: RequestRecord) -> None:
+    """The task may be at something else by then: what it does after an answer, or the next request."""
+    caller, work = Caller(), Work()
+
+    async def answer() -> str:
+        given = await caller.while_there(work.run())
+        caller.leave()
+        await asyncio.sleep(0)  # where a cancellation would come
+        return given
+
+    answering = asyncio.create_task(answer())
+    work.let.set()
+    assert await answering == "done"
+    assert not record.errors
