@@ -32,14 +32,15 @@ _SLOW_SECONDS: Final = 0.1
 
 
 class Place:
-    """That of one operation among those in flight."""
+    """That of one operation among those in flight, which has waited for it for so long, and might have for longer."""
 
-    __slots__ = ("_admission", "_held", "waited_seconds")
+    __slots__ = ("_admission", "_held", "longest_seconds", "waited_seconds")
 
-    def __init__(self, admission: Admission, *, waited_seconds: float) -> None:
+    def __init__(self, admission: Admission, *, waited_seconds: float, longest_seconds: float) -> None:
         self._admission = admission
         self._held = True
         self.waited_seconds = waited_seconds
+        self.longest_seconds = longest_seconds
 
     def leave(self) -> None:
         """Be in flight no more, if it still is: the next one is."""
@@ -57,10 +58,15 @@ def has_place() -> bool:
     return _place.get() is not None
 
 
-def waited_seconds() -> float:
-    """How long this operation has waited for its place: what it has to wait for then has so much less time."""
+def patience_left(seconds: float) -> float:
+    """How long this operation may wait for something else, of so many seconds.
+
+    All its waiting together takes no longer than the longer of the two may: who is refused is told so in that time.
+    """
     place = _place.get()
-    return place.waited_seconds if place else 0.0
+    if place is None:
+        return seconds
+    return min(seconds, max(0.0, max(seconds, place.longest_seconds) - place.waited_seconds))
 
 
 @contextlib.contextmanager
@@ -148,7 +154,7 @@ class Admission:
         return self._placed(0.0 if woken else loop.time() - now)
 
     def _placed(self, waited_seconds: float) -> Place:
-        place = Place(self, waited_seconds=waited_seconds)
+        place = Place(self, waited_seconds=waited_seconds, longest_seconds=self._wait_seconds)
         _place.set(place)
         return place
 

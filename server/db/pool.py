@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from schema.pagination import sort_date
-from server.admission import waited_seconds
+from server.admission import patience_left
 from server.db.line import Line
 from server.running import running_loop
 
@@ -225,7 +225,7 @@ class Pool:
         """
         if not self._is_full():
             return None
-        until = running_loop().time() + max(0.0, self._acquisition - waited_seconds())
+        until = running_loop().time() + patience_left(self._acquisition)
         waited = False
         while self._is_full():
             raw = await self._line.wait(until, first=waited)
