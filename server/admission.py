@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
 # Of the longest wait: who is let in to wait for so long is still answered when the estimate was wrong by far.
 _EXPECTED_SHARE: Final = 0.3
-# Of each newest interval in the estimate; the loop's clock stands still while it runs what has come at once.
-_NEWEST_SHARE: Final = 1 / 32
+# Of each newest interval in the estimate, which is more of them than may be refused at once, their time being over: the
+# loop's clock stands still while it runs what has come at once.
+_NEWEST_SHARE: Final = 1 / 128
 # Between two turns, where it is not the database that all wait for.
 _QUICK_SECONDS: Final = 0.005
 # How often it is looked whether a database that wakes is awake, where somebody waits.
@@ -99,8 +100,8 @@ class Admission:
         self._wait_seconds = wait_seconds
         self._expected_seconds = _EXPECTED_SHARE * wait_seconds
         self._waiting: deque[tuple[asyncio.Future[bool], float]] = deque()
-        # How long it takes until the next of those who wait has its turn, once some have had theirs.
-        self._interval_seconds = 0.0
+        # How long it takes until the next of those who wait has its turn, once one has had its own.
+        self._interval_seconds: float | None = None
         self._last_turn = 0.0
         # Whether the database is being woken: that is known once there is one.
         self.wakes: Callable[[], bool] = lambda: False
@@ -116,10 +117,11 @@ class Admission:
         Only where turns come one after the other, so that it is the process that has too much to do. Where all wait
         for the database there is time to read what else is asked, and to say what is wrong with it.
         """
-        if not 0 < self._interval_seconds < _QUICK_SECONDS or not self._waiting or self._looking or self.wakes():
+        interval = self._interval_seconds
+        if interval is None or interval > _QUICK_SECONDS or not self._waiting or self._looking or self.wakes():
             return False
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
-        return max(waited, len(self._waiting) * self._interval_seconds) > self._expected_seconds
+        return max(waited, len(self._waiting) * interval) > self._expected_seconds
 
     async def enter(self) -> Place:
         """Be among those in flight. Nothing of an operation is begun before; the place has to be left.
@@ -165,13 +167,19 @@ class Admission:
             if not turn.done():
                 now = running_loop().time()
                 if not self._looking:
-                    self._interval_seconds += _NEWEST_SHARE * (now - self._last_turn - self._interval_seconds)
+                    self._note_interval(now - self._last_turn)
                 self._last_turn = now
                 turn.set_result(True)
                 return
         self._free += 1
         # Who comes next may ask for something quite different.
-        self._interval_seconds = 0.0
+        self._interval_seconds = None
+
+    def _note_interval(self, newest: float) -> None:
+        if self._interval_seconds is None:
+            self._interval_seconds = newest
+        else:
+            self._interval_seconds += _NEWEST_SHARE * (newest - self._interval_seconds)
 
     def _look(self) -> None:
         """Refuse who has waited for too long, but for a database that wakes: it is looked again then."""

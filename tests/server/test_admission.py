@@ -65,6 +65,22 @@ async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too
     assert not admission.sheds
 
 
+async def test_where_many_have_their_turn_at_once_and_then_nobody_for_long_nobody_is_shed() -> None:
+    """As where all wait for the database, and are refused together: it is not the process that has too much to do."""
+    admission = Admission(1, wait_seconds=1.0)
+    place = await admission.enter()
+    turns = [asyncio.create_task(admission.enter()) for _ in range(200)]
+    for number, turn in enumerate(turns[:40]):
+        if number % 5 == 0:
+            await asyncio.sleep(0.05)  # for which nobody has a turn
+        place.leave()
+        place = await turn
+        assert not admission.sheds
+    for turn in turns:
+        turn.cancel()
+    await asyncio.wait(turns)
+
+
 async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
     """Once it is slow; its place is then another's, and is not given on twice."""
     admission = Admission(1, wait_seconds=5)
