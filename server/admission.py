@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -35,18 +36,18 @@ _SLOW_SECONDS: Final = 0.1
 class Place:
     """That of one operation among those in flight, which has waited for it for so long, and might have for longer."""
 
-    __slots__ = ("_admission", "_held", "longest_seconds", "waited_seconds")
+    __slots__ = ("_admission", "held", "longest_seconds", "waited_seconds")
 
     def __init__(self, admission: Admission, *, waited_seconds: float, longest_seconds: float) -> None:
         self._admission = admission
-        self._held = True
+        self.held = True
         self.waited_seconds = waited_seconds
         self.longest_seconds = longest_seconds
 
     def leave(self) -> None:
         """Be in flight no more, if it still is: the next one is."""
-        if self._held:
-            self._held = False
+        if self.held:
+            self.held = False
             self._admission.give_on()
 
 
@@ -55,8 +56,12 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 def has_place() -> bool:
-    """Whether this operation has been let in."""
-    return _place.get() is not None
+    """Whether this operation has been let in.
+
+    The next request on a connection begins with the context of the one before, whose place it does not have.
+    """
+    place = _place.get()
+    return place is not None and place.held
 
 
 def patience_left(seconds: float) -> float:
@@ -65,7 +70,7 @@ def patience_left(seconds: float) -> float:
     All its waiting together takes no longer than the longer of the two may: who is refused is told so in that time.
     """
     place = _place.get()
-    if place is None:
+    if place is None or not place.held:
         return seconds
     return min(seconds, max(0.0, max(seconds, place.longest_seconds) - place.waited_seconds))
 
@@ -108,7 +113,8 @@ class Admission:
         self._looking = False
         self._woken_at = 0.0
         # One for all who wait: a timer of their own each would cost as much as all the rest of the waiting.
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._look_at = math.inf
 
     @property
     def sheds(self) -> bool:
@@ -138,8 +144,8 @@ class Admission:
         if not self._waiting:
             self._last_turn = now
         self._waiting.append((turn, now))
-        if self._timer is None:
-            self._timer = loop.call_at(now + self._wait_seconds, self._look)
+        if now + self._wait_seconds < self._look_at:
+            self._look_next(now + self._wait_seconds)
         try:
             admitted = await turn
         except BaseException:
@@ -181,16 +187,16 @@ class Admission:
         else:
             self._interval_seconds += _NEWEST_SHARE * (newest - self._interval_seconds)
 
+    def _look_next(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._look_at = running_loop().call_at(when, self._look), when
+
     def _look(self) -> None:
         """Refuse who has waited for too long, but for a database that wakes: it is looked again then."""
-        loop, self._timer = running_loop(), None
-        self._forget_first()
-        if not self._waiting:
-            self._looking = False
-            return
-        now = loop.time()
-        if self.wakes():
-            self._looking, again = True, _LOOK_SECONDS
+        now, self._timer, self._look_at = running_loop().time(), None, math.inf
+        if self.wakes() and self._waiting:
+            self._looking, again = True, now + _LOOK_SECONDS
         else:
             if self._looking:
                 # It is awake, or will not be.
@@ -198,10 +204,11 @@ class Admission:
             for turn, since in self._waiting:
                 if not turn.done() and self._until(since) <= now:
                     turn.set_result(False)
-            self._forget_first()
-            again = min((self._until(since) for _, since in self._waiting), default=now) - now
+            # By who waits for longest it is told whether others may, and by how many they are.
+            self._waiting = deque(waiting for waiting in self._waiting if not waiting[0].done())
+            again = min((self._until(since) for _, since in self._waiting), default=now)
         if self._waiting:
-            self._timer = loop.call_later(max(again, _LEAST_SECONDS), self._look)
+            self._look_next(max(again, now + _LEAST_SECONDS))
 
     def _until(self, since: float) -> float:
         if since >= self._woken_at:

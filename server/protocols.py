@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from schema.errors import Reason, RequestError, UnavailableError
 from server import framing
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from uvicorn import Config
+    from uvicorn._types import ASGI3Application
     from uvicorn.server import ServerState
 
     from server.connections import Connections
@@ -77,6 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._deaf = False
         self._taking = Taking()
         self._caller = Caller()
+        self._answering: RequestResponseCycle | None = None
         self._wrong: _Refusal | None = None
         self._last_words = b""
         self._parting_seconds = _LINGER_SECONDS
@@ -106,6 +108,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Have one less."""
         self._all.forget(self)
         self._end_stream()
+        if self._answering is not None and not self._answering.response_complete:
+            # Of several that were sent at once uvicorn tells only the last.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
         self._caller.leave()
 
@@ -267,6 +273,13 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._phase = "busy"
             super().on_message_complete()
+            if not self.pipeline:
+                # A large last part has it paused: until somebody reads that it would not be seen that the caller goes.
+                self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _check_head(self) -> None:
         """Refuse what is not framed as HTTP/1.1 has it, and what is announced to be too long.

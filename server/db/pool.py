@@ -127,7 +127,7 @@ class Pool:
             sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
             Exception: whatever opening one raises.
         """
-        handed = await self._wait_in_line()
+        handed = self.take_spare() or await self._wait_in_line()
         connection = await self._take(self.engine.connect) if handed is None else self.adopt(handed)
         try:
             if options:

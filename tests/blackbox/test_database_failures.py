@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -188,6 +190,27 @@ async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, kill
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
         await wait_until_locked(looker, locked_out=False, seconds=0.15)
+
+
+async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Server) -> None:
+    """The one that is under way ends, the others are not begun, and none of it is an error of ours."""
+    await until(lambda: answers(f"{killed.url}/readyz"))
+    begun = len(killed.log())
+    body = json.dumps({"query": READ})
+    head = f"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    named = [f"X-Request-Id: several-{number}\r\n" for number in range(3)]
+    url = urlsplit(killed.url)
+    async with locked(own) as looker:
+        _, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write("".join(f"{head}{name}\r\n{body}" for name in named).encode())
+        await wait_until_locked(looker, locked_out=True, seconds=0.3)
+        writer.transport.abort()
+        await wait_until_locked(looker, locked_out=False, seconds=0.15)
+    assert (await one(killed.url, {"query": READ})).good
+    await until(lambda: "several-0" in killed.log())
+    assert "CLIENT_GONE" in next(line for line in killed.log().splitlines() if "several-0" in line)
+    assert "several-1" not in killed.log()
+    assert '"level": "error"' not in killed.log()[begun:]
 
 
 async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:

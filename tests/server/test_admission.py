@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server.admission import Admission, giving_way
+from server.admission import Admission, giving_way, has_place, patience_left
 
 WAIT_SECONDS = 0.03
 
@@ -43,6 +43,34 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytes
     assert refused.value.reason is Reason.OVERLOADED
     first.leave()
     await admission.enter()
+
+
+async def test_who_comes_after_a_wake_waits_no_longer_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although those who have waited for it have more time."""
+    monkeypatch.setattr("server.admission._WOKEN_SECONDS", 60)
+    admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
+    admission.wakes = lambda: waking
+    first = await admission.enter()
+    old = asyncio.create_task(admission.enter())
+    await asyncio.sleep(3 * WAIT_SECONDS)  # until it is known to wake
+    waking = False
+    await asyncio.sleep(0.1)  # until it is known to be awake
+    async with asyncio.timeout(5):
+        with pytest.raises(UnavailableError):
+            await admission.enter()
+    assert not old.done()
+    first.leave()
+    (await old).leave()
+
+
+async def test_a_place_that_has_been_left_is_nobodys() -> None:
+    """What is begun from there, as the next request of a connection, is let in as others are."""
+    admission = Admission(1, wait_seconds=WAIT_SECONDS)
+    place = await admission.enter()
+    assert has_place()
+    place.leave()
+    assert not has_place()
+    assert patience_left(1.0) == 1.0
 
 
 async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too_late() -> None:

@@ -54,6 +54,13 @@ async def test_what_is_given_back_goes_to_who_waits(pool: Pool) -> None:
     assert (pool.used, pool.waiting) == (0, 0)
 
 
+async def test_what_lies_ready_is_found_by_whoever_asks(pool: Pool) -> None:
+    """Right after a burst as wide as the pool, in which all of it was in use: those who speak SQLAlchemy too."""
+    await asyncio.gather(*(ask(pool, 0.01) for _ in range(SIZE)))
+    async with asyncio.timeout(0.2), pool.connect() as connection:
+        assert (await connection.exec_driver_sql("SELECT 1")).scalar_one() == 1
+
+
 async def test_who_waits_too_long_is_told_so(pool: Pool) -> None:
     """In time, and whoever comes later is served."""
     loop = asyncio.get_running_loop()
