@@ -1,14 +1,16 @@
-"""Owns what tests share: a PostgreSQL of their own, real orders in it, and the real server in front of them."""
+"""What tests share: a PostgreSQL of their own, real orders in it, and the real server in front of them."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG  # httpx has no public way to change its default
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
-from tests.process import Server, running_server
+from tests.process import PATIENCE_SECONDS, Server, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,15 +19,30 @@ if TYPE_CHECKING:
 SCALE = 0.01
 # Nothing of a test's data has to survive a crash.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# 5 s otherwise, which a busy machine may need for any answer.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, PATIENCE_SECONDS)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what tests have found out besides that they pass: what each has recorded as the property `told`."""
+_began_at = time.monotonic()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell what tests have recorded as the property `told`, what was left out and why, and how long it took."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in getattr(report, "user_properties", ()):
                 if name == "told" and report.when == "call":
                     terminalreporter.write_line(str(value))
+    terminalreporter.section("left out")
+    for report in terminalreporter.getreports("skipped"):
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")
+    if config.option.markexpr == "not long":
+        terminalreporter.write_line(
+            "left to `make faults`: what takes long, and what promises a time (the mark `long`)"
+        )
+    minutes, seconds = divmod(round(time.monotonic() - _began_at), 60)
+    terminalreporter.write_line(f"It took {minutes} min {seconds} s.")
 
 
 @pytest.fixture(scope="session")

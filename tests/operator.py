@@ -41,7 +41,7 @@ class Operator:
     def answer(self, document: str, **variables: object) -> dict[str, Any]:
         """The whole answer to a document, errors and all."""
         body = {"query": document, "variables": variables}
-        answer: dict[str, Any] = httpx.post(self.server.graphql, json=body, timeout=40, verify=NO_TLS).json()
+        answer: dict[str, Any] = httpx.post(self.server.graphql, json=body, verify=NO_TLS).json()
         return answer
 
     def ask(self, document: str, **variables: object) -> Any:
@@ -68,11 +68,11 @@ class Operator:
             assert all(error["extensions"]["retryable"] for error in errors), errors
             return not errors
 
-        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}", seconds=_PATIENCE_SECONDS)
+        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}")
         found: dict[str, Any] | None = answers[-1]["data"]["operation"]
         return found
 
-    def ended(self, payload: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+    def ended(self, payload: dict[str, Any]) -> dict[str, Any]:
         """The operation of a payload, once it has ended."""
         assert payload["operation"], payload
         latest: list[dict[str, Any] | None] = [None]
@@ -81,7 +81,7 @@ class Operator:
             latest[0] = self.operation(payload["operation"]["id"])
             return latest[0] is not None and latest[0]["state"] in _ENDED
 
-        wait_for(has_ended, what=lambda: f"the end of {latest[0]}\n{self.server.log()[-3000:]}", seconds=seconds)
+        wait_for(has_ended, what=lambda: f"the end of {latest[0]}\n{self.server.log()[-3000:]}")
         assert latest[0] is not None
         return latest[0]
 
@@ -101,7 +101,7 @@ class Operator:
 @contextlib.contextmanager
 def operated(platform: LocalPlatform, *, port: int | None = None, **settings: str) -> Iterator[Operator]:
     """A server that is given the platform, a token and the names, as in the cloud, and somebody who operates it."""
-    given = {
+    given: dict[str, Any] = {
         "DATABRICKS_HOST": platform.host,
         "DATABRICKS_TOKEN": platform.token,
         "LAKEBASE_INSTANCE_NAME": INSTANCE,

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +27,14 @@ from databricks.sdk.service.database import (
     SyncedTableState,
 )
 
-from tests.process import NO_TLS, ROOT, environment, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, environment, started, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from subprocess import Popen
 
-_STOP_SECONDS = 30
+    from tests.forkserver import Forked
+
 _MEMORY = Path("/dev/shm")  # noqa: S108 # the directories made in it are mkdtemp's
 _MEMORY_BYTES = 4 << 30
 # Quick, and yet every state is there long enough to be seen. Nothing of a test's data has to survive a crash.
@@ -62,7 +62,7 @@ class LocalPlatform:
     client_id: str
     client_secret: str
     pg_port: int
-    process: subprocess.Popen[bytes]
+    process: Forked | Popen[bytes]
     log: Callable[[], str]
 
     def workspace(self, **settings: Any) -> WorkspaceClient:
@@ -163,18 +163,18 @@ class LocalPlatform:
         if token is None:
             names = [instance.name for instance in database.list_database_instances()]
             token = database.generate_database_credential(instance_names=names).token if names else "none"
-        options = {"database": "databricks_postgres", "timeout": 10, **options}
+        options = {"database": "databricks_postgres", "timeout": PATIENCE_SECONDS, **options}
         return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)
 
     def kill(self) -> None:
         """End it as `kill -9` does, and wait until it is gone. Its PostgreSQLs run on."""
         self.process.kill()
-        self.process.wait(_STOP_SECONDS)
+        self.process.wait(PATIENCE_SECONDS)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer to a request with the operator's token, which has to succeed."""
         headers = {"authorization": f"Bearer {self.token}"}
-        response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, timeout=30, verify=NO_TLS)
+        response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, verify=NO_TLS)
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -221,13 +221,7 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
     settings = {f"LOCAL_{name}": value for name, value in {**_QUICK, "DIRECTORY": str(directory), **given}.items()}
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log, tempfile.NamedTemporaryFile("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "server.local.platform"],
-            cwd=ROOT,
-            env=environment(**settings),
-            stdout=said,
-            stderr=log,
-        )
+        process = started("server.local.platform", environment(**settings), stdout=said, stderr=log)
         try:
             wait_for(
                 lambda: Path(said.name).read_text().endswith("\n"),
@@ -238,7 +232,7 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
             yield LocalPlatform(**line, process=process, log=lambda: Path(log.name).read_text())
         finally:
             process.terminate()
-            process.wait(_STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
             # One that never listened has left nothing; what runs there is another's.
             if Path(said.name).stat().st_size:
                 end_left_behind(directory)
@@ -250,7 +244,7 @@ def end_left_behind(directory: Path) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
             postmaster = int(noted.read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)
-            wait_for(lambda: not noted.exists(), what=lambda: f"{noted} to go", seconds=_STOP_SECONDS)  # noqa: B023 # it is waited for before the next
+            wait_for(lambda: not noted.exists(), what=lambda: f"{noted} to go", seconds=PATIENCE_SECONDS)  # noqa: B023 # it is waited for before the next
 
 
 def _quick_place() -> Path | None:

@@ -1,7 +1,8 @@
-"""Owns the running of the real server process: started with settings, waited for, stopped at the end."""
+"""Runs the real server process: started with settings, waited for, stopped at the end."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,18 +13,44 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import httpx
 
+from tests.forkserver import Forked, fork_server
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
 # Nothing here speaks TLS, and a context of httpx's own, with all authorities in it, takes 50 ms of every request.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-_START_SECONDS = 30
-_STOP_SECONDS = 15
+# After so long a test that waits has failed: far more than anything takes on a slow machine that is busy with others.
+PATIENCE_SECONDS = 120.0
+# A busy machine may keep anything waiting, and a test is to fail for what it is about alone. So the server of a test is
+# patient, but for the times that the test sets itself.
+PATIENT = {
+    "AGGREGATE_POOL_TIMEOUT": "60",
+    "AGGREGATE_STATEMENT_TIMEOUT": "60",
+    "BODY_TIMEOUT": "60",
+    "CONNECT_TIMEOUT": "60",
+    "CONTROL_PLANE_RETRY": "60",
+    "CONTROL_PLANE_TIMEOUT": "60",
+    "HEADERS_TIMEOUT": "60",
+    "LOCK_TIMEOUT": "60",
+    "MAX_REQUESTS_WAIT": "60",
+    "POOL_TIMEOUT": "60",
+    "REQUEST_TIMEOUT": "100",
+    "SEND_TIMEOUT": "60",
+    "SOCKET_INIT_TIMEOUT": "60",
+    "STATEMENT_TIMEOUT": "60",
+    "WAKE_TIMEOUT": "60",
+    "WRITE_POOL_TIMEOUT": "60",
+}
+
+
+# The interpreter reads these before its first line, so that a fork is too late for them.
+_FOR_PYTHON_ITSELF = frozenset({"LD_PRELOAD", "PYTHONPATH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +58,7 @@ class Server:
     """A running server. `log()` is what it has written so far."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Forked | subprocess.Popen[bytes]
     log: Callable[[], str]
 
     @property
@@ -42,7 +69,7 @@ class Server:
     def kill(self) -> None:
         """End it as `kill -9` does, and wait until it is gone: its port is free then."""
         self.process.kill()
-        self.process.wait(_STOP_SECONDS)
+        self.process.wait(PATIENCE_SECONDS)
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -53,21 +80,28 @@ def environment(**settings: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_server(
-    database_url: str | None, *, ready: bool = True, port: int | None = None, module: str = "server", **settings: str
+    database_url: str | None,
+    *,
+    ready: bool = True,
+    patient: bool = True,
+    port: int | None = None,
+    module: str = "server",
+    **settings: str,
 ) -> Iterator[Server]:
-    """The real server on the port or a free one, ready inside the block; with `ready=False` merely alive.
+    """The real server on the port or a free one, ready inside the block.
 
-    `module` is what is run in its place: the same with something added.
+    Args:
+        database_url: the database to serve, if the settings do not name it.
+        ready: False to wait only until it is alive.
+        patient: False for the server's own default timeouts in place of those of `PATIENT`.
+        port: to listen on, a free one where none is given.
+        module: what is run in the server's place: the same with something added.
+        settings: by the names of their environment variables.
     """
     port = port or free_port()
+    given = {**(PATIENT if patient else {}), **({"DATABASE_URL": database_url} if database_url else {}), **settings}
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            env=environment(PORT=str(port), **({"DATABASE_URL": database_url} if database_url else {}), **settings),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        process = started(module, environment(PORT=str(port), **given), stdout=log)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())
         try:
             wait_for(
@@ -78,13 +112,23 @@ def running_server(
             yield server
         finally:
             process.terminate()
-            process.wait(_STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
+
+
+def started(
+    module: str, env: Mapping[str, str], *, stdout: IO[bytes], stderr: IO[bytes] | None = None
+) -> Forked | subprocess.Popen[bytes]:
+    """A process that runs a module with this environment; standard error goes where standard output does, or apart."""
+    if _FOR_PYTHON_ITSELF.isdisjoint(env):
+        return fork_server().fork(module, env=env, stdout=stdout.name, stderr=stderr.name if stderr else None)
+    command = [sys.executable, "-m", module]
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout, stderr=stderr or subprocess.STDOUT)
 
 
 def answers(url: str) -> bool:
     """Whether a GET is answered with a 200."""
     try:
-        return httpx.get(url, timeout=2, verify=NO_TLS).status_code == 200
+        return httpx.get(url, verify=NO_TLS).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -94,18 +138,31 @@ def wait_for(
     *,
     what: Callable[[], str],
     given_up: Callable[[], bool] = lambda: False,
-    seconds: float = _START_SECONDS,
+    seconds: float = PATIENCE_SECONDS,
 ) -> None:
     """Return as soon as the condition holds.
 
     Raises:
-        TimeoutError: it does not within the seconds, or waiting has become pointless.
+        TimeoutError: it timed out, or waiting has become pointless.
     """
     deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > deadline or given_up():
-            raise TimeoutError(f"waited for {what()}")
+        if given_up():
+            raise TimeoutError(f"in vain: {what()}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"timed out after {seconds:g} s, waiting for {what()}")
         time.sleep(0.02)  # between two looks at the condition
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return as soon as the condition holds.
+
+    Raises:
+        TimeoutError: it timed out.
+    """
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 # what it looks at lies in other processes too
+            await asyncio.sleep(0.01)  # between two looks at the condition
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.dockerfile import Replay, Stage, instructions, sent
-from tests.process import NO_TLS, ROOT, answers, free_port, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, answers, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +156,7 @@ def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Clus
     """A database alone does not do; the exit code and the message are those of wrong settings."""
     log = tmp_path / "log"
     process = started(image, image.command, log, DATABASE_URL=cluster.url)
-    assert process.wait(20) == 2
+    assert process.wait(PATIENCE_SECONDS) == 2
     assert "AUTH_MODE" in log.read_text()
 
 
@@ -165,7 +165,7 @@ def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> N
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"
     settings = {"DATABASE_URL": orders_url, "AUTH_MODE": "local", "HOST": "127.0.0.1", "PORT": str(port)}
-    assert started(image, image.health, log, PORT=str(port)).wait(20) != 0
+    assert started(image, image.health, log, PORT=str(port)).wait(PATIENCE_SECONDS) != 0
     process = started(image, image.command, log, **settings)
     try:
         wait_for(lambda: answers(f"{url}/readyz"), what=log.read_text, given_up=lambda: process.poll() is not None)
@@ -174,7 +174,7 @@ def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> N
         assert answer.json() == {"data": {"order": {"orderKey": "1"}}}
         page = httpx.get(f"{url}/api/graphql", headers={"accept": "text/html"}, verify=NO_TLS)
         assert (page.status_code, "graphiql" in page.text) == (200, True)
-        assert started(image, image.health, tmp_path / "health", PORT=str(port)).wait(20) == 0
+        assert started(image, image.health, tmp_path / "health", PORT=str(port)).wait(PATIENCE_SECONDS) == 0
         if ROOT_USER:
             assert Path(f"/proc/{process.pid}").stat().st_uid == image.ids[0]
     finally:

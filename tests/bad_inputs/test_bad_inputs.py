@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from server.local.cluster import Cluster
 
+pytestmark = pytest.mark.faults
+
 # The cases of each class, and how many there are at least.
 CLASSES: Final = {
     "body": (bodies.CASES, 30),

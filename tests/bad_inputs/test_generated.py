@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from server.local.cluster import Cluster
 
+pytestmark = pytest.mark.faults
+
 # How many valid ones, and twice as many mistaken ones: GENERATED=5000 is for a longer run. They are the same each
 # time; GENERATED_SEED makes others.
 COUNT: Final = int(os.environ.get("GENERATED", "500"))

@@ -16,7 +16,7 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.blackbox.ledger import until
+from tests.process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -79,7 +79,7 @@ class RefusedError(Exception):
 
 
 def _client(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, timeout=20, verify=_TLS)
+    return httpx.AsyncClient(base_url=url, verify=_TLS)
 
 
 def _subscription(after: str, keys: list[int] | None, notes: int) -> dict[str, Any]:

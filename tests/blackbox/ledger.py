@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 WRITERS: Final = 8
@@ -168,7 +168,7 @@ async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
 async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -> None:
     """Change orders that nobody else changes, so that each answer has to be the one that follows from the last."""
     versions = dict.fromkeys(orders, 0)
-    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url) as client:
         for turn in itertools.count():
             if stop.is_set():
                 return
@@ -212,13 +212,6 @@ async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, 
         if not answer.retryable or (gives_up and not in_doubt):
             return answer
         await asyncio.sleep(0.03)  # between two looks whether it can be written now
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Return as soon as the condition holds; TimeoutError where it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 # what it looks at lies in other processes too
-            await asyncio.sleep(0.01)
 
 
 async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[str, int]]:

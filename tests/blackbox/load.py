@@ -14,7 +14,7 @@ import httpx
 from tests.process import NO_TLS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 READ: Final = "{ orders(first: 5) { nodes { orderKey status } } }"
 COUNT: Final = '{ orders(filter: {customerKey: {eq: "7"}}) { totalCount } }'
@@ -83,7 +83,7 @@ class Load:
                 await asyncio.sleep(0.01)  # between two looks at the condition
 
     async def _run(self, bodies: Iterator[dict[str, Any]], stop: asyncio.Event) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=40, verify=NO_TLS) as client:
+        async with httpx.AsyncClient(base_url=self._url, verify=NO_TLS) as client:
             while not stop.is_set():
                 self.fates.append(await asked(client, next(bodies)))
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -114,13 +114,6 @@ async def asked(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
     reason = errors[0]["extensions"]["reason"] if errors else None
     seconds = time.monotonic() - sent_at
     return Fate(sent_at, seconds, response.status_code, reason, response.headers.get("retry-after"), response.text)
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Return as soon as the condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 # nobody tells
-            await asyncio.sleep(0.01)  # between two looks at the condition
 
 
 def quantile(values: list[float], part: float) -> float:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.platform import LocalPlatform
 
+pytestmark = pytest.mark.faults
+
 API = "/api/2.0/database"
 CALLS = {
     "create instance": ("POST", f"{API}/instances"),

@@ -11,12 +11,14 @@ from databricks.sdk.service.database import SyncedTableState
 
 from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated, plain_id
 from tests.platform import platform_directory, running_platform, synced_table
-from tests.process import free_port, wait_for
+from tests.process import PATIENCE_SECONDS, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.platform import LocalPlatform
+
+pytestmark = pytest.mark.faults
 
 API = "/api/2.0/database"
 PROVISION: tuple[str, dict[str, object]] = ("provisionLakebase", {"acknowledgeCost": True})
@@ -117,7 +119,7 @@ def test_a_stopped_process_lets_go_of_what_it_works_on(platform: LocalPlatform) 
         payload = operator.send(REFRESH[0], **REFRESH[1])
         assert survivor.operation(payload["operation"]["id"]) is not None
         operator.server.process.terminate()
-        assert operator.server.process.wait(5) == 0
+        assert operator.server.process.wait(PATIENCE_SECONDS) == 0
         stopped = time.monotonic()
         platform.clear_faults()
         assert "stop cut short" not in operator.server.log()

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.blackbox.wire import Wire, request
-from tests.process import NO_TLS, answers, running_server
+from tests.process import NO_TLS, PATIENCE_SECONDS, answers, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def refusals(server: Server) -> list[dict[str, Any]]:
 
 async def blocked(connection: asyncpg.Connection, number: int) -> None:
     """Return once so many wait for a lock."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:  # noqa: ASYNC110 # another process's
             await asyncio.sleep(0.01)  # between two looks
 
@@ -99,7 +99,7 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
     refusal.
     """
     holder = await asyncpg.connect(orders_url)
-    client = httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS, headers={"origin": SHOP})
+    client = httpx.AsyncClient(base_url=tight.url, verify=NO_TLS, headers={"origin": SHOP})
     try:
         # So that its tables are there.
         assert (await client.post("/api/graphql", json=CHANGE)).json()["data"]["setOrderStatus"]["userErrors"] == []
@@ -140,7 +140,7 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
 async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
     """What it cannot come to in time is refused unread, with Retry-After, counted, and in one line a second for all."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", MAX_REQUESTS_WAIT="0.02") as busy:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not refusals(busy):
                 answered = await burst(busy)
                 assert any(answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answered)
@@ -157,7 +157,7 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
     url = f"{tight.url.replace('http', 'ws', 1)}/api/graphql"
     try:
         async with (
-            httpx.AsyncClient(base_url=tight.url, timeout=20, verify=NO_TLS) as client,
+            httpx.AsyncClient(base_url=tight.url, verify=NO_TLS) as client,
             connect(url, subprotocols=["graphql-transport-ws"]) as socket,  # type: ignore[list-item] # its NewType of str
         ):
             await socket.send('{"type": "connection_init"}')

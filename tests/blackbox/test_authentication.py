@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.issuer import Issuer, running_issuer
-from tests.process import running_server, wait_for
+from tests.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def ask(server: Server, method: str = "POST", query: str = ORDER, **headers: str
     body: dict[str, Any] = {"params": {"query": query}} if kind == "GET" else {"json": {"query": query}}
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     url = f"{server.graphql}/stream" if stream else server.graphql
-    return httpx.request(kind, url, headers={**(STREAM if stream else {}), **names}, timeout=10, **body)
+    return httpx.request(kind, url, headers={**(STREAM if stream else {}), **names}, **body)
 
 
 def reason_of(response: httpx.Response) -> str:
@@ -98,14 +98,14 @@ def heard(connection: ClientConnection) -> tuple[list[str], int, str]:
     types = []
     try:
         while True:
-            types.append(json.loads(connection.recv(timeout=15))["type"])
+            types.append(json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"])
     except ConnectionClosed as closed:
         return types, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
 
 
 def answer(connection: ClientConnection) -> Any:
     """The payload of the next message."""
-    return json.loads(connection.recv(timeout=10)).get("payload")
+    return json.loads(connection.recv(timeout=PATIENCE_SECONDS)).get("payload")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -206,7 +206,7 @@ def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object)
 def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> None:
     """A socket with 4403, a stream without a `complete`, so that clients come back with a new one."""
     token = issuer.token(exp=int(time.time()) + 2 - LEEWAY)
-    with open_socket(guarded) as socket, httpx.Client(timeout=10) as client:
+    with open_socket(guarded) as socket, httpx.Client() as client:
         send(socket, "connection_init", {"authorization": f"Bearer {token}"})
         send(socket, "subscribe", {"query": FEED}, "1")
         headers = {**STREAM, **bearer(token)}

@@ -67,7 +67,7 @@ def url(port: int, password: str = PASSWORD) -> str:
 def asked(server: Server, *documents: str) -> str:
     """Everything that the server says to all kinds of requests, headers too."""
     headers = {"authorization": f"Bearer {CALLERS}", "accept": "application/json"}
-    with httpx.Client(verify=NO_TLS, timeout=30, headers=headers) as client:
+    with httpx.Client(verify=NO_TLS, headers=headers) as client:
         answers = [client.post(server.graphql, json={"query": document}) for document in (*DOCUMENTS, *documents)]
         answers += [
             client.get(server.graphql, params={"query": DOCUMENTS[0]}),

@@ -30,7 +30,7 @@ def server(orders_url: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client of it that asks for no encoding by itself."""
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url) as client:
         del client.headers["accept-encoding"]
         yield client
 

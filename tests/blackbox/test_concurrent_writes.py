@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.process import running_server
+from tests.process import PATIENCE_SECONDS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -90,7 +90,7 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
 async def ask(servers: list[Server]) -> AsyncIterator[Ask]:
     """The data of an answer, from one process or the other; who is told that nothing was written tries again."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(limits=limits) as client:
 
         async def ask_(document: str, *, process: int = 0, **variables: object) -> Json:
             answer: Json = {}
@@ -145,7 +145,7 @@ class Gate:
         """Return as soon as so many wait, for the gate or for each other, or as soon as one need not wait."""
         # Not from pg_stat_activity, which stands still within a transaction.
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await self.database.fetchval(waiting) < writers:
                 if unless and unless.done():
                     break

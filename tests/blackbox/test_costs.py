@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.process import running_server
+from tests.process import PATIENCE_SECONDS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def server(orders_url: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client of it."""
-    with httpx.Client(base_url=server.url, timeout=10) as client:
+    with httpx.Client(base_url=server.url) as client:
         yield client
 
 
@@ -140,13 +140,13 @@ def test_over_a_websocket(server: Server) -> None:
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type":"connection_init"}')
-        assert json.loads(socket.recv(timeout=10))["type"] == "connection_ack"
+        assert json.loads(socket.recv(timeout=PATIENCE_SECONDS))["type"] == "connection_ack"
 
         def answer(**payload: Any) -> dict[str, Any]:
             socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-            message = json.loads(socket.recv(timeout=10))
+            message = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
             if message["type"] == "next":
-                assert json.loads(socket.recv(timeout=10))["type"] == "complete"
+                assert json.loads(socket.recv(timeout=PATIENCE_SECONDS))["type"] == "complete"
             assert isinstance(message, dict)
             return message
 

@@ -20,13 +20,15 @@ import pytest
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
-from tests.blackbox.load import READ, Load, asked, quantile, until
-from tests.process import NO_TLS, answers, free_port, running_server
+from tests.blackbox.load import READ, Load, asked, quantile
+from tests.process import NO_TLS, answers, free_port, running_server, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.process import Server
+
+pytestmark = pytest.mark.faults
 
 KILLS = 5 if "FAULTS" in os.environ else 2
 _DOWN_SECONDS = 1.0
@@ -64,7 +66,7 @@ async def on(cluster: Cluster, statement: str) -> list[Any]:
 
 async def one(url: str, body: dict[str, Any]) -> Any:
     """The fate of one request."""
-    async with httpx.AsyncClient(base_url=url, timeout=20, verify=NO_TLS) as client:
+    async with httpx.AsyncClient(base_url=url, verify=NO_TLS) as client:
         return await asked(client, body)
 
 
@@ -81,7 +83,7 @@ async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: 
             down_until = time.monotonic()
             await asyncio.to_thread(own.start, port)
             back_at = time.monotonic()
-            await load.answered(1, seconds=5)
+            await load.answered(1)
             assert time.monotonic() - back_at <= 1
             refused = [fate for fate in load.since(killed_at) if fate.status != 200 and fate.sent_at < down_until]
             assert len(refused) > 20
@@ -120,7 +122,7 @@ async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_t
             fate = await one(server.url, {"query": READ})
             assert (fate.status, fate.reason, fate.retry_after) == (503, "DATABASE_UNAVAILABLE", "1")
             await asyncio.to_thread(cluster.start, port)
-            await until(lambda: answers(f"{server.url}/readyz"), seconds=2)
+            await until(lambda: answers(f"{server.url}/readyz"))
             assert (await one(server.url, {"query": READ})).good
     finally:
         cluster.destroy()
@@ -158,7 +160,7 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
     """With every connection held up by a lock: 503 within POOL_TIMEOUT, /livez well, bad requests told as bad."""
     assert (await one(killed.url, {"query": READ})).good
     limits = httpx.Limits(max_connections=100)
-    async with locked(own), httpx.AsyncClient(base_url=killed.url, timeout=20, verify=NO_TLS, limits=limits) as client:
+    async with locked(own), httpx.AsyncClient(base_url=killed.url, verify=NO_TLS, limits=limits) as client:
         crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
         bad = await asked(client, {"query": "{ nothing }"})
         assert (bad.reason, bad.seconds < 0.2) == ("DOCUMENT_INVALID", True)
@@ -184,7 +186,7 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
 async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, killed: Server, query: str) -> None:
     """Its statement is cancelled in the server, whichever way it is sent, well before LOCK_TIMEOUT would end it."""
     await until(lambda: answers(f"{killed.url}/readyz"))
-    async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, timeout=20, verify=NO_TLS) as client:
+    async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
         request = asyncio.create_task(client.post("/api/graphql", json={"query": query}))
         await wait_until_locked(looker, locked_out=True, seconds=0.3)
         request.cancel()

@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.blackbox.wire import Wire, request
-from tests.process import ROOT, answers, environment, free_port, running_server, wait_for
+from tests.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +195,7 @@ def test_subscribers_leave_room_to_others(small: Server) -> None:
                 stream.read(int(headers.get("content-length", "0")))
                 return status == "HTTP/1.1 200 OK"
 
-            wait_for(taken, what=lambda: "the place of the one that has gone", seconds=5)
+            wait_for(taken, what=lambda: "the place of the one that has gone")
 
 
 def test_where_all_are_at_work_one_more_is_told_so(orders_url: str) -> None:
@@ -226,6 +226,6 @@ def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), what=lambda: "the server to be alive")
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=15)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     (line,) = [json.loads(line) for line in said.splitlines() if "MAX_CONNECTIONS" in line]
     assert 0 < line["connections"] < line["open_files"] == 200

@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from tests.blackbox.test_start import start
 from tests.blackbox.test_websocket import closed_with
-from tests.process import running_server, wait_for
+from tests.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,22 +49,20 @@ def parameters(asked: dict[str, Any]) -> dict[str, str]:
 
 def post(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
     """Status and answer of a POST."""
-    response = httpx.post(server.graphql, json=asked, timeout=10)
+    response = httpx.post(server.graphql, json=asked)
     return response.status_code, response.json()
 
 
 def get(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
     """Of a GET."""
-    response = httpx.get(server.graphql, params=parameters(asked), timeout=10)
+    response = httpx.get(server.graphql, params=parameters(asked))
     return response.status_code, response.json()
 
 
 def stream(server: Server, asked: dict[str, Any], *, by: str = "POST") -> tuple[int | None, dict[str, Any]]:
     """The first event of a stream, or its refusal."""
     body: dict[str, Any] = {"json": asked} if by == "POST" else {"params": parameters(asked)}
-    with httpx.stream(
-        by, f"{server.graphql}/stream", headers={"accept": "text/event-stream"}, timeout=10, **body
-    ) as response:
+    with httpx.stream(by, f"{server.graphql}/stream", headers={"accept": "text/event-stream"}, **body) as response:
         if response.status_code != 200:
             return response.status_code, json.loads(response.read())
         lines = (line for line in response.iter_lines() if line.startswith("data: "))
@@ -82,8 +80,8 @@ def socket(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str,
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         for message in ({"type": "connection_init"}, {"id": "1", "type": "subscribe", "payload": asked}):
             connection.send(json.dumps(message))
-        assert json.loads(connection.recv(timeout=10))["type"] == "connection_ack"
-        told = json.loads(connection.recv(timeout=10))
+        assert json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"] == "connection_ack"
+        told = json.loads(connection.recv(timeout=PATIENCE_SECONDS))
         return None, told["payload"] if told["type"] == "next" else {"errors": told["payload"]}
 
 
@@ -166,7 +164,7 @@ def test_what_a_transport_does_not_run_it_does_not_run_by_hash(trusting: Server)
     assert post(trusting, {"documentId": "feed"})[0] == 405
     assert post(trusting, {"documentId": "change"})[1]["data"]["clearOrderStatus"]["userErrors"]
     url = f"{trusting.graphql}/stream?documentId=feed"
-    with httpx.stream("GET", url, headers={"accept": "text/event-stream"}, timeout=10) as response:
+    with httpx.stream("GET", url, headers={"accept": "text/event-stream"}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert next(response.iter_lines()).startswith("retry: ")
 

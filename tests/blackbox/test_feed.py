@@ -28,7 +28,7 @@ from tests.blackbox.feed_clients import (
     over_websocket,
     pages,
 )
-from tests.process import free_port, running_server
+from tests.process import PATIENCE_SECONDS, free_port, running_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.blackbox.feed_clients import Follow
     from tests.process import Server
+
+pytestmark = pytest.mark.faults
 
 # `make faults` sets 60.
 SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
@@ -77,7 +79,7 @@ class Stage(NamedTuple):
 
     async def silence(self) -> None:
         """Wait until they listen on none."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await self.listening():  # noqa: ASYNC110 # what it looks at lies in other processes
                 await asyncio.sleep(0.02)  # between two looks
 
@@ -283,7 +285,7 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
 async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, follow: Follow) -> None:
     """It is of another history; to wait until this one gets there would lose all changes until then."""
     ahead = encode_change_cursor(decode_change_cursor(await head(steady.url)) + 1)
-    async with asyncio.timeout(10), aclosing(follow(steady.url, ahead, None, 0)) as events:
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow(steady.url, ahead, None, 0)) as events:
         with pytest.raises(RefusedError) as refused:
             await anext(events)
     assert (refused.value.reason, refused.value.retryable) == ("CURSOR_INVALID", False)
@@ -332,7 +334,7 @@ async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Serv
         await writers.stop()
         await heard_all(stage, every, of_few, of_someone)
     by_local = [event for event in every.events if event.change.order != SOMEONE_ELSES]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for size in (4, 1000):
             assert await pages(steady.url, start, size) == every.events
             assert await pages(steady.url, start, size, orderKeys=few) == of_few.events

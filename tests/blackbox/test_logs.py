@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.process import NO_TLS, running_server, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,9 @@ def test_a_bad_request_writes_little_and_gets_little(logging_server: Server, bad
     """Less than 2 KB of log, on lines of the server's own making; and an answer of less than 16 KB with a code."""
     before = len(logging_server.log())
     sent = {"method": "POST", "url": "/api/graphql", **BAD[bad]}
-    response = httpx.request(**{**sent, "url": f"{logging_server.url}{sent['url']}"}, verify=NO_TLS, timeout=20)
+    response = httpx.request(**{**sent, "url": f"{logging_server.url}{sent['url']}"}, verify=NO_TLS)
     request_id = response.headers["x-request-id"]
-    wait_for(lambda: request_id in logging_server.log()[before:], what=lambda: f"{request_id} in the log", seconds=5)
+    wait_for(lambda: request_id in logging_server.log()[before:], what=lambda: f"{request_id} in the log")
     written = logging_server.log()[before:]
     assert len(written.encode()) <= MOST_LOGGED, written
     assert not CONTROL.search(written)
@@ -96,7 +96,7 @@ def test_what_is_not_http_writes_a_short_line_at_most(logging_server: Server) ->
     before = len(logging_server.log())
     host, port = logging_server.url.removeprefix("http://").split(":")
     for _ in range(50):
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(b"\x16\x03\x01 nothing of HTTP \x1b[31m\r\n\r\n")
             while connection.recv(4096):
                 pass
@@ -123,12 +123,12 @@ def test_values_are_in_no_line(orders_url: str) -> None:
         {"query": "{ nothing }", "operationName": secret},
     ]
     with running_server(orders_url, SLOW_STATEMENT="0.001", APP_SCHEMA="unlogged") as server:
-        with httpx.Client(verify=NO_TLS, timeout=20, headers={"authorization": token}) as client:
+        with httpx.Client(verify=NO_TLS, headers={"authorization": token}) as client:
             for document in documents:
                 client.post(server.graphql, json=document)
             client.get(server.graphql, params=documents[1])
             last = client.get(f"{server.graphql}/stream", params=documents[1]).headers["x-request-id"]
-        wait_for(lambda: last in server.log(), what=server.log, seconds=5)
+        wait_for(lambda: last in server.log(), what=server.log)
         log = server.log()
     assert "slow statement" in log
     assert secret not in log

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from tests.process import ROOT, environment, running_server
+from tests.process import PATIENCE_SECONDS, ROOT, environment, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _HISTORY = "{ orderStatusChanges(first: 1000) { headCursor nodes { id orderKey p
 
 def ask(server: Server, query: str, **variables: object) -> dict[str, Any]:
     """The answer to an operation."""
-    answer = httpx.post(server.graphql, json={"query": query, "variables": variables}, timeout=10).json()
+    answer = httpx.post(server.graphql, json={"query": query, "variables": variables}).json()
     assert isinstance(answer, dict)
     return answer
 
@@ -43,7 +43,7 @@ def command(url: str, name: str, *, given: str = "", **settings: str) -> subproc
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

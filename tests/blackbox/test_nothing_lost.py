@@ -15,14 +15,16 @@ import psutil
 import pytest
 
 from server.local.cluster import Cluster
-from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Told, audit, send, until, writing
-from tests.process import free_port, running_server
+from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Told, audit, send, writing
+from tests.process import free_port, running_server, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.process import Server
+
+pytestmark = pytest.mark.faults
 
 # `make faults` sets a higher number.
 KILLS = int(os.environ.get("FAULT_KILLS", "2"))
@@ -268,7 +270,7 @@ async def rig(durable: Cluster) -> AsyncIterator[Rig]:
         server = await asyncio.to_thread(running.__enter__)
         try:
             database = await asyncpg.connect(durable.url)
-            async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+            async with httpx.AsyncClient(base_url=server.url) as client:
                 yield Rig(wire, client, database)
             await database.close()
         finally:

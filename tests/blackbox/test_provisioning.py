@@ -13,7 +13,7 @@ import pytest
 
 from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
 from tests.platform import platform_directory, running_platform
-from tests.process import ROOT, environment
+from tests.process import PATIENCE_SECONDS, ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -55,7 +55,7 @@ def watched(operator: Operator, payload: dict[str, Any]) -> list[dict[str, Any]]
     """What operationProgress says of the operation, to its end."""
     body = {"query": WATCH, "variables": {"id": payload["operation"]["id"]}}
     headers = {"accept": "text/event-stream"}
-    with httpx.stream("POST", f"{operator.server.graphql}/stream", json=body, headers=headers, timeout=60) as stream:
+    with httpx.stream("POST", f"{operator.server.graphql}/stream", json=body, headers=headers) as stream:
         texts = [line.removeprefix("data:").strip() for line in stream.iter_lines() if line.startswith("data:")]
     return [json.loads(text)["data"]["operationProgress"] for text in texts if text]
 
@@ -198,6 +198,6 @@ def exported(platform: LocalPlatform) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     return done.stdout.splitlines()

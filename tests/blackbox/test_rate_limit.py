@@ -11,7 +11,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.process import NO_TLS, running_server, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,10 +71,10 @@ def test_a_caller_who_has_spent_its_points_is_refused_on_every_transport(server:
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type": "connection_init"}')
-        socket.recv(timeout=10)
+        socket.recv(timeout=PATIENCE_SECONDS)
         for id_, document in (("query", CHEAP), ("feed", FEED)):
             socket.send(json.dumps({"id": id_, "type": "subscribe", "payload": {"query": document}}))
-            message = json.loads(socket.recv(timeout=10))
+            message = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
             assert (message["id"], message["type"]) == (id_, "error")
             assert refusal({"errors": message["payload"]})["reason"] == "RATE_LIMITED"
     counted = httpx.get(f"{server.url}/api/metrics").text

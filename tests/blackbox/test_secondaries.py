@@ -11,16 +11,18 @@ import httpx
 import pytest
 
 from tests.blackbox.feed_clients import Subscriber, change, following, head, over_sse, over_websocket
-from tests.blackbox.load import READ, Load, until
+from tests.blackbox.load import READ, Load
 from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
 from tests.platform import platform_directory, running_platform
-from tests.process import NO_TLS, answers, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, answers, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.blackbox.feed_clients import Follow
     from tests.platform import LocalPlatform
+
+pytestmark = pytest.mark.faults
 
 LOOK_UP = "{ order(orderKey: %d) { status statusVersion } }"
 SET = "mutation { setOrderStatus(input: {orderKey: %d, status: %s}) { change { version } order { statusVersion } } }"
@@ -99,7 +101,7 @@ async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: Loca
     assert not load.bad, load.bad[:3]
     after = await statements(platform)
     # Backends tell of what they did when they have been idle for a moment.
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while after["standby"] - before["standby"] < 1000:
             after = await statements(platform)
     assert after["primary"] - before["primary"] < 0.2 * (after["standby"] - before["standby"])
@@ -112,7 +114,7 @@ async def test_a_writer_reads_its_own_change_at_once_through_another_process(
     """Also while the standby stands still: what carries the token is answered by the primary then."""
     platform.pause_replay(INSTANCE)
     try:
-        async with httpx.AsyncClient(timeout=20, verify=NO_TLS) as client:
+        async with httpx.AsyncClient(verify=NO_TLS) as client:
             for turn in range(10):
                 document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
                 told = await client.post(first.server.graphql, json={"query": document})
@@ -162,7 +164,7 @@ async def test_an_order_that_is_refetched_after_an_event_is_never_older(
     platform.pause_replay(INSTANCE, paused=replay == "paused")
     seen: list[tuple[int, int]] = []
     try:
-        async with following(subscriber), httpx.AsyncClient(timeout=20, verify=NO_TLS) as client:
+        async with following(subscriber), httpx.AsyncClient(verify=NO_TLS) as client:
             for turn in range(8):
                 (made,) = await change(second.server.url, 5, ("PARTIAL", "FULFILLED")[turn % 2])
                 await subscriber.hear_of(made)

@@ -23,14 +23,15 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.blackbox.ledger import until
-from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, environment, free_port, running_server, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.process import Server
+
+pytestmark = pytest.mark.faults
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Hanging:
         """Until it ends."""
         told_at = time.monotonic()
         process.terminate()
-        code = process.wait(20)
+        code = process.wait(PATIENCE_SECONDS)
         self.seconds = time.monotonic() - told_at
         self.code.append(code)
 
@@ -134,17 +135,18 @@ async def held(url: str, *keys: int) -> AsyncIterator[Any]:
 
 async def ended(server: Server) -> int:
     """The exit code, once the process is gone."""
-    await until(lambda: server.process.poll() is not None, seconds=14)
-    code: int = server.process.returncode
+    await until(lambda: server.process.poll() is not None)
+    code = server.process.returncode
+    assert code is not None
     return code
 
 
 async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
     """Changes that wait for a lock, on each transport, are made and told; subscribers hear of the stop at once."""
-    settings = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
+    settings: dict[str, Any] = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
     with running_server(orders_url, ready=True, port=None, **settings) as server:
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=15, verify=NO_TLS))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, verify=NO_TLS))
             for key in (BY_HTTP, BY_SOCKET, BY_STREAM):
                 # There is a row to lock then, and the next change is one.
                 clear = f"mutation {{ clearOrderStatus(input: {{orderKey: {key}}}) {{ change {{ orderKey }} }} }}"
@@ -263,7 +265,7 @@ class Load:
         await asyncio.gather(*clients)
 
     async def _ask(self, headers: dict[str, str]) -> None:
-        async with httpx.AsyncClient(base_url=self.url, timeout=10, verify=NO_TLS, headers=headers) as client:
+        async with httpx.AsyncClient(base_url=self.url, verify=NO_TLS, headers=headers) as client:
             while True:
                 try:
                     response = await client.post("/api/graphql", json={"query": PAGE})
@@ -284,7 +286,7 @@ async def test_a_stop_under_load_fails_no_request(orders_url: str, workers: str)
     with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS=workers) as server:
         load = Load(server.url)
         asking = asyncio.create_task(load.run(keeping=4, anew=4))
-        await until(lambda: load.answered > 100, seconds=10)
+        await until(lambda: load.answered > 100)
         server.process.terminate()
         await asking
         assert load.failed == []
@@ -339,19 +341,19 @@ async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pa
                 await asyncio.sleep(0.005)  # as much as the machine has room for
 
     async with asyncio.TaskGroup() as group:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # Which of the two accepts is the kernel's choice: as many connections as it takes for both to have some.
             while min(answered.values()) <= 10:
                 group.create_task(load())
                 connections += 1
                 await asyncio.sleep(0.02)  # between two connections
-        await until(lambda: len(owners) == connections, seconds=10)
+        await until(lambda: len(owners) == connections)
         serving, before = pair.log().count("worker serving"), answered[other.pid]
         killed_at = time.monotonic()
         killed.kill()
-        await until(lambda: pair.log().count("worker serving") > serving, seconds=10)
+        await until(lambda: pair.log().count("worker serving") > serving)
         assert time.monotonic() - killed_at < 6
-        await until(lambda: answered[other.pid] > before + 20, seconds=10)
+        await until(lambda: answered[other.pid] > before + 20)
         enough.set()
     assert lost[killed.pid] > 0
     assert lost[other.pid] == 0
@@ -365,7 +367,7 @@ async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Se
     load = Load(pair.url)
     asking = asyncio.create_task(load.run(keeping=1, anew=1))
     pair.process.send_signal(signal.SIGHUP)
-    await until(lambda: not any(map(running, old)), seconds=15)
+    await until(lambda: not any(map(running, old)))
     await until(lambda: len(children(pair)) == 2)
     asking.cancel()
     assert load.failed == []
@@ -376,7 +378,7 @@ async def test_workers_do_not_outlive_their_parent(pair: Server) -> None:
     """Also where it was killed and has told them nothing; their port is free then."""
     workers = children(pair)
     pair.kill()
-    await until(lambda: not any(map(running, workers)), seconds=10)
+    await until(lambda: not any(map(running, workers)))
 
 
 def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -387,7 +389,7 @@ def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -416,9 +418,9 @@ def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Pat
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) -> None:
     """Whatever is still in flight, with exit code 1; no process is left behind."""
-    settings = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
+    settings: dict[str, Any] = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
     with running_server(orders_url, ready=True, port=None, WORKERS=workers, **settings) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=15, verify=NO_TLS) as client:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as client:
             await ask(client, SET % BY_HTTP)
             await ask(client, f"mutation {{ clearOrderStatus(input: {{orderKey: {BY_HTTP}}}) {{ change {{ id }} }} }}")
             async with held(orders_url, BY_HTTP):
@@ -433,7 +435,7 @@ async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) ->
                 assert time.monotonic() - again_at < 0.5
                 with pytest.raises(httpx.TransportError):
                     await stuck
-        await until(lambda: not any(map(running, of_parent)), seconds=2)
+        await until(lambda: not any(map(running, of_parent)))
 
 
 def names(directory: Path) -> list[str]:
@@ -445,7 +447,7 @@ async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
     """The SDK logs in without any deadline, to a platform that accepts and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(10)
-        settings = {
+        settings: dict[str, Any] = {
             "DATABRICKS_HOST": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "DATABRICKS_CLIENT_ID": "somebody",
             "DATABRICKS_CLIENT_SECRET": "secret",

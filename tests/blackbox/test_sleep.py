@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.blackbox.feed_clients import Subscriber, change, following, head, over_websocket
-from tests.blackbox.load import until
 from tests.operator import INSTANCE, operated
 from tests.platform import platform_directory, running_platform
-from tests.process import answers
+from tests.process import answers, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

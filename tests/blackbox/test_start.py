@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from tests.process import ROOT, answers, environment, free_port, running_server, wait_for
+from tests.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ QUERY = "{ order(orderKey: 1) { orderKey } }"
 
 def ask(server: Server, document: str = QUERY) -> httpx.Response:
     """Run a document."""
-    return httpx.post(server.graphql, json={"query": document}, timeout=10)
+    return httpx.post(server.graphql, json={"query": document})
 
 
 def execute(url: str, *statements: str) -> None:
@@ -64,7 +64,7 @@ def start(**settings: str) -> subprocess.CompletedProcess[str]:
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -103,7 +103,7 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
         env=environment(PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert shown.returncode == 2
@@ -293,7 +293,7 @@ def test_a_signal_stops_it_cleanly(orders_url: str, signal_: signal.Signals) -> 
     with running_server(orders_url) as server:
         assert ask(server).status_code == 200
         server.process.send_signal(signal_)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         assert "Traceback" not in server.log()
 
 
@@ -305,7 +305,7 @@ def test_a_stop_leaves_no_backend(orders_url: str) -> None:
         own = backends(orders_url) - others
         assert own
         server.process.terminate()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         # PostgreSQL hears of it at once, and each backend takes a moment to end.
         wait_for(lambda: not own & backends(orders_url), what=lambda: f"{own & backends(orders_url)} to end")
 

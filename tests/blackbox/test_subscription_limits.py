@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.process import running_server, wait_for
+from tests.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def connected(server: Server) -> Iterator[ClientConnection]:
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         connection.send('{"type": "connection_init"}')
-        assert json.loads(connection.recv(timeout=10))["type"] == "connection_ack"
+        assert json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"] == "connection_ack"
         yield connection
 
 
@@ -78,17 +78,17 @@ def test_over_a_socket_it_ends_with_an_error_and_the_socket_goes_on(brief: Serve
     """Retryable, so that the client subscribes again from its cursor; a query beside it is answered afterwards."""
     with connected(brief) as connection:
         subscribed(connection, "1")
-        message = json.loads(connection.recv(timeout=10))
+        message = json.loads(connection.recv(timeout=PATIENCE_SECONDS))
         assert (message["id"], message["type"]) == ("1", "error")
         assert reasons({"errors": message["payload"]}) == ["SUBSCRIPTION_ENDED"]
         assert message["payload"][0]["extensions"]["retryable"]
         connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": "{ __typename }"}}))
-        assert json.loads(connection.recv(timeout=10))["type"] == "next"
+        assert json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"] == "next"
 
 
 def test_over_a_stream_by_post_it_ends_with_an_error_and_completes(brief: Server) -> None:
     """As graphql-sse's clients have it."""
-    told = httpx.post(f"{brief.url}{STREAM}", json=FEED, headers=EVENTS, timeout=10).text
+    told = httpx.post(f"{brief.url}{STREAM}", json=FEED, headers=EVENTS).text
     found = [event for event in events_of(told) if "event" in event]
     assert [event["event"] for event in found] == ["next", "complete"]
     assert reasons(json.loads(found[0]["data"])) == ["SUBSCRIPTION_ENDED"]
@@ -100,7 +100,7 @@ def test_a_browser_comes_back_to_where_it_was(brief: Server) -> None:
     heard = []
     for status in ("FULFILLED", "OPEN", "PARTIAL"):
         wanted = change(brief, status)
-        told = httpx.get(f"{brief.url}{STREAM}", params=FEED, headers=EVENTS | {"last-event-id": cursor}, timeout=10)
+        told = httpx.get(f"{brief.url}{STREAM}", params=FEED, headers=EVENTS | {"last-event-id": cursor})
         found = [event for event in events_of(told.text) if event.get("event")]
         assert [event["event"] for event in found] == ["next", "next"]
         assert reasons(json.loads(found[-1]["data"])) == ["SUBSCRIPTION_ENDED"]
@@ -112,14 +112,14 @@ def test_a_browser_comes_back_to_where_it_was(brief: Server) -> None:
 
 def test_a_caller_has_so_many_over_all_connections(few: Server) -> None:
     """One more is refused by itself, on whichever, with when to come again; any that ends makes room."""
-    with connected(few) as one, connected(few) as other, httpx.Client(base_url=few.url, timeout=10) as client:
+    with connected(few) as one, connected(few) as other, httpx.Client(base_url=few.url) as client:
         subscribed(one, "1")
         subscribed(one, "2")
         wait_for(lambda: subscriptions(few) == 2, what=lambda: "two subscriptions")
         with client.stream("POST", STREAM, json=FEED, headers=EVENTS):
             wait_for(lambda: subscriptions(few) == MOST, what=lambda: "three subscriptions")
             subscribed(other, "1")
-            message = json.loads(other.recv(timeout=10))
+            message = json.loads(other.recv(timeout=PATIENCE_SECONDS))
             assert (message["id"], message["type"]) == ("1", "error")
             assert reasons({"errors": message["payload"]}) == ["TOO_MANY_SUBSCRIPTIONS"]
             assert (

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.blackbox.feed_clients import Subscriber, following, head, over_sse
-from tests.blackbox.load import Load, until
+from tests.blackbox.load import Load
 from tests.operator import INSTANCE, Operator, operated
 from tests.platform import platform_directory, running_platform
+from tests.process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.platform import LocalPlatform
+
+pytestmark = pytest.mark.faults
 
 _LONG = "FAULTS" in os.environ
 LIFETIME_SECONDS = 20 if _LONG else 4

@@ -15,7 +15,7 @@ import pytest
 import websockets
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> No
         answer = httpx.post(server.graphql, json={"query": "{ __typename }"}, verify=NO_TLS)
         assert answer.json() == {"data": {"__typename": "Query"}}
         server.process.terminate()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.blackbox.load import READ, Load, asked, until
+from tests.blackbox.load import READ, Load, asked
 from tests.operator import INSTANCE, Operator, operated
 from tests.platform import platform_directory, running_platform
-from tests.process import NO_TLS, answers
+from tests.process import NO_TLS, answers, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.platform import LocalPlatform
+
+pytestmark = pytest.mark.faults
 
 WAKE_SECONDS = 1.0
 # Many times what is in flight at once.
@@ -44,9 +46,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 async def crowd(url: str, count: int) -> list[tuple[float, int, str | None]]:
     """Ask all at once: when each was answered, in seconds, its status and what was wrong."""
-    async with httpx.AsyncClient(
-        base_url=url, timeout=40, verify=NO_TLS, limits=httpx.Limits(max_connections=count)
-    ) as client:
+    async with httpx.AsyncClient(base_url=url, verify=NO_TLS, limits=httpx.Limits(max_connections=count)) as client:
         fates = await asyncio.gather(*(asked(client, {"query": READ}) for _ in range(count)))
     return [(fate.seconds, fate.status, fate.reason) for fate in fates]
 

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.process import running_server, wait_for
+from tests.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def send(connection: ClientConnection, *messages: object) -> None:
 
 def receive(connection: ClientConnection) -> dict[str, Any]:
     """The next message, which has to come in a text frame."""
-    text = connection.recv(timeout=10)
+    text = connection.recv(timeout=PATIENCE_SECONDS)
     assert isinstance(text, str)
     message = json.loads(text)
     assert isinstance(message, dict)
@@ -58,7 +58,7 @@ def closed_with(connection: ClientConnection) -> int:
     """The code that the server closes with, whatever it says before."""
     try:
         while True:
-            connection.recv(timeout=15)
+            connection.recv(timeout=PATIENCE_SECONDS)
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else 1006
 

@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 from graphql import ExecutionResult, execute, parse
 from graphql.execution import Executor
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from graphql import GraphQLSchema
+
+pytestmark = pytest.mark.faults
 
 
 # These requests are refused before anything is executed.

@@ -9,6 +9,8 @@ from tests.differences.applications import application
 from tests.differences.comparing import compare, queries_of, written
 from tests.differences.tables import APP_SCHEMA, PADDED, PLAIN, corpus_of
 
+pytestmark = pytest.mark.faults
+
 NODES = "nodes { orderKey comment @include(if: $b) }"
 # What chance seldom finds: each has one way of giving an argument, and of deciding what is selected.
 TRAPS = (

@@ -13,6 +13,8 @@ from tests.differences.applications import application
 from tests.differences.comparing import compare, queries_of
 from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, READER, corpus_of
 
+pytestmark = pytest.mark.faults
+
 
 @dataclass(frozen=True)
 class Case:

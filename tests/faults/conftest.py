@@ -35,17 +35,6 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.destroy()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
-    config.addinivalue_line("markers", "long: a fault that `make faults` alone has time for")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what there is no time for: it is not skipped, it is another command's."""
-    if not LONG:
-        items[:] = [item for item in items if item.get_closest_marker("long") is None]
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the scorecard, and write it down."""
     if LONG and reports:

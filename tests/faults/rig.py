@@ -69,7 +69,7 @@ def rigged(
         port: of the server, a free one where none is given.
         schema: of the server's own tables.
         module: what is run in the server's place.
-        settings: of the server.
+        settings: of the server, which has its own default timeouts beside them.
     """
     token = secrets.token_hex(16)
     given: dict[str, Any] = {
@@ -80,7 +80,7 @@ def rigged(
     }
     location, _, name = database.rpartition("/")
     url = f"{location.rpartition(':')[0]}:{through}/{name}" if through else database
-    with running_server(url, ready=ready, port=port, module=module, **given) as server:
+    with running_server(url, ready=ready, patient=False, port=port, module=module, **given) as server:
         password = database.split("://")[1].partition("@")[0].partition(":")[2]
         with known(Rig(server, database, schema, connections(settings), token, (password, token))) as rig:
             yield rig

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import psutil
 
-from tests.blackbox.load import until
 from tests.faults import scorecard
 from tests.faults.lakebase import on_platform
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, END_OURS, on
 from tests.faults.test_processes import workers
 from tests.faults.traffic import LOST
+from tests.process import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.faults.traffic import Traffic
 
+pytestmark = pytest.mark.faults
+
 OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
 END_OURS = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
 # Of those who wait for a dead database no more is asked of it at once than it has connections for.

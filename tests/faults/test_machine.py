@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.faults.traffic import Traffic
 
+pytestmark = pytest.mark.faults
+
 SKEW_SECONDS: Final = 300
 MOUNT, UMOUNT = (shutil.which(name) or name for name in ("mount", "umount"))
 _ORDER: Final = {"query": "{ order(orderKey: 1) { orderKey } }"}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.faults.traffic import Traffic
 
+pytestmark = pytest.mark.faults
+
 # What is said where a connection is found out to be silent.
 SILENT = AWAY | {"STATEMENT_TIMEOUT", "REQUEST_TIMEOUT", "ORDER_BUSY"}
 

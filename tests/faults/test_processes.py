@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.blackbox.load import until
 from tests.faults.rig import rigged
 from tests.faults.scenario import LONG, Scenario
 from tests.faults.test_database import hold, transaction
 from tests.faults.traffic import LOST, NOT_SENT
 from tests.faults.vitals import processes
-from tests.process import wait_for
+from tests.process import until, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
+
+pytestmark = pytest.mark.faults
 
 STOPPED_SECONDS = 12
 # What the supervisor takes to see that a worker is gone, and Python to load the server.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.blackbox.load import until
 from tests.faults.lakebase import on_platform
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, END_OURS, hold, on
 from tests.operator import INSTANCE
+from tests.process import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
     from tests.platform import LocalPlatform
+
+pytestmark = pytest.mark.faults
 
 LIFE_SECONDS: Final = 20.0
 CREDENTIALS: Final = "/api/2.0/(database|postgres)/credentials"

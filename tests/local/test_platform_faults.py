@@ -37,7 +37,7 @@ def post(platform: LocalPlatform, shared: DatabaseInstance) -> Callable[[], http
     """A request to create the catalog `made`, sent once; the instance is there."""
     assert shared.name == "shared"
     headers = {"authorization": f"Bearer {platform.token}"}
-    return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=10)
+    return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers)
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from databricks.sdk.service.database import (
 )
 
 from tests.platform import platform_directory, running_platform
-from tests.process import wait_for
+from tests.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from tests.platform import LocalPlatform
@@ -122,7 +122,7 @@ async def test_a_readable_secondary_is_a_hot_standby_on_an_address_of_its_own(
         await platform.connect(instance.read_only_dns),
     )
     await primary.execute("CREATE SCHEMA mine; CREATE TABLE mine.told (x int); INSERT INTO mine.told VALUES (7)")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await standby.fetchval("SELECT to_regclass('mine.told') IS NOT NULL"):  # noqa: ASYNC110 # the other end is a database
             await asyncio.sleep(0.02)  # between two looks
     assert await standby.fetchval("SELECT x FROM mine.told") == 7
@@ -169,7 +169,7 @@ async def test_many_who_knock_at_once_wake_it_once(platform: LocalPlatform) -> N
 
 async def woken(platform: LocalPlatform, instance: DatabaseInstance) -> Any:
     """A connection to an instance that is waking."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 return await platform.connect(instance.read_write_dns)

@@ -14,7 +14,7 @@ from databricks.sdk.errors import NotFound
 from databricks.sdk.service.database import DatabaseInstance, DatabaseInstanceState, SyncedTableState
 
 from tests.platform import LocalPlatform, platform_directory, running_platform, synced_table
-from tests.process import ROOT, environment, wait_for
+from tests.process import PATIENCE_SECONDS, ROOT, environment, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_an_ordered_end_stops_everything_and_a_start_brings_it_back(directory: P
         wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
         processes = postgres_processes(platform)
         platform.process.send_signal(signal.SIGINT)
-        assert platform.process.wait(20) == 0
+        assert platform.process.wait(PATIENCE_SECONDS) == 0
         assert not any(alive(process) for process in processes)
     with running_platform(directory) as platform:
         wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
@@ -140,7 +140,7 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
     )
     assert shown.returncode == 2
     assert "LOCAL_SCALE" in shown.stderr

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from databricks.sdk.service.database import DatabaseInstanceState
 
-from tests.process import wait_for
+from tests.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk.service.database import DatabaseInstance
@@ -38,7 +38,7 @@ async def replayed(standby: Any, lsn: str) -> bool:
 
 async def reached(standby: Any, lsn: str) -> None:
     """Return when it has."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await replayed(standby, lsn):  # noqa: ASYNC110 # the other end is a database
             await asyncio.sleep(0.02)  # between two looks
 
@@ -56,7 +56,7 @@ async def test_a_replay_that_is_paused_stands_still_until_it_goes_on(
     await primary.execute("INSERT INTO paused.told VALUES (2)")
     # Written and received; only the replay stands still.
     lsn = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await standby.fetchval("SELECT pg_last_wal_receive_lsn() >= $1::text::pg_lsn", lsn):  # noqa: ASYNC110 # the same
             await asyncio.sleep(0.02)  # between two looks
     assert not await replayed(standby, lsn)
@@ -88,7 +88,7 @@ async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     standby = await platform.connect(replicated.read_only_dns)
     before = shown(platform, replicated)["processes"]
     os.kill(before[replicated.read_only_dns], signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not standby.is_closed():  # noqa: ASYNC110 # the other end is a database
             await asyncio.sleep(0.02)  # between two looks
     states = set()
@@ -103,7 +103,7 @@ async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     assert shown(platform, replicated)["processes"][replicated.read_write_dns] == before[replicated.read_write_dns]
     await primary.execute("CREATE SCHEMA later")
     lsn = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 standby = await platform.connect(replicated.read_only_dns)

@@ -29,7 +29,7 @@ from databricks.sdk.service.database import (
 from databricks.sdk.service.pipelines import UpdateInfoState
 
 from tests.platform import platform_directory, running_platform, synced_table
-from tests.process import wait_for
+from tests.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -303,7 +303,7 @@ async def test_in_place_a_table_is_missing_and_then_partly_filled() -> None:
             await connection.execute("CREATE INDEX ON orders (o_custkey)")
         refresh(platform, "worst.public.orders")
         seen: set[str] = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not {"missing", "partly", "whole again"} <= seen:
                 try:
                     count = await connection.fetchval("SELECT count(*) FROM orders")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.platform import end_left_behind, platform_directory
-from tests.process import ROOT, answers, environment, free_port, wait_for
+from tests.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Run:
 
     def count(self) -> int:
         """How many orders it serves."""
-        answer = httpx.post(f"{self.url}/api/graphql", json={"query": COUNT}, timeout=5).json()
+        answer = httpx.post(f"{self.url}/api/graphql", json={"query": COUNT}).json()
         return int(answer["data"]["orderCount"]["count"])
 
 
@@ -71,7 +71,7 @@ def refused(**settings: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -87,7 +87,7 @@ def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
             yield run
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
@@ -109,7 +109,7 @@ def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(directory: Path) -> N
         assert run.count() == 1500
         assert len(processes_of(directory)) > 2
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(20) == 0
+        assert run.process.wait(PATIENCE_SECONDS) == 0
         assert "Traceback" not in run.said()
         assert processes_of(directory) == []
         assert not answers(f"{run.url}/livez")
@@ -122,7 +122,7 @@ def test_a_second_run_finds_everything(directory: Path) -> None:
         assert run.count() == 1500
         assert list((directory / "platform").glob("instances/*")) == instances
         table = "{ lakebase { syncedTable { lastSyncFinishedAt } instance { createdAt } } }"
-        found = httpx.post(f"{run.url}/api/graphql", json={"query": table}, timeout=5).json()["data"]["lakebase"]
+        found = httpx.post(f"{run.url}/api/graphql", json={"query": table}).json()["data"]["lakebase"]
         assert found["syncedTable"]["lastSyncFinishedAt"] < run.started
         other = refused(LOCAL_DIR=str(directory))
         assert other.returncode == 1
@@ -134,7 +134,7 @@ def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path
     with running(directory, scale="0.002") as run:
         assert run.count() == 3000
         change = 'mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }'
-        assert "errors" not in httpx.post(f"{run.url}/api/graphql", json={"query": change}, timeout=5).json()
+        assert "errors" not in httpx.post(f"{run.url}/api/graphql", json={"query": change}).json()
         run.process.kill()
         run.process.wait()
         left = processes_of(directory)
@@ -143,7 +143,7 @@ def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path
         assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left)
         assert again.count() == 1500
         query = '{ order(orderKey: "1") { status } }'
-        status = httpx.post(f"{again.url}/api/graphql", json={"query": query}, timeout=5).json()
+        status = httpx.post(f"{again.url}/api/graphql", json={"query": query}).json()
         assert status == {"data": {"order": {"status": "FULFILLED"}}}
 
 
@@ -152,7 +152,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing_behind(directory: Path) -> None:
     process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port()))
     wait_for((directory / "platform.pid").exists, what=lambda: "the local Lakebase to begin to start")
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     assert processes_of(directory) == []
 
 
@@ -164,13 +164,13 @@ def test_ctrl_c_while_orders_are_synced_leaves_nothing_behind(directory: Path) -
         what=lambda: "the sync to begin",
     )
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     assert processes_of(directory) == []
     with running(directory, scale="0.002") as again:
         assert again.count() == 3000
         server = int((directory / "server.pid").read_text().split()[0])
         os.kill(server, signal.SIGKILL)
-        assert again.process.wait(20) == 1
+        assert again.process.wait(PATIENCE_SECONDS) == 1
         assert "The server has stopped" in again.said()
         assert processes_of(directory) == []
 

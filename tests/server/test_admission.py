@@ -8,6 +8,7 @@ import pytest
 
 from schema.errors import Reason, UnavailableError
 from server.admission import Admission, giving_way, has_place, patience_left
+from tests.process import PATIENCE_SECONDS
 
 WAIT_SECONDS = 0.03
 
@@ -37,7 +38,7 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer(monkeypatch: pytes
     turn = asyncio.create_task(admission.enter())
     await asyncio.sleep(2 * WAIT_SECONDS)  # longer than anybody waits for others
     waking = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(UnavailableError) as refused:
             await turn
     assert refused.value.reason is Reason.OVERLOADED
@@ -55,7 +56,7 @@ async def test_who_comes_after_a_wake_waits_no_longer_than_others(monkeypatch: p
     await asyncio.sleep(3 * WAIT_SECONDS)  # until it is known to wake
     waking = False
     await asyncio.sleep(0.1)  # until it is known to be awake
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(UnavailableError):
             await admission.enter()
     assert not old.done()
@@ -117,7 +118,7 @@ async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
         pass
     next_one, third = (asyncio.create_task(admission.enter()) for _ in range(2))
     with giving_way():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             place = await next_one
     slow.leave()
     await asyncio.sleep(0)  # the others have their turn

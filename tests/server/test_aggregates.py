@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schema.ports import Condition, Operator, OrderColumn, StatsGroup
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +64,7 @@ async def test_a_count_of_everything_is_computed_once_for_all_who_ask(
     counts = await asyncio.gather(*(store.count(()) for _ in range(50)))
     assert {count.count for count in counts} == {ORDERS}
     assert len(statements) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await store.count(())).as_of == counts[0].as_of:  # noqa: ASYNC110 # nobody is told when it is too old
             await asyncio.sleep(0.01)  # between two looks at the condition
     assert len(statements) == 2

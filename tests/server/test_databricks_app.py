@@ -20,6 +20,7 @@ from server.auth.databricks import DatabricksAuthentication
 from server.lakebase.loading import PlatformLoader
 from server.settings import Settings
 from tests.issuer import serving
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -49,7 +50,7 @@ class Directory:
             return 404, {"error_code": "NOT_FOUND", "message": "no such page"}
         asked = parse_qs(address.query)
         self.asked.append(f"{address.path.rpartition('/')[2]} {asked['filter'][0]}")
-        self.answering.wait(20)
+        self.answering.wait(PATIENCE_SECONDS)
         if self.status != 200:
             return self.status, {"error_code": "SAID_NO", "message": "no"}
         assert asked["attributes"] == ["groups"]

@@ -10,6 +10,7 @@ import pytest
 from schema.ports import OrderColumn
 from schema.templates import Form, Slot, Template
 from server.record import RequestRecord, current_record
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +36,7 @@ async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIte
 
 async def until(database: asyncpg.Connection, waiting: int) -> None:
     """Wait until so many of the store's statements wait for a lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await database.fetchval(WAITING) != waiting:  # noqa: ASYNC110 # PostgreSQL tells nobody
             await asyncio.sleep(0.01)
 

@@ -40,7 +40,7 @@ def server(orders_url: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client of it."""
-    with httpx.Client(base_url=server.url, verify=NO_TLS, timeout=20) as client:
+    with httpx.Client(base_url=server.url, verify=NO_TLS) as client:
         yield client
 
 
@@ -63,7 +63,7 @@ def masked(server: Server, text: str) -> dict[str, Any]:
         lines = [json.loads(line) for line in server.log().splitlines()]
         return [line for line in lines if line["event"] == "fault" and line["error_id"] == error_id]
 
-    wait_for(lambda: bool(told()), what=lambda: f"{error_id} in\n{server.log()[-4000:]}", seconds=5)
+    wait_for(lambda: bool(told()), what=lambda: f"{error_id} in\n{server.log()[-4000:]}")
     assert "Traceback" in told()[0]["exception"]
     assert len(told()[0]["exception"]) < 6_100
     found: dict[str, Any] = error
@@ -171,7 +171,7 @@ def test_outside_of_its_operations_a_socket_is_closed(server: Server, socket: Cl
     assert not [word for word in UNSAID if word in reason]
     assert "error id" in reason
     error_id = reason.split("error id ")[1].split(" ")[0]
-    wait_for(lambda: error_id in server.log(), what=lambda: f"{error_id} in the log", seconds=5)
+    wait_for(lambda: error_id in server.log(), what=lambda: f"{error_id} in the log")
 
 
 def test_before_a_socket_is_accepted_it_is_a_500_in_json(server: Server) -> None:

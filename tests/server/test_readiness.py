@@ -9,6 +9,7 @@ import pytest
 from schema.errors import Reason, UnavailableError
 from server import readiness as module
 from server.readiness import Readiness
+from tests.process import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_ready(readiness: Readiness) -> None:
     """Wait for it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while readiness.reason is not None:  # noqa: ASYNC110 # nobody is told, as with a probe
             await asyncio.sleep(0.001)  # between two looks at the condition
 

@@ -14,6 +14,7 @@ import structlog
 from server.logs import configure_logs
 from server.request_log import request_log
 from server.settings import Settings
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def test_it_is_written_by_itself_in_every_loop(log: io.StringIO) -> None:
 
     async def write(*, waits: bool) -> None:
         request_log.write(logging.INFO, FIELDS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while waits and '"path"' not in log.getvalue():  # noqa: ASYNC110 # nobody tells
                 await asyncio.sleep(0.01)
 
