@@ -10,6 +10,7 @@ from httpx._config import DEFAULT_TIMEOUT_CONFIG  # httpx has no public way to c
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
+from tests import calibration
 from tests.process import PATIENCE_SECONDS, Server, running_server
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             for name, value in getattr(report, "user_properties", ()):
                 if name == "told" and report.when == "call":
                     terminalreporter.write_line(str(value))
+    if calibration.held:
+        terminalreporter.section("times that are promised")
+    for line in calibration.held:
+        terminalreporter.write_line(line)
     terminalreporter.section("left out")
     for report in terminalreporter.getreports("skipped"):
         terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")

@@ -115,7 +115,7 @@ CASES: Final = (
     Case("chunks-without-an-end", _chunked(_GOOD, end=b"", ended=True), silent()),
     Case("shorter-than-it-says", _declared("999", _GOOD, ended=True), silent()),
     Case("nothing-of-what-it-says", _declared("999", b"", ended=True), silent()),
-    Case("stops-in-the-middle", _declared("999", b"{"), refused(408, "BODY_TOO_SLOW", closed=True)),
+    Case("stops-in-the-middle", _declared("999", b"{"), refused(408, "BODY_TOO_SLOW", closed=True), "hasty"),
     Case("gzip", _encoded("gzip", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
     Case("gzip-in-capitals", _encoded("GZIP", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
     Case("deflate", _encoded("deflate", zlib.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),

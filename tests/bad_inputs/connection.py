@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from tests.process import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from io import BufferedReader
 
     from tests.bad_inputs.case import Sent
 
-_PATIENCE_SECONDS: Final = 10
-_CLOSING_SECONDS: Final = 3
 _AT_ONCE_BYTES: Final = 1 << 16
 _TRICKLE_SECONDS: Final = 0.05
 _CONTINUE: Final = 100
@@ -57,7 +57,7 @@ class Exchange:
 def connect(url: str) -> socket.socket:
     """A connection to the server at this URL."""
     address = urlsplit(url)
-    connection = socket.create_connection((address.hostname, address.port or 80), timeout=_PATIENCE_SECONDS)
+    connection = socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -68,7 +68,7 @@ def exchange(url: str, sent: Sent, *, replies: int = 1, to_the_end: bool = False
     With `to_the_end` it is also waited for until the server closes it.
 
     Raises:
-        TimeoutError: nothing came within ten seconds.
+        TimeoutError: nothing came.
     """
     with connect(url) as connection, connection.makefile("rb") as stream:
         # Whoever is refused early need not be listened to.
@@ -82,7 +82,7 @@ def exchange(url: str, sent: Sent, *, replies: int = 1, to_the_end: bool = False
             if reply is None:
                 return Exchange(tuple(heard), closed=True)
             heard.append(reply)
-        return Exchange(tuple(heard), closed=to_the_end and _is_closed(connection, stream))
+        return Exchange(tuple(heard), closed=to_the_end and _is_closed(stream))
 
 
 def read_reply(stream: BufferedReader, *, headless: bool = False) -> Reply | None:
@@ -129,8 +129,7 @@ def _send(connection: socket.socket, sent: Sent) -> None:
         left = left[connection.send(left[: 1 if trickles else min(_AT_ONCE_BYTES, at_once)]) :]
 
 
-def _is_closed(connection: socket.socket, stream: BufferedReader) -> bool:
-    connection.settimeout(_CLOSING_SECONDS)
+def _is_closed(stream: BufferedReader) -> bool:
     try:
         return stream.read(1) == b""
     except ConnectionError:

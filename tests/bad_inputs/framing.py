@@ -107,6 +107,7 @@ CASES: Final = (
         "upgrade-to-http-2-that-trickles",
         Sent(_with(*_HTTP_2, _LENGTH).content, trickled_from=_with(*_HTTP_2, _LENGTH).content.index(_BODY) + 1),
         refused(408, "BODY_TOO_SLOW", closed=True),
+        "hasty",
     ),
     Case("upgrade-to-nothing-that-is-known", _with("Upgrade: gopher", "Connection: upgrade", _LENGTH), fine()),
     Case("upgrade-to-a-websocket-by-post", _with("Upgrade: websocket", "Connection: upgrade", _LENGTH), _NO_HTTP),
@@ -120,11 +121,12 @@ CASES: Final = (
     Case("nothing-at-all", Sent(b"", ended=True), silent()),
     Case("half-a-request-line", Sent(b"POST /api/gr", ended=True), silent()),
     Case("half-of-the-headers", Sent(_GOOD[:80], ended=True), silent()),
-    Case("headers-that-trickle", Sent(_GOOD[:100], trickled_from=0), _SLOW),
-    Case("headers-that-stop", Sent(_GOOD[:80]), _SLOW),
+    Case("headers-that-trickle", Sent(_GOOD[:100], trickled_from=0), _SLOW, "hasty"),
+    Case("headers-that-stop", Sent(_GOOD[:80]), _SLOW, "hasty"),
     Case(
         "a-body-that-trickles",
         Sent(_GOOD, trickled_from=_GOOD.index(_BODY)),
         refused(408, "BODY_TOO_SLOW", closed=True),
+        "hasty",
     ),
 )

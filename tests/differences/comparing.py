@@ -27,7 +27,7 @@ _ENOUGH_DOCUMENTS: Final = 50
 _ACCEPTED: Final = ("*/*", "application/json", "application/graphql-response+json")
 # How many documents all cases have together: DIFFERENCES=20000 is for a longer run. A document's seed is its case's
 # first one and its number; DIFFERENCES_FROM begins with another, so that DIFFERENCES=1 repeats a single one.
-DOCUMENTS: Final = int(os.environ.get("DIFFERENCES", "2000"))
+DOCUMENTS: Final = int(os.environ.get("DIFFERENCES", "400"))
 _FROM: Final = os.environ.get("DIFFERENCES_FROM")
 
 

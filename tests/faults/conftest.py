@@ -10,12 +10,12 @@ from server.local.cluster import Cluster
 from server.local.tpch import load_orders
 from tests.faults import scorecard
 from tests.faults.rig import DURABLE
-from tests.faults.scenario import LONG, reports
+from tests.faults.scenario import reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCALE = 0.14 if LONG else 0.01
+SCALE = 0.14
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the scorecard, and write it down."""
-    if LONG and reports:
+    if reports:
         text = scorecard.written(reports, terminalreporter.stats)
         terminalreporter.write_line("")
         terminalreporter.write(text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.blackbox.ledger import Ledger, Told
+from tests.calibration import held, slowness
 from tests.faults.audit import audited
 from tests.faults.leaks import Leaks
 from tests.faults.orders import known_orders
@@ -25,16 +26,9 @@ if TYPE_CHECKING:
     from tests.faults.audit import Audit
     from tests.faults.rig import Rig
 
-LONG: Final = os.environ.get("FAULTS") == "all"
-STEADY_SECONDS: Final = 10.0 if LONG else 1.0
-AFTER_SECONDS: Final = 20.0 if LONG else 1.5
-# Beside other tests there is not much room.
-RATE: Final = float(os.environ.get("FAULT_RATE", "150" if LONG else "50"))
-# A time that is promised holds for a machine with nothing else to do. Beside other tests all that is seen is that
-# nothing waits for a timeout of seconds.
-_SLACK_SECONDS: Final = 0.0 if LONG else 1.0
-# A connection is not always to be had there within a quarter of a second, and to say so is right.
-_BESIDE_OTHERS: Final = frozenset[str]() if LONG else frozenset({"POOL_EXHAUSTED", "OVERLOADED"})
+STEADY_SECONDS: Final = 10.0
+AFTER_SECONDS: Final = 20.0
+RATE: Final = float(os.environ.get("FAULT_RATE", "150"))
 WRITABLE: Final = 3000
 # Nothing may take longer than its deadline and this.
 _GRACE_SECONDS: Final = 1.0
@@ -103,7 +97,7 @@ class Report:
         return found + [
             f"{reply.kind} {reply.status} {reply.reason}"
             for reply in self.replies
-            if reply.reason is not None and reply.reason not in self.allowed | _BESIDE_OTHERS
+            if reply.reason is not None and reply.reason not in self.allowed
         ]
 
     @property
@@ -130,14 +124,16 @@ class Report:
         self.misses.append(sentence)
 
     def hold_to(self, what: str, seconds: float, *, promised_seconds: float) -> None:
-        """A time that is promised."""
-        if seconds > promised_seconds + _SLACK_SECONDS:
+        """A time that is promised: on a machine slower than the promise's it may be as much longer."""
+        most = promised_seconds * max(1.0, slowness())
+        held.append(f"{self.fault}: {what}: {seconds:.3f} s of {most:.3f} s")
+        if seconds > most:
             self.miss(f"{what}: {seconds:.3f} s, and {promised_seconds} are promised")
 
     def hold_reads(self) -> None:
         """No read may fail."""
-        if failed := [reply for reply in self.failed_reads if reply.reason not in _BESIDE_OTHERS]:
-            self.miss(f"{len(failed)} reads failed: {failed[:_EXAMPLES]}")
+        if self.failed_reads:
+            self.miss(f"{len(self.failed_reads)} reads failed: {self.failed_reads[:_EXAMPLES]}")
 
     def check(self, *, recovery_seconds: float | None = None) -> None:
         """Hold it to what is promised of every fault, and to a time to recovery.

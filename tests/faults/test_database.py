@@ -1,7 +1,4 @@
-"""Faults F1 to F4 and F9 to F13: a PostgreSQL that is killed, restarted, absent, locked, slow or full of others.
-
-`make test` has F1, F3, F9 and F10, each for seconds; `make faults` has all of them.
-"""
+"""Faults F1 to F4 and F9 to F13: a PostgreSQL that is killed, restarted, absent, locked, slow or full of others."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import pytest
 
 from tests.blackbox.load import quantile
 from tests.faults.rig import Rig, rigged
-from tests.faults.scenario import LONG, Scenario
+from tests.faults.scenario import Scenario
 from tests.process import NO_TLS, answers, wait_for
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.faults.traffic import Traffic
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
 END_OURS = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
@@ -54,9 +51,9 @@ async def on(database: str, *statements: str) -> list[Any]:
         await connection.close()
 
 
-async def hold(short: float, long: float) -> None:
-    """Let a fault last for so many seconds: the time is what is meant."""
-    await asyncio.sleep(long if LONG else short)  # how long the fault lasts
+async def hold(seconds: float) -> None:
+    """Let a fault last: the time is what is meant."""
+    await asyncio.sleep(seconds)  # how long the fault lasts
 
 
 async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
@@ -65,7 +62,7 @@ async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_pa
     async def inject(_: Traffic) -> None:
         port = durable.port
         os.kill(durable.process_id(), signal.SIGKILL)
-        await hold(1, 2)
+        await hold(2)
         await asyncio.to_thread(durable.start, port)
 
     report = await Scenario("F1", "kill -9 of the postmaster, started 2 s later", inject, AWAY).run(rig, tmp_path)
@@ -75,7 +72,6 @@ async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_pa
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f2_a_postgresql_that_is_restarted(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
     """The same where it goes in good order: 57P01 and 57P03 are its words for it."""
 
@@ -92,9 +88,9 @@ async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
     """Reads are done again and nobody notices; a write is told as unknown only where its COMMIT was under way."""
 
     async def inject(_: Traffic) -> None:
-        for _each in range(10 if LONG else 3):
+        for _each in range(10):
             await on(rig.database, END_OURS)
-            await hold(0.3, 0.5)
+            await hold(0.5)
 
     title = "all our backends ended, again and again"
     report = await Scenario("F3", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
@@ -102,7 +98,6 @@ async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp_path: Path) -> None:
     """The process lives and says what is wrong; it is ready within 2 s of PostgreSQL."""
     port = durable.port
@@ -124,7 +119,7 @@ async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp
 
             async def inject(_: Traffic) -> None:
                 await asyncio.to_thread(durable.stop)
-                await hold(1, 5)
+                await hold(5)
                 await asyncio.to_thread(durable.start, port)
 
             report = await Scenario("F4", "absent at the start, and for 5 s later on", inject, AWAY).run(rig, tmp_path)
@@ -156,7 +151,7 @@ async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
             transaction(rig.database, "LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE"),
             httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=5) as client,
         ):
-            until = time.monotonic() + (10 if LONG else 1.5)
+            until = time.monotonic() + 10
             while time.monotonic() < until:
                 asked_at = time.monotonic()
                 bad = await client.post(
@@ -209,9 +204,9 @@ async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> Non
                 httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client,
                 asyncio.TaskGroup() as group,
             ):
-                for _each in range(20 if LONG else 3):
+                for _each in range(20):
                     group.create_task(ask(client))
-                    await hold(0.2, 0.5)
+                    await hold(0.5)
 
         report = await Scenario("F10", "queries that pg_sleep", inject).run(rig, tmp_path)
     assert {(status, reason) for status, reason, _ in ended} == {(504, "STATEMENT_TIMEOUT")}
@@ -220,13 +215,12 @@ async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> Non
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Path) -> None:
     """ORDER_BUSY at LOCK_TIMEOUT, and not applied later on; reads go on."""
 
     async def inject(_: Traffic) -> None:
         async with transaction(rig.database, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
-            await hold(2, 3)
+            await hold(3)
 
     allowed = CROWDED | {"ORDER_BUSY"}
     report = await Scenario("F11", "every changed order's row locked for 3 s", inject, allowed).run(rig, tmp_path)
@@ -235,7 +229,6 @@ async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Pat
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: Path) -> None:
     """Lists in opposite orders never do; where somebody else does, ours is begun again, and 40P01 is never shown."""
     document = (
@@ -262,7 +255,7 @@ async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: 
         async def inject(_: Traffic) -> None:
             async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client:
                 said.append((await client.post("/api/graphql", json=changes(keys, 0))).json())
-                for turn in range(10 if LONG else 3):
+                for turn in range(10):
                     pair = [client.post("/api/graphql", json=changes(order, turn)) for order in (keys, keys[::-1])]
                     said.extend(answer.json() for answer in await asyncio.gather(*pair))
                     lock = f"SELECT FROM {rig.schema}.order_status WHERE o_orderkey = "
@@ -281,7 +274,6 @@ async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: 
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f13_a_postgresql_without_a_connection_left(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
     """503 while others have them all, and found again within a second once they let go."""
 
@@ -300,11 +292,11 @@ async def test_f13_a_postgresql_without_a_connection_left(durable: Cluster, rig:
         takers = [asyncio.create_task(take()) for _ in range(8)]
         looker = await asyncpg.connect(durable.url)
         for _each in range(3):
-            await hold(0.3, 1)
+            await hold(1)
             await looker.execute(
                 END_OURS.replace("AND pid", f"AND pid <> ALL (ARRAY[{looker.get_server_pid()}]) AND pid")
             )
-        await hold(0.5, 4)
+        await hold(4)
         over.set()
         await asyncio.gather(*takers)
         for connection in (*taken, looker):

@@ -1,7 +1,4 @@
-"""Faults F14 to F18: a network that is slow, resets, falls silent, comes in pieces, or loses the word that is waited for.
-
-`make test` has F16, for seconds; `make faults` has all of them.
-"""
+"""Faults F14 to F18: a network that is slow, resets, falls silent, comes in pieces, or loses the word that is waited for."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import pytest
 
 from tests.faults.proxy import Mode, Proxy, running_proxy
 from tests.faults.rig import Rig, rigged
-from tests.faults.scenario import LONG, Scenario
+from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, CROWDED, hold
 
 if TYPE_CHECKING:
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.faults.traffic import Traffic
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 # What is said where a connection is found out to be silent.
 SILENT = AWAY | {"STATEMENT_TIMEOUT", "REQUEST_TIMEOUT", "ORDER_BUSY"}
@@ -42,16 +39,15 @@ def rig(durable: Cluster, proxy: Proxy) -> Iterator[Rig]:
         yield rig
 
 
-async def lasting(proxy: Proxy, mode: Mode, short: float, long: float) -> None:
+async def lasting(proxy: Proxy, mode: Mode, seconds: float) -> None:
     """Let the network be so, for so many seconds."""
     await asyncio.to_thread(proxy.set, mode)
     try:
-        await hold(short, long)
+        await hold(seconds)
     finally:
         await asyncio.to_thread(proxy.set, Mode())
 
 
-@pytest.mark.long
 async def test_f14_a_network_that_is_slow(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
     """Every round trip takes 200 ms, more or less: all is answered, and slower.
 
@@ -59,7 +55,7 @@ async def test_f14_a_network_that_is_slow(proxy: Proxy, rig: Rig, tmp_path: Path
     """
 
     async def inject(_: Traffic) -> None:
-        await lasting(proxy, Mode("latency", seconds=0.2, jitter_seconds=0.1), 3, 10)
+        await lasting(proxy, Mode("latency", seconds=0.2, jitter_seconds=0.1), 10)
 
     report = await Scenario("F14", "200 ms more a round trip, 100 more or less", inject, rate=8).run(rig, tmp_path)
     report.hold_reads()
@@ -68,14 +64,13 @@ async def test_f14_a_network_that_is_slow(proxy: Proxy, rig: Rig, tmp_path: Path
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f15_connections_that_are_reset(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
     """All of them at once, again and again: reads are done again, and only a COMMIT under way is told as unknown."""
 
     async def inject(_: Traffic) -> None:
-        for _each in range(10 if LONG else 3):
+        for _each in range(10):
             await asyncio.to_thread(proxy.reset)
-            await hold(0.3, 0.5)
+            await hold(0.5)
 
     title = "all connections reset, again and again"
     report = await Scenario("F15", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
@@ -87,19 +82,18 @@ async def test_f16_a_peer_that_falls_silent(proxy: Proxy, rig: Rig, tmp_path: Pa
     """Nothing comes through, and nothing is reset: no request takes more than 5 s, and the pool is filled again."""
 
     async def inject(_: Traffic) -> None:
-        await lasting(proxy, Mode("silent"), 4, 10)
+        await lasting(proxy, Mode("silent"), 10)
 
     report = await Scenario("F16", "a silent peer", inject, SILENT).run(rig, tmp_path)
     report.hold_to("the slowest request", max(reply.seconds for reply in report.replies), promised_seconds=5)
     report.check(recovery_seconds=3)
 
 
-@pytest.mark.long
 async def test_f17_the_reply_to_a_commit_is_lost(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
     """OUTCOME_UNKNOWN is told, nothing else; repeated with its key each change is there once."""
 
     async def inject(_: Traffic) -> None:
-        await lasting(proxy, Mode("cut_after_commit"), 1, 5)
+        await lasting(proxy, Mode("cut_after_commit"), 5)
 
     before = proxy.cut
     # Each change costs its connection, and the next one has to wait for another.
@@ -111,7 +105,6 @@ async def test_f17_the_reply_to_a_commit_is_lost(proxy: Proxy, rig: Rig, tmp_pat
     report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "title"),
     [
@@ -125,7 +118,7 @@ async def test_f18_replies_in_pieces(proxy: Proxy, rig: Rig, tmp_path: Path, mod
     before = proxy.cut
 
     async def inject(_: Traffic) -> None:
-        await lasting(proxy, mode, 2, 5)
+        await lasting(proxy, mode, 5)
 
     # Each connection lasts for a few replies: whoever meets two that are cut is told so.
     allowed = AWAY | {"ORDERS_UNAVAILABLE"} if mode.kind == "limit" else CROWDED

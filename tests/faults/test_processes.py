@@ -1,6 +1,6 @@
 """Faults F19, F21 and F22: processes that are told to stop, are killed, or are replaced.
 
-`make test` has F19; `make faults` has all of them. F20, a second signal, is in tests/blackbox/test_shutdown.py.
+F20, a second signal, is in tests/blackbox/test_shutdown.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.faults.rig import rigged
-from tests.faults.scenario import LONG, Scenario
+from tests.faults.scenario import Scenario
 from tests.faults.test_database import hold, transaction
 from tests.faults.traffic import LOST, NOT_SENT
 from tests.faults.vitals import processes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 STOPPED_SECONDS = 12
 # What the supervisor takes to see that a worker is gone, and Python to load the server.
@@ -52,11 +52,11 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
             _, trickling = await asyncio.open_connection("127.0.0.1", port)
             trickling.write(b"POST /api/graphql HTTP/1.1\r\nhost: localhost\r\ncontent-le")
             async with transaction(durable.url, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
-                await hold(0.5, 1)
+                await hold(1)
                 rig.server.process.send_signal(signal.SIGTERM)
                 told_at = time.monotonic()
                 traffic.stopped.set()
-                await hold(1, 4)
+                await hold(4)
             code = await asyncio.to_thread(rig.server.process.wait, STOPPED_SECONDS + 3)
             stopped_after.append(time.monotonic() - told_at)
             assert code == 0, rig.server.log()[-2000:]
@@ -78,7 +78,6 @@ def workers(rig: Rig) -> list[psutil.Process]:
     return [child for child in processes(rig)[1:] if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.long
 async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> None:
     """Its own requests in flight are lost, each of which its key tells of; it is replaced, and nothing else fails."""
     with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
@@ -86,13 +85,13 @@ async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> 
         replaced: list[float] = []
 
         async def inject(_: Traffic) -> None:
-            for _each in range(3 if LONG else 1):
+            for _each in range(3):
                 serving = rig.server.log().count("worker serving")
                 workers(rig)[0].kill()
                 killed_at = time.monotonic()
                 await until(lambda than=serving: rig.server.log().count("worker serving") > than)  # type: ignore[misc]
                 replaced.append(time.monotonic() - killed_at)
-                await hold(0.5, 3)
+                await hold(3)
 
         report = await Scenario("F21", "kill -9 of one of two workers", inject, frozenset({LOST})).run(rig, tmp_path)
         lost = sum(reply.reason == LOST for reply in report.replies)
@@ -101,7 +100,6 @@ async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> 
         report.check(recovery_seconds=1)
 
 
-@pytest.mark.long
 async def test_f22_workers_that_are_replaced(durable: Cluster, tmp_path: Path) -> None:
     """At SIGHUP each new one serves before the old one is told to stop, and no request fails."""
     with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
