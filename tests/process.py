@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING
 
 import httpx
@@ -28,24 +30,25 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # After so long a test that waits has failed: far more than anything takes on a slow machine that is busy with others.
 PATIENCE_SECONDS = 120.0
 # A busy machine may keep anything waiting, and a test is to fail for what it is about alone. So the server of a test is
-# patient, but for the times that the test sets itself.
+# more patient than the test, but for the times that the test sets itself.
 PATIENT = {
-    "AGGREGATE_POOL_TIMEOUT": "60",
-    "AGGREGATE_STATEMENT_TIMEOUT": "60",
-    "BODY_TIMEOUT": "60",
-    "CONNECT_TIMEOUT": "60",
+    "AGGREGATE_POOL_TIMEOUT": "600",
+    "AGGREGATE_STATEMENT_TIMEOUT": "600",
+    "BODY_TIMEOUT": "600",
+    "CONNECT_TIMEOUT": "600",
     "CONTROL_PLANE_RETRY": "60",
-    "CONTROL_PLANE_TIMEOUT": "60",
-    "HEADERS_TIMEOUT": "60",
-    "LOCK_TIMEOUT": "60",
-    "MAX_REQUESTS_WAIT": "60",
-    "POOL_TIMEOUT": "60",
-    "REQUEST_TIMEOUT": "100",
-    "SEND_TIMEOUT": "60",
-    "SOCKET_INIT_TIMEOUT": "60",
-    "STATEMENT_TIMEOUT": "60",
-    "WAKE_TIMEOUT": "60",
-    "WRITE_POOL_TIMEOUT": "60",
+    "CONTROL_PLANE_TIMEOUT": "600",
+    "HEADERS_TIMEOUT": "600",
+    "LOCK_TIMEOUT": "600",
+    "MAX_REQUESTS_WAIT": "600",
+    "POOL_TIMEOUT": "600",
+    "REQUEST_TIMEOUT": "600",
+    "SEND_TIMEOUT": "600",
+    "SLOW_STATEMENT": "600",
+    "SOCKET_INIT_TIMEOUT": "600",
+    "STATEMENT_TIMEOUT": "600",
+    "WAKE_TIMEOUT": "600",
+    "WRITE_POOL_TIMEOUT": "600",
 }
 
 
@@ -86,6 +89,7 @@ def running_server(
     patient: bool = True,
     port: int | None = None,
     module: str = "server",
+    altered: Mapping[str, float] = MappingProxyType({}),
     **settings: str,
 ) -> Iterator[Server]:
     """The real server on the port or a free one, ready inside the block.
@@ -96,10 +100,13 @@ def running_server(
         patient: False for the server's own default timeouts in place of those of `PATIENT`.
         port: to listen on, a free one where none is given.
         module: what is run in the server's place: the same with something added.
+        altered: constants of the server with other values, as tests/altered.py has them.
         settings: by the names of their environment variables.
     """
     port = port or free_port()
     given = {**(PATIENT if patient else {}), **({"DATABASE_URL": database_url} if database_url else {}), **settings}
+    if altered:
+        given["ALTERED"], module = json.dumps(dict(altered)), "tests.altered" if module == "server" else module
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = started(module, environment(PORT=str(port), **given), stdout=log)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())

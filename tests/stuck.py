@@ -1,6 +1,6 @@
-"""Owns a server whose event loop is stuck for good as soon as its metrics are asked for, whatever else it is told.
+"""A server whose event loop is stuck for good as soon as its metrics are asked for, whatever else it is told.
 
-Run as `python -m tests.stuck`, it is the server in all else.
+Run as `python -m tests.stuck`, it is the server in all else; ALTERED is read as by tests/altered.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-import server.scraping
 from server.__main__ import main
+from tests.altered import alter
 
 _FOR_GOOD_SECONDS = 3600
 
@@ -21,5 +21,6 @@ def _stick(*_: Any, **__: Any) -> None:
 
 
 if __name__ == "__main__":
-    with patch.object(server.scraping, "exposition", _stick):
+    alter()
+    with patch("server.scraping.exposition", _stick):
         sys.exit(main())
