@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 STATUSES: Final = ("OPEN", "PARTIAL", "FULFILLED")
 # Made once, though it is never needed: it costs more than all the rest of a client.
 _TLS: Final = ssl.create_default_context()
-# Less than what passes between two looks of a server that nothing tells, so that nothing is heard by those alone.
-_HEAR_SECONDS: Final = 20
 _PROTOCOL: Final = "graphql-transport-ws"
 _SUBSCRIPTION: Final = """
 subscription ($after: String, $orderKeys: [BigInt!]) {
@@ -163,11 +161,11 @@ class Subscriber:
 
     async def hear(self, count: int) -> None:
         """Wait until it has heard so many changes in all."""
-        await until(lambda: len(self.events) >= count, seconds=_HEAR_SECONDS)
+        await until(lambda: len(self.events) >= count)
 
     async def hear_of(self, change: Change) -> None:
         """Wait until it has heard of this change."""
-        await until(lambda: change in self.times, seconds=_HEAR_SECONDS)
+        await until(lambda: change in self.times)
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.process import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -95,7 +97,9 @@ class RawSocket:
 
 
 @contextmanager
-def raw_socket(url: str, *, deflate: bool = False, init: bool = True, seconds: float = 15) -> Iterator[RawSocket]:
+def raw_socket(
+    url: str, *, deflate: bool = False, init: bool = True, seconds: float = PATIENCE_SECONDS
+) -> Iterator[RawSocket]:
     """A WebSocket to the server at this URL, acknowledged unless told otherwise."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds) as connection:

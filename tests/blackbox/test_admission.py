@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.blackbox.wire import Wire, request
+from tests.calibration import hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, running_server
 
 if TYPE_CHECKING:
@@ -38,9 +39,14 @@ def tight(orders_url: str) -> Iterator[Server]:
         ALLOWED_ORIGINS=SHOP,
         MAX_REQUESTS="2",
         MAX_REQUESTS_WAIT=str(WAIT),
-        LOCK_TIMEOUT="5",
-        REQUEST_TIMEOUT="20",
     ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow(orders_url: str) -> Iterator[Server]:
+    """A server in which two operations are in flight at most, and the others wait for as long as it takes."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="2") as server:
         yield server
 
 
@@ -62,13 +68,20 @@ async def blocked(connection: asyncpg.Connection, number: int) -> None:
 
 
 async def test_a_burst_is_answered(orders_url: str) -> None:
-    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused who can be answered.
-
-    Which is within two seconds here, whatever else the machine has to do.
-    """
-    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS_WAIT="2") as server:
+    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused who can be answered."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA) as server:
         for answer in await burst(server):
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.long
+async def test_a_burst_is_answered_within_two_seconds(orders_url: str) -> None:
+    """Or who cannot be answered in that time is refused."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS_WAIT="2", patient=False) as server:
+        began = time.monotonic()
+        for answer in await burst(server):
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        hold("a burst of 200", time.monotonic() - began, computing_seconds=2)
 
 
 async def burst(server: Server) -> list[bytes]:
@@ -92,11 +105,12 @@ async def burst(server: Server) -> list[bytes]:
     return await asyncio.gather(*asking)
 
 
+@pytest.mark.faults
 async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
-    """In time, with Retry-After, and never applied; and those who watch the process are always answered.
+    """With Retry-After, and never applied; and those who watch the process are always answered.
 
-    What is wrong with a document is told all the same. A browser may ask whether it may ask, and its page may read the
-    refusal.
+    What is wrong with a document is told all the same, while no place is free. A browser may ask whether it may ask, and
+    its page may read the refusal.
     """
     holder = await asyncpg.connect(orders_url)
     client = httpx.AsyncClient(base_url=tight.url, verify=NO_TLS, headers={"origin": SHOP})
@@ -112,16 +126,17 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
         await blocked(holder, 2)
         began = time.monotonic()
         waits = asyncio.create_task(client.post("/api/graphql", json=CHANGE))
-        while time.monotonic() < began + 0.7 * WAIT:
+        watched = 0
+        while not waits.done():
             assert (await client.get("/livez")).status_code == 200
-        at_once = time.monotonic()
+            watched += 1
+        assert watched > 0
+        hold("a refusal for want of a place", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
         assert reasons(await client.post("/api/graphql", json={"query": "{ nothing }"})) == ["DOCUMENT_INVALID"]
         preflight = await client.options("/api/graphql", headers={"access-control-request-method": "POST"})
         assert preflight.status_code == 200
-        assert time.monotonic() - at_once < 0.7 * WAIT
         others = client.post("/api/graphql", json=CHANGE), client.get("/api/graphql?query={__typename}")
         refused = [await waits, *await asyncio.gather(*others)]
-        assert WAIT * 0.9 <= time.monotonic() - began < 2 * WAIT + 0.3
         for answer in refused:
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert answer.headers["access-control-allow-origin"] == SHOP
@@ -130,11 +145,18 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
             assert (await client.get(path)).status_code == 200
         await transaction.rollback()
         assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
-        assert (await client.post("/api/graphql", json=ORDER)).status_code == 200
+        await until_answered(client)
         assert await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change") == before
     finally:
         await client.aclose()
         await holder.close()
+
+
+async def until_answered(client: httpx.AsyncClient) -> None:
+    """Ask again as long as the server refuses because it is overloaded."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (answer := await client.post("/api/graphql", json=ORDER)).status_code != 200:
+            assert reasons(answer) == ["OVERLOADED"]
 
 
 async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
@@ -142,13 +164,12 @@ async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
     with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", MAX_REQUESTS_WAIT="0.02") as busy:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not refusals(busy):
-                answered = await burst(busy)
-                assert any(answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answered)
-                for answer in answered:
+                for answer in await burst(busy):
                     head = answer.partition(b"\r\n\r\n")[0].lower()
                     assert answer.startswith(b"HTTP/1.1 200") or b"\r\nretry-after: 1" in head
-        async with httpx.AsyncClient(verify=NO_TLS) as client:
-            assert 'outcome="OVERLOADED"' in (await client.get(f"{busy.url}/api/metrics")).text
+        async with httpx.AsyncClient(base_url=busy.url, verify=NO_TLS) as client:
+            assert 'outcome="OVERLOADED"' in (await client.get("/api/metrics")).text
+            await until_answered(client)
 
 
 async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, orders_url: str) -> None:
@@ -165,7 +186,7 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
             feed = {"query": "subscription { orderStatusChanged { orderKey } }"}
             for number in range(3):
                 await socket.send(json.dumps({"id": f"feed{number}", "type": "subscribe", "payload": feed}))
-            assert (await client.post("/api/graphql", json=ORDER)).status_code == 200
+            await until_answered(client)
             async with holder.transaction():
                 await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
                 for number in range(3):
@@ -180,20 +201,20 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
         await holder.close()
 
 
-def test_whoever_is_slow_holds_no_place(tight: Server) -> None:
+def test_whoever_is_slow_holds_no_place(narrow: Server) -> None:
     """Neither with a body that trickles nor with an answer that nobody reads."""
     body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
     lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
-    halves = [Wire(tight) for _ in range(4)]
-    unread = [Wire(tight, receives=4096) for _ in range(4)]
+    halves = [Wire(narrow) for _ in range(4)]
+    unread = [Wire(narrow, receives=4096) for _ in range(4)]
     for wire in halves:
         wire.send(head, body[:10].encode())
     for wire in unread:
         wire.send((head + body.encode()) * 50)
     for _ in range(5):
-        answer = httpx.post(tight.graphql, json=ORDER, verify=NO_TLS)
+        answer = httpx.post(narrow.graphql, json=ORDER, verify=NO_TLS)
         assert answer.json()["data"]["order"]["orderKey"] == "1"
     for wire in (*halves, *unread):
         wire.close()
-    assert answers(f"{tight.url}/livez")
+    assert answers(f"{narrow.url}/livez")

@@ -65,7 +65,7 @@ def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
 
 @pytest.fixture(scope="module")
 def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]]:
-    """Two processes on one database. They are patient: on a slow machine nobody waits for a connection in vain.
+    """Two processes on one database.
 
     PostgreSQL looks for deadlocks sooner than the server gives up its wait for a lock, so that its log tells of them.
     """
@@ -75,10 +75,6 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
         f"{orders_url}?deadlock_timeout=20ms",
         ORDERS_TABLE=TABLE,
         APP_SCHEMA=APP_SCHEMA,
-        POOL_TIMEOUT="20",
-        WRITE_POOL_TIMEOUT="20",
-        LOCK_TIMEOUT="10",
-        STATEMENT_TIMEOUT="10",
         # The whole history of every order, in one answer.
         LIMIT_COST="2000000",
     )

@@ -20,8 +20,9 @@ import pytest
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
-from tests.blackbox.load import READ, Load, asked, quantile
-from tests.process import NO_TLS, answers, free_port, running_server, until
+from tests.blackbox.load import READ, Fate, Load, asked, quantile
+from tests.calibration import MEASURES, hold
+from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-KILLS = 5 if "FAULTS" in os.environ else 2
-_DOWN_SECONDS = 1.0
+KILLS = 5 if MEASURES else 2
 _SCALE = 0.001
 _OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
 
@@ -50,8 +50,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def killed(own: Cluster) -> Iterator[Server]:
-    """The server in front of it, with the settings that it has by default."""
-    with running_server(own.url) as server:
+    """The server in front of it; where times are measured, with the settings that it has by default."""
+    with running_server(own.url, patient=not MEASURES) as server:
         yield server
 
 
@@ -70,8 +70,18 @@ async def one(url: str, body: dict[str, Any]) -> Any:
         return await asked(client, body)
 
 
+def refused_since(load: Load, moment: float) -> list[Fate]:
+    """What was sent since this moment and refused as a whole."""
+    return [fate for fate in load.since(moment) if fate.status != 200]
+
+
+async def refusals(load: Load, moment: float, count: int) -> None:
+    """Wait until so many are refused that were sent since this moment."""
+    await until(lambda: len(refused_since(load, moment)) >= count)
+
+
 async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: Cluster, killed: Server) -> None:
-    """While it is down a 503 with Retry-After within 300 ms; it is used again within a second of its return."""
+    """While it is down a 503 with Retry-After, within 300 ms; it is used again within a second of its return."""
     port = own.port
     load = Load(killed.url, readers=6, writers=0)
     async with load.running():
@@ -79,18 +89,18 @@ async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: 
             await load.answered(30)
             os.kill(own.process_id(), signal.SIGKILL)
             killed_at = time.monotonic()
-            await asyncio.sleep(_DOWN_SECONDS)  # the time that it is down
+            await refusals(load, killed_at, 50)
             down_until = time.monotonic()
             await asyncio.to_thread(own.start, port)
             back_at = time.monotonic()
             await load.answered(1)
-            assert time.monotonic() - back_at <= 1
-            refused = [fate for fate in load.since(killed_at) if fate.status != 200 and fate.sent_at < down_until]
-            assert len(refused) > 20
+            hold("used again after its return", time.monotonic() - back_at, computing_seconds=1)
+            refused = [fate for fate in refused_since(load, killed_at) if fate.sent_at < down_until]
+            assert refused
             assert {(fate.status, fate.retry_after) for fate in refused} == {(503, "1")}
             assert {fate.reason for fate in refused} <= {"DATABASE_UNAVAILABLE", "POOL_EXHAUSTED"}
             slowest = quantile([fate.seconds for fate in refused], 0.99)
-            assert slowest <= 0.3, slowest
+            hold("p99 of refusals while it is down", slowest, computing_seconds=0.05, waiting_seconds=0.25)
     assert answers(f"{killed.url}/livez")
     assert killed.process.poll() is None
 
@@ -146,32 +156,37 @@ async def locked(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
         await looker.close()
 
 
-async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool, seconds: float) -> None:
-    """Return as soon as a statement of the server waits for the lock, or none does any more."""
+async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool) -> float:
+    """Return as soon as a statement of the server waits for the lock, or none does any more; how long that took."""
     query = f"SELECT FROM pg_stat_activity WHERE {_OURS} AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(seconds):
+    began = time.monotonic()
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while bool(await looker.fetch(query)) is not locked_out:  # noqa: ASYNC110 # nobody tells
             await asyncio.sleep(0.005)  # between two looks at the statement
+    return time.monotonic() - began
 
 
 async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connection_goes_on(
-    own: Cluster, killed: Server
+    own: Cluster,
 ) -> None:
-    """With every connection held up by a lock: 503 within POOL_TIMEOUT, /livez well, bad requests told as bad."""
-    assert (await one(killed.url, {"query": READ})).good
+    """With all ten connections held up by a lock: 503 after POOL_TIMEOUT, /livez well, bad requests told as bad."""
     limits = httpx.Limits(max_connections=100)
-    async with locked(own), httpx.AsyncClient(base_url=killed.url, verify=NO_TLS, limits=limits) as client:
-        crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
-        bad = await asked(client, {"query": "{ nothing }"})
-        assert (bad.reason, bad.seconds < 0.2) == ("DOCUMENT_INVALID", True)
-        assert (await client.get("/livez")).status_code == 200
-        fates = await asyncio.gather(*crowd)
-    exhausted = [fate for fate in fates if fate.reason == "POOL_EXHAUSTED"]
-    assert len(exhausted) >= 8
-    assert {(fate.status, fate.retry_after) for fate in exhausted} == {(503, "1")}
-    assert quantile([fate.seconds for fate in exhausted], 0.99) <= 0.35
-    await until(lambda: answers(f"{killed.url}/readyz"))
-    assert (await one(killed.url, {"query": READ})).good
+    with running_server(own.url, POOL_TIMEOUT="0.25") as server:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
+            async with locked(own):
+                crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
+                await until(lambda: sum(task.done() for task in crowd) == 10)
+                exhausted = [task.result() for task in crowd if task.done()]
+                bad = await asked(client, {"query": "{ nothing }"})
+                assert bad.reason == "DOCUMENT_INVALID"
+                assert (await client.get("/livez")).status_code == 200
+            held = [fate for fate in await asyncio.gather(*crowd) if fate not in exhausted]
+        assert {(fate.status, fate.reason, fate.retry_after) for fate in exhausted} == {(503, "POOL_EXHAUSTED", "1")}
+        assert [fate.good for fate in held] == [True] * 10
+        assert (await one(server.url, {"query": READ})).good
+    hold("a bad request with the pool exhausted", bad.seconds, computing_seconds=0.2)
+    slowest = quantile([fate.seconds for fate in exhausted], 0.99)
+    hold("p99 of refusals of the pool", slowest, computing_seconds=0.1, waiting_seconds=0.25)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +199,15 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
     ],
 )
 async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, killed: Server, query: str) -> None:
-    """Its statement is cancelled in the server, whichever way it is sent, well before LOCK_TIMEOUT would end it."""
+    """Its statement is cancelled in the server, whichever way it is sent, and not ended by LOCK_TIMEOUT."""
     await until(lambda: answers(f"{killed.url}/readyz"))
     async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
         request = asyncio.create_task(client.post("/api/graphql", json={"query": query}))
-        await wait_until_locked(looker, locked_out=True, seconds=0.3)
+        await wait_until_locked(looker, locked_out=True)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        await wait_until_locked(looker, locked_out=False, seconds=0.15)
+        seconds = await wait_until_locked(looker, locked_out=False)
+        hold("cancelling a statement whose caller has gone", seconds, computing_seconds=0.15)
 
 
 async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Server) -> None:
@@ -205,9 +221,10 @@ async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Se
     async with locked(own) as looker:
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write("".join(f"{head}{name}\r\n{body}" for name in named).encode())
-        await wait_until_locked(looker, locked_out=True, seconds=0.3)
+        await wait_until_locked(looker, locked_out=True)
         writer.transport.abort()
-        await wait_until_locked(looker, locked_out=False, seconds=0.15)
+        seconds = await wait_until_locked(looker, locked_out=False)
+        hold("cancelling the first of several", seconds, computing_seconds=0.15)
     assert (await one(killed.url, {"query": READ})).good
     await until(lambda: "several-0" in killed.log())
     assert "CLIENT_GONE" in next(line for line in killed.log().splitlines() if "several-0" in line)
@@ -218,10 +235,10 @@ async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Se
 async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:
     """REQUEST_TIMEOUT is told as such, and nothing of it is left in the server."""
     with running_server(own.url, REQUEST_TIMEOUT="0.2") as server:
-        assert (await one(server.url, {"query": READ})).good
         for query in (READ, "{ order(orderKey: 1) { orderKey } }"):
             async with locked(own) as looker:
                 fate = await one(server.url, {"query": query})
                 assert (fate.status, fate.reason) == (504, "REQUEST_TIMEOUT"), fate
-                assert 0.15 < fate.seconds < 0.45
-                await wait_until_locked(looker, locked_out=False, seconds=0.1)
+                seconds = await wait_until_locked(looker, locked_out=False)
+            hold("REQUEST_TIMEOUT", fate.seconds, computing_seconds=0.25, waiting_seconds=0.2)
+            hold("cancelling what has timed out", seconds, computing_seconds=0.1)

@@ -28,6 +28,7 @@ from tests.blackbox.feed_clients import (
     over_websocket,
     pages,
 )
+from tests.calibration import hold
 from tests.process import PATIENCE_SECONDS, free_port, running_server
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# `make faults` sets 60.
-SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
+# `make faults` sets 60. How often connections are killed before and after the restart, and how many changes are made.
+SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
+KILLS: Final = 2 + round(SECONDS / 2)
+CHANGES: Final = 30 + round(10 * SECONDS)
 ORDERS: Final = 1000
 # What writers never change: an order, some orders, and an order that only someone else changes.
 QUIET: Final = 51
 QUIETS: Final = range(61, 71)
 SOMEONE_ELSES: Final = ORDERS + 1
-# What the feed may need to tell of a change, with room for a busy machine.
+# What the feed may need to tell of a change.
 _PROMPT_SECONDS: Final = 1.0
 _BUFFER: Final = 20
 _TABLE: Final = "orders_app.order_status_change"
@@ -83,16 +86,17 @@ class Stage(NamedTuple):
             while await self.listening():  # noqa: ASYNC110 # what it looks at lies in other processes
                 await asyncio.sleep(0.02)  # between two looks
 
-    async def kill_listening(self, *, seconds: float) -> int:
-        """For so long end them again and again, at least once a second; how many there were."""
-        killed, began = 0, time.monotonic()
-        async with asyncio.timeout(seconds + 20):
-            while time.monotonic() - began < seconds or killed < seconds:
+    async def kill_listening(self, times: int) -> None:
+        """End them all, and again so many times as soon as there is one again."""
+        killed = 0
+        async with asyncio.timeout(PATIENCE_SECONDS + SECONDS):
+            while killed < times:
                 await asyncio.sleep(0.3)  # between two blows
-                killed += await self.database.fetchval(
-                    f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"
+                killed += bool(
+                    await self.database.fetchval(
+                        f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"
+                    )
                 )
-        return killed
 
 
 @pytest.fixture(scope="module")
@@ -186,38 +190,35 @@ async def test_a_subscriber_that_resumes_hears_every_change_once_and_in_order(st
         subscribers = [*cut_off, Subscriber(over_sse, steady.url, start)]
         async with following(*subscribers) as group:
             writers.start(group)
-            killed = await stage.kill_listening(seconds=SECONDS / 2)
+            await stage.kill_listening(KILLS)
             server.process.terminate()
             await asyncio.to_thread(server.process.wait)
             async with serving(stage.url, port):
-                killed += await stage.kill_listening(seconds=SECONDS / 2)
+                await stage.kill_listening(KILLS)
                 await writers.stop()
                 await heard_all(stage, *subscribers)
-    assert killed >= SECONDS
     assert all(subscriber.cut_off for subscriber in cut_off)
     assert set(subscribers[0].heard) == writers.acknowledged.keys()
 
 
 async def test_no_transaction_of_others_delays_a_change(stage: Stage, steady: Server) -> None:
-    """Each is heard within a second of its acknowledgement, while transactions of others are held open throughout.
+    """Each is heard, within a second of its acknowledgement, while transactions of others are held open throughout.
 
-    They are held for seconds here, and for 60 with FAULT_SECONDS. Their age does not matter: the feed waits for no
-    snapshot, and one that did would wait for any transaction that began before the change, for as long as that lasts.
+    Their age does not matter: the feed waits for no snapshot, and one that did would wait for any transaction that
+    began before the change, for as long as that lasts.
     """
     start = await head(steady.url)
     subscribers = [Subscriber(follow, steady.url, start) for follow in (over_sse, over_websocket)]
     writers = Writers(steady.url, count=2)
     async with unrelated_transactions(stage), following(*subscribers) as group:
         writers.start(group)
-        began = time.monotonic()
-        while time.monotonic() - began < SECONDS:
-            await writers.write(1)
+        await writers.write(CHANGES)
         await writers.stop()
         await heard_all(stage, *subscribers)
     for subscriber in subscribers:
         assert subscriber.times.keys() == writers.acknowledged.keys()
         delays = [heard - writers.acknowledged[made] for made, heard in subscriber.times.items()]
-        assert max(delays) < _PROMPT_SECONDS
+        hold("a change beside others' transactions", max(delays), computing_seconds=_PROMPT_SECONDS)
 
 
 async def test_a_server_listens_only_while_it_has_subscribers(stage: Stage, steady: Server, strict: Server) -> None:
@@ -251,8 +252,9 @@ async def test_a_change_of_which_nothing_tells_is_found_by_looking(
             await change(steady.url, QUIET, "PARTIAL", "FULFILLED")
             acknowledged = time.monotonic()
             await heard_all(stage, looks)
-            assert time.monotonic() - acknowledged < _PROMPT_SECONDS
-            assert waits.heard == told
+            seconds = time.monotonic() - acknowledged
+            hold("a change of which nothing tells", seconds, computing_seconds=_PROMPT_SECONDS)
+            assert waits.heard[: len(told)] == told
             assert len(await change_many(steady.url, range(101, 901), "PARTIAL")) > 600
         await change(steady.url, QUIET, "OPEN")
         await heard_all(stage, looks, waits)
@@ -270,11 +272,13 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
     async with following(slow, fast):
         await heard_all(stage, slow, fast)
         slow.reads.clear()
+        slowest = 0.0
         for turn in range(40):
             await change_many(strict.url, QUIETS, STATUSES[turn % 2], note="\N{PACKAGE}" * 1000)
             acknowledged = time.monotonic()
             await heard_all(stage, fast)
-            assert time.monotonic() - acknowledged < _PROMPT_SECONDS
+            slowest = max(slowest, time.monotonic() - acknowledged)
+        hold("a change beside one who does not read", slowest, computing_seconds=_PROMPT_SECONDS)
         assert len(slow.heard) < len(fast.heard)
         slow.reads.set()
         await heard_all(stage, slow)

@@ -91,7 +91,7 @@ async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
     is there once, no refused one is, and orders are read with what was set here.
     """
     connection = await asyncpg.connect(durable.url)
-    with running_server(durable.url, APP_SCHEMA="resync") as server:
+    with running_server(durable.url, APP_SCHEMA="resync", LOCK_TIMEOUT="0.5") as server:
         async with writing(server.url, ledger):
             await hear(ledger, Told.APPLIED, 2 * WRITERS)
             for source_status in _SOURCE_STATUSES:
@@ -154,7 +154,7 @@ def crash(cluster: Cluster) -> None:
     processes = [*postmaster.children(recursive=True), postmaster]
     for process in processes:
         process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    psutil.wait_procs(processes)
 
 
 async def test_a_postgresql_that_is_killed_loses_nothing(durable: Cluster, ledger: Ledger) -> None:
@@ -262,10 +262,10 @@ class Rig(NamedTuple):
 
 @pytest.fixture(scope="module")
 async def rig(durable: Cluster) -> AsyncIterator[Rig]:
-    """One for all faults. A database that has fallen silent is given up after 1.5 s."""
+    """One for all faults. A database that has fallen silent is given up after 3 s, and 2 are enough for any statement."""
     async with Wire(durable.port) as wire:
         url = durable.url.replace(f":{durable.port}/", f":{wire.port}/")
-        running = running_server(url, APP_SCHEMA="wired", STATEMENT_TIMEOUT="0.5")
+        running = running_server(url, APP_SCHEMA="wired", STATEMENT_TIMEOUT="2")
         # It starts and stops over the wire, which therefore must not wait for it.
         server = await asyncio.to_thread(running.__enter__)
         try:

@@ -11,6 +11,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from tests.calibration import hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ STREAM = "/api/graphql/stream"
 @pytest.fixture
 def server(orders_url: str) -> Iterator[Server]:
     """A server whose callers have few points, and get hardly any more."""
-    with running_server(orders_url, RATE_LIMIT="0.01", RATE_BURST=str(BURST), APP_SCHEMA="rate_limit") as server:
+    with running_server(orders_url, RATE_LIMIT="0.0001", RATE_BURST=str(BURST), APP_SCHEMA="rate_limit") as server:
         yield server
 
 
@@ -116,11 +117,14 @@ def test_mistakes_cost_too(server: Server) -> None:
     assert found == ["DOCUMENT_INVALID"] * BURST + ["RATE_LIMITED"] * 2
 
 
+@pytest.mark.faults
 def test_points_come_back(orders_url: str) -> None:
-    """When it was told, and not long after."""
-    with running_server(orders_url, RATE_LIMIT="2", RATE_BURST="3", APP_SCHEMA="rate_limit") as server:
+    """When the caller was told, and not long after."""
+    # A busy machine may need a second for a request, and more must not come back in that time than it costs.
+    with running_server(orders_url, RATE_LIMIT="0.5", RATE_BURST="3", APP_SCHEMA="rate_limit") as server:
         while (refused := ask(server, CHEAP)).status_code != 429:
             pass
         began = time.monotonic()
         wait_for(lambda: ask(server, CHEAP).status_code == 200, what=lambda: "points to come")
-        assert time.monotonic() - began < int(refused.headers["retry-after"]) + 1
+        told_seconds = int(refused.headers["retry-after"])
+        hold("points that come back", time.monotonic() - began, computing_seconds=1, waiting_seconds=told_seconds)

@@ -23,6 +23,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.calibration import MEASURES, hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, environment, free_port, running_server, until, wait_for
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from tests.process import Server
 
 pytestmark = pytest.mark.faults
+
+
+# What hangs is cut off after 11.5 s, which nobody has to wait for where no times are measured.
+CUT_SOON = {} if MEASURES else {"server.stopping.STOP_SECONDS": 1.0}
+# A busy machine may need longer to do what a test does while the server stops.
+UNHURRIED = {} if MEASURES else {"server.stopping.STOP_SECONDS": 600, "server.serving._GRACEFUL_SECONDS": 600}
 
 
 @dataclass
@@ -53,7 +60,7 @@ class Hanging:
 @pytest.fixture(scope="module", autouse=True)
 def hanging(orders_url: str) -> Iterator[Hanging]:
     """One whose event loop is stuck for good. It takes long, so it begins before the other tests."""
-    with running_server(orders_url, module="tests.stuck", APP_SCHEMA="hanging") as server:
+    with running_server(orders_url, module="tests.stuck", altered=CUT_SOON, APP_SCHEMA="hanging") as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(f"{server.url}/api/metrics", timeout=1, verify=NO_TLS)
         hanging = Hanging()
@@ -61,6 +68,7 @@ def hanging(orders_url: str) -> Iterator[Hanging]:
         waiting.start()
         yield hanging
         waiting.join()
+        assert "stop cut short" in server.log()
 
 
 SET = "mutation { setOrderStatus(input: {orderKey: %s, status: PARTIAL}) { change { orderKey } userErrors { code } } }"
@@ -68,8 +76,6 @@ FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 PAGE = "{ orders(first: 5) { nodes { orderKey } } }"
 ORDER = "/api/graphql?query={order(orderKey:1){orderKey}}"
 SCHEMA = "shutdown"
-# Longer than what is in flight here takes.
-LOCK_TIMEOUT = "9"
 BY_HTTP, BY_SOCKET, BY_STREAM = 1, 2, 3
 
 
@@ -109,12 +115,9 @@ async def waiting(url: str, count: int) -> None:
     """Until so many backends wait for a lock."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lakebase%'"
     connection = await asyncpg.connect(url)
-    for _ in range(500):
-        if await connection.fetchval(query) == count:
-            break
-        await asyncio.sleep(0.02)  # between two looks
-    else:
-        raise TimeoutError
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await connection.fetchval(query) != count:  # noqa: ASYNC110 # nobody tells
+            await asyncio.sleep(0.02)  # between two looks
     await connection.close()
 
 
@@ -142,9 +145,8 @@ async def ended(server: Server) -> int:
 
 
 async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
-    """Changes that wait for a lock, on each transport, are made and told; subscribers hear of the stop at once."""
-    settings: dict[str, Any] = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
-    with running_server(orders_url, ready=True, port=None, **settings) as server:
+    """Changes that wait for a lock, on each transport, are made and told; subscribers hear of the stop meanwhile."""
+    with running_server(orders_url, altered=UNHURRIED, APP_SCHEMA=SCHEMA) as server:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, verify=NO_TLS))
             for key in (BY_HTTP, BY_SOCKET, BY_STREAM):
@@ -169,7 +171,7 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             _, code, socket_at = await end_of(listener)
             assert not any("complete" in line for line in lines)
             assert code == 1012
-            assert max(stream_at, socket_at) - told_at < 1
+            hold("subscribers hear of a stop", max(stream_at, socket_at) - told_at, computing_seconds=1)
             await asyncio.gather(*(refused(server) for _ in range(3)))
             await blocker.execute("ROLLBACK")
 
@@ -185,7 +187,7 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             assert of_change == ["next", "complete"], said
             assert not [message for message in said if message["id"] == "0" and message["type"] == "complete"]
             assert await ended(server) == 0
-            assert time.monotonic() - told_at < 5
+            hold("a stop with changes in flight", time.monotonic() - told_at, computing_seconds=5)
         levels = {json.loads(line)["level"] for line in server.log().splitlines()}
         assert levels <= {"info", "warning"}, server.log()
 
@@ -193,14 +195,14 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
 async def refused(server: Server) -> None:
     """Wait until nobody takes a new connection."""
     port = int(server.url.rpartition(":")[2])
-    for _ in range(100):
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return
-        writer.close()
-        await asyncio.sleep(0.02)  # between two looks
-    raise TimeoutError
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)  # between two looks
 
 
 class Kept:
@@ -236,7 +238,7 @@ async def kept(server: Server) -> AsyncIterator[Kept]:
 
 async def test_who_asks_while_it_stops_is_told_and_answered(orders_url: str) -> None:
     """On connections that are open already: /readyz says draining, a query is answered, and each is the last one."""
-    with running_server(orders_url, APP_SCHEMA=SCHEMA) as server:
+    with running_server(orders_url, altered=UNHURRIED, APP_SCHEMA=SCHEMA) as server:
         async with kept(server) as probe, kept(server) as caller:
             for connection in (probe, caller):
                 assert "connection: close" not in await connection.get("/livez")
@@ -352,7 +354,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pa
         killed_at = time.monotonic()
         killed.kill()
         await until(lambda: pair.log().count("worker serving") > serving)
-        assert time.monotonic() - killed_at < 6
+        hold("a killed worker replaced", time.monotonic() - killed_at, computing_seconds=4, waiting_seconds=2)
         await until(lambda: answered[other.pid] > before + 20)
         enough.set()
     assert lost[killed.pid] > 0
@@ -369,9 +371,9 @@ async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Se
     pair.process.send_signal(signal.SIGHUP)
     await until(lambda: not any(map(running, old)))
     await until(lambda: len(children(pair)) == 2)
+    await until(lambda: load.answered > 20)
     asking.cancel()
     assert load.failed == []
-    assert load.answered > 20
 
 
 async def test_workers_do_not_outlive_their_parent(pair: Server) -> None:
@@ -417,9 +419,8 @@ def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Pat
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) -> None:
-    """Whatever is still in flight, with exit code 1; no process is left behind."""
-    settings: dict[str, Any] = {"APP_SCHEMA": SCHEMA, "LOCK_TIMEOUT": LOCK_TIMEOUT, "STATEMENT_TIMEOUT": LOCK_TIMEOUT}
-    with running_server(orders_url, ready=True, port=None, WORKERS=workers, **settings) as server:
+    """Although something is still in flight, with exit code 1; no process is left behind."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS=workers) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as client:
             await ask(client, SET % BY_HTTP)
             await ask(client, f"mutation {{ clearOrderStatus(input: {{orderKey: {BY_HTTP}}}) {{ change {{ id }} }} }}")
@@ -432,7 +433,7 @@ async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) ->
                 again_at = time.monotonic()
                 server.process.send_signal(signal.SIGINT)
                 assert await ended(server) == 1
-                assert time.monotonic() - again_at < 0.5
+                hold("a stop at once", time.monotonic() - again_at, computing_seconds=0.5)
                 with pytest.raises(httpx.TransportError):
                     await stuck
         await until(lambda: not any(map(running, of_parent)))
@@ -446,7 +447,7 @@ def names(directory: Path) -> list[str]:
 async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
     """The SDK logs in without any deadline, to a platform that accepts and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(10)
+        silent.settimeout(PATIENCE_SECONDS)
         settings: dict[str, Any] = {
             "DATABRICKS_HOST": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "DATABRICKS_CLIENT_ID": "somebody",
@@ -461,13 +462,13 @@ async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
                 server.process.terminate()
                 told_at = time.monotonic()
                 assert await ended(server) == 0
-                assert time.monotonic() - told_at < 5
+                hold("a stop with a thread stuck", time.monotonic() - told_at, computing_seconds=5)
                 assert "stop cut short" not in server.log()
     assert names(tmp_path) == []
 
 
 def test_what_hangs_is_cut_off(hanging: Hanging) -> None:
-    """An event loop that is stuck for good: exit code 0 within 12 s all the same."""
+    """An event loop that is stuck for good: exit code 0 all the same, within 12 s."""
     wait_for(lambda: bool(hanging.code), what=lambda: "its end")
     assert hanging.code == [0]
-    assert 10 < hanging.seconds < 12
+    hold("a stop that is cut off", hanging.seconds, computing_seconds=0.5, waiting_seconds=11.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import struct
 import threading
 import time
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tests.blackbox.raw_sockets import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, raw_socket, text
+from tests.calibration import hold
 from tests.process import running_server, wait_for
 
 if TYPE_CHECKING:
@@ -21,23 +23,26 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
+pytestmark = pytest.mark.faults
+
 FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 ORDER = {"query": "{ order(orderKey: 1) { orderKey } }"}
-IDLE_SECONDS = 0.6
+IDLE_SECONDS = 1.0
 MOST = 3
 BODY_BYTES = 2 << 20
 
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server with little patience."""
-    with running_server(
-        orders_url,
-        MAX_SUBSCRIPTIONS=str(MOST),
-        SOCKET_INIT_TIMEOUT="0.3",
-        SOCKET_IDLE_TIMEOUT=str(IDLE_SECONDS),
-        APP_SCHEMA="socket_limits",
-    ) as server:
+    """A server where a socket may do little."""
+    with running_server(orders_url, MAX_SUBSCRIPTIONS=str(MOST), APP_SCHEMA="socket_limits") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hasty(orders_url: str) -> Iterator[Server]:
+    """A server that lets go of idle sockets soon."""
+    with running_server(orders_url, SOCKET_IDLE_TIMEOUT=str(IDLE_SECONDS), APP_SCHEMA="socket_limits") as server:
         yield server
 
 
@@ -54,37 +59,38 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
     return message
 
 
-def test_who_does_not_say_init_is_let_go(server: Server) -> None:
+def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
     """After SOCKET_INIT_TIMEOUT, also where pings are said meanwhile."""
-    with raw_socket(server.url, init=False) as socket:
+    with (
+        running_server(orders_url, SOCKET_INIT_TIMEOUT="0.3", APP_SCHEMA="socket_limits") as server,
+        raw_socket(server.url, init=False) as socket,
+    ):
         began = time.monotonic()
         socket.send(text({"type": "ping"}) * 3)
         assert socket.closed_with() == 4408
-        assert time.monotonic() - began < 3
+        hold("a socket without its init", time.monotonic() - began, computing_seconds=2.7, waiting_seconds=0.3)
 
 
-def test_who_asks_nothing_is_let_go(server: Server) -> None:
-    """After SOCKET_IDLE_TIMEOUT, with a code after which clients come back when they have something to ask."""
-    with raw_socket(server.url) as socket:
-        began = time.monotonic()
+def test_who_asks_nothing_is_let_go(hasty: Server) -> None:
+    """With a code after which clients come back when they have something to ask."""
+    with raw_socket(hasty.url) as socket:
         assert socket.closed_with() == 1001
-        assert time.monotonic() - began >= IDLE_SECONDS - 0.1
 
 
-def test_who_says_something_or_listens_is_not_let_go(server: Server) -> None:
-    """A client's pings keep its socket open, and so does a subscription; the time counts from its end."""
-    with raw_socket(server.url) as socket:
+def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
+    """A client's pings keep its socket open for longer than SOCKET_IDLE_TIMEOUT, and so does a subscription."""
+    with raw_socket(hasty.url) as socket:
         began = time.monotonic()
-        while time.monotonic() - began < 1.5 * IDLE_SECONDS:
+        while time.monotonic() - began < 1.2 * IDLE_SECONDS:
             socket.send(text({"type": "ping"}))
             assert message_of(socket) == {"type": "pong"}
-            time.sleep(IDLE_SECONDS / 4)  # between two pings of a client
+            time.sleep(IDLE_SECONDS / 20)  # between two pings of a client
         socket.send(subscribe("1"))
-        time.sleep(1.5 * IDLE_SECONDS)  # longer than it may be idle
+        time.sleep(1.2 * IDLE_SECONDS)  # longer than it may be idle
+        socket.send(text({"type": "ping"}))
+        assert message_of(socket) == {"type": "pong"}
         socket.send(text({"type": "complete", "id": "1"}))
-        ended = time.monotonic()
         assert socket.closed_with() == 1001
-        assert time.monotonic() - ended >= IDLE_SECONDS - 0.1
 
 
 def test_one_socket_runs_so_many_operations(server: Server) -> None:
@@ -180,8 +186,8 @@ def test_a_flood_of_small_messages_harms_nobody_else(server: Server, flood: byte
                 other.get("/livez")
                 waits.append(time.perf_counter() - began)
             sending.join()
-        # Of what a bite takes; the whole flood in one go takes a second. The machine may be busy otherwise too.
-        assert sorted(waits)[len(waits) // 2] < 0.1
+        # Of what a bite takes; the whole flood in one go takes a second.
+        hold("median of others during a flood", statistics.median(waits), computing_seconds=0.1)
         assert _resident_bytes(server) - before < 16 << 20
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from tests.calibration import hold
 from tests.process import running_server
 
 if TYPE_CHECKING:
@@ -158,10 +160,24 @@ def test_the_last_event_id_wins(client: httpx.Client) -> None:
         assert told["id"] == expected
 
 
-def test_a_silent_stream_is_kept_alive(client: httpx.Client) -> None:
-    """Every hop hears something at least every 15 seconds."""
+def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
+    """Every hop hears something again and again, although nothing is told."""
+    quick = {"server.stream._KEEP_ALIVE_SECONDS": 0.1}
+    with running_server(orders_url, altered=quick, APP_SCHEMA="stream") as server:
+        body = {"query": FEED}
+        with httpx.stream("POST", f"{server.graphql}/stream", headers=EVENTS, json=body) as response:
+            said = [line for line, _ in zip(response.iter_lines(), range(4), strict=False) if line]
+        assert said
+        assert all(line.startswith(":") for line in said)
+
+
+@pytest.mark.long
+def test_a_silent_stream_is_kept_alive_every_fifteen_seconds(client: httpx.Client) -> None:
+    """As proxies on the way expect it."""
+    began = time.monotonic()
     with client.stream("POST", "/api/graphql/stream", headers=EVENTS, json={"query": FEED}) as response:
         assert next(response.iter_lines()).startswith(":")
+        hold("silence of a stream", time.monotonic() - began, computing_seconds=3, waiting_seconds=12)
 
 
 def test_an_allowed_origin_may_listen_and_read(orders_url: str) -> None:

@@ -7,10 +7,10 @@ import select
 import socket
 from typing import TYPE_CHECKING, Self
 
+from tests.process import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from tests.process import Server
-
-_READ_SECONDS = 10
 
 
 class Wire:
@@ -22,7 +22,7 @@ class Wire:
         self._socket = socket.socket()
         if receives is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
-        self._socket.settimeout(_READ_SECONDS)
+        self._socket.settimeout(PATIENCE_SECONDS)
         self._socket.connect((host, int(port)))
         self._file = self._socket.makefile("rb")
 
