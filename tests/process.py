@@ -97,7 +97,8 @@ def running_server(
     Args:
         database_url: the database to serve, if the settings do not name it.
         ready: False to wait only until it is alive.
-        patient: False for the server's own default timeouts in place of those of `PATIENT`.
+        patient: False for the server as it is shipped: with its own default timeouts in place of those of `PATIENT`, and
+            started as a shell starts it.
         port: to listen on, a free one where none is given.
         module: what is run in the server's place: the same with something added.
         altered: constants of the server with other values, as tests/altered.py has them.
@@ -108,7 +109,7 @@ def running_server(
     if altered:
         given["ALTERED"], module = json.dumps(dict(altered)), "tests.altered" if module == "server" else module
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
-        process = started(module, environment(PORT=str(port), **given), stdout=log)
+        process = started(module, environment(PORT=str(port), **given), stdout=log, forked=patient)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())
         try:
             wait_for(
@@ -123,10 +124,10 @@ def running_server(
 
 
 def started(
-    module: str, env: Mapping[str, str], *, stdout: IO[bytes], stderr: IO[bytes] | None = None
+    module: str, env: Mapping[str, str], *, stdout: IO[bytes], stderr: IO[bytes] | None = None, forked: bool = True
 ) -> Forked | subprocess.Popen[bytes]:
     """A process that runs a module with this environment; standard error goes where standard output does, or apart."""
-    if _FOR_PYTHON_ITSELF.isdisjoint(env):
+    if forked and _FOR_PYTHON_ITSELF.isdisjoint(env):
         return fork_server().fork(module, env=env, stdout=stdout.name, stderr=stderr.name if stderr else None)
     command = [sys.executable, "-m", module]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout, stderr=stderr or subprocess.STDOUT)

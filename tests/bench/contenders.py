@@ -74,6 +74,7 @@ def running_ours(setup: Setup, **settings: Any) -> Iterator[Running]:
     """As it is shipped: limits, masking, one log line a request into a file, metrics; and with further settings."""
     with running_server(
         setup.database_url,
+        patient=False,
         APP_ENV="production",
         AUTH_MODE="local",
         ORDERS_TABLE=setup.orders_table,

@@ -1,0 +1,42 @@
+"""The running of processes for tests: their exit codes are what Python's own would be, and constants are altered."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.forkserver import fork_server
+from tests.process import PATIENCE_SECONDS, environment, running_server
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "code", "said"),
+    [
+        (("json.tool",), '{"a": 1}', 0, '{\n    "a": 1\n}\n'),
+        (("json.tool", "/not/there"), "", 2, ""),
+        (("not_there_at_all",), "", 1, ""),
+    ],
+)
+def test_a_module_runs_as_by_itself(command: tuple[str, ...], given: str, code: int, said: str) -> None:
+    """With its arguments and its input; its exit code and its output are known."""
+    done = fork_server().run(*command, env=environment(), given=given, seconds=PATIENCE_SECONDS)
+    assert (done.returncode, done.stdout) == (code, said)
+    assert bool(done.stderr) is bool(code)
+
+
+def test_a_process_that_is_killed_says_so(orders_url: str) -> None:
+    """As subprocess has it: the signal's number, below zero."""
+    with running_server(orders_url) as server:
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(0.01)
+        server.kill()
+        assert server.process.returncode == -9
+
+
+def test_a_constant_that_is_not_there_cannot_be_altered(orders_url: str) -> None:
+    """A test whose constant has moved fails, and says which it is."""
+    altered = {"server.stopping.STOP_SECOND": 1}
+    with pytest.raises(TimeoutError, match=r"AttributeError: server\.stopping\.STOP_SECOND"):  # noqa: SIM117 # it is the start that fails
+        with running_server(orders_url, altered=altered):
+            pass
