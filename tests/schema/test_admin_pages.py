@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schema import lakebase_ports as ports
 from schema.pagination import opaque
+from tests.examples import examples
 from tests.schema.asked import Asked, answer, instance, operation, reasons, run
 
 INSTANCES = """query($first: Int, $after: String) { databaseInstances(first: $first, after: $after) {
@@ -41,6 +42,8 @@ async def page(asked: Asked, document: str, first: int | None, after: str | None
     return connection
 
 
+@pytest.mark.faults
+@settings(max_examples=examples(40, many=100))
 @given(
     sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6),
     firsts=st.lists(st.integers(1, 7), min_size=1, max_size=4),
@@ -62,6 +65,8 @@ async def test_a_walk_meets_every_instance_once(sizes: list[int], firsts: list[i
     assert walked == names
 
 
+@pytest.mark.faults
+@settings(max_examples=examples(40, many=100))
 @given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5), data=st.data())
 async def test_any_cursor_goes_on_after_its_own(sizes: list[int], data: st.DataObject) -> None:
     """Not only the last of a page."""
@@ -159,6 +164,8 @@ async def test_a_forged_cursor_is_refused(cursor: str) -> None:
     assert asked.questions == []
 
 
+@pytest.mark.faults
+@settings(max_examples=examples(40, many=100))
 @given(text=st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=8).map(json.dumps))
 async def test_no_text_breaks_the_reading_of_a_cursor(text: str) -> None:
     """Whatever comes as one is read or refused."""

@@ -13,6 +13,7 @@ from schema import lakebase_ports as ports
 from schema.errors import ForbiddenError, Reason, UnavailableError
 from schema.node import encode_global_id
 from schema.permissions import Role
+from tests.clock import in_virtual_time, now
 from tests.schema.asked import SCHEMA, UNSET, Asked, answer, context, operation, reasons, run
 
 if TYPE_CHECKING:
@@ -375,15 +376,14 @@ async def test_many_ids_are_one_entry() -> None:
         ),
     ],
 )
-async def test_no_field_waits_for_ever(
-    monkeypatch: pytest.MonkeyPatch, slow: str, document: str, data: dict[str, Any]
-) -> None:
+@in_virtual_time
+async def test_no_field_waits_for_ever(slow: str, document: str, data: dict[str, Any]) -> None:
     """A platform that does not answer is an error after a while, at the field that asked it."""
-    monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.05)
     asked = Asked(slow=frozenset({slow}), outcome=ports.AdminOutcome())
     result = await run(asked, document)
     assert result.data == data
     assert reasons(result) == ["CONTROL_PLANE_TIMEOUT"]
+    assert now() == admin.ADMIN_SECONDS
     # A change that may have been begun is an action all the same.
     assert [action for _, action, _ in asked.refused] == (["teardownLakebase"] if slow == "submit" else [])
 

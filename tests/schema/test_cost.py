@@ -15,6 +15,7 @@ from schema.context import PageLimits
 from schema.cost import Costs, formula_of
 from schema.errors import LimitError, Reason
 from schema.prices import PRICES, SIZES, check_sizes
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from schema.formulas import Formula
@@ -138,6 +139,7 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.faults
 @given(
     st.dictionaries(
         st.sampled_from("nifk"),
@@ -150,7 +152,7 @@ OPERATIONS = [
         ),
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80, many=200))
 def test_no_variables_break_it(variables: dict[str, Any]) -> None:
     """The cost is worked out before they are looked at by anything else."""
     for operation in OPERATIONS:

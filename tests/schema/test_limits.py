@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,17 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits import PLAIN_REPEATS, Documents, check_document
+from tests.calibration import hold
+from tests.examples import examples
+from tests.work import counted, processor_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
+MANY = DocumentLimits(definitions=1_000, tokens=100_000)
+# What fragments that double end with.
+LAST = ("{__typename}", "{}", "{...Unknown}", "{...F0}")
 STANDARD = get_introspection_query(
     descriptions=True,
     specified_by_url=True,
@@ -133,22 +139,35 @@ def test_a_circle_hides_nothing(document: str) -> None:
     assert refusal(f"{document}{rest}}}")["limit"] == "repeats"
 
 
-@pytest.mark.parametrize("last", ["{__typename}", "{}", "{...Unknown}", "{...F0}"])
+@pytest.mark.parametrize("last", LAST)
 @pytest.mark.parametrize("fragments", [*range(8, 41, 4), 900])
-@pytest.mark.parametrize("limits", [DocumentLimits(), DocumentLimits(definitions=1_000, tokens=100_000)])
+@pytest.mark.parametrize("limits", [DocumentLimits(), MANY])
 def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: int, last: str) -> None:
-    """Linear time, whatever they would come to."""
+    """What is called grows with their number, whatever they would come to."""
     document = bomb(fragments, last)
-    started = time.process_time()
-    for _ in range(2):
+    with counted() as work:
         try:
             read(document, limits)
         except LimitError as refused:
             assert refused.details["limit"] in {"definitions", "fields", "tokens"}  # noqa: PT017 # those without fields pass
         else:
             assert fragments < 9 or last != "{__typename}"
-    # Twice what they may take together: the machine is shared. Those of 900 are twenty times as long.
-    assert (time.process_time() - started) / 2 < (0.05 if fragments <= 40 else 1)
+    assert work.calls < 600 * fragments
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("fragments", "seconds"), [(40, 0.05), (900, 1)])
+def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: float) -> None:
+    """Whatever they end with, and however many are allowed."""
+    for limits in (DocumentLimits(), MANY):
+        for last in LAST:
+            document = bomb(fragments, last)
+
+            def work(document: str = document, limits: DocumentLimits = limits) -> None:
+                with contextlib.suppress(LimitError):
+                    read(document, limits)
+
+            hold(f"{fragments} fragments that end with {last}", processor_seconds(work), computing_seconds=seconds)
 
 
 def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
@@ -157,8 +176,8 @@ def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
         with pytest.raises(GraphQLSyntaxError, match="nested too deeply"):
             read(nested(5_000), limits)
     assert refusal(nested(150), replace(WIDE, depth=16))["requested"] == 150
-    chain = "".join(f"fragment F{n} on Q{{a{{...F{n + 1}}}}}" for n in range(3_000))
-    assert refusal(f"{{...F0}}{chain}fragment F3000 on Q{{a}}", replace(WIDE, depth=16))["requested"] == 3_001
+    chain = "".join(f"fragment F{n} on Q{{a{{...F{n + 1}}}}}" for n in range(1_500))
+    assert refusal(f"{{...F0}}{chain}fragment F1500 on Q{{a}}", replace(WIDE, depth=16))["requested"] == 1_501
 
 
 async def test_the_standard_introspection_query_passes_whatever_is_set() -> None:
@@ -217,8 +236,9 @@ _SELECTIONS = st.recursive(
 )
 
 
+@pytest.mark.faults
 @given(st.tuples(_SELECTIONS, *(_SELECTIONS for _ in range(3))))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50, many=100))
 def test_the_pass_counts_what_is_there_when_all_fragments_are_written_out(parts: tuple[str, ...]) -> None:
     """A fragment spreads only those after it here: there is nothing to write out of a circle."""
     operation, *others = parts

@@ -33,6 +33,8 @@ from server.presentation import present
 from server.readiness import Readiness
 from server.settings import Settings
 from server.statuses import SqlStatusWriter
+from tests.examples import be_patient
+from tests.process import PATIENCE_SECONDS, PATIENT
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster
@@ -43,10 +45,33 @@ OpenStore = Callable[..., tuple[SqlOrderStore, Context]]
 _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|transaction isolation", re.IGNORECASE)
 
 
+be_patient()
+# As those of a server of a test: a busy machine may keep anything waiting.
+PATIENCE = {name.lower(): float(seconds) for name, seconds in PATIENT.items()}
+
+
+def patient_settings(url: str, **settings: Any) -> Settings:
+    """Settings for this database, patient but for those that the test chooses."""
+    return Settings(database_url=url, **{**PATIENCE, **settings})
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _logs(orders_url: str) -> None:
+def _logs() -> None:
     """The log in the server's form."""
-    configure_logs(Settings(database_url=orders_url))
+    configure_logs(Settings(database_url="postgresql://127.0.0.1/orders"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """What has no setting: how long statements of operations, the making of our own tables and an end are waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for patience in (
+            "server.db.engine._OPERATION_SECONDS",
+            "server.db.migrate._PATIENCE_SECONDS",
+            "server.statuses._CLOSE_SECONDS",
+        ):
+            patch.setattr(patience, PATIENCE_SECONDS)
+        yield
 
 
 @asynccontextmanager
@@ -62,7 +87,7 @@ async def engines_of(settings: Settings) -> AsyncIterator[Engines]:
 @pytest.fixture(scope="session")
 async def engines(orders_url: str) -> AsyncIterator[Engines]:
     """The pools, as the server makes them."""
-    async with engines_of(Settings(database_url=orders_url, pool_timeout=5)) as engines:
+    async with engines_of(patient_settings(orders_url)) as engines:
         yield engines
 
 
@@ -78,7 +103,7 @@ async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.C
 @pytest.fixture(scope="session")
 def open_store(engines: Engines, orders_url: str) -> OpenStore:
     """Make a store, and a context around it, on a table and a schema of changes of the test's choice."""
-    settings = Settings(database_url=orders_url)
+    settings = patient_settings(orders_url)
 
     def open_(  # what a test may choose
         table: str = "public.orders_synced",
@@ -88,7 +113,8 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
         roles: frozenset[Role] = frozenset({Role.ADMIN}),
         retention: float = 3600,
         feed_buffer: int = 1000,
-        feed_catch_up: float = 30,
+        feed_catch_up: float = PATIENCE_SECONDS,
+        aggregate_ttl: float = 0.0,
         **limits: int,
     ) -> tuple[SqlOrderStore, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
@@ -97,7 +123,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
         reader = Reader(orders, readiness)
-        store = SqlOrderStore(engines, reader, aggregate_ttl=0.2)
+        store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),

@@ -15,6 +15,7 @@ from server.fast import FastWay
 from server.presentation import present
 from server.rate_limit import ChargeMistakes, RateLimit
 from server.record import RequestRecord, current_record, note_cost
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ class Way:
     def __init__(self, open_store: OpenStore, *extensions: Callable[[], SchemaExtension]) -> None:
         self.plans = new_plans()
         self.schema = build_schema(extensions=extensions, plans=self.plans, limits=DocumentLimits(cost=100))
-        self.fast = FastWay(self.plans, seconds=5, limit=100)
+        self.fast = FastWay(self.plans, seconds=PATIENCE_SECONDS, limit=100)
         self.open_store = open_store
         self.charged: list[int] = []
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 import pytest
@@ -14,8 +13,9 @@ from schema.errors import Reason, UnavailableError
 from server.lakebase import credentials as module
 from server.lakebase.credentials import TokenProvider
 from server.lakebase.platform import Credential
+from tests.clock import LoopDatetime, LoopTime, in_virtual_time, now
 
-LIFE_SECONDS: Final = 0.4
+LIFE_SECONDS: Final = 3600.0
 FAILURE: Final = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "The platform is down.")
 
 
@@ -30,7 +30,7 @@ class Mint:
 
     async def __call__(self) -> Credential:
         """A token."""
-        self.times.append(time.monotonic())
+        self.times.append(now())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -39,74 +39,80 @@ class Mint:
             self.at_once -= 1
         if self.fails:
             raise FAILURE
-        ends = datetime.now(UTC) + timedelta(seconds=self.life_seconds + self.skew_seconds)
+        ends = LoopDatetime.now(UTC) + timedelta(seconds=self.life_seconds + self.skew_seconds)
         return Credential(str(len(self.times)), ends, longest_seconds=self.life_seconds)
 
 
 @pytest.fixture
 def mint(monkeypatch: pytest.MonkeyPatch) -> Mint:
-    """A mint, and a provider's pauses made short."""
-    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_MARGIN_SECONDS", 0.02)
-    monkeypatch.setattr(module, "_FIRST_PAUSE_SECONDS", 0.05)
+    """A mint, and a provider whose clock is the loop's."""
+    monkeypatch.setattr(module, "time", LoopTime)
+    monkeypatch.setattr(module, "datetime", LoopDatetime)
     return Mint()
 
 
 async def later(moment: float) -> None:
-    """Return at that time of the monotonic clock: these tests are about time."""
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+    """Return at that time of the loop."""
+    await asyncio.sleep(max(0.0, moment - now()))
 
 
+@in_virtual_time
 async def test_a_crowd_shares_one_minting(mint: Mint) -> None:
     """A hundred logins at once are one call of the platform."""
-    mint.seconds = 0.05
+    mint.seconds = 5
     provider = TokenProvider(mint)
     assert set(await asyncio.gather(*(provider.get() for _ in range(100)))) == {"1"}
     assert (len(mint.times), mint.most_at_once) == (1, 1)
 
 
+@in_virtual_time
 async def test_a_token_is_renewed_past_half_of_its_life_while_the_old_one_is_given(mint: Mint) -> None:
     """Nobody waits for the new one, however long the platform takes; before that it is not asked for."""
     provider = TokenProvider(mint)
-    began = time.monotonic()
     assert await provider.get() == "1"
-    await later(began + 0.4 * LIFE_SECONDS)
+    await later(0.49 * LIFE_SECONDS)
     assert await provider.get() == "1"
     assert len(mint.times) == 1
-    mint.seconds = 0.1
-    await later(began + 0.55 * LIFE_SECONDS)
-    asked = time.monotonic()
+    mint.seconds = 60
+    await later(0.51 * LIFE_SECONDS)
+    asked = now()
     assert await provider.get() == "1"
-    assert time.monotonic() - asked < 0.05
-    await asyncio.sleep(0.01)  # for the renewal in the background to begin
+    assert now() == asked
+    await later(asked + 59)
+    assert await provider.get() == "1"
     assert len(mint.times) == 2
-    await later(asked + 0.12)
+    await later(asked + 61)
     assert await provider.get() == "2"
 
 
+@in_virtual_time
 async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then_the_failure(mint: Mint) -> None:
     """Attempts come after pauses that grow; who asks between two of them is told at once."""
     provider = TokenProvider(mint)
-    began = time.monotonic()
     assert await provider.get() == "1"
     mint.fails = True
-    await later(began + 0.6 * LIFE_SECONDS)
-    for _ in range(20):
-        assert await provider.get() == "1"
-        await asyncio.sleep(0)  # the others have their turn
-    assert len(mint.times) == 2
-    assert provider.failure is FAILURE
-    await later(began + LIFE_SECONDS)
-    for _ in range(20):
-        with pytest.raises(UnavailableError):
-            await provider.get()
+    for moment in (0.6 * LIFE_SECONDS, LIFE_SECONDS - 1):
+        await later(moment)
+        for _ in range(20):
+            assert await provider.get() == "1"
+            await asyncio.sleep(0)  # the others have their turn
+        assert provider.failure is FAILURE
     assert len(mint.times) == 3
+    # The first pause was of 1 s, and this one is of 2 s; the next is of 4 s.
+    for moment, minted in ((LIFE_SECONDS, 3), (LIFE_SECONDS + 2, 4), (LIFE_SECONDS + 5, 4), (LIFE_SECONDS + 7, 5)):
+        await later(moment)
+        for _ in range(20):
+            with pytest.raises(UnavailableError):
+                await provider.get()
+            assert now() == moment
+        assert len(mint.times) == minted
     mint.fails = False
-    await later(mint.times[-1] + 0.15)
-    assert await provider.get() == "4"
+    await later(LIFE_SECONDS + 16)
+    assert await provider.get() == "6"
     assert provider.failure is None
 
 
+@in_virtual_time
 async def test_the_token_that_was_refused_is_dropped_and_not_its_successor(mint: Mint) -> None:
     """Many logins are refused with one token; the one that has come in its place is none of theirs."""
     provider = TokenProvider(mint)
@@ -119,44 +125,43 @@ async def test_the_token_that_was_refused_is_dropped_and_not_its_successor(mint:
     assert len(mint.times) == 2
 
 
+@in_virtual_time
 async def test_a_refusal_is_answered_with_a_new_token_also_after_a_failure(mint: Mint) -> None:
     """The pause after a failed renewal is not for a token that was taken away."""
     provider = TokenProvider(mint)
-    began = time.monotonic()
     token = await provider.get()
     mint.fails = True
-    await later(began + 0.6 * LIFE_SECONDS)
+    await later(0.6 * LIFE_SECONDS)
     await provider.get()
-    await asyncio.sleep(0.01)  # for the renewal in the background to fail
+    await asyncio.sleep(0.1)  # for the renewal in the background to fail
+    assert provider.failure is FAILURE
     mint.fails = False
     provider.reject(token)
     assert await provider.get() == "3"
 
 
-async def test_tokens_that_are_refused_as_soon_as_they_are_made_are_not_made_without_end(
-    mint: Mint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@in_virtual_time
+async def test_tokens_that_are_refused_as_soon_as_they_are_made_are_not_made_without_end(mint: Mint) -> None:
     """A role that does not exist, say: one is tried again at once, the others after pauses that grow, and it is said."""
-    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.01)
-    provider, began = TokenProvider(mint), time.monotonic()
-    while time.monotonic() - began < 0.5:
+    provider = TokenProvider(mint)
+    while now() < 30:
         with contextlib.suppress(UnavailableError):
             provider.reject(await provider.get())
-        await asyncio.sleep(0.001)  # between two logins
-    # After 0, 0.01, 0.06, 0.16 and 0.36 s.
-    assert 3 <= len(mint.times) <= 5
+        await asyncio.sleep(0.01)  # between two logins
+    # "At once" is a second after the first one; the pauses are of 1, 2, 4 and 8 s.
+    assert [round(moment) for moment in mint.times] == [0, 1, 2, 4, 8, 16]
     assert provider.failure is not None
     assert "refuses the server's logins" in provider.failure.message
 
 
 @pytest.mark.parametrize("skew_seconds", [-300.0, 300.0])
+@in_virtual_time
 async def test_a_clock_that_is_wrong_by_minutes_costs_nothing(mint: Mint, skew_seconds: float) -> None:
     """A token that seems to have ended is used until PostgreSQL says so; none is believed to live too long."""
-    mint.skew_seconds = skew_seconds
+    mint.skew_seconds, mint.life_seconds = skew_seconds, 60
     provider = TokenProvider(mint)
-    began = time.monotonic()
     assert [await provider.get() for _ in range(10)] == ["1"] * 10
-    await later(began + 0.6 * LIFE_SECONDS)
+    await later(0.6 * mint.life_seconds)
     await provider.get()
-    await asyncio.sleep(0.01)  # for the renewal in the background
+    await asyncio.sleep(0.1)  # for the renewal in the background
     assert await provider.get() == "2"

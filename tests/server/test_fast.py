@@ -11,8 +11,7 @@ from schema import DocumentLimits, build_schema
 from schema.plans.remembered import Plans
 from schema.plans.replay import Failures
 from server.presentation import present
-from server.settings import Settings
-from tests.server.conftest import engines_of
+from tests.server.conftest import engines_of, patient_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,7 +158,7 @@ async def test_dates_are_read_as_they_are_whatever_the_database_writes(
     name = await database.fetchval("SELECT current_database()")
     await database.execute(f'ALTER DATABASE "{name}" SET datestyle = "German"')
     try:
-        async with engines_of(Settings(database_url=orders_url)) as engines:
+        async with engines_of(patient_settings(orders_url)) as engines:
             context = open_store(engines=engines)[1]
             assert present(await way.schema.execute(PAGE, context_value=context))[0] == expected
             assert {"data": await way.write(PAGE, context)} == expected

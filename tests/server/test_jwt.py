@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import time
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,42 @@ from server.auth import keys as keys_module
 from server.auth.jwt import JwtAuthentication
 from server.auth.keys import Keys
 from server.settings import Settings
+from tests.clock import Still
 from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import tzinfo
+
+    from jwt import PyJWK
 
     from schema.permissions import Principal
 
-NOW = time.time
+# The time of every clock on the wall, which stands still: a token gets no older while a slow machine looks at it.
+NOW = 1_795_608_000.25
+
+
+class _StillDatetime(datetime):
+    """What PyJWT looks at."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> _StillDatetime:
+        """Always the same."""
+        return cls.fromtimestamp(NOW, tz)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
+    """The clock by which keys are kept, which moves when the test says so; the fetching of them has all the time."""
+    clock = Still()
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr("jwt.api_jwt.datetime", _StillDatetime)
+    for module in (kept, keys_module):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(kept, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(keys_module, "_FETCH_SECONDS", PATIENCE_SECONDS)
+    return clock
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +195,10 @@ BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
             ("nbf", "null"),
         )
     },
-    "expired for 31 s": (lambda issuer: issuer.token(exp=int(NOW()) - 31), "has expired"),
+    "expired for 31 s": (lambda issuer: issuer.token(exp=int(NOW) - 31), "has expired"),
     "expired in 1970": (lambda issuer: issuer.token(exp=0), "has expired"),
-    "issued in 40 s": (lambda issuer: issuer.token(iat=int(NOW()) + 40), "not valid yet"),
-    "valid in 40 s": (lambda issuer: issuer.token(nbf=int(NOW()) + 40), "not valid yet"),
+    "issued in 40 s": (lambda issuer: issuer.token(iat=int(NOW) + 40), "not valid yet"),
+    "valid in 40 s": (lambda issuer: issuer.token(nbf=int(NOW) + 40), "not valid yet"),
     "9 KB": (lambda issuer: issuer.token(padding="x" * 9000), "longer than 8,192 bytes"),
 }
 
@@ -230,11 +259,12 @@ async def test_a_good_token_says_who_and_what(
     key: str,
 ) -> None:
     """Roles that are not known here are none; a token without roles is somebody who may nothing."""
-    given = claims(int(NOW())) if callable(claims) else claims
+    given = claims(int(NOW)) if callable(claims) else claims
+    before = time.monotonic()
     found = await principal(authentication, f"bearer {issuer.token(key, **given)}")
     assert (found.user, set(found.roles)) == ("ann", roles)
     assert found.expires_at is not None
-    assert found.expires_at > time.monotonic()
+    assert found.expires_at > before
 
 
 @pytest.mark.parametrize(
@@ -288,8 +318,9 @@ async def test_many_at_once_fetch_the_keys_once() -> None:
         assert issuer.asked == 1
 
 
-async def test_an_unknown_key_is_looked_for_once_in_a_while() -> None:
+async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> None:
     """A rotation is seen at once; what is made up sends nobody to the issuer time and again."""
+    clock.seconds = 1_000  # since the machine was started
     with running_issuer() as issuer:
         keys = Keys(issuer.url, ttl_seconds=3600)
         assert await keys.find("rsa")
@@ -299,20 +330,23 @@ async def test_an_unknown_key_is_looked_for_once_in_a_while() -> None:
         assert await keys.find("rsa") is None
         assert not any([await keys.find(f"made up {number}") for number in range(50)])
         assert issuer.asked == 2
+        clock.seconds += 30
+        assert not any([await keys.find(f"made up {number}") for number in range(50)])
+        assert issuer.asked == 3
 
 
-async def test_old_keys_count_while_the_issuer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
     """Beyond their time too, and without asking in every request; new ones come as soon as it is back."""
-    monkeypatch.setattr(kept, "_PAUSE_SECONDS", 0.3)
     with running_issuer() as issuer:
-        keys = Keys(issuer.url, ttl_seconds=0)
+        keys = Keys(issuer.url, ttl_seconds=3600)
         assert await keys.find("rsa")
+        clock.seconds += 3600
         issuer.fails = True
         assert all([await keys.find("rsa") for _ in range(20)])
         assert issuer.asked == 2
         issuer.fails = False
         issuer.rotate("new")
-        await asyncio.sleep(0.3)  # the pause itself
+        clock.seconds += 1  # the pause after a failure
         assert await keys.find("new")
 
 
@@ -329,14 +363,22 @@ async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.M
 
 async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it asked again by the next one at once."""
-    monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.3)
+    fetch, fetches = Keys._fetched, 0  # noqa: SLF001 # how often it is asked, whether or not the question arrives in time
+
+    async def counted(keys: Keys) -> Mapping[str, PyJWK]:
+        nonlocal fetches
+        fetches += 1
+        return await fetch(keys)
+
+    monkeypatch.setattr(Keys, "_fetched", counted)
+    monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.1)
     with running_issuer() as issuer:
         issuer.answering.clear()
         keys = Keys(issuer.url, ttl_seconds=3600)
         for _ in range(3):
             with pytest.raises(UnavailableError):
                 await keys.find("rsa")
-        assert issuer.asked == 1
+        assert fetches == 1
 
 
 async def test_an_issuer_does_not_lead_elsewhere(issuer: Issuer) -> None:

@@ -14,6 +14,7 @@ from server.log_values import Seldom, cut
 from server.logs import configure_logs
 from server.settings import Settings
 from tests import faulty
+from tests.clock import Still
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,8 +96,8 @@ def test_a_line_that_cannot_be_written_says_nothing_of_what_was_in_it(
 
 def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """With how often it was; a peer's mistake has no traceback, and faults of ours are all there."""
-    now = [0.0]
-    monkeypatch.setattr("server.log_values.time.monotonic", lambda: now[0])
+    clock = Still()
+    monkeypatch.setattr("server.log_values.time", clock)
     seldom = Seldom()
 
     def says(level: int, words: str, *values: object, fault: bool = False) -> str | None:
@@ -110,7 +111,7 @@ def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest
     invalid = "Invalid HTTP request received."
     assert [says(logging.WARNING, invalid) for _ in range(3)] == [invalid, None, None]
     assert says(logging.WARNING, "Another %s", "thing") == "Another thing"
-    now[0] = 1.0
+    clock.seconds = 1.0
     assert says(logging.WARNING, invalid) == f"{invalid} (2 more before it)"
     utf8 = "Invalid UTF-8 sequence received from client."
     assert says(logging.ERROR, utf8, fault=True) == utf8

@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from server.masking import Masked
 from tests import faulty
-from tests.process import NO_TLS, running_server, wait_for
+from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,16 +133,16 @@ def socket(server: Server) -> Iterator[ClientConnection]:
     """A connection that has been acknowledged."""
     with connect(server.graphql.replace("http", "ws", 1), subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type": "connection_init"}')
-        assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
+        assert json.loads(socket.recv(PATIENCE_SECONDS)) == {"type": "connection_ack"}
         yield socket
 
 
 def subscribe(socket: ClientConnection, query: str) -> list[dict[str, Any]]:
     """What an operation is told until its end."""
     socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
-    told = [json.loads(socket.recv(10))]
+    told = [json.loads(socket.recv(PATIENCE_SECONDS))]
     while told[-1]["type"] == "next":
-        told.append(json.loads(socket.recv(10)))
+        told.append(json.loads(socket.recv(PATIENCE_SECONDS)))
     return told
 
 
@@ -164,7 +164,7 @@ def test_outside_of_its_operations_a_socket_is_closed(server: Server, socket: Cl
     """1011, with the id in its reason: nothing of what was raised."""
     socket.send("fault")
     with pytest.raises(ConnectionClosed) as closed:
-        socket.recv(10)
+        socket.recv(PATIENCE_SECONDS)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1011
     reason = closed.value.rcvd.reason

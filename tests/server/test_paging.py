@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schema.order_arguments import OrderPriority, OrderStatus
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from tests.server.conftest import Execute, OpenStore
+
+pytestmark = pytest.mark.faults
 
 TABLE = "public.few_orders"
 COLUMNS = {"ORDER_KEY": "o_orderkey", "ORDER_DATE": "o_orderdate", "TOTAL_PRICE": "o_totalprice"}
@@ -182,7 +185,9 @@ ORDERS = st.fixed_dictionaries(
     {"field": st.sampled_from(sorted(COLUMNS)), "direction": st.sampled_from(["ASC", "DESC"])}
 )
 EXAMPLES = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
+    max_examples=examples(30, many=120),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    print_blob=True,
 )
 
 

@@ -7,23 +7,8 @@ import asyncio
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server import readiness as module
 from server.readiness import Readiness
-from tests.process import PATIENCE_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again soon."""
-    monkeypatch.setattr(module, "_FIRST_RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(module, "_LAST_RETRY_SECONDS", 0.002)
-
-
-async def until_ready(readiness: Readiness) -> None:
-    """Wait for it."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while readiness.reason is not None:  # noqa: ASYNC110 # nobody is told, as with a probe
-            await asyncio.sleep(0.001)  # between two looks at the condition
+from tests.clock import in_virtual_time, now
 
 
 @pytest.mark.parametrize(
@@ -34,6 +19,7 @@ async def until_ready(readiness: Readiness) -> None:
         (RuntimeError("hunter2"), "INTERNAL: orders cannot be read; the log says why."),
     ],
 )
+@in_virtual_time
 async def test_it_looks_until_all_is_well(error: Exception, said: str) -> None:
     """Any failure is named, without its secrets, and the next look may end it."""
     readiness, reasons, looks = Readiness(), [], 0
@@ -47,11 +33,15 @@ async def test_it_looks_until_all_is_well(error: Exception, said: str) -> None:
         readiness.succeeded()
 
     readiness.watch(look)
-    await until_ready(readiness)
+    await readiness.settled(seconds=60)
+    assert readiness.reason is None
     assert reasons[1:] == [said] * 3
+    # Pauses of 0.5 s, and then of 1 s.
+    assert now() == 2.5
     await readiness.close()
 
 
+@in_virtual_time
 async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> None:
     """A database that is asked all the time never falls asleep."""
     readiness, looks = Readiness(), 0
@@ -62,13 +52,14 @@ async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> 
         readiness.succeeded()
 
     readiness.watch(look)
-    await until_ready(readiness)
+    await readiness.settled(seconds=60)
     readiness.failed(UnavailableError(Reason.POOL_EXHAUSTED, "busy"), cause=TimeoutError())
     assert readiness.reason is None
-    await asyncio.sleep(0)  # the others have their turn
+    await asyncio.sleep(3600)  # for which it could look
     assert looks == 1
     readiness.failed(UnavailableError(Reason.ORDERS_UNAVAILABLE, "dropped"), cause=KeyError())
     assert readiness.reason == "ORDERS_UNAVAILABLE: dropped"
-    await until_ready(readiness)
+    await asyncio.sleep(3600)  # for which it could look
+    assert readiness.reason is None
     assert looks == 2
     await readiness.close()

@@ -10,11 +10,13 @@ from unittest.mock import ANY
 from uuid import UUID
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from schema.permissions import Principal, Role
+from tests.examples import examples
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from tests.server.conftest import Execute, OpenStore
+
+pytestmark = pytest.mark.faults
 
 T = TypeVar("T")
 Values = dict[str, Any]
@@ -203,7 +207,7 @@ class World:
         async def waiting() -> T:
             return await work
 
-        return asyncio.run_coroutine_threadsafe(waiting(), self.loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(waiting(), self.loop).result(PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -508,9 +512,10 @@ async def test_statuses_change_as_the_model_says(world: World) -> None:
         lambda: StatusMachine(world),  # type: ignore[arg-type] # a factory does, as its name there says
         settings=settings(
             RuleBasedStateMachine.TestCase.settings,
-            max_examples=20,
+            max_examples=examples(6, many=20),
             stateful_step_count=20,
             deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
             # To explain a failure takes as long as to find a small one.
             phases=[phase for phase in Phase if phase is not Phase.explain],
             print_blob=True,

@@ -11,6 +11,7 @@ import pytest
 from schema.errors import RateLimitedError, Reason, UnavailableError
 from server.record import RequestRecord, current_record
 from server.subscriptions import Subscriptions, lasting
+from tests.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,7 +32,7 @@ async def numbers(until: int, ended: list[str] | None = None) -> AsyncGenerator[
     try:
         for number in range(until):
             yield number
-        await asyncio.sleep(60)  # it is cancelled
+        await asyncio.sleep(7200)  # it is cancelled
     finally:
         if ended is not None:
             ended.append("ended")
@@ -66,32 +67,37 @@ async def heard_of(results: AsyncGenerator[_T, None], seconds: float, *, sending
 
 
 @pytest.mark.usefixtures("record")
+@in_virtual_time
 async def test_a_subscription_lasts_for_so_long() -> None:
     """What it waits for is ended, and the reason says how to go on."""
     ended: list[str] = []
-    *heard, error = await heard_of(numbers(3, ended), 0.05)
+    *heard, error = await heard_of(numbers(3, ended), 3600)
+    assert now() == 3600
     assert (heard, ended) == ([0, 1, 2], ["ended"])
     assert isinstance(error, UnavailableError)
     assert error.reason is Reason.SUBSCRIPTION_ENDED
 
 
 @pytest.mark.usefixtures("record")
+@in_virtual_time
 async def test_it_ends_also_between_two_results() -> None:
     """Where its time passes while a result is being sent, that one is the last."""
-    first, error = await heard_of(numbers(3), 0.01, sending=0.03)
+    first, error = await heard_of(numbers(3), 10, sending=30)
+    assert now() == 30
     assert first == 0
     assert isinstance(error, UnavailableError)
 
 
+@in_virtual_time
 async def test_what_is_no_subscription_has_no_such_end(record: RequestRecord) -> None:
     """A change is not ended by it, and a fault goes through."""
     record.subscription = False
 
     async def slow() -> AsyncGenerator[str, None]:
-        await asyncio.sleep(0.05)  # longer than a subscription would last
+        await asyncio.sleep(50)  # longer than a subscription would last
         yield "made"
         raise TimeoutError("its own")
 
-    made, error = await heard_of(slow(), 0.01)
+    made, error = await heard_of(slow(), 10)
     assert made == "made"
     assert str(error) == "its own"

@@ -8,6 +8,7 @@ import pytest
 
 from server.db.changes import change_tables
 from server.db.tables import OrdersTable
+from tests.server.conftest import engines_of, patient_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -203,12 +204,15 @@ async def test_keys_beyond_the_range_of_the_column_match_nothing(
     assert answer["data"]["c"]["totalCount"] > 0
 
 
-async def test_a_locked_table_is_retryable(execute: Execute, database: asyncpg.Connection) -> None:
+async def test_a_locked_table_is_retryable(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, orders_url: str
+) -> None:
     """While a sync replaces it, a query gives up its wait soon and says to try again."""
     await database.execute(COPY)
-    async with database.transaction():
-        await database.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
-        answer = await execute(ONE, table=TABLE)
-    assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
-    assert answer["errors"][0]["extensions"]["retryable"]
+    async with engines_of(patient_settings(orders_url, lock_timeout=0.05)) as engines:
+        async with database.transaction():
+            await database.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+            answer = await execute(ONE, context=open_store(TABLE, engines=engines)[1])
+        assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+        assert answer["errors"][0]["extensions"]["retryable"]
     assert (await execute(ONE, table=TABLE))["data"]["order"]["orderKey"] == "1"

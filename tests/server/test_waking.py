@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,12 +10,15 @@ import pytest
 
 from server.db import waking as module
 from server.db.waking import Waking
+from tests.clock import LoopTime, in_virtual_time, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STARTING = asyncpg.CannotConnectNowError("the database system is starting up")
 REFUSED = ConnectionRefusedError()
+# Just as it falls asleep it may be deaf for a moment: after so long one tries once more.
+DEAF_SECONDS = 0.1
 
 
 class Peer:
@@ -24,33 +26,32 @@ class Peer:
 
     def __init__(self, *failures: Exception, awake_after: float = 0) -> None:
         self._failures = list(failures)
-        self._awake_at = time.monotonic() + awake_after
+        self._awake_at = now() + awake_after
         self.attempts = 0
 
     async def __call__(self) -> str:
         """One attempt."""
         self.attempts += 1
         await asyncio.sleep(0)  # the others have their turn
-        if self._failures and (len(self._failures) > 1 or time.monotonic() < self._awake_at):
+        if self._failures and (len(self._failures) > 1 or now() < self._awake_at):
             raise self._failures.pop(0) if len(self._failures) > 1 else self._failures[0]
         return "connected"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses made short."""
-    monkeypatch.setattr(module, "_PAUSES_SECONDS", (0.005, 0.01))
-    monkeypatch.setattr(module, "_DEAF_SECONDS", 0.01)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock."""
+    monkeypatch.setattr(module, "time", LoopTime)
 
 
-def asleep(patience: float = 1) -> Waking:
+def asleep(patience: float = 30) -> Waking:
     """One that can sleep, and was never asked."""
     return Waking(sleeps=True, patience=patience)
 
 
 def awake(*, sleeps: bool = True) -> Waking:
     """One that has just answered."""
-    waking = Waking(sleeps=sleeps, patience=1)
+    waking = Waking(sleeps=sleeps, patience=30)
     waking.answered()
     return waking
 
@@ -65,9 +66,12 @@ def awake(*, sleeps: bool = True) -> Waking:
         (awake, STARTING),
     ],
 )
+@in_virtual_time
 async def test_one_that_may_be_asleep_is_waited_for(waking: Callable[[], Waking], failure: Exception) -> None:
     """Whatever it says while it wakes; 57P03 also where it has answered a moment ago."""
-    assert await waking().connect(Peer(failure, awake_after=0.1)) == "connected"
+    found = waking()
+    await asyncio.sleep(1)  # that moment
+    assert await found.connect(Peer(failure, awake_after=20)) == "connected"
 
 
 @pytest.mark.parametrize(
@@ -80,47 +84,56 @@ async def test_one_that_may_be_asleep_is_waited_for(waking: Callable[[], Waking]
         (True, TimeoutError()),
     ],
 )
+@in_virtual_time
 async def test_one_that_was_asked_a_moment_ago_has_not_fallen_asleep(sleeps: bool, failure: Exception) -> None:  # noqa: FBT001 # from the table above
     """Who asks is told at once; and a refused login or a silent peer is no sleep at all."""
-    began = time.monotonic()
+    began = now()
     with pytest.raises(type(failure)):
-        await awake(sleeps=sleeps).connect(Peer(failure, awake_after=9))
-    assert time.monotonic() - began < 0.1
+        await awake(sleeps=sleeps).connect(Peer(failure, awake_after=60))
+    assert now() - began <= 1.01 * DEAF_SECONDS
 
 
+@in_virtual_time
 async def test_an_outage_however_long_is_told_at_once() -> None:
     """It is the attempts that count, not the answers: otherwise who is asked all the time would seem to have rested."""
     waking = awake()
-    waking._answered_at -= 600  # noqa: SLF001 # ten minutes ago
-    for _ in range(5):
-        waking._asked_at = time.monotonic()  # noqa: SLF001 # as whoever asked a moment ago has left it
-        began = time.monotonic()
+    for _ in range(60):
+        await asyncio.sleep(10)  # for which nobody asks
+        began = now()
         with pytest.raises(ConnectionRefusedError):
-            await waking.connect(Peer(REFUSED, awake_after=9))
-        assert time.monotonic() - began < 0.1
+            await waking.connect(Peer(REFUSED, awake_after=60))
+        assert now() - began <= 1.01 * DEAF_SECONDS
 
 
+@in_virtual_time
 async def test_a_crowd_wakes_it_with_one_attempt_at_a_time() -> None:
     """Fifty who wait do not knock fifty times as often as one."""
-    peer = Peer(STARTING, awake_after=0.2)
+    peer = Peer(STARTING, awake_after=2)
     waking = asleep()
     assert await asyncio.gather(*(waking.connect(peer) for _ in range(50))) == ["connected"] * 50
-    # Each once, the one that looks every few milliseconds, and each again when it is awake.
-    assert peer.attempts < 50 + 0.2 / 0.005 + 50
+    # Each once, the one that looks with pauses of 0.05 s at least, and each again when it is awake.
+    assert peer.attempts < 50 + 2 / 0.05 + 50
     assert not waking.under_way
 
 
+@in_virtual_time
 async def test_one_attempt_that_takes_too_long_does_not_end_the_patience() -> None:
     """A proxy may hold on to it until the database is awake."""
-    assert await asleep().connect(Peer(STARTING, TimeoutError(), STARTING, awake_after=0.05)) == "connected"
+    assert await asleep().connect(Peer(STARTING, TimeoutError(), STARTING, awake_after=1)) == "connected"
 
 
+@in_virtual_time
 async def test_after_the_patience_nobody_waits_again_at_once() -> None:
     """The next ones are told, until another second has passed."""
-    waking = asleep(patience=0.05)
+    waking = asleep(patience=5)
     with pytest.raises(TimeoutError):
-        await waking.connect(Peer(STARTING, awake_after=9))
-    began = time.monotonic()
+        await waking.connect(Peer(STARTING, awake_after=60))
+    began = now()
     with pytest.raises(asyncpg.CannotConnectNowError):
-        await waking.connect(Peer(STARTING, awake_after=9))
-    assert time.monotonic() - began < 0.05
+        await waking.connect(Peer(STARTING, awake_after=60))
+    assert now() - began <= 1.01 * DEAF_SECONDS
+    await asyncio.sleep(1)  # the other second
+    began = now()
+    with pytest.raises(TimeoutError):
+        await waking.connect(Peer(STARTING, awake_after=60))
+    assert now() - began == pytest.approx(5)

@@ -32,25 +32,37 @@ mutation($input: SetOrderStatusesInput!) {
 """
 
 
-@pytest.fixture(autouse=True)
-async def _orders(database: asyncpg.Connection) -> AsyncIterator[None]:
-    """A thousand orders, all OPEN."""
+@pytest.fixture(scope="module")
+async def known(execute: Execute, open_store: OpenStore, database: asyncpg.Connection) -> AsyncIterator[Context]:
+    """A thousand orders, all OPEN, and a store that knows their table and has made its own."""
     await database.execute(
         f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
         f"INSERT INTO {TABLE} SELECT n, 1, 'O', 9.99, '1995-06-17', '5-LOW', 'Clerk#1', 0, '' "
         f"FROM generate_series(1, 1000) n"
     )
-    yield
-    await database.execute(f"DROP TABLE {TABLE}; DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
+    _, context = open_store(TABLE, app_schema=APP_SCHEMA)
+    await set_one(execute, context, "PARTIAL")
+    yield context
+    await database.execute(f"DROP TABLE {TABLE}; DROP SCHEMA {APP_SCHEMA} CASCADE")
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_set(known: Context, database: asyncpg.Connection) -> None:
+    """No order has been changed, and no key used."""
+    assert known
+    # The history is append only by a trigger, which has to look away for a new beginning.
+    await database.execute(
+        f"SET session_replication_role = replica; TRUNCATE {APP_SCHEMA}.order_status, "
+        f"{APP_SCHEMA}.order_status_change, {APP_SCHEMA}.idempotency; RESET session_replication_role"
+    )
 
 
 @pytest.fixture
-async def context(execute: Execute, open_store: OpenStore, statements: list[str]) -> Context:
+async def context(execute: Execute, known: Context, statements: list[str]) -> Context:
     """A store that knows its tables already; order 1 has been changed."""
-    _, context = open_store(TABLE, app_schema=APP_SCHEMA)
-    await set_one(execute, context, "PARTIAL")
+    await set_one(execute, known, "PARTIAL")
     statements.clear()
-    return context
+    return known
 
 
 async def set_one(execute: Execute, context: Context, status: str, key: UUID | None = None) -> dict[str, Any]:
