@@ -2,19 +2,26 @@
 
 What is not as in Docker: the base images are this machine's Python and Node; a step sees this machine's files beside its
 stage's, and its paths are those of the stage's directory; a change of a file's owner or mode is none.
+
+As in Docker a stage that nothing is taken of is not run, and one that was run with the same files is not run again: what
+the others take of it is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
+
+from tests.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,15 +30,28 @@ _INSTRUCTION: Final = re.compile(r"([A-Z]+)\s+(.*)", re.DOTALL)
 # What pip and npm are told on this machine, and where they find more of that.
 _TOLD: Final = ("HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 _TOLD_PREFIXES: Final = ("PIP_", "npm_config_", "NPM_CONFIG_")
-_STEP_SECONDS: Final = 120
+_STEP_SECONDS: Final = 600
+# What is longer is no script and no note of a place.
+_NOTE_BYTES: Final = 1 << 13
+# Of what is kept of a stage: where it was made.
+_MADE_AT: Final = "made-at"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What stands for a base image: it fills a directory as its root, and a version tells it from others."""
+
+    fill: Callable[[Path], None]
+    version: Callable[[], str]
 
 
 @dataclass
 class Stage:
-    """A stage, and what an image made of it says."""
+    """A stage, and what an image made of it says. `made_at` is what its files take for its root."""
 
     root: Path
     path: str
+    made_at: str
     directory: PurePosixPath = field(default_factory=lambda: PurePosixPath("/"))
     env: dict[str, str] = field(default_factory=dict)
     user: str = ""
@@ -55,35 +75,92 @@ class Stage:
 
 
 class Replay:
-    """The stages of a Dockerfile, run one after the other."""
+    """The stages of a Dockerfile, each run when something is taken of it."""
 
-    def __init__(
-        self, context: Path, place: Path, *, images: dict[str, Callable[[Path], None]], cache: dict[str, str]
-    ) -> None:
+    def __init__(self, context: Path, place: Path, *, images: dict[str, Image], cache: dict[str, str]) -> None:
         """Begin with none.
 
         Args:
             context: the directory of the Dockerfile, a git work tree.
             place: a directory for the stages.
-            images: what stands for a base image, by the name before its tag: fills a directory as its root.
+            images: what stands for base images, by the name before the tag.
             cache: variables of the steps' environment in place of those that the Dockerfile sets.
         """
         self._context, self._place, self._images, self._cache = context, place, images, cache
+        # The instructions of each stage, by its name; the first one is its FROM.
+        self._steps: dict[str, list[tuple[str, str]]] = {}
         self._stages: dict[str, Stage] = {}
         self._stage: Stage | None = None
+        self._files: list[PurePosixPath] = []
 
     def run(self) -> Stage:
-        """Every instruction; the last stage.
+        """The last stage.
 
         Raises:
             ValueError: an instruction, or a form of one, that is not known here.
         """
-        for name, rest in instructions((self._context / "Dockerfile").read_text()):
-            step = getattr(self, f"_{name.lower()}", None)
-            if step is None or (name != "FROM" and self._stage is None):
-                raise ValueError(f"{name} {rest}")
-            step(rest)
-        return self._now
+        name = ""
+        for instruction, rest in instructions((self._context / "Dockerfile").read_text()):
+            if not hasattr(self, f"_{instruction.lower()}") or (instruction != "FROM" and not name):
+                raise ValueError(f"{instruction} {rest}")
+            if instruction == "FROM":
+                name = rest.partition(" AS ")[2] or f"the last of {len(self._steps) + 1}"
+            self._steps.setdefault(name, []).append((instruction, rest))
+        return self._run_stage(name)
+
+    def _of(self, name: str) -> Stage:
+        """A stage that something is taken of; what has been run for long is kept."""
+        if name not in self._stages:
+            if self._runs(name):
+                # Before, since one thing at a time is made to be kept.
+                for source in (_copied(rest)[0] for instruction, rest in self._steps[name] if instruction == "COPY"):
+                    if source and self._runs(source):
+                        self._of(source)
+                content = kept("stages", self._hash(name), lambda into: self._keep(name, into))
+                stage = Stage(content / "root", "", (content / _MADE_AT).read_text())
+                for _, rest in (step for step in self._steps[name] if step[0] == "WORKDIR"):
+                    stage.directory /= rest
+            else:
+                stage = self._run_stage(name)
+            self._stages[name] = stage
+        return self._stages[name]
+
+    def _runs(self, name: str) -> bool:
+        """Whether a stage runs anything, which takes time."""
+        return any(instruction == "RUN" for instruction, _ in self._steps[name])
+
+    def _keep(self, name: str, into: Path) -> None:
+        """Run a stage, and keep of it what other stages take."""
+        stage = self._run_stage(name)
+        (into / _MADE_AT).write_text(stage.made_at)
+        copies = [_copied(rest) for steps in self._steps.values() for step, rest in steps if step == "COPY"]
+        taken = {stage.at(path) for source, paths, _ in copies if source == name for path in paths}
+        # What is in another that is taken goes with that.
+        for found in (path for path in taken if taken.isdisjoint(path.parents)):
+            target = into / "root" / found.relative_to(stage.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(found, target)
+        shutil.rmtree(stage.root)
+
+    def _hash(self, name: str) -> str:
+        """Of everything on which a stage depends."""
+        base = self._steps[name][0][1].partition(":")[0]
+        registries = sorted((name, value) for name, value in self._told().items() if name.startswith(_TOLD_PREFIXES))
+        told = [self._images[base].version(), Path(__file__).read_text(), registries]
+        for instruction, rest in self._steps[name]:
+            source, paths, _ = _copied(rest) if instruction == "COPY" else ("", [], "")
+            files = [file for path in paths if not source for file in self._sent(path)]
+            contents = [hashlib.sha256((self._context / file).read_bytes()).hexdigest() for file in files]
+            told += [instruction, rest, self._hash(source) if source else "", list(map(str, files)), contents]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _run_stage(self, name: str) -> Stage:
+        """Every instruction of a stage."""
+        outer, self._stage = self._stage, None
+        for instruction, rest in self._steps[name]:
+            getattr(self, f"_{instruction.lower()}")(rest)
+        stage, self._stage = self._now, outer
+        return stage
 
     @property
     def _now(self) -> Stage:
@@ -91,15 +168,13 @@ class Replay:
         return self._stage
 
     def _from(self, rest: str) -> None:
-        image, _, name = rest.partition(" AS ")
-        base, _, tag = image.partition(":")
+        base, _, tag = rest.partition(" AS ")[0].partition(":")
         if not tag or base not in self._images:
             raise ValueError(f"FROM {rest}")
-        root = self._place / str(len(self._stages))
-        root.mkdir()
-        self._images[base](root)
-        self._stage = Stage(root, f"{root}/usr/local/bin:{os.environ['PATH']}")
-        self._stages[name or "the last"] = self._stage
+        root = Path(tempfile.mkdtemp(dir=self._place, prefix="stage-"))
+        root.chmod(0o755)
+        self._images[base].fill(root)
+        self._stage = Stage(root, f"{root}/usr/local/bin:{os.environ['PATH']}", str(root))
 
     def _workdir(self, rest: str) -> None:
         self._now.directory /= rest
@@ -111,33 +186,39 @@ class Replay:
             self._now.env[name] = value
 
     def _copy(self, rest: str) -> None:
-        *names, to = [word for word in rest.split() if not word.startswith("--")]
-        options = [word for word in rest.split() if word.startswith("--")]
+        source, names, to = _copied(rest)
         into = to.endswith("/") or len(names) > 1
         for name in names:
             target = self._now.at(to) / PurePosixPath(name).name if into else self._now.at(to)
-            if not options:
-                self._copy_context(name, target if not (self._context / name).is_dir() else self._now.at(to))
-            elif len(options) == 1 and options[0].startswith("--from="):
-                _copy(self._stages[options[0].removeprefix("--from=")].at(name), target)
+            if source:
+                stage = self._of(source)
+                _take(stage.at(name), target, (stage.made_at, self._now.made_at))
             else:
-                raise ValueError(f"COPY {rest}")
+                self._copy_context(name, target if not (self._context / name).is_dir() else self._now.at(to))
 
     def _copy_context(self, name: str, target: Path) -> None:
+        for file in self._sent(name):
+            _copy(self._context / file, target / file.relative_to(name))
+
+    def _sent(self, name: str) -> list[PurePosixPath]:
+        """The files of a path of the context."""
         source = PurePosixPath(name)
-        found = [file for file in sent(self._context) if file == source or source in file.parents]
+        self._files = self._files or sent(self._context)
+        found = [file for file in self._files if file == source or source in file.parents]
         if not found:
             raise ValueError(f"COPY {name}: .dockerignore leaves nothing of it")
-        for file in found:
-            _copy(self._context / file, target / file.relative_to(source))
+        return found
+
+    def _told(self) -> dict[str, str]:
+        """What the steps are told by this machine."""
+        return {name: value for name, value in os.environ.items() if name in _TOLD or name.startswith(_TOLD_PREFIXES)}
 
     def _run(self, rest: str) -> None:
         stage = self._now
-        told = {name: value for name, value in os.environ.items() if name in _TOLD or name.startswith(_TOLD_PREFIXES)}
         done = subprocess.run(
             ["/bin/sh", "-ec", stage.mapped(rest)],
             cwd=stage.at(""),
-            env={**told, **stage.env, **self._cache, "PATH": stage.path},
+            env={**self._told(), **stage.env, **self._cache, "PATH": stage.path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -193,9 +274,40 @@ def _pattern(rule: str) -> re.Pattern[str]:
     return re.compile("".join(parts.get(word, re.escape(word)) for word in words))
 
 
+def _copied(rest: str) -> tuple[str, list[str], str]:
+    """What a COPY says: of which stage, where it is of one, which paths, and to where."""
+    words = rest.split()
+    options = [word for word in words if word.startswith("--")]
+    *names, to = [word for word in words if word not in options]
+    if [option for option in options if not option.startswith("--from=")] or len(options) > 1:
+        raise ValueError(f"COPY {rest}")
+    return "".join(options).removeprefix("--from="), names, to
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def _take(source: Path, target: Path, places: tuple[str, str]) -> None:
+    """Copy a file or a directory of a stage; what says that it is in the first of two places says the second then."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        target.symlink_to(str(source.readlink()).replace(*places))
+    elif source.is_dir():
+        target.mkdir(exist_ok=True)
+        for found in source.iterdir():
+            _take(found, target / found.name, places)
+        shutil.copystat(source, target)
+    elif (said := _note(source)) and places[0].encode() in said:
+        target.write_bytes(said.replace(places[0].encode(), places[1].encode()))
+        shutil.copystat(source, target)
     else:
+        # Not linked, which takes a quarter of the time: a step may write into it.
         shutil.copy2(source, target)
+
+
+def _note(file: Path) -> bytes:
+    """A file's text, if it may be a script or a note of a place, or else nothing."""
+    text = file.read_bytes() if file.stat().st_size <= _NOTE_BYTES else b""
+    return b"" if b"\0" in text else text

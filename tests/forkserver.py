@@ -17,6 +17,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -66,17 +67,51 @@ class ForkServer:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def fork(self, module: str, *, env: Mapping[str, str], stdout: str, stderr: str | None = None) -> Forked:
+    def fork(
+        self,
+        module: str,
+        *arguments: str,
+        env: Mapping[str, str],
+        stdout: str,
+        stderr: str | None = None,
+        stdin: str = os.devnull,
+    ) -> Forked:
         """Run a module in a new process.
 
         Args:
             module: its name.
+            arguments: what follows it on the command line.
             env: the whole environment.
             stdout: the file that standard output goes to.
             stderr: the same for standard error; standard output's where none is given.
+            stdin: the file that standard input comes from.
         """
-        asked = {"module": module, "env": dict(env), "stdout": stdout, "stderr": stderr}
+        asked = {
+            "command": [module, *arguments],
+            "env": dict(env),
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+        }
         return Forked(self, int(self.ask(fork=asked)))
+
+    def run(
+        self, module: str, *arguments: str, env: Mapping[str, str], given: str = "", seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a module to its end, with this text as its standard input.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended after so many seconds.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            stdin, stdout, stderr = (Path(directory) / name for name in ("stdin", "stdout", "stderr"))
+            stdin.write_text(given, encoding="utf-8")
+            stdout.touch()
+            stderr.touch()
+            process = self.fork(module, *arguments, env=env, stdin=str(stdin), stdout=str(stdout), stderr=str(stderr))
+            code = process.wait(seconds)
+            said, told = stdout.read_text(encoding="utf-8"), stderr.read_text(encoding="utf-8")
+        return subprocess.CompletedProcess([module, *arguments], code, said, told)
 
     def ask(self, **request: object) -> Any:
         """The answer to a request."""
@@ -158,10 +193,10 @@ def _main() -> None:
         sys.stdout.buffer.flush()
 
 
-def _become(module: str, env: dict[str, str], stdout: str, stderr: str | None) -> NoReturn:
+def _become(command: list[str], env: dict[str, str], stdin: str, stdout: str, stderr: str | None) -> NoReturn:
     code: Any = 0
     try:
-        _redirect(os.devnull, os.O_RDONLY, 0)
+        _redirect(stdin, os.O_RDONLY, 0)
         _redirect(stdout, os.O_WRONLY, 1)
         if stderr is None:
             os.dup2(1, 2)
@@ -170,15 +205,19 @@ def _become(module: str, env: dict[str, str], stdout: str, stderr: str | None) -
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(env)
-        sys.argv = [module]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        # The one that there was reads requests.
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 # it stays open, and has a number for a name
+        sys.argv = list(command)
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         code = ended.code
     except BaseException:  # noqa: BLE001 # as Python itself does
         traceback.print_exc()
         code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for output in (sys.stdout, sys.stderr):
+        # The module may have closed it.
+        with contextlib.suppress(ValueError):
+            output.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

@@ -79,14 +79,14 @@ class Issuer:
 
 
 def good_claims(**others: Any) -> dict[str, Any]:
-    """The claims of a token that is valid for five minutes; others are added, or where they are None taken away."""
+    """The claims of a token that is valid for a day, longer than any run takes; others are added, or where they are None taken away."""
     now = int(time.time())
     claims: dict[str, Any] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": "ann",
         "iat": now,
-        "exp": now + 300,
+        "exp": now + 86_400,
         "roles": ["writer"],
         **others,
     }

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from tests.calibration import MEASURES
 from tests.process import NO_TLS, answers, running_server, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.platform import LocalPlatform
     from tests.process import Server
@@ -29,7 +31,15 @@ PAYLOAD = f"""
   userErrors {{ code field message differences {{ field current wanted }} operation {{ id }} }}
 """
 _ENDED = ("SUCCEEDED", "FAILED")
-_PATIENCE_SECONDS = 15
+# Constants of the server. A platform that is on this machine is done at once, and need not be left alone for a tenth of
+# a second; but a slow machine takes its time to make the server's tables. What is measured, is measured as it is.
+HASTE: Final[Mapping[str, float]] = MappingProxyType(
+    {}
+    if MEASURES
+    else {"server.lakebase.stepping._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
+)
+# What is run as the server where it would wait for the platform, or for leases.
+HASTY: Final = "server" if MEASURES else "tests.hasty"
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,19 @@ class Operator:
         assert "errors" not in answer, answer
         return answer["data"]
 
+    def insist(self, document: str, **variables: object) -> Any:
+        """The data of an answer without errors. It is asked for again, as a client does, as long as that may help."""
+        answers: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answers.append(self.answer(document, **variables))
+            errors = answers[-1].get("errors", [])
+            assert all(error["extensions"]["retryable"] for error in errors), errors
+            return not errors
+
+        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}\n{self.server.log()[-2000:]}")
+        return answers[-1]["data"]
+
     def send(self, mutation: str, **values: object) -> dict[str, Any]:
         """The payload of an admin mutation with these values as its input."""
         input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
@@ -60,16 +83,7 @@ class Operator:
     def operation(self, id_: str) -> dict[str, Any] | None:
         """The operation as it is now. It is asked for again, as a client does, as long as that may help."""
         document = f"query($id: ID!) {{ operation(id: $id) {{ {OPERATION} }} }}"
-        answers: list[dict[str, Any]] = []
-
-        def answered() -> bool:
-            answers.append(self.answer(document, id=id_))
-            errors = answers[-1].get("errors", [])
-            assert all(error["extensions"]["retryable"] for error in errors), errors
-            return not errors
-
-        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}")
-        found: dict[str, Any] | None = answers[-1]["data"]["operation"]
+        found: dict[str, Any] | None = self.insist(document, id=id_)["operation"]
         return found
 
     def ended(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +113,26 @@ class Operator:
 
 
 @contextlib.contextmanager
-def operated(platform: LocalPlatform, *, port: int | None = None, **settings: str) -> Iterator[Operator]:
-    """A server that is given the platform, a token and the names, as in the cloud, and somebody who operates it."""
+def operated(
+    platform: LocalPlatform,
+    *,
+    port: int | None = None,
+    module: str = "server",
+    # Typed as what they are they would refuse settings that are unpacked from a dictionary.
+    patient: Any = True,
+    altered: Any = HASTE,
+    **settings: str,
+) -> Iterator[Operator]:
+    """A server that is given the platform, a token and the names, as in the cloud, and somebody who operates it.
+
+    Args:
+        platform: that it is given.
+        port: to listen on, a free one where none is given.
+        module: what is run in the server's place.
+        patient: False for the server's own default timeouts.
+        altered: constants of the server with other values.
+        settings: others, or in place of these; an empty one stands for none.
+    """
     given: dict[str, Any] = {
         "DATABRICKS_HOST": platform.host,
         "DATABRICKS_TOKEN": platform.token,
@@ -112,8 +144,8 @@ def operated(platform: LocalPlatform, *, port: int | None = None, **settings: st
         "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
         **settings,
     }
-    # An empty one stands for none.
     given = {name: value for name, value in given.items() if value}
+    given |= {"module": module, "patient": patient, "altered": altered}
     with running_server(None, ready=False, port=port, **given) as server:
         yield Operator(server)
 

@@ -10,7 +10,8 @@ import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import httpx
@@ -30,7 +31,7 @@ from databricks.sdk.service.database import (
 from tests.process import NO_TLS, PATIENCE_SECONDS, environment, started, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from subprocess import Popen
 
     from tests.forkserver import Forked
@@ -50,6 +51,12 @@ _QUICK: dict[str, str] = {
     "SNAPSHOT_DELAY": "0.2",
     "PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
 }
+# For tests that need not see every state.
+AT_ONCE: Final[Mapping[str, object]] = MappingProxyType(
+    dict.fromkeys(
+        ("start_delay", "resize_delay", "provisioning_delay", "resources_delay", "snapshot_delay", "wake_delay"), 0
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import httpx
 import pytest
 
-from tests.dockerfile import Replay, Stage, instructions, sent
-from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, answers, free_port, wait_for
+from tests.calibration import hold
+from tests.dockerfile import Image, Replay, Stage, instructions, sent
+from tests.process import NO_TLS, PATIENCE_SECONDS, PATIENT, ROOT, answers, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.local.cluster import Cluster
 
+# What a container's orchestrator leaves it, and a little.
 _STOP_SECONDS = 12
 ROOT_USER = os.getuid() == 0
 ANYBODY = 10001
 
 
-def python() -> str:  # noqa: RET503 # the last line does not return
+@functools.cache  # noqa: RET503 # the last line does not return
+def python() -> str:
     """A Python that anybody may run: this one may be in a place of root's own."""
     for found in (sys._base_executable, "/usr/bin/python3", "/usr/local/bin/python3"):  # type: ignore[attr-defined] # noqa: SLF001 # there is no other name for it
         program = "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"
@@ -52,11 +57,22 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"there is no {what}")  # on a laptop the rest is worth running; in CI the line above has failed it
 
 
-def node_image(root: Path) -> None:
-    """What is taken of Node's image."""
+def tools() -> tuple[str, str]:
+    """Where node and npm are."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("node and npm on the PATH")
+    return node, npm
+
+
+def said(*command: str) -> str:
+    """What a program says."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def node_image(root: Path) -> None:
+    """What is taken of Node's image."""
+    node, npm = tools()
     (root / "usr/local/bin").mkdir(parents=True)
     shutil.copy2(node, root / "usr/local/bin/node")
     (root / "usr/local/lib/node_modules").mkdir(parents=True)
@@ -69,6 +85,10 @@ def python_image(root: Path) -> None:
     (root / "usr/local/bin/python").symlink_to(python())
 
 
+NODE = Image(node_image, lambda: "".join(said(tool, "--version") for tool in tools()))
+PYTHON = Image(python_image, lambda: python() + said(python(), "-c", "import sys; print(sys.version)"))
+
+
 @pytest.fixture(scope="module")
 def image() -> Iterator[Stage]:
     """The last stage, with nothing of the others."""
@@ -76,12 +96,10 @@ def image() -> Iterator[Stage]:
         place = Path(name)
         place.chmod(0o755)
         # What pip has fetched before need not be fetched again.
-        replay = Replay(
-            ROOT, place, images={"node": node_image, "python": python_image}, cache={"PIP_NO_CACHE_DIR": "0"}
-        )
+        replay = Replay(ROOT, place, images={"node": NODE, "python": PYTHON}, cache={"PIP_NO_CACHE_DIR": "0"})
         stage = replay.run()
         for other in place.iterdir():
-            if other != stage.root and not (other / "usr/local/bin/python").is_symlink():
+            if other != stage.root:
                 shutil.rmtree(other)
         yield stage
 
@@ -122,7 +140,7 @@ def test_an_instruction_that_is_not_known_fails(tmp_path: Path) -> None:
     """It is not passed over, so that what is replayed is what is built."""
     (tmp_path / "Dockerfile").write_text("FROM python:3\nONBUILD RUN true\n")
     with pytest.raises(ValueError, match="ONBUILD"):
-        Replay(tmp_path, tmp_path, images={"python": python_image}, cache={}).run()
+        Replay(tmp_path, tmp_path, images={"python": PYTHON}, cache={}).run()
 
 
 def test_only_what_is_needed_is_in_it(image: Stage) -> None:
@@ -162,22 +180,45 @@ def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Clus
 
 def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> None:
     """As the user that it names: orders, GraphiQL, a health check that tells; exit code 0 at SIGTERM."""
-    port, log = free_port(), tmp_path / "log"
-    url = f"http://127.0.0.1:{port}"
-    settings = {"DATABASE_URL": orders_url, "AUTH_MODE": "local", "HOST": "127.0.0.1", "PORT": str(port)}
-    assert started(image, image.health, log, PORT=str(port)).wait(PATIENCE_SECONDS) != 0
-    process = started(image, image.command, log, **settings)
-    try:
-        wait_for(lambda: answers(f"{url}/readyz"), what=log.read_text, given_up=lambda: process.poll() is not None)
+    with serving(image, orders_url, tmp_path) as (process, url):
         query = {"query": "{ order(orderKey: 1) { orderKey } }"}
         answer = httpx.post(f"{url}/api/graphql", json=query, verify=NO_TLS)
         assert answer.json() == {"data": {"order": {"orderKey": "1"}}}
         page = httpx.get(f"{url}/api/graphql", headers={"accept": "text/html"}, verify=NO_TLS)
         assert (page.status_code, "graphiql" in page.text) == (200, True)
-        assert started(image, image.health, tmp_path / "health", PORT=str(port)).wait(PATIENCE_SECONDS) == 0
         if ROOT_USER:
             assert Path(f"/proc/{process.pid}").stat().st_uid == image.ids[0]
-    finally:
         process.terminate()
-        code = process.wait(_STOP_SECONDS)
-    assert code == 0, log.read_text()
+        assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "log").read_text()
+
+
+@pytest.mark.long
+def test_it_stops_within_twelve_seconds(image: Stage, orders_url: str, tmp_path: Path) -> None:
+    """From SIGTERM to its end."""
+    with serving(image, orders_url, tmp_path) as (process, _):
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        hold("the stop of a container", time.monotonic() - began, computing_seconds=_STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def serving(image: Stage, orders_url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The image's command while it serves, which the image's health check tells from before, and its address."""
+    port, log = free_port(), place / "log"
+    url = f"http://127.0.0.1:{port}"
+    settings = {**PATIENT, "DATABASE_URL": orders_url, "AUTH_MODE": "local", "HOST": "127.0.0.1", "PORT": str(port)}
+    assert started(image, image.health, log, PORT=str(port)).wait(PATIENCE_SECONDS) != 0
+    process = started(image, image.command, log, **settings)
+    try:
+        wait_for(lambda: answers(f"{url}/readyz"), what=log.read_text, given_up=lambda: process.poll() is not None)
+        wait_for(lambda: healthy(image, place / "health", port), what=(place / "health").read_text)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+
+
+def healthy(image: Stage, log: Path, port: int) -> bool:
+    """Whether the image's health check finds it so. It gives up after two seconds, and is asked again then."""
+    return started(image, image.health, log, PORT=str(port)).wait(PATIENCE_SECONDS) == 0

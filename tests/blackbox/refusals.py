@@ -41,11 +41,15 @@ def reasons(answer: dict[str, Any]) -> list[str]:
     return [error["extensions"]["reason"] for error in answer.get("errors", [])]
 
 
-def touched(platform: LocalPlatform) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
-    """How often the platform was asked for anything that changes it, and all that there is on it."""
+def changing(platform: LocalPlatform) -> dict[str, int]:
+    """How often the platform was asked for anything that changes it."""
     requests: dict[str, int] = platform.counters()["requests"]
-    changing = {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
-    return changing, platform.inventory()
+    return {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
+
+
+def touched(platform: LocalPlatform) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
+    """The same, and all that there is on it."""
+    return changing(platform), platform.inventory()
 
 
 def audited(server: Server) -> list[tuple[str, str]]:

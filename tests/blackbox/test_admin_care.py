@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
-from tests.platform import platform_directory, running_platform
+from tests.operator import CATALOG, DATABASE, HASTY, INSTANCE, TABLE, Operator, operated
+from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import wait_for
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ API = "/api/2.0/database"
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
     """A platform of the module's own, as quick as it can be."""
-    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         yield platform
 
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """Somebody who has provisioned."""
-    with operated(platform) as operator:
+    with operated(platform, module=HASTY) as operator:
         operator.provisioned()
         yield operator
 

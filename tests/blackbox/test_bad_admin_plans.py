@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.blackbox.refusals import refused, told, touched
+from tests.blackbox.refusals import changing, refused, told
 from tests.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
-from tests.platform import platform_directory, running_platform
+from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import wait_for
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ AT_STAKE = ("STATUS_CHANGES_AT_STAKE", "discardStatusChanges")
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
     """A platform of the module's own, as quick as it can be."""
-    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         yield platform
 
 
@@ -47,18 +47,20 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
         yield operator
 
 
-@pytest.fixture(scope="module")
-def looks(operator: Operator, platform: LocalPlatform) -> list[object]:  # noqa: ARG001 # what it has provisioned is there before
-    """What was seen of the platform after each case; at first, how it was before all of them."""
-    return [touched(platform)]
+@pytest.fixture(scope="module", autouse=True)
+def _all_is_as_it_was(operator: Operator, platform: LocalPlatform) -> Iterator[None]:  # noqa: ARG001 # what it has provisioned is there before
+    """After all tests the platform has what it had."""
+    before = platform.inventory()
+    yield
+    assert platform.inventory() == before
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_changed(looks: list[object], platform: LocalPlatform) -> Iterator[None]:
-    """Whatever a test sends, the platform is asked for GETs and credentials alone, and all is as it was."""
+def _nothing_is_asked_for(platform: LocalPlatform) -> Iterator[None]:
+    """Whatever a test sends, the platform is asked for GETs and credentials alone."""
+    before = changing(platform)
     yield
-    looks.append(touched(platform))
-    assert looks[-1] == looks[-2]
+    assert changing(platform) == before
 
 
 @pytest.mark.parametrize(

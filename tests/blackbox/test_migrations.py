@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
 
-from tests.process import PATIENCE_SECONDS, ROOT, environment, running_server
+from tests.forkserver import fork_server
+from tests.process import PATIENCE_SECONDS, environment, running_server
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from server.local.cluster import Cluster
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SET = "mutation($k: BigInt!, $s: OrderStatus!, $n: String) { setOrderStatus(input: {orderKey: $k, status: $s, note: $n}) { change { id version } userErrors { code } } }"
 READ = "{ orders(first: 3) { nodes { orderKey status statusVersion syncedStatus } } }"
+# A slow machine takes its time to make the tables, and several processes at once do on any.
+PATIENT = MappingProxyType({"server.db.migrate._PATIENCE_SECONDS": 600})
 _HISTORY = "{ orderStatusChanges(first: 1000) { headCursor nodes { id orderKey previousStatus status cleared version changedBy changedAt note } } }"
 
 
@@ -36,16 +39,8 @@ def ask(server: Server, query: str, **variables: object) -> dict[str, Any]:
 
 def command(url: str, name: str, *, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m server` with a command."""
-    return subprocess.run(
-        [sys.executable, "-m", "server", name],
-        cwd=ROOT,
-        env=environment(DATABASE_URL=url, **settings),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    env = environment(DATABASE_URL=url, **settings)
+    return fork_server().run("server", name, env=env, given=given, seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -60,7 +55,10 @@ def clerk(cluster: Cluster, orders_url: str) -> Iterator[str]:
 def test_several_processes_may_start_at_once(cluster: Cluster, orders_url: str) -> None:
     """One of them makes the tables, the others wait for it; all of them serve."""
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        starting = [pool.submit(stack.enter_context, running_server(orders_url, APP_SCHEMA="crowd")) for _ in range(4)]
+        starting = [
+            pool.submit(stack.enter_context, running_server(orders_url, altered=PATIENT, APP_SCHEMA="crowd"))
+            for _ in range(4)
+        ]
         servers = [one.result() for one in starting]
         versions = [
             ask(server, SET, k=1, s=status)["data"]["setOrderStatus"]["change"]["version"]
@@ -72,7 +70,7 @@ def test_several_processes_may_start_at_once(cluster: Cluster, orders_url: str) 
 
 def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cluster, clerk: str) -> None:
     """Reads go on without them; a write names the GRANT, and after it a write is made, without a restart."""
-    with running_server(clerk, APP_SCHEMA="clerks") as server:
+    with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
         before = ask(server, READ)
         assert "errors" not in before
         assert {order["statusVersion"] for order in before["data"]["orders"]["nodes"]} == {0}
@@ -98,7 +96,7 @@ def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cl
 def test_who_may_not_use_the_tables_is_told_what_to_grant(cluster: Cluster, orders_url: str, clerk: str) -> None:
     """Where another role has made them, with `migrate`."""
     assert command(orders_url, "migrate", APP_SCHEMA="clerks").returncode == 0
-    with running_server(clerk, APP_SCHEMA="clerks") as server:
+    with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
         assert "errors" not in ask(server, READ)
         (error,) = ask(server, SET, k=1, s="PARTIAL")["errors"]
         assert error["extensions"]["reason"] == "CHANGES_UNAVAILABLE"
@@ -109,7 +107,7 @@ def test_who_may_not_use_the_tables_is_told_what_to_grant(cluster: Cluster, orde
 
 def test_tables_that_were_dropped_are_made_again(cluster: Cluster, orders_url: str) -> None:
     """An operator who empties the schema under a running server loses the history, and nothing else."""
-    with running_server(orders_url, APP_SCHEMA="dropped") as server:
+    with running_server(orders_url, altered=PATIENT, APP_SCHEMA="dropped") as server:
         assert ask(server, SET, k=1, s="PARTIAL")["data"]
         cluster.run_sql("DROP SCHEMA dropped CASCADE")
         assert ask(server, READ)["data"]["orders"]["nodes"][0]["statusVersion"] == 0
@@ -135,7 +133,7 @@ def test_the_history_is_append_only(cluster: Cluster, orders_url: str) -> None:
 
 def test_the_history_moves_to_another_database(orders_url: str) -> None:
     """Every change with its id, so that cursors hold; the statuses follow from it, and new changes go on after it."""
-    with running_server(orders_url, APP_SCHEMA="source") as source:
+    with running_server(orders_url, altered=PATIENT, APP_SCHEMA="source") as source:
         for key, status in ((1, "PARTIAL"), (2, "FULFILLED"), (1, "FULFILLED"), (3, "OPEN"), (1, "OPEN")):
             assert ask(source, SET, k=key, s=status, n='Zoë\'s "note"\n2')["data"]
         assert ask(source, "mutation { clearOrderStatus(input: {orderKey: 2}) { change { id } } }")["data"]
@@ -147,7 +145,7 @@ def test_the_history_moves_to_another_database(orders_url: str) -> None:
     assert (imported.returncode, imported.stderr.splitlines()[-1]) == (0, "6 changes imported; 0 were there already.")
     again = command(orders_url, "import-changes", given=exported.stdout, APP_SCHEMA="target")
     assert (again.returncode, again.stderr.splitlines()[-1]) == (0, "0 changes imported; 6 were there already.")
-    with running_server(orders_url, APP_SCHEMA="target") as target:
+    with running_server(orders_url, altered=PATIENT, APP_SCHEMA="target") as target:
         assert ask(target, _HISTORY) == history
         assert ask(target, READ) == orders
         assert ask(target, SET, k=1, s="PARTIAL")["data"]["setOrderStatus"]["change"]["version"] == 4

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
 import pytest
 
+from tests.forkserver import fork_server
 from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
-from tests.platform import platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, ROOT, environment
+from tests.platform import AT_ONCE, platform_directory, running_platform
+from tests.process import PATIENCE_SECONDS, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,7 +29,7 @@ OWN_INDEX = "CREATE INDEX orders_by_clerk ON public.orders_synced (o_clerk) WHER
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
     """A platform of the module's own."""
-    with platform_directory() as directory, running_platform(directory, start_delay=0) as platform:
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         yield platform
 
 
@@ -138,13 +138,21 @@ async def test_an_invalid_index_is_dropped_and_built_anew(
     await database.execute("DROP INDEX public.orders_synced_by_price")
     host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
     reader = await platform.connect(host, database=DATABASE)
+    builder, blocker = database.get_server_pid(), reader.get_server_pid()
     async with reader.transaction():
         await reader.execute("LOCK TABLE public.orders_synced IN ROW EXCLUSIVE MODE")
-        await database.execute("SET statement_timeout = '300ms'")
-        with pytest.raises(asyncpg.QueryCanceledError):
-            await database.execute(
+        building = asyncio.create_task(
+            database.execute(
                 "CREATE INDEX CONCURRENTLY orders_synced_by_price ON public.orders_synced (o_totalprice, o_orderkey)"
             )
+        )
+        # It waits for the reader, with an index that is there and invalid.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await reader.fetchval("SELECT $2 = ANY(pg_blocking_pids($1))", builder, blocker):
+                assert not building.done()
+        await reader.execute("SELECT pg_cancel_backend($1)", builder)
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await building
     await reader.close()
     assert [one["name"] for one in operator.ask(INDEXES)["syncedTable"]["indexes"] if not one["valid"]] == [
         "orders_synced_by_price"
@@ -185,19 +193,13 @@ def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
 
 def exported(platform: LocalPlatform) -> list[str]:
     """What `python -m server export-changes` gives, with the settings of a server."""
-    done = subprocess.run(
-        [sys.executable, "-m", "server", "export-changes"],
-        cwd=ROOT,
-        env=environment(
-            DATABRICKS_HOST=platform.host,
-            DATABRICKS_TOKEN=platform.token,
-            LAKEBASE_INSTANCE_NAME=INSTANCE,
-            LAKEBASE_DATABASE_NAME=DATABASE,
-            LAKEBASE_PORT=str(platform.pg_port),
-        ),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_SECONDS,
+    env = environment(
+        DATABRICKS_HOST=platform.host,
+        DATABRICKS_TOKEN=platform.token,
+        LAKEBASE_INSTANCE_NAME=INSTANCE,
+        LAKEBASE_DATABASE_NAME=DATABASE,
+        LAKEBASE_PORT=str(platform.pg_port),
     )
+    done = fork_server().run("server", "export-changes", env=env, seconds=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

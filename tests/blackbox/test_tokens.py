@@ -8,50 +8,83 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import time
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from server.db.engine import connections_of
+from server.settings import Settings
 from tests.blackbox.feed_clients import Subscriber, following, head, over_sse
 from tests.blackbox.load import Load
-from tests.operator import INSTANCE, Operator, operated
-from tests.platform import platform_directory, running_platform
-from tests.process import until
+from tests.calibration import MEASURES
+from tests.operator import HASTE, INSTANCE, Operator, operated
+from tests.platform import AT_ONCE, platform_directory, running_platform
+from tests.process import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.platform import LocalPlatform
 
+    Brief = tuple[LocalPlatform, Operator]
+
 pytestmark = pytest.mark.faults
 
-_LONG = "FAULTS" in os.environ
-LIFETIME_SECONDS = 20 if _LONG else 4
-RECYCLE_SECONDS = 2 if _LONG else 0.4
+# Of a token that ends, and of a connection. A token that the server is too slow for is replaced, once for each login: it
+# lives for longer than the server may need from minting it to being let in with it.
+LIFETIME_SECONDS, RECYCLE = 3, "0.3"
+LONG_LIFETIME_SECONDS, LONG_RECYCLE = 20, "2"
 EXPIRIES = 3
+LOGINS = 10
+# Longer than for what the server takes a token to be one that has just been minted: if that is refused, the next one
+# comes after a pause.
+YOUNG_SECONDS = 0.6
 _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
-# What a login may take between being given a token and being counted.
-_LEEWAY_SECONDS = 0.5
+# So that the pauses between two mintings, and between two that fail, need not be waited for.
+_QUICK: Final = MappingProxyType(
+    {
+        **HASTE,
+        "server.lakebase.credentials._LEAST_SECONDS": 0.1,
+        "server.lakebase.credentials._FIRST_PAUSE_SECONDS": 0.2,
+    }
+)
 
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
-    """A platform whose tokens live for seconds."""
-    with (
-        platform_directory() as directory,
-        running_platform(directory, start_delay=0, token_lifetime=LIFETIME_SECONDS) as platform,
-    ):
+    """A platform whose tokens outlive every test."""
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         yield platform
 
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """A server whose orders are there, reached by the name of an instance."""
-    with operated(platform, POOL_RECYCLE=str(RECYCLE_SECONDS)) as operator:
+    with operated(platform, POOL_RECYCLE=RECYCLE) as operator:
         operator.provisioned()
         yield operator
+
+
+@contextlib.contextmanager
+def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
+    """A platform whose tokens live for so long, and the operator of a server whose orders are there."""
+    options = {**AT_ONCE, "token_lifetime": seconds}
+    with (
+        platform_directory() as directory,
+        running_platform(directory, **options) as platform,
+        operated(platform, POOL_RECYCLE=recycle) as operator,
+    ):
+        operator.provisioned()
+        yield platform, operator
+
+
+@pytest.fixture(scope="module")
+def twenty_seconds() -> Iterator[Brief]:
+    """Tokens that live for 20 s."""
+    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE) as parts:
+        yield parts
 
 
 @contextlib.asynccontextmanager
@@ -59,13 +92,13 @@ async def loaded(url: str) -> AsyncIterator[Load]:
     """A load of queries, changes and a subscription, none of which may fail."""
     load, subscriber = Load(url), Subscriber(over_sse, url, await head(url))
     async with following(subscriber), load.running():
-        await load.answered(10)
+        await load.answered(10, seconds=PATIENCE_SECONDS)
         yield load
+        await load.answered(100, seconds=PATIENCE_SECONDS)
+        await subscriber.hear(1)
     assert not load.bad, load.bad[:3]
-    assert len(load.fates) > 100
     # The server's own pings and connections are its own business: the subscriber was never cut off.
     assert (subscriber.cut_off, subscriber.refusals) == (0, [])
-    assert subscriber.events
 
 
 def check_mints(platform: LocalPlatform, since: float, *, good: bool = True) -> None:
@@ -75,37 +108,85 @@ def check_mints(platform: LocalPlatform, since: float, *, good: bool = True) -> 
     times = [moment for moment in counted["mint_times"] if moment >= since]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     if good:
-        assert all(gap >= LIFETIME_SECONDS / 2 - 0.05 for gap in gaps), gaps
+        assert all(gap >= LONG_LIFETIME_SECONDS / 2 - 0.05 for gap in gaps), gaps
 
 
-async def test_no_request_fails_while_tokens_end(platform: LocalPlatform, operator: Operator) -> None:
+async def logged_in(platform: LocalPlatform) -> None:
+    """Wait for ten more logins."""
+    goal = platform.counters()["logins_accepted"] + LOGINS
+    await until(lambda: platform.counters()["logins_accepted"] >= goal)
+
+
+def has_ended(platform: LocalPlatform, number: int) -> bool:
+    """Whether the token of that number, from 0 on, was minted and has ended."""
+    moments = platform.counters()["mint_times"][number:]
+    return bool(moments) and time.time() > moments[0] + LIFETIME_SECONDS
+
+
+async def test_no_request_fails_while_tokens_end() -> None:
     """Over three expiries, with at least ten logins after each, counted by the platform."""
+    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE) as (platform, operator):
+        async with loaded(operator.server.url):
+            newest = len(platform.counters()["mint_times"]) - 1
+            for number in range(newest, newest + EXPIRIES):
+                await until(lambda number=number: has_ended(platform, number))  # type: ignore[misc] # mypy knows no default of a lambda
+                await logged_in(platform)
+        assert platform.counters()["mints_at_once"] == 1
+
+
+@pytest.mark.long
+async def test_a_token_of_twenty_seconds_is_renewed_at_half_of_its_life(twenty_seconds: Brief) -> None:
+    """Over three expiries too, with at least ten logins in the life after each; and none is refused."""
+    platform, operator = twenty_seconds
     began = time.time()
     async with loaded(operator.server.url):
-        await asyncio.sleep(EXPIRIES * LIFETIME_SECONDS + LIFETIME_SECONDS / 2)  # the time is what is tested
+        await asyncio.sleep((EXPIRIES + 0.5) * LONG_LIFETIME_SECONDS)  # the time is what is tested
     check_mints(platform, began)
     counted = platform.counters()
-    ends = [moment + LIFETIME_SECONDS for moment in counted["mint_times"] if moment >= began - LIFETIME_SECONDS]
-    ends = [end for end in ends if end < time.time() - LIFETIME_SECONDS / 2]
+    ends = [moment + LONG_LIFETIME_SECONDS for moment in counted["mint_times"]]
+    ends = [end for end in ends if began <= end < time.time() - LONG_LIFETIME_SECONDS / 2]
     assert len(ends) >= EXPIRIES
     for end in ends[:EXPIRIES]:
-        logins = [moment for moment in counted["login_times"] if end <= moment < end + LIFETIME_SECONDS]
-        assert len(logins) >= 10, (end, len(logins))
+        logins = [moment for moment in counted["login_times"] if end <= moment < end + LONG_LIFETIME_SECONDS]
+        assert len(logins) >= LOGINS, (end, len(logins))
     assert counted["logins_refused"] == 0
 
 
-async def test_a_platform_that_mints_nothing_for_most_of_a_life_is_not_noticed(
+async def test_a_platform_that_mints_nothing_for_a_while_is_not_noticed(
     platform: LocalPlatform, operator: Operator
 ) -> None:
+    """A token that cannot be renewed is used as long as it is good, and minting is tried again until it succeeds."""
+    assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
+    refused = platform.counters()["logins_refused"]
+    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3", POOL_RECYCLE=RECYCLE) as ours:
+        await until(lambda: "errors" not in ours.answer("{ orders(first: 1) { nodes { orderKey } } }"))
+        async with loaded(ours.server.url):
+            for _ in range(2):
+                failures = ours.server.log().count("no new token")
+                platform.fault("internal_error", path=_CREDENTIALS, method="POST", times=None)
+                await until(lambda failures=failures: ours.server.log().count("no new token") > failures)  # type: ignore[misc] # as above
+                await logged_in(platform)
+                mints = platform.counters()["mints"]
+                platform.clear_faults()
+                await until(lambda mints=mints: platform.counters()["mints"] > mints)  # type: ignore[misc] # as above
+    assert platform.counters()["mints_at_once"] == 1
+    assert platform.counters()["logins_refused"] == refused
+
+
+@pytest.mark.long
+async def test_a_platform_that_mints_nothing_for_most_of_a_life_is_not_noticed(twenty_seconds: Brief) -> None:
     """For 60 % of each token's life minting fails: the old token is used, and the next attempt comes in time."""
+    platform, operator = twenty_seconds
     began, lives = time.time(), 2
     async with loaded(operator.server.url):
         for _ in range(lives):
             known = len(platform.counters()["mint_times"])
-            await until(lambda known=known: len(platform.counters()["mint_times"]) > known)  # type: ignore[misc]
+            await until(lambda known=known: len(platform.counters()["mint_times"]) > known)  # type: ignore[misc] # as above
             minted = platform.counters()["mint_times"][-1]
             platform.fault("internal_error", path=_CREDENTIALS, method="POST")
-            await asyncio.sleep(max(0.0, minted + 0.6 * LIFETIME_SECONDS - time.time()))  # the time is what is tested
+            await asyncio.sleep(
+                max(0.0, minted + 0.6 * LONG_LIFETIME_SECONDS - time.time())
+            )  # the time is what is tested
             platform.clear_faults()
     check_mints(platform, began, good=False)
     assert "no new token" in operator.server.log()
@@ -117,12 +198,13 @@ async def test_a_token_that_is_revoked_early_is_replaced(platform: LocalPlatform
     refused = platform.counters()["logins_refused"]
     async with loaded(operator.server.url) as load:
         for _ in range(2):
+            await until(lambda: time.time() - platform.counters()["mint_times"][-1] > YOUNG_SECONDS)
             platform.revoke(INSTANCE)
-            logins = platform.counters()["logins_accepted"]
-            await until(lambda logins=logins: platform.counters()["logins_accepted"] >= logins + 10)  # type: ignore[misc]
-            await load.answered(20)
-            await asyncio.sleep(1)  # two revocations within the second that passes between two tokens are not tested
-    assert 1 <= platform.counters()["logins_refused"] - refused <= 20
+            await logged_in(platform)
+            await load.answered(20, seconds=PATIENCE_SECONDS)
+    # On a slow machine all connections may be about to log in with it.
+    connections = connections_of(Settings.model_validate({"database_url": "postgresql://127.0.0.1/orders"}))
+    assert 1 <= platform.counters()["logins_refused"] - refused <= (20 if MEASURES else 2 * connections)
     assert platform.counters()["mints_at_once"] == 1
 
 

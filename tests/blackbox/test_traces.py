@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ import pytest
 import websockets
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, environment, free_port, running_server, wait_for
+from tests.calibration import hold
+from tests.forkserver import fork_server
+from tests.process import NO_TLS, PATIENCE_SECONDS, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,31 +127,40 @@ def attribute(span: Span, name: str) -> str:
     return str(next(found, ""))
 
 
-def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> None:
-    """By gRPC, which is the default: requests are answered, and a stop takes a moment and exits with 0."""
-    with running_server(orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as server:
+def stopped_without_a_receiver(orders_url: str, **altered: float) -> float:
+    """How long a server takes to stop whose receiver does not answer, and which would try for ten minutes."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    constants = {f"server.tracing.{name}": seconds for name, seconds in altered.items()}
+    with running_server(
+        orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="600", altered=constants
+    ) as server:
         answer = httpx.post(server.graphql, json={"query": "{ __typename }"}, verify=NO_TLS)
         assert answer.json() == {"data": {"__typename": "Query"}}
+        began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(PATIENCE_SECONDS) == 0
+        return time.monotonic() - began
+
+
+def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> None:
+    """By gRPC, which is the default: requests are answered, and a stop takes a moment and exits with 0."""
+    stopped_without_a_receiver(orders_url, _FLUSH_SECONDS=0.1)
+
+
+@pytest.mark.long
+def test_a_stop_waits_two_seconds_for_a_receiver(orders_url: str) -> None:
+    """And not for longer."""
+    hold("a stop without a receiver", stopped_without_a_receiver(orders_url), computing_seconds=8, waiting_seconds=2)
 
 
 def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
     """Without the variable the process knows nothing of OpenTelemetry."""
-    script = (
-        "import sys; from server.app import create_app; from server.draining import Draining\n"
-        "from server.settings import load_settings\n"
-        "create_app(load_settings(), Draining()); print([name for name in sys.modules if 'opentelemetry' in name])"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment(DATABASE_URL="postgresql://h/db"),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert told.stdout == "[]\n"
+    env = environment(DATABASE_URL="postgresql://h/db")
+    done = fork_server().run("tests.untraced", env=env, seconds=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    assert "server.tracing" in loaded
+    assert [name for name, is_of_traces in loaded.items() if is_of_traces] == []
 
 
 def test_wanted_and_not_installed_is_said_once_and_no_more(orders_url: str, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // Owns what a browser's cache does with queries by GET: a page asks twice, changes a status, and asks again.
 // node caching.mjs <chromium> <server>...
-import { launch } from "./browser.mjs";
+import { launch, open } from "./browser.mjs";
 
 const [chromium, ...servers] = process.argv.slice(2);
 const browser = await launch(chromium);
@@ -10,8 +10,7 @@ console.log(JSON.stringify(report));
 await browser.close();
 
 async function ask(server) {
-  const page = await browser.newPage();
-  await page.goto(`${server}/livez`);
+  const page = await open(browser, `${server}/livez`);
   return page.evaluate(async () => {
     const get = async () => {
       const query = "{ orders(first: 200) { nodes { orderKey status comment } } }";

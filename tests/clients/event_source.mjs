@@ -1,6 +1,6 @@
 // Owns the part of a browser's EventSource: it says each event that a page of the server hears, until its input ends.
 // node event_source.mjs <chromium> <server> <cursor>
-import { launch } from "./browser.mjs";
+import { launch, open } from "./browser.mjs";
 
 const [chromium, server, after] = process.argv.slice(2);
 // The cursor is not selected: it is the id of the event all the same.
@@ -10,9 +10,8 @@ const query = `subscription Changed($after: String) {
 const parameters = new URLSearchParams({ query, variables: JSON.stringify({ after }) });
 
 const browser = await launch(chromium);
-const page = await browser.newPage();
+const page = await open(browser, `${server}/livez`);
 await page.exposeFunction("say", (event) => console.log(JSON.stringify(event)));
-await page.goto(`${server}/livez`);
 await page.evaluate((url) => {
   const source = new EventSource(url);
   source.addEventListener("next", ({ data, lastEventId }) =>

@@ -1,5 +1,7 @@
-// Owns GraphiQL's part as an operator has it: plans, does and watches, and reports what it saw.
+// Owns GraphiQL's part as an operator has it: plans, does and watches, and says what it sees as soon as it sees it.
+// It begins each operation when it is given a line.
 // node graphiql_operator.mjs <server> <chromium> <folder for screenshots>
+import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
 import { handle } from "./graphiql_window.mjs";
 
@@ -20,45 +22,47 @@ const context = await browser.newContext({ viewport: { width: 1400, height: 900 
 const complaints = [];
 context.on("weberror", (error) => complaints.push(String(error.error())));
 context.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-const { page, variables, open, choose, write, ask, run, answer, button } = handle(await context.newPage(), server);
+const { page, variables, open, choose, write, ask, run, answer, further, button } = handle(
+  await context.newPage(),
+  server,
+);
+const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const say = (seen) => console.log(JSON.stringify(seen));
 
 await open();
-const report = { watched: {} };
 await choose("Lakebase");
 await run();
-report.glance = await answer();
+const glance = await answer();
 await page.screenshot({ path: `${screenshots}/lakebase.png` });
 await ask(begin("teardownLakebase", "dryRun: true"));
 await run();
-report.plan = await answer();
+say({ glance, plan: await answer() });
 await page.screenshot({ path: `${screenshots}/plan.png` });
 for (const [mutation, input] of [
   ["refreshSyncedTable", ""],
   ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true"],
   ["provisionLakebase", "acknowledgeCost: true"],
 ]) {
-  report.watched[mutation] = await watch(mutation, input);
+  await told.next();
+  await watch(mutation, input);
 }
-console.log(JSON.stringify({ ...report, complaints }));
+say({ complaints });
 await browser.close();
 
-// Begins an operation, and collects what the subscription shows until it has ended.
+// Begins an operation, and says what the subscription shows until it has ended.
 async function watch(mutation, input) {
   await ask(begin(mutation, input));
   await run();
   const { id } = (await answer()).data[mutation].operation;
   await ask(PROGRESS);
   await write(variables, JSON.stringify({ id }));
-  const seen = [];
   await run();
-  for (;;) {
-    const { operationProgress: now } = (await answer()).data;
-    if (seen.at(-1)?.progress !== now.progress || seen.at(-1)?.state !== now.state) {
-      seen.push(now);
-      await page.screenshot({ path: `${screenshots}/${mutation}-${Math.round(now.progress * 100)}.png` });
-    }
+  for (let shown = ""; ; ) {
+    shown = await further(shown);
+    const { operationProgress: now } = JSON.parse(shown).data;
+    say(now);
+    await page.screenshot({ path: `${screenshots}/${mutation}-${Math.round(now.progress * 100)}.png` });
     if (now.state === "SUCCEEDED" || now.state === "FAILED") break;
   }
   if (await button("Stop query").count()) await button("Stop query").click();
-  return seen;
 }

@@ -1,12 +1,14 @@
 // Owns GraphiQL as a person handles it: a window with its editors, tabs and buttons.
+import { PATIENCE_MILLISECONDS } from "./browser.mjs";
+
 export function handle(page, server) {
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(PATIENCE_MILLISECONDS);
   const editor = (name) => page.locator(`${name} .CodeMirror`);
   const query = editor(".graphiql-query-editor");
   const response = editor(".graphiql-response");
   const [variables, headers] = [0, 1].map((index) => editor(".graphiql-editor-tool").nth(index));
   const tab = page.locator(".graphiql-tab-button");
-  return { page, query, variables, headers, tab, tabs, text, button, open, choose, write, ask, run, answer };
+  return { page, query, variables, headers, tab, tabs, text, button, open, choose, write, ask, run, answer, further };
 
   // Opens the page, and waits until it knows the schema.
   async function open() {
@@ -61,5 +63,15 @@ export function handle(page, server) {
   async function answer() {
     await page.waitForFunction((element) => element.CodeMirror.getValue(), await response.elementHandle());
     return JSON.parse(await text(response));
+  }
+
+  // What is there as soon as it is another than this one.
+  async function further(known) {
+    const differs = ([element, before]) => {
+      const now = element.CodeMirror.getValue();
+      return now !== "" && now !== before && now;
+    };
+    const found = await page.waitForFunction(differs, [await response.elementHandle(), known]);
+    return found.jsonValue();
   }
 }

@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from tests.kept import kept
 from tests.process import environment
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LOCK_FILE = HERE / "package-lock.json"
-# Holds the hash of the lock file that node_modules was installed from.
-_STAMP = HERE / "node_modules" / ".installed-from"
-_INSTALL_SECONDS = 300
-_SCRIPT_SECONDS = 60
+_MODULES = HERE / "node_modules"
+# Holds the hash of the files that its packages were installed from.
+_STAMP = _MODULES / ".installed-from"
+_INSTALL_SECONDS = 600
+# A script does many things, one after the other, and each may take as long as tests have patience.
+_SCRIPT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,12 @@ class Script:
     input: IO[str]
     process: subprocess.Popen[str]
     errors: IO[str]
+    overdue: threading.Event = field(default_factory=threading.Event)
+
+    def tell(self, word: str) -> None:
+        """Give it a line to read."""
+        self.input.write(f"{word}\n")
+        self.input.flush()
 
     def next(self) -> Any:
         """What it says next, which is waited for."""
@@ -58,6 +67,8 @@ class Script:
         return rest
 
     def _failure(self) -> str:
+        if self.overdue.is_set():
+            return f"{self.name} timed out after {_SCRIPT_SECONDS} s:\n{self._complaints()}"
         return f"{self.name} exited with {self.process.wait()}:\n{self._complaints()}"
 
     def _complaints(self) -> str:
@@ -67,7 +78,7 @@ class Script:
 
 @contextlib.contextmanager
 def started(script: str, *arguments: str) -> Iterator[Script]:
-    """A script of this directory while it runs, for a minute at most."""
+    """A script of this directory while it runs, ended where it never comes to its end."""
     _install()
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -82,12 +93,18 @@ def started(script: str, *arguments: str) -> Iterator[Script]:
     ):
         assert process.stdin
         assert process.stdout
-        overdue = threading.Timer(_SCRIPT_SECONDS, process.kill)
-        overdue.start()
+        running = Script(script, process.stdout, process.stdin, process, errors)
+
+        def end() -> None:
+            running.overdue.set()
+            process.kill()
+
+        timer = threading.Timer(_SCRIPT_SECONDS, end)
+        timer.start()
         try:
-            yield Script(script, process.stdout, process.stdin, process, errors)
+            yield running
         finally:
-            overdue.cancel()
+            timer.cancel()
             # One that has ended stays as it is.
             process.kill()
 
@@ -111,15 +128,31 @@ def tool(name: str) -> str:
 
 @functools.cache
 def _install() -> None:
-    npm = tool("npm")
-    digest = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()
+    """See that node_modules holds the packages, which checkouts on this machine share: npm takes ten seconds for them."""
+    digest = hashlib.sha256(LOCK_FILE.read_bytes() + (HERE / "package.json").read_bytes()).hexdigest()
     with LOCK_FILE.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # two test runs in one checkout would install over each other
-        if _STAMP.is_file() and _STAMP.read_text() == digest:
+        if _STAMP.is_file() and _STAMP.read_text() == digest and all(path.exists() for path in _MODULES.iterdir()):
             return
-        # npm is given the whole environment: the registry, proxies and certificates may be set there.
-        done = subprocess.run(
-            [npm, "ci"], cwd=HERE, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
-        )
-        assert done.returncode == 0, f"npm ci failed:\n{done.stderr}"
+        packages = kept("clients", digest, _fetch)
+        shutil.rmtree(_MODULES, ignore_errors=True)
+        _MODULES.mkdir()
+        # Each by a link of its own: git ignores a directory of this name, and no link.
+        for package in (packages / "node_modules").iterdir():
+            (_MODULES / package.name).symlink_to(package)
         _STAMP.write_text(digest)
+
+
+def _fetch(into: Path) -> None:
+    for file in (HERE / "package.json", LOCK_FILE):
+        shutil.copy(file, into)
+    # npm is given the whole environment: the registry, proxies and certificates may be set there.
+    done = subprocess.run(
+        [tool("npm"), "ci", "--no-audit", "--no-fund", "--prefer-offline"],
+        cwd=into,
+        capture_output=True,
+        text=True,
+        timeout=_INSTALL_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"npm ci failed:\n{done.stderr}"

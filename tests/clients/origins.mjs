@@ -1,6 +1,6 @@
 // Owns what becomes of pages that ask servers, by EventSource and by WebSocket: an answer, or the status of a refusal.
 // node origins.mjs <chromium> [<server of the page> <server that it asks>]...
-import { launch } from "./browser.mjs";
+import { launch, open } from "./browser.mjs";
 
 const [chromium, ...servers] = process.argv.slice(2);
 const browser = await launch(chromium);
@@ -10,8 +10,7 @@ console.log(JSON.stringify(report));
 await browser.close();
 
 async function ask(own, asked) {
-  const page = await browser.newPage();
-  await page.goto(`${own}/livez`);
+  const page = await open(browser, `${own}/livez`);
   // A page is not told with which status it is refused; the browser knows.
   const network = await page.context().newCDPSession(page);
   await network.send("Network.enable");

@@ -9,10 +9,31 @@ import pytest
 from server import vendor
 from tests.clients import node
 from tests.operator import INSTANCE, TABLE, operated
-from tests.platform import platform_directory, running_platform
+from tests.platform import AT_ONCE, platform_directory, running_platform
+from tests.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.platform import LocalPlatform
+
+_PLATFORM = "/api/2.0"
+# The calls of the platform at which each operation is held until the page shows that it is further than before.
+_HELD_AT = {
+    "refreshSyncedTable": [
+        ("POST", f"{_PLATFORM}/pipelines/[^/]+/updates"),
+        ("GET", f"{_PLATFORM}/database/synced_tables/.*"),
+    ],
+    "teardownLakebase": [
+        ("DELETE", f"{_PLATFORM}/database/catalogs/.*"),
+        ("DELETE", f"{_PLATFORM}/database/instances/.*"),
+    ],
+    "provisionLakebase": [
+        ("POST", f"{_PLATFORM}/database/catalogs"),
+        ("POST", f"{_PLATFORM}/database/synced_tables"),
+    ],
+}
+_ENDED = ("SUCCEEDED", "FAILED")
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +44,41 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     screenshots = tmp_path_factory.mktemp("graphiql_operator")
     with (
         platform_directory() as directory,
-        running_platform(directory, start_delay=0.5, snapshot_delay=2) as platform,
+        running_platform(directory, **AT_ONCE) as platform,
         operated(platform) as operator,
     ):
         operator.provisioned()
-        yield node.run("graphiql_operator.mjs", operator.server.url, node.tool("chromium"), str(screenshots))
+        arguments = (operator.server.url, node.tool("chromium"), str(screenshots))
+        with node.started("graphiql_operator.mjs", *arguments) as script:
+            seen = {**script.next(), "watched": {}}
+            for mutation, calls in _HELD_AT.items():
+                seen["watched"][mutation] = watched(platform, script, calls)
+            (last,) = script.finish()
+            yield {**seen, **last}
     print(f"screenshots: {screenshots}")  # noqa: T201 # pytest -s and a failure show it
+
+
+def watched(platform: LocalPlatform, script: node.Script, calls: list[tuple[str, str]]) -> list[Any]:
+    """What the page shows of an operation that is held at each of these calls until the page has come so far."""
+    seen: list[Any] = []
+    hold(platform, *calls[0])
+    script.tell("begin")
+    for following in [*calls[1:], None]:
+        wait_for(lambda: platform.held() != [], what=lambda: f"a call to be held: {calls}")
+        before = seen[-1]["progress"] if seen else -1
+        if following:
+            hold(platform, *following)
+        while not seen or seen[-1]["progress"] <= before:
+            seen.append(script.next())
+        platform.release()
+    while seen[-1]["state"] not in _ENDED:
+        seen.append(script.next())
+    return seen
+
+
+def hold(platform: LocalPlatform, method: str, path: str) -> None:
+    """Have the next call of this kind held before it is done."""
+    platform.fault("hold_before", method=method, path=path)
 
 
 def test_what_stands_behind_the_api_is_seen_at_a_glance(visit: Any) -> None:

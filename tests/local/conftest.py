@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.platform import LocalPlatform, platform_directory, running_platform
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture
 def workspace(platform: LocalPlatform) -> WorkspaceClient:
     """The operator's client of the platform."""
-    return platform.workspace(retry_timeout_seconds=10)
+    return platform.workspace(retry_timeout_seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")

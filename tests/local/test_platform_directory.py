@@ -11,6 +11,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.errors import BadRequest, NotFound
 
 from tests.platform import platform_directory, running_platform
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def grouped() -> Iterator[LocalPlatform]:
 @pytest.fixture
 def workspace(grouped: LocalPlatform) -> WorkspaceClient:
     """The operator's client of it."""
-    return grouped.workspace(retry_timeout_seconds=10)
+    return grouped.workspace(retry_timeout_seconds=PATIENCE_SECONDS)
 
 
 def displayed(groups: list[ComplexValue] | None) -> list[str | None]:

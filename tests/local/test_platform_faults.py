@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from databricks.sdk.clock import Clock
 from databricks.sdk.errors import (
     InternalError,
     NotFound,
@@ -19,7 +20,8 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.service.database import DatabaseCatalog, DatabaseInstance
 
-from tests.process import wait_for
+from tests.local.parts import came, give_up, postmaster, standing_still
+from tests.process import NO_TLS, PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +34,33 @@ CATALOGS = "/api/2.0/database/catalogs"
 BODY = {"name": "made", "database_instance_name": "shared", "database_name": "demo"}
 
 
+class Leaping(Clock):
+    """A clock of the SDK's on which nothing takes time but its pauses between two tries, and these are over at once."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def time(self) -> float:
+        """The time that it is."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Leap over a pause."""
+        self._now += seconds
+
+
+@pytest.fixture
+def workspace(platform: LocalPlatform) -> WorkspaceClient:
+    """The operator's client of the platform, which tries again without a pause."""
+    return platform.workspace(retry_timeout_seconds=10, clock=Leaping())
+
+
 @pytest.fixture
 def post(platform: LocalPlatform, shared: DatabaseInstance) -> Callable[[], httpx.Response]:
     """A request to create the catalog `made`, sent once; the instance is there."""
     assert shared.name == "shared"
     headers = {"authorization": f"Bearer {platform.token}"}
-    return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers)
+    return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, verify=NO_TLS)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +102,7 @@ def test_a_refusal_is_answered_and_nothing_is_done(
     assert refused.headers.get("retry-after") == ("3" if status in (429, 503) else None)
     assert not made(platform)
     platform.fault(fault, method="GET", path="/api/2.0/database/instances/.*", times=None, retry_after=0)
-    impatient = platform.workspace(retry_timeout_seconds=1)
+    impatient = platform.workspace(retry_timeout_seconds=1, clock=Leaping())
     with pytest.raises((error, TimeoutError)) as raised:
         impatient.database.get_database_instance("shared")
     assert isinstance(raised.value.__cause__ if isinstance(raised.value, TimeoutError) else raised.value, error)
@@ -120,19 +143,18 @@ def test_a_lost_reply_is_an_existing_thing_to_the_sdk(platform: LocalPlatform, w
     assert platform.counters()["requests"][f"POST {CATALOGS}"] == before + 2
 
 
-def test_a_slow_reply_comes_and_a_hanging_one_does_not(
+async def test_a_slow_reply_comes_and_a_hanging_one_does_not(
     platform: LocalPlatform, post: Callable[[], httpx.Response]
 ) -> None:
     """Slow is done; what hangs is never begun."""
     platform.fault("slow", method="POST", path=CATALOGS, seconds=0.3)
+    # On a machine of any speed: the platform begins to wait after this look at the clock.
     started = time.monotonic()
     assert post().status_code == 200
     assert time.monotonic() - started >= 0.3
     platform.workspace().database.delete_database_catalog("made")
     platform.fault("hang", method="POST", path=CATALOGS)
-    headers = {"authorization": f"Bearer {platform.token}"}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.3)
+    await give_up(platform, CATALOGS, BODY, when=came(platform, CATALOGS))
     assert not made(platform)
 
 
@@ -177,29 +199,31 @@ def test_a_request_is_held_until_it_is_released(
         assert made(platform) == (fault == "hold_after")
         assert not reply.done()
         assert platform.release() == 1
-        assert reply.result(10).status_code == 200
+        assert reply.result(PATIENCE_SECONDS).status_code == 200
     assert made(platform)
     assert platform.held() == []
 
 
 @pytest.mark.parametrize("fault", ["hold_before", "hold_after"])
-def test_a_held_request_whose_client_goes_away_is_held_no_longer(platform: LocalPlatform, fault: str) -> None:
+async def test_a_held_request_whose_client_goes_away_is_held_no_longer(
+    platform: LocalPlatform, shared: DatabaseInstance, fault: str
+) -> None:
     """Held before it is done, it is never done; held after, it stays done."""
+    assert shared.name == "shared"
     platform.fault(fault, method="POST", path=CATALOGS)
-    headers = {"authorization": f"Bearer {platform.token}"}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.5)
+    await give_up(platform, CATALOGS, BODY, when=lambda: len(platform.held()) == 1)
     wait_for(lambda: platform.held() == [], what=platform.log)
     assert made(platform) == (fault == "hold_after")
 
 
-def test_what_is_begun_is_done_though_its_client_goes_away(platform: LocalPlatform, shared: DatabaseInstance) -> None:
+async def test_what_is_begun_is_done_though_its_client_goes_away(
+    platform: LocalPlatform, shared: DatabaseInstance
+) -> None:
     """As on the platform, where a call that timed out may have succeeded."""
-    platform.suspend(str(shared.name))
-    headers = {"authorization": f"Bearer {platform.token}"}
-    # To make a catalog the instance is woken, which takes longer than the client waits.
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, timeout=0.05)
+    # A catalog takes the instance's PostgreSQL, which answers once the client has gone.
+    with standing_still(postmaster(platform, str(shared.name))):
+        await give_up(platform, CATALOGS, BODY, when=came(platform, CATALOGS))
+        assert not made(platform)
     wait_for(lambda: made(platform), what=platform.log)
 
 

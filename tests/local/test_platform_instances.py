@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import (
@@ -30,6 +32,7 @@ from databricks.sdk.service.database import (
     DatabaseInstanceState,
 )
 
+from tests.local.parts import postmaster, standing_still
 from tests.platform import platform_directory, running_platform
 from tests.process import PATIENCE_SECONDS, wait_for
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 INSTANCES = "/api/2.0/database/instances"
+_TRIES = 10
 
 
 def gone(workspace: WorkspaceClient, name: str) -> bool:
@@ -74,10 +78,12 @@ async def test_an_instance_is_made_resized_stopped_started_and_deleted(
     host = instance.read_write_dns
     assert await setting(platform, host, "max_connections") == "100"
 
-    updated = database.update_database_instance("life", DatabaseInstance("life", capacity="CU_2"), "capacity")
-    assert updated.state is DatabaseInstanceState.UPDATING
-    with pytest.raises(InvalidState):
-        database.update_database_instance("life", DatabaseInstance("life", capacity="CU_4"), "capacity")
+    # A change is not done before PostgreSQL has been stopped.
+    with standing_still(postmaster(platform, "life")):
+        updated = database.update_database_instance("life", DatabaseInstance("life", capacity="CU_2"), "capacity")
+        assert updated.state is DatabaseInstanceState.UPDATING
+        with pytest.raises(InvalidState):
+            database.update_database_instance("life", DatabaseInstance("life", capacity="CU_4"), "capacity")
     assert platform.wait_for_instance("life", DatabaseInstanceState.AVAILABLE).effective_capacity == "CU_2"
     assert await setting(platform, host, "max_connections") == "150"
 
@@ -89,10 +95,9 @@ async def test_an_instance_is_made_resized_stopped_started_and_deleted(
     platform.wait_for_instance("life", DatabaseInstanceState.AVAILABLE)
     assert await setting(platform, host, "max_connections") == "150"
 
-    [process] = next(i for i in platform.inventory()["instances"] if i["name"] == "life")["processes"].values()
-    assert process > 0
-    database.delete_database_instance("life", purge=True)
-    assert database.get_database_instance("life").state is DatabaseInstanceState.DELETING
+    with standing_still(postmaster(platform, "life")):
+        database.delete_database_instance("life", purge=True)
+        assert database.get_database_instance("life").state is DatabaseInstanceState.DELETING
     wait_for(lambda: gone(workspace, "life"), what=platform.log)
     with pytest.raises(ConnectionRefusedError):
         await platform.connect(host)
@@ -184,10 +189,14 @@ async def test_an_instance_whose_postgresql_dies_fails_over(platform: LocalPlatf
     await connection.execute("SET synchronous_commit = on")
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
     await connection.close()
-    (mortal,) = (one for one in platform.inventory()["instances"] if one["name"] == "mortal")
-    (process,) = mortal["processes"].values()
+    process = postmaster(platform, "mortal")
+    # It does not come back before this is put right.
+    settings = Path(psutil.Process(process).cwd()) / "postgresql.conf"
+    before = settings.read_text()
+    settings.write_text(f"{before}\nmax_connections = many\n")
     os.kill(process, signal.SIGKILL)
     platform.wait_for_instance("mortal", DatabaseInstanceState.FAILING_OVER)
+    settings.write_text(before)
     platform.wait_for_instance("mortal", DatabaseInstanceState.AVAILABLE)
     again = await platform.connect(instance.read_write_dns)
     assert await again.fetchval("SELECT one FROM kept") == 1
@@ -199,14 +208,26 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
     """A connection that does nothing keeps nothing awake; a transaction does. Stopped is not suspended."""
     with platform_directory() as directory, running_platform(directory, suspend_after=0.3) as platform:
         instance = platform.create_instance("idle")
-        connection = await woken(platform, instance)
 
         def suspended() -> bool:
             return bool(platform.inventory()["instances"][0]["suspended"])
 
-        async with connection.transaction():
-            await connection.execute("SELECT pg_sleep(0.7)")
-            assert not suspended()
+        async def stays_awake() -> bool:
+            try:
+                async with connection.transaction():
+                    await connection.execute("SELECT pg_sleep(0.7)")
+                    return not suspended()
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                connection.terminate()
+                return False
+
+        # One that was found idle just before is suspended all the same, though not again and again.
+        for _ in range(_TRIES):
+            connection = await woken(platform, instance)
+            if await stays_awake():
+                break
+        else:
+            pytest.fail("it was suspended in each of many transactions")
         wait_for(suspended, what=platform.log)
 
         # It says so as soon as it begins, and its connections are cut when its PostgreSQL has stopped.
@@ -216,7 +237,7 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
 
         # The latter is the driver's word for an end that comes between two statements.
         with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InternalClientError)):
-            await asyncio.wait_for(ask_on(), timeout=5)
+            await asyncio.wait_for(ask_on(), timeout=PATIENCE_SECONDS)
         connection.terminate()
         platform.workspace().database.update_database_instance(
             "idle", DatabaseInstance("idle", stopped=True), "stopped"

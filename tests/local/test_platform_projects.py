@@ -15,7 +15,9 @@ from databricks.sdk.service.postgres import BranchStatusState, EndpointStatusSta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.local.parts import LIFETIMES, logged_in
 from tests.platform import platform_directory, running_platform
+from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -56,30 +58,34 @@ def test_an_instance_is_a_project_with_a_branch_and_an_endpoint(
     assert list(postgres.list_endpoints(str(branch.name), page_size=1)) == [endpoint]
 
 
-def test_an_endpoint_says_how_its_instance_is(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+def test_an_endpoint_says_how_its_instance_is() -> None:
     """INIT while it starts, ACTIVE, IDLE when it is suspended, disabled when it is stopped; with its read-only host."""
-
-    def state() -> tuple[EndpointStatusState | None, bool | None]:
-        status = workspace.postgres.get_endpoint(platform.endpoint_name("watched")).status
-        assert status is not None
-        return status.current_state, status.disabled
-
-    database = workspace.database
     replicated = DatabaseInstance("watched", node_count=2, enable_readable_secondaries=True)
-    database.create_database_instance(replicated)
-    assert state() == (EndpointStatusState.INIT, False)
-    instance = platform.wait_for_instance("watched", DatabaseInstanceState.AVAILABLE)
-    assert state() == (EndpointStatusState.ACTIVE, False)
-    status = workspace.postgres.get_endpoint(platform.endpoint_name("watched")).status
+    with platform_directory() as directory:
+        # One that does not come to the end of it; the next takes it up where it was.
+        with running_platform(directory, start_delay=PATIENCE_SECONDS) as platform:
+            platform.workspace().database.create_database_instance(replicated)
+            assert endpoint_state(platform) == (EndpointStatusState.INIT, False)
+        with running_platform(directory) as platform:
+            database = platform.workspace().database
+            instance = platform.wait_for_instance("watched", DatabaseInstanceState.AVAILABLE)
+            assert endpoint_state(platform) == (EndpointStatusState.ACTIVE, False)
+            status = platform.workspace().postgres.get_endpoint(platform.endpoint_name("watched")).status
+            assert status is not None
+            assert status.hosts is not None
+            assert status.hosts.read_only_host == instance.read_only_dns
+            platform.suspend("watched")
+            assert endpoint_state(platform) == (EndpointStatusState.IDLE, False)
+            database.update_database_instance("watched", DatabaseInstance("watched", stopped=True), "stopped")
+            platform.wait_for_instance("watched", DatabaseInstanceState.STOPPED)
+            assert endpoint_state(platform) == (EndpointStatusState.IDLE, True)
+
+
+def endpoint_state(platform: LocalPlatform) -> tuple[EndpointStatusState | None, bool | None]:
+    """What the endpoint of the instance `watched` says of itself."""
+    status = platform.workspace().postgres.get_endpoint(platform.endpoint_name("watched")).status
     assert status is not None
-    assert status.hosts is not None
-    assert status.hosts.read_only_host == instance.read_only_dns
-    platform.suspend("watched")
-    assert state() == (EndpointStatusState.IDLE, False)
-    database.update_database_instance("watched", DatabaseInstance("watched", stopped=True), "stopped")
-    platform.wait_for_instance("watched", DatabaseInstanceState.STOPPED)
-    assert state() == (EndpointStatusState.IDLE, True)
-    database.delete_database_instance("watched")
+    return status.current_state, status.disabled
 
 
 async def test_a_credential_for_an_endpoint_is_good_for_its_instance(
@@ -95,10 +101,13 @@ async def test_a_credential_for_an_endpoint_is_good_for_its_instance(
         (3600, {}),
     ]
     for seconds, how in asked:
+        sent, lifetime = datetime.now(UTC), timedelta(seconds=seconds)
         credential = generate(name, **how)
         assert credential.expire_time is not None
-        left = credential.expire_time.ToDatetime(UTC) - datetime.now(UTC)
-        assert seconds - 5 < left.total_seconds() <= seconds
+        end = credential.expire_time.ToDatetime(UTC)
+        # An end that is asked for was chosen before; what is told is in milliseconds.
+        earliest = how["expire_time"].ToDatetime(UTC) if "expire_time" in how else sent + lifetime
+        assert earliest - timedelta(milliseconds=1) <= end <= datetime.now(UTC) + lifetime
         await (await platform.connect(shared.read_write_dns, credential.token)).close()
     assert platform.counters()["mints"] == before + len(asked)
     other = platform.create_instance("next")
@@ -112,18 +121,32 @@ async def test_a_credential_for_an_endpoint_is_good_for_its_instance(
 
 async def test_a_credential_for_an_endpoint_lives_no_longer_than_all_tokens() -> None:
     """However long it was asked for: after LOCAL_TOKEN_LIFETIME a login is refused."""
-    with platform_directory() as directory, running_platform(directory, token_lifetime=1) as platform:
-        instance = platform.create_instance("brief")
+    for seconds in LIFETIMES:
+        if await ends_with_all_tokens(seconds):
+            return
+    pytest.fail("timed out: no login took less than two minutes")
+
+
+async def ends_with_all_tokens(seconds: float) -> bool:
+    """Whether a credential of a platform with such tokens was used in time; then it has been refused after its end."""
+    with platform_directory() as directory, running_platform(directory, token_lifetime=seconds) as platform:
+        host = platform.create_instance("brief").read_write_dns
+        before, lifetime = datetime.now(UTC), timedelta(seconds=seconds)
         credential = platform.workspace().postgres.generate_database_credential(
             platform.endpoint_name("brief"), ttl=Duration(seconds=300)
         )
         assert credential.expire_time is not None
         end = credential.expire_time.ToDatetime(UTC)
-        assert 0 < (end - datetime.now(UTC)).total_seconds() <= 1
-        await (await platform.connect(instance.read_write_dns, credential.token)).close()
+        # It is told in milliseconds.
+        assert before + lifetime - timedelta(milliseconds=1) <= end <= datetime.now(UTC) + lifetime
+        connection = await logged_in(platform, host, str(credential.token), end)
+        if connection is None:
+            return False
+        await connection.close()
         await asyncio.sleep((end - datetime.now(UTC)).total_seconds())  # until it has expired
         with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
-            await platform.connect(instance.read_write_dns, credential.token)
+            await platform.connect(host, credential.token)
+        return True
 
 
 @pytest.mark.parametrize(

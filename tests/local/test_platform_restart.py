@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from databricks.sdk.errors import NotFound
 from databricks.sdk.service.database import DatabaseInstance, DatabaseInstanceState, SyncedTableState
 
+from tests.local.parts import postmaster, standing_still
 from tests.platform import LocalPlatform, platform_directory, running_platform, synced_table
 from tests.process import PATIENCE_SECONDS, ROOT, environment, wait_for
 
@@ -35,7 +38,9 @@ def postgres_processes(platform: LocalPlatform) -> list[int]:
 
 def alive(process: int) -> bool:
     """Whether it runs: one that nobody has asked how it ended has ended nonetheless."""
-    return bool(psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 async def test_a_killed_platform_finds_everything_again(directory: Path) -> None:
@@ -86,24 +91,39 @@ async def test_a_suspended_instance_is_suspended_after_a_restart(directory: Path
         platform.kill()
         with running_platform(directory) as again:
             assert again.inventory()["instances"][0]["suspended"]
-            with pytest.raises(asyncpg.CannotConnectNowError):
-                await again.connect(host)
+            await knocked(again, host)
             wait_for(lambda: not again.inventory()["instances"][0]["suspended"], what=again.log)
             await (await again.connect(host)).close()
 
 
+async def knocked(platform: LocalPlatform, host: str | None) -> None:
+    """Return when a login at a suspended instance was refused; for a moment after a start nobody is there to do so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                with pytest.raises(asyncpg.CannotConnectNowError):
+                    await platform.connect(host)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)  # between two looks
+            else:
+                return
+
+
 def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
     """Killed while it starts, stops or deletes instances: the next process brings each where it was going."""
-    with running_platform(directory, start_delay=5) as platform:
+    with running_platform(directory, start_delay=PATIENCE_SECONDS) as platform:
         database = platform.workspace().database
-        database.create_database_instance(DatabaseInstance("starting"))
-        database.update_database_instance("kept", DatabaseInstance("kept", stopped=True), "stopped")
-        platform.kill()
+        wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
+        with standing_still(postmaster(platform, "kept")):
+            database.create_database_instance(DatabaseInstance("starting"))
+            database.update_database_instance("kept", DatabaseInstance("kept", stopped=True), "stopped")
+            platform.kill()
     with running_platform(directory) as again:
         again.wait_for_instance("starting", DatabaseInstanceState.AVAILABLE)
         again.wait_for_instance("kept", DatabaseInstanceState.STOPPED)
-        again.workspace().database.delete_database_instance("starting")
-        again.kill()
+        with standing_still(postmaster(again, "starting")):
+            again.workspace().database.delete_database_instance("starting")
+            again.kill()
     with running_platform(directory) as last:
         wait_for(lambda: [i["name"] for i in last.inventory()["instances"]] == ["kept"], what=last.log)
         with pytest.raises(NotFound):
@@ -113,7 +133,7 @@ def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
 
 def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
     """Killed while it copies rows: the next process copies them all."""
-    with running_platform(directory, snapshot_delay=5) as platform:
+    with running_platform(directory, snapshot_delay=PATIENCE_SECONDS) as platform:
         database = platform.workspace().database
         database.update_database_instance("kept", DatabaseInstance("kept", stopped=False), "stopped")
         platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
