@@ -165,10 +165,14 @@ class LocalPlatform:
         return seen[-1]
 
     async def connect(self, host: str | None, token: str | None = None, user: str | None = None, **options: Any) -> Any:
-        """An asyncpg connection, as the operator unless told otherwise; without a token with one minted for all."""
+        """An asyncpg connection, as the operator unless told otherwise; without a token with one minted for the host."""
         database = self.workspace().database
         if token is None:
-            names = [instance.name for instance in database.list_database_instances()]
+            names = [
+                instance.name
+                for instance in database.list_database_instances()
+                if host in {instance.read_write_dns, instance.read_only_dns}
+            ]
             token = database.generate_database_credential(instance_names=names).token if names else "none"
         options = {"database": "databricks_postgres", "timeout": PATIENCE_SECONDS, **options}
         return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)

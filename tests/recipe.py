@@ -124,6 +124,7 @@ RECIPE = (
         "Each step looks, does what is missing and looks again: whatever was cut off is carried on.",
         (
             f"{_LIFE}::test_provisioning_again_finds_everything",
+            f"{_KILLS}::test_a_killed_server_is_succeeded",
             f"{_KILLS}::test_a_killed_server_is_succeeded_within_ten_seconds",
             f"{_PLANS}::test_a_name_that_is_taken_by_another_is_a_conflict",
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from tests.process import NO_TLS
+from tests.process import NO_TLS, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -75,7 +75,7 @@ class Load:
         """What was not answered with data alone."""
         return [fate for fate in self.fates if not fate.good]
 
-    async def answered(self, count: int, *, seconds: float = 30) -> None:
+    async def answered(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until so many more requests are answered well."""
         goal = len(self.fates) - len(self.bad) + count
         async with asyncio.timeout(seconds):

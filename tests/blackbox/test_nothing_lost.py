@@ -252,12 +252,17 @@ class Rig(NamedTuple):
 
     wire: Wire
     client: httpx.AsyncClient
-    database: asyncpg.Connection
+    database_url: str
 
     async def applied(self, intent: Intent) -> int:
         """How many changes were made for it."""
         statement = "SELECT count(*) FROM wired.order_status_change WHERE note = $1"
-        return int(await self.database.fetchval(statement, intent.key))
+        # Another test may have killed PostgreSQL since the last time.
+        database = await asyncpg.connect(self.database_url)
+        try:
+            return int(await database.fetchval(statement, intent.key))
+        finally:
+            await database.close()
 
 
 @pytest.fixture(scope="module")
@@ -269,10 +274,8 @@ async def rig(durable: Cluster) -> AsyncIterator[Rig]:
         # It starts and stops over the wire, which therefore must not wait for it.
         server = await asyncio.to_thread(running.__enter__)
         try:
-            database = await asyncpg.connect(durable.url)
             async with httpx.AsyncClient(base_url=server.url) as client:
-                yield Rig(wire, client, database)
-            await database.close()
+                yield Rig(wire, client, durable.url)
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
 

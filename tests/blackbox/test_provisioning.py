@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WATCH = "subscription($id: ID!) { operationProgress(id: $id) { state progress steps { name state message } } }"
 STATUS = '{ order(orderKey: "1") { status syncedStatus statusVersion } }'
 INDEXES = f'{{ syncedTable(name: "{TABLE}") {{ indexes {{ name definition valid }} }} }}'
-OWN_INDEX = "CREATE INDEX orders_by_clerk ON public.orders_synced (o_clerk) WHERE o_totalprice > 1000"
+OWN_INDEX = "CREATE INDEX IF NOT EXISTS orders_by_clerk ON public.orders_synced (o_clerk) WHERE o_totalprice > 1000"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,16 @@ def watched(operator: Operator, payload: dict[str, Any]) -> list[dict[str, Any]]
     return [json.loads(text)["data"]["operationProgress"] for text in texts if text]
 
 
+async def make_belongings(operator: Operator, database: asyncpg.Connection) -> None:
+    """A status, and what others have put on the table: an index, and grants to a role. What is there already stays."""
+    operator.ask('mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }')
+    if not await database.fetchval("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'"):
+        await database.execute("CREATE ROLE analyst")
+    await database.execute("GRANT SELECT ON public.orders_synced TO analyst")
+    await database.execute("GRANT SELECT (o_orderkey) ON public.orders_synced TO PUBLIC")
+    await database.execute(OWN_INDEX)
+
+
 def columns_of(indexes: list[dict[str, Any]]) -> set[str]:
     """What valid indexes are on."""
     return {one["definition"].split(" USING ")[1] for one in indexes if one["valid"]}
@@ -94,12 +104,7 @@ async def test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back(
     operator: Operator, database: asyncpg.Connection
 ) -> None:
     """The sync drops and recreates the table; what others had put on it is there again too."""
-    operator.ask('mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }')
-    await database.execute("DROP ROLE IF EXISTS analyst")
-    await database.execute("CREATE ROLE analyst")
-    await database.execute("GRANT SELECT ON public.orders_synced TO analyst")
-    await database.execute("GRANT SELECT (o_orderkey) ON public.orders_synced TO PUBLIC")
-    await database.execute(OWN_INDEX)
+    await make_belongings(operator, database)
     table = await database.fetchval("SELECT 'public.orders_synced'::regclass::oid")
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     assert len(indexes) == 5
@@ -119,6 +124,7 @@ async def test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grant
     operator: Operator, database: asyncpg.Connection
 ) -> None:
     """Its PostgreSQL table goes with it; orders are unavailable meanwhile, and come back."""
+    await make_belongings(operator, database)
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
     assert await database.fetchval("SELECT to_regclass('public.orders_synced')") is None
@@ -163,6 +169,7 @@ async def test_an_invalid_index_is_dropped_and_built_anew(
 
 async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, database: asyncpg.Connection) -> None:
     """Begun, refused and ended alike, with who and on what."""
+    operator.done("refreshSyncedTable")
     refused = operator.send("deleteDatabaseInstance", name=INSTANCE)
     assert refused["operation"] is None
     rows = await database.fetch("SELECT principal, action, outcome, reason, operation FROM orders_app.admin_audit")
@@ -173,10 +180,12 @@ async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, d
     assert {row["principal"] for row in rows} == {"local"}
 
 
-def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
-    platform: LocalPlatform, operator: Operator
+async def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
+    platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
     """The plan counts them; export-changes saves them; then all of it goes, and can be made again."""
+    await make_belongings(operator, database)
+    await database.close()
     plan = operator.send("teardownLakebase", dryRun=True)["plan"]
     assert plan["statusChangesLost"] == 1
     assert [step["action"] for step in plan["steps"]] == ["DELETE"] * 3

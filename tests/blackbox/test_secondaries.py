@@ -111,7 +111,7 @@ async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: Loca
     before = await statements(platform)
     load = Load(lenient.server.url, readers=4, writers=0)
     async with load.running():
-        await load.answered(500, seconds=PATIENCE_SECONDS)
+        await load.answered(500)
     assert not load.bad, load.bad[:3]
     after = await statements(platform)
     # Backends tell of what they did when they have been idle for a moment.
@@ -221,14 +221,14 @@ async def test_a_standby_that_is_killed_costs_no_read(platform: LocalPlatform, l
     standby = instance["processes"][instance["read_only_dns"]]
     load = Load(lenient.server.url, readers=6, writers=1)
     async with load.running():
-        await load.answered(50, seconds=PATIENCE_SECONDS)
+        await load.answered(50)
         before = lenient.server.log().count(SILENT)
         os.kill(standby, signal.SIGKILL)
         # What /readyz says is logged too, where it stays: on a slow machine it may be back before anybody has looked.
         await until(lambda: lenient.server.log().count(SILENT) > before)
         assert SILENT in state(lenient) or not MEASURES
         assert answers(f"{lenient.server.url}/readyz")
-        await load.answered(100, seconds=PATIENCE_SECONDS)
+        await load.answered(100)
         await until(lambda: state(lenient) == "ok")
-        await load.answered(50, seconds=PATIENCE_SECONDS)
+        await load.answered(50)
     assert not load.bad, load.bad[:3]

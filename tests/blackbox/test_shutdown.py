@@ -376,11 +376,13 @@ async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Se
     assert load.failed == []
 
 
-async def test_workers_do_not_outlive_their_parent(pair: Server) -> None:
+async def test_workers_do_not_outlive_their_parent(orders_url: str) -> None:
     """Also where it was killed and has told them nothing; their port is free then."""
-    workers = children(pair)
-    pair.kill()
-    await until(lambda: not any(map(running, workers)))
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS="2") as server:
+        workers = children(server)
+        assert len(workers) == 2
+        server.kill()
+        await until(lambda: not any(map(running, workers)))
 
 
 def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from tests.blackbox.load import Load
 from tests.calibration import MEASURES
 from tests.operator import HASTE, INSTANCE, Operator, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, until
+from tests.process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -92,9 +92,9 @@ async def loaded(url: str) -> AsyncIterator[Load]:
     """A load of queries, changes and a subscription, none of which may fail."""
     load, subscriber = Load(url), Subscriber(over_sse, url, await head(url))
     async with following(subscriber), load.running():
-        await load.answered(10, seconds=PATIENCE_SECONDS)
+        await load.answered(10)
         yield load
-        await load.answered(100, seconds=PATIENCE_SECONDS)
+        await load.answered(100)
         await subscriber.hear(1)
     assert not load.bad, load.bad[:3]
     # The server's own pings and connections are its own business: the subscriber was never cut off.
@@ -201,7 +201,7 @@ async def test_a_token_that_is_revoked_early_is_replaced(platform: LocalPlatform
             await until(lambda: time.time() - platform.counters()["mint_times"][-1] > YOUNG_SECONDS)
             platform.revoke(INSTANCE)
             await logged_in(platform)
-            await load.answered(20, seconds=PATIENCE_SECONDS)
+            await load.answered(20)
     # On a slow machine all connections may be about to log in with it.
     connections = connections_of(Settings.model_validate({"database_url": "postgresql://127.0.0.1/orders"}))
     assert 1 <= platform.counters()["logins_refused"] - refused <= (20 if MEASURES else 2 * connections)

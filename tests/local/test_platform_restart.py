@@ -25,10 +25,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
+def place() -> Iterator[Path]:
     """The directory that the platforms of these tests have one after the other."""
-    with platform_directory() as directory:
-        yield directory
+    with platform_directory() as place:
+        yield place
+
+
+@pytest.fixture
+def directory(place: Path) -> Path:
+    """The same, with an instance `kept` that is available, and a catalog and a synced table on it."""
+    with running_platform(place) as platform:
+        database = platform.workspace().database
+        if not platform.inventory()["instances"]:
+            platform.create_instance("kept")
+            platform.create_catalog("kept", "kept")
+            platform.create_table("kept.public.orders")
+        database.update_database_instance("kept", DatabaseInstance("kept", stopped=False), "stopped")
+        platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
+    return place
 
 
 def postgres_processes(platform: LocalPlatform) -> list[int]:
@@ -46,9 +60,8 @@ def alive(process: int) -> bool:
 async def test_a_killed_platform_finds_everything_again(directory: Path) -> None:
     """Sessions live on; host, token, credentials, uids and ports are those of before, and RADIUS answers again."""
     with running_platform(directory) as platform:
-        instance = platform.create_instance("kept")
-        platform.create_catalog("kept", "kept")
-        table = platform.create_table("kept.public.orders")
+        instance = platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
+        table = platform.wait_for_table("kept.public.orders")
         token = platform.workspace().database.generate_database_credential(instance_names=["kept"]).token
         connection = await platform.connect(instance.read_write_dns, token)
         before = platform.inventory()
@@ -134,10 +147,9 @@ def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
 def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
     """Killed while it copies rows: the next process copies them all."""
     with running_platform(directory, snapshot_delay=PATIENCE_SECONDS) as platform:
-        database = platform.workspace().database
-        database.update_database_instance("kept", DatabaseInstance("kept", stopped=False), "stopped")
-        platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
-        database.create_synced_database_table(synced_table("kept.public.customer", "customer", "c_custkey"))
+        platform.workspace().database.create_synced_database_table(
+            synced_table("kept.public.customer", "customer", "c_custkey")
+        )
         platform.wait_for_table("kept.public.customer", SyncedTableState.SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT)
         platform.kill()
         with running_platform(directory) as again:
