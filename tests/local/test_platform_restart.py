@@ -57,13 +57,23 @@ def alive(process: int) -> bool:
     return False
 
 
+async def connected(platform: LocalPlatform, host: str | None, token: str) -> asyncpg.Connection:
+    """A connection to an instance whose PostgreSQL a platform that has just started may still be starting."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with contextlib.suppress(OSError, asyncpg.CannotConnectNowError):
+                connection: asyncpg.Connection = await platform.connect(host, token)
+                return connection
+            await asyncio.sleep(0.02)  # between two attempts
+
+
 async def test_a_killed_platform_finds_everything_again(directory: Path) -> None:
     """Sessions live on; host, token, credentials, uids and ports are those of before, and RADIUS answers again."""
     with running_platform(directory) as platform:
         instance = platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
         table = platform.wait_for_table("kept.public.orders")
         token = platform.workspace().database.generate_database_credential(instance_names=["kept"]).token
-        connection = await platform.connect(instance.read_write_dns, token)
+        connection = await connected(platform, instance.read_write_dns, token)
         before = platform.inventory()
         platform.kill()
         assert await connection.fetchval("SELECT 1") == 1
