@@ -57,7 +57,7 @@ def alive(process: int) -> bool:
     return False
 
 
-async def connected(platform: LocalPlatform, host: str | None, token: str) -> asyncpg.Connection:
+async def connected(platform: LocalPlatform, host: str | None, token: str | None) -> asyncpg.Connection:
     """A connection to an instance whose PostgreSQL a platform that has just started may still be starting."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:

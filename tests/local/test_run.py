@@ -55,13 +55,36 @@ class Run:
         return int(answer["data"]["orderCount"]["count"])
 
 
+@dataclass(frozen=True)
+class First:
+    """What was seen of a first run, on an empty LOCAL_DIR, which was ended by Ctrl-C."""
+
+    directory: Path
+    url: str
+    said: str
+    count: int
+    processes: int
+    code: int
+    left: list[psutil.Process]
+
+
 @pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    """LOCAL_DIR, which the runs share as they do on a laptop."""
+def first() -> Iterator[First]:
+    """A first run."""
     with platform_directory() as place:
         directory = place / ".local"
-        yield directory
+        with running(directory) as run:
+            count, processes = run.count(), len(processes_of(directory))
+            run.process.send_signal(signal.SIGINT)
+            code = run.process.wait(PATIENCE_SECONDS)
+            yield First(directory, run.url, run.said(), count, processes, code, processes_of(directory))
         end_left_behind(directory / "platform")
+
+
+@pytest.fixture(scope="module")
+def directory(first: First) -> Path:
+    """LOCAL_DIR, which the runs share as they do on a laptop: there has been a first one."""
+    return first.directory
 
 
 def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes]:
@@ -103,9 +126,6 @@ class Second:
 @pytest.fixture(scope="module")
 def second(directory: Path) -> Second:
     """A run in a directory in which one has been before, ended by kill -9."""
-    if not directory.exists():
-        with running(directory):
-            pass
     before = sorted((directory / "platform").glob("instances/*"))
     with running(directory) as run:
         count, other = run.count(), refused(LOCAL_DIR=str(directory))
@@ -145,19 +165,17 @@ def processes_of(directory: Path) -> list[psutil.Process]:
     return found
 
 
-def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(directory: Path) -> None:
+def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None:
     """Its steps are shown, it says where GraphiQL is; Ctrl-C leaves no process and exits with 0."""
-    with running(directory) as run:
-        shown = [line.split()[0] for line in run.said().splitlines() if line.startswith(("create_", "build_"))]
-        assert shown == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
-        assert f"GraphiQL    {run.url}/api/graphql" in run.said()
-        assert run.count() == 1500
-        assert len(processes_of(directory)) > 2
-        run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(PATIENCE_SECONDS) == 0
-        assert "Traceback" not in run.said()
-        assert processes_of(directory) == []
-        assert not answers(f"{run.url}/livez")
+    shown = [line.split()[0] for line in first.said.splitlines() if line.startswith(("create_", "build_"))]
+    assert shown == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
+    assert f"GraphiQL    {first.url}/api/graphql" in first.said
+    assert first.count == 1500
+    assert first.processes > 2
+    assert first.code == 0
+    assert "Traceback" not in first.said
+    assert first.left == []
+    assert not answers(f"{first.url}/livez")
 
 
 def test_a_second_run_finds_everything(second: Second) -> None:
