@@ -22,5 +22,6 @@ def _stick(*_: Any, **__: Any) -> None:
 
 if __name__ == "__main__":
     alter()
-    with patch("server.scraping.exposition", _stick):
+    # What writes the metrics runs in a thread of its own; what is called here runs in the event loop.
+    with patch("server.scraping.MetricsEndpoint.__call__", _stick):
         sys.exit(main())
