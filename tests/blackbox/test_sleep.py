@@ -58,18 +58,20 @@ async def kept_awake(platform: LocalPlatform) -> AsyncIterator[asyncpg.Connectio
     """Somebody is in the middle of a transaction inside the block: on a slow machine it would fall asleep meanwhile."""
     (instance,) = platform.inventory()["instances"]
     async with asyncio.timeout(PATIENCE_SECONDS):
-        connection = await woken(platform, instance["read_write_dns"])
-        async with connection.transaction():
-            await connection.execute("SELECT 1")
-            yield connection
+        connection = await in_transaction(platform, instance["read_write_dns"])
+        yield connection
         await connection.close()
 
 
-async def woken(platform: LocalPlatform, host: str) -> asyncpg.Connection:
-    """A connection to the instance, which may be asleep, or falling asleep, or waking."""
+async def in_transaction(platform: LocalPlatform, host: str) -> asyncpg.Connection:
+    """A connection in the middle of a transaction to the instance, which may be asleep, or falling asleep, or waking."""
     while True:
-        with contextlib.suppress(OSError, asyncpg.PostgresError):
-            return await platform.connect(host, database=DATABASE)
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection: asyncpg.Connection = await platform.connect(host, database=DATABASE)
+            await connection.execute("BEGIN")
+            # If it was about to fall asleep, it takes the connection with it.
+            await connection.execute("SELECT pg_sleep(0.3)")
+            return connection
         await asyncio.sleep(0.02)  # between two knocks
 
 
