@@ -10,9 +10,9 @@ BENCH_STAMP := .venv/.bench-installed
 run: setup
 	@exec $(BIN)/python -m server.local
 
-# Four files at a time, for most of their tests wait for something. It passes on any machine: nothing in it is held to a time.
+# Three files at a time, for most of their tests wait for something. It passes on any machine: nothing in it is held to a time.
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # What may break and must lose nothing, and every time that is promised (tests/calibration.py): an hour, on a machine with
 # nothing else to do. At the end it shows the scorecard, which is in .local/scorecard.md then, and the times.
