@@ -1,13 +1,13 @@
 FROM node:22.16.0-bookworm-slim AS node
 
-# GraphiQL's files, fetched by package name and checked against the hashes in server/static/vendor.json.
+# GraphiQL's files, fetched by package name and checked against the hashes in server/graphiql/static/vendor.json.
 FROM python:3.11.14-slim-bookworm AS graphiql
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
 WORKDIR /build
-COPY server/__init__.py server/vendor.py server/
-COPY server/static server/static
-RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && python -m server.vendor
+COPY server/__init__.py server/
+COPY server/graphiql server/graphiql
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && python -m server.graphiql.vendor
 
 FROM python:3.11.14-slim-bookworm AS packages
 WORKDIR /build
@@ -21,7 +21,7 @@ COPY --from=packages /venv /venv
 # server/local is left out by .dockerignore.
 COPY schema schema
 COPY server server
-COPY --from=graphiql /build/server/static/vendor server/static/vendor
+COPY --from=graphiql /build/server/graphiql/static/vendor server/graphiql/static/vendor
 # The user may not write here, and would compile all of it at every start.
 RUN python -m compileall -q schema server
 # Without AUTH_MODE it does not start: nobody is let in before somebody has said who may.

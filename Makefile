@@ -46,7 +46,7 @@ load: setup
 
 # Without npm everything but GraphiQL works, and its page says how to get it.
 setup: $(STAMP)
-	@$(BIN)/python -m server.vendor --optional
+	@$(BIN)/python -m server.graphiql.vendor --optional
 
 $(STAMP): requirements.txt requirements-local.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -74,4 +74,4 @@ sdl: setup
 	$(BIN)/python -m schema > schema/schema.graphql
 
 clean:
-	rm -rf .venv .local server/static/vendor tests/clients/node_modules tests/bench/peers/node_modules
+	rm -rf .venv .local server/graphiql/static/vendor tests/clients/node_modules tests/bench/peers/node_modules

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.cost import Costs
 from schema.extensions import (
     REMEMBERED_CHARACTERS,
     CostControl,
@@ -17,7 +16,8 @@ from schema.extensions import (
     OperationScope,
     ValidDocuments,
 )
-from schema.limits import DocumentLimits, Documents
+from schema.limits.cost import Costs
+from schema.limits.document import DocumentLimits, Documents
 from schema.plans.remembered import Planning, Plans
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS

@@ -12,10 +12,10 @@ import strawberry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schema.change_ports import ChangeFeed, ChangeHistory, ChangeLookup, StatusWriter
-    from schema.lakebase_ports import Administration
     from schema.permissions import Principal
-    from schema.ports import OrderLookup, OrderStore
+    from schema.ports.administration import Administration
+    from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, StatusWriter
+    from schema.ports.orders import OrderLookup, OrderStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from schema.cost import told_cost
 from schema.errors import ApiError, Reason, RequestError
+from schema.limits.cost import told_cost
 from schema.permissions import Role
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
 
     from schema.context import Context
-    from schema.cost import Costs
-    from schema.limits import Documents
+    from schema.limits.cost import Costs
+    from schema.limits.document import Documents
 
 # GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
 REMEMBERED_CHARACTERS = 16_384
@@ -101,7 +101,7 @@ class CostControl(SchemaExtension):
         if execution.graphql_document is not None:
             name = execution._provided_operation_name  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
             formula = self._costs.formula(execution.query, execution.graphql_document, name)
-            self._cost = formula.of(execution.variables or {}, context.limits)
+            self._cost = formula.evaluate(execution.variables or {}, context.limits)
             self._costs.hold(formula, self._cost)
             context.charge(self._cost)
         yield

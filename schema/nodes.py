@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Final, TypeAlias
+import functools
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
-from schema.admin import deadline, note_refused
-from schema.errors import ApiError, ForbiddenError, InputError, Reason
-from schema.lakebase import (
+import strawberry
+
+from schema.access import Requires
+from schema.admin.guard import deadline, note_refused
+from schema.admin.names import CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
+from schema.admin.operations import Operation, operation_with_key
+from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
     SyncedTable,
@@ -16,18 +20,18 @@ from schema.lakebase import (
     instance_named,
     synced_table_named,
 )
-from schema.lakebase_names import CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
-from schema.node import Node, decode_global_id
-from schema.operations import Operation, operation_with_key
-from schema.orders import Order, order_columns, orders_in
-from schema.selection import Selection
-from schema.status_changes import OrderStatusChange
+from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.errors import ApiError, ForbiddenError, InputError, Reason
+from schema.orders.arguments import check_list_length
+from schema.orders.types import Order, OrderStatusChange, order_columns, orders_in
+from schema.permissions import Role
+from schema.relay.node import Node, decode_global_id, row_key_of
+from schema.relay.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from schema.context import Info
-    from schema.lakebase_names import NameRule, TableNameRule
+    from schema.admin.names import NameRule, TableNameRule
 
 _Known: TypeAlias = tuple[type[Node], int | str]
 _Found: TypeAlias = dict[_Known, Node | ApiError | None]
@@ -42,8 +46,42 @@ _ADMINISTERED: Final[
     Operation: (OPERATION_ID, operation_with_key),
 }
 NODE_TYPES: Final[dict[str, type[Node]]] = {kind.__name__: kind for kind in (Order, OrderStatusChange, *_ADMINISTERED)}
-_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
-_KEYS = range(-(2**63), 2**63)
+_reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
+
+
+@strawberry.type
+class NodeQueries:
+    """The root fields that find any object by its global id."""
+
+    @_reads(description="The object with this global id, or null where there is none.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="A global id: the `id` of any object.")],  # noqa: A002 # the argument's name in the schema
+    ) -> Node | None:
+        """An id that is none of ours is an error beside the null."""
+        (found,) = await nodes_by_id(info, [id])
+        if isinstance(found, ApiError):
+            raise found
+        return found
+
+    @_reads(
+        description=(
+            "The objects with these global ids, in this order and as many. One that is not found is null; "
+            "one with a bad id is null, with an error of its own."
+        )
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[
+            list[strawberry.ID],
+            strawberry.argument(description="Global ids, at most 1,000. Repeats are fine."),
+        ],
+    ) -> list[Node | None]:
+        """What goes wrong with an id is put in the list as an exception, which graphql-core reports at its place."""
+        check_list_length(ids, argument="ids")
+        return await nodes_by_id(info, ids)  # type: ignore[return-value] # as the docstring says
 
 
 async def nodes_by_id(info: Info, ids: Sequence[str]) -> list[Node | ApiError | None]:
@@ -65,18 +103,6 @@ async def nodes_by_id(info: Info, ids: Sequence[str]) -> list[Node | ApiError | 
         **await _administered(info, administered),
     }
     return [item if isinstance(item, ApiError) else found[item] for item in known]
-
-
-def order_key_of(global_id: str) -> int:
-    """The key of the order with this global id.
-
-    Raises:
-        InputError: ID_INVALID.
-    """
-    kind, key = _known(global_id)
-    if kind is not Order or not isinstance(key, int):
-        raise InputError(Reason.ID_INVALID, f"The id is that of an {kind.__name__}, not of an Order.")
-    return key
 
 
 async def _orders(info: Info, keys: list[int]) -> _Found:
@@ -134,6 +160,6 @@ def _known(global_id: str) -> _Known:
         rule, _ = _ADMINISTERED[kind]
         if rule.mistake(key) is None:
             return kind, key
-    elif kind is not None and _KEY.fullmatch(key) and int(key) in _KEYS:
-        return kind, int(key)
+    elif kind is not None and (row_key := row_key_of(key)) is not None:
+        return kind, row_key
     raise InputError(Reason.ID_INVALID, f"No object can have this id ({type_name}).")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import strawberry
 
-from schema.admin_mutations import AdminMutations
-from schema.admin_queries import AdminQueries
-from schema.admin_subscriptions import AdminSubscriptions
-from schema.mutations import OrderMutations
-from schema.queries import OrderQueries
-from schema.subscriptions import OrderSubscriptions
+from schema.admin.mutations import AdminMutations
+from schema.admin.queries import AdminQueries
+from schema.admin.subscriptions import AdminSubscriptions
+from schema.nodes import NodeQueries
+from schema.orders.mutations import OrderMutations
+from schema.orders.queries import OrderQueries
+from schema.orders.subscriptions import OrderSubscriptions
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(OrderQueries, AdminQueries):
+class Query(OrderQueries, NodeQueries, AdminQueries):
     """The root of all queries. A field that fails is null and leaves the others alone."""
 
 

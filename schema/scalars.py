@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from strawberry.types.scalar import ScalarDefinition
 
+
+from typing import TYPE_CHECKING
+
 BigInt = NewType("BigInt", int)
 
 _BIGINT_BITS = 64
@@ -168,3 +171,22 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_literal=_literal(parse_uuid, StringValueNode),
     ),
 }
+
+
+_PYTHON_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+_OTHER_DATE = re.compile(r"[0-9]{4,7}-[0-9]{2}-[0-9]{2}( BC)?|-?infinity", re.ASCII)
+
+
+def sort_date(text: str) -> date | str:
+    """A date as PostgreSQL writes it; as its text where Python has no such date, the year 10000 say.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _PYTHON_DATE.fullmatch(text):
+        return date.fromisoformat(text)
+    if not _OTHER_DATE.fullmatch(text):
+        raise ValueError(text)
+    return text

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from server import metric_files
-from server.listening import listen
-from server.log_stream import STANDARD_OUTPUT, LogStream
-from server.logs import configure_logs
-from server.manifest import check_manifest
+from server.graphql.manifest import check_manifest
+from server.observability import multiprocess
+from server.observability.log_setup import configure_logs
+from server.observability.log_stream import STANDARD_OUTPUT, LogStream
+from server.process.shutdown import NOT_STARTED, STOP_SIGNALS, Stop, leave
+from server.process.sockets import listen
+from server.process.supervisor import Supervisor
 from server.settings import SettingsError, load_settings
-from server.stopping import NOT_STARTED, STOP_SIGNALS, Stop, leave
-from server.workers import Supervisor
 
 if TYPE_CHECKING:
     from server.settings import Settings
@@ -44,7 +44,7 @@ def main() -> int:
 def _serve(settings: Settings) -> NoReturn:
     # One process hears signals as a worker does; several leave them to the parent, which has no event loop.
     stop = Stop(*STOP_SIGNALS, again_cuts_short=True) if settings.workers == 1 else None
-    metric_files.make()
+    multiprocess.make()
     try:
         sockets = listen(settings.host, settings.port)
     except OSError as error:
@@ -56,13 +56,13 @@ def _serve(settings: Settings) -> NoReturn:
             # A client meets any of the workers: what one has signed the others have to know.
             os.environ["CONSISTENCY_SECRET"] = secrets.token_hex(32)
         leave(Supervisor(settings.workers, sockets).run())
-    from server.serving import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
+    from server.process.uvicorn_server import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
 
     serve(settings, sockets, stop)
 
 
 def _command() -> int:
-    from server.commands import COMMANDS, run  # noqa: PLC0415 # serving needs none of it
+    from server.cli import COMMANDS, run  # noqa: PLC0415 # serving needs none of it
 
     parser = argparse.ArgumentParser(
         "python -m server", description="Serve orders over GraphQL; or, with a command, do that and end."

@@ -13,31 +13,31 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from schema import build_schema, new_plans
-from server.admission import Admission
 from server.auth.local import LoopbackHosts
-from server.auth.origins import Origins
-from server.caching import Caching
-from server.compression import Compression
-from server.consistency import HEADER, Consistency, ConsistencyTokens
-from server.costs import COST_HEADER, asks_for_cost
-from server.documents import Documents, RememberDocument
-from server.exploring import Exploring
-from server.extensions import Admitted, NoteOperation, QueryDeadline
-from server.fast import FastWay
-from server.graphiql import STATIC
-from server.graphql import GraphQLEndpoint
+from server.graphiql.page import STATIC
+from server.graphql.endpoint import GraphQLEndpoint
+from server.graphql.extensions import Admitted, NoteOperation, QueryDeadline
+from server.graphql.fast_path import FastPath
+from server.graphql.introspection import IntrospectionPolicy
+from server.graphql.persisted_documents import Documents, RememberDocument
+from server.graphql.request import COST_HEADER, asks_for_cost
+from server.graphql.sse import GraphQLStream
+from server.graphql.websocket import GraphQLSocket
+from server.graphql.websocket_connection import SocketLimits
 from server.health import livez, readyz
+from server.http.caching import Caching
+from server.http.compression import Compression
+from server.http.consistency import HEADER, Consistency, ConsistencyTokens
+from server.http.error_boundary import Masked, fault, http_exception
+from server.http.metrics_endpoint import MetricsEndpoint
+from server.http.origins import Origins
+from server.http.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
+from server.http.request_middleware import CanonicalLog
 from server.lifespan import lifespan_of
-from server.masking import Masked, fault, http_exception
-from server.middleware import CanonicalLog
-from server.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH
-from server.rate_limit import ChargeMistakes, RateLimit
-from server.scraping import MetricsEndpoint
-from server.socket_connection import SocketLimits
-from server.stream import GraphQLStream
-from server.subscriptions import CountSubscriptions, Subscriptions
-from server.tracing import tracing
-from server.websocket import GraphQLSocket
+from server.observability.tracing import tracing
+from server.traffic.admission import Admission
+from server.traffic.rate_limit import ChargeMistakes, RateLimit
+from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from server.auth.authentication import Authentication
-    from server.draining import Draining
     from server.settings import Settings
+    from server.traffic.draining import Draining
 
 # Chromium takes no longer for true.
 _PREFLIGHT_SECONDS = 7_200
@@ -72,7 +72,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
-            lambda: Exploring(settings.explored_by),
+            lambda: IntrospectionPolicy(settings.explored_by),
             lambda: Admitted(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
@@ -80,7 +80,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         plans=plans,
         limits=settings.document_limits,
     )
-    fast = FastWay(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
+    fast = FastPath(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 
@@ -92,7 +92,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
         return own if rates is None else rates.charging(own)
 
-    middleware = [*tracing.start(), Middleware(CanonicalLog)]
+    middleware = [*tracing.start(WATCHED), Middleware(CanonicalLog)]
     if settings.allowed_origins:
         middleware.append(
             Middleware(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from server.caching import NO_STORE
+from server.http.caching import NO_STORE
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -14,25 +14,26 @@ from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
-from server.caching import reuses
-from server.databases import create_secondaries, served_database, token_state
-from server.db.changes import change_tables
+from server.changes.feed import PostgresFeed
+from server.changes.history import SqlChangeHistory, SqlChangeLookup
+from server.changes.sql_writes import WriteStatements
+from server.changes.status_writer import SqlStatusWriter
+from server.database import create_secondaries, served_database, token_state
+from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
-from server.db.reader import Reader
-from server.db.tables import OrdersTable
-from server.db.writes import WriteStatements
-from server.feed import PostgresFeed
-from server.history import SqlChangeHistory, SqlChangeLookup
-from server.lakebase.building import Administering
-from server.lakebase.instances import Instances
-from server.lakebase.loading import PlatformLoader
-from server.orders import SqlOrderLookup, SqlOrderStore
-from server.readiness import Readiness
-from server.record import note_cost
-from server.sampler import Sampler
-from server.statuses import SqlStatusWriter
-from server.tracing import tracing
+from server.http.caching import reuses
+from server.lakebase.assembly import Administering
+from server.lakebase.login.instances import Instances
+from server.lakebase.platform.loader import PlatformLoader
+from server.observability.gauges import Sampler
+from server.observability.request_record import note_cost
+from server.observability.statements import slow_statements
+from server.observability.tracing import tracing
+from server.orders.orders_table import OrdersTable
+from server.orders.reader import Reader
+from server.orders.readiness import Readiness
+from server.orders.store import SqlOrderLookup, SqlOrderStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from server.auth.authentication import Authentication
     from server.db.engine import Engines
-    from server.db.secondaries import Secondaries
+    from server.orders.replicas import Replicas
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class State(TypedDict):
 
     readiness: Readiness
     migrations: Migrations
-    secondaries: Secondaries
+    secondaries: Replicas
     token_state: Callable[[], str]
     authentication: Authentication
     context: Context
@@ -71,6 +72,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
+            slow_statements.from_seconds = settings.slow_statement
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
@@ -149,7 +151,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "secondaries": secondaries,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
-                "authentication": authentication_of(settings, loader),
+                "authentication": authentication_of(settings, loader.groups_of),
                 "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
@@ -173,7 +175,7 @@ async def _look(
     engines: Engines,
     migrations: Migrations,
     administering: Administering,
-    secondaries: Secondaries,
+    secondaries: Replicas,
     store: SqlOrderStore,
 ) -> None:
     """Find out whether all is well, and bring it to where that is so.

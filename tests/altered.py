@@ -1,7 +1,7 @@
 """The server with other values for some of its constants: `running_server(..., altered={...})` runs it.
 
 It is for times that are no settings, and that a test must not have to wait for, or must not meet on a slow machine. The
-environment variable ALTERED has them as JSON: `{"server.serving._GRACEFUL_SECONDS": 600}`. They hold for one process:
+environment variable ALTERED has them as JSON: `{"server.process.uvicorn_server._GRACEFUL_SECONDS": 600}`. They hold for one process:
 where the server has several workers, these have the constants as they are.
 """
 
@@ -12,8 +12,8 @@ import json
 import os
 import sys
 
-from server import metric_files
 from server.__main__ import main
+from server.observability import multiprocess
 
 
 def alter() -> None:
@@ -23,7 +23,7 @@ def alter() -> None:
         AttributeError: there is none of that name.
     """
     # prometheus_client, which the modules load, looks for it.
-    metric_files.make()
+    multiprocess.make()
     for name, value in json.loads(os.environ.pop("ALTERED", "{}")).items():
         module, _, constant = name.rpartition(".")
         loaded = importlib.import_module(module)

@@ -11,19 +11,19 @@ from unittest.mock import patch
 
 from starlette.staticfiles import StaticFiles
 
-import server.graphql
-import server.operations
-import server.presentation
-import server.scraping
-import server.socket_connection
-import server.stream
+import server.graphql.endpoint
+import server.graphql.execution
+import server.graphql.sse
+import server.graphql.websocket_connection
+import server.http.error_response
+import server.http.metrics_endpoint
 from server.__main__ import main
 from server.auth.local import LocalAuthentication
-from server.extensions import NoteOperation
-from server.fast import FastWay
-from server.middleware import CanonicalLog
-from server.orders import SqlOrderLookup, SqlOrderStore
-from server.socket_messages import message_of
+from server.graphql.extensions import NoteOperation
+from server.graphql.fast_path import FastPath
+from server.graphql.websocket_messages import message_of
+from server.http.request_middleware import CanonicalLog
+from server.orders.store import SqlOrderLookup, SqlOrderStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -81,7 +81,7 @@ def on_operation(extension: NoteOperation) -> Iterator[None]:
     yield
 
 
-def find(_self: FastWay, data: Any) -> None:
+def find(_self: FastPath, data: Any) -> None:
     """Fail outside all that the fast way expects."""
     if IN_FAST_WAY in (data.query or ""):
         fail()
@@ -121,8 +121,8 @@ def write(scope: Any, *others: Any) -> None:
 
 
 authenticated = LocalAuthentication.principal
-given_answers = server.operations.answers
-given_present = server.presentation.present
+given_answers = server.graphql.execution.answers
+given_present = server.http.error_response.present
 given_message = message_of
 given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
 
@@ -133,14 +133,14 @@ def faults() -> list[Any]:
         patch.object(SqlOrderStore, "page", fail_later),
         patch.object(SqlOrderLookup, "order", lookup),
         patch.object(NoteOperation, "on_operation", on_operation),
-        patch.object(FastWay, "find", find),
+        patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),
         patch.object(CanonicalLog, "_write", staticmethod(write)),
-        patch.object(server.stream, "answers", answers),
-        patch.object(server.socket_connection, "answers", answers),
-        patch.object(server.graphql, "present", present),
-        patch.object(server.socket_connection, "message_of", message),
-        patch.object(server.scraping, "exposition", fail),
+        patch.object(server.graphql.sse, "answers", answers),
+        patch.object(server.graphql.websocket_connection, "answers", answers),
+        patch.object(server.graphql.endpoint, "present", present),
+        patch.object(server.graphql.websocket_connection, "message_of", message),
+        patch.object(server.http.metrics_endpoint, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),
     ]
 

@@ -36,7 +36,7 @@ class _FastTime:
 
 
 def _renew_after(seconds: float) -> None:
-    provider = importlib.import_module("server.lakebase.credentials").TokenProvider
+    provider = importlib.import_module("server.lakebase.login.tokens").TokenProvider
     renew = provider._renew  # noqa: SLF001 # there is no public way
 
     async def renew_early(self: Any) -> None:
@@ -50,11 +50,11 @@ if __name__ == "__main__":
     alter()
     if after := os.environ.get("RENEW_AFTER"):
         _renew_after(float(after))
-    log = importlib.import_module("server.lakebase.log")
+    log = importlib.import_module("server.lakebase.operations.store")
     # It has the value of when the module was loaded.
     log.OperationLog.renew.__kwdefaults__["seconds"] = log.LEASE_SECONDS
     with (
-        patch.object(importlib.import_module("server.lakebase.workspace"), "time", _FastTime),
+        patch.object(importlib.import_module("server.lakebase.platform.sdk_client"), "time", _FastTime),
         patch.object(importlib.import_module("databricks.sdk.clock"), "time", _FastTime),
     ):
         sys.exit(main())

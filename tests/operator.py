@@ -36,7 +36,7 @@ _ENDED = ("SUCCEEDED", "FAILED")
 HASTE: Final[Mapping[str, float]] = MappingProxyType(
     {}
     if MEASURES
-    else {"server.lakebase.stepping._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
+    else {"server.lakebase.steps.step._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
 )
 # What is run as the server where it would wait for the platform, or for leases.
 HASTY: Final = "server" if MEASURES else "tests.hasty"

@@ -23,5 +23,5 @@ def _stick(*_: Any, **__: Any) -> None:
 if __name__ == "__main__":
     alter()
     # What writes the metrics runs in a thread of its own; what is called here runs in the event loop.
-    with patch("server.scraping.MetricsEndpoint.__call__", _stick):
+    with patch("server.http.metrics_endpoint.MetricsEndpoint.__call__", _stick):
         sys.exit(main())

@@ -36,7 +36,7 @@ def test_a_process_that_is_killed_says_so(orders_url: str) -> None:
 
 def test_a_constant_that_is_not_there_cannot_be_altered(orders_url: str) -> None:
     """A test whose constant has moved fails, and says which it is."""
-    altered = {"server.stopping.STOP_SECOND": 1}
-    with pytest.raises(TimeoutError, match=r"AttributeError: server\.stopping\.STOP_SECOND"):  # noqa: SIM117 # it is the start that fails
+    altered = {"server.process.shutdown.STOP_SECOND": 1}
+    with pytest.raises(TimeoutError, match=r"AttributeError: server\.process\.shutdown\.STOP_SECOND"):  # noqa: SIM117 # it is the start that fails
         with running_server(orders_url, altered=altered):
             pass

@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import sys
 
-from server import metric_files
+from server.observability import multiprocess
 from server.settings import load_settings
 
 
 def main() -> None:
     """Make the application, and look."""
     # prometheus_client, which it loads, looks for it.
-    metric_files.make()
+    multiprocess.make()
     from server.app import create_app  # noqa: PLC0415 # after that
-    from server.draining import Draining  # noqa: PLC0415 # as above
+    from server.traffic.draining import Draining  # noqa: PLC0415 # as above
 
     create_app(load_settings(), Draining())
     sys.stdout.write(json.dumps({name: "opentelemetry" in name for name in sys.modules}))

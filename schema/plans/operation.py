@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor, visit
 from graphql.execution.collect_fields import FragmentDetails
 
-from schema.cost import formula_of
 from schema.errors import ApiError
-from schema.nodes import order_key_of
-from schema.order_arguments import MAX_LIST_VALUES, conditions_of, ordering_of
-from schema.orders import CountPrecision
-from schema.pagination import given, page_request
+from schema.limits.cost import formula_of
+from schema.orders.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.orders.statistics import CountPrecision
+from schema.orders.types import order_key_of
 from schema.permissions import Role
 from schema.plans.arguments import Arguments, UnplannedError, Variables
 from schema.plans.selections import Connection, Found, Selections, Templates, node_of
+from schema.relay.pagination import given, page_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from schema.plans.arguments import Values
     from schema.plans.replay import Failures
     from schema.plans.selections import Group
-    from schema.ports import Conditions, Ordering, PageRequest
-    from schema.templates import WrittenPage
+    from schema.ports.templates import WrittenPage
+    from schema.ports.values import Conditions, Ordering, PageRequest
 
 _MOST_VARIANTS: Final = 4
 _MOST_ROOTS: Final = 50

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from schema.errors import ApiError
-    from schema.ports import Conditions, Count, OrderBlock, OrderColumns, OrderStore, Page, PageRequest
+    from schema.ports.orders import OrderStore
+    from schema.ports.values import Conditions, Count, OrderBlock, OrderColumns, Page, PageRequest
 
 _Question = tuple[Any, ...]
 

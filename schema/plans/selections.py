@@ -9,11 +9,11 @@ from graphql import GraphQLEnumType, GraphQLNonNull, GraphQLObjectType, Operatio
 from graphql.execution.collect_fields import FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
 
-from schema.orders import COLUMN_OF_FIELD
-from schema.pagination import encode_cursor
+from schema.orders.types import COLUMN_OF_FIELD
 from schema.plans.arguments import UnplannedError
-from schema.ports import OrderColumn, Ordering, PageRequest
-from schema.templates import MOST_SLOTS, Form, Slot, Template, WrittenPage
+from schema.ports.templates import MOST_SLOTS, Form, Slot, Template, WrittenPage
+from schema.ports.values import OrderColumn, Ordering, PageRequest
+from schema.relay.pagination import encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from server.auth.databricks import DatabricksAuthentication
+from server.auth.databricks import DatabricksAuthentication, GroupsOf
 from server.auth.local import LocalAuthentication
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from schema.permissions import Principal
-    from server.lakebase.loading import PlatformLoader
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -39,12 +38,12 @@ class Authentication(Protocol):
         """
 
 
-def authentication_of(settings: Settings, loader: PlatformLoader) -> Authentication:
+def authentication_of(settings: Settings, groups_of: GroupsOf) -> Authentication:
     """The authentication of the mode that is set."""
     if settings.auth_mode == "databricks-app":
         if not settings.admin_users | settings.admin_groups:
             _log.warning("nobody may administer: ADMIN_USERS and ADMIN_GROUPS name nobody")
-        return DatabricksAuthentication(settings, loader)
+        return DatabricksAuthentication(settings, groups_of)
     if settings.auth_mode == "jwt":
         # Its cryptography takes a tenth of a second to import, which the other modes need not wait for.
         authentication: Authentication = importlib.import_module("server.auth.jwt").JwtAuthentication(settings)

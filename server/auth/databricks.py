@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from schema.errors import ApiError, Reason, UnauthenticatedError, UnavailableError
 from schema.permissions import Principal, Role
-from server.auth.kept import Kept
+from server.auth.refreshed_value import RefreshedValue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.requests import HTTPConnection
 
-    from server.lakebase.loading import PlatformLoader
     from server.settings import Settings
 
+# The names of a user's groups; raises an ApiError while the platform does not say.
+GroupsOf: TypeAlias = Callable[[str], Awaitable[frozenset[str]]]
 # The first that is there is who calls. The proxy takes away what callers send under these names. Not the preferred
 # name beside them: it is a display name, which may be chosen to be somebody else's address.
 _IDENTITY: Final = ("x-forwarded-email", "x-forwarded-user")
@@ -32,7 +34,7 @@ _GRACE_SECONDS: Final = 3_600.0
 class DatabricksAuthentication:
     """Believes the headers of the platform's proxy. Off the platform anybody can write them, which settings see to."""
 
-    def __init__(self, settings: Settings, loader: PlatformLoader) -> None:
+    def __init__(self, settings: Settings, groups_of: GroupsOf) -> None:
         self._users = {
             Role.READER: _folded(settings.reader_users),
             Role.WRITER: _folded(settings.writer_users),
@@ -43,7 +45,7 @@ class DatabricksAuthentication:
             Role.WRITER: settings.writer_groups,
             Role.ADMIN: settings.admin_groups,
         }
-        self._directory = _Directory(loader, ttl_seconds=settings.groups_ttl)
+        self._directory = _Directory(groups_of, ttl_seconds=settings.groups_ttl)
 
     async def principal(
         self,
@@ -79,10 +81,10 @@ class DatabricksAuthentication:
 class _Directory:
     """The groups of those who call, as the platform said them last."""
 
-    def __init__(self, loader: PlatformLoader, *, ttl_seconds: float) -> None:
-        self._loader = loader
+    def __init__(self, groups_of: GroupsOf, *, ttl_seconds: float) -> None:
+        self._groups_of = groups_of
         self._ttl_seconds = ttl_seconds
-        self._callers: OrderedDict[str, Kept[frozenset[str]]] = OrderedDict()
+        self._callers: OrderedDict[str, RefreshedValue[frozenset[str]]] = OrderedDict()
 
     async def groups_of(self, user: str) -> frozenset[str]:
         """The names of their groups.
@@ -92,16 +94,13 @@ class _Directory:
         """
         key = user.casefold()
         if key not in self._callers:
-            self._callers[key] = Kept(
-                lambda: self._asked(user), ttl_seconds=self._ttl_seconds, grace_seconds=_GRACE_SECONDS
+            self._callers[key] = RefreshedValue(
+                lambda: self._groups_of(user), ttl_seconds=self._ttl_seconds, grace_seconds=_GRACE_SECONDS
             )
         self._callers.move_to_end(key)
         if len(self._callers) > _REMEMBERED_CALLERS:
             self._callers.popitem(last=False)
         return await self._callers[key].get()
-
-    async def _asked(self, user: str) -> frozenset[str]:
-        return await (await self._loader.get()).groups_of(user)
 
 
 def _identity(headers: Headers) -> str:

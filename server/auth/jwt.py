@@ -20,7 +20,7 @@ from jwt.exceptions import (
 
 from schema.errors import UnauthenticatedError
 from schema.permissions import Principal, Role
-from server.auth.keys import Keys
+from server.auth.jwks import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

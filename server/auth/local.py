@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from schema.errors import ForbiddenError, Reason
 from schema.permissions import Principal, Role
-from server.headers import headers
-from server.negotiation import JSON
-from server.presentation import present_refusal
+from server.http.client import headers
+from server.http.error_response import present_refusal
+from server.http.negotiation import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import asyncpg
 
 from schema.errors import Reason, UnavailableError
-from server.db.dsn import parse_dsn
-from server.db.waking import Waking
+from server.db.wake_up import Waking
+from server.settings.dsn import parse_dsn
 
 
 class DatabaseAbsentError(UnavailableError):

@@ -17,7 +17,7 @@ import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from server.db.errors import is_refused_value, sqlstate
-from server.record import note_statement
+from server.observability.statements import note_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

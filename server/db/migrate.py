@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
-from server.db.changes import quoted
+from server.db.app_tables import quoted
 from server.db.errors import classify, sqlstate
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from schema.pagination import sort_date
-from server.admission import patience_left
-from server.db.line import Line
-from server.running import running_loop
+from schema.scalars import sort_date
+from server.db.wait_queue import Line
+from server.observability.event_loop import running_loop
+from server.traffic.admission import patience_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     # For who waits: a connection; or SQLAlchemy's pool is to be asked; or the time is over.
     _Turn: TypeAlias = PoolProxiedConnection | Literal[False] | None
 
-    from server.db.waking import Waking
+    from server.db.wake_up import Waking
 
 _ENDS_AT: Final = "ends_at"
 _MADE_AT: Final = "made_at"

@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
-from schema.lakebase_ports import AdminOutcome, OperationPage
-from server.lakebase.plans import Planner
-from server.lakebase.postgres import place_of
-from server.lakebase.records import ACTIONS, AuditEntry
-from server.lakebase.work import Work
+from schema.ports.administration import AdminOutcome, OperationPage
+from server.lakebase.database.audit import ACTIONS, AuditEntry
+from server.lakebase.database.inspection import place_of
+from server.lakebase.operations.operation import Work
+from server.lakebase.plans.planner import Planner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from schema.lakebase_ports import (
+    from schema.ports.administration import (
         AdminRequest,
         Catalog,
         Configured,
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         SyncedTable,
         TableIndex,
     )
-    from server.lakebase.log import OperationLog
-    from server.lakebase.records import Records
+    from server.lakebase.database.audit import Records
+    from server.lakebase.operations.store import OperationLog
     from server.lakebase.runner import Runner
-    from server.lakebase.stepping import Tools
+    from server.lakebase.tools import Tools
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schema.errors import Reason, UnavailableError
-from schema.lakebase_ports import Configured, OperationPage
+from schema.ports.administration import Configured, OperationPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from schema.lakebase_ports import (
+    from schema.ports.administration import (
         AdminOutcome,
         AdminRequest,
         Catalog,

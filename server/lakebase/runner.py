@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
-from schema.lakebase_ports import OperationFailure, WorkState
-from schema.node import encode_global_id
-from server import metrics
+from schema.ports.administration import OperationFailure, WorkState
+from schema.relay.node import encode_global_id
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
-from server.lakebase.log import HEARTBEAT_SECONDS, LeaseLostError
-from server.lakebase.records import ACTIONS, AuditEntry
-from server.lakebase.stepping import Step, StoppedError
-from server.lakebase.steps import STEPS
+from server.lakebase.database.audit import ACTIONS, AuditEntry
+from server.lakebase.operations.store import HEARTBEAT_SECONDS, LeaseLostError
+from server.lakebase.steps.registry import STEPS
+from server.lakebase.steps.step import Step, StoppedError
+from server.observability import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from schema.lakebase_ports import Operation
-    from server.lakebase.log import OperationLog
-    from server.lakebase.records import Records
-    from server.lakebase.stepping import Patience, Tools
-    from server.lakebase.work import Work
+    from schema.ports.administration import Operation
+    from server.lakebase.database.audit import Records
+    from server.lakebase.operations.operation import Work
+    from server.lakebase.operations.store import OperationLog
+    from server.lakebase.steps.step import Patience
+    from server.lakebase.tools import Tools
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schema.node import encode_global_id
+from schema.relay.node import encode_global_id
 from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, refused
 
 # On the platform before: an instance, and a catalog of one of its databases.

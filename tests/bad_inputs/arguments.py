@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from schema.node import encode_global_id
+from schema.relay.node import encode_global_id
 from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, post, refused
 from tests.bad_inputs.cursors import BY_KEY
 from tests.values import anything

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Final
 
-from schema.pagination import encode_change_cursor, opaque
+from schema.relay.pagination import encode_change_cursor, opaque
 from tests.bad_inputs.case import Case, ask, partly
 
 # The cursor of the order with key 1.

@@ -7,10 +7,10 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.node import encode_global_id
-from schema.order_arguments import OrderPriority, OrderStatus
-from schema.pagination import encode_cursor
-from schema.ports import OrderColumn, Ordering
+from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.ports.values import OrderColumn, Ordering
+from schema.relay.node import encode_global_id
+from schema.relay.pagination import encode_cursor
 from tests.differences.arguments import Word, literal, plain
 from tests.differences.tables import CLEAN, ORDERINGS, rows_of
 

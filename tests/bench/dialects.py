@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from schema.pagination import encode_cursor
-from schema.ports import Ordering
+from schema.ports.values import Ordering
+from schema.relay.pagination import encode_cursor
 from tests.bench.asks import FROM_DAY, LEAST_PRICE, UNTIL_DAY, Page, Several, Single
 
 if TYPE_CHECKING:

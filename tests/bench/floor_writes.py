@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from schema.ports import OrderColumn
-from server.databases import served_database
-from server.db.aggregates import lookup_statement
-from server.db.changes import change_tables
+from schema.ports.values import OrderColumn
+from server.changes.sql_writes import WriteStatements
+from server.database import served_database
+from server.db.app_tables import change_tables
 from server.db.driver import Compiled
 from server.db.engine import create_engines
-from server.db.tables import OrdersTable
-from server.db.writes import WriteStatements
-from server.lakebase.instances import Instances
-from server.lakebase.loading import PlatformLoader
+from server.lakebase.login.instances import Instances
+from server.lakebase.platform.loader import PlatformLoader
+from server.orders.orders_table import OrdersTable
+from server.orders.sql_aggregates import lookup_statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import asyncpg
 
-    from server.db.merged import Orders
+    from server.orders.sql_merged import Orders
     from server.settings import Settings
 
 # As the request's log line counts them, BEGIN and COMMIT not among them; the one more reads the order afterwards.
@@ -39,7 +39,7 @@ async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Map
 
 
 class Floor:
-    """One status change in one transaction, as server/statuses.py makes it where all goes well."""
+    """One status change in one transaction, as server/changes/status_writer.py makes it where all goes well."""
 
     def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
         self._claim = Compiled(statements.claim)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The server's and the floor's changes go to the first; both are made anew by each run, so that each begins alike.
 _APP_SCHEMA: Final = "bench"
 _PEERS_SCHEMA: Final = "bench_peers"
-# The same join as the server's (server/db/merged.py).
+# The same join as the server's (server/orders/sql_merged.py).
 _MERGED: Final = f"""
 CREATE SCHEMA {_PEERS_SCHEMA};
 CREATE VIEW {_PEERS_SCHEMA}.merged_orders AS

@@ -1,4 +1,4 @@
-"""Owns how the peers in Python are served: by uvicorn with its fast parts, as the server is (server/serving.py)."""
+"""Owns how the peers in Python are served: by uvicorn with its fast parts, as the server is (server/process/uvicorn_server.py)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from schema.node import encode_global_id
+from schema.relay.node import encode_global_id
 from tests.process import NO_TLS
 
 if TYPE_CHECKING:

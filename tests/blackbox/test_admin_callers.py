@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from schema.node import encode_global_id
+from schema.relay.node import encode_global_id
 from tests.blackbox.refusals import NOWHERE, audited, progress, reasons, touched
 from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated
 from tests.platform import platform_directory, running_platform

@@ -74,10 +74,10 @@ ALTERED = MappingProxyType(
     if MEASURES
     else {
         **HASTE,
-        "server.lakebase.stepping._LAST_PAUSE_SECONDS": 0.2,
-        "server.lakebase.table_steps.UNGONE_SECONDS": 0.2,
-        "server.lakebase.instance_steps.UNGONE_SECONDS": 0.2,
-        "server.lakebase.steps.UNGONE_SECONDS": 0.2,
+        "server.lakebase.steps.step._LAST_PAUSE_SECONDS": 0.2,
+        "server.lakebase.steps.synced_table.UNGONE_SECONDS": 0.2,
+        "server.lakebase.steps.instance.UNGONE_SECONDS": 0.2,
+        "server.lakebase.steps.registry.UNGONE_SECONDS": 0.2,
     }
 )
 

@@ -44,10 +44,10 @@ ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold
 SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
 # Of one that is to be killed: its lease is over soon. If it renews it too late, nobody is there to take it.
 SOON_OVER = MappingProxyType(
-    {**HASTE, "server.lakebase.log.LEASE_SECONDS": 0.3, "server.lakebase.runner.HEARTBEAT_SECONDS": 0.1}
+    {**HASTE, "server.lakebase.operations.store.LEASE_SECONDS": 0.3, "server.lakebase.runner.HEARTBEAT_SECONDS": 0.1}
 )
 # Of one that is to let go: whoever waits for its lease waits in vain.
-NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.log.LEASE_SECONDS": 3600})
+NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.operations.store.LEASE_SECONDS": 3600})
 # Of those who come after them.
 LOOKS_OFTEN = MappingProxyType({**HASTE, "server.lakebase.runner._LOOK_SECONDS": 0.1})
 # As it is.

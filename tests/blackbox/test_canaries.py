@@ -75,7 +75,9 @@ def asked(server: Server, *documents: str) -> str:
             client.post(server.graphql, content=b"\xff{", headers={"content-type": "application/json"}),
             client.post(f"{server.graphql}/stream", json={"query": DOCUMENTS[0]}),
             client.post(
-                f"{server.graphql}/stream", json={"query": DOCUMENTS[0]}, headers={"accept": "text/event-stream"}
+                f"{server.graphql}/stream",
+                json={"query": DOCUMENTS[0]},
+                headers={"accept": "text/event-stream"},
             ),
             client.get(f"{server.url}/readyz"),
             client.get(f"{server.url}/livez"),

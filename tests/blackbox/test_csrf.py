@@ -12,7 +12,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from schema.errors import ForbiddenError
-from server.auth.origins import Origins
+from server.http.origins import Origins
 from tests.process import running_server
 
 if TYPE_CHECKING:

@@ -36,9 +36,13 @@ pytestmark = pytest.mark.faults
 
 
 # What hangs is cut off after 11.5 s, which nobody has to wait for where no times are measured.
-CUT_SOON = {} if MEASURES else {"server.stopping.STOP_SECONDS": 1.0}
+CUT_SOON = {} if MEASURES else {"server.process.shutdown.STOP_SECONDS": 1.0}
 # A busy machine may need longer to do what a test does while the server stops.
-UNHURRIED = {} if MEASURES else {"server.stopping.STOP_SECONDS": 600, "server.serving._GRACEFUL_SECONDS": 600}
+UNHURRIED = (
+    {}
+    if MEASURES
+    else {"server.process.shutdown.STOP_SECONDS": 600, "server.process.uvicorn_server._GRACEFUL_SECONDS": 600}
+)
 
 
 @dataclass
@@ -205,7 +209,7 @@ async def refused(server: Server) -> None:
             await asyncio.sleep(0.02)  # between two looks
 
 
-class Kept:
+class KeptAliveConnection:
     """A connection on which one request is sent after the other, as long as it is there."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,9 +231,9 @@ class Kept:
 
 
 @contextlib.asynccontextmanager
-async def kept(server: Server) -> AsyncIterator[Kept]:
+async def kept(server: Server) -> AsyncIterator[KeptAliveConnection]:
     """A connection to the server, or to one of its workers."""
-    connection = Kept(*await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2])))
+    connection = KeptAliveConnection(*await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2])))
     try:
         yield connection
     finally:

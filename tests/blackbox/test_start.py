@@ -314,7 +314,7 @@ def test_a_stop_leaves_no_backend(orders_url: str) -> None:
 
 def test_the_databricks_sdk_is_not_loaded_before_it_is_needed() -> None:
     """It costs a second and 57 MB, which a server that only reads orders never pays."""
-    program = "import sys, server.__main__, server.serving; print([name for name in sys.modules if name.startswith('databricks')])"
+    program = "import sys, server.__main__, server.process.uvicorn_server; print([name for name in sys.modules if name.startswith('databricks')])"
     shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 

@@ -162,7 +162,7 @@ def test_the_last_event_id_wins(client: httpx.Client) -> None:
 
 def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
     """Every hop hears something again and again, although nothing is told."""
-    quick = {"server.stream._KEEP_ALIVE_SECONDS": 0.1}
+    quick = {"server.graphql.sse._KEEP_ALIVE_SECONDS": 0.1}
     with running_server(orders_url, altered=quick, APP_SCHEMA="stream") as server:
         body = {"query": FEED}
         with httpx.stream("POST", f"{server.graphql}/stream", headers=EVENTS, json=body) as response:

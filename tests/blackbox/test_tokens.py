@@ -46,8 +46,8 @@ _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
 _QUICK: Final = MappingProxyType(
     {
         **HASTE,
-        "server.lakebase.credentials._LEAST_SECONDS": 0.1,
-        "server.lakebase.credentials._FIRST_PAUSE_SECONDS": 0.2,
+        "server.lakebase.login.tokens._LEAST_SECONDS": 0.1,
+        "server.lakebase.login.tokens._FIRST_PAUSE_SECONDS": 0.2,
     }
 )
 

@@ -130,7 +130,7 @@ def attribute(span: Span, name: str) -> str:
 def stopped_without_a_receiver(orders_url: str, **altered: float) -> float:
     """How long a server takes to stop whose receiver does not answer, and which would try for ten minutes."""
     endpoint = f"http://127.0.0.1:{free_port()}"
-    constants = {f"server.tracing.{name}": seconds for name, seconds in altered.items()}
+    constants = {f"server.observability.tracing.{name}": seconds for name, seconds in altered.items()}
     with running_server(
         orders_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="600", altered=constants
     ) as server:
@@ -159,7 +159,7 @@ def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
     done = fork_server().run("tests.untraced", env=env, seconds=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout)
-    assert "server.tracing" in loaded
+    assert "server.observability.tracing" in loaded
     assert [name for name, is_of_traces in loaded.items() if is_of_traces] == []
 
 

@@ -42,7 +42,7 @@ def waking_after(seconds: float, *, on: Path | None = None) -> Iterator[LocalPla
 
 
 # While the platform itself is away, between two platforms, the server would look only every 30 seconds.
-LOOKS_OFTEN = {**HASTE, "server.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0}
+LOOKS_OFTEN = {**HASTE, "server.orders.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0}
 
 
 @pytest.fixture(scope="module")

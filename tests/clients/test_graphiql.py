@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server import vendor
+from server.graphiql import vendor
 from tests.clients import node
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.documents import Documents
-from server.manifest import check_manifest, read_manifest
-from server.parameters import data_of
+from server.graphql.manifest import check_manifest, read_manifest
+from server.graphql.persisted_documents import Documents
+from server.graphql.request import data_of
 from server.settings import Settings
 from tests.clients import node
 from tests.process import ROOT

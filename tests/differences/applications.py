@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from schema import build_schema
 from server.app import create_app
-from server.draining import Draining
-from server.record import current_record
+from server.observability.request_record import current_record
 from server.settings import Settings
+from server.traffic.draining import Draining
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

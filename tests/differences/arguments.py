@@ -16,8 +16,8 @@ from graphql import (
     is_required_input_field,
 )
 
-from schema.pagination import opaque
-from schema.ports import OrderColumn, Ordering
+from schema.ports.values import OrderColumn, Ordering
+from schema.relay.pagination import opaque
 from tests.differences.tables import ORDERINGS, Corpus
 
 if TYPE_CHECKING:

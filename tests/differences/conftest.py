@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from server.logs import configure_logs
+from server.observability.log_setup import configure_logs
 from server.settings import Settings
 from tests.differences.database import make_database
 

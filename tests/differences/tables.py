@@ -7,9 +7,9 @@ from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from schema.order_arguments import OrderPriority, OrderStatus
-from schema.pagination import encode_change_cursor, encode_cursor
-from schema.ports import OrderColumn, Ordering
+from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.ports.values import OrderColumn, Ordering
+from schema.relay.pagination import encode_change_cursor, encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,7 @@ import os
 import sys
 
 from server.__main__ import main
-from server.log_stream import STANDARD_OUTPUT
+from server.observability.log_stream import STANDARD_OUTPUT
 
 if __name__ == "__main__":
     # The end to read from stays open, and here.

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from schema import DocumentLimits, build_schema
-from schema import lakebase_ports as ports
 from schema.context import Context, PageLimits
 from schema.errors import ApiError
 from schema.permissions import Principal, Role
+from schema.ports import administration as ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

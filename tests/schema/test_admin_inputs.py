@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from schema import lakebase_ports as ports
-from schema.node import encode_global_id
+from schema.ports import administration as ports
+from schema.relay.node import encode_global_id
 from tests.schema.asked import CONFIGURED, SCHEMA, UNSET, Asked, answer, context, reasons, run
 
 BAD_PARTS = [

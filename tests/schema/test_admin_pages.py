@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema import lakebase_ports as ports
-from schema.pagination import opaque
+from schema.ports import administration as ports
+from schema.relay.pagination import opaque
 from tests.examples import examples
 from tests.schema.asked import Asked, answer, instance, operation, reasons, run
 

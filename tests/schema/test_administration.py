@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from graphql import is_enum_type
 
-from schema import admin
-from schema import lakebase_ports as ports
+from schema.admin import guard as admin
 from schema.errors import ForbiddenError, Reason, UnavailableError
-from schema.node import encode_global_id
 from schema.permissions import Role
+from schema.ports import administration as ports
+from schema.relay.node import encode_global_id
 from tests.clock import in_virtual_time, now
 from tests.schema.asked import SCHEMA, UNSET, Asked, answer, context, operation, reasons, run
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
-from schema.cost import Costs, formula_of
 from schema.errors import LimitError, Reason
-from schema.prices import PRICES, SIZES, check_sizes
+from schema.limits.cost import Costs, formula_of
+from schema.limits.prices import PRICES, SIZES, check_sizes
 from tests.examples import examples
 
 if TYPE_CHECKING:
-    from schema.formulas import Formula
+    from schema.limits.formulas import Formula
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
 PAGES = PageLimits(default=50, maximum=1_000)
@@ -41,7 +41,7 @@ def formula(document: str) -> Formula:
 
 def cost(document: str, **variables: Any) -> int:
     """What an operation costs."""
-    return formula(document).of(variables, PAGES)
+    return formula(document).evaluate(variables, PAGES)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ OPERATIONS = [
 def test_no_variables_break_it(variables: dict[str, Any]) -> None:
     """The cost is worked out before they are looked at by anything else."""
     for operation in OPERATIONS:
-        assert 0 < operation.of(variables, PAGES) < MOST
+        assert 0 < operation.evaluate(variables, PAGES) < MOST
 
 
 def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
@@ -164,7 +164,7 @@ def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
     document = "{ orderStatusChanges(first: 1000) { nodes { " * 1 + "order { statusChanges(first: 1000) { nodes { " * 7
     document += "id" + " } } }" * 7 + " } } }"
     operation = formula(document)
-    points = operation.of({}, PAGES)
+    points = operation.evaluate({}, PAGES)
     assert points > 10**24
     with pytest.raises(LimitError) as refused:
         Costs(SCHEMA, limit=20_000, most=1, longest=0).hold(operation, points)
@@ -176,16 +176,16 @@ def test_a_cost_at_the_limit_passes_and_one_more_does_not() -> None:
     """With both numbers."""
     operation = formula("query($n: Int) { orders(first: $n) { nodes { id } } }")
     costs = Costs(SCHEMA, limit=12, most=1, longest=0)
-    costs.hold(operation, operation.of({"n": 10}, PAGES))
+    costs.hold(operation, operation.evaluate({"n": 10}, PAGES))
     with pytest.raises(LimitError) as refused:
-        costs.hold(operation, operation.of({"n": 11}, PAGES))
+        costs.hold(operation, operation.evaluate({"n": 11}, PAGES))
     assert refused.value.details == {"limit": "cost", "requested": 13, "allowed": 12}
 
 
 def test_introspection_is_within_any_limit_and_not_without_end() -> None:
     """It is charged, and has a bound of its own."""
     operation = formula(get_introspection_query())
-    points = operation.of({}, PAGES)
+    points = operation.evaluate({}, PAGES)
     assert points > 1_000
     Costs(SCHEMA, limit=1, most=1, longest=0).hold(operation, points)
     everything = "fields { name args { name type { name fields { name args { name } } } } }"

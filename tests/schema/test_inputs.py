@@ -13,8 +13,8 @@ from strawberry.types import get_object_definition
 from strawberry.types.arguments import convert_argument
 
 from schema import build_schema
-from schema.inputs import made_by_names
-from schema.status_inputs import ClearOrderStatusInput, OrderStatusChangeInput, SetOrderStatusesInput
+from schema.orders.made_by_names import made_by_names
+from schema.orders.status_inputs import ClearOrderStatusInput, OrderStatusChangeInput, SetOrderStatusesInput
 
 if TYPE_CHECKING:
     from graphql import GraphQLInputType

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
-from schema.limits import PLAIN_REPEATS, Documents, check_document
+from schema.limits.document import PLAIN_REPEATS, Documents, check_document
 from tests.calibration import hold
 from tests.examples import examples
 from tests.work import counted, processor_seconds

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
-from schema.limits import Documents
-from schema.locations import IndexedSource
+from schema.limits.document import Documents
+from schema.limits.locations import IndexedSource
 from tests.calibration import hold
 from tests.work import counted, processor_seconds
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
-from schema.node import decode_global_id, encode_global_id
-from schema.pagination import decode_cursor, encode_cursor, page_request
-from schema.ports import OrderColumn, Ordering, Position
+from schema.ports.values import OrderColumn, Ordering, Position
+from schema.relay.node import decode_global_id, encode_global_id
+from schema.relay.pagination import decode_cursor, encode_cursor, page_request
 
 KEYS = st.integers(-(2**63), 2**63 - 1)
 ORDERINGS = st.builds(

@@ -7,10 +7,11 @@ from graphql import is_object_type
 from strawberry.utils.str_converters import to_camel_case
 
 from schema import build_schema
+from schema.access import Requires
 from schema.errors import ForbiddenError
-from schema.node import Node
 from schema.nodes import NODE_TYPES
-from schema.permissions import NOBODY, Principal, Requires, Role
+from schema.permissions import NOBODY, Principal, Role
+from schema.relay.node import Node
 
 SCHEMA = build_schema()
 CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it

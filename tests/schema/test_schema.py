@@ -20,7 +20,7 @@ from graphql import (
 )
 
 from schema import build_schema
-from schema.admin_payloads import AdminErrorCode
+from schema.admin.payloads import AdminErrorCode
 from schema.errors import (
     ApiError,
     ForbiddenError,
@@ -31,7 +31,7 @@ from schema.errors import (
     UnavailableError,
     error_table,
 )
-from schema.mutations import UserErrorCode
+from schema.orders.mutations import UserErrorCode
 from tests.process import ROOT
 
 SDL = ROOT / "schema" / "schema.graphql"

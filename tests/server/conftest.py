@@ -16,23 +16,23 @@ from schema import DocumentLimits, build_schema, new_plans
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
-from server.db.changes import change_tables
+from server.changes.feed import PostgresFeed
+from server.changes.history import SqlChangeHistory, SqlChangeLookup
+from server.changes.sql_writes import WriteStatements
+from server.changes.status_writer import SqlStatusWriter
+from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver, compiled
 from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
-from server.db.reader import Reader
-from server.db.tables import OrdersTable
-from server.db.writes import WriteStatements
-from server.feed import PostgresFeed
-from server.history import SqlChangeHistory, SqlChangeLookup
+from server.http.error_response import present
 from server.lakebase.not_configured import NotConfigured
-from server.logs import configure_logs
-from server.orders import SqlOrderLookup, SqlOrderStore
-from server.presentation import present
-from server.readiness import Readiness
+from server.observability.log_setup import configure_logs
+from server.orders.orders_table import OrdersTable
+from server.orders.reader import Reader
+from server.orders.readiness import Readiness
+from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
-from server.statuses import SqlStatusWriter
 from tests.examples import be_patient
 from tests.process import PATIENCE_SECONDS, PATIENT
 
@@ -68,7 +68,7 @@ def _patience() -> Iterator[None]:
         for patience in (
             "server.db.engine._OPERATION_SECONDS",
             "server.db.migrate._PATIENCE_SECONDS",
-            "server.statuses._CLOSE_SECONDS",
+            "server.changes.status_writer._CLOSE_SECONDS",
         ):
             patch.setattr(patience, PATIENCE_SECONDS)
         yield

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server.admission import Admission, giving_way, has_place, patience_left
+from server.traffic.admission import Admission, giving_way, has_place, patience_left
 from tests.clock import in_virtual_time, now
 
 WAIT_SECONDS = 1.0

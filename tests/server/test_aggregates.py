@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.ports import Condition, Operator, OrderColumn, StatsGroup
+from schema.ports.values import Condition, Operator, OrderColumn, StatsGroup
 from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

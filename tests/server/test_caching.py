@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 from starlette.responses import Response
 
-from server.caching import Caching
-from server.consistency import LIFETIME_SECONDS
+from server.http.caching import Caching
+from server.http.consistency import LIFETIME_SECONDS
 from server.settings import Settings
 
 

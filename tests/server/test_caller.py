@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.requests import ClientDisconnect
 
-from server.caller import Caller
-from server.record import RequestRecord, current_record
+from server.http.client import Caller
+from server.observability.request_record import RequestRecord, current_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

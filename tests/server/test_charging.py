@@ -11,10 +11,10 @@ from strawberry.http import GraphQLRequestData
 
 from schema import DocumentLimits, build_schema, new_plans
 from schema.errors import RateLimitedError, Reason
-from server.fast import FastWay
-from server.presentation import present
-from server.rate_limit import ChargeMistakes, RateLimit
-from server.record import RequestRecord, current_record, note_cost
+from server.graphql.fast_path import FastPath
+from server.http.error_response import present
+from server.observability.request_record import RequestRecord, current_record, note_cost
+from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Way:
     def __init__(self, open_store: OpenStore, *extensions: Callable[[], SchemaExtension]) -> None:
         self.plans = new_plans()
         self.schema = build_schema(extensions=extensions, plans=self.plans, limits=DocumentLimits(cost=100))
-        self.fast = FastWay(self.plans, seconds=PATIENCE_SECONDS, limit=100)
+        self.fast = FastPath(self.plans, seconds=PATIENCE_SECONDS, limit=100)
         self.open_store = open_store
         self.charged: list[int] = []
 

@@ -10,8 +10,8 @@ import pytest
 from starlette.responses import Response
 
 from schema.errors import RequestError
-from server import compression
-from server.compression import Compression, Encoding
+from server.http import compression
+from server.http.compression import Compression, Encoding
 from tests.process import PATIENCE_SECONDS
 
 REFUSED = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from server import consistency
-from server.consistency import ConsistencyTokens, InvalidTokenError
+from server.http import consistency
+from server.http.consistency import ConsistencyTokens, InvalidTokenError
 from server.settings import Settings
 
 PLACE = 0x1_2345_6789

@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server.lakebase import credentials as module
-from server.lakebase.credentials import TokenProvider
-from server.lakebase.platform import Credential
+from server.lakebase.login import tokens as module
+from server.lakebase.login.tokens import TokenProvider
+from server.lakebase.platform.api import Credential
 from tests.clock import LoopDatetime, LoopTime, in_virtual_time, now
 
 LIFE_SECONDS: Final = 3600.0

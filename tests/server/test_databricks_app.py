@@ -15,9 +15,9 @@ from starlette.requests import HTTPConnection
 
 from schema.errors import Reason, UnauthenticatedError, UnavailableError
 from schema.permissions import Role
-from server.auth import kept
+from server.auth import refreshed_value as kept
 from server.auth.databricks import DatabricksAuthentication
-from server.lakebase.loading import PlatformLoader
+from server.lakebase.platform.loader import PlatformLoader
 from server.settings import Settings
 from tests.clock import Still
 from tests.issuer import serving
@@ -113,7 +113,7 @@ async def believing(directory: Directory | None = None, **settings: Any) -> Asyn
     given = Settings(**mode, **settings)
     loader = PlatformLoader(given)
     try:
-        yield DatabricksAuthentication(given, loader)
+        yield DatabricksAuthentication(given, loader.groups_of)
     finally:
         await loader.close()
 

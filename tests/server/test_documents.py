@@ -12,9 +12,9 @@ import pytest
 from schema import build_schema
 from schema.errors import ApiError
 from schema.permissions import Role
-from server.documents import Documents, RememberDocument, RememberedDocuments
-from server.manifest import check_manifest, read_manifest
-from server.parameters import RequestData, data_of
+from server.graphql.manifest import check_manifest, read_manifest
+from server.graphql.persisted_documents import Documents, RememberDocument, RememberedDocuments
+from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
 from tests.schema.asked import Asked, context
 

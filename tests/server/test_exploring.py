@@ -11,9 +11,9 @@ from strawberry.types.execution import PreExecutionError
 
 from schema import build_schema, new_plans
 from schema.permissions import Role
-from server.exploring import ExploredBy, Exploring
-from server.presentation import present
-from server.record import RequestRecord, current_record
+from server.graphql.introspection import ExploredBy, IntrospectionPolicy
+from server.http.error_response import present
+from server.observability.request_record import RequestRecord, current_record
 from tests.calibration import hold
 from tests.schema.asked import Asked, context
 from tests.work import processor_seconds
@@ -72,7 +72,7 @@ def record() -> Iterator[RequestRecord]:
 @functools.cache
 def schema(explored_by: ExploredBy) -> Schema:
     """That of a server with this setting, which has answered others before."""
-    return build_schema(extensions=[lambda: Exploring(explored_by)], plans=new_plans())
+    return build_schema(extensions=[lambda: IntrospectionPolicy(explored_by)], plans=new_plans())
 
 
 async def answer(explored_by: ExploredBy, role: Role, document: str, **variables: object) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from schema import DocumentLimits, build_schema
 from schema.plans.remembered import Plans
 from schema.plans.replay import Failures
-from server.presentation import present
+from server.http.error_response import present
 from tests.server.conftest import engines_of, patient_settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from server.feed import PostgresFeed
+from server.changes.feed import PostgresFeed
 from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

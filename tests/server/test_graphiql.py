@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from server import vendor
-from server.graphiql import page
+from server.graphiql import vendor
+from server.graphiql.page import page
 from tests.clients import node
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from starlette.requests import HTTPConnection
 
 from schema.errors import Reason, UnauthenticatedError, UnavailableError
 from schema.permissions import Role
-from server.auth import kept
-from server.auth import keys as keys_module
+from server.auth import jwks as keys_module
+from server.auth import refreshed_value as kept
+from server.auth.jwks import Keys
 from server.auth.jwt import JwtAuthentication
-from server.auth.keys import Keys
 from server.settings import Settings
 from tests.clock import Still
 from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from server.db.engine import connections_of, warn_of_limit
-from server.logs import configure_logs
+from server.observability.log_setup import configure_logs
 from server.settings import Settings
 from tests.process import ROOT
 

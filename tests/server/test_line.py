@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import uvloop
 
-from server.db.line import Line
+from server.db.wait_queue import Line
 from tests.calibration import hold
 from tests.clock import in_virtual_time, now
 from tests.process import PATIENCE_SECONDS

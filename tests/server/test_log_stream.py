@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from server.log_stream import LogStream
+from server.observability.log_stream import LogStream
 
 MEBIBYTE = 1 << 20
 

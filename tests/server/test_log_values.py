@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from server.log_values import Seldom, cut
-from server.logs import configure_logs
+from server.observability.log_processors import ThrottledLogs, cut
+from server.observability.log_setup import configure_logs
 from server.settings import Settings
 from tests import faulty
 from tests.clock import Still
@@ -97,8 +97,8 @@ def test_a_line_that_cannot_be_written_says_nothing_of_what_was_in_it(
 def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """With how often it was; a peer's mistake has no traceback, and faults of ours are all there."""
     clock = Still()
-    monkeypatch.setattr("server.log_values.time", clock)
-    seldom = Seldom()
+    monkeypatch.setattr("server.observability.log_processors.time", clock)
+    seldom = ThrottledLogs()
 
     def says(level: int, words: str, *values: object, fault: bool = False) -> str | None:
         error = ValueError("of ours")

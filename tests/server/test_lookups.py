@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schema.ports import OrderColumn
-from schema.templates import Form, Slot, Template
-from server.record import RequestRecord, current_record
+from schema.ports.templates import Form, Slot, Template
+from schema.ports.values import OrderColumn
+from server.observability.request_record import RequestRecord, current_record
 from tests.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from server.orders import SqlOrderStore
+    from server.orders.store import SqlOrderStore
     from tests.server.conftest import OpenStore
 
 KEY = (Template(("key ", Slot(OrderColumn.ORDER_KEY, Form.BIGINT))),)

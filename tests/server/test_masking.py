@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from server.masking import Masked
+from server.http.error_boundary import Masked
 from tests import faulty
 from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from server import metrics
 from server.db.driver import text_of
-from server.db.reading import Reading
-from server.exposition import exposition, metrics_table
-from server.logs import configure_logs
-from server.metrics import OperationNames, count, outcome_label
-from server.record import RequestRecord, current_record
-from server.sampler import Sampler
+from server.observability import metrics
+from server.observability.exposition import exposition, metrics_table
+from server.observability.gauges import Sampler
+from server.observability.log_setup import configure_logs
+from server.observability.metrics import OperationNames, count, outcome_label
+from server.observability.request_record import RequestRecord, current_record
+from server.observability.statements import slow_statements
+from server.orders.read_connection import ReadConnection
 from server.settings import Settings
-from server.slow import slow_statements
 from tests.exposition import value as read
 from tests.process import PATIENCE_SECONDS, ROOT, environment
 
@@ -54,8 +54,10 @@ def value(name: str, text: str | None = None, **labels: str) -> float:
 def log(orders_url: str) -> Iterator[io.StringIO]:
     """The log of a test that calls whatever takes 50 ms slow."""
     written = io.StringIO()
-    configure_logs(Settings(database_url=orders_url, slow_statement=0.05), stream=written)
+    configure_logs(Settings(database_url=orders_url), stream=written)
+    slow_statements.from_seconds = 0.05
     yield written
+    slow_statements.from_seconds = 0.5
     logging.getLogger("statement").setLevel(logging.NOTSET)
     configure_logs(Settings(database_url=orders_url))
 
@@ -129,7 +131,7 @@ async def test_states_are_sampled() -> None:
 def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     """Counts and states of living workers are summed, the token's age is of the latest; a dead one's states go."""
     work = (
-        "import os, sys; from server import metrics as m; from server.exposition import exposition\n"
+        "import os, sys; from server.observability import metrics as m; from server.observability.exposition import exposition\n"
         "m.note_request(transport='http', operation='Orders', outcome='ok', seconds=0.004)\n"
         "m.count(); m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
         "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
@@ -151,7 +153,7 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     assert value("orders_api_feed_subscribers", told) == 6
     assert 0 <= value("orders_api_token_age_seconds", told) <= time.time() - began
     assert value("process_resident_memory_bytes", told) > 0
-    forget = f"from server import metric_files; metric_files.forget({workers[0].pid})"
+    forget = f"from server.observability import multiprocess; multiprocess.forget({workers[0].pid})"
     subprocess.run([sys.executable, "-c", forget], check=True, cwd=ROOT, env=given)
     told, _ = workers[1].communicate("\n")
     assert value("orders_api_feed_subscribers", told) == 3
@@ -176,7 +178,7 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
     counted = value("orders_api_slow_statements_total")
     statement = sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("canary", "value-canary"))
     async with engines.pages.checkout() as raw:
-        reading = Reading(engines.pages, raw)
+        reading = ReadConnection(engines.pages, raw)
         await reading.rows(statement)
         # What is quick on a busy machine too.
         slow_statements.from_seconds = 3600
@@ -199,7 +201,7 @@ async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO
     """With its placeholders, and still without values."""
     logging.getLogger("statement").setLevel(logging.DEBUG)
     async with engines.pages.checkout() as raw:
-        reading = Reading(engines.pages, raw)
+        reading = ReadConnection(engines.pages, raw)
         await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("c", "value-canary")))
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "slow statement" in line]
     assert "pg_sleep($1" in line["text"]
@@ -211,7 +213,7 @@ async def test_a_statement_that_is_cancelled_was_slow_too(
 ) -> None:
     """What times out is what has to be looked at."""
     async with engines.pages.checkout() as raw:
-        reading = Reading(engines.pages, raw)
+        reading = ReadConnection(engines.pages, raw)
         statement = reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", PATIENCE_SECONDS))))
         clock = asyncio.timeout(PATIENCE_SECONDS)
 

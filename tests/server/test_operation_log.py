@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from schema.lakebase_ports import (
+from schema.ports.administration import (
     AdminRequest,
     CatalogSpec,
     InstanceSpec,
@@ -21,9 +21,9 @@ from schema.lakebase_ports import (
 from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
-from server.db.waking import Waking
-from server.lakebase.log import LeaseLostError, OperationLog
-from server.lakebase.work import Work, request_from_json, request_to_json
+from server.db.wake_up import Waking
+from server.lakebase.operations.operation import Work, request_from_json, request_to_json
+from server.lakebase.operations.store import LeaseLostError, OperationLog
 from tests.process import PATIENCE_SECONDS
 from tests.server.conftest import patient_settings
 
@@ -43,7 +43,7 @@ LEASE_SECONDS = 10 * PATIENCE_SECONDS
 @pytest.fixture(autouse=True)
 def _leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases so long."""
-    monkeypatch.setattr("server.lakebase.log.LEASE_SECONDS", LEASE_SECONDS)
+    monkeypatch.setattr("server.lakebase.operations.store.LEASE_SECONDS", LEASE_SECONDS)
 
 
 def work(name: str = "one", *, capacity: str = "CU_1") -> Work:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schema.order_arguments import OrderPriority, OrderStatus
+from schema.orders.arguments import OrderPriority, OrderStatus
 from tests.examples import examples
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from schema.ports import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
-from schema.templates import Form, Slot, Template
-from server.db.aggregates import lookup_statement
-from server.db.changes import change_tables
+from schema.ports.templates import Form, Slot, Template
+from schema.ports.values import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
+from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
-from server.db.pages import Shape, page_statement, values_of
-from server.db.tables import OrdersTable
-from server.db.written import written_page_statement
+from server.orders.orders_table import OrdersTable
+from server.orders.sql_aggregates import lookup_statement
+from server.orders.sql_json import written_page_statement
+from server.orders.sql_pages import Shape, page_statement, values_of
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.db.engine import Engines
-    from server.db.merged import Orders
+    from server.orders.sql_merged import Orders
 
 SIZE = 100
 COLUMNS = [OrderColumn.ORDER_KEY, OrderColumn.CLERK]

@@ -12,12 +12,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.admission import Admission
-from server.databases import served_database
+from server.database import served_database
 from server.db.engine import create_engines
-from server.lakebase.instances import Instances
-from server.lakebase.loading import PlatformLoader
+from server.lakebase.login.instances import Instances
+from server.lakebase.platform.loader import PlatformLoader
 from server.settings import Settings
+from server.traffic.admission import Admission
 from tests.calibration import hold
 from tests.process import PATIENCE_SECONDS
 

@@ -10,7 +10,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from schema.errors import InputError, Reason, UnavailableError
-from server.presentation import present
+from server.http.error_response import present
 
 DSN = "postgresql://user:hunter2@host"
 

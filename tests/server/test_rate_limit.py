@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schema.errors import RateLimitedError, Reason
-from server.rate_limit import RateLimit
+from server.traffic.rate_limit import RateLimit
 
 
 class Clock:

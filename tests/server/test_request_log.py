@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from server.logs import configure_logs
-from server.request_log import request_log
+from server.observability.access_log import request_log
+from server.observability.log_setup import configure_logs
 from server.settings import Settings
 from tests.process import PATIENCE_SECONDS
 

@@ -9,12 +9,12 @@ from graphql import GraphQLObjectType, is_non_null_type, print_type
 from strawberry.utils.str_converters import to_camel_case
 
 from schema import build_schema
-from schema.admin import Administers
-from schema.node import encode_global_id
+from schema.admin.guard import Administers
 from schema.nodes import NODE_TYPES
 from schema.permissions import Role
+from schema.relay.node import encode_global_id
 from schema.roots import Mutation
-from server.presentation import present
+from server.http.error_response import present
 
 if TYPE_CHECKING:
     from tests.server.conftest import Execute, OpenStore

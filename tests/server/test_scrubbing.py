@@ -10,8 +10,8 @@ from typing import Literal
 import pytest
 import structlog
 
-from server.logs import configure_logs
-from server.scrubbing import Secrets, secrets_known
+from server.observability.log_setup import configure_logs
+from server.observability.redaction import Secrets, secrets_known
 from server.settings import Settings
 
 PASSWORDS = ["plain-canary", "quo\"ted\\can'ary", "ünïcode-canary", "two\nlines-canary", "per%cent@can/ary"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from server.db.dsn import InvalidDsnError, parse_dsn
-from server.settings import Settings, SettingsError, load_settings, settings_table
+from server.settings import Settings, SettingsError, load_settings
+from server.settings.dsn import InvalidDsnError, parse_dsn
+from server.settings.server import settings_table
 from tests.process import ROOT
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.db.tables import COLUMN_NAMES
+from server.orders.orders_table import COLUMN_NAMES
 
 if TYPE_CHECKING:
     from tests.server.conftest import Execute

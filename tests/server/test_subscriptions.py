@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from schema.errors import RateLimitedError, Reason, UnavailableError
-from server.record import RequestRecord, current_record
-from server.subscriptions import Subscriptions, lasting
+from server.observability.request_record import RequestRecord, current_record
+from server.traffic.subscription_limits import Subscriptions, lasting
 from tests.clock import in_virtual_time, now
 
 if TYPE_CHECKING:

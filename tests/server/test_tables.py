@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.db.changes import change_tables
-from server.db.tables import OrdersTable
+from server.db.app_tables import change_tables
+from server.orders.orders_table import OrdersTable
 from tests.server.conftest import engines_of, patient_settings
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.db.changes import change_tables
+from server.changes.transfer import ImportRefusedError, exported, import_lines
+from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
-from server.db.transfer import ImportRefusedError, exported, import_lines
 from server.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from server.db import waking as module
-from server.db.waking import Waking
+from server.db import wake_up as module
+from server.db.wake_up import Waking
 from tests.clock import LoopTime, in_virtual_time, now
 
 if TYPE_CHECKING:

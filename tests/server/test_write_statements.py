@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.statuses import SqlStatusWriter
+from server.changes.status_writer import SqlStatusWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -168,7 +168,7 @@ async def test_keys_are_thrown_away_when_their_retention_is_over(
 ) -> None:
     """Now and then after a write with a key; those that may still be asked for are kept."""
     contexts = [open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)[1] for retention in (3600, 3600, 0)]
-    monkeypatch.setattr("server.statuses._EXPIRE_EVERY_SECONDS", 0)
+    monkeypatch.setattr("server.changes.status_writer._EXPIRE_EVERY_SECONDS", 0)
     kept = []
     for context in contexts:
         await set_one(execute, context, "PARTIAL", uuid4())

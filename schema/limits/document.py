@@ -1,0 +1,348 @@
+"""Owns the limits of a document: one pass over it, before it is validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+)
+
+from schema.errors import LimitError, Reason
+from schema.limits.locations import IndexedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from graphql import DocumentNode, SelectionSetNode
+
+# Above every limit: counts of a fragment that is spread 2^40 times need not be exact.
+_UNCOUNTED: Final = 1 << 31
+INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type"})
+# Beside a field with a selection or arguments, comparing two plain ones costs next to nothing; and `id` and
+# `__typename` stand in every fragment that a frontend's components bring along.
+PLAIN_REPEATS: Final = 8
+_WORDS: Final = {
+    "characters": "The document has {requested:,} characters, and at most {allowed:,} are read.",
+    "tokens": "The document has {requested:,} tokens or more, and at most {allowed:,} are read.",
+    "definitions": "The document has {requested:,} operations and fragments, and at most {allowed:,} are read.",
+    "depth": "Fields are nested {requested:,} deep, and at most {allowed:,} deep is allowed.",
+    "fields": "The operation has {requested:,} fields, and at most {allowed:,} are allowed.",
+    "aliases": "The operation has {requested:,} aliases, and at most {allowed:,} are allowed.",
+    "directives": "The operation has {requested:,} directives, and at most {allowed:,} are allowed.",
+    "rootFields": "The operation has {requested:,} root fields, and at most {allowed:,} are allowed.",
+    "rootMutations": "The operation makes {requested:,} changes, and at most {allowed:,} at once is allowed.",
+    "repeats": "A selection names one response key {requested:,} times, and at most {allowed:,} are allowed.",
+    "introspectionDepth": "Fields below `__schema` are {requested:,} deep, and at most {allowed:,} deep is allowed.",
+    "introspectionFields": "There are {requested:,} fields below `__schema`, and at most {allowed:,} are allowed.",
+    "introspectionAliases": "There are {requested:,} aliases below `__schema`, and at most {allowed:,} are allowed.",
+    "introspectionDirectives": (
+        "There are {requested:,} directives below `__schema`, and at most {allowed:,} are allowed."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """How much of each thing a document may have; `cost` is that of an operation."""
+
+    characters: int = 65_536
+    tokens: int = 1_000
+    definitions: int = 20
+    depth: int = 16
+    fields: int = 300
+    aliases: int = 30
+    root_fields: int = 20
+    root_mutations: int = 1
+    repeats: int = 4
+    directives: int = 20
+    cost: int = 20_000
+
+
+# The standard introspection query has 1,700 characters, 190 tokens, 4 definitions, and 220 fields, 15 deep: it passes
+# under any setting. What it asks of the schema's own types has these bounds, which no setting moves.
+_INTROSPECTION: Final = DocumentLimits(characters=4_096, tokens=400, definitions=6, fields=300, aliases=10)
+
+
+class Documents:
+    """Reads documents: within the limits, or not at all.
+
+    Args:
+        limits: the limits.
+        most: how many are remembered, to be read no second time.
+        longest: the length of the longest that is remembered, in characters.
+    """
+
+    def __init__(self, limits: DocumentLimits, *, most: int, longest: int) -> None:
+        self._limits = limits
+        self._longest = longest
+        self._remembered = lru_cache(maxsize=most)(self._read)
+
+    def read(self, text: str) -> DocumentNode:
+        """The document that a text is.
+
+        Raises:
+            GraphQLSyntaxError: it is none.
+            LimitError: LIMIT_EXCEEDED.
+        """
+        return self._remembered(text) if len(text) <= self._longest else self._read(text)
+
+    def _read(self, text: str) -> DocumentNode:
+        limits = self._limits
+        if "__schema" in text:
+            limits = replace(
+                limits,
+                characters=max(limits.characters, _INTROSPECTION.characters),
+                tokens=max(limits.tokens, _INTROSPECTION.tokens),
+                definitions=max(limits.definitions, _INTROSPECTION.definitions),
+            )
+        _hold("characters", len(text), limits.characters)
+        try:
+            document = parse(IndexedSource(text), max_tokens=limits.tokens)
+        except GraphQLSyntaxError as error:
+            if error.message.endswith(f"contains more than {limits.tokens} tokens. Parsing aborted."):
+                _hold("tokens", limits.tokens + 1, limits.tokens)
+            raise
+        check_document(document, limits)
+        return document
+
+
+def check_document(document: DocumentNode, limits: DocumentLimits) -> None:
+    """Go on only with a document that is within the limits.
+
+    Every operation is held to them, and every fragment as if it were one: those that are not spread are validated too.
+    What is wrong otherwise, a cycle of fragments say, is for validation to tell.
+
+    Raises:
+        LimitError: LIMIT_EXCEEDED.
+    """
+    _hold("definitions", len(document.definitions), limits.definitions)
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    totals = _Totals(fragments)
+    roots = [
+        node for node in document.definitions if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    for node in roots:
+        total = totals.of(node)
+        _hold_counts("", total.ordinary, limits)
+        _hold_counts("introspection", total.introspection, _INTROSPECTION)
+        if isinstance(node, OperationDefinitionNode):
+            _hold("rootFields", total.root_fields, limits.root_fields)
+            if node.operation is OperationType.MUTATION:
+                _hold("rootMutations", total.root_fields, limits.root_mutations)
+    # By now there are so few fields that each may be looked at where it is spread.
+    spread: set[str] = set()
+    for node in sorted(roots, key=lambda node: isinstance(node, FragmentDefinitionNode)):
+        if not (isinstance(node, FragmentDefinitionNode) and node.name.value in spread):
+            spread |= _check_repeats(node.selection_set, fragments, totals.circular, limits.repeats)
+
+
+def _hold(limit: str, requested: int, allowed: int) -> None:
+    if requested > allowed:
+        message = _WORDS[limit].format(requested=requested, allowed=allowed)
+        raise LimitError(Reason.LIMIT_EXCEEDED, message, limit=limit, requested=requested, allowed=allowed)
+
+
+def _hold_counts(prefix: str, counts: _Counts, limits: DocumentLimits) -> None:
+    for name in ("depth", "fields", "aliases", "directives"):
+        limit = f"{prefix}{name.capitalize()}" if prefix else name
+        _hold(limit, getattr(counts, name), getattr(limits, name))
+
+
+@dataclass(slots=True)
+class _Counts:
+    fields: int = 0
+    aliases: int = 0
+    directives: int = 0
+    depth: int = 0
+
+    def add(self, other: _Counts, *, below: int) -> None:
+        """Add what is spread at a depth."""
+        self.fields = min(self.fields + other.fields, _UNCOUNTED)
+        self.aliases = min(self.aliases + other.aliases, _UNCOUNTED)
+        self.directives = min(self.directives + other.directives, _UNCOUNTED)
+        if other.depth:
+            self.depth = min(max(self.depth, other.depth + below), _UNCOUNTED)
+
+
+@dataclass(slots=True)
+class _Spread:
+    node: FragmentSpreadNode
+    depth: int
+    introspects: bool
+
+
+@dataclass(slots=True)
+class _Total:
+    """What a definition has: at first of its own, with its spreads apart; then with what they bring."""
+
+    ordinary: _Counts = field(default_factory=_Counts)
+    introspection: _Counts = field(default_factory=_Counts)
+    root_fields: int = 0
+    spreads: list[_Spread] = field(default_factory=list)
+
+    def add(self, other: _Total, spread: _Spread) -> None:
+        """Add what a fragment has, where it is spread."""
+        if spread.introspects:
+            self.introspection.add(other.ordinary, below=spread.depth)
+            self.introspection.add(other.introspection, below=spread.depth)
+            return
+        self.ordinary.add(other.ordinary, below=spread.depth)
+        self.introspection.add(other.introspection, below=0)
+        if not spread.depth:
+            self.root_fields = min(self.root_fields + other.root_fields, _UNCOUNTED)
+
+
+class _Totals:
+    """The totals of a document's definitions, each fragment's found once. Nothing here calls itself.
+
+    `circular` are the identities of the spreads that lead back to where they are, which count for nothing.
+    """
+
+    def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._begun: set[str] = set()
+        self._found: dict[str, _Total] = {}
+        self._awaited: list[_Spread] = []
+        self.circular: set[int] = set()
+
+    def of(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> _Total:
+        """What a definition has, fragments counted wherever they are spread."""
+        if isinstance(node, FragmentDefinitionNode) and node.name.value in self._found:
+            return self._found[node.name.value]
+        waiting = [_own(node)]
+        names = [node.name.value if isinstance(node, FragmentDefinitionNode) else None]
+        self._begun |= {name for name in names if name}
+        following = [iter(waiting[0].spreads)]
+        while True:
+            entered = self._next_unknown(following[-1], waiting[-1])
+            if entered is not None:
+                waiting.append(_own(self._fragments[entered]))
+                names.append(entered)
+                following.append(iter(waiting[-1].spreads))
+                continue
+            total, name = waiting.pop(), names.pop()
+            following.pop()
+            if name is not None:
+                self._found[name] = total
+            if not waiting:
+                return total
+            # The first spread of it has waited for this; the others find it known.
+            waiting[-1].add(total, self._awaited.pop())
+
+    def _next_unknown(self, spreads: Iterator[_Spread], total: _Total) -> str | None:
+        for spread in spreads:
+            name = spread.node.name.value
+            if (found := self._found.get(name)) is not None:
+                total.add(found, spread)
+            elif name in self._begun:
+                self.circular.add(id(spread.node))
+            elif name in self._fragments:
+                self._begun.add(name)
+                self._awaited.append(spread)
+                return name
+        return None
+
+
+def _own(definition: OperationDefinitionNode | FragmentDefinitionNode) -> _Total:
+    """What stands in a definition itself."""
+    total = _Total()
+    total.ordinary.directives = len(definition.directives or ())
+    for variable in definition.variable_definitions or ():
+        total.ordinary.directives += len(variable.directives or ())
+    introspected = isinstance(definition, FragmentDefinitionNode) and definition.type_condition.name.value[:2] == "__"
+    waiting: list[tuple[SelectionSetNode, int, bool]] = [(definition.selection_set, 0, introspected)]
+    while waiting:
+        selection_set, depth, introspects = waiting.pop()
+        counts = total.introspection if introspects else total.ordinary
+        for node in selection_set.selections:
+            counts.directives += len(node.directives or ())
+            if isinstance(node, FragmentSpreadNode):
+                total.spreads.append(_Spread(node, depth, introspects))
+            elif isinstance(node, InlineFragmentNode):
+                waiting.append((node.selection_set, depth, introspects))
+            elif isinstance(node, FieldNode):
+                counts.fields += 1
+                counts.aliases += node.alias is not None
+                counts.depth = max(counts.depth, depth + 1)
+                name = node.name.value
+                total.root_fields += not depth and not introspects and name != "__typename"
+                begins = name in INTROSPECTION_FIELDS and not introspects
+                if begins:
+                    total.introspection.fields += 1
+                    total.introspection.depth = max(total.introspection.depth, 1)
+                if node.selection_set:
+                    waiting.append((node.selection_set, 1 if begins else depth + 1, introspects or begins))
+    return total
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """The fields of one response key in a selection, whose own selections graphql-core takes as one."""
+
+    plain: int = 0
+    others: int = 0
+    below: list[SelectionSetNode] = field(default_factory=list)
+
+
+def _check_repeats(
+    selection_set: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], circular: set[int], allowed: int
+) -> set[str]:
+    """Go on only where no selection names a response key too often; the names of the fragments that were met."""
+    met: set[str] = set()
+    waiting = [[selection_set]]
+    while waiting:
+        repeated: dict[str, _Repeated] = {}
+        for node in merged(waiting.pop(), fragments, met=met, left_out=circular):
+            same = repeated.setdefault((node.alias or node.name).value, _Repeated())
+            if node.selection_set:
+                same.below.append(node.selection_set)
+            if node.selection_set or node.arguments:
+                same.others += 1
+            else:
+                same.plain += 1
+        for same in repeated.values():
+            _hold("repeats", same.others, allowed)
+            _hold("repeats", same.others + same.plain, allowed * PLAIN_REPEATS)
+            if same.below:
+                waiting.append(same.below)
+    return met
+
+
+def merged(
+    selection_sets: list[SelectionSetNode],
+    fragments: dict[str, FragmentDefinitionNode],
+    *,
+    met: set[str],
+    left_out: Collection[int] = (),
+) -> Iterator[FieldNode]:
+    """The fields of selections that are one, each fragment once, as graphql-core has them.
+
+    Args:
+        selection_sets: the selections.
+        fragments: the document's.
+        met: is given the names of the fragments that are spread there.
+        left_out: the identities of spreads that are passed over.
+    """
+    entered: set[str] = set()
+    waiting = list(reversed(selection_sets))
+    while waiting:
+        for node in waiting.pop().selections:
+            if isinstance(node, FieldNode):
+                yield node
+            elif isinstance(node, InlineFragmentNode):
+                waiting.append(node.selection_set)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in entered and id(node) not in left_out:
+                entered.add(node.name.value)
+                if (fragment := fragments.get(node.name.value)) is not None:
+                    met.add(node.name.value)
+                    waiting.append(fragment.selection_set)

@@ -1,0 +1,113 @@
+"""Pages of orders: the Relay connection, and the page by number."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info  # noqa: TC001 # as above
+from schema.ports.values import Conditions, Count, OrderColumn, OrderColumns
+from schema.relay.pagination import Connection, Edge, PageInfo, encode_cursor
+
+if TYPE_CHECKING:
+    from schema.ports.values import Ordering, Page, PageRequest
+
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schema.orders.types import Order
+from schema.orders.statistics import CountPrecision
+from schema.orders.types import Order, orders_in
+
+
+@strawberry.type(description="A page of orders, and how many there are in all.")
+class OrderConnection(Connection[Order]):
+    """Relay's connection of orders."""
+
+    conditions: strawberry.Private[Conditions] = ()
+
+    @strawberry.field(description="How many orders match the filter, whatever the page. Counted only when selected.")
+    async def total_count(
+        self,
+        info: Info,
+        precision: Annotated[
+            CountPrecision | None,
+            strawberry.argument(description="How to find it. An estimate is null where there is none to be had."),
+        ] = CountPrecision.EXACT,
+    ) -> int | None:
+        """The count, or None where an estimate is not to be had."""
+        if precision is CountPrecision.ESTIMATED:
+            return await info.context.orders.estimated_count(self.conditions)
+        return (await info.context.orders.count(self.conditions)).count
+
+    @classmethod
+    def of(cls, request: PageRequest, page: Page | None, *, with_cursors: bool) -> OrderConnection:
+        """The connection of a page; of None where nothing of the page is selected.
+
+        Without cursors, where none is selected, they are empty.
+        """
+        if page is None:
+            return cls(edges=[], nodes=[], page_info=PageInfo.empty(), conditions=request.conditions)
+        orders = list(orders_in(page.block))
+        cursors = [_cursor(request.ordering, order) if with_cursors else "" for order in orders]
+        return cls(
+            edges=[Edge(cursor=cursor, node=order) for cursor, order in zip(cursors, orders, strict=True)],
+            nodes=orders,  # type: ignore[arg-type] # list is invariant, and this one is only read
+            page_info=PageInfo(
+                has_next_page=page.any_behind if request.backward else page.more_ahead,
+                has_previous_page=page.more_ahead if request.backward else page.any_behind,
+                start_cursor=cursors[0] if cursors else None,
+                end_cursor=cursors[-1] if cursors else None,
+            ),
+            conditions=request.conditions,
+        )
+
+
+def _cursor(ordering: Ordering, order: Order) -> str:
+    return encode_cursor(ordering, getattr(order, ordering.column.value), order.order_key)
+
+
+def cursor_columns(ordering: Ordering) -> OrderColumns:
+    """The columns that the cursors of an ordering are made of."""
+    return frozenset({ordering.column, OrderColumn.ORDER_KEY})
+
+
+@strawberry.type(
+    description=(
+        "A page by its number, for interfaces with page numbers. Numbers shift when orders come and go, and the "
+        "database reads everything before the page: for far pages use `orders` with a cursor."
+    )
+)
+class OrderPage:
+    """A page by number."""
+
+    nodes: list[Order | None] = strawberry.field(
+        description="The orders of this page. Null, with an error, where a stored value is outside the schema."
+    )
+    page: int = strawberry.field(description="The number of this page, from 1.")
+    page_size: int = strawberry.field(description="How many orders a page holds.")
+    has_next_page: bool = strawberry.field(description="Whether there is a page after this one.")
+    has_previous_page: bool = strawberry.field(
+        description="Whether there is a page before this one: true from page 2 on, also past the last page."
+    )
+    conditions: strawberry.Private[Conditions]
+    counted: strawberry.Private[bool]
+    _count: strawberry.Private[asyncio.Future[Count] | None] = None
+
+    @strawberry.field(description="How many orders match the filter. Null with `includeCount: false`.")
+    async def total_count(self, info: Info) -> int | None:
+        """Counted only when selected."""
+        return await self._total(info) if self.counted else None
+
+    @strawberry.field(description="How many pages there are. Null with `includeCount: false`.")
+    async def total_pages(self, info: Info) -> int | None:
+        """From the same count as total_count."""
+        return -(-await self._total(info) // self.page_size) if self.counted else None
+
+    async def _total(self, info: Info) -> int:
+        if self._count is None:
+            self._count = asyncio.ensure_future(info.context.orders.count(self.conditions))
+        return (await self._count).count

@@ -1,0 +1,278 @@
+"""Owns paging: arguments checked once, the opaque cursor, and the Relay types Connection, Edge and PageInfo."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import strawberry
+
+from schema.errors import InputError, Reason
+from schema.ports.values import Conditions, OrderColumn, Ordering, PageRequest, Position
+
+if TYPE_CHECKING:
+    from schema.context import PageLimits
+from schema.scalars import sort_date
+
+NodeT = TypeVar("NodeT")
+
+CURSOR_VERSION = 1
+_CHANGES = "changes"
+# Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
+_CURSOR_MAX_CHARACTERS = 200
+# What PostgreSQL's numeric and date may hold, and an order with such a value has a cursor like any other.
+_NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
+_KEY_CURSOR = re.compile(rb'\[%d,"(order_key[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
+_BIGINT = range(-(2**63), 2**63)
+
+
+@strawberry.type(description="Where a page lies in the whole list.")
+class PageInfo:
+    """Relay's PageInfo; both flags are exact, whichever way one travels."""
+
+    has_next_page: bool = strawberry.field(description="Whether more follows after this page. Always exact.")
+    has_previous_page: bool = strawberry.field(description="Whether anything comes before this page. Always exact.")
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first edge: give it as `before` to go back. Null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="The cursor of the last edge: give it as `after` to go on. Null on an empty page."
+    )
+
+    @classmethod
+    def empty(cls) -> PageInfo:
+        """That of a page of nothing."""
+        return cls(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
+
+
+@strawberry.type(description="One entry of a page, with the cursor that leads back to it.")
+class Edge(Generic[NodeT]):
+    """Relay's Edge. `node` is nullable, so that one unreadable row does not take the page with it."""
+
+    cursor: str = strawberry.field(
+        description="An opaque bookmark. It stays good when its entry is deleted, and belongs to one `orderBy`."
+    )
+    node: NodeT | None = strawberry.field(
+        description="The entry itself. Null, with an error, where a stored value is outside the schema."
+    )
+
+
+@strawberry.type(description="A page of a list.")
+class Connection(Generic[NodeT]):
+    """Relay's Connection, with `nodes` for callers who need no cursors."""
+
+    edges: list[Edge[NodeT]] = strawberry.field(description="The entries of this page, each with its cursor.")
+    nodes: list[NodeT | None] = strawberry.field(
+        description="The entries of this page without their cursors; null as `edges.node` is."
+    )
+    page_info: PageInfo = strawberry.field(description="Where this page lies, and the cursors to go on from.")
+
+
+_T = TypeVar("_T")
+
+
+def given(argument: _T | None) -> _T | None:
+    """An argument, absent and null alike as None. Its default is not None, for the schema would print it."""
+    return None if argument is strawberry.UNSET else argument
+
+
+def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> int:
+    """The size to use, the default where none was given.
+
+    Raises:
+        InputError: PAGE_SIZE_INVALID.
+    """
+    if requested is None:
+        return limits.default
+    if not 0 <= requested <= limits.maximum:
+        raise InputError(
+            Reason.PAGE_SIZE_INVALID, f"`{argument}` is {requested}; it has to be from 0 to {limits.maximum}."
+        )
+    return requested
+
+
+def page_request(
+    limits: PageLimits,
+    ordering: Ordering,
+    conditions: Conditions,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> PageRequest:
+    """The page that the four arguments of Relay ask for.
+
+    Raises:
+        InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID, CURSOR_INVALID, CURSOR_ORDER_MISMATCH.
+    """
+    window = page_window(limits, first=first, after=after, last=last, before=before)
+    return PageRequest(
+        ordering=ordering,
+        conditions=conditions,
+        size=window.size,
+        position=None if window.cursor is None else decode_cursor(window.cursor, ordering),
+        backward=window.backward,
+    )
+
+
+class Window(NamedTuple):
+    """What the four arguments of Relay come to."""
+
+    size: int
+    cursor: str | None
+    backward: bool
+
+
+def page_window(
+    limits: PageLimits, *, first: int | None, after: str | None, last: int | None, before: str | None
+) -> Window:
+    """The window that the four arguments of Relay ask for.
+
+    Raises:
+        InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID.
+    """
+    forward, backward = first is not None or after is not None, last is not None or before is not None
+    if forward and backward:
+        raise InputError(
+            Reason.PAGE_ARGUMENTS_CONFLICT,
+            "Use `first` with `after` to go forward, or `last` with `before` to go back, and not both.",
+        )
+    size = page_size(last if backward else first, limits, argument="last" if backward else "first")
+    return Window(size, before if backward else after, backward)
+
+
+def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
+    """The opaque cursor of the order with this sort value and key."""
+    parts: list[object] = [CURSOR_VERSION, _ordering_name(ordering), key]
+    if ordering.column is not OrderColumn.ORDER_KEY:
+        parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
+    return opaque(parts)
+
+
+def cursor_start(ordering: Ordering) -> str:
+    """What every cursor of an ordering begins with, before the key and the value; it is not encoded yet."""
+    return f'[{CURSOR_VERSION},"{_ordering_name(ordering)}",'
+
+
+def decode_cursor(cursor: str, ordering: Ordering) -> Position:
+    """The position that a cursor names.
+
+    Raises:
+        InputError: CURSOR_INVALID where it is none of ours, CURSOR_ORDER_MISMATCH where it belongs
+            to another ordering.
+    """
+    try:
+        return _key_position(cursor, ordering) or _position(cursor, ordering)
+    except (ValueError, RecursionError) as error:
+        raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
+
+
+def encode_change_cursor(change: int) -> str:
+    """The opaque cursor of a place in the feed of changes: after the change with this id."""
+    return opaque([CURSOR_VERSION, _CHANGES, change])
+
+
+def decode_change_cursor(cursor: str) -> int:
+    """The place in the feed that a cursor names.
+
+    Raises:
+        InputError: CURSOR_INVALID where it is none of ours, or a cursor of orders.
+    """
+    try:
+        return _change(cursor)
+    except (ValueError, RecursionError) as error:
+        raise InputError(Reason.CURSOR_INVALID, "The cursor is none of the feed of changes, or is damaged.") from error
+
+
+def _change(cursor: str) -> int:
+    version, name, change = cursor_parts(cursor)
+    if version != CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
+        raise ValueError(cursor)
+    if change < 0 or encode_change_cursor(change) != cursor:
+        raise ValueError(cursor)
+    return change
+
+
+def opaque(parts: list[object]) -> str:
+    """The text of a cursor that holds these parts."""
+    return _encoded(json.dumps(parts, separators=(",", ":")).encode())
+
+
+def _encoded(text: bytes) -> str:
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def _key_position(cursor: str, ordering: Ordering) -> Position | None:
+    """The same of the plainest and most common of cursors, at a fifth of the cost; None for every other one."""
+    if ordering.column is not OrderColumn.ORDER_KEY or len(cursor) > _CURSOR_MAX_CHARACTERS:
+        return None
+    text = base64.urlsafe_b64decode(f"{cursor}==")
+    match = _KEY_CURSOR.fullmatch(text)
+    if match is None or match[1].decode() != _ordering_name(ordering) or _encoded(text) != cursor:
+        return None
+    key = int(match[2])
+    return Position(value=None, key=key) if key in _BIGINT else None
+
+
+def _position(cursor: str, ordering: Ordering) -> Position:
+    version, name, key, *rest = cursor_parts(cursor)
+    if version != CURSOR_VERSION or type(key) is not int or key not in _BIGINT:
+        raise ValueError(cursor)
+    if name not in _ORDERING_NAMES:
+        raise ValueError(cursor)
+    if name != _ordering_name(ordering):
+        raise InputError(
+            Reason.CURSOR_ORDER_MISMATCH,
+            f"The cursor belongs to another `orderBy` than {ordering.column.name} "
+            f"{'DESC' if ordering.descending else 'ASC'}. Ask for its own, or start again without a cursor.",
+        )
+    value = _sort_value(ordering.column, rest)
+    # Only the spelling that we issue is ours: one position, one cursor.
+    if encode_cursor(ordering, value, key) != cursor:
+        raise ValueError(cursor)
+    return Position(value=value, key=key)
+
+
+def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[object]:
+    """The parts that a cursor holds, whatever they are.
+
+    Raises:
+        ValueError: none could have made it. A RecursionError is the same.
+    """
+    if len(cursor) > longest:
+        raise ValueError(cursor)
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    if not isinstance(parts, list):
+        raise ValueError(cursor)  # noqa: TRY004 # a cursor of the wrong shape is a wrong value to the caller
+    return parts
+
+
+def _ordering_name(ordering: Ordering) -> str:
+    return f"{ordering.column.value}{'-' if ordering.descending else '+'}"
+
+
+_ORDERING_NAMES = frozenset(
+    _ordering_name(Ordering(column, descending=descending)) for column in OrderColumn for descending in (False, True)
+)
+
+
+def _sort_value(column: OrderColumn, rest: list[object]) -> object:
+    if column is OrderColumn.ORDER_KEY:
+        if rest:
+            raise ValueError(rest)
+        return None
+    (text,) = rest
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError(text)  # noqa: TRY004 # as above
+    if column is OrderColumn.ORDER_DATE:
+        return sort_date(text)
+    if not _NUMERIC.fullmatch(text):
+        raise ValueError(text)
+    return Decimal(text)

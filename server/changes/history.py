@@ -1,0 +1,170 @@
+"""Owns the reading of the history of changes from PostgreSQL: the schema's ChangeHistory and ChangeLookup."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiodataloader import DataLoader
+from sqlalchemy.exc import DBAPIError
+
+from schema.ports.changes import ChangePage, StatusChange
+from server.changes import sql_history as history
+from server.db.driver import text_of
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.observability.request_record import note_load
+from server.observability.statements import note_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+
+    from schema.ports.changes import ChangeFilter, ChangeWindow
+    from server.db.app_tables import ChangeTables
+    from server.db.migrate import Migrations
+    from server.db.pool import Pool
+
+# No such table or schema: nothing was ever changed here.
+_MISSING = frozenset({"42P01", "3F000"})
+_FORBIDDEN = "42501"
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Changes, and the place up to which there are no others."""
+
+    changes: list[StatusChange]
+    reached: int
+
+
+class SqlChangeHistory:
+    """The schema's ChangeHistory. It reads our own tables only, whatever state the synced table is in."""
+
+    def __init__(self, pool: Pool, tables: ChangeTables, migrations: Migrations) -> None:
+        self._pool = pool
+        self._tables = tables
+        self._migrations = migrations
+        self._heading: asyncio.Task[int] | None = None
+
+    async def head(self) -> int:
+        """One statement, for all who ask while it runs: subscribers come in crowds, after a restart say.
+
+        Who comes later may be given a head of a moment before. That is as good: it leads to hearing more, never less.
+        """
+        if self._heading is None or self._heading.done():
+            self._heading = asyncio.ensure_future(self.fresh_head())
+        return await asyncio.shield(self._heading)
+
+    async def fresh_head(self) -> int:
+        """One statement of one's own."""
+        rows = await self.rows(history.head_statement(self._tables))
+        return int(rows[0][0]) if rows else 0
+
+    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
+        """One statement."""
+        return _page(await self.rows(history.page_statement(self._tables, window, chosen, until=until)), window)
+
+    async def of_orders(self, keys: Sequence[int], window: ChangeWindow, *, until: int | None) -> dict[int, ChangePage]:
+        """A page for each order. One statement."""
+        by_key: dict[int, list[Any]] = {key: [] for key in keys}
+        for row in await self.rows(history.of_orders_statement(self._tables, keys, window, until=until)):
+            by_key[row[0]].append(tuple(row)[1:])
+        return {key: _page(rows, window) for key, rows in by_key.items()}
+
+    async def by_ids(self, ids: Sequence[int]) -> dict[int, StatusChange]:
+        """One statement."""
+        rows = await self.rows(history.by_ids_statement(self._tables, ids))
+        return {row[0]: StatusChange(*row) for row in rows}
+
+    async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> Stretch:
+        """The first changes after one place and up to another. One statement."""
+        rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
+        reached = rows[-1][0] if len(rows) == _BATCH else until
+        return Stretch([StatusChange(*row) for row in rows], reached)
+
+    async def rows(self, statement: sa.Executable) -> Sequence[Any]:
+        """The rows of a statement; it only reads, so it may run twice.
+
+        Raises:
+            UnavailableError: where the database does not answer, or the tables may not be read.
+        """
+        try:
+            try:
+                return await self._attempt(statement)
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                    raise
+                return await self._attempt(statement)
+        except Exception as error:
+            state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+            if state in _MISSING:
+                return ()
+            if state == _FORBIDDEN:
+                raise await self._migrations.use_refused() from error
+            meaning = classify(error)
+            if meaning is None:
+                raise
+            raise meaning from error
+
+    async def _attempt(self, statement: sa.Executable) -> Sequence[Any]:
+        rows: Sequence[Any] = ()
+        async with self._pool.connect() as connection:
+            started = time.perf_counter()
+            try:
+                rows = (await connection.execute(statement)).all()
+            finally:
+                note_statement(
+                    text=lambda: text_of(statement),
+                    rows=len(rows),
+                    seconds=time.perf_counter() - started,
+                    pool=self._pool.name,
+                )
+        return rows
+
+
+class SqlChangeLookup:
+    """The schema's ChangeLookup: what is asked for in one turn of the event loop is one statement a window."""
+
+    def __init__(self, history_: SqlChangeHistory) -> None:
+        self._history = history_
+        self._pages: DataLoader[tuple[int, ChangeWindow, int | None], ChangePage] = DataLoader(
+            self._load_pages, cache=False
+        )
+        self._changes: DataLoader[int, StatusChange | None] = DataLoader(self._load_changes, cache=False)
+
+    async def changes(self, ids: Sequence[int]) -> Sequence[StatusChange | None]:
+        """The changes with these ids."""
+        return await self._changes.load_many(ids)
+
+    async def of_order(self, order_key: int, window: ChangeWindow, *, until: int | None) -> ChangePage:
+        """A page of the changes of one order."""
+        return await self._pages.load((order_key, window, until))
+
+    async def _load_changes(self, ids: list[int]) -> list[StatusChange | None]:
+        note_load()
+        found = await self._history.by_ids(sorted(set(ids)))
+        return [found.get(id_) for id_ in ids]
+
+    async def _load_pages(self, wanted: list[tuple[int, ChangeWindow, int | None]]) -> list[ChangePage]:
+        note_load()
+        keys: dict[tuple[ChangeWindow, int | None], set[int]] = {}
+        for key, window, until in wanted:
+            keys.setdefault((window, until), set()).add(key)
+        pages = {
+            (window, until): await self._history.of_orders(sorted(of_these), window, until=until)
+            for (window, until), of_these in keys.items()
+        }
+        return [pages[window, until][key] for key, window, until in wanted]
+
+
+def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
+    """Of rows in the direction of travel, each a change after whether any lies behind."""
+    any_behind = bool(rows) and bool(rows[0][0])
+    changes = [StatusChange(*tuple(row)[1:]) for row in rows if row[1] is not None]
+    more_ahead = len(changes) > window.size
+    changes = changes[: window.size]
+    return ChangePage(changes[::-1] if window.backward else changes, more_ahead, any_behind)

@@ -1,0 +1,82 @@
+"""Owns what `python -m server` does beside serving: migrate, export-changes, import-changes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from schema.errors import ApiError
+from server.changes.transfer import ImportRefusedError, exported, import_lines
+from server.database import served_database
+from server.db.app_tables import change_tables
+from server.db.engine import create_migration_engine
+from server.db.migrate import Migrations
+from server.lakebase.login.instances import Instances
+from server.lakebase.platform.loader import PlatformLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from server.settings import Settings
+
+_FAILED: Final = 1
+
+
+def run(command: str, settings: Settings) -> int:
+    """Run a command by its name; the exit code. What went wrong is said on standard error."""
+    try:
+        said = asyncio.run(_run(command, settings))
+    except (ApiError, ImportRefusedError, SQLAlchemyError, OSError, TimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        sys.stderr.write(f"{command}: {cause or type(error).__name__}\n")
+        return _FAILED
+    sys.stderr.write(f"{said}\n")
+    return 0
+
+
+async def _run(command: str, settings: Settings) -> str:
+    return await COMMANDS[command][1](settings)
+
+
+def _engine(settings: Settings) -> AsyncEngine:
+    database = served_database(settings, Instances(settings, PlatformLoader(settings)))
+    return create_migration_engine(settings, database)
+
+
+async def _migrate(settings: Settings) -> str:
+    migrations = Migrations(_engine(settings), settings.app_schema)
+    return f"The schema {settings.app_schema} is at revision {await migrations.upgrade()}."
+
+
+async def _export(settings: Settings) -> str:
+    lines = 0
+    async for line in exported(_engine(settings), change_tables(settings.app_schema)):
+        sys.stdout.write(f"{line}\n")
+        lines += 1
+    sys.stdout.flush()
+    return f"{lines:,} changes exported."
+
+
+async def _import(settings: Settings) -> str:
+    engine = _engine(settings)
+    await Migrations(engine, settings.app_schema).upgrade()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        # All of it before the transaction, which keeps writers out: whoever sends the lines may be slow.
+        await asyncio.to_thread(shutil.copyfileobj, sys.stdin, lines)
+        lines.seek(0)
+        new, known = await import_lines(engine, change_tables(settings.app_schema), lines)
+    return f"{new:,} changes imported; {known:,} were there already."
+
+
+COMMANDS: Final[Mapping[str, tuple[str, Callable[[Settings], Awaitable[str]]]]] = {
+    "migrate": ("make the server's own tables, or bring them up to date", _migrate),
+    "export-changes": ("write the whole history of changes to standard output, as JSON Lines", _export),
+    "import-changes": ("read such a history from standard input; all of it, or nothing", _import),
+}

@@ -1,0 +1,43 @@
+"""Owns the GraphiQL page: the page itself, or where its third-party files are not fetched, how to fetch them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import HTMLResponse, Response
+
+from server.graphiql.vendor import STATIC, is_complete
+from server.http.security_headers import PAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["STATIC", "page"]
+
+# Opening a dialog or a menu, GraphiQL adds one <style>, against the scrolling of what is behind. It is always the
+# same text, because our page has no margins and no scroll bars, so that its hash can be allowed and no other style.
+_SCROLL_LOCK: Final = "sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo="
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; "
+    "script-src 'self'; "
+    f"style-src 'self' '{_SCROLL_LOCK}'; "
+    "img-src data:; "
+    "font-src data:; "
+    "connect-src 'self'; "
+    "base-uri 'none'; "
+    "form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "content-security-policy": _CONTENT_SECURITY_POLICY,
+    **PAGE,
+    # The same address answers in JSON to whoever does not ask for a page.
+    "vary": "accept",
+}
+
+
+def page(static: Path = STATIC) -> Response:
+    """GraphiQL, all of whose scripts and styles come from our own `/static/`."""
+    if is_complete(static):
+        return HTMLResponse((static / "graphiql.html").read_text(), headers=_HEADERS)
+    return HTMLResponse((static / "graphiql-missing.html").read_text(), status_code=503, headers=_HEADERS)

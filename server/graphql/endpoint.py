@@ -1,0 +1,255 @@
+"""Owns the GraphQL-over-HTTP endpoint: one request in, one operation run, one answer out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.graphql import OperationType
+
+from schema.context import Context
+from schema.errors import (
+    ApiError,
+    OutcomeUnknownError,
+    Reason,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from schema.limits.variables import check_variables
+from server.graphiql import page as graphiql
+from server.graphql.execution import refusal_of
+from server.graphql.introspection import may_explore, no_page
+from server.graphql.request import asks, request_data
+from server.http.caching import NO_STORE
+from server.http.client import CALLER
+from server.http.error_response import (
+    RATE_LIMITED,
+    RETRY_AFTER_SECONDS,
+    UNAVAILABLE,
+    present,
+    present_fault,
+    present_refusal,
+    refusal_headers,
+)
+from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page
+from server.observability.request_record import current_record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import strawberry
+    from starlette.types import Receive, Scope, Send
+
+    from server.graphql.fast_path import FastPath
+    from server.graphql.introspection import ExploredBy
+    from server.graphql.persisted_documents import Documents
+    from server.graphql.request import RequestData
+    from server.http.caching import Caching
+    from server.http.client import Caller
+    from server.http.compression import Compression
+    from server.http.consistency import Consistency
+    from server.http.origins import Origins
+    from server.traffic.admission import Admission
+
+_OK = 200
+_CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, GRAPHQL_RESPONSE)}
+_VARY = b"accept, accept-encoding"
+_METHODS = "GET, POST"
+_OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
+# What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
+_OK_AS_PLAIN_JSON = frozenset(
+    {
+        Reason.SYNTAX,
+        Reason.DOCUMENT_INVALID,
+        Reason.VARIABLES_INVALID,
+        Reason.LIMIT_EXCEEDED,
+        Reason.COST_EXCEEDED,
+        Reason.INTROSPECTION_DISABLED,
+    }
+)
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
+
+    def __init__(  # noqa: PLR0913 # the parts that all requests share
+        self,
+        schema: strawberry.Schema,
+        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        *,
+        consistency: Consistency,
+        documents: Documents,
+        explored_by: ExploredBy,
+        fast: FastPath | None,
+        admission: Admission,
+        compression: Compression,
+        caching: Caching,
+        origins: Origins,
+    ) -> None:
+        super().__init__(schema, graphql_ide=None, subscription_protocols=())
+        self._fast = fast
+        self._documents = documents
+        self._explored_by = explored_by
+        self._admission = admission
+        self._new_context = new_context
+        self._consistency = consistency
+        self._compression = compression
+        self._caching = caching
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except asyncio.CancelledError:
+            if not request.app.state.draining.begun:
+                raise
+            # uvicorn ends what takes too long when it stops, and would answer with words of its own.
+            response = _cut(request)
+        except ApiError as error:
+            if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
+                if self._explored_by == "on":
+                    # There is nobody's data in it, and it is where a person puts their token in.
+                    await graphiql.page()(scope, receive, send)
+                    return
+                error = no_page()  # what is refused is the page
+            answer, status = present_refusal(error)
+            accepted = media_type(accepted_by(request)) or JSON
+            response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            answer, status = present_fault(error)
+            response = _response(answer, status, media_type(accepted_by(request)) or JSON)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        context = await self._new_context(request)
+        if request.method == "POST":
+            self._origins.check(request)
+        elif request.method != "GET":
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
+        if _asks_for_page(request):
+            if not may_explore(context.principal, self._explored_by):
+                raise no_page()
+            return graphiql.page()
+        accepted = media_type(accepted_by(request))
+        if accepted is None:
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+        encoding = self._compression.accepted(request.scope)
+        data = await request_data(request)
+        check_variables(data.variables)
+        self._documents.resolve(data)
+        self._consistency.demand(request)
+        work = self._execute(request, data, context)
+        caller: Caller | None = request.scope.get(CALLER)
+        answer, status = await (work if caller is None else caller.while_there(work))
+        response: Response = (
+            _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
+        )
+        self._consistency.tell(response)
+        encoded = self._compression.encodes(encoding, len(response.body))
+        if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
+            if context.tells_cost:
+                # Only who asks is told, and a cache does not know who did.
+                response.headers["cache-control"] = NO_STORE
+            else:
+                response = self._caching.told(request.scope, response, encoded=encoded)
+            encoded = encoded and response.status_code == _OK
+        if encoded:
+            await self._compression.apply(response)
+        return response
+
+    async def _execute(
+        self, request: Request, data: RequestData, context: Context
+    ) -> tuple[dict[str, Any] | bytes, int]:
+        planned = self._fast.find(data) if self._fast and not data.offered else None
+        if self._fast is None or planned is None:
+            return await self._executed(request, data, context)
+        # Until the first byte of the answer: nobody holds a place by being slow. What has no plan gets one when its
+        # document has been found right (server/graphql/extensions.py).
+        place = await self._admission.enter()
+        try:
+            async with self._fast.deadline():
+                written, context = await self._fast.answer(planned, data, context)
+                return (written, _OK) if written is not None else await self._executed(request, data, context)
+        finally:
+            place.leave()
+
+    async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
+        try:
+            result = await self.schema.execute(
+                data.query,
+                variable_values=data.variables,
+                context_value=context,
+                operation_name=data.operation_name,
+                operation_extensions=data.extensions,
+                allowed_operation_types=_OPERATIONS[request.method],
+            )
+        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            raise refusal_of(error, over=request.method) or error from None
+        return present(result)
+
+
+def _cut(request: Request) -> Response:
+    """The answer to what could not be finished before the server had to stop."""
+    record = current_record.get()
+    error: ApiError = UnavailableError(
+        Reason.SERVER_STOPPING, "The server is being stopped or replaced, and this took too long. Try again."
+    )
+    if record is not None and record.primary_only:
+        error = OutcomeUnknownError(with_key=False)
+    answer, status = present_refusal(error)
+    return _response(answer, status, media_type(accepted_by(request)) or JSON)
+
+
+def _asks_for_page(request: Request) -> bool:
+    return request.method == "GET" and not asks(request) and wants_page(accepted_by(request))
+
+
+def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
+    if error.reason is not Reason.METHOD_NOT_ALLOWED:
+        return refusal_headers(error)
+    # A GET that is refused here was one of a mutation.
+    return {"allow": "POST" if request.method == "GET" else _METHODS}
+
+
+class _Written(Response):
+    """An answer that is JSON already, in the media type that is accepted."""
+
+    def __init__(self, content: bytes, media: str) -> None:
+        self.status_code = _OK
+        self.background = None
+        self.body = content
+        self.raw_headers = [
+            (b"content-length", str(len(content)).encode()),
+            (b"content-type", _CONTENT_TYPES[media]),
+            (b"vary", _VARY),
+        ]
+
+
+def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    if media == JSON and "errors" in answer and "data" not in answer:
+        reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
+        status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
+    response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
+    response.headers["vary"] = _VARY.decode()
+    if "errors" in answer:
+        # By GET, caches may keep some of them without being told that they may.
+        response.headers["cache-control"] = NO_STORE
+    if status == UNAVAILABLE:
+        response.headers["retry-after"] = RETRY_AFTER_SECONDS
+    elif status == RATE_LIMITED:
+        for error in answer["errors"]:
+            if "retryAfter" in error["extensions"]:
+                response.headers["retry-after"] = str(error["extensions"]["retryAfter"])
+    return response

@@ -1,0 +1,88 @@
+"""Owns GraphQL over WebSocket: who may open one, and the handshake of graphql-transport-ws."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from schema.errors import ApiError
+from server.graphql.websocket_connection import SocketConnection
+from server.graphql.websocket_messages import PROTOCOL, SUBPROTOCOL_NOT_ACCEPTABLE
+from server.http.error_response import present_fault, refusal_headers
+from server.http.negotiation import JSON
+from server.http.security_headers import EVERY_ANSWER
+
+if TYPE_CHECKING:
+    import strawberry
+    from starlette.types import Receive, Scope, Send
+
+    from server.graphql.persisted_documents import Documents
+    from server.graphql.websocket_connection import NewContext, SocketLimits
+    from server.http.consistency import Consistency
+    from server.http.origins import Origins
+    from server.traffic.draining import Draining
+
+
+class GraphQLSocket:
+    """An ASGI endpoint for WebSockets. With `by_init` it is the `connection_init` that says who calls."""
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        new_context: NewContext,
+        draining: Draining,
+        *,
+        origins: Origins,
+        consistency: Consistency,
+        documents: Documents,
+        limits: SocketLimits,
+        by_init: bool = False,
+    ) -> None:
+        self._documents = documents
+        self._consistency = consistency
+        self._limits = limits
+        self._schema = schema
+        self._new_context = new_context
+        self._draining = draining
+        self._origins = origins
+        self._by_init = by_init
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection until it is closed."""
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._serve(WebSocket(scope, receive, send))
+
+    async def _serve(self, websocket: WebSocket) -> None:
+        try:
+            context = None if self._by_init else await self._new_context(websocket)
+            self._origins.check(websocket)
+            needed = self._consistency.needed(websocket)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
+            # Before it is accepted, so that it is answered as any request is.
+            answer, status = present_fault(error)
+            headers = EVERY_ANSWER | (refusal_headers(error) if isinstance(error, ApiError) else {})
+            await websocket.send_denial_response(
+                Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
+            )
+            return
+        if PROTOCOL not in websocket.scope["subprotocols"]:
+            await websocket.accept()
+            await websocket.close(SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            return
+        await websocket.accept(PROTOCOL)
+        connection = SocketConnection(
+            websocket,
+            self._schema,
+            context,
+            self._new_context,
+            self._draining,
+            self._consistency,
+            self._documents,
+            limits=self._limits,
+            needed=needed,
+        )
+        await connection.serve()

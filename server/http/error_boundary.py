@@ -1,0 +1,92 @@
+"""Owns the last place that an exception can come to over HTTP: what goes out is JSON, and says nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from server.http.caching import NO_STORE
+from server.http.error_response import present_fault, present_refusal, refusal_headers
+from server.http.negotiation import JSON, accepted_by, media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.exceptions import HTTPException
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_NOT_ALLOWED = 405
+
+
+class Masked:
+    """Answers in place of what raises, with an error id that is also in the log; other scopes pass through.
+
+    Where the answer has begun already nothing can be said any more: it is left incomplete, and uvicorn closes the
+    connection, by which its reader knows.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing of ours has failed.
+            raise
+        except asyncio.CancelledError:
+            if not scope["app"].state.draining.begun:
+                raise
+            # uvicorn ends what takes too long when it stops, and would answer with words of its own.
+            stopping = UnavailableError(Reason.SERVER_STOPPING, "The server is being stopped or replaced. Try again.")
+            if not begun:
+                await refusal(Request(scope), stopping)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+            answer, status = present_fault(error)
+            if not begun:
+                headers = refusal_headers(error) if isinstance(error, ApiError) else {}
+                await _response(Request(scope), answer, status, headers)(scope, receive, send)
+
+
+async def http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette finds no route, no method or no file for, in our words."""
+    raised: HTTPException = error  # type: ignore[assignment] # it is registered for no other
+    if raised.status_code == _NOT_ALLOWED:
+        allowed = dict(raised.headers or {})
+        refused = RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {', '.join(allowed.values())}.")
+        return refusal(request, refused, headers=allowed)
+    # A file that may not be read is none for the caller.
+    return refusal(request, RequestError(Reason.PATH_UNKNOWN, "Nothing is served at this path."))
+
+
+async def fault(_request: Request, error: Exception) -> Response:
+    """What Starlette would answer in words of its own is left to `Masked`."""
+    raise error
+
+
+def refusal(request: Request, error: ApiError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """The response that says this error."""
+    answer, status = present_refusal(error)
+    return _response(request, answer, status, {**refusal_headers(error), **(headers or {})})
+
+
+def _response(request: Request, answer: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    accepted = media_type(accepted_by(request)) or JSON
+    told = {"cache-control": NO_STORE, "vary": "accept", **headers}
+    return Response(orjson.dumps(answer), status, told, media_type=f"{accepted}; charset=utf-8")

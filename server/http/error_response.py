@@ -1,0 +1,229 @@
+"""Owns the last look at an answer: which errors go out, in which words, with which HTTP status."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.types.execution import PreExecutionError
+
+from schema.errors import ApiError, RateLimitedError, Reason, UnauthenticatedError
+from server.observability.request_record import current_record
+
+if TYPE_CHECKING:
+    from strawberry.types import ExecutionResult
+
+_log = structlog.get_logger(__name__)
+_OK = 200
+_SERVER_ERRORS = 500
+RATE_LIMITED = 429
+UNAVAILABLE = 503
+RETRY_AFTER_SECONDS = "1"
+_DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
+_INTERNAL = "Something went wrong on our side. Quote the error id {} when you report it."
+_TOO_MANY_DIGITS = "A number in the document has more digits than are read."
+_TOO_DEEP = "The document is nested too deeply to be read."
+# What graphql-core raises, as a TypeError, for a null where the schema allows none.
+_NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
+# What graphql-core begins a suggestion with, and what it ends with: "Did you mean 'orders' or 'order'?"
+_SUGGESTION, _SUGGESTED = " Did you mean ", "?"
+_SUGGESTING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
+# A thousand bad rows are a thousand errors to the caller; the log needs the first few.
+_LOGGED_PER_ANSWER = 3
+# Of what is wrong with a document a person reads so much; graphql-core finds up to a hundred, and quotes all of it.
+_ERRORS_BEFORE_EXECUTION = 20
+_LOCATIONS_PER_ERROR = 10
+MESSAGE_CHARACTERS = 500
+
+
+def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
+    """The answer as it goes out, and its HTTP status.
+
+    Nothing of an exception that is not an `ApiError` leaves the process: it is logged, and found by its error id.
+    """
+    before_execution = isinstance(result, PreExecutionError) or (
+        result.data is None and all(error.path is None for error in result.errors or [])
+    )
+    errors = result.errors or []
+    reasons = [_reason(error, result, before_execution=before_execution) for error in errors]
+    error_id = _error_id() if errors else ""
+    _log_faults(errors, reasons, error_id)
+    answer: dict[str, Any] = {}
+    # A request error "must not contain data" (GraphQL specification, section 7.1).
+    if not before_execution:
+        answer["data"] = result.data
+    if errors:
+        told = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
+        answer["errors"] = _shortened_list(told) if before_execution else told
+    if result.extensions:
+        answer["extensions"] = result.extensions
+    _note(reasons)
+    return answer, _status(result.data, reasons)
+
+
+def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
+    """The answer to a request that is not executed at all."""
+    _note([error.reason])
+    return {
+        "errors": [{"message": shortened(error.message), "extensions": _extensions(error.reason, error)}]
+    }, error.reason.value.status
+
+
+def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
+    """The answer where something of ours was raised that nobody has taken for an answer; it is logged."""
+    if isinstance(error, ApiError):
+        return present_refusal(error)
+    _note([Reason.INTERNAL])
+    error_id = _error_id()
+    _log.error("fault", error_id=error_id, exc_info=error)
+    said = {"message": _INTERNAL.format(error_id), "extensions": _extensions(Reason.INTERNAL, None, error_id=error_id)}
+    return {"errors": [said]}, _SERVER_ERRORS
+
+
+def shortened(message: str) -> str:
+    """A message as long as a person reads, whatever of the caller's own it quotes."""
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[: MESSAGE_CHARACTERS - 1]}…"
+
+
+def refusal_headers(error: ApiError) -> dict[str, str]:
+    """The headers that go with it: when to try again, or how to say who calls."""
+    if isinstance(error, UnauthenticatedError) and error.challenge:
+        return {"www-authenticate": error.challenge}
+    if isinstance(error, RateLimitedError):
+        return {} if error.retry_after_seconds is None else {"retry-after": str(error.retry_after_seconds)}
+    return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
+
+
+def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: bool) -> Reason:
+    cause = error.original_error
+    if isinstance(cause, ApiError):
+        return cause.reason
+    if before_execution:
+        return _reason_before_execution(error, result)
+    # graphql-core's own errors have no cause, or another GraphQLError; what else is raised is not to be repeated.
+    own = cause is None or isinstance(cause, GraphQLError)
+    if own and error.message.startswith("Argument "):
+        return Reason.VARIABLES_INVALID
+    if own or _NULL_IN_NON_NULL.fullmatch(error.message):
+        return Reason.DATA_INVALID
+    return Reason.INTERNAL
+
+
+def _reason_before_execution(error: GraphQLError, result: ExecutionResult) -> Reason:
+    cause = error.original_error
+    if isinstance(error, GraphQLSyntaxError) or isinstance(cause, RecursionError):
+        return Reason.SYNTAX
+    if cause is not None and not isinstance(cause, GraphQLError) and not _has_too_many_digits(cause):
+        return Reason.INTERNAL
+    return Reason.DOCUMENT_INVALID if isinstance(result, PreExecutionError) else Reason.VARIABLES_INVALID
+
+
+def _has_too_many_digits(cause: BaseException | None) -> bool:
+    """Whether graphql-core has met a number that Python does not read, which it does not foresee."""
+    return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
+
+
+def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
+    formatted: dict[str, Any] = dict(error.formatted)
+    formatted["message"] = shortened(error.message)
+    if error.locations:
+        formatted["locations"] = formatted["locations"][:_LOCATIONS_PER_ERROR]
+    if reason is Reason.INTERNAL:
+        formatted["message"] = _INTERNAL.format(error_id)
+    elif reason is Reason.DATA_INVALID:
+        formatted["message"] = _DATA_INVALID
+    elif isinstance(error.original_error, RecursionError):
+        formatted["message"] = _TOO_DEEP
+    elif _has_too_many_digits(error.original_error):
+        formatted["message"] = _TOO_MANY_DIGITS
+    elif reason in _SUGGESTING and not _explores():
+        formatted["message"] = shortened(_without_suggestions(error.message))
+    formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
+    return formatted
+
+
+def _explores() -> bool:
+    """Whether the caller may be told what the schema has beside what they have named."""
+    record = current_record.get()
+    return record is not None and record.explores
+
+
+def _without_suggestions(message: str) -> str:
+    """The message as it is where nothing is suggested.
+
+    Validated documents are remembered with their errors for all callers, so that the same message goes out both ways.
+    Of what a caller has sent, and is repeated in it, a like part goes too; a suggestion never stays, for no name has a
+    question mark.
+    """
+    kept, *suggesting = message.split(_SUGGESTION)
+    return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
+
+
+def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is wrong with a document: the same said once, with the places where it is, and the first of it all."""
+    distinct: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        known = distinct.setdefault(error["message"], error)
+        if known is not error and "locations" in known:
+            known["locations"] = [*known["locations"], *error.get("locations", [])][:_LOCATIONS_PER_ERROR]
+    told = list(distinct.values())[:_ERRORS_BEFORE_EXECUTION]
+    if more := len(distinct) - len(told):
+        told.append({"message": f"There are {more} more errors.", "extensions": told[0]["extensions"]})
+    return told
+
+
+def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | None = None) -> dict[str, Any]:
+    retryable = cause.retryable if isinstance(cause, ApiError) else reason.value.retry
+    extensions: dict[str, Any] = {"code": reason.value.code.value, "reason": reason.name, "retryable": retryable}
+    if isinstance(cause, ApiError):
+        extensions |= cause.details
+    if reason is Reason.INTERNAL:
+        extensions["errorId"] = error_id
+    return extensions
+
+
+def _status(data: dict[str, Any] | None, reasons: list[Reason]) -> int:
+    """200 where any root field has data; otherwise what the worst error says.
+
+    An answer whose `data` is an object is never the caller's fault alone, so 400 is not for it.
+    """
+    if not reasons or any(_has_data(value) for value in (data or {}).values()):
+        return _OK
+    worst = max(reason.value.status for reason in reasons)
+    return _OK if data is not None and worst < _SERVER_ERRORS else worst
+
+
+def _has_data(value: object) -> bool:
+    """Whether a root field has data: a list of nothing but nulls has none."""
+    return any(map(_has_data, value)) if isinstance(value, list) and value else value is not None
+
+
+def _error_id() -> str:
+    """What an error is found by in the log: the id of the request, or outside of one an id of its own."""
+    return record.request_id if (record := current_record.get()) else str(uuid.uuid4())
+
+
+def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str) -> None:
+    faults = [
+        error
+        for error, reason in zip(errors, reasons, strict=True)
+        if reason is Reason.DATA_INVALID or reason.value.status >= _SERVER_ERRORS
+    ]
+    for error in faults[:_LOGGED_PER_ANSWER]:
+        cause = error.original_error
+        where: dict[str, Any] = {"path": error.path, "error_id": error_id}
+        if isinstance(cause, ApiError):
+            # The statement and the server's own words stand in the exception that it was raised from.
+            _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), **where)
+        elif cause is None or isinstance(cause, GraphQLError) or _NULL_IN_NON_NULL.fullmatch(error.message):
+            _log.warning("data invalid", message=error.message, **where)
+        else:
+            _log.error("fault", **where, exc_info=cause)
+
+
+def _note(reasons: list[Reason]) -> None:
+    if record := current_record.get():
+        record.errors.extend(reason.name for reason in reasons)

@@ -1,0 +1,83 @@
+"""Owns the endpoint that Prometheus scrapes, and who may: an admin, or whoever has the metrics token."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from schema.errors import ApiError, Reason, RequestError
+from schema.permissions import Role
+from server.http.error_response import present_refusal
+from server.http.negotiation import JSON, accepted_by
+from server.observability.exposition import exposition
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pydantic import SecretStr
+    from starlette.types import Receive, Scope, Send
+
+    from schema.context import Context
+    from server.http.compression import Compression
+
+_METHODS: Final = "GET, HEAD"
+_OK: Final = 200
+_UNAUTHENTICATED: Final = 401
+_FORBIDDEN: Final = 403
+_BEARER: Final = "bearer"
+
+
+class MetricsEndpoint:
+    """An ASGI endpoint."""
+
+    def __init__(
+        self,
+        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        compression: Compression,
+        *,
+        token: SecretStr | None,
+    ) -> None:
+        self._new_context = new_context
+        self._compression = compression
+        self._token = token.get_secret_value().encode() if token else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request = Request(scope, receive)
+        try:
+            await self._check(request)
+            encoding = self._compression.accepted(scope)
+            request.state["sampler"].sample()
+            # Hundreds of series of every worker: some ten milliseconds, which requests need not wait for.
+            text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
+            response = Response(text, headers={"content-type": media_type})
+            if self._compression.encodes(encoding, len(text)):
+                await self._compression.apply(response)
+        except ApiError as error:
+            answer, status = present_refusal(error)
+            # A GraphQL answer without data can be a 200; this one is none.
+            status = _FORBIDDEN if status == _OK else status
+            response = Response(orjson.dumps(answer), status, media_type=f"{JSON}; charset=utf-8")
+            if status == _UNAUTHENTICATED:
+                response.headers["www-authenticate"] = "Bearer"
+            if error.reason is Reason.METHOD_NOT_ALLOWED:
+                response.headers["allow"] = _METHODS
+        response.headers["cache-control"] = "no-store"
+        await response(scope, receive, send)
+
+    async def _check(self, request: Request) -> None:
+        if request.method not in {"GET", "HEAD"}:
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
+        if not self._has_token(request):
+            (await self._new_context(request)).principal.demand(Role.ADMIN)
+
+    def _has_token(self, request: Request) -> bool:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if self._token is None or scheme.lower() != _BEARER:
+            return False
+        return hmac.compare_digest(given.strip().encode(), self._token)

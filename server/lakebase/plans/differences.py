@@ -1,0 +1,80 @@
+"""Owns what differs between how a resource is and how it is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from schema.ports.administration import Difference, InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schema.ports.administration import (
+        Catalog,
+        CatalogSpec,
+        Instance,
+        InstanceChange,
+        InstanceSpec,
+        SyncedTable,
+        SyncedTableSpec,
+    )
+
+
+def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
+    """What is otherwise than a new instance would be. What the platform does not say (yet) is no difference."""
+    return _differences(
+        ("capacity", found.capacity, spec.capacity),
+        ("nodeCount", found.node_count, spec.node_count),
+        ("enableReadableSecondaries", found.readable_secondaries, spec.readable_secondaries),
+        ("retentionWindowInDays", found.retention_days, spec.retention_days),
+    )
+
+
+def change_differences(found: Instance, change: InstanceChange) -> list[Difference]:
+    """What a change would change."""
+    return _differences(
+        ("capacity", found.capacity, change.capacity),
+        ("nodeCount", found.node_count, change.node_count),
+        ("enableReadableSecondaries", found.readable_secondaries, change.readable_secondaries),
+        ("retentionWindowInDays", found.retention_days, change.retention_days),
+        ("stopped", found.state is InstanceState.STOPPED if found.stopped is None else found.stopped, change.stopped),
+    )
+
+
+def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
+    """What is otherwise than wanted."""
+    return _differences(
+        ("instanceName", found.instance_name, spec.instance_name),
+        ("databaseName", found.database_name, spec.database_name),
+    )
+
+
+def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Difference]:
+    """What is otherwise than wanted; the storage of its pipeline, which the platform does not tell, left out."""
+    return _differences(
+        ("sourceTable", found.source, spec.source),
+        ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key)),
+        ("timeseriesKey", found.timeseries_key or "", spec.timeseries_key or ""),
+        ("policy", found.policy and found.policy.value, spec.policy),
+        ("instanceName", found.instance_name, spec.instance_name),
+        ("databaseName", found.database_name, spec.database_name),
+    )
+
+
+def said(differences: Sequence[Difference]) -> str:
+    """Differences in words."""
+    return (
+        ", ".join(f"{one.field} is {one.current}, wanted is {one.wanted}" for one in differences) or "all is as wanted"
+    )
+
+
+def _differences(*properties: tuple[str, Any, Any]) -> list[Difference]:
+    return [
+        Difference(name, _text(found), _text(wanted))
+        for name, found, wanted in properties
+        if found is not None and wanted is not None and found != wanted
+    ]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,96 @@
+"""Owns the plan of a request: what is there, what would be done, and what is in the way. It changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schema.errors import Reason
+from schema.ports.administration import OperationKind
+from server.lakebase.plans.catalog import CatalogPlans
+from server.lakebase.plans.draft import Draft, given
+from server.lakebase.plans.instance import InstancePlans
+from server.lakebase.plans.synced_table import TablePlans
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from schema.ports.administration import AdminRequest, Configured
+    from server.lakebase.tools import Tools
+
+_DELETES: Final = frozenset(
+    {
+        OperationKind.DELETE_INSTANCE,
+        OperationKind.DELETE_CATALOG,
+        OperationKind.DELETE_SYNCED_TABLE,
+        OperationKind.TEARDOWN,
+    }
+)
+
+
+class Planner:
+    """Makes plans. All of it raises ApiError where the platform cannot be asked."""
+
+    def __init__(
+        self, tools: Tools, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
+    ) -> None:
+        self._instances = InstancePlans(tools, configured, hosting=hosting)
+        self._catalogs = CatalogPlans(tools, configured)
+        self._tables = TablePlans(tools, storage=storage, app_schema=app_schema)
+        self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
+            OperationKind.CREATE_INSTANCE: self._instances.create,
+            OperationKind.UPDATE_INSTANCE: self._instances.update,
+            OperationKind.DELETE_INSTANCE: self._instances.delete_alone,
+            OperationKind.CREATE_CATALOG: self._catalogs.create,
+            OperationKind.DELETE_CATALOG: self._catalogs.delete_alone,
+            OperationKind.CREATE_SYNCED_TABLE: self._tables.create,
+            OperationKind.DELETE_SYNCED_TABLE: self._tables.delete_alone,
+            OperationKind.REFRESH_SYNCED_TABLE: self._tables.refresh,
+            OperationKind.ENSURE_INDEXES: self._tables.build_indexes,
+            OperationKind.PROVISION: self._provision,
+            OperationKind.TEARDOWN: self._teardown,
+        }
+
+    async def plan(self, request: AdminRequest) -> Draft:
+        """What it would come to, and why it would be refused."""
+        draft = Draft(request)
+        await self._kinds[request.kind](draft)
+        if not request.dry_run:
+            _check_flags(draft)
+        return draft
+
+    async def _provision(self, draft: Draft) -> None:
+        await self._instances.create(draft)
+        await self._catalogs.create(draft)
+        await self._tables.ensure(draft, given(draft.request.table))
+        self._tables.after_sync(draft, given(draft.request.table).name)
+
+    async def _teardown(self, draft: Draft) -> None:
+        await self._tables.delete(draft)
+        await self._catalogs.delete(draft, besides=draft.request.table_name)
+        await self._instances.delete(draft)
+
+
+def _check_flags(draft: Draft) -> None:
+    request, lost = draft.request, draft.status_changes_lost
+    if request.kind in _DELETES and not request.confirm_deletion:
+        draft.refuse(
+            Reason.DELETION_NOT_CONFIRMED,
+            "This deletes what the plan says. Send it with confirmDeletion: true if that is meant.",
+            "confirmDeletion",
+        )
+    if lost != 0 and not request.discard_status_changes:
+        held = "Status changes that cannot be counted now" if lost is None else f"{lost:,} recorded status change(s)"
+        draft.refuse(
+            Reason.STATUS_CHANGES_AT_STAKE,
+            f"{held} may lose their only copy. Save them first (python -m server export-changes), or send it with "
+            "discardStatusChanges: true.",
+            "discardStatusChanges",
+        )
+    costly = [step.resource for step in draft.steps if step.costs]
+    if costly and not request.acknowledge_cost:
+        draft.refuse(
+            Reason.COST_NOT_ACKNOWLEDGED,
+            f"This costs money from then on: {', '.join(dict.fromkeys(costly))}. Send it with acknowledgeCost: "
+            "true if that is meant.",
+            "acknowledgeCost",
+        )

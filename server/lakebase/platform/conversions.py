@@ -1,0 +1,119 @@
+"""Owns the reading of the SDK's objects into the schema's own terms; what is not said, or not known, is left open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from databricks.sdk.service import database as api
+from databricks.sdk.service import postgres
+
+from schema.ports.administration import Instance, InstanceState, SyncedTable, SyncPolicy, SyncState
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+# Two control planes spell it in two ways, one of them wrongly.
+_STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a database can be connected to; its state in the platform's own word. No host is none yet."""
+
+    host: str | None
+    read_only_host: str | None
+    state: str
+    stopped: bool
+
+
+def read_endpoint(found: postgres.Endpoint) -> Whereabouts:
+    """An endpoint of the Autoscaling API. One that is IDLE wakes when it is connected to."""
+    status = found.status or postgres.EndpointStatus()
+    hosts = status.hosts or postgres.EndpointHosts()
+    state = status.current_state.value if status.current_state else InstanceState.UNKNOWN.value
+    return Whereabouts(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled))
+
+
+def read_instance(found: api.DatabaseInstance) -> Instance:
+    """Every property as it is in effect, where that is said: what was asked for is not echoed."""
+    return Instance(
+        name=found.name,
+        uid=found.uid,
+        state=_enum(InstanceState, found.state),
+        capacity=found.effective_capacity or found.capacity,
+        node_count=_first(found.effective_node_count, found.node_count),
+        readable_secondaries=_first(found.effective_enable_readable_secondaries, found.enable_readable_secondaries),
+        retention_days=_first(found.effective_retention_window_in_days, found.retention_window_in_days),
+        stopped=_first(found.effective_stopped, found.stopped),
+        postgres_version=found.pg_version,
+        creator=found.creator,
+        created_at=read_moment(found.creation_time),
+        host=found.read_write_dns,
+        read_only_host=found.read_only_dns,
+    )
+
+
+def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedTable:
+    """Its progress is that of whichever sync is under way; `workspace` is where its pipeline has a page."""
+    spec = found.spec or api.SyncedTableSpec()
+    status = found.data_synchronization_status or api.SyncedTableStatus()
+    progress = _progress(status)
+    last = status.last_sync or api.SyncedTablePosition()
+    delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
+    state = status.detailed_state.value if status.detailed_state else ""
+    for prefix in _STATE_PREFIXES:
+        state = state.removeprefix(prefix)
+    catalog_state = found.unity_catalog_provisioning_state
+    return SyncedTable(
+        name=found.name,
+        uid=None,
+        instance_name=found.effective_database_instance_name or found.database_instance_name,
+        database_name=found.effective_logical_database_name or found.logical_database_name,
+        source=spec.source_table_full_name,
+        primary_key=tuple(spec.primary_key_columns or ()),
+        timeseries_key=spec.timeseries_key,
+        policy=SyncPolicy(spec.scheduling_policy.value) if spec.scheduling_policy else None,
+        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
+        message=status.message,
+        catalog_state=catalog_state.value if catalog_state else None,
+        progress=progress.sync_progress_completion,
+        rows_synced=progress.synced_row_count,
+        rows_total=progress.total_row_count,
+        estimated_completion_seconds=progress.estimated_completion_time_seconds,
+        last_sync_started_at=read_moment(last.sync_start_timestamp),
+        last_sync_finished_at=read_moment(last.sync_end_timestamp),
+        source_version=delta.delta_commit_version,
+        source_committed_at=read_moment(delta.delta_commit_timestamp),
+        pipeline_id=status.pipeline_id,
+        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
+    )
+
+
+def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:
+    """That of whichever status is there."""
+    updated, first, always = status.triggered_update_status, status.provisioning_status, status.continuous_update_status
+    return (
+        (updated and updated.triggered_update_progress)
+        or (first and first.initial_pipeline_sync_progress)
+        or (always and always.initial_pipeline_sync_progress)
+        or api.SyncedTablePipelineProgress()
+    )
+
+
+def _enum(kind: type[InstanceState], value: Enum | None) -> InstanceState:
+    return kind(value.value) if value is not None and value.value in kind.__members__ else kind.UNKNOWN
+
+
+def _first(effective: Any, asked: Any) -> Any:
+    return asked if effective is None else effective
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """A time of the platform's, in UTC; None where it is none that can be read."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -1,0 +1,198 @@
+"""Owns the orders table as it is: looked up in the catalog when it is first needed, and again when it has changed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT
+
+from schema.errors import Reason, UnavailableError
+from schema.ports.values import OrderColumn
+from server.orders.sql_merged import Orders
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from server.db.app_tables import ChangeTables
+
+_DEFAULT_SCHEMA = "public"
+COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
+    OrderColumn.ORDER_KEY: "o_orderkey",
+    OrderColumn.CUSTOMER_KEY: "o_custkey",
+    OrderColumn.STATUS: "o_orderstatus",
+    OrderColumn.TOTAL_PRICE: "o_totalprice",
+    OrderColumn.ORDER_DATE: "o_orderdate",
+    OrderColumn.ORDER_PRIORITY: "o_orderpriority",
+    OrderColumn.CLERK: "o_clerk",
+    OrderColumn.SHIP_PRIORITY: "o_shippriority",
+    OrderColumn.COMMENT: "o_comment",
+}
+
+
+class BlankPadded(sa.types.UserDefinedType[str]):
+    """PostgreSQL's char(n).
+
+    SQLAlchemy's CHAR would cast a parameter to `CHAR`, which is char(1) and cuts it; cast to `BPCHAR` it keeps
+    its length, and compares with an index on the column.
+    """
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_keywords: object) -> str:
+        """The name without a length."""
+        return "BPCHAR"
+
+    def column_expression(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        """As a result: the cast to text takes the padding off."""
+        return sa.cast(column, TEXT())
+
+
+class AsText(BlankPadded):
+    """PostgreSQL's text and varchar, read as if they were char(n), which costs nothing.
+
+    A table recreated with char(n) columns in their place is noticed only by a statement that was prepared before; any
+    other one would give the padding.
+    """
+
+    cache_ok = True
+
+    def get_col_spec(self, **_keywords: object) -> str:
+        """The name."""
+        return "TEXT"
+
+
+_INTEGERS: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "int8": BIGINT(),
+    "int4": INTEGER(),
+    "int2": SMALLINT(),
+}
+_TEXTS: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "text": AsText(),
+    "varchar": AsText(),
+    "bpchar": BlankPadded(),
+}
+_TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[Any]]]] = {
+    OrderColumn.ORDER_KEY: _INTEGERS,
+    OrderColumn.CUSTOMER_KEY: _INTEGERS,
+    OrderColumn.STATUS: _TEXTS,
+    OrderColumn.TOTAL_PRICE: {"numeric": NUMERIC()},
+    OrderColumn.ORDER_DATE: {"date": DATE()},
+    OrderColumn.ORDER_PRIORITY: _TEXTS,
+    OrderColumn.CLERK: _TEXTS,
+    OrderColumn.SHIP_PRIORITY: _INTEGERS,
+    OrderColumn.COMMENT: _TEXTS,
+}
+
+_CATALOG_QUERY = sa.text(
+    """
+    SELECT a.attname, t.typname
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = :schema AND c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND a.attnum > 0 AND NOT a.attisdropped
+    """
+)
+# Whether the overlay is there, as this code knows it, and may be read. By the catalog, which anybody may read; of a
+# schema that may not be used to_regclass would raise an error.
+_READABLE_QUERY = sa.text(
+    """
+    SELECT count(*) = 6
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = :schema AND c.relname = 'order_status'
+      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      AND (a.attname, t.typname) IN (
+          ('o_orderkey', 'int8'), ('status', 'text'), ('version', 'int4'), ('synced_status', 'text'),
+          ('updated_by', 'text'), ('updated_at', 'timestamptz')
+      )
+    """
+)
+_LOOK_AGAIN_SECONDS = 5.0
+
+
+class OrdersTable:
+    """The orders table of one database.
+
+    A sync may drop and recreate it at any time, so what was looked up is forgotten when a statement says so.
+    """
+
+    def __init__(self, name: str, changes: ChangeTables, *, hidden: Collection[str] = ()) -> None:
+        schema, _, table = name.rpartition(".")
+        self._schema = schema or _DEFAULT_SCHEMA
+        self._name = table
+        self._changes = changes
+        self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
+        self._found: Orders | None = None
+        # What was last made of the catalog, and from what: where that is still the same, so are the statements that
+        # are kept for it. Each new table would have its own, and a fault has it looked up again and again.
+        self._made: tuple[tuple[dict[str, str], bool], Orders] | None = None
+        self._looked_at = 0.0
+
+    @property
+    def qualified_name(self) -> str:
+        """Its name with its schema."""
+        return f"{self._schema}.{self._name}"
+
+    @property
+    def known(self) -> Orders | None:
+        """The table as it was found last; None where it has to be looked up, which only the primary may answer."""
+        found = self._found
+        return None if found is None or self._overlay_may_have_come(found) else found
+
+    async def resolve(self, connection: AsyncConnection) -> Orders:
+        """The table, its columns keyed by `OrderColumn` values, with the types they have, and what is set beside it.
+
+        Raises:
+            UnavailableError: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
+        """
+        if self._found is None or self._overlay_may_have_come(self._found):
+            rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
+            columns: dict[str, str] = dict(tuple(row) for row in rows)
+            readable = await connection.execute(_READABLE_QUERY, {"schema": self._changes.schema})
+            self._found = self._orders_of(columns, overlaid=bool(readable.scalar_one()))
+            self._looked_at = time.monotonic()
+        return self._found
+
+    def _overlay_may_have_come(self, found: Orders) -> bool:
+        # Another process may make it, or an owner grant it, at any time; this process is not told.
+        return found.overlay is None and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
+
+    def forget(self) -> None:
+        """Look it up again next time."""
+        self._found = None
+
+    def _orders_of(self, columns: dict[str, str], *, overlaid: bool) -> Orders:
+        if self._made is None or self._made[0] != (columns, overlaid):
+            made = Orders(self._build(columns), self._changes.status if overlaid else None)
+            self._made = (columns, overlaid), made
+        return self._made[1]
+
+    def _build(self, found: Mapping[str, str]) -> sa.Table:
+        if not found:
+            raise UnavailableError(
+                Reason.ORDERS_UNAVAILABLE, f"There is no table {self.qualified_name} (yet). Try again later."
+            )
+        columns, wrong = [], []
+        for column in self._columns:
+            name = COLUMN_NAMES[column]
+            type_name = found.get(name, "missing")
+            type_ = _TYPES[column].get(type_name)
+            if type_ is None:
+                wrong.append(f"{name} is {type_name} (it should be {' or '.join(_TYPES[column])})")
+            else:
+                columns.append(sa.Column(name, type_, key=column.value))
+        if wrong:
+            raise UnavailableError(
+                Reason.ORDERS_UNAVAILABLE,
+                f"The table {self.qualified_name} does not fit: {'; '.join(wrong)}. Try again later.",
+            )
+        return sa.Table(self._name, sa.MetaData(), *columns, schema=self._schema)

@@ -1,0 +1,209 @@
+"""Owns the SQL over many orders: numbered pages, counts, estimates, statistics and samples."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+
+from schema.ports.values import OrderColumn, StatsGroup
+from server.orders.sql_pages import limit, order_by, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schema.ports.values import Conditions, Ordering
+    from server.orders.sql_merged import Orders
+
+GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
+    StatsGroup.STATUS: OrderColumn.STATUS,
+    StatsGroup.PRIORITY: OrderColumn.ORDER_PRIORITY,
+}
+_AVERAGE_DECIMALS = 4
+_REMEMBERED_LOOKUPS = 256
+# A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
+_LINE_POINTERS_PER_BYTE = 291 / 8192
+_PLACE_IN_SAMPLE = """
+= ANY(ARRAY(
+    SELECT ('(' || floor(random() * :pages)::bigint || ',' || 1 + floor(random() * :pointers)::bigint || ')')::tid
+    FROM generate_series(1, :draws)
+))
+"""
+
+
+def selected(orders: Orders, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
+    """The columns of a select list; a constant where there are none, for the rows alone."""
+    return [orders.column(column) for column in columns] or [sa.literal_column("1")]
+
+
+def probe_statement(orders: Orders) -> sa.Select[Any]:
+    """One order with all its columns, whose types and privileges are checked on the way."""
+    return sa.select(orders.synced).limit(limit(1))
+
+
+@lru_cache(maxsize=_REMEMBERED_LOOKUPS)
+def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
+    """The orders with the keys `keys`, each row beginning with its key. Composed once for a table and its columns."""
+    key = orders.column(OrderColumn.ORDER_KEY)
+    values = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
+    return (
+        sa.select(key, *(orders.column(column).label(column.name) for column in columns))
+        .select_from(orders.rows(columns))
+        .where(key == sa.any_(values))
+    )
+
+
+def numbered_page_statement(
+    orders: Orders,
+    ordering: Ordering,
+    conditions: Conditions,
+    columns: Sequence[OrderColumn],
+    *,
+    offset: int,
+    size: int,
+) -> sa.Select[Any]:
+    """The page with a row more, which shows whether there is another page."""
+    if not any(condition.column is OrderColumn.STATUS for condition in conditions):
+        # What is skipped need not be merged: only the page's own rows are looked for in the overlay.
+        page = (
+            sa.select(orders.synced)
+            .where(*where(orders, conditions))
+            .order_by(*order_by(orders, ordering))
+            .limit(limit(size + 1))
+            .offset(sa.literal(offset, sa.BigInteger()))
+            .subquery(orders.synced.name)
+        )
+        orders = orders.among(page)
+        return (
+            sa.select(*selected(orders, columns))
+            .select_from(orders.rows(columns))
+            .order_by(*order_by(orders, ordering))
+        )
+    return (
+        sa.select(*selected(orders, columns))
+        .select_from(orders.rows(columns, conditions))
+        .where(*where(orders, conditions))
+        .order_by(*order_by(orders, ordering))
+        .limit(limit(size + 1))
+        .offset(sa.literal(offset, sa.BigInteger()))
+    )
+
+
+def count_statement(orders: Orders, conditions: Conditions) -> sa.Select[Any]:
+    """How many orders there are."""
+    orders = orders.whole()
+    return sa.select(sa.func.count()).select_from(orders.rows((), conditions)).where(*where(orders, conditions))
+
+
+def statistics_known_statement(orders: Orders) -> sa.Select[Any]:
+    """Whether ANALYZE has seen the table: without it the planner's figure is a guess."""
+    return sa.select(sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")).where(
+        sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(orders))
+    )
+
+
+class _ExplainJson(sa.Executable, sa.ClauseElement):
+    """EXPLAIN of a statement, with its parameters."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        self.statement = statement
+
+
+@compiles(_ExplainJson)
+def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **keywords)}"
+
+
+def estimate_statement(orders: Orders, conditions: Conditions) -> sa.Executable:
+    """A plan in JSON, in which the planner foretells the number of rows."""
+    rows: sa.Select[Any] = (
+        sa.select(sa.literal_column("1")).select_from(orders.synced).where(*where(orders, conditions))
+    )
+    return _ExplainJson(rows)
+
+
+def moved_statement(orders: Orders) -> sa.Select[Any]:
+    """How many orders the overlay holds of each synced status, as it was then, and status set here."""
+    overlay = orders.overlay
+    if overlay is None:
+        raise ValueError("there is no overlay")
+    return (
+        sa.select(overlay.c.synced_status, overlay.c.status, sa.func.count())
+        .where(overlay.c.status.is_not(None))
+        .group_by(overlay.c.synced_status, overlay.c.status)
+    )
+
+
+def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
+    """A row over everything and one for each group: grouping bits, group values, count, sum, average, min, max."""
+    orders = orders.whole()
+    price = orders.column(OrderColumn.TOTAL_PRICE)
+    columns = [orders.column(GROUP_COLUMNS[group]) for group in groups]
+    sets = sa.func.grouping_sets(sa.tuple_(), *(sa.tuple_(column) for column in columns))
+    return (
+        sa.select(
+            sa.func.grouping(*columns) if columns else sa.literal_column("0"),
+            *columns,
+            sa.func.count(),
+            sa.func.sum(price),
+            sa.func.round(sa.func.avg(price), _AVERAGE_DECIMALS),
+            sa.func.min(price),
+            sa.func.max(price),
+        )
+        .select_from(orders.rows([GROUP_COLUMNS[group] for group in groups], conditions))
+        .where(*where(orders, conditions))
+        .group_by(sets)
+    )
+
+
+def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
+    """Of a plain table: how many pages it has, and how many line pointers a page can have. No row for a view."""
+    block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
+    oid = sa.func.to_regclass(_regclass(orders))
+    relkind: sa.ColumnElement[str] = sa.literal_column("c.relkind")
+    return (
+        sa.select(
+            sa.func.pg_relation_size(oid) / block,
+            sa.cast(sa.func.ceil(block * _LINE_POINTERS_PER_BYTE), sa.Integer()),
+        )
+        .select_from(sa.text("pg_catalog.pg_class c"))
+        .where(sa.literal_column("c.oid") == oid, relkind == "r")
+    )
+
+
+def sample_statement(
+    orders: Orders, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
+) -> sa.Select[Any]:
+    """The orders found at places drawn at random, each row beginning with its place.
+
+    Every place (page, line pointer) is equally likely and holds one order or none, so every order is equally
+    likely. A sample of pages would favour neighbours, the next key after a random one those after gaps.
+    """
+    name = f'"{orders.synced.name}".ctid'
+    place = sa.text(f"{name} {_PLACE_IN_SAMPLE}").bindparams(
+        *(
+            sa.bindparam(name, value, sa.BigInteger())
+            for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
+        )
+    )
+    place_of_order: sa.ColumnElement[str] = sa.literal_column(f"{name}::text")
+    return sa.select(place_of_order, *selected(orders, columns)).select_from(orders.rows(columns)).where(place)
+
+
+def shuffled_statement(orders: Orders, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
+    """A random sample by sorting everything at random: for small tables and views."""
+    return (
+        sa.select(*selected(orders, columns))
+        .select_from(orders.rows(columns))
+        .order_by(sa.func.random())
+        .limit(limit(size))
+    )
+
+
+def _regclass(orders: Orders) -> str:
+    return ".".join(f'"{part}"' for part in (orders.synced.schema, orders.synced.name) if part)

@@ -1,0 +1,109 @@
+"""Owns orders as they are read: the synced table, and beside it the statuses that were set here."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
+
+from schema.ports.values import OrderColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schema.ports.values import Conditions
+
+# What cannot be told from the synced table alone.
+_OF_THE_OVERLAY: Final = frozenset(
+    {
+        OrderColumn.STATUS,
+        OrderColumn.STATUS_VERSION,
+        OrderColumn.STATUS_UPDATED_AT,
+        OrderColumn.STATUS_UPDATED_BY,
+        OrderColumn.STATUS_SUPERSEDED,
+    }
+)
+
+
+class Orders:
+    """The orders of one database: the synced table, and the overlay of statuses where there is one.
+
+    The overlay is probed row by row, through its primary key, from a LATERAL that PostgreSQL cannot flatten
+    (OFFSET 0). That costs the same for every row that a page reads, at any depth and in any order, whatever the
+    statistics say: a plain LEFT JOIN may become a merge that reads the overlay from its beginning, or a hash that
+    reads all of it for one page. What reads all orders anyway takes `whole()`, which joins plainly.
+    """
+
+    def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+        self.synced = synced
+        self.overlay = overlay
+        self._joins_whole = joins_whole
+
+    def whole(self) -> Orders:
+        """The same for a statement that reads all orders."""
+        return Orders(self.synced, self.overlay, joins_whole=True)
+
+    def among(self, some: sa.Subquery) -> Orders:
+        """The same for some of the synced rows, with all their columns."""
+        return Orders(some, self.overlay)
+
+    def as_synced(self) -> Orders:
+        """The same without what was set here."""
+        return Orders(self.synced, None)
+
+    def column(self, column: OrderColumn) -> sa.ColumnElement[Any]:
+        """A column as an expression; named as its attribute where it is a plain column, otherwise not at all."""
+        if column in _OF_THE_OVERLAY or column is OrderColumn.SYNCED_STATUS:
+            return self._merged[column]
+        plain: sa.ColumnElement[Any] = self.synced.c[column.value]
+        return plain
+
+    def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
+        """What to select these columns from under these conditions: no join where none of them needs it."""
+        wanted = {*columns, *(condition.column for condition in conditions)}
+        if self._beside is None or not wanted & _OF_THE_OVERLAY:
+            return self.synced
+        on = self._key == self._beside.c.o_orderkey if self._joins_whole else sa.true()
+        return self.synced.outerjoin(self._beside, on)
+
+    @property
+    def _key(self) -> sa.ColumnElement[Any]:
+        return self.synced.c[OrderColumn.ORDER_KEY.value]
+
+    @cached_property
+    def _beside(self) -> sa.FromClause | None:
+        if self.overlay is None or self._joins_whole:
+            return self.overlay
+        probe = sa.select(self.overlay).where(self.overlay.c.o_orderkey == self._key)
+        return probe.offset(sa.literal_column("0")).correlate(self.synced).lateral("overlay")
+
+    @cached_property
+    def _merged(self) -> dict[OrderColumn, sa.ColumnElement[Any]]:
+        synced = self.synced.c[OrderColumn.STATUS.value]
+        if self._beside is None:
+            return {
+                OrderColumn.STATUS: synced,
+                OrderColumn.STATUS_VERSION: sa.literal_column("0", sa.Integer()),
+                OrderColumn.STATUS_UPDATED_AT: sa.cast(sa.null(), TIMESTAMP(timezone=True)),
+                OrderColumn.STATUS_UPDATED_BY: sa.cast(sa.null(), TEXT()),
+                OrderColumn.SYNCED_STATUS: synced,
+                OrderColumn.STATUS_SUPERSEDED: sa.false(),
+            }
+        set_here = self._beside.c
+        synced_text = as_text(synced)
+        moved_on = set_here.synced_status.is_distinct_from(synced_text)
+        return {
+            OrderColumn.STATUS: sa.func.coalesce(set_here.status, synced_text, type_=TEXT()),
+            OrderColumn.STATUS_VERSION: sa.func.coalesce(set_here.version, sa.literal_column("0"), type_=sa.Integer()),
+            OrderColumn.STATUS_UPDATED_AT: set_here.updated_at,
+            OrderColumn.STATUS_UPDATED_BY: set_here.updated_by,
+            OrderColumn.SYNCED_STATUS: synced,
+            OrderColumn.STATUS_SUPERSEDED: sa.and_(set_here.status.is_not(None), moved_on),
+        }
+
+
+def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A text column of any kind as `text`, char(n) without its padding."""
+    return sa.cast(column, TEXT())

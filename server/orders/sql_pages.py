@@ -1,0 +1,226 @@
+"""Owns the SQL of a page of orders by position: an index scan that stops after page size + 1 rows, at any depth."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from schema.ports.values import Operator, OrderColumn
+from server.db.driver import Compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schema.ports.values import Conditions, Ordering, PageRequest
+    from server.orders.sql_merged import Orders
+
+# Of each table; a frontend has a few dozen.
+_REMEMBERED_STATEMENTS: Final = 512
+_COMPARE = {
+    Operator.EQ: sa.ColumnElement.__eq__,
+    Operator.GT: sa.ColumnElement.__gt__,
+    Operator.GTE: sa.ColumnElement.__ge__,
+    Operator.LT: sa.ColumnElement.__lt__,
+    Operator.LTE: sa.ColumnElement.__le__,
+}
+
+
+class Shape(NamedTuple):
+    """What of a request is in the statement's text. The rest are its parameters, by the names that `values_of` has."""
+
+    ordering: Ordering
+    comparisons: tuple[tuple[OrderColumn, Operator], ...]
+    size: int
+    position: bool
+    position_is_null: bool
+    backward: bool
+    look_back: bool
+
+    @classmethod
+    def of(cls, request: PageRequest) -> Shape:
+        """The shape of a request."""
+        position = request.position
+        return cls(
+            ordering=request.ordering,
+            comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
+            size=request.size,
+            position=position is not None,
+            position_is_null=position is not None and position.value is None,
+            backward=request.backward,
+            look_back=request.look_back and position is not None,
+        )
+
+    @property
+    def columns(self) -> frozenset[OrderColumn]:
+        """The columns that rows are chosen by."""
+        return frozenset(column for column, _ in self.comparisons)
+
+    @property
+    def descends(self) -> bool:
+        """Whether the rows are read from the greatest to the least."""
+        return self.ordering.descending is not self.backward
+
+
+def values_of(request: PageRequest) -> dict[str, Any]:
+    """The values of the statement's parameters."""
+    values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
+    if request.position is not None:
+        values |= {"position_key": request.position.key, "position_value": request.position.value}
+    return values
+
+
+def where(orders: Orders, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
+    """The conditions in SQL, with their values."""
+    return [
+        _compared(orders.column(condition.column), condition.operator, key=None, value=condition.value)
+        for condition in conditions
+    ]
+
+
+def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: Any) -> sa.ColumnElement[bool]:
+    # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
+    type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
+    if operator is Operator.IN:
+        # One array, so that the list's length does not change the statement.
+        return column == sa.any_(sa.bindparam(**parameter, type_=ARRAY(type_)))
+    return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
+
+
+def order_by(orders: Orders, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
+    """The ordering in SQL, or its exact reverse: both columns one way, so that one index serves both."""
+    columns = [orders.column(column) for column in _sort_columns(ordering)]
+    return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
+
+
+def limit(rows: int) -> sa.ColumnElement[int]:
+    """A limit in the statement's text: as a parameter a generic plan would take it for a tenth of the table."""
+    return sa.literal_column(str(rows), sa.Integer())
+
+
+@lru_cache(maxsize=_REMEMBERED_STATEMENTS)
+def page_of(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
+    """The statement of a page, composed and compiled once for a table and a shape."""
+    return Compiled(page_statement(orders, shape, columns))
+
+
+def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+    """One more row than the page holds, in the direction of travel.
+
+    Where the shape looks back, each row begins with whether there is any order behind, and a page without
+    orders is one row whose second value, `present`, is null.
+    """
+    selected = [orders.column(column).label(column.value) for column in columns]
+    if not shape.look_back:
+        return rows_of(orders, shape, columns, selected or [sa.literal_column("1").label("nothing")])
+    present = sa.true().label("present")
+    keys = _sort_keys(orders, shape.ordering)
+    rows = rows_of(orders, shape, columns, [present, *selected, *keys]).subquery("page")
+    one = sa.select(sa.literal_column("1")).subquery("one")
+    return (
+        sa.select(
+            any_behind(orders, shape).label("any_behind"),
+            rows.c.present,
+            *(rows.c[column.value] for column in columns),
+        )
+        .select_from(one.outerjoin(rows, sa.true()))
+        .order_by(*_by_sort_keys(rows, descending=shape.descends))
+    )
+
+
+def rows_of(
+    orders: Orders, shape: Shape, columns: Iterable[OrderColumn], selected: Sequence[sa.Label[Any]]
+) -> sa.Select[Any]:
+    """What is selected of the rows of a page and one more, in the direction of travel; it is made of these columns."""
+    source = orders.rows({*columns, *shape.columns})
+    conditions = _conditions(orders, shape)
+    travel = order_by(orders, shape.ordering, reverse=shape.backward)
+    size = limit(shape.size + 1)
+    stretches = _stretches(orders, shape, descends=shape.descends, inclusive=False)
+    if len(stretches) == 1:
+        return sa.select(*selected).select_from(source).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+    # Sort keys of its own, beside those that may be selected for the query around this one.
+    keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, shape.ordering)]
+    parts = [
+        sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
+        .select_from(source)
+        .where(*conditions, *stretch)
+        .order_by(*travel)
+        .limit(size)
+        for index, stretch in enumerate(stretches)
+    ]
+    union = sa.union_all(*(part.subquery().select() for part in parts)).subquery("stretches")
+    by = [union.c[key.name] for key in keys]
+    return (
+        sa.select(*(union.c[label.name] for label in selected))
+        .order_by(union.c.stretch, *(key.desc() if shape.descends else key.asc() for key in by))
+        .limit(size)
+    )
+
+
+def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
+    """Whether any order is at the position or behind it: one probe of the index, or two where the nulls lie there.
+
+    Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
+    """
+    probes = (
+        sa.select(sa.literal_column("1"))
+        .select_from(orders.rows(shape.columns))
+        .where(*_conditions(orders, shape), *stretch)
+        .order_by(*order_by(orders, shape.ordering, reverse=not shape.backward))
+        .limit(limit(1))
+        .scalar_subquery()
+        for stretch in _stretches(orders, shape, descends=not shape.descends, inclusive=True)
+    )
+    return sa.or_(*(probe.is_not(None) for probe in probes))
+
+
+def _conditions(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
+    return [
+        _compared(orders.column(column), operator, key=f"condition_{index}")
+        for index, (column, operator) in enumerate(shape.comparisons)
+    ]
+
+
+def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
+    """What lies ahead of a position, as stretches of the index that follow each other.
+
+    A row comparison leaves out rows whose sort column is null, though they are in the index, at its upper end.
+    So they are a stretch of their own, also where the column has none: a sync may bring some at any time.
+    """
+    if not shape.position:
+        return [[]]
+    by = shape.ordering.column
+    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(by)
+    after = _passes(descends=descends, inclusive=inclusive)
+    position_key = sa.bindparam("position_key", type_=sa.BigInteger())
+    if by is OrderColumn.ORDER_KEY:
+        return [[after(key, position_key)]]
+    if shape.position_is_null:
+        rest = [sort.is_(None), after(key, position_key)]
+        return [rest, [sort.is_not(None)]] if descends else [rest]
+    position_value = sa.bindparam("position_value", type_=sort.type)
+    rest = [after(sa.tuple_(sort, key), sa.tuple_(position_value, position_key))]
+    return [rest] if descends else [rest, [sort.is_(None)]]
+
+
+def _passes(*, descends: bool, inclusive: bool) -> Any:
+    if descends:
+        return sa.ColumnElement.__le__ if inclusive else sa.ColumnElement.__lt__
+    return sa.ColumnElement.__ge__ if inclusive else sa.ColumnElement.__gt__
+
+
+def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
+    return list(dict.fromkeys((ordering.column, OrderColumn.ORDER_KEY)))
+
+
+def _sort_keys(orders: Orders, ordering: Ordering) -> list[sa.Label[Any]]:
+    """The sort columns under names of their own, for a query around the one that reads the index."""
+    return [orders.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
+
+
+def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:
+    keys = [column for column in rows.c if column.name.startswith("sort_")]
+    return [key.desc() if descending else key.asc() for key in keys]

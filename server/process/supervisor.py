@@ -1,0 +1,203 @@
+"""Owns the worker processes: as many as are wanted serve on the same sockets, and one that dies is replaced.
+
+uvicorn's own supervisor looks about twice a second, waits for a worker as long as that takes, and runs uvicorn's own
+server in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+
+from server.observability import multiprocess
+from server.observability.log_setup import configure_logs
+from server.observability.log_stream import STANDARD_OUTPUT, LogStream
+from server.process.shutdown import CUT_SHORT, NOT_STARTED, STOP_SECONDS, STOP_SIGNALS, Stop, aside, leave
+from server.settings import load_settings
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+    from socket import socket
+
+_log = structlog.get_logger(__name__)
+# Each worker has STOP_SECONDS, and some time to be gone.
+_KILL_SECONDS: Final = STOP_SECONDS + 0.25
+_TRY_AGAIN_SECONDS: Final = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A worker process. `replaces` is the one that is told to stop as soon as this one serves."""
+
+    process: SpawnProcess
+    says: Connection
+    replaces: _Worker | None = None
+    serving: bool = False
+    retiring: bool = False
+
+    def told(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(cast("int", self.process.pid), number)
+
+
+class Supervisor:
+    """The parent of the workers. It handles no request itself."""
+
+    def __init__(self, count: int, sockets: list[socket]) -> None:
+        self._count = count
+        self._sockets = sockets
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._to_replace: list[_Worker] = []
+        self._not_before = 0.0
+        self._kill_at: float | None = None
+        self._code = 0
+
+    def run(self) -> int:
+        """Keep the workers running until told to stop; the exit code.
+
+        SIGTERM and SIGINT stop them, and kill them when they come again; SIGHUP replaces one after the other.
+        """
+        heard, hears = os.pipe()
+        os.set_blocking(hears, False)
+        signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
+        for number in (*STOP_SIGNALS, signal.SIGHUP):
+            # Their numbers come through the pipe; a handler there has to be all the same.
+            signal.signal(number, lambda *_: None)
+        while True:
+            self._fill()
+            if not self._workers:
+                return self._code
+            awaited: list[int | Connection] = [heard]
+            awaited += [worker.process.sentinel for worker in self._workers]
+            awaited += [worker.says for worker in self._workers if not worker.serving]
+            found = wait(awaited, self._patience())
+            for worker in list(self._workers):
+                if worker.says in found:
+                    self._hear(worker)
+                if worker.process.sentinel in found:
+                    self._bury(worker)
+            if heard in found:
+                for byte in os.read(heard, 64):
+                    self._take(signal.Signals(byte))
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._kill()
+
+    def _fill(self) -> None:
+        if self._kill_at is None and time.monotonic() >= self._not_before:
+            there = sum(not worker.retiring and worker.replaces is None for worker in self._workers)
+            for _ in range(self._count - there):
+                self._start()
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do although nothing happens."""
+        until = self._kill_at or self._not_before
+        left = until - time.monotonic()
+        return max(left, 0.0) if self._kill_at is not None or left > 0 else None
+
+    def _start(self, *, replaces: _Worker | None = None) -> None:
+        says, tells = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(self._sockets, tells), name="worker")
+        process.start()
+        tells.close()
+        self._workers.append(_Worker(process, says, replaces))
+
+    def _hear(self, worker: _Worker) -> None:
+        with contextlib.suppress(EOFError):
+            worker.says.recv_bytes()
+            worker.serving = True
+            aside(_log.info, "worker serving", worker=worker.process.pid)
+            if replaced := worker.replaces:
+                worker.replaces, replaced.retiring = None, True
+                replaced.told(signal.SIGTERM)
+                self._replace_next()
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.process.join()
+        worker.says.close()
+        self._workers.remove(worker)
+        multiprocess.forget(cast("int", worker.process.pid))
+        if self._kill_at is not None or worker.retiring:
+            return
+        code = worker.process.exitcode or 0
+        for other in self._workers:
+            if other.replaces is worker:
+                other.replaces = None
+        if worker.serving or code < 0:
+            aside(_log.warning, "worker died", worker=worker.process.pid, code=code)
+        elif any(other.serving for other in self._workers):
+            aside(_log.error, "worker not started", worker=worker.process.pid, code=code)
+            self._not_before = time.monotonic() + _TRY_AGAIN_SECONDS
+        else:
+            aside(_log.error, "no worker started", worker=worker.process.pid, code=code)
+            self._stop(NOT_STARTED)
+        if worker.replaces is not None:
+            # Those that serve are kept.
+            self._to_replace.clear()
+
+    def _take(self, number: signal.Signals) -> None:
+        if number not in STOP_SIGNALS:
+            aside(_log.info, "replacing workers", signal=number.name)
+            if not any(worker.replaces for worker in self._workers):
+                self._to_replace = list(self._workers)
+                self._replace_next()
+        elif self._kill_at is None:
+            aside(_log.info, "stopping", signal=number.name)
+            self._stop(0)
+        else:
+            self._kill()
+            leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
+
+    def _replace_next(self) -> None:
+        there = [worker for worker in self._to_replace if worker in self._workers and self._kill_at is None]
+        self._to_replace = there[1:]
+        if there:
+            self._start(replaces=there[0])
+
+    def _stop(self, code: int) -> None:
+        self._code, self._kill_at = code, time.monotonic() + _KILL_SECONDS
+        # Else they would go on taking connections that nobody serves.
+        for listening in self._sockets:
+            listening.close()
+        for worker in self._workers:
+            worker.told(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            aside(_log.error, "worker killed", worker=worker.process.pid)
+            worker.process.kill()
+        self._kill_at = time.monotonic() + _KILL_SECONDS
+
+
+def work(sockets: list[socket], tells: Connection) -> None:
+    """What a worker process does: serve, until its parent says otherwise or is gone."""
+    # In a terminal Ctrl-C reaches it too, and its parent says what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = Stop(signal.SIGTERM, again_cuts_short=False)
+    settings = load_settings()
+    configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
+    threading.Thread(target=_stop_without_parent, name="parent", daemon=True).start()
+    try:
+        from server.process.uvicorn_server import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
+
+        serve(settings, sockets, stop, started=lambda: tells.send_bytes(b"serving"))
+    except Exception:  # noqa: BLE001 # whatever it is, it would be the same in the next one
+        _log.exception("worker not started")
+    leave(NOT_STARTED)
+
+
+def _stop_without_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,119 @@
+"""Owns the serving in one process: uvicorn, what differs from its defaults, and how it comes to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import uvicorn
+
+from server.app import create_app
+from server.process.shutdown import NOT_STARTED, leave
+from server.traffic.admission import Admission
+from server.traffic.draining import Draining
+from server.wire.connections import Connections
+from server.wire.http_protocol import HttpProtocol
+from server.wire.websocket_protocol import SocketProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from socket import socket
+
+    from server.process.shutdown import Stop
+    from server.settings import Settings
+
+# What is in flight then is cut off; what the process holds is closed in the rest of STOP_SECONDS.
+_GRACEFUL_SECONDS: Final = 10
+# Every hop has to hear something within 15 s.
+_PING_SECONDS: Final = 12
+# How long a connection is kept for the next request.
+_IDLE_SECONDS: Final = 30
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but signals are another's business, all are told of the stop, and nothing is waited for after it."""
+
+    def __init__(self, config: uvicorn.Config, draining: Draining, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._draining = draining
+        self._tell_started = started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        except SystemExit:
+            # uvicorn's way to say that the application did not start.
+            leave(NOT_STARTED)
+        leave(0 if self.started else NOT_STARTED)
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._draining.begin()
+        accepted = [*self._last_accepted(sockets or [])]
+        for server in self.servers:
+            server.close()
+        for connection in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
+        await super().shutdown(sockets)
+
+    @staticmethod
+    def _last_accepted(sockets: list[socket]) -> Iterator[socket]:
+        """Those who have connected and are not let in yet: a socket that is closed resets them."""
+        for listening in sockets:
+            with contextlib.suppress(OSError):
+                while True:
+                    yield listening.accept()[0]
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        new: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = new(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def serve(
+    settings: Settings, sockets: list[socket], stop: Stop, *, started: Callable[[], None] = lambda: None
+) -> NoReturn:
+    """Serve on these until told to stop, and end the process. `started` is called when requests are taken."""
+    draining = Draining()
+    admission = Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
+    connections = Connections(settings, admission, idle_seconds=_IDLE_SECONDS)
+    # uvicorn asks for classes, and does nothing with them but call them.
+    http: Any = partial(HttpProtocol, connections)
+    websocket: Any = partial(SocketProtocol, connections)
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings, draining, admission),
+            # The supervisor, where there is one, is ours.
+            workers=1,
+            loop="uvloop",
+            http=http,
+            ws=websocket,
+            ws_max_size=settings.body_bytes,
+            ws_ping_interval=_PING_SECONDS,
+            lifespan="on",
+            interface="asgi3",
+            # The request's own line is the middleware's.
+            log_config=None,
+            access_log=False,
+            # Off until an authentication mode says whom to believe.
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+        ),
+        draining,
+        started,
+    )
+    stop.tells(server)
+    server.run(sockets)
+    leave(NOT_STARTED)

@@ -1,0 +1,120 @@
+"""Owns how many subscriptions a caller may have in a process, over all connections, and how long one lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from strawberry.extensions import SchemaExtension
+from strawberry.types.graphql import OperationType
+
+from schema.errors import RateLimitedError, Reason, UnavailableError
+from server.observability.event_loop import running_loop
+from server.observability.request_record import current_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+_T = TypeVar("_T")
+# One that is ended gives its place back at once; who has this many has forgotten about most of them.
+_RETRY_AFTER_SECONDS: Final = 5
+
+
+class Subscriptions:
+    """The subscriptions that are open in this process, by who has them."""
+
+    def __init__(self, most_per_caller: int) -> None:
+        self._most = most_per_caller
+        self._open: Counter[str] = Counter()
+
+    def begin(self, user: str) -> None:
+        """Count one more.
+
+        Raises:
+            RateLimitedError: TOO_MANY_SUBSCRIPTIONS, and it is not counted.
+        """
+        if self._open[user] >= self._most:
+            raise RateLimitedError(
+                Reason.TOO_MANY_SUBSCRIPTIONS,
+                f"A caller may have {self._most:,} subscriptions at once in a process, over all connections: end some.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        self._open[user] += 1
+
+    def end(self, user: str) -> None:
+        """Count one less."""
+        self._open[user] -= 1
+        if not self._open[user]:
+            del self._open[user]
+
+    def open(self, user: str) -> int:
+        """How many a caller has."""
+        return self._open.get(user, 0)
+
+
+class CountSubscriptions(SchemaExtension):
+    """Counts a subscription from its first moment to its last, however it ends."""
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+        self._user: str | None = None
+
+    def on_operation(self) -> Iterator[None]:
+        """A subscription lasts until here, also where it is ended from outside."""
+        try:
+            yield
+        finally:
+            if self._user is not None:
+                self._subscriptions.end(self._user)
+
+    def on_execute(self) -> Iterator[None]:
+        """Of a subscription this is the beginning alone."""
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            user: str = self.execution_context.context.principal.user
+            self._subscriptions.begin(user)
+            self._user = user
+        yield
+
+
+async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGenerator[_T, None]:
+    """The results of an operation, where it is a subscription for so long. What else there is has its own deadlines.
+
+    Raises:
+        UnavailableError: SUBSCRIPTION_ENDED.
+    """
+    loop, record, waiting = running_loop(), current_record.get(), asyncio.timeout(None)
+    over = False
+
+    def end() -> None:
+        nonlocal over
+        # What kind of operation it is is known once it has begun.
+        over = record is not None and record.subscription
+        if over and not taken:
+            waiting.reschedule(loop.time())
+
+    taken, timer = True, loop.call_later(seconds, end)
+    try:
+        while not over:
+            waiting = asyncio.timeout(None)
+            try:
+                async with waiting:
+                    taken = False
+                    try:
+                        result = await anext(results)
+                    finally:
+                        taken = True
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if over:
+                    break
+                raise
+            yield result
+    finally:
+        timer.cancel()
+    raise UnavailableError(
+        Reason.SUBSCRIPTION_ENDED,
+        f"The subscription has lasted for {seconds:g} s. Subscribe again with `after`: the cursor of the last change "
+        "that you received; nothing is lost.",
+    )
