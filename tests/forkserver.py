@@ -1,7 +1,7 @@
 """Forks Python modules off a process that has loaded their libraries: a server starts in 0.2 s instead of 1 s.
 
 A fork runs the module from its first line, as `python -m` does; third-party libraries and `schema` are loaded already.
-tests/blackbox/test_start.py, tests/local/test_run.py and tests/test_container.py start servers as a shell does.
+tests/blackbox/process/test_start.py, tests/local/test_run.py and tests/test_container.py start servers as a shell does.
 """
 
 from __future__ import annotations

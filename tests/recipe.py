@@ -8,21 +8,21 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-_STATUS = "tests/blackbox/test_concurrent_writes.py"
-_ADMIN = "tests/blackbox/test_bad_admin.py"
-_PLANS = "tests/blackbox/test_bad_admin_plans.py"
-_CALLERS = "tests/blackbox/test_admin_callers.py"
-_FAULTS = "tests/blackbox/test_admin_faults.py"
-_KILLS = "tests/blackbox/test_admin_kills.py"
-_LIFE = "tests/blackbox/test_provisioning.py"
-_LOGINS = "tests/blackbox/test_lakebase_logins.py"
-_REST = "tests/blackbox/test_lakebase_at_rest.py"
-_START = "tests/blackbox/test_start.py"
-_HTTP = "tests/blackbox/test_http.py"
-_INPUTS = "tests/blackbox/test_bad_inputs.py"
-_LOST = "tests/blackbox/test_nothing_lost.py"
-_AGGREGATES = "tests/server/test_aggregates.py"
-_PAGING = "tests/server/test_paging.py"
+_STATUS = "tests/blackbox/changes/test_concurrent_writes.py"
+_ADMIN = "tests/blackbox/lakebase/test_bad_admin.py"
+_PLANS = "tests/blackbox/lakebase/test_bad_admin_plans.py"
+_CALLERS = "tests/blackbox/lakebase/test_admin_callers.py"
+_FAULTS = "tests/blackbox/lakebase/test_admin_faults.py"
+_KILLS = "tests/blackbox/lakebase/test_admin_kills.py"
+_LIFE = "tests/blackbox/lakebase/test_provisioning.py"
+_LOGINS = "tests/blackbox/lakebase/test_logins.py"
+_REST = "tests/blackbox/lakebase/test_at_rest.py"
+_START = "tests/blackbox/process/test_start.py"
+_HTTP = "tests/blackbox/http/test_http.py"
+_INPUTS = "tests/blackbox/graphql/test_bad_arguments.py"
+_LOST = "tests/blackbox/changes/test_nothing_lost.py"
+_AGGREGATES = "tests/server/orders/test_aggregates.py"
+_PAGING = "tests/server/orders/test_paging.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ RECIPE = (
         "A deep OFFSET; the previous cursor is a guess.",
         "`orders` and `ordersPage`: any page costs what the first one costs, and goes back exactly.",
         (
-            "tests/server/test_plans.py::test_a_page_is_an_index_scan_that_stops",
+            "tests/server/orders/test_query_plans.py::test_a_page_is_an_index_scan_that_stops",
             f"{_PAGING}::test_walking_forward_is_walking_backward_reversed",
             f"{_PAGING}::test_a_numbered_page_is_a_slice_of_plain_sql",
             f"{_INPUTS}::test_a_bad_page_number_is_refused",
@@ -88,7 +88,7 @@ RECIPE = (
         (
             f"{_INPUTS}::test_what_is_not_found_is_null_without_an_error",
             f"{_INPUTS}::test_a_bad_global_id_is_null_with_a_reason",
-            "tests/server/test_statements.py::test_all_single_orders_of_a_request_are_one_statement",
+            "tests/server/orders/test_statements.py::test_all_single_orders_of_a_request_are_one_statement",
         ),
     ),
     Row(
@@ -97,10 +97,10 @@ RECIPE = (
         "Takes any text, checks no version, repeats itself, leaves no trace, and writes into the synced table.",
         "`setOrderStatus`: an enum, a compare-and-set, a key for repetition, a history; no sync undoes it.",
         (
-            "tests/blackbox/test_bad_changes.py::test_a_status_that_is_none_is_refused_in_a_variable_too",
+            "tests/blackbox/changes/test_bad_changes.py::test_a_status_that_is_none_is_refused_in_a_variable_too",
             f"{_STATUS}::test_of_many_who_expect_one_version_one_wins",
             f"{_STATUS}::test_a_key_that_many_send_at_once_is_used_once",
-            "tests/blackbox/test_migrations.py::test_the_history_is_append_only",
+            "tests/blackbox/changes/test_migrations.py::test_the_history_is_append_only",
             f"{_LOST}::test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing",
         ),
     ),
@@ -136,7 +136,7 @@ RECIPE = (
         "An operation that is answered at once and watched; every admin field has a deadline.",
         (
             f"{_PLANS}::test_another_operation_at_work_is_named",
-            "tests/schema/test_administration.py::test_no_field_waits_for_ever",
+            "tests/schema/admin/test_administration.py::test_no_field_waits_for_ever",
             f"{_LIFE}::test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back",
         ),
     ),
@@ -153,8 +153,8 @@ RECIPE = (
         "Its default name has hyphens, which a catalog may not have.",
         "Names are checked before anything is sent, those of the settings too.",
         (
-            "tests/schema/test_admin_inputs.py::test_a_bad_name_is_never_sent",
-            "tests/schema/test_admin_inputs.py::test_a_configured_name_is_checked_too",
+            "tests/schema/admin/test_inputs.py::test_a_bad_name_is_never_sent",
+            "tests/schema/admin/test_inputs.py::test_a_configured_name_is_checked_too",
             f"{_ADMIN}::test_a_bad_name_is_refused",
         ),
     ),
@@ -165,7 +165,7 @@ RECIPE = (
         "`SyncedTable`: state, rows, pipeline and its page, read from the platform; the source is looked at first.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
-            "tests/schema/test_administration.py::test_everything_is_told_of_a_synced_table",
+            "tests/schema/admin/test_administration.py::test_everything_is_told_of_a_synced_table",
             f"{_PLANS}::test_what_is_needed_has_to_be_there",
         ),
     ),
@@ -175,8 +175,8 @@ RECIPE = (
         "None is named.",
         "The payload: operation, plan, and what is there now.",
         (
-            "tests/schema/test_administration.py::test_a_mutation_answers_with_its_operation_and_what_is_there",
-            "tests/schema/test_administration.py::test_a_dry_run_answers_with_the_plan",
+            "tests/schema/admin/test_administration.py::test_a_mutation_answers_with_its_operation_and_what_is_there",
+            "tests/schema/admin/test_administration.py::test_a_dry_run_answers_with_the_plan",
         ),
     ),
     Row(
@@ -207,7 +207,7 @@ RECIPE = (
         "`/readyz`: whether orders can be served, and if not, why; asking it costs the database nothing.",
         (
             f"{_START}::test_a_missing_table_does_not_stop_the_start",
-            "tests/server/test_readiness.py::test_it_looks_until_all_is_well",
+            "tests/server/orders/test_readiness.py::test_it_looks_until_all_is_well",
         ),
     ),
     Row(
@@ -225,7 +225,7 @@ RECIPE = (
         (
             f"{_START}::test_a_database_that_is_absent_does_not_stop_the_start",
             f"{_START}::test_a_slow_filter_is_stopped_and_says_why",
-            "tests/server/test_presentation.py::test_an_exception_of_a_resolver_is_masked",
+            "tests/server/http/test_error_response.py::test_an_exception_of_a_resolver_is_masked",
         ),
     ),
     Row(
@@ -236,7 +236,7 @@ RECIPE = (
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
             f"{_REST}::test_a_platform_that_is_down_does_not_stop_the_start",
-            "tests/blackbox/test_migrations.py::test_several_processes_may_start_at_once",
+            "tests/blackbox/changes/test_migrations.py::test_several_processes_may_start_at_once",
         ),
     ),
     Row(
@@ -255,7 +255,7 @@ RECIPE = (
         "Only where the database existed at boot.",
         "Every login takes a token that is good, minted when it is needed, one for many connections.",
         (
-            "tests/blackbox/test_tokens.py::test_no_request_fails_while_tokens_end",
+            "tests/blackbox/lakebase/test_tokens.py::test_no_request_fails_while_tokens_end",
             f"{_LOGINS}::test_a_token_is_refused_after_its_end",
             f"{_LOGINS}::test_orders_are_served_long_after_the_first_token_has_ended",
         ),
@@ -268,7 +268,7 @@ RECIPE = (
         (
             f"{_START}::test_a_pool_in_full_use_refuses_soon",
             f"{_START}::test_a_restart_of_postgresql_is_survived",
-            "tests/blackbox/test_database_failures.py::test_all_backends_ended_at_once_are_not_noticed_by_readers",
+            "tests/blackbox/db/test_database_failures.py::test_all_backends_ended_at_once_are_not_noticed_by_readers",
             f"{_START}::test_an_sslmode_that_the_server_cannot_meet_is_unavailable",
             f"{_LOGINS}::test_an_instance_that_sleeps_is_woken_by_the_next_request",
         ),
@@ -290,7 +290,7 @@ RECIPE = (
         "While all is well nobody asks.",
         (
             f"{_REST}::test_an_idle_server_lets_its_instance_fall_asleep",
-            "tests/server/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
+            "tests/server/orders/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
         ),
     ),
     Row(
@@ -301,7 +301,7 @@ RECIPE = (
         (
             f"{_START}::test_a_stop_leaves_no_backend",
             f"{_START}::test_a_signal_stops_it_cleanly",
-            "tests/server/test_operation_log.py::test_a_lease_that_is_let_go_of_is_taken_up_at_once",
+            "tests/server/lakebase/test_operation_store.py::test_a_lease_that_is_let_go_of_is_taken_up_at_once",
         ),
     ),
     Row(
@@ -311,7 +311,7 @@ RECIPE = (
         "The same, checked at the start: all mistakes at once, and a table of them that cannot grow old.",
         (
             f"{_START}::test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2",
-            "tests/server/test_settings.py::test_the_settings_table_stands_in_the_readme",
+            "tests/server/settings/test_settings.py::test_the_settings_table_stands_in_the_readme",
         ),
     ),
 )

@@ -1,1 +1,4 @@
-"""How a query made of orders alone is answered without a resolver call a value: planned once, then written as JSON."""
+"""Plans: a parsed operation becomes a JSON template that the store fills, so that nothing of it is executed.
+
+Read `operation.py` first.
+"""

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Relay: global ids, connections, cursors and the selected fields of a page. Read `pagination.py` first."""

@@ -1,1 +1,4 @@
-"""Owns the question who is calling, in each of the modes that there are."""
+"""Authentication: a request comes in, a principal with its roles goes out, in each of three modes.
+
+Read `authentication.py` first.
+"""

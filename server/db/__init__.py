@@ -1,1 +1,4 @@
-"""Everything that knows PostgreSQL: connections, the orders table, its SQL, and what its errors mean."""
+"""Connections to PostgreSQL: engines and pools, the wake-up of a sleeping database, errors and migrations.
+
+Read `pool.py` first.
+"""

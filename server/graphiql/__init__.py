@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The GraphiQL page and its third-party files. Read `page.py` first."""

@@ -1,1 +1,4 @@
-"""TODO docstring."""
+"""What HTTP asks of every route: middleware, headers, content negotiation, caching, and the wording of errors.
+
+Read `request_middleware.py` first.
+"""

@@ -1,1 +1,5 @@
-"""The Databricks platform behind the administration port: nothing else in the server knows of it."""
+"""Administration of a Lakebase.
+
+An input becomes an operation, whose steps run in the background until the platform is as wanted. Read
+`administration.py` first.
+"""

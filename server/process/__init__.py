@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The operating-system process: sockets, workers, signals and the end. Read `supervisor.py` first."""

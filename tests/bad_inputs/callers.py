@@ -9,7 +9,7 @@ import jwt
 
 from tests.bad_inputs.case import ORDER, Case, Expected, Header, Sent, ask, fine, get, partly, refused
 from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims
-from tests.server.test_jwt import (
+from tests.server.auth.test_jwt import (
     raw_claims,
     segment,
     signed_with_the_public_key,

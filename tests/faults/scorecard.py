@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 PATH: Final = ROOT / ".local" / "scorecard.md"
 # What other files show of a fault, without the counters.
 ELSEWHERE: Final = {
-    "tests/blackbox/test_database_failures.py": "F1 F3 F4 F9, again and again",
-    "tests/blackbox/test_nothing_lost.py": "F1 F17, and the synced table replaced, with the ledger",
-    "tests/blackbox/test_tokens.py": "F5 F6 F8, counted by the platform",
-    "tests/blackbox/test_shutdown.py": "F19 F20 F21 F22",
-    "tests/blackbox/test_admin_faults.py": "F23",
-    "tests/blackbox/test_admin_kills.py": "F24",
-    "tests/blackbox/test_secondaries.py": "a readable secondary that is killed",
-    "tests/blackbox/test_waking.py": "a database that sleeps",
-    "tests/blackbox/test_feed.py": "the feed",
+    "tests/blackbox/db/test_database_failures.py": "F1 F3 F4 F9, again and again",
+    "tests/blackbox/changes/test_nothing_lost.py": "F1 F17, and the synced table replaced, with the ledger",
+    "tests/blackbox/lakebase/test_tokens.py": "F5 F6 F8, counted by the platform",
+    "tests/blackbox/process/test_shutdown.py": "F19 F20 F21 F22",
+    "tests/blackbox/lakebase/test_admin_faults.py": "F23",
+    "tests/blackbox/lakebase/test_admin_kills.py": "F24",
+    "tests/blackbox/db/test_replicas.py": "a readable secondary that is killed",
+    "tests/blackbox/db/test_wake_up.py": "a database that sleeps",
+    "tests/blackbox/changes/test_feed.py": "the feed",
 }
 _HEAD: Final = (
     "fault",

@@ -1,6 +1,6 @@
 """Faults F19, F21 and F22: processes that are told to stop, are killed, or are replaced.
 
-F20, a second signal, is in tests/blackbox/test_shutdown.py.
+F20, a second signal, is in tests/blackbox/process/test_shutdown.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Faults F5 to F8: tokens that end, cannot be had, or are revoked, under load. They live for 20 s here.
 
-tests/blackbox/test_tokens.py has what is shorter of this.
+tests/blackbox/lakebase/test_tokens.py has what is shorter of this.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""TODO docstring."""
+"""What administration does inside an instance's database: inspection, indexes and the audit trail.
+
+Read `inspection.py` first.
+"""

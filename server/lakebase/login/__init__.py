@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Logins at an instance: its address, and tokens that are minted and renewed. Read `tokens.py` first."""

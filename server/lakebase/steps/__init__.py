@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Steps of operations: each looks, acts if needed, and looks again. Read `step.py` first."""

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from server.local.cluster import ClusterError
 from server.local.platform.app import App
-from server.local.platform.exchange import Protocol
 from server.local.platform.options import Options
+from server.local.platform.rest.exchange import Protocol
 from server.local.platform.service import Platform
 
 if TYPE_CHECKING:

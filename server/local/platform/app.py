@@ -12,8 +12,8 @@ from starlette.routing import compile_path
 
 from server.local.cluster import ClusterError
 from server.local.platform.calls import Call
-from server.local.platform.errors import PlatformError
-from server.local.platform.exchange import Exchange, error_response, read
+from server.local.platform.rest.errors import PlatformError
+from server.local.platform.rest.exchange import Exchange, error_response, read
 from server.local.platform.routes import MINTS, PUBLIC, ROUTES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from server.local.platform.calls import Handler
-    from server.local.platform.credentials import Identity
+    from server.local.platform.identities.credentials import Identity
     from server.local.platform.service import Platform
 
 _LOCAL = "/local/"

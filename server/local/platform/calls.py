@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from server.local.platform.errors import PlatformError
-from server.local.platform.requests import page
+from server.local.platform.rest.bodies import page
+from server.local.platform.rest.errors import PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.local.platform.credentials import Identity
-    from server.local.platform.exchange import Exchange
+    from server.local.platform.identities.credentials import Identity
+    from server.local.platform.rest.exchange import Exchange
     from server.local.platform.service import Platform
 
     # What is done, at once or in a while; None is answered with an empty object.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from server.local.platform import requests
-from server.local.platform.instances import shown
-from server.local.platform.requests import parsed
+from server.local.platform.instances.instances import shown
+from server.local.platform.rest import bodies as requests
+from server.local.platform.rest.bodies import parsed
 
 if TYPE_CHECKING:
     from server.local.platform.calls import Call, Handler

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from server.local.platform.errors import invalid
-from server.local.platform.exchange import error_response
+from server.local.platform.rest.errors import invalid
+from server.local.platform.rest.exchange import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.local.platform.exchange import Exchange
-    from server.local.platform.requests import FaultBody
+    from server.local.platform.rest.bodies import FaultBody
+    from server.local.platform.rest.exchange import Exchange
 
 # Answered in place of doing anything.
 _REFUSALS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from server.local.platform.exchange import Exchange
+    from server.local.platform.rest.exchange import Exchange
 
 
 class Mints:

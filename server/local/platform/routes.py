@@ -7,12 +7,12 @@ import binascii
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from server.local.platform import requests
 from server.local.platform.calls import listed
 from server.local.platform.controls import CONTROLS
-from server.local.platform.errors import OAuthError, invalid, not_implemented
-from server.local.platform.instances import shown
-from server.local.platform.requests import parsed
+from server.local.platform.instances.instances import shown
+from server.local.platform.rest import bodies as requests
+from server.local.platform.rest.bodies import parsed
+from server.local.platform.rest.errors import OAuthError, invalid, not_implemented
 
 if TYPE_CHECKING:
     from server.local.platform.calls import Call, Handler

@@ -6,21 +6,21 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from server.local.platform.catalogs import Catalogs
-from server.local.platform.credentials import Credentials
-from server.local.platform.directory import Directory
 from server.local.platform.faults import Faults
-from server.local.platform.instances import Instances
-from server.local.platform.lifecycle import Lifecycle
+from server.local.platform.identities.credentials import Credentials
+from server.local.platform.identities.directory import Directory
+from server.local.platform.identities.radius import RadiusServer
+from server.local.platform.instances.instances import Instances
+from server.local.platform.instances.lifecycle import Lifecycle
+from server.local.platform.instances.projects import Projects
+from server.local.platform.instances.roles import Roles
 from server.local.platform.mints import Mints
-from server.local.platform.pipelines import Pipelines
-from server.local.platform.projects import Projects
-from server.local.platform.radius import RadiusServer
-from server.local.platform.roles import Roles
 from server.local.platform.state import Store, free_port
-from server.local.platform.synced_tables import SyncedTables
-from server.local.platform.syncs import Syncs
-from server.local.platform.unity import UnityCatalog
+from server.local.platform.tables.catalogs import Catalogs
+from server.local.platform.tables.pipelines import Pipelines
+from server.local.platform.tables.synced_tables import SyncedTables
+from server.local.platform.tables.syncs import Syncs
+from server.local.platform.tables.unity import UnityCatalog
 
 if TYPE_CHECKING:
     from server.local.platform.options import Options

@@ -1,0 +1,204 @@
+"""Owns the database instances as the REST API sees them: checked, shown, and handed to their lifecycle."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from server.local.platform.instances.lifecycle import AVAILABLE, DELETING, STARTING, STOPPED, UPDATING
+from server.local.platform.instances.postgres import CAPACITIES
+from server.local.platform.rest.bodies import InstanceBody, boolean, instance_name
+from server.local.platform.rest.errors import conflict, exists, invalid, not_found, wrong_state
+from server.local.platform.state import Instance, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.local.platform.identities.credentials import Identity
+    from server.local.platform.instances import lifecycle
+    from server.local.platform.state import Store
+
+_MIN_RETENTION, _MAX_RETENTION = 2, 35
+_MAX_NODES = 3
+_FIRST_ADDRESS = ipaddress.IPv4Address("127.0.0.2")
+# What a PATCH may name, and the field of ours that it sets.
+_MUTABLE = {
+    "capacity": "capacity",
+    "node_count": "node_count",
+    "enable_readable_secondaries": "readable_secondaries",
+    "retention_window_in_days": "retention_days",
+    "stopped": "stopped",
+    "enable_pg_native_login": "native_login",
+    "custom_tags": "custom_tags",
+    "usage_policy_id": "usage_policy_id",
+}
+_DEFAULTS: dict[str, Any] = {
+    "capacity": "CU_1",
+    "node_count": 1,
+    "enable_readable_secondaries": False,
+    "retention_window_in_days": 7,
+    "stopped": False,
+    "enable_pg_native_login": False,
+    "custom_tags": [],
+    "usage_policy_id": None,
+}
+# A change of these takes a restart; the others hold at once.
+_RESTARTED_FOR = {"capacity", "node_count", "readable_secondaries"}
+
+
+class Instances:
+    """The instances. Readable secondaries are one hot standby, whatever the number of nodes.
+
+    Native login (passwords of PostgreSQL's own) is noted and not offered; children (`parent_instance_ref`) are refused.
+    """
+
+    def __init__(self, store: Store, life: lifecycle.Lifecycle) -> None:
+        self._store = store
+        self._life = life
+
+    def find(self, name: str) -> Instance:
+        """The instance of this name.
+
+        Raises:
+            PlatformError: NOT_FOUND.
+        """
+        instance = self._store.state.instances.get(name)
+        if instance is None:
+            raise not_found(f"Database instance '{name}' not found.")
+        return instance
+
+    def find_by_uid(self, uid: str | None) -> dict[str, Any]:
+        """The instance with this uid, as it is shown."""
+        for instance in self._store.state.instances.values():
+            if instance.uid == uid:
+                return shown(instance)
+        raise not_found(f"Database instance with uid '{uid}' not found.")
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All of them as they are shown, by name."""
+        return [shown(instance) for _, instance in sorted(self._store.state.instances.items())]
+
+    def create(self, body: InstanceBody, creator: Identity) -> dict[str, Any]:
+        """Begin to make an instance."""
+        name = instance_name(body.name)
+        if name in self._store.state.instances:
+            raise exists(f"Database instance '{name}' already exists.")
+        if body.parent_instance_ref:
+            raise invalid("parent_instance_ref: instances from a point in time are not offered here.")
+        given = {key: value for key, value in body.model_dump().items() if key in _MUTABLE and value is not None}
+        address = self._free_address()
+        instance = Instance(
+            name=name,
+            uid=str(uuid.uuid4()),
+            creator=creator.name,
+            creator_is_user=creator.is_user,
+            creation_time=now(),
+            state=STARTING,
+            address=str(address),
+            secondary_address=str(address + 1),
+            **{_MUTABLE[key]: value for key, value in {**_DEFAULTS, **given}.items()},
+        )
+        _check(instance)
+        if instance.stopped:
+            raise invalid("stopped: an instance cannot be created stopped.")
+        self._store.state.instances[name] = instance
+        self._store.save()
+        self._life.settle(instance)
+        return shown(instance, tags=True)
+
+    def update(self, name: str, body: InstanceBody, query: Mapping[str, str]) -> dict[str, Any]:
+        """Change what the mask names, or without a mask what the body gives."""
+        instance = self.find(name)
+        if body.name not in (None, "", name):
+            raise invalid(f"name: '{body.name}' is not '{name}', and cannot be changed.")
+        given = body.model_dump()
+        asked = [path.strip() for path in query.get("update_mask", "").split(",") if path.strip()]
+        if unknown := set(asked) - {*_MUTABLE, "*"}:
+            raise invalid(f"update_mask: {', '.join(sorted(unknown))} cannot be updated.")
+        if not asked or "*" in asked:
+            asked = [key for key in _MUTABLE if given[key] is not None]
+        wanted = {_MUTABLE[key]: _DEFAULTS[key] if given[key] is None else given[key] for key in asked}
+        changed = instance.model_copy(update=wanted)
+        _check(changed)
+        different = {key for key in wanted if getattr(instance, key) != wanted[key]}
+        if instance.state not in (AVAILABLE, STOPPED) and different:
+            raise wrong_state(f"Database instance '{name}' is {instance.state}: try again when that is over.")
+        for key in different:
+            setattr(instance, key, wanted[key])
+        self._proceed(instance, different)
+        return shown(instance, tags=True)
+
+    def delete(self, name: str, query: Mapping[str, str]) -> None:
+        """Begin to delete it; refused while catalogs or synced tables stand on it."""
+        instance = self.find(name)
+        if boolean(query, "purge") is False:
+            raise invalid("Purge must be set to true to delete a database instance.")
+        boolean(query, "force")
+        state = self._store.state
+        for kind, held in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
+            for one in held.values():
+                if one.instance == name:
+                    raise conflict(f"Database instance '{name}' still has the {kind} '{one.name}': delete that first.")
+        if instance.state != DELETING:
+            instance.state = DELETING
+            self._store.save()
+        self._life.settle(instance)
+
+    def _proceed(self, instance: Instance, different: set[str]) -> None:
+        if "stopped" in different:
+            instance.state = UPDATING if instance.stopped else STARTING
+        elif different & _RESTARTED_FOR and instance.state == AVAILABLE:
+            instance.state = UPDATING
+        if different:
+            self._store.save()
+            self._life.settle(instance)
+
+    def _free_address(self) -> ipaddress.IPv4Address:
+        taken = {instance.address for instance in self._store.state.instances.values()}
+        address = _FIRST_ADDRESS
+        # Two each, the second for a standby.
+        while str(address) in taken:
+            address += 2
+        return address
+
+
+def shown(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
+    """A DatabaseInstance as it is replied: what is input only is not echoed, its effect is."""
+    reply: dict[str, Any] = {
+        "name": instance.name,
+        "uid": instance.uid,
+        "creator": instance.creator,
+        "creation_time": instance.creation_time,
+        "state": instance.state,
+        "pg_version": "PG_VERSION_16",
+        "capacity": instance.capacity,
+        "effective_capacity": instance.capacity,
+        "enable_readable_secondaries": instance.readable_secondaries,
+        "enable_pg_native_login": instance.native_login,
+        "retention_window_in_days": instance.retention_days,
+        "read_write_dns": instance.address,
+        "effective_node_count": instance.node_count,
+        "effective_enable_readable_secondaries": instance.readable_secondaries,
+        "effective_enable_pg_native_login": instance.native_login,
+        "effective_retention_window_in_days": instance.retention_days,
+        "effective_stopped": instance.stopped,
+    }
+    if instance.readable_secondaries:
+        reply["read_only_dns"] = instance.secondary_address
+    if instance.usage_policy_id:
+        reply["usage_policy_id"] = reply["effective_usage_policy_id"] = instance.usage_policy_id
+    if tags and instance.custom_tags:
+        reply["custom_tags"] = reply["effective_custom_tags"] = instance.custom_tags
+    return reply
+
+
+def _check(instance: Instance) -> None:
+    if instance.capacity not in CAPACITIES:
+        raise invalid(f"capacity: '{instance.capacity}' is none of {', '.join(CAPACITIES)}.")
+    if not _MIN_RETENTION <= instance.retention_days <= _MAX_RETENTION:
+        raise invalid(f"retention_window_in_days: {instance.retention_days} is not in 2..35.")
+    if not 1 <= instance.node_count <= _MAX_NODES:
+        raise invalid(f"node_count: {instance.node_count} is not in 1..{_MAX_NODES}.")
+    if instance.readable_secondaries and instance.node_count == 1:
+        raise invalid("enable_readable_secondaries: needs a node_count of 2 or more.")

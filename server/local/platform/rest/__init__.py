@@ -1,0 +1,1 @@
+"""HTTP of the local platform: requests read, bodies checked, errors worded; `exchange.py` first."""

@@ -1,0 +1,255 @@
+"""Owns the bodies of requests: what shape they must have, and how the platform refuses others."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from server.local.platform.rest.errors import invalid, malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_INSTANCE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+_CATALOG_PART = re.compile(r"[A-Za-z0-9_]{1,255}")
+_DATABASE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_RESERVED_DATABASES = {"postgres", "template0", "template1"}
+_MAX_PAGE = 100
+_TABLE_PARTS = 3
+
+
+class _Body(BaseModel):
+    # As JSON says it: "7" is no number here; what is not known is passed over.
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class InstanceBody(_Body):
+    """A DatabaseInstance as it is sent."""
+
+    name: str | None = None
+    capacity: str | None = None
+    node_count: int | None = None
+    enable_readable_secondaries: bool | None = None
+    retention_window_in_days: int | None = None
+    stopped: bool | None = None
+    enable_pg_native_login: bool | None = None
+    custom_tags: list[dict[str, str]] | None = None
+    usage_policy_id: str | None = None
+    parent_instance_ref: dict[str, Any] | None = None
+
+
+class CatalogBody(_Body):
+    """A DatabaseCatalog as it is sent."""
+
+    name: str | None = None
+    database_instance_name: str | None = None
+    database_name: str | None = None
+    create_database_if_not_exists: bool | None = None
+
+
+class NewPipelineBody(_Body):
+    """Where a new pipeline keeps its files."""
+
+    storage_catalog: str | None = None
+    storage_schema: str | None = None
+    budget_policy_id: str | None = None
+
+
+class TableSpecBody(_Body):
+    """A SyncedTableSpec as it is sent."""
+
+    source_table_full_name: str | None = None
+    primary_key_columns: list[str] | None = None
+    scheduling_policy: Literal["CONTINUOUS", "SNAPSHOT", "TRIGGERED"] | None = None
+    timeseries_key: str | None = None
+    create_database_objects_if_missing: bool | None = None
+    existing_pipeline_id: str | None = None
+    new_pipeline_spec: NewPipelineBody | None = None
+    accelerated_sync: bool | None = None
+    type_overrides: list[dict[str, Any]] | None = None
+
+
+class SyncedTableBody(_Body):
+    """A SyncedDatabaseTable as it is sent."""
+
+    name: str | None = None
+    database_instance_name: str | None = None
+    logical_database_name: str | None = None
+    spec: TableSpecBody | None = None
+
+
+class DatabaseTableBody(_Body):
+    """A DatabaseTable as it is sent."""
+
+    name: str | None = None
+    database_instance_name: str | None = None
+    logical_database_name: str | None = None
+
+
+class AttributesBody(_Body):
+    """What a role may."""
+
+    bypassrls: bool = False
+    createdb: bool = False
+    createrole: bool = False
+
+
+class RoleBody(_Body):
+    """A DatabaseInstanceRole as it is sent."""
+
+    name: str | None = None
+    identity_type: Literal["GROUP", "PG_ONLY", "SERVICE_PRINCIPAL", "USER"] | None = None
+    membership_role: Literal["DATABRICKS_SUPERUSER"] | None = None
+    attributes: AttributesBody = Field(default_factory=AttributesBody)
+
+
+class CredentialBody(_Body):
+    """A request for a credential."""
+
+    instance_names: list[str] | None = None
+    claims: list[dict[str, Any]] | None = None
+    request_id: str | None = None
+
+
+class EndpointCredentialBody(_Body):
+    """A request of the Autoscaling API for a credential."""
+
+    endpoint: str | None = None
+    ttl: str | None = None
+    expire_time: str | None = None
+    claims: list[dict[str, Any]] | None = None
+
+
+class UpdateBody(_Body):
+    """A request for an update of a pipeline."""
+
+    full_refresh: bool = False
+    cause: str = "API_CALL"
+
+
+class RevokeBody(_Body):
+    """Whose credentials are revoked: of the instance, or of all."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    instance: str | None = None
+
+
+class ReplayBody(_Body):
+    """Whether a standby's replay is to stand still."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    paused: bool
+
+
+class FaultBody(_Body):
+    """A fault to switch on; `path` is a regular expression for the whole path."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    method: str = ".*"
+    path: str
+    fault: Literal[
+        "too_many_requests",
+        "internal_error",
+        "unavailable",
+        "forbidden",
+        "not_found_after_create",
+        "not_found_as_code",
+        "exists_as_400",
+        "connection_reset",
+        "slow",
+        "hang",
+        "malformed_json",
+        "unknown_enum",
+        "lost_reply",
+        "hold_before",
+        "hold_after",
+    ]
+    times: int | None = 1
+    skip: int = 0
+    retry_after: int | None = 1
+    seconds: float = 1
+    message: str | None = None
+
+
+_B = TypeVar("_B", bound=BaseModel)
+
+
+def parsed(model: type[_B], raw: bytes) -> _B:
+    """The body as the model.
+
+    Raises:
+        PlatformError: MALFORMED_REQUEST, which says where.
+    """
+    try:
+        value = json.loads(raw or b"{}")
+    except ValueError as error:
+        raise malformed(f"Could not parse request object: {error}") from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise malformed(f"Could not parse request object: {where}: {first['msg']}") from None
+
+
+def instance_name(name: str | None) -> str:
+    """A name that an instance can have."""
+    if not name or not _INSTANCE_NAME.fullmatch(name):
+        raise invalid(
+            f"Database instance name {name!r} is invalid: 1 to 63 letters, digits and hyphens, beginning with a letter."
+        )
+    return name
+
+
+def catalog_name(name: str | None) -> str:
+    """A name that a catalog can have."""
+    if not name or not _CATALOG_PART.fullmatch(name):
+        raise invalid(f"Catalog name {name!r} is invalid: letters, digits and underscores, up to 255.")
+    return name
+
+
+def database_name(name: str | None) -> str:
+    """A name that a logical database can have."""
+    if not name or not _DATABASE_NAME.fullmatch(name) or name in _RESERVED_DATABASES:
+        raise invalid(f"Database name {name!r} is invalid.")
+    return name
+
+
+def table_parts(name: str | None) -> tuple[str, str, str]:
+    """Catalog, schema and table of a full name."""
+    parts = (name or "").split(".")
+    if len(parts) != _TABLE_PARTS or not all(_CATALOG_PART.fullmatch(part) for part in parts):
+        raise invalid(f"Table name {name!r} is invalid: catalog.schema.table of letters, digits and underscores.")
+    return parts[0], parts[1], parts[2]
+
+
+def boolean(query: Mapping[str, str], name: str) -> bool | None:
+    """A boolean of the query; None where it is absent."""
+    text = query.get(name)
+    if text not in ("true", "false", None):
+        raise invalid(f"{name}: {text!r} is neither true nor false.")
+    return None if text is None else text == "true"
+
+
+def page(items: Sequence[dict[str, Any]], query: Mapping[str, str], limit: int = _MAX_PAGE) -> dict[str, Any]:
+    """The items of the page that the query asks for, as `items`, and `next_page_token` where more follow."""
+    try:
+        size = int(query.get("page_size") or query.get("max_results") or 0)
+        start = int(base64.urlsafe_b64decode(query.get("page_token") or "MA=="))
+    except (ValueError, binascii.Error):
+        raise invalid("page_size or page_token is invalid.") from None
+    if size < 0 or start < 0:
+        raise invalid("page_size or page_token is invalid.")
+    end = start + min(size or limit, limit)
+    found: dict[str, Any] = {"items": list(items[start:end])}
+    if end < len(items):
+        found["next_page_token"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+    return found

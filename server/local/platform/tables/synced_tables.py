@@ -1,0 +1,198 @@
+"""Owns the synced tables as the REST API sees them: checked, shown, and handed to their syncs."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from server.local.platform.rest.bodies import SyncedTableBody, TableSpecBody, boolean, database_name, table_parts
+from server.local.platform.rest.errors import exists, invalid, not_found, wrong_state
+from server.local.platform.state import Pipeline, SyncedTable, Update, now_milliseconds
+from server.local.platform.tables import syncs
+from server.local.platform.tables.sources import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.local.platform.identities.credentials import Identity
+    from server.local.platform.instances.instances import Instances
+    from server.local.platform.options import Options
+    from server.local.platform.state import Store
+    from server.local.platform.tables.unity import UnityCatalog
+
+# PostgreSQL cuts longer names off.
+_MAX_NAME = 63
+
+
+class SyncedTables:
+    """The synced tables. Only SNAPSHOT is offered: what `samples` holds has no change data feed."""
+
+    def __init__(
+        self, store: Store, options: Options, instances: Instances, unity: UnityCatalog, running: syncs.Syncs
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._instances = instances
+        self._unity = unity
+        self._syncs = running
+
+    def create(self, body: SyncedTableBody, creator: Identity) -> dict[str, Any]:
+        """Begin to make a synced table."""
+        catalog, schema, name = table_parts(body.name)
+        if max(len(schema), len(name)) > _MAX_NAME:
+            raise invalid(f"Table name '{body.name}' is invalid: PostgreSQL's names have up to {_MAX_NAME} characters.")
+        full_name = f"{catalog}.{schema}.{name}"
+        state = self._store.state
+        if full_name in state.synced_tables or full_name in state.database_tables:
+            raise exists(f"Table '{full_name}' already exists.")
+        instance_name, database = self._target(body, catalog)
+        instance = self._instances.find(instance_name)
+        if instance.state != "AVAILABLE":
+            raise wrong_state(f"Database instance '{instance.name}' is {instance.state}, not AVAILABLE.")
+        spec = self._checked(body.spec)
+        pipeline = self._pipeline(spec, full_name, creator)
+        table = SyncedTable(
+            name=full_name,
+            uid=str(uuid.uuid4()),
+            creator=creator.name,
+            instance=instance.name,
+            database=database,
+            spec=spec.model_dump(exclude_none=True),
+            pipeline=pipeline.id,
+            detailed_state=syncs.PROVISIONING,
+            catalog_state="PROVISIONING",
+            message="The synced table is being made.",
+        )
+        state.pipelines[pipeline.id] = pipeline
+        state.synced_tables[full_name] = table
+        pipeline.updates.append(Update(id=str(uuid.uuid4()), state="CREATED", created=now_milliseconds()))
+        self._store.save()
+        self._syncs.begin(table)
+        return self.shown(table)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """A SyncedDatabaseTable."""
+        return self.shown(self._find(name))
+
+    async def delete(self, name: str, query: Mapping[str, str]) -> None:
+        """Forget it and, unless pipelines are kept, the pipeline that it was the last table of.
+
+        The PostgreSQL table stays, unless `purge_data` is true.
+        """
+        table = self._find(name)
+        purge = boolean(query, "purge_data")
+        before = table.catalog_state
+        table.catalog_state = "DELETING"
+        try:
+            await self._syncs.cancel(table)
+            if purge:
+                await self._syncs.drop(table)
+        except BaseException:
+            table.catalog_state = before
+            if table.detailed_state in syncs.RUNNING:
+                self._syncs.begin(table)
+            raise
+        state = self._store.state
+        # Two calls may have come at once.
+        if state.synced_tables.get(name) is table:
+            del state.synced_tables[name]
+            if not self._options.keep_pipelines and not any(
+                other.pipeline == table.pipeline for other in state.synced_tables.values()
+            ):
+                state.pipelines.pop(table.pipeline, None)
+            self._store.save()
+
+    def shown(self, table: SyncedTable) -> dict[str, Any]:
+        """A SyncedDatabaseTable as it is replied."""
+        status: dict[str, Any] = {"detailed_state": table.detailed_state, "message": table.message}
+        if table.detailed_state != syncs.PROVISIONING:
+            status["pipeline_id"] = table.pipeline
+        if table.last_sync:
+            status["last_sync"] = table.last_sync
+        source = SOURCES[table.spec["source_table_full_name"]]
+        progress = syncs.shown_progress(self._syncs.progress.get(table.uid), source.rows(self._options.scale))
+        processed = {}
+        if table.last_sync:
+            processed = {"last_processed_commit_version": "1", "timestamp": table.last_sync["sync_end_timestamp"]}
+        match table.detailed_state:
+            case syncs.PROVISIONING | syncs.PROVISIONING_RESOURCES | syncs.UPDATING_RESOURCES:
+                pass
+            case syncs.INITIAL_SNAPSHOT:
+                status["provisioning_status"] = {"initial_pipeline_sync_progress": progress}
+            case syncs.TRIGGERED_UPDATE:
+                status["triggered_update_status"] = {"triggered_update_progress": progress, **processed}
+            case syncs.OFFLINE_FAILED | syncs.PIPELINE_FAILED:
+                status["failed_status"] = processed
+            case _:
+                status["triggered_update_status"] = processed
+        return {
+            "name": table.name,
+            "database_instance_name": table.instance,
+            "logical_database_name": table.database,
+            "effective_database_instance_name": table.instance,
+            "effective_logical_database_name": table.database,
+            "spec": table.spec,
+            "data_synchronization_status": status,
+            "unity_catalog_provisioning_state": table.catalog_state,
+        }
+
+    def _find(self, name: str) -> SyncedTable:
+        table = self._store.state.synced_tables.get(name)
+        if table is None:
+            raise not_found(f"Synced database table '{name}' not found.")
+        return table
+
+    def _target(self, body: SyncedTableBody, catalog: str) -> tuple[str, str]:
+        """The instance and the database: given, or in a catalog that stands for a database, that catalog's."""
+        registered = self._store.state.catalogs.get(catalog)
+        if registered is None:
+            self._unity.catalog(catalog)
+            if not self._unity.is_standard(catalog):
+                raise invalid(f"name: catalog '{catalog}' takes no tables.")
+            self._unity.schema(".".join((body.name or "").split(".")[:2]))
+            if not body.database_instance_name:
+                raise invalid("database_instance_name is required in a standard catalog.")
+            return body.database_instance_name, database_name(body.logical_database_name)
+        for field, given, known in (
+            ("database_instance_name", body.database_instance_name, registered.instance),
+            ("logical_database_name", body.logical_database_name, registered.database),
+        ):
+            if given not in (None, "", known):
+                raise invalid(f"{field}: '{given}' is not that of the catalog '{catalog}': '{known}'.")
+        return registered.instance, registered.database
+
+    def _checked(self, spec: TableSpecBody | None) -> TableSpecBody:
+        if spec is None or not spec.source_table_full_name or not spec.scheduling_policy:
+            raise invalid("spec: source_table_full_name and scheduling_policy are required.")
+        self._unity.table(spec.source_table_full_name)
+        source = SOURCES.get(spec.source_table_full_name)
+        if source is None:
+            raise invalid(f"spec: '{spec.source_table_full_name}' cannot be a source.")
+        if not spec.primary_key_columns:
+            raise invalid("spec: primary_key_columns is required.")
+        overrides = spec.type_overrides or []
+        named = [*spec.primary_key_columns, *([spec.timeseries_key] if spec.timeseries_key else [])]
+        for column in (*named, *(override.get("column_name") for override in overrides)):
+            if column not in source.columns:
+                raise invalid(f"spec: column '{column}' does not exist in '{spec.source_table_full_name}'.")
+        for override in overrides:
+            size = override.get("size")
+            if override.get("pg_type") != "PG_SPECIFIC_TYPE_VARCHAR" or not isinstance(size, int) or size < 1:
+                raise invalid("spec: type_overrides takes PG_SPECIFIC_TYPE_VARCHAR with a size here.")
+        if spec.scheduling_policy != "SNAPSHOT":
+            raise invalid(
+                f"spec: scheduling_policy {spec.scheduling_policy} needs a change data feed, which"
+                f" '{spec.source_table_full_name}' does not have (delta.enableChangeDataFeed); use SNAPSHOT."
+            )
+        if bool(spec.existing_pipeline_id) == (spec.new_pipeline_spec is not None):
+            raise invalid("spec: exactly one of existing_pipeline_id and new_pipeline_spec is required.")
+        return spec
+
+    def _pipeline(self, spec: TableSpecBody, name: str, creator: Identity) -> Pipeline:
+        if spec.new_pipeline_spec is not None:
+            self._unity.check_storage(spec.new_pipeline_spec.storage_catalog, spec.new_pipeline_spec.storage_schema)
+            return Pipeline(id=str(uuid.uuid4()), name=f"Synced table: {name}", creator=creator.name)
+        pipeline = self._store.state.pipelines.get(spec.existing_pipeline_id or "")
+        if pipeline is None:
+            raise not_found(f"The specified pipeline {spec.existing_pipeline_id} was not found.")
+        return pipeline

@@ -1,0 +1,177 @@
+"""Owns the running of syncs: phase by phase, tried again where it makes sense, taken up after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from server.local.platform.instances import sql
+from server.local.platform.instances.lifecycle import STARTING, UPDATING
+from server.local.platform.rest.errors import PlatformError
+from server.local.platform.state import now
+from server.local.platform.tables.postgres_table import Progress, Replica
+from server.local.tpch import LoadError
+
+if TYPE_CHECKING:
+    from server.local.platform.instances.lifecycle import Lifecycle
+    from server.local.platform.options import Options
+    from server.local.platform.state import Store, SyncedTable
+
+PROVISIONING = "SYNCED_TABLE_PROVISIONING"
+PROVISIONING_RESOURCES = "SYNCED_TABLE_PROVISIONING_PIPELINE_RESOURCES"
+INITIAL_SNAPSHOT = "SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT"
+UPDATING_RESOURCES = "SYNCED_TABLE_ONLINE_UPDATING_PIPELINE_RESOURCES"
+TRIGGERED_UPDATE = "SYNCED_TABLE_ONLINE_TRIGGERED_UPDATE"
+ONLINE = "SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE"
+OFFLINE_FAILED = "SYNCED_TABLE_OFFLINE_FAILED"
+PIPELINE_FAILED = "SYNCED_TABLE_ONLINE_PIPELINE_FAILED"
+RUNNING = (PROVISIONING, PROVISIONING_RESOURCES, INITIAL_SNAPSHOT, UPDATING_RESOURCES, TRIGGERED_UPDATE)
+
+_ATTEMPTS = 3
+_RETRY_SECONDS = 0.2
+_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_log = logging.getLogger(__name__)
+
+
+class Syncs:
+    """The syncs that run, one of a table at most. `progress` is of each table by its uid."""
+
+    def __init__(self, store: Store, options: Options, life: Lifecycle) -> None:
+        self._store = store
+        self._options = options
+        self._life = life
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.progress: dict[str, Progress] = {}
+
+    def open(self) -> None:
+        """Begin anew what a restart has interrupted."""
+        for table in self._store.state.synced_tables.values():
+            if table.detailed_state in RUNNING:
+                self.begin(table)
+
+    async def close(self) -> None:
+        """Break off every sync; each is taken up when the process is back."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def begin(self, table: SyncedTable) -> None:
+        """Sync the table, which says in its state how far that is."""
+        self.progress.pop(table.uid, None)
+        task = self._tasks[table.uid] = asyncio.create_task(self._run(table))
+        task.add_done_callback(lambda done: self._tasks.pop(table.uid, None) if done is task else None)
+
+    async def cancel(self, table: SyncedTable) -> None:
+        """Break the sync of the table off, where there is one."""
+        task = self._tasks.get(table.uid)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.progress.pop(table.uid, None)
+
+    async def drop(self, table: SyncedTable) -> None:
+        """Drop its table in PostgreSQL.
+
+        Raises:
+            PlatformError: INVALID_STATE where the instance is not available, ABORTED where the table is in use.
+        """
+        try:
+            connection = await self._life.connect(self._store.state.instances[table.instance], table.database)
+        except asyncpg.InvalidCatalogNameError:
+            return
+        try:
+            await Replica(connection, table, self._options).drop()
+        except (asyncpg.LockNotAvailableError, asyncpg.DependentObjectsStillExistError) as error:
+            raise PlatformError(409, "ABORTED", f"The table of '{table.name}' was not dropped: {error}") from None
+        finally:
+            connection.terminate()
+
+    async def _run(self, table: SyncedTable) -> None:
+        try:
+            if table.detailed_state == PROVISIONING:
+                await asyncio.sleep(self._options.provisioning_delay)
+                self._enter(table, PROVISIONING_RESOURCES, "Waiting for the pipeline's resources.")
+            if table.detailed_state in (PROVISIONING_RESOURCES, UPDATING_RESOURCES):
+                self._update(table, "WAITING_FOR_RESOURCES")
+                await asyncio.sleep(self._options.resources_delay)
+                first = table.detailed_state == PROVISIONING_RESOURCES
+                self._enter(table, INITIAL_SNAPSHOT if first else TRIGGERED_UPDATE, "Copying the rows of the source.")
+            self._update(table, "RUNNING")
+            await self._sync(table)
+        except (PlatformError, LoadError, asyncpg.PostgresError, *_LOST) as error:
+            _log.warning("the sync of %s failed: %s", table.name, error)
+            self._fail(table, str(error) or type(error).__name__)
+
+    async def _sync(self, table: SyncedTable) -> None:
+        start = now()
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._copy(table)
+                break
+            except _LOST:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                # The instance is being restarted, or was suspended; if it was stopped, connecting says so.
+                await asyncio.sleep(_RETRY_SECONDS)
+        table.last_sync = {
+            "delta_table_sync_info": {
+                "delta_commit_version": "1",
+                "delta_commit_timestamp": "2024-01-01T00:00:00.000Z",
+            },
+            "sync_start_timestamp": start,
+            "sync_end_timestamp": now(),
+        }
+        table.synced_once = True
+        table.catalog_state = "ACTIVE"
+        self._enter(table, ONLINE, "The table is online and holds the latest snapshot.")
+        self._finish_update(table)
+
+    async def _copy(self, table: SyncedTable) -> None:
+        instance = self._store.state.instances[table.instance]
+        while instance.state in (STARTING, UPDATING):  # noqa: ASYNC110 # the state is on disk, and nobody signals it
+            await asyncio.sleep(_RETRY_SECONDS)
+        if table.spec.get("create_database_objects_if_missing"):
+            connection = await self._life.connect(instance)
+            try:
+                await sql.make_database(connection, table.database)
+            finally:
+                connection.terminate()
+        connection = await self._life.connect(instance, table.database)
+        try:
+            replica = Replica(connection, table, self._options)
+            self.progress[table.uid] = Progress(replica.rows, started=time.monotonic())
+            await replica.sync(self.progress[table.uid])
+        finally:
+            connection.terminate()
+
+    def _enter(self, table: SyncedTable, state: str, message: str) -> None:
+        table.detailed_state = state
+        table.message = message
+        self._store.save()
+
+    def _fail(self, table: SyncedTable, message: str) -> None:
+        if not table.synced_once:
+            table.catalog_state = "FAILED"
+        self._enter(table, PIPELINE_FAILED if table.synced_once else OFFLINE_FAILED, f"The sync failed: {message}")
+        self._finish_update(table)
+
+    def _update(self, table: SyncedTable, state: str) -> None:
+        pipeline = self._store.state.pipelines.get(table.pipeline)
+        if pipeline and pipeline.updates:
+            pipeline.updates[-1].state = state
+            self._store.save()
+
+    def _finish_update(self, table: SyncedTable) -> None:
+        """The update ends with the last of its tables, and fails with any of them."""
+        states = {t.detailed_state for t in self._store.state.synced_tables.values() if t.pipeline == table.pipeline}
+        if not states & set(RUNNING):
+            self._update(table, "COMPLETED" if states == {ONLINE} else "FAILED")
+
+
+def shown_progress(progress: Progress | None, total: int) -> dict[str, Any]:
+    """The progress of a sync that may not have begun to copy."""
+    return (progress or Progress(total)).shown()

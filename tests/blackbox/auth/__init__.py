@@ -1,0 +1,1 @@
+"""The promises of server/auth, seen from outside the real process."""

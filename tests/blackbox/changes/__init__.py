@@ -1,0 +1,1 @@
+"""The promises of server/changes, seen from outside the real process."""

@@ -1,0 +1,1 @@
+"""The promises of server/db, seen from outside the real process."""

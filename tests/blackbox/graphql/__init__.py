@@ -1,0 +1,1 @@
+"""The promises of server/graphql, seen from outside the real process."""

@@ -1,0 +1,105 @@
+"""Who may look around: the real process, on every transport and by a browser, for each of EXPLORING's values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.blackbox.graphql.test_persisted_documents import TRANSPORTS, reason
+from tests.issuer import Issuer, running_issuer
+from tests.process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.blackbox.graphql.test_persisted_documents import Ask
+    from tests.process import Server
+
+SCHEMA = "{ __schema { queryType { name } } }"
+SHOWN = {"data": {"__schema": {"queryType": {"name": "Query"}}}}
+WRONG = "{ ordrs { nodes { id } } }"
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture(scope="module")
+def closed(orders_url: str) -> Iterator[Server]:
+    """A server where nobody may look around."""
+    with running_server(orders_url, EXPLORING="off") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """Whose tokens the server believes."""
+    with running_issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
+    """A server in production, where EXPLORING is not set."""
+    with running_server(orders_url, APP_ENV="production", **issuer.settings()) as server:
+        yield server
+
+
+@TRANSPORTS
+def test_where_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: Ask) -> None:
+    """Neither the schema nor a suggestion; where it is on, as in development, both are."""
+    status, told = ask(closed, {"query": SCHEMA})
+    assert status in {200, 400, None}
+    assert reason(told) == "INTROSPECTION_DISABLED"
+    assert told["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert ask(closed, {"query": "{ __typename }"})[1] == {"data": {"__typename": "Query"}}
+    assert ask(closed, {"query": WRONG})[1]["errors"][0]["message"] == "Cannot query field 'ordrs' on type 'Query'."
+    assert ask(server, {"query": SCHEMA})[1] == SHOWN
+    assert "Did you mean 'orders'" in ask(server, {"query": WRONG})[1]["errors"][0]["message"]
+
+
+def test_a_client_of_the_newer_media_type_is_told_by_the_status_too(closed: Server) -> None:
+    """400, as for any document that is not valid."""
+    accept = {"accept": "application/graphql-response+json"}
+    assert httpx.post(closed.graphql, json={"query": SCHEMA}, headers=accept).status_code == 400
+
+
+def test_in_production_it_is_for_admins(guarded: Server, issuer: Issuer) -> None:
+    """What one caller is told another is not, though the document has been looked at once for both."""
+
+    def told(roles: list[str], document: str) -> Any:
+        headers = {"authorization": f"Bearer {issuer.token(roles=roles)}"}
+        return httpx.post(guarded.graphql, json={"query": document}, headers=headers).json()
+
+    for _ in range(2):
+        assert told(["admin"], SCHEMA) == SHOWN
+        assert reason(told(["writer"], SCHEMA)) == "INTROSPECTION_DISABLED"
+        assert "Did you mean" in told(["admin"], WRONG)["errors"][0]["message"]
+        assert "Did you mean" not in told(["writer"], WRONG)["errors"][0]["message"]
+
+
+def test_graphiql_is_shown_to_those_who_may_look_around(
+    closed: Server, server: Server, guarded: Server, issuer: Issuer
+) -> None:
+    """A browser that has no token is told why there is nothing to see, and a client sees no difference."""
+    assert httpx.get(server.graphql, headers=BROWSER).headers["content-type"] == "text/html; charset=utf-8"
+    reader, admin = ({"authorization": f"Bearer {issuer.token(roles=[role])}"} for role in ("reader", "admin"))
+    for refused in (
+        httpx.get(closed.graphql, headers=BROWSER),
+        httpx.get(closed.url, headers=BROWSER, follow_redirects=True),
+        httpx.get(guarded.graphql, headers=BROWSER),
+        httpx.get(guarded.graphql, headers=BROWSER | {"authorization": "Bearer x"}),
+        httpx.get(guarded.graphql, headers=BROWSER | reader),
+    ):
+        assert (refused.status_code, reason(refused.json())) == (406, "NOT_ACCEPTABLE")
+        assert "EXPLORING" in refused.json()["errors"][0]["message"]
+    shown = httpx.get(guarded.graphql, headers=BROWSER | admin)
+    assert shown.headers["content-type"] == "text/html; charset=utf-8"
+    assert httpx.get(closed.graphql, params={"query": "{ __typename }"}, headers=BROWSER).status_code == 200
+
+
+def test_with_tokens_graphiql_is_shown_to_everybody_where_that_is_said(orders_url: str, issuer: Issuer) -> None:
+    """There is nobody's data in the page, and it is where a person puts their token in."""
+    with running_server(orders_url, APP_ENV="production", EXPLORING="on", **issuer.settings()) as server:
+        shown = httpx.get(server.graphql, headers=BROWSER)
+        assert shown.headers["content-type"] == "text/html; charset=utf-8"
+        assert httpx.post(server.graphql, json={"query": SCHEMA}).status_code == 401

@@ -1,0 +1,1 @@
+"""The promises of server/http, seen from outside the real process."""

@@ -1,0 +1,1 @@
+"""The promises of server/lakebase, seen from outside the real process."""

@@ -1,0 +1,1 @@
+"""The promises of server/observability, seen from outside the real process."""

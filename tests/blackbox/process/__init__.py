@@ -1,0 +1,1 @@
+"""The promises of server/process, seen from outside the real process."""

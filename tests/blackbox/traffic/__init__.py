@@ -1,0 +1,1 @@
+"""The promises of server/traffic, seen from outside the real process."""

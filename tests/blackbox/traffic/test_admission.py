@@ -1,0 +1,220 @@
+"""Admission: bursts are answered, what is too much is refused before it is begun, and nobody shuts the door by waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.blackbox.raw_connection import Wire, request
+from tests.calibration import hold
+from tests.process import NO_TLS, PATIENCE_SECONDS, answers, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process import Server
+
+ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
+SCHEMA = "admission"
+WAIT = 0.3
+SHOP = "https://shop.example.com"
+CHANGE = {
+    "query": "mutation { setOrderStatus(input: {orderKey: 7, status: PARTIAL}) { change { version } userErrors { code } } }"
+}
+
+
+@pytest.fixture(scope="module")
+def tight(orders_url: str) -> Iterator[Server]:
+    """A server in which two operations are in flight at most."""
+    with running_server(
+        orders_url,
+        APP_SCHEMA=SCHEMA,
+        ALLOWED_ORIGINS=SHOP,
+        MAX_REQUESTS="2",
+        MAX_REQUESTS_WAIT=str(WAIT),
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow(orders_url: str) -> Iterator[Server]:
+    """A server in which two operations are in flight at most, and the others wait for as long as it takes."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="2") as server:
+        yield server
+
+
+def reasons(answer: httpx.Response) -> list[str]:
+    """Those of its errors."""
+    return [error["extensions"]["reason"] for error in answer.json().get("errors", [])]
+
+
+def refusals(server: Server) -> list[dict[str, Any]]:
+    """The lines of the log that say how many were refused."""
+    return [json.loads(line) for line in server.log().splitlines() if '"event": "overloaded"' in line]
+
+
+async def blocked(connection: asyncpg.Connection, number: int) -> None:
+    """Return once so many wait for a lock."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:  # noqa: ASYNC110 # another process's
+            await asyncio.sleep(0.01)  # between two looks
+
+
+async def test_a_burst_is_answered(orders_url: str) -> None:
+    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused who can be answered."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA) as server:
+        for answer in await burst(server):
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.long
+async def test_a_burst_is_answered_within_two_seconds(orders_url: str) -> None:
+    """Or who cannot be answered in that time is refused."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS_WAIT="2", patient=False) as server:
+        began = time.monotonic()
+        for answer in await burst(server):
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        hold("a burst of 200", time.monotonic() - began, computing_seconds=2)
+
+
+async def burst(server: Server) -> list[bytes]:
+    """The answers to two hundred requests at once, on as many connections."""
+    host, port = server.url.removeprefix("http://").split(":")
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        opened.release()
+        await begin.wait()
+        writer.write(request(1, "Connection: close"))
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    opened, begin = asyncio.Semaphore(0), asyncio.Event()
+    asking = [asyncio.create_task(ask()) for _ in range(200)]
+    for _ in asking:
+        await opened.acquire()
+    begin.set()
+    return await asyncio.gather(*asking)
+
+
+@pytest.mark.faults
+async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
+    """With Retry-After, and never applied; and those who watch the process are always answered.
+
+    What is wrong with a document is told all the same, while no place is free. A browser may ask whether it may ask, and
+    its page may read the refusal.
+    """
+    holder = await asyncpg.connect(orders_url)
+    client = httpx.AsyncClient(base_url=tight.url, verify=NO_TLS, headers={"origin": SHOP})
+    try:
+        # So that its tables are there.
+        assert (await client.post("/api/graphql", json=CHANGE)).json()["data"]["setOrderStatus"]["userErrors"] == []
+        before = await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change")
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
+        held = [asyncio.create_task(client.post("/api/graphql", json=ORDER)) for _ in range(2)]
+
+        await blocked(holder, 2)
+        began = time.monotonic()
+        waits = asyncio.create_task(client.post("/api/graphql", json=CHANGE))
+        watched = 0
+        while not waits.done():
+            assert (await client.get("/livez")).status_code == 200
+            watched += 1
+        assert watched > 0
+        hold("a refusal for want of a place", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
+        assert reasons(await client.post("/api/graphql", json={"query": "{ nothing }"})) == ["DOCUMENT_INVALID"]
+        preflight = await client.options("/api/graphql", headers={"access-control-request-method": "POST"})
+        assert preflight.status_code == 200
+        others = client.post("/api/graphql", json=CHANGE), client.get("/api/graphql?query={__typename}")
+        refused = [await waits, *await asyncio.gather(*others)]
+        for answer in refused:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.headers["access-control-allow-origin"] == SHOP
+            assert reasons(answer) == ["OVERLOADED"]
+        for path in ("/livez", "/readyz", "/api/metrics"):
+            assert (await client.get(path)).status_code == 200
+        await transaction.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
+        await until_answered(client)
+        assert await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change") == before
+    finally:
+        await client.aclose()
+        await holder.close()
+
+
+async def until_answered(client: httpx.AsyncClient) -> None:
+    """Ask again as long as the server refuses because it is overloaded."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (answer := await client.post("/api/graphql", json=ORDER)).status_code != 200:
+            assert reasons(answer) == ["OVERLOADED"]
+
+
+async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
+    """What it cannot come to in time is refused unread, with Retry-After, counted, and in one line a second for all."""
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", MAX_REQUESTS_WAIT="0.02") as busy:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not refusals(busy):
+                for answer in await burst(busy):
+                    head = answer.partition(b"\r\n\r\n")[0].lower()
+                    assert answer.startswith(b"HTTP/1.1 200") or b"\r\nretry-after: 1" in head
+        async with httpx.AsyncClient(base_url=busy.url, verify=NO_TLS) as client:
+            assert 'outcome="OVERLOADED"' in (await client.get("/api/metrics")).text
+            await until_answered(client)
+
+
+async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, orders_url: str) -> None:
+    """Their queries and mutations do, and their subscriptions hold no place."""
+    holder = await asyncpg.connect(orders_url)
+    url = f"{tight.url.replace('http', 'ws', 1)}/api/graphql"
+    try:
+        async with (
+            httpx.AsyncClient(base_url=tight.url, verify=NO_TLS) as client,
+            connect(url, subprotocols=["graphql-transport-ws"]) as socket,  # type: ignore[list-item] # its NewType of str
+        ):
+            await socket.send('{"type": "connection_init"}')
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+            feed = {"query": "subscription { orderStatusChanged { orderKey } }"}
+            for number in range(3):
+                await socket.send(json.dumps({"id": f"feed{number}", "type": "subscribe", "payload": feed}))
+            await until_answered(client)
+            async with holder.transaction():
+                await holder.execute(f"LOCK TABLE {SCHEMA}.order_status IN ACCESS EXCLUSIVE MODE")
+                for number in range(3):
+                    await socket.send(json.dumps({"id": str(number), "type": "subscribe", "payload": ORDER}))
+                message = json.loads(await socket.recv())
+                assert (message["id"], message["type"]) == ("2", "error")
+                assert message["payload"][0]["extensions"]["reason"] == "OVERLOADED"
+                stream = {"accept": "text/event-stream"}
+                answer = await client.post("/api/graphql/stream", json=ORDER, headers=stream)
+                assert '"reason":"OVERLOADED"' in answer.text
+    finally:
+        await holder.close()
+
+
+def test_whoever_is_slow_holds_no_place(narrow: Server) -> None:
+    """Neither with a body that trickles nor with an answer that nobody reads."""
+    body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
+    lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
+    halves = [Wire(narrow) for _ in range(4)]
+    unread = [Wire(narrow, receives=4096) for _ in range(4)]
+    for wire in halves:
+        wire.send(head, body[:10].encode())
+    for wire in unread:
+        wire.send((head + body.encode()) * 50)
+    for _ in range(5):
+        answer = httpx.post(narrow.graphql, json=ORDER, verify=NO_TLS)
+        assert answer.json()["data"]["order"]["orderKey"] == "1"
+    for wire in (*halves, *unread):
+        wire.close()
+    assert answers(f"{narrow.url}/livez")

@@ -1,0 +1,1 @@
+"""The promises of server/wire, seen from outside the real process."""

@@ -1,0 +1,1 @@
+"""The promises of server/auth, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/changes, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/db, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/graphiql, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/graphql, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/http, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/observability, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/settings, in the process."""

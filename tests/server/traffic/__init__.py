@@ -1,0 +1,1 @@
+"""The promises of server/traffic, in the process."""
