@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from schema import build_schema, new_plans
+from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
 from server.graphiql.page import STATIC
 from server.graphql.endpoint import GraphQLEndpoint
@@ -63,8 +63,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         admission: who admits operations; whoever is asked before, for connections, has to be the same one.
     """
     admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
-    documents = Documents.of(settings)
-    plans = new_plans() if settings.fast_path else None
+    cache = DocumentCache()
+    documents = Documents.of(settings, cache)
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
@@ -77,10 +77,11 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
         ],
-        plans=plans,
+        documents=cache,
+        plans=settings.fast_path,
         limits=settings.document_limits,
     )
-    fast = FastPath(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
+    fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
     consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
     origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
 

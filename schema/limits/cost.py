@@ -8,7 +8,6 @@ counted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
@@ -26,7 +25,6 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
-    get_operation_ast,
     is_composite_type,
     is_list_type,
     value_from_ast_untyped,
@@ -35,7 +33,7 @@ from graphql import (
 from schema.errors import LimitError, Reason
 from schema.limits.document import INTROSPECTION_FIELDS, merged
 from schema.limits.formulas import ONE, Elements, Formula, Given, Length, PageSize, Priced, bare, has_lists, length_of
-from schema.limits.prices import About, AsLongAs, Cheaper, OfPage, Paged, check_sizes, price_of, size_of
+from schema.limits.prices import About, AsLongAs, Cheaper, OfPage, Paged, price_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,60 +69,24 @@ _VALUES_FOR_A_POINT: Final = 10
 MOST_INTROSPECTED: Final = 300_000
 
 
-class Costs:
-    """The formulas of a schema's documents; the latest are remembered.
+def check_cost(formula: Formula, cost: int, limit: int) -> None:
+    """Refuse an operation that costs too much.
 
     Args:
-        schema: the schema.
-        limit: what an operation may cost.
-        most: how many are remembered.
-        longest: the length of the longest document of those, in characters.
+        formula: its formula.
+        cost: what the formula comes to for the request's variables.
+        limit: what an operation may cost, introspection aside, which has a bound of its own.
 
     Raises:
-        ValueError: the schema has a list whose length is not known.
+        LimitError: COST_EXCEEDED.
     """
-
-    def __init__(self, schema: GraphQLSchema, *, limit: int, most: int, longest: int) -> None:
-        check_sizes(schema)
-        self.limit = limit
-        self._schema = schema
-        self._most = most
-        self._longest = longest
-        self._formulas: OrderedDict[tuple[str, str | None], Formula] = OrderedDict()
-
-    def formula(self, query: str | None, document: DocumentNode, operation_name: str | None) -> Formula:
-        """The formula of an operation of a valid document; `query` is its text.
-
-        Raises:
-            LimitError: COST_EXCEEDED, it would describe the schema over and over.
-        """
-        key = (query or "", operation_name)
-        if (formula := self._formulas.get(key)) is not None:
-            self._formulas.move_to_end(key)
-            return formula
-        operation = get_operation_ast(document, operation_name)
-        formula = Formula() if operation is None else formula_of(self._schema, document, operation)
-        if query and len(query) <= self._longest:
-            self._formulas[key] = formula
-            if len(self._formulas) > self._most:
-                self._formulas.popitem(last=False)
-        return formula
-
-    def hold(self, formula: Formula, cost: int) -> None:
-        """Go on only with an operation that does not cost too much.
-
-        Raises:
-            LimitError: COST_EXCEEDED.
-        """
-        requested = cost - formula.introspection
-        if requested > self.limit:
-            message = (
-                f"The operation costs {told_cost(requested):,}, and at most {self.limit:,} are allowed: ask for "
-                "smaller pages or fewer fields."
-            )
-            raise LimitError(
-                Reason.COST_EXCEEDED, message, limit="cost", requested=told_cost(requested), allowed=self.limit
-            )
+    requested = cost - formula.introspection
+    if requested > limit:
+        message = (
+            f"The operation costs {told_cost(requested):,}, and at most {limit:,} are allowed: ask for "
+            "smaller pages or fewer fields."
+        )
+        raise LimitError(Reason.COST_EXCEEDED, message, limit="cost", requested=told_cost(requested), allowed=limit)
 
 
 def formula_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Formula:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from graphql import (
@@ -73,47 +72,29 @@ class DocumentLimits:
 _INTROSPECTION: Final = DocumentLimits(characters=4_096, tokens=400, definitions=6, fields=300, aliases=10)
 
 
-class Documents:
-    """Reads documents: within the limits, or not at all.
+def read_document(text: str, limits: DocumentLimits) -> DocumentNode:
+    """Parse a document that is within the limits.
 
-    Args:
-        limits: the limits.
-        most: how many are remembered, to be read no second time.
-        longest: the length of the longest that is remembered, in characters.
+    Raises:
+        GraphQLSyntaxError: the text is not a document.
+        LimitError: LIMIT_EXCEEDED.
     """
-
-    def __init__(self, limits: DocumentLimits, *, most: int, longest: int) -> None:
-        self._limits = limits
-        self._longest = longest
-        self._remembered = lru_cache(maxsize=most)(self._read)
-
-    def read(self, text: str) -> DocumentNode:
-        """The document that a text is.
-
-        Raises:
-            GraphQLSyntaxError: it is none.
-            LimitError: LIMIT_EXCEEDED.
-        """
-        return self._remembered(text) if len(text) <= self._longest else self._read(text)
-
-    def _read(self, text: str) -> DocumentNode:
-        limits = self._limits
-        if "__schema" in text:
-            limits = replace(
-                limits,
-                characters=max(limits.characters, _INTROSPECTION.characters),
-                tokens=max(limits.tokens, _INTROSPECTION.tokens),
-                definitions=max(limits.definitions, _INTROSPECTION.definitions),
-            )
-        _hold("characters", len(text), limits.characters)
-        try:
-            document = parse(IndexedSource(text), max_tokens=limits.tokens)
-        except GraphQLSyntaxError as error:
-            if error.message.endswith(f"contains more than {limits.tokens} tokens. Parsing aborted."):
-                _hold("tokens", limits.tokens + 1, limits.tokens)
-            raise
-        check_document(document, limits)
-        return document
+    if "__schema" in text:
+        limits = replace(
+            limits,
+            characters=max(limits.characters, _INTROSPECTION.characters),
+            tokens=max(limits.tokens, _INTROSPECTION.tokens),
+            definitions=max(limits.definitions, _INTROSPECTION.definitions),
+        )
+    _hold("characters", len(text), limits.characters)
+    try:
+        document = parse(IndexedSource(text), max_tokens=limits.tokens)
+    except GraphQLSyntaxError as error:
+        if error.message.endswith(f"contains more than {limits.tokens} tokens. Parsing aborted."):
+            _hold("tokens", limits.tokens + 1, limits.tokens)
+        raise
+    check_document(document, limits)
+    return document
 
 
 def check_document(document: DocumentNode, limits: DocumentLimits) -> None:

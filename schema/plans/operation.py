@@ -10,7 +10,6 @@ from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
-from schema.limits.cost import formula_of
 from schema.orders.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
 from schema.orders.statistics import CountPrecision
 from schema.orders.types import order_key_of
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from graphql import DocumentNode, OperationDefinitionNode
 
     from schema.context import Context, PageLimits
+    from schema.limits.formulas import Formula
     from schema.plans.arguments import Values
     from schema.plans.replay import Failures
     from schema.plans.selections import Group
@@ -52,9 +52,11 @@ class PlannedOperation:
         operation: one of its operations, a query.
     """
 
-    def __init__(self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(
+        self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode, cost: Formula
+    ) -> None:
         self.name = operation.name.value if operation.name else None
-        self.cost = formula_of(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
+        self.cost = cost
         self._schema = schema
         self._operation = operation
         self._fragments = {
@@ -62,7 +64,7 @@ class PlannedOperation:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # as above
+        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
         self._deciding = _deciding(document)
         self._variants: dict[tuple[Any, ...], _Plan | None] = {}
         # Where nothing decides, it is known by now whether there is a plan at all.

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from schema import DocumentLimits, build_schema, new_plans
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
@@ -168,8 +168,8 @@ def execute(open_store: OpenStore) -> Execute:
 @pytest.fixture(params=["ordinary", "fast"])
 def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
     """Run a document the ordinary way; or do that, forget its statements, and answer it once more by its plan."""
-    plans = new_plans()
-    schema = build_schema(plans=plans)
+    documents = DocumentCache()
+    schema = build_schema(documents=documents, plans=True)
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
@@ -179,7 +179,9 @@ def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, sta
         if request.param == "ordinary":
             return present(result)[0]
         statements.clear()
-        planned = plans.find(document, None)
+        known = documents.get(document)
+        assert known
+        planned = known.plans[None]
         assert planned
         pieces = await planned.write(context, variables, Failures())
         assert pieces

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
 from schema.errors import LimitError, Reason
-from schema.limits.cost import Costs, formula_of
+from schema.limits.cost import check_cost, formula_of
 from schema.limits.prices import PRICES, SIZES, check_sizes
 from tests.examples import examples
 
@@ -167,7 +167,7 @@ def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
     points = operation.evaluate({}, PAGES)
     assert points > 10**24
     with pytest.raises(LimitError) as refused:
-        Costs(SCHEMA, limit=20_000, most=1, longest=0).hold(operation, points)
+        check_cost(operation, points, 20_000)
     assert refused.value.reason is Reason.COST_EXCEEDED
     assert refused.value.details == {"limit": "cost", "requested": 2**53 - 1, "allowed": 20_000}
 
@@ -175,10 +175,9 @@ def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
 def test_a_cost_at_the_limit_passes_and_one_more_does_not() -> None:
     """With both numbers."""
     operation = formula("query($n: Int) { orders(first: $n) { nodes { id } } }")
-    costs = Costs(SCHEMA, limit=12, most=1, longest=0)
-    costs.hold(operation, operation.evaluate({"n": 10}, PAGES))
+    check_cost(operation, operation.evaluate({"n": 10}, PAGES), 12)
     with pytest.raises(LimitError) as refused:
-        costs.hold(operation, operation.evaluate({"n": 11}, PAGES))
+        check_cost(operation, operation.evaluate({"n": 11}, PAGES), 12)
     assert refused.value.details == {"limit": "cost", "requested": 13, "allowed": 12}
 
 
@@ -187,7 +186,7 @@ def test_introspection_is_within_any_limit_and_not_without_end() -> None:
     operation = formula(get_introspection_query())
     points = operation.evaluate({}, PAGES)
     assert points > 1_000
-    Costs(SCHEMA, limit=1, most=1, longest=0).hold(operation, points)
+    check_cost(operation, points, 1)
     everything = "fields { name args { name type { name fields { name args { name } } } } }"
     document = f"{{ __schema {{ {' '.join(f'a{n}: types {{ {everything} }}' for n in range(10))} }} }}"
     with pytest.raises(LimitError) as refused:
@@ -214,14 +213,3 @@ def test_every_list_of_the_schema_has_a_length() -> None:
         assert field in SCHEMA.type_map[type_name].fields, coordinate  # type: ignore[attr-defined] # an object type
     with pytest.raises(ValueError, match=r"Thing\.parts"):
         check_sizes(build_graphql_schema("type Query { thing: Thing } type Thing { parts: [Thing] }"))
-
-
-def test_formulas_are_remembered_up_to_a_bound() -> None:
-    """The latest, none of a long text."""
-    costs = Costs(SCHEMA, limit=1, most=2, longest=40)
-    documents = [f"{{ order(orderKey: {n}) {{ id }} }}" for n in range(3)]
-    first, *_, last = [costs.formula(text, parse(text), None) for text in documents]
-    assert costs.formula(documents[2], parse(documents[2]), None) is last
-    assert costs.formula(documents[0], parse(documents[0]), None) is not first
-    long = documents[0] + " " * 40
-    assert costs.formula(long, parse(long), None) is not costs.formula(long, parse(long), None)

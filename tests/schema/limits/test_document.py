@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
-from schema.limits.document import PLAIN_REPEATS, Documents, check_document
+from schema.limits.document import PLAIN_REPEATS, check_document, read_document
 from tests.calibration import hold
 from tests.examples import examples
 from tests.work import counted, processor_seconds
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
 MANY = DocumentLimits(definitions=1_000, tokens=100_000)
+FEW = DocumentLimits(definitions=20, fields=300, repeats=4)
 # What fragments that double end with.
 LAST = ("{__typename}", "{}", "{...Unknown}", "{...F0}")
 STANDARD = get_introspection_query(
@@ -46,8 +47,8 @@ STANDARD = get_introspection_query(
 
 
 def read(document: str, limits: DocumentLimits = DocumentLimits()) -> None:  # noqa: B008 # frozen
-    """Read a document, parsed anew."""
-    Documents(limits, most=1, longest=0).read(document)
+    """Parse a document within the limits."""
+    read_document(document, limits)
 
 
 def refusal(document: str, limits: DocumentLimits = DocumentLimits()) -> dict[str, object]:  # noqa: B008 # frozen
@@ -97,8 +98,9 @@ def test_a_limit_is_what_is_allowed_and_no_more(name: str, allowed: int | None) 
 
 def test_plain_fields_may_be_repeated_more_often() -> None:
     """Every fragment of a frontend's components selects `id` and `__typename` once more."""
-    read("{a{" + "id " * 4 * PLAIN_REPEATS + "}}")
-    assert refusal("{a{" + "id " * (4 * PLAIN_REPEATS + 1) + "}}")["limit"] == "repeats"
+    most = DocumentLimits().repeats * PLAIN_REPEATS
+    read("{a{" + "id " * most + "}}")
+    assert refusal("{a{" + "id " * (most + 1) + "}}")["limit"] == "repeats"
 
 
 @pytest.mark.parametrize(
@@ -136,12 +138,12 @@ def test_what_is_wrong_otherwise_is_left_to_validation(document: str) -> None:
 def test_a_circle_hides_nothing(document: str) -> None:
     """It counts for nothing, and what is beside it counts."""
     rest = "...A x{" * document.startswith("{") + "b{c} " * 5 + "}" * document.startswith("{")
-    assert refusal(f"{document}{rest}}}")["limit"] == "repeats"
+    assert refusal(f"{document}{rest}}}", FEW)["limit"] == "repeats"
 
 
 @pytest.mark.parametrize("last", LAST)
 @pytest.mark.parametrize("fragments", [*range(8, 41, 4), 900])
-@pytest.mark.parametrize("limits", [DocumentLimits(), MANY])
+@pytest.mark.parametrize("limits", [FEW, DocumentLimits(), MANY])
 def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: int, last: str) -> None:
     """What is called grows with their number, whatever they would come to."""
     document = bomb(fragments, last)
@@ -159,7 +161,7 @@ def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: i
 @pytest.mark.parametrize(("fragments", "seconds"), [(40, 0.05), (900, 1)])
 def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: float) -> None:
     """Whatever they end with, and however many are allowed."""
-    for limits in (DocumentLimits(), MANY):
+    for limits in (FEW, DocumentLimits(), MANY):
         for last in LAST:
             document = bomb(fragments, last)
 

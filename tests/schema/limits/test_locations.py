@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
-from schema.limits.document import Documents
+from schema.limits.document import read_document
 from schema.limits.locations import IndexedSource
 from tests.calibration import hold
 from tests.work import counted, processor_seconds
@@ -40,7 +40,7 @@ def test_places_are_those_of_graphql_core_in_long_documents(text: str, data: st.
 def behind(lines: int) -> DocumentNode:
     """A document of two hundred mistakes behind so many lines."""
     text = "query(" + "\r" * lines + " ".join(f"$v{number}: Int" for number in range(200)) + ") { __typename }"
-    return Documents(DocumentLimits(), most=1, longest=1).read(text)
+    return read_document(text, DocumentLimits())
 
 
 def mistakes(document: DocumentNode) -> list[GraphQLError]:

@@ -9,7 +9,7 @@ import pytest
 from graphql import parse
 from strawberry.types.execution import PreExecutionError
 
-from schema.extensions import MOST_MISTAKES, ValidDocuments
+from schema.extensions import MOST_MISTAKES
 from tests.calibration import hold
 from tests.schema.asked import Asked, run
 from tests.work import counted
@@ -49,13 +49,3 @@ async def test_mistakes_are_told_in_no_time() -> None:
         await mistakes(UNKNOWN + " " * number)
         took.append(time.process_time() - began)
     hold("320 mistakes, each of which quotes all of the document", min(took), computing_seconds=0.12)
-
-
-def test_valid_documents_are_remembered_up_to_a_number() -> None:
-    """The latest used, and no long ones."""
-    valid = ValidDocuments(most=2, longest=3)
-    for text in ("a", "b", "long"):
-        valid.add(text)
-    assert valid.has("a")
-    valid.add("c")
-    assert [valid.has(text) for text in ("a", "b", "c", "long")] == [True, False, True, False]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema import DocumentLimits, build_schema
-from schema.plans.remembered import Plans
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.plans.replay import Failures
 from server.http.error_response import present
 from tests.server.conftest import engines_of, patient_settings
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from schema.context import Context
+    from schema.plans.operation import PlannedOperation
     from tests.server.conftest import OpenStore
 
 PAGE = "{ orders(first: 2) { nodes { orderKey customerKey orderDate } } }"
@@ -27,20 +27,25 @@ PAGE = "{ orders(first: 2) { nodes { orderKey customerKey orderDate } } }"
 class Way:
     """A schema with plans: a document is answered the ordinary way first, and by its plan from then on."""
 
-    def __init__(self, plans: Plans) -> None:
-        self.plans = plans
-        # Of what limits a document would be held to, none is about plans.
-        limits = DocumentLimits(aliases=200, root_fields=100, repeats=20)
-        self.schema = build_schema(plans=plans, limits=limits)
+    def __init__(self, documents: DocumentCache) -> None:
+        self.documents = documents
+        # None of the limits of a document is about plans.
+        limits = DocumentLimits(aliases=200, root_fields=100)
+        self.schema = build_schema(documents=documents, plans=True, limits=limits)
+
+    def plan(self, document: str) -> PlannedOperation | None:
+        """The plan of a document's only operation."""
+        known = self.documents.get(document)
+        return known.plans.get(None) if known else None
 
     async def learn(self, document: str, context: Context, **variables: Any) -> bool:
         """Whether the document has a plan once it has been answered."""
         await self.schema.execute(document, context_value=context, variable_values=variables)
-        return self.plans.find(document, None) is not None
+        return self.plan(document) is not None
 
     async def write(self, document: str, context: Context, failures: Failures | None = None, **variables: Any) -> Any:
         """What its plan gives; None where that is left to graphql-core."""
-        planned = self.plans.find(document, None)
+        planned = self.plan(document)
         assert planned
         pieces = await planned.write(context, variables, failures or Failures())
         return None if pieces is None else json.loads("".join(pieces))
@@ -49,7 +54,7 @@ class Way:
 @pytest.fixture
 def way() -> Way:
     """One that remembers as much as the server does."""
-    return Way(Plans(512, characters=1 << 20))
+    return Way(DocumentCache())
 
 
 @pytest.fixture
@@ -100,11 +105,11 @@ async def test_a_document_is_planned_for_four_choices_of_its_variables(way: Way,
 
 async def test_plans_are_forgotten_by_the_length_of_their_documents(open_store: OpenStore) -> None:
     """The oldest go first."""
-    way, context = Way(Plans(512, characters=3 * len(PAGE))), open_store()[1]
+    way, context = Way(DocumentCache(characters=3 * len(PAGE))), open_store()[1]
     documents = [PAGE.replace("2", str(n)) for n in range(5)]
     for document in documents:
         assert await way.learn(document, context)
-    assert [way.plans.find(document, None) is not None for document in documents] == [False, False, True, True, True]
+    assert [way.plan(document) is not None for document in documents] == [False, False, True, True, True]
 
 
 async def test_who_may_not_read_is_told_so_by_the_resolvers(way: Way, open_store: OpenStore) -> None:

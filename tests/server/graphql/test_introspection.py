@@ -9,7 +9,7 @@ import pytest
 from graphql import GraphQLError, get_introspection_query
 from strawberry.types.execution import PreExecutionError
 
-from schema import build_schema, new_plans
+from schema import build_schema
 from schema.permissions import Role
 from server.graphql.introspection import ExploredBy, IntrospectionPolicy
 from server.http.error_response import present
@@ -72,7 +72,7 @@ def record() -> Iterator[RequestRecord]:
 @functools.cache
 def schema(explored_by: ExploredBy) -> Schema:
     """That of a server with this setting, which has answered others before."""
-    return build_schema(extensions=[lambda: IntrospectionPolicy(explored_by)], plans=new_plans())
+    return build_schema(extensions=[lambda: IntrospectionPolicy(explored_by)], plans=True)
 
 
 async def answer(explored_by: ExploredBy, role: Role, document: str, **variables: object) -> dict[str, Any]:

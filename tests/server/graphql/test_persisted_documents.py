@@ -8,12 +8,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from graphql import parse
 
-from schema import build_schema
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import ApiError
 from schema.permissions import Role
 from server.graphql.manifest import check_manifest, read_manifest
-from server.graphql.persisted_documents import Documents, RememberDocument, RememberedDocuments
+from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
 from tests.schema.asked import Asked, context
@@ -145,7 +146,7 @@ def test_every_document_has_to_fit_the_schema(tmp_path: Path) -> None:
 def test_a_trusted_document_is_found(parameters: dict[str, Any], *, only: bool) -> None:
     """By `documentId`, by `doc_id`, by Apollo's extension, and by its very text."""
     data = data_of(parameters)
-    Documents({sha(ORDER): ORDER, "relay": ORDER}, only=only).resolve(data)
+    Documents(DocumentCache(), {sha(ORDER): ORDER, "relay": ORDER}, only=only).resolve(data)
     assert (data.query, data.offered) == (ORDER, False)
 
 
@@ -164,7 +165,9 @@ def test_a_trusted_document_is_found(parameters: dict[str, Any], *, only: bool) 
 )
 def test_where_only_the_manifest_is_trusted_nothing_else_is_run(data: RequestData) -> None:
     """Neither another text, be it by a space, nor another hash, with its text or without; nothing is ever learnt."""
-    documents = Documents({sha(ORDER): ORDER}, only=True, remembered=10)
+    cache = DocumentCache()
+    cache.add(PAGE, parse(PAGE))
+    documents = Documents(cache, {sha(ORDER): ORDER}, only=True, remembered=10)
     documents.learn(sha(PAGE), PAGE)
     assert reason_of(documents, data) == "DOCUMENT_NOT_TRUSTED"
 
@@ -185,7 +188,7 @@ def test_where_only_the_manifest_is_trusted_nothing_else_is_run(data: RequestDat
 )
 def test_what_is_not_trusted_is_run_by_its_text(data: RequestData, remembered: int, reason: str) -> None:
     """A hash alone has to be known, and beside a text has to be the text's own."""
-    assert reason_of(Documents({sha(ORDER): ORDER}, remembered=remembered), data) == reason
+    assert reason_of(Documents(DocumentCache(), {sha(ORDER): ORDER}, remembered=remembered), data) == reason
 
 
 @pytest.mark.parametrize(
@@ -207,8 +210,9 @@ def test_a_malformed_request_is_refused(parameters: dict[str, Any]) -> None:
 
 async def test_only_valid_documents_are_remembered() -> None:
     """What does not parse or validate is forgotten at once; what does is found by its hash from then on."""
-    documents = Documents(remembered=10)
-    schema = build_schema(extensions=[lambda: RememberDocument(documents)])
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=10)
+    schema = build_schema(extensions=[lambda: RememberDocument(documents)], documents=cache)
     for text in ("{ __typename }", "{", "{ nothing }", "{ orders(first: 1"):
         data = persisted(sha(text), text)
         documents.resolve(data)
@@ -220,19 +224,35 @@ async def test_only_valid_documents_are_remembered() -> None:
         assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
 
 
-def test_the_latest_used_are_remembered() -> None:
-    """As many as there may be, in entries and in characters, and none that is very long."""
-    few = RememberedDocuments(2)
-    few.learn("a", "A")
-    few.learn("b", "B")
-    assert few.find("a") == "A"
-    few.learn("c", "C")
-    assert [few.find(digest) for digest in "abc"] == ["A", None, "C"]
-    short = RememberedDocuments(100, characters=10)
-    for digest in "abc":
-        short.learn(digest, digest * 4)
-        short.learn(digest, digest * 4)
-    assert [short.find(digest) for digest in "abc"] == [None, "bbbb", "cccc"]
-    long = RememberedDocuments(100)
-    long.learn("a", "x" * 16_385)
-    assert long.find("a") is None
+async def test_what_costs_too_much_is_not_remembered_by_its_hash() -> None:
+    """It is valid, and would be refused each time; nor is a very long document."""
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=10)
+    schema = build_schema(
+        extensions=[lambda: RememberDocument(documents)], documents=cache, limits=DocumentLimits(cost=1)
+    )
+    for text in ("{ __typename }", "{ databaseInstances { nodes { name } } }", f"{{ __typename }} #{'x' * 17_000}"):
+        data = persisted(sha(text), text)
+        # Twice: what the cache knows already is no reason to believe a hash either.
+        for _ in range(2):
+            documents.resolve(data)
+            await schema.execute(
+                data.query, context_value=context(Asked(), Role.ADMIN), operation_extensions=data.extensions
+            )
+        found = reason_of(documents, persisted(sha(text)))
+        assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
+
+
+def test_as_many_are_found_by_their_hash_as_are_set() -> None:
+    """The latest used."""
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=2)
+    texts = [f"{{ {name}: __typename }}" for name in "abc"]
+    for text in texts:
+        cache.add(text, parse(text))
+    for text in texts[:2]:
+        documents.learn(sha(text), text)
+    assert reason_of(documents, persisted(sha(texts[0]))) == "ok"
+    documents.learn(sha(texts[2]), texts[2])
+    found = [reason_of(documents, persisted(sha(text))) for text in texts]
+    assert found == ["ok", "PERSISTED_QUERY_NOT_FOUND", "ok"]
