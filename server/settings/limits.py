@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path  # noqa: TC003 # pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -139,8 +138,14 @@ class LimitSettings(BaseSettings):
 
     @property
     def document_limits(self) -> DocumentLimits:
-        """Those of a document, as the schema has them."""
-        return DocumentLimits(**{limit.name: getattr(self, f"limit_{limit.name}") for limit in fields(DocumentLimits)})
+        """The limits of a document, in the schema's form."""
+        return DocumentLimits(
+            characters=self.limit_characters,
+            tokens=self.limit_tokens,
+            depth=self.limit_depth,
+            root_mutations=self.limit_root_mutations,
+            cost=self.limit_cost,
+        )
 
     def mistakes(self) -> Iterator[str]:
         """What does not go together, a sentence each."""

@@ -33,13 +33,7 @@ _HOST: Final = (b"host", b"127.0.0.1")
 # What is generated is to be answered, however many aliases or fragments it has.
 UNLIMITED: Final = {
     "limit_tokens": 100_000,
-    "limit_definitions": 1_000,
     "limit_depth": 100,
-    "limit_fields": 10_000,
-    "limit_aliases": 10_000,
-    "limit_root_fields": 1_000,
-    "limit_repeats": 100,
-    "limit_directives": 1_000,
     "limit_cost": 10_000_000,
 }
 
