@@ -14,7 +14,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.documents import Document
 from schema.errors import ApiError, Reason, RequestError
-from schema.limits.cost import check_cost, told_cost
+from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
 from schema.permissions import Role
 
@@ -96,7 +96,7 @@ class DocumentPreparation(SchemaExtension):
         yield
 
     def on_validate(self) -> Iterator[None]:
-        """Strawberry validates a document that has no list of errors yet, so this one is set for all of them."""
+        """Validate with our own bound on errors. Strawberry does not validate once `pre_execution_errors` is a list."""
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
@@ -147,7 +147,7 @@ class CostControl(SchemaExtension):
             self.execution_context.context, self.execution_context.operation_extensions
         ):
             return {}
-        return cost_told(self._cost, self._limit)
+        return cost_extension(self._cost, self._limit)
 
 
 class Planning(SchemaExtension):
@@ -175,9 +175,9 @@ def asks_for_cost(context: Context, extensions: Mapping[str, Any] | None) -> boo
     return context.tells_cost or (extensions is not None and extensions.get("cost") is True)
 
 
-def cost_told(cost: int, limit: int) -> dict[str, Any]:
+def cost_extension(cost: int, limit: int) -> dict[str, Any]:
     """The cost, as the answer's `extensions` hold it."""
-    return {"cost": {"requested": told_cost(cost), "limit": limit}}
+    return {"cost": {"requested": reported_cost(cost), "limit": limit}}
 
 
 def _requested_name(execution: ExecutionContext) -> str | None:

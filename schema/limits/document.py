@@ -298,11 +298,11 @@ def _check_repeats(
     selection_set: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], circular: set[int], allowed: int
 ) -> set[str]:
     """Refuse a selection that names a response key too often. Returns the names of the fragments it has visited."""
-    met: set[str] = set()
+    visited: set[str] = set()
     waiting = [[selection_set]]
     while waiting:
         repeated: dict[str, _Repeated] = {}
-        for node in merged(waiting.pop(), fragments, met=met, left_out=circular):
+        for node in merged_fields(waiting.pop(), fragments, visited=visited, skipped=circular):
             same = repeated.setdefault((node.alias or node.name).value, _Repeated())
             if node.selection_set:
                 same.below.append(node.selection_set)
@@ -315,23 +315,23 @@ def _check_repeats(
             _check("repeats", same.others + same.plain, allowed * PLAIN_REPEATS)
             if same.below:
                 waiting.append(same.below)
-    return met
+    return visited
 
 
-def merged(
+def merged_fields(
     selection_sets: list[SelectionSetNode],
     fragments: dict[str, FragmentDefinitionNode],
     *,
-    met: set[str],
-    left_out: Collection[int] = (),
+    visited: set[str],
+    skipped: Collection[int] = (),
 ) -> Iterator[FieldNode]:
     """The fields of merged selections. As in graphql-core, each fragment counts once.
 
     Args:
         selection_sets: the selections.
         fragments: the fragments of the document.
-        met: a set to which the names of the fragments spread there are added.
-        left_out: the identities of spreads to skip.
+        visited: a set to which the names of the fragments spread there are added.
+        skipped: the identities of spreads to skip.
     """
     entered: set[str] = set()
     waiting = list(reversed(selection_sets))
@@ -341,8 +341,8 @@ def merged(
                 yield node
             elif isinstance(node, InlineFragmentNode):
                 waiting.append(node.selection_set)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in entered and id(node) not in left_out:
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in entered and id(node) not in skipped:
                 entered.add(node.name.value)
                 if (fragment := fragments.get(node.name.value)) is not None:
-                    met.add(node.name.value)
+                    visited.add(node.name.value)
                     waiting.append(fragment.selection_set)

@@ -1,4 +1,4 @@
-"""Owns a planned operation: which questions it asks of the store, and the JSON that their answers become."""
+"""A planned operation: the questions that it asks the store, and the JSON that it writes from the answers."""
 
 from __future__ import annotations
 
@@ -32,24 +32,29 @@ if TYPE_CHECKING:
     from schema.ports.templates import WrittenPage
     from schema.ports.values import Conditions, Ordering, PageRequest
 
+# Bounds on the memory of a plan. Each combination of the variables in `@skip` and `@include` is a variant of its own.
 _MOST_VARIANTS: Final = 4
 _MOST_ROOTS: Final = 50
-# Of all pages and lookups of a plan: what it holds is some hundred bytes for each.
+# Slots in the templates of all pages and lookups; each takes some hundred bytes.
 _MOST_SLOTS: Final = 300
 _INTS: Final = range(-(2**31), 2**31)
 _CONSTANT: Final = frozenset({"filter", "order_by"})
 
-# The texts of the orders that were found, by key and then by template.
+# The JSON texts of the orders that were found, by key and then by template.
 _Written: TypeAlias = "Mapping[int, tuple[str, ...]]"
 
 
 class PlannedOperation:
-    """An operation of a valid document. What is selected is planned once for each choice that its variables make.
+    """A query that the store can answer in JSON. It has a plan for each combination of its `@skip` and `@include`.
 
     Args:
-        schema: what the document was validated against.
+        schema: the schema against which the document was validated.
         document: the document.
-        operation: one of its operations, a query.
+        operation: the query, an operation of the document.
+        cost: its cost formula.
+
+    Raises:
+        UnplannedError: the query cannot be planned.
     """
 
     def __init__(
@@ -67,14 +72,14 @@ class PlannedOperation:
         self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
         self._deciding = _deciding(document)
         self._variants: dict[tuple[Any, ...], _Plan | None] = {}
-        # Where nothing decides, it is known by now whether there is a plan at all.
+        # If no variable decides what is selected, there is one plan or none.
         if not self._deciding and self._plan(()) is None:
             raise UnplannedError
 
     async def write(self, context: Context, variables: Mapping[str, Any], failures: Failures) -> list[str] | None:
-        """The answer's `data` in JSON, in pieces; None where graphql-core has to answer, and meet the failures."""
+        """The answer's `data` in JSON, in pieces; None if the ordinary path has to answer and replay `failures`."""
         try:
-            values = self._variables.of(variables)
+            values = self._variables.coerce(variables)
             choice = tuple(values.by_name.get(name) for name in self._deciding)
             plan = self._plan(choice)
             if plan is None:
@@ -82,7 +87,7 @@ class PlannedOperation:
             context.principal.demand(Role.READER)
             return await plan.write(context, values, failures)
         except (ApiError, UnplannedError):
-            # What a caller has got wrong is said at its place by the resolvers.
+            # The resolvers report the caller's mistakes, each at its place in the document.
             return None
 
     def _plan(self, choice: tuple[Any, ...]) -> _Plan | None:
@@ -111,8 +116,8 @@ class _Page:
     _chosen: tuple[Ordering, Conditions] | None = None
 
     def request(self, values: Values, limits: PageLimits) -> PageRequest:
-        """The page that is asked for."""
-        arguments = self.arguments.of(values)
+        """The page that the request asks for."""
+        arguments = self.arguments.coerce(values)
         ordering, conditions = self._chosen or (
             ordering_of(arguments.get("order_by")),
             conditions_of(arguments.get("filter")),
@@ -145,7 +150,7 @@ class _Page:
                 raise UnplannedError
         totals = {}
         for key, arguments in self.counted.items():
-            totals[key] = await self._total(context, request.conditions, arguments.of(values), failures)
+            totals[key] = await self._total(context, request.conditions, arguments.coerce(values), failures)
         return self.connection.write(Found(request, page, totals))
 
     @staticmethod
@@ -169,7 +174,7 @@ class _Page:
 
 @dataclass(slots=True)
 class _Lookup:
-    """A root field `order`, `node` or `nodes`: how its orders' keys are told, and the template that writes them."""
+    """A root field `order`, `node` or `nodes`: the keys of its orders, and the template that writes them."""
 
     arguments: Arguments
     keys_of: Callable[[dict[str, Any]], Sequence[int]]
@@ -177,7 +182,7 @@ class _Lookup:
     listed: bool
 
     def written(self, keys: Sequence[int], orders: _Written) -> str:
-        """The order, or the list of them, in JSON; null for one that there is not."""
+        """The order, or the list of orders, in JSON; null for an order that does not exist."""
         texts = [orders[key][self.place] if key in orders else "null" for key in keys]
         return f"[{','.join(texts)}]" if self.listed else texts[0]
 
@@ -211,14 +216,14 @@ class _Plan:
             raise UnplannedError
 
     async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
-        """The data in JSON, in pieces: pages and single orders are asked for side by side, all single orders at once.
+        """The data in JSON, in pieces. Pages are read side by side, and all single orders in one question.
 
         Raises:
-            ApiError, UnplannedError: it is for graphql-core.
+            ApiError, UnplannedError: the ordinary path has to answer.
         """
-        # Everything that may be wrong with the arguments is found before anything is asked.
+        # All arguments are checked before the store is asked for anything.
         requests = [root.request(values, context.limits) for _, root in self._pages]
-        keys = [root.keys_of(root.arguments.of(values)) for _, root in self._lookups]
+        keys = [root.keys_of(root.arguments.coerce(values)) for _, root in self._lookups]
         work: list[Awaitable[Any]] = [
             root.written(context, request, values, failures)
             for (_, root), request in zip(self._pages, requests, strict=True)
@@ -250,10 +255,10 @@ class _Plan:
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
-    """The results of all, once all have ended: what is asked on the way to graphql-core would be asked again there.
+    """Wait for all, even if one fails: the ordinary path would ask again for what is still being read.
 
     Raises:
-        Exception: the first that any of them raised.
+        Exception: the first in order that was raised.
     """
     if len(work) == 1:
         return [await work[0]]
@@ -305,7 +310,7 @@ class _Directives(Visitor):
 
 
 def _deciding(document: DocumentNode) -> tuple[str, ...]:
-    """The variables that decide what is selected."""
+    """The variables in directives, which decide what is selected."""
     visitor = _Directives()
     visit(document, visitor)
     return tuple(visitor.names)

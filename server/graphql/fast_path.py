@@ -11,7 +11,7 @@ import structlog
 from schema.context import free
 from schema.deadline import request_deadline
 from schema.errors import ApiError
-from schema.extensions import asks_for_cost, cost_told
+from schema.extensions import asks_for_cost, cost_extension
 from schema.plans.replay import Failures
 from server.observability.event_loop import running_loop
 from server.observability.request_record import current_record
@@ -96,7 +96,7 @@ class FastPath:
     def _end(self, cost: int, data: GraphQLRequestData, context: Context) -> str:
         if not asks_for_cost(context, data.extensions):
             return "}"
-        return f',"extensions":{orjson.dumps(cost_told(cost, self._limit)).decode()}}}'
+        return f',"extensions":{orjson.dumps(cost_extension(cost, self._limit)).decode()}}}'
 
 
 class _Refusing:

@@ -1,4 +1,4 @@
-"""The cost of an operation: as one works it out by hand, whatever the variables are, and for every list of the schema."""
+"""The cost of an operation: as worked out by hand, for any variables, and for every list of the schema."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_is_no_size_counts_as_none_or_as_nothing(size: object) -> None:
 
 @pytest.mark.parametrize("size", [1_001, 2**31, 2**63, 10**400, 1e300, 1_000.0])
 def test_a_size_that_is_too_large_costs_as_much_as_the_largest(size: object) -> None:
-    """No more is ever read: the resolver says that it is too large."""
+    """No more is ever read: the resolver refuses the size."""
     assert cost("query($n: Int) { orders(first: $n) { nodes { id } } }", n=size) == 2 + 1_000
 
 
@@ -154,13 +154,13 @@ OPERATIONS = [
 )
 @settings(max_examples=examples(80, many=200))
 def test_no_variables_break_it(variables: dict[str, Any]) -> None:
-    """The cost is worked out before they are looked at by anything else."""
+    """The cost is evaluated before anything else looks at the variables."""
     for operation in OPERATIONS:
         assert 0 < operation.evaluate(variables, PAGES) < MOST
 
 
 def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
-    """What is told of it stays a number to every reader."""
+    """The reported cost is a number that every JSON parser reads exactly."""
     document = "{ orderStatusChanges(first: 1000) { nodes { " * 1 + "order { statusChanges(first: 1000) { nodes { " * 7
     document += "id" + " } } }" * 7 + " } } }"
     operation = formula(document)
@@ -195,7 +195,7 @@ def test_introspection_is_within_any_limit_and_not_without_end() -> None:
 
 
 def test_introspection_has_one_bound_for_all_of_an_operation() -> None:
-    """What is within it once is not when it is asked under twenty names."""
+    """An introspection that is within the limit once exceeds it under twenty aliases."""
     everything = (
         "__schema { types { fields { args { type { ofType { ofType { name } } } } type { fields { name } } } } }"
     )
@@ -206,7 +206,7 @@ def test_introspection_has_one_bound_for_all_of_an_operation() -> None:
 
 
 def test_every_list_of_the_schema_has_a_length() -> None:
-    """A list that nobody has thought of is found when the schema is built, and so is a name that is not there."""
+    """`build_schema` refuses a schema with a list of unknown length, and no table names a field that does not exist."""
     check_sizes(SCHEMA)
     for coordinate in (*SIZES, *PRICES):
         type_name, field = coordinate.split(".")
