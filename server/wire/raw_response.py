@@ -1,4 +1,4 @@
-"""Owns the answers that a connection gives by itself, where no request is served: as bytes, noted and logged."""
+"""Responses that a connection writes by itself, as bytes, when no request reaches the application."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _log = structlog.get_logger(__name__)
 def answer_of(
     error: RequestError | UnavailableError, others: Iterable[tuple[bytes, bytes]], *, keep: bool = False
 ) -> bytes:
-    """A whole answer, headers and all.
+    """A complete HTTP response for an error.
 
     Args:
-        error: what it says.
-        others: headers beside its own: the date, and who may read it.
+        error: the error.
+        others: further headers: the date, and CORS.
         keep: whether the connection serves another request after it.
     """
     head, rest = _parts(isinstance(error, RequestError), error.reason, error.message, keep)
@@ -39,7 +39,7 @@ def answer_of(
 
 
 def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers by which a page of an allowed origin may read an answer, to a request with these headers."""
+    """The CORS headers that let a page of an allowed origin read the response to a request with these headers."""
     if allowed:
         for name, value in headers:
             if name == b"origin" and value.decode("latin-1") in allowed:
@@ -49,7 +49,7 @@ def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]
 
 @cache
 def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 # a key
-    """What stands before and after the headers that change. There are as many as there are reasons here."""
+    """The bytes before and after the headers that vary. There are as many as reasons that occur here."""
     error = RequestError(reason, message) if of_request else UnavailableError(reason, message)
     answer, status = present_refusal(error)
     body = orjson.dumps(answer)
@@ -66,7 +66,7 @@ def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[
 
 
 def note_refusal(error: RequestError | UnavailableError, *, caller: str | None) -> None:
-    """Count one, and leave its line in the log, which a request that is served does by itself."""
+    """Count and log a refused request, which the middleware never sees."""
     metrics.note_refusals(error.reason.name, 1)
     request_log.write(
         logging.INFO,
@@ -81,6 +81,6 @@ def note_refusal(error: RequestError | UnavailableError, *, caller: str | None) 
 
 
 def note_shed(number: int) -> None:
-    """Count so many that were refused as OVERLOADED since the last time, in one line for all."""
+    """Count and log, in one line, how many requests were refused as OVERLOADED since the last call."""
     metrics.note_refusals(Reason.OVERLOADED.name, number)
     _log.warning("overloaded", refused=number)
