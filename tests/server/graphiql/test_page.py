@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _OURS = sorted(path for path in vendor.STATIC.iterdir() if path.suffix in {".html", ".js", ".css"})
-# An address with a scheme, or one without that a page would complete with its own.
+# A URL with a scheme, or one that a page would complete with its own scheme.
 _ADDRESS = re.compile(r"\w+://|[\"'(=]\s*//")
 
 
@@ -59,7 +59,7 @@ def fetched() -> None:
 
 @pytest.fixture
 def static(tmp_path: Path) -> Path:
-    """A copy of our own static files beside the lock file, with nothing fetched."""
+    """A copy of our own static files beside the lock file, without the third-party files."""
     home = tmp_path / "graphiql"
     shutil.copytree(vendor.STATIC.parent, home, ignore=shutil.ignore_patterns("vendor", "node_modules", ".vendor*"))
     return home / "static"
@@ -140,7 +140,7 @@ def test_a_browser_gets_the_page_and_may_run_only_our_scripts(server: Server) ->
 
 @pytest.mark.usefixtures("fetched")
 def test_every_third_party_file_is_held_to_its_hash(server: Server) -> None:
-    """Each script and style from the vendor folder has an integrity attribute, the hash of what is served."""
+    """Each script and style from the vendor folder has an integrity attribute: the hash of the served file."""
     tags = _Tags(httpx.get(server.graphql, headers=_BROWSER).text).tags
     addresses = {attributes.get("src") or attributes.get("href"): attributes for _, attributes in tags}
     vendored = {address: found for address, found in addresses.items() if address and "/vendor/" in address}
@@ -175,13 +175,13 @@ def test_the_lock_file_holds_every_package_to_its_hash_and_names_no_registry() -
 
 @pytest.mark.parametrize("path", _OURS, ids=lambda path: path.name)
 def test_our_own_files_point_nowhere_else(path: Path) -> None:
-    """No address in our pages, scripts and styles leads to another host."""
+    """No URL in our pages, scripts and styles leads to another host."""
     assert _ADDRESS.findall(path.read_text()) == []
 
 
 @pytest.mark.parametrize("name", ["graphiql.html", "graphiql-missing.html"])
 def test_our_pages_hold_no_code(name: str) -> None:
-    """Neither inline scripts, nor event handlers, nor inline styles."""
+    """They have no inline scripts, event handlers or inline styles."""
     found = _Tags((vendor.STATIC / name).read_text())
     attributes = {attribute for _, given in found.tags for attribute in given}
     assert found.scripts == ""
@@ -190,7 +190,7 @@ def test_our_pages_hold_no_code(name: str) -> None:
 
 
 def test_where_nothing_is_fetched_the_page_says_how_to(static: Path) -> None:
-    """Without the third-party files a page says so, names the command, and needs no script."""
+    """Without the third-party files a page says so, names the command, and works without scripts."""
     answer = page(static)
     text = bytes(answer.body).decode()
     assert answer.status_code == 503
