@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
+from server.backoff import Backoff
 from server.db.driver import WRITTEN
 from server.db.errors import classify
 from server.observability.request_record import current_record
@@ -112,7 +113,7 @@ class Replicas:
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
         self._out_until = -math.inf
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._probing: asyncio.Task[None] | None = None
         self.state = _NONE
 
@@ -242,12 +243,11 @@ class Replicas:
         if state != self.state:
             _log.warning("secondary left out", reason=state)
         self.state = state
-        self._out_until = time.monotonic() + (self._pause if seconds is None else seconds)
-        if seconds is None:
-            self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+        self._out_until = time.monotonic() + (self._backoff.next_pause() if seconds is None else seconds)
 
     def _note_success(self) -> None:
-        self.state, self._out_until, self._pause = "ok", -math.inf, _FIRST_PAUSE_SECONDS
+        self.state, self._out_until = "ok", -math.inf
+        self._backoff.reset()
 
 
 async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
+from server.backoff import Backoff
 from server.observability.metrics import note_mint
 from server.observability.redaction import secrets_known
 
@@ -47,7 +48,7 @@ class TokenProvider:
         self._token: str | None = None
         self._minted_at = self._next_at = -math.inf
         self._renew_at = self._ends_at = 0.0
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._minting: asyncio.Task[None] | None = None
         self._failure: ApiError | None = None
         # Whether the token has come in the place of one that was refused.
@@ -98,8 +99,7 @@ class TokenProvider:
         self._is_second = True
 
     def _fail(self, error: ApiError) -> None:
-        self._failure, self._next_at = error, time.monotonic() + self._pause
-        self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+        self._failure, self._next_at = error, time.monotonic() + self._backoff.next_pause()
 
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
@@ -124,7 +124,7 @@ class TokenProvider:
         seconds = _lifetime(minted)
         if time.monotonic() - self._minted_at > _LAST_PAUSE_SECONDS:
             # It is not one of a row of tokens that are refused.
-            self._pause = _FIRST_PAUSE_SECONDS
+            self._backoff.reset()
         self._token, self._failure = minted.token, None
         self._minted_at = asked_at
         self._renew_at, self._ends_at = asked_at + seconds / 2, asked_at + max(seconds - _MARGIN_SECONDS, seconds / 2)

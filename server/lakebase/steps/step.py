@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from schema.errors import ApiError, Reason, UnavailableError
+from server.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LAST_PAUSE_SECONDS: Final = 5.0
 _GROWTH: Final = 1.5
+_JITTER: Final = 0.2
 
 
 class StepTimedOutError(UnavailableError):
@@ -137,15 +138,15 @@ class Step:
         return time.monotonic() - self._failing_since < self._patience.failures
 
     async def _looks(self) -> AsyncIterator[None]:
-        started, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
+        started = time.monotonic()
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS, factor=_GROWTH, jitter=_JITTER)
         while time.monotonic() - started < self._patience.step:
             yield
             with contextlib.suppress(TimeoutError):
                 # The platform tells nobody, so that it is looked at again and again.
-                async with asyncio.timeout(pause * random.uniform(0.8, 1.2)):  # noqa: S311 # a jitter
+                async with asyncio.timeout(backoff.next_pause()):
                     await self._stopping.wait()
                 raise StoppedError
-            pause = min(pause * _GROWTH, _LAST_PAUSE_SECONDS)
         raise StepTimedOutError(
             f"This took longer than {self._patience.step:g} s. The platform may still come to its end with it: send "
             "the same mutation again to carry on."
