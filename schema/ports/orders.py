@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schema.ports.templates import Template, WrittenPage
+    from schema.ports.templates import JsonPage, Template
     from schema.ports.values import (
         Conditions,
         Count,
@@ -31,15 +31,13 @@ class OrderStore(Protocol):
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """A page by position: costs the same at any depth."""
 
-    async def written_page(
-        self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool
-    ) -> WrittenPage | None:
+    async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
         """The same page in JSON, with its outermost positions where `ends` are wanted.
 
         None where a value has no JSON of its own: `page` then says what it is.
         """
 
-    async def written_orders(
+    async def json_orders(
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
         """Each order with one of these keys, as every template has it; one that there is not is left out.

@@ -59,7 +59,7 @@ class Template:
         return [part for part in self.parts if isinstance(part, Slot)]
 
 
-class WrittenPage(NamedTuple):
+class JsonPage(NamedTuple):
     """A page of orders in JSON.
 
     `rows[i]` are all orders as the i-th template has them, with commas between. `first` and `last` are the sort value
