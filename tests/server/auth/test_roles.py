@@ -93,7 +93,7 @@ async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: O
     _, context = open_store(roles=frozenset({Role.READER}))
     assert (await execute("{ order(orderKey: 1) { orderKey } }", context=context))["data"]["order"]
     answer = await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
-    assert answer["errors"][0]["message"] == "This takes the role `writer`; tester has: reader."
+    assert answer["errors"][0]["message"] == "This needs the role `writer`; tester has: reader."
 
 
 def test_every_change_of_an_order_answers_with_something() -> None:
