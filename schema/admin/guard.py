@@ -25,7 +25,7 @@ ADMIN_SECONDS: Final = 25.0
 _LEEWAY_SECONDS: Final = 1.0
 
 
-class Administers(Requires):
+class RequiresAdmin(Requires):
     """Resolves an admin field only for an administrator, and within the deadline.
 
     It writes an audit entry if the caller lacks the role, and if a change fails before the port returned its outcome.
@@ -46,7 +46,7 @@ class Administers(Requires):
             raise
 
 
-class InTime(FieldExtension):
+class WithDeadline(FieldExtension):
     """Gives a field below an admin field its own deadline, so that the fields already resolved are still answered."""
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:

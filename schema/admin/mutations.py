@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.guard import Administers, note_refused
+from schema.admin.guard import RequiresAdmin, note_refused
 from schema.admin.inputs import (
     CreateDatabaseCatalogInput,
     CreateDatabaseInstanceInput,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 PayloadT = TypeVar("PayloadT", bound=AdminPayload)
-_administers = functools.partial(strawberry.field, extensions=(Administers(changes=True),))
+_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
 
 
 @strawberry.type

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import strawberry
 
-from schema.admin.guard import InTime
+from schema.admin.guard import WithDeadline
 from schema.admin.operations import Operation, operation_with_key
 from schema.admin.types import (
     DatabaseCatalog,
@@ -157,7 +157,7 @@ class AdminError:
 
     @strawberry.field(
         description="With OPERATION_IN_PROGRESS: that operation, as it is now. Looked up only if selected.",
-        extensions=[InTime()],
+        extensions=[WithDeadline()],
     )
     async def operation(self, info: Info) -> Operation | None:
         """The operation that prevents this one."""
@@ -199,8 +199,8 @@ class AdminPayload:
 
 
 @strawberry.type
-class _OfInstance(AdminPayload):
-    @strawberry.field(description=f"The instance {_NOW}", extensions=[InTime()])
+class _InstancePayload(AdminPayload):
+    @strawberry.field(description=f"The instance {_NOW}", extensions=[WithDeadline()])
     async def database_instance(self, info: Info) -> DatabaseInstance | None:
         """Takes a call of the platform."""
         wanted = self.request and (self.request.instance or self.request.change)
@@ -208,8 +208,8 @@ class _OfInstance(AdminPayload):
 
 
 @strawberry.type
-class _OfCatalog(AdminPayload):
-    @strawberry.field(description=f"The catalog {_NOW}", extensions=[InTime()])
+class _CatalogPayload(AdminPayload):
+    @strawberry.field(description=f"The catalog {_NOW}", extensions=[WithDeadline()])
     async def database_catalog(self, info: Info) -> DatabaseCatalog | None:
         """Takes a call of the platform."""
         wanted = self.request and self.request.catalog
@@ -217,8 +217,8 @@ class _OfCatalog(AdminPayload):
 
 
 @strawberry.type
-class _OfTable(AdminPayload):
-    @strawberry.field(description=f"The synced table {_NOW}", extensions=[InTime()])
+class _TablePayload(AdminPayload):
+    @strawberry.field(description=f"The synced table {_NOW}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
         """Takes a call of the platform."""
         if self.request is None:
@@ -228,12 +228,12 @@ class _OfTable(AdminPayload):
 
 
 @strawberry.type(description="The outcome of createDatabaseInstance.")
-class CreateDatabaseInstancePayload(_OfInstance):
+class CreateDatabaseInstancePayload(_InstancePayload):
     """One outcome."""
 
 
 @strawberry.type(description="The outcome of updateDatabaseInstance.")
-class UpdateDatabaseInstancePayload(_OfInstance):
+class UpdateDatabaseInstancePayload(_InstancePayload):
     """One outcome."""
 
 
@@ -243,7 +243,7 @@ class DeleteDatabaseInstancePayload(AdminPayload):
 
 
 @strawberry.type(description="The outcome of createDatabaseCatalog.")
-class CreateDatabaseCatalogPayload(_OfCatalog):
+class CreateDatabaseCatalogPayload(_CatalogPayload):
     """One outcome."""
 
 
@@ -253,7 +253,7 @@ class DeleteDatabaseCatalogPayload(AdminPayload):
 
 
 @strawberry.type(description="The outcome of createSyncedTable.")
-class CreateSyncedTablePayload(_OfTable):
+class CreateSyncedTablePayload(_TablePayload):
     """One outcome."""
 
 
@@ -263,17 +263,17 @@ class DeleteSyncedTablePayload(AdminPayload):
 
 
 @strawberry.type(description="The outcome of refreshSyncedTable.")
-class RefreshSyncedTablePayload(_OfTable):
+class RefreshSyncedTablePayload(_TablePayload):
     """One outcome."""
 
 
 @strawberry.type(description="The outcome of ensureOrderIndexes.")
-class EnsureOrderIndexesPayload(_OfTable):
+class EnsureOrderIndexesPayload(_TablePayload):
     """One outcome."""
 
 
 @strawberry.type(description="The outcome of provisionLakebase.")
-class ProvisionLakebasePayload(_OfInstance, _OfCatalog, _OfTable):
+class ProvisionLakebasePayload(_InstancePayload, _CatalogPayload, _TablePayload):
     """One outcome."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.admin.names import CATALOG, INSTANCE, SYNCED_TABLE, checked_name
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
 from schema.admin.pages import instance_page, operation_page
@@ -31,7 +31,7 @@ _First = Annotated[
 _After = Annotated[
     str | None, strawberry.argument(description="Start after this cursor, for example `pageInfo.endCursor`.")
 ]
-_administers = functools.partial(strawberry.field, extensions=(Administers(),))
+_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(),))
 
 
 @strawberry.type

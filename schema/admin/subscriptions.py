@@ -8,7 +8,7 @@ from typing import Annotated
 
 import strawberry
 
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.admin.operations import Operation, operation_key_of
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import PlatformError, Reason
@@ -23,7 +23,7 @@ class AdminSubscriptions:
             "The operation as it is now, and again whenever it makes progress. The last event shows its end; then the "
             "subscription completes."
         ),
-        extensions=[Administers()],
+        extensions=[RequiresAdmin()],
     )
     async def operation_progress(
         self,

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import strawberry
 
-from schema.admin.guard import InTime
+from schema.admin.guard import WithDeadline
 from schema.admin.states import DatabaseInstanceState, SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
 from schema.permissions import Role
@@ -98,7 +98,7 @@ class DatabaseCatalog(Node):
     instance_name: str | None = strawberry.field(description="The name of the instance with the database.")
     database_name: str | None = strawberry.field(description="The name of the registered database.")
 
-    @strawberry.field(description=f"The instance with the database. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The instance with the database. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
         """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
@@ -180,7 +180,7 @@ class SyncedTable(Node):
     )
     pipeline_url: str | None = strawberry.field(description="The pipeline's page in the workspace.")
 
-    @strawberry.field(description=f"The instance that holds the copy. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The instance that holds the copy. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
         """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
@@ -190,7 +190,7 @@ class SyncedTable(Node):
             "The catalog of the table, if it registers a database; null for a table in a standard catalog. Looked up "
             "only if selected."
         ),
-        extensions=[InTime()],
+        extensions=[WithDeadline()],
     )
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
         """Takes a call of the platform."""
@@ -201,7 +201,7 @@ class SyncedTable(Node):
             "The indexes on the PostgreSQL table. They are read from the database only if selected; null, with an "
             "error, if it does not answer."
         ),
-        extensions=[InTime()],
+        extensions=[WithDeadline()],
     )
     async def indexes(self, info: Info) -> list[TableIndex] | None:
         """Read from the database: the platform does not know them."""
@@ -252,17 +252,17 @@ class Lakebase:
         description="The name of the configured synced table, catalog.schema.table, if any."
     )
 
-    @strawberry.field(description=f"The configured instance. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured instance. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
         """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
 
-    @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[WithDeadline()])
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
         """Takes a call of the platform."""
         return await catalog_named(info, self.catalog_name)
 
-    @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
         """Takes a call of the platform."""
         return await synced_table_named(info, self.table_name)

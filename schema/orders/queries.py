@@ -59,8 +59,8 @@ class OrderQueries:
 
     @_reads(
         description=(
-            "A page of orders (Relay). Page forward with `first` and `after`, backward with `last` and `before`; "
-            "without them you get the first page. Every page costs as little as the first."
+            "Orders, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`. "
+            "Without them you get the first page. Every page costs as little as the first."
         )
     )
     async def orders(
