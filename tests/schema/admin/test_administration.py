@@ -96,7 +96,7 @@ async def test_everything_is_told_of_a_synced_table() -> None:
     }
 
 
-async def test_what_is_not_selected_is_not_asked() -> None:
+async def test_what_is_not_selected_is_not_looked_up() -> None:
     """The platform and the database are asked only for what is selected."""
     administration = RecordingAdministration()
     await answer(administration, '{ lakebase { tableName } syncedTable(name: "a.b.c") { name instanceName } }')
@@ -312,7 +312,7 @@ async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
             },
         ],
     }
-    # Whoever refuses notes it.
+    # The audit entry is written where the refusal happens.
     assert administration.refused == []
 
 
@@ -390,7 +390,7 @@ async def test_no_field_waits_for_ever(slow: str, document: str, data: dict[str,
     assert result.data == data
     assert reasons(result) == ["CONTROL_PLANE_TIMEOUT"]
     assert now() == admin.ADMIN_SECONDS
-    # A change that may have been begun is an action all the same.
+    # A change that may have started is audited all the same.
     assert [action for _, action, _ in administration.refused] == (["teardownLakebase"] if slow == "submit" else [])
 
 
