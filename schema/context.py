@@ -1,4 +1,4 @@
-"""Owns what a resolver may reach: the ports of one operation, and the limits of paging."""
+"""The context of an operation: the ports that its resolvers may use, and the limits of paging."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """How many orders a page holds where the caller does not say, and at most."""
+    """The default and the maximum size of a page."""
 
     default: int = 50
     maximum: int = 1000
@@ -28,10 +28,10 @@ class PageLimits:
 
 @dataclass(slots=True)
 class FeedPosition:
-    """Where the feed of one subscription stands, for a transport that names its events.
+    """The position of one subscription in the feed, for a transport whose events have ids.
 
-    `resume` is the cursor that the transport was given to go on from; `reached` that of the last event, or where the
-    feed began, once `begun` is set.
+    `resume` is the cursor that the client sent to the transport to resume after. `reached` is the cursor of the last
+    event or, before the first event, of the place where the subscription started. It is set once `begun` is.
     """
 
     resume: str | None = None
@@ -45,11 +45,11 @@ def free(_cost: int) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """What every resolver of one operation is given.
+    """What the resolvers of one operation share.
 
-    `head` is the newest change at the start of the operation, where the operation asks for it. `charge` is told the
-    cost of the operation, once, before anything of it is run; what it raises, an `ApiError`, is the answer.
-    `tells_cost` is that the answer is to say what the operation costs.
+    `head` is the newest change in the feed at the start of the operation, if the operation asks for it. `charge` is
+    called once with the cost of the operation, before any of it runs; an `ApiError` that it raises is the answer.
+    `tells_cost` says whether the answer reports the cost.
     """
 
     principal: Principal
@@ -77,14 +77,14 @@ class Context:
         return self.new_change_lookup()
 
     def of(self, principal: Principal, *, tells_cost: bool = False) -> Context:
-        """The same for whoever is asking, with a position of its own."""
-        # As `replace` does it, which is felt for every request.
+        """This context for the operations of a principal, with its own feed position."""
+        # What `dataclasses.replace` does, which is slow enough to notice at every request.
         own = object.__new__(Context)
         own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition(), tells_cost=tells_cost)
         return own
 
     def for_operation(self) -> Context:
-        """The same with a lookup of its own: a WebSocket has one context for all of its operations."""
+        """A copy with its own lookups, for a WebSocket, whose operations share one context."""
         return replace(self)
 
 

@@ -15,7 +15,7 @@ from server.graphql.introspection import ExploredBy, IntrospectionPolicy
 from server.http.error_response import present
 from server.observability.request_record import RequestRecord, current_record
 from tests.calibration import hold
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 from tests.work import processor_seconds
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def schema(explored_by: ExploredBy) -> Schema:
 async def answer(explored_by: ExploredBy, role: Role, document: str, **variables: object) -> dict[str, Any]:
     """What the caller is told."""
     return present(
-        await schema(explored_by).execute(document, variable_values=variables, context_value=context(Asked(), role))
+        await schema(explored_by).execute(
+            document, variable_values=variables, context_value=context(RecordingAdministration(), role)
+        )
     )[0]
 
 

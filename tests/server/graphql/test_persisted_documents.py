@@ -16,7 +16,7 @@ from server.graphql.manifest import check_manifest, read_manifest
 from server.graphql.persisted_documents import Documents, RememberDocument, RememberedDocuments
 from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,7 +214,9 @@ async def test_only_valid_documents_are_remembered() -> None:
         documents.resolve(data)
         assert data.offered
         await schema.execute(
-            data.query, context_value=context(Asked(), Role.ADMIN), operation_extensions=data.extensions
+            data.query,
+            context_value=context(RecordingAdministration(), Role.ADMIN),
+            operation_extensions=data.extensions,
         )
         found = reason_of(documents, persisted(sha(text)))
         assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
