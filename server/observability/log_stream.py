@@ -17,7 +17,7 @@ _POURED_BYTES: Final = 4096
 # What waits for a reader that has stopped reading; some thousands of lines.
 _MOST_BYTES: Final = 1 << 20
 _PATIENCE_SECONDS: Final = 0.15
-_DROPPED: Final = '{{"event": "log lines dropped", "count": {count}, "level": "warning", "logger": "{name}"}}\n'
+_DROPPED: Final = '{{"event":"log lines dropped","count":{count},"level":"warning","logger":"{name}"}}\n'
 
 
 class LogStream(io.TextIOBase):

@@ -230,8 +230,8 @@ def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: S
     assert response.headers["x-request-id"] == "mine-1"
     assert "db;dur=" in response.headers["server-timing"]
     # It is written when the answer has gone out.
-    wait_for(lambda: '"request_id": "mine-1"' in server.log(), what=lambda: "the line in the log")
-    (line,) = [line for line in server.log().splitlines() if '"request_id": "mine-1"' in line]
+    wait_for(lambda: '"request_id":"mine-1"' in server.log(), what=lambda: "the line in the log")
+    (line,) = [line for line in server.log().splitlines() if '"request_id":"mine-1"' in line]
     entry = json.loads(line)
     assert entry | {"operation": "Mine", "outcome": "ok", "status": 200, "rows": 4, "caller": "127.0.0.1"} == entry
     assert entry["duration_ms"] >= entry["database_ms"] > 0

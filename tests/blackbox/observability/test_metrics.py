@@ -140,6 +140,6 @@ def test_scrapes_leave_no_line_in_the_log_unless_they_are_refused(watched: Serve
     """They come every few seconds."""
     scrape(watched)
     scrape(watched, None)
-    statuses = [json.loads(line)["status"] for line in watched.log().splitlines() if f'"path": "{PATH}"' in line]
+    statuses = [json.loads(line)["status"] for line in watched.log().splitlines() if f'"path":"{PATH}"' in line]
     assert 200 not in statuses
     assert 403 in statuses

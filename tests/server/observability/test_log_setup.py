@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from server.observability.log_processors import ThrottledLogs, cut
-from server.observability.log_setup import configure_logs
+from server.observability.log_setup import ThrottledLogs, configure_logs, cut
 from server.settings import Settings
 from tests import faulty
 from tests.clock import Still
@@ -97,7 +96,7 @@ def test_a_line_that_cannot_be_written_says_nothing_of_what_was_in_it(
 def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """With how often it was; a peer's mistake has no traceback, and faults of ours are all there."""
     clock = Still()
-    monkeypatch.setattr("server.observability.log_processors.time", clock)
+    monkeypatch.setattr("server.observability.log_setup.time", clock)
     seldom = ThrottledLogs()
 
     def says(level: int, words: str, *values: object, fault: bool = False) -> str | None:

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from schema.errors import Reason
 from server.db.driver import text_of
-from server.observability import metrics
-from server.observability.exposition import exposition, metrics_table
-from server.observability.gauges import Sampler
+from server.observability.exposition import Sampler, exposition
 from server.observability.log_setup import configure_logs
 from server.observability.metrics import OperationNames, count, outcome_label
+from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.request_record import RequestRecord, current_record
-from server.observability.statements import slow_statements
+from server.observability.sinks import observe, slow_statements
 from server.orders.read_connection import ReadConnection
 from server.settings import Settings
 from tests.exposition import value as read
+from tests.metrics_table import metrics_table
 from tests.process import PATIENCE_SECONDS, ROOT, environment
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def log(orders_url: str) -> Iterator[io.StringIO]:
 
 def test_the_metrics_table_stands_in_the_readme() -> None:
     """The README's table of metrics is of those that there are."""
-    assert metrics_table() in (ROOT / "README.md").read_text()
+    assert metrics_table() in (ROOT / "server/observability/README.md").read_text()
 
 
 def test_names_of_operations_are_bounded() -> None:
@@ -132,8 +133,10 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     """Counts and states of living workers are summed, the token's age is of the latest; a dead one's states go."""
     work = (
         "import os, sys; from server.observability import metrics as m; from server.observability.exposition import exposition\n"
-        "m.note_request(transport='http', operation='Orders', outcome='ok', seconds=0.004)\n"
-        "m.count(); m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
+        "from server.observability.observations import OperationServed, TokenMinted\n"
+        "from server.observability.request_record import RequestRecord\n"
+        "m.count_operation(OperationServed(RequestRecord('its-request', operation='Orders'), events=1, seconds=0.004))\n"
+        "m.count(); m.count_mint(TokenMinted()); m.set_feed_subscribers(3)\n"
         "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
     )
     given = environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
@@ -163,9 +166,9 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
 def test_a_mint_that_fails_is_counted_and_ages_the_token() -> None:
     """The time of the last one that succeeded stays."""
     failed = value("orders_api_token_mints_total", outcome="failed")
-    metrics.note_mint(ok=True)
+    observe(TokenMinted())
     minted = value("orders_api_token_minted_timestamp_seconds")
-    metrics.note_mint(ok=False)
+    observe(TokenMintFailed(Reason.CONTROL_PLANE_TIMEOUT, old_token_lives=True))
     assert value("orders_api_token_mints_total", outcome="failed") == failed + 1
     assert value("orders_api_token_minted_timestamp_seconds") == minted > 0
 
