@@ -21,5 +21,5 @@ from server.http.negotiation import weights_of
     ],
 )
 def test_weights_are_read_as_rfc_9110_has_them(header: str, weights: dict[str, float]) -> None:
-    """Between 0 and 1, and 1 where none is given; what is no number says neither that a value is taken nor that it is not."""
+    """A weight is from 0 to 1, by default 1. A value whose weight is no number is left out."""
     assert weights_of(header) == weights
