@@ -31,8 +31,7 @@ from server.http.consistency import HEADER, Consistency, ConsistencyTokens
 from server.http.error_boundary import Masked, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
-from server.http.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
-from server.http.request_middleware import CanonicalLog
+from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, CanonicalLog
 from server.lifespan import lifespan_of
 from server.observability.tracing import tracing
 from server.traffic.admission import Admission

@@ -26,9 +26,9 @@ from server.http.caching import reuses
 from server.lakebase.assembly import Administering
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
-from server.observability.gauges import Sampler
+from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
-from server.observability.statements import slow_statements
+from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader

@@ -17,12 +17,13 @@ import server.graphql.sse
 import server.graphql.websocket_connection
 import server.http.error_response
 import server.http.metrics_endpoint
+import server.http.request_middleware
+import server.observability.sinks
 from server.__main__ import main
 from server.auth.local import LocalAuthentication
 from server.graphql.extensions import NoteOperation
 from server.graphql.fast_path import FastPath
 from server.graphql.websocket_messages import message_of
-from server.http.request_middleware import CanonicalLog
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 
 if TYPE_CHECKING:
@@ -113,18 +114,18 @@ def message(event: Any) -> Any:
     return fail() if "fault" in (event.get("text") or "") else given_message(event)
 
 
-def write(scope: Any, *others: Any) -> None:
+def observe(observation: Any) -> None:
     """Fail in the outermost of what surrounds a request."""
-    if scope["path"] == "/in-log":
+    if observation.path == "/in-log":
         fail()
-    given_write(scope, *others)
+    given_observe(observation)
 
 
 authenticated = LocalAuthentication.principal
 given_answers = server.graphql.execution.answers
 given_present = server.http.error_response.present
 given_message = message_of
-given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
+given_observe = server.observability.sinks.observe
 
 
 def faults() -> list[Any]:
@@ -135,7 +136,7 @@ def faults() -> list[Any]:
         patch.object(NoteOperation, "on_operation", on_operation),
         patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),
-        patch.object(CanonicalLog, "_write", staticmethod(write)),
+        patch.object(server.http.request_middleware, "observe", observe),
         patch.object(server.graphql.sse, "answers", answers),
         patch.object(server.graphql.websocket_connection, "answers", answers),
         patch.object(server.graphql.endpoint, "present", present),

@@ -17,7 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from schema.scalars import sort_date
 from server.db.wait_queue import WaitQueue
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 from server.traffic.admission import patience_left
 
 if TYPE_CHECKING:

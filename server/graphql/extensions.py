@@ -10,8 +10,9 @@ from strawberry.types.graphql import OperationType
 
 from schema.deadline import current_deadline, request_deadline
 from server.graphql.fast_path import NAME_CHARACTERS
-from server.observability.metrics import note_subscription
+from server.observability.observations import SubscriptionEnded, SubscriptionStarted
 from server.observability.request_record import current_record
+from server.observability.sinks import observe
 from server.observability.tracing import tracing
 from server.traffic.admission import has_place
 
@@ -33,7 +34,7 @@ class NoteOperation(SchemaExtension):
             yield
         finally:
             if record is not None and record.subscription:
-                note_subscription(record.transport, -1)
+                observe(SubscriptionEnded(record.transport))
 
     def on_parse(self) -> Iterator[None]:
         """The name is known once the document has been read."""
@@ -59,7 +60,7 @@ class NoteOperation(SchemaExtension):
         tracing.note_operation(record.operation if record else None, kind.value)
         if record is not None and kind is OperationType.SUBSCRIPTION:
             record.subscription = True
-            note_subscription(record.transport, 1)
+            observe(SubscriptionStarted(record.transport))
         yield
 
 

@@ -13,8 +13,7 @@ from schema.deadline import request_deadline
 from schema.errors import ApiError
 from schema.extensions import asks_for_cost, cost_told
 from schema.plans.replay import Failures
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import current_record, running_loop
 from server.observability.tracing import tracing
 
 if TYPE_CHECKING:

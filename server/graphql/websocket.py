@@ -14,7 +14,7 @@ from server.graphql.websocket_connection import SocketConnection
 from server.graphql.websocket_messages import PROTOCOL, SUBPROTOCOL_NOT_ACCEPTABLE
 from server.http.error_response import present_fault, refusal_headers
 from server.http.negotiation import JSON
-from server.http.security_headers import EVERY_ANSWER
+from server.http.request_middleware import EVERY_ANSWER
 
 if TYPE_CHECKING:
     import strawberry

@@ -14,7 +14,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
-import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
@@ -28,7 +27,6 @@ from server.graphql.websocket_messages import (
     INIT_TIMEOUT,
     INTERNAL,
     INVALID_MESSAGE,
-    PROTOCOL,
     RESTART,
     SUBSCRIBER_EXISTS,
     TOO_MANY_INITS,
@@ -40,8 +38,9 @@ from server.graphql.websocket_messages import (
     message_of,
 )
 from server.http.error_response import present_fault, present_refusal
-from server.observability.metrics import CLIENT_GONE, note_request, outcome_label
-from server.observability.request_record import RequestRecord, current_record
+from server.observability.observations import OperationServed
+from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
+from server.observability.sinks import observe
 from server.observability.tracing import tracing
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
-_log = structlog.get_logger("operation")
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
 _SLOW: Final = ClosedError(TRY_AGAIN_LATER, "Too slow: resume from your cursor")
 _TOKEN_ENDED: Final = ClosedError(FORBIDDEN, "Forbidden: the token has ended, come back with another")
@@ -309,25 +307,7 @@ class SocketConnection:
                 await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
-            seconds = time.perf_counter() - started
-            note_request(
-                transport=record.transport,
-                operation=record.operation,
-                outcome=outcome_label(record.errors, 0),
-                seconds=None if record.subscription else seconds,
-            )
-            _log.info(
-                "operation",
-                transport=PROTOCOL,
-                operation=record.operation,
-                outcome=record.outcome(0),
-                events=events,
-                duration_ms=round(seconds * 1000, 2),
-                database_ms=round(record.database_seconds * 1000, 2),
-                statements=record.statements,
-                rows=record.rows,
-                request_id=record.request_id,
-            )
+            observe(OperationServed(record, events, time.perf_counter() - started))
 
     def _forget(self, id_: str) -> None:
         # After a complete the same id may belong to another operation already.

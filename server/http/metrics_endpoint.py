@@ -1,4 +1,4 @@
-"""Owns the endpoint that Prometheus scrapes, and who may: an admin, or whoever has the metrics token."""
+"""The endpoint that Prometheus scrapes, for admins and for the holder of the metrics token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BEARER: Final = "bearer"
 
 
 class MetricsEndpoint:
-    """An ASGI endpoint."""
+    """The ASGI endpoint of /api/metrics."""
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class MetricsEndpoint:
             await self._check(request)
             encoding = self._compression.accepted(scope)
             request.state["sampler"].sample()
-            # Hundreds of series of every worker: some ten milliseconds, which requests need not wait for.
+            # Reading hundreds of series of every worker takes some ten milliseconds. Requests need not wait for it.
             text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
             response = Response(text, headers={"content-type": media_type})
             if self._compression.encodes(encoding, len(text)):
                 await self._compression.apply(response)
         except ApiError as error:
             answer, status = present_refusal(error)
-            # A GraphQL answer without data can be a 200; this one is none.
+            # A GraphQL response without data may be a 200. This is not GraphQL.
             status = _FORBIDDEN if status == _OK else status
             response = Response(orjson.dumps(answer), status, media_type=f"{JSON}; charset=utf-8")
             if status == _UNAUTHENTICATED:

@@ -21,7 +21,8 @@ from server.lakebase.database.audit import ACTIONS, AuditEntry
 from server.lakebase.operations.store import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import Step, StoppedError
-from server.observability import metrics
+from server.observability.observations import AdminOperationEnded
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -203,7 +204,7 @@ class Runner:
                         retryable=True,
                     )
                 )
-                metrics.note_operation_ended(kind=work.request.kind.value, state=work.state.value)
+                observe(AdminOperationEnded(work.request.kind.value, work.state.value))
                 return
             await self._let_go(work)
             raise
@@ -311,7 +312,7 @@ class Runner:
                 await self._told(work, ended)
                 await asyncio.sleep(_FINISH_SECONDS)  # between two attempts at the database
         self._at_work.pop(work.id, None)
-        metrics.note_operation_ended(kind=ended.request.kind.value, state=ended.state.value)
+        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
         await self._told(work, ended)
         if work.facts.get("abandoned"):
             with contextlib.suppress(UnavailableError):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason, UnavailableError
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     import asyncio

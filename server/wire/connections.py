@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from server.wire.raw_response import note_shed
+from server.observability.observations import RequestsShed
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     import asyncio
@@ -123,7 +124,7 @@ class Connections:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self.shed and now - self._logged_at >= _LOG_SECONDS:
-            note_shed(self.shed)
+            observe(RequestsShed(self.shed))
             self.shed, self._logged_at = 0, now
         try:
             for connection in list(self._all):

@@ -13,7 +13,7 @@ from schema.errors import ApiError, Reason, UnavailableError
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.db.wake_up import Waking
 from server.lakebase.login.tokens import TokenProvider
-from server.observability.event_loop import heard
+from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Instances:
         if self._user is None:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask_user_name(), name="who are we")
-                self._asking.add_done_callback(heard)
+                self._asking.add_done_callback(silence_failure)
             self._user = await asyncio.shield(self._asking)
         return self._user
 

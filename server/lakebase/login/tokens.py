@@ -8,20 +8,18 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from schema.errors import ApiError, Reason, UnavailableError
 from server.backoff import Backoff
-from server.observability.metrics import note_mint
+from server.observability.log_setup import silence_failure
+from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.redaction import secrets_known
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from server.lakebase.platform.api import Credential
-from server.observability.event_loop import heard
 
-_log = structlog.get_logger(__name__)
 # A token with less than this to live may end before the server has looked at it.
 _MARGIN_SECONDS: Final = 0.5
 # Between two tokens, whatever is said of the first one.
@@ -104,7 +102,7 @@ class TokenProvider:
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
             self._minting = asyncio.create_task(self._renew(), name="mint")
-            self._minting.add_done_callback(heard)
+            self._minting.add_done_callback(silence_failure)
         return self._minting
 
     async def _renew(self) -> None:
@@ -114,11 +112,10 @@ class TokenProvider:
         try:
             minted = await self._mint()
         except ApiError as error:
-            note_mint(ok=False)
             self._fail(error)
-            _log.warning("no new token", reason=error.reason.name, old_one_lives=time.monotonic() < self._ends_at)
+            observe(TokenMintFailed(error.reason, old_token_lives=time.monotonic() < self._ends_at))
             raise
-        note_mint(ok=True)
+        observe(TokenMinted())
         # Whatever is logged of a login, the token is not.
         secrets_known.add(minted.token)
         seconds = _lifetime(minted)

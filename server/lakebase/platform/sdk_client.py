@@ -15,7 +15,7 @@ from databricks.sdk.core import Config
 
 from schema.errors import Reason, UnavailableError
 from server.lakebase.platform.failures import meaning_of, summary_of
-from server.observability.event_loop import heard
+from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ class Workspace:
         """
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
         # Whoever is cancelled here leaves it behind.
-        running.add_done_callback(heard)
+        running.add_done_callback(silence_failure)
         done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
         if not done:
             running.cancel()
