@@ -211,8 +211,7 @@ def _to_api_error(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return UnavailableError(
             Reason.STEP_TIMED_OUT,
-            f"A statement took longer than {seconds:g} s in PostgreSQL. Send the same mutation again to carry on; "
-            "INDEX_TIMEOUT is how long one index may take.",
+            f"A statement took longer than {seconds:g} s in PostgreSQL. Send the same mutation again to carry on.",
         )
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ForbiddenError(

@@ -111,7 +111,8 @@ class TokenProvider:
     async def _renew(self) -> None:
         # Without this pause, tokens that PostgreSQL always refuses would be minted without end.
         await asyncio.sleep(max(0.0, self._minted_at + _LEAST_SECONDS - time.monotonic()))
-        minted_at = time.monotonic()
+        # Taken before the call, so that a token is never thought to live longer than it does.
+        requested_at = time.monotonic()
         try:
             minted = await self._mint()
         except ApiError as error:
@@ -127,8 +128,11 @@ class TokenProvider:
             # The token before was used for a while, so this is no series of refused tokens.
             self._pause = _FIRST_PAUSE_SECONDS
         self._token, self._failure = minted.token, None
-        self._minted_at = minted_at
-        self._renew_at, self._ends_at = minted_at + seconds / 2, minted_at + max(seconds - _MARGIN_SECONDS, seconds / 2)
+        self._minted_at = requested_at
+        self._renew_at, self._ends_at = (
+            requested_at + seconds / 2,
+            requested_at + max(seconds - _MARGIN_SECONDS, seconds / 2),
+        )
 
 
 def _lifetime(minted: Credential) -> float:

@@ -60,6 +60,10 @@ class OperationTable:
         self._pool = pool
         self._migrations = migrations
         self._name = f"{quoted(schema)}.operation"
+        self._conflicts = (
+            f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
+            "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
+        )
 
     async def insert(self, operation: OperationRecord) -> OperationRecord | None:
         """Insert an operation, unless another one is at work on any of its resources: return that one then.
@@ -73,13 +77,7 @@ class OperationTable:
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
             # Inserts run one after the other, so that the second sees the row of the first.
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            rows = await connection.execute(
-                sa.text(
-                    f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
-                    "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
-                ),
-                {"resources": list(operation.resources)},
-            )
+            rows = await connection.execute(sa.text(self._conflicts), {"resources": list(operation.resources)})
             if row := rows.one_or_none():
                 if found := operations_from_rows([row]):
                     return found[0]
@@ -120,11 +118,7 @@ class OperationTable:
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
-        rows = await self._rows(
-            f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
-            "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1",
-            {"resources": list(operation.resources)},
-        )
+        rows = await self._rows(self._conflicts, {"resources": list(operation.resources)})
         return next(iter(operations_from_rows(rows)), None)
 
     async def save(self, operation: OperationRecord) -> None:

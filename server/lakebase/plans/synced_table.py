@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schema.errors import ApiError, ForbiddenError, Reason
+from schema.errors import ApiError, Reason
 from schema.ports.administration import PlanAction, SyncPolicy
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
@@ -12,7 +12,7 @@ from server.lakebase.plans.differences import describe, table_differences
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
-    from schema.ports.administration import SyncedTable, SyncedTableSpec
+    from schema.ports.administration import SyncedTableSpec
     from server.lakebase.plans.draft import Draft
     from server.lakebase.services import Services
 
@@ -35,7 +35,7 @@ class SyncedTablePlans:
             if catalog is None and not (spec.instance_name and spec.database_name):
                 draft.refuse(
                     Reason.RESOURCE_NOT_FOUND,
-                    f"{spec.name.split('.')[0]} is no database catalog. Create one first, or give instanceName and "
+                    f"{spec.name.split('.')[0]} is not a database catalog. Create one first, or give instanceName and "
                     "databaseName for a table in another kind of catalog.",
                     "name",
                 )
@@ -126,14 +126,8 @@ class SyncedTablePlans:
             add(PlanAction.NOTHING, "does not exist")
             return
         await self._require_available(draft, found.instance_name, draft.name_field("table"))
-        draft.facts["table_uid"] = await self._table_uid(found)
+        draft.facts["table_uid"] = await self._platform.identity_of(found)
         add(PlanAction.DELETE, "is deleted with its pipeline and its PostgreSQL table; status changes stay")
-
-    async def _table_uid(self, found: SyncedTable) -> str | None:
-        try:
-            return await self._platform.table_uid(found.name) or found.pipeline_id
-        except ForbiddenError:
-            return found.pipeline_id
 
     async def refresh(self, draft: Draft) -> None:
         """Plan a sync, and the restoring of what a sync takes away."""

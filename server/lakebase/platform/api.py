@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
 
-from schema.errors import ApiError, PlatformError, Reason
+from schema.errors import ApiError, ForbiddenError, PlatformError, Reason
 from schema.ports.administration import Catalog, InstancePage
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
@@ -66,7 +66,7 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self.logins = LoginApi(settings)
         self._client = SdkClient(settings)
-        # Steps look again before they repeat a deletion. The SDK would repeat it without looking, so it may not.
+        # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
         self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
@@ -188,6 +188,13 @@ class Platform:
         """Unity Catalog's id of a table, which tells it from a later table of the same name; None if it is not told."""
         found = await self._client.find(Action.GET_TABLE, lambda client: client.tables.get(name))
         return found.table_id if found else None
+
+    async def identity_of(self, table: SyncedTable) -> str | None:
+        """What tells a synced table from a later one of its name: its id, or its pipeline's if the id is not told."""
+        try:
+            return await self.table_uid(table.name) or table.pipeline_id
+        except ForbiddenError:
+            return table.pipeline_id
 
     async def source(self, name: str) -> SourceTable | None:
         """The source table with this name."""

@@ -24,7 +24,7 @@ _GROWTH: Final = 1.5
 
 
 class StepTimedOutError(UnavailableError):
-    """A step took longer than STEP_TIMEOUT."""
+    """A step took longer than it may."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.STEP_TIMED_OUT, message)

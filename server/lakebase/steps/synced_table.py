@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from schema.errors import ForbiddenError, PlatformError, Reason
+from schema.errors import PlatformError, Reason
 from schema.ports.administration import SyncState
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
@@ -82,7 +82,7 @@ async def delete_synced_table(step: Step) -> str:
             return True
         absence.reset()
         if deletion.due():
-            require_uid(f"synced table {name}", step.facts.get("table_uid"), await _table_uid(step, found))
+            require_uid(f"synced table {name}", step.facts.get("table_uid"), await platform.identity_of(found))
             if found.instance_name and found.database_name:
                 table = location_of(found)
                 step.facts["place"] = [table.instance, table.database, table.schema, table.table]
@@ -195,13 +195,6 @@ async def build_indexes(step: Step) -> str:
 
     await step.until(look)
     return messages[-1]
-
-
-async def _table_uid(step: Step, found: SyncedTable) -> str | None:
-    try:
-        return await step.services.platform.table_uid(found.name) or found.pipeline_id
-    except ForbiddenError:
-        return found.pipeline_id
 
 
 def _sync_failed(found: SyncedTable) -> PlatformError:
