@@ -23,7 +23,7 @@ from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
 from server.http.caching import reuses
-from server.lakebase.assembly import Administering
+from server.lakebase.assembly import AdministrationRuntime
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
 from server.observability.exposition import Sampler
@@ -123,7 +123,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 secondaries.forget()
                 readiness.look_now()
 
-            administering = Administering(settings, loader, instances, database, migrations, ended=ended)
+            administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
@@ -174,7 +174,7 @@ async def _look(
     settings: Settings,
     engines: Engines,
     migrations: Migrations,
-    administering: Administering,
+    administering: AdministrationRuntime,
     secondaries: Replicas,
     store: SqlOrderStore,
 ) -> None:
