@@ -18,9 +18,10 @@ from server.graphiql.page import STATIC
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import Admitted, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
+from server.graphql.gateway import Gateway
 from server.graphql.introspection import IntrospectionPolicy
 from server.graphql.persisted_documents import Documents, RememberDocument
-from server.graphql.request import COST_HEADER, asks_for_cost
+from server.graphql.request import COST_HEADER
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
 from server.graphql.websocket_connection import SocketLimits
@@ -40,12 +41,12 @@ from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import HTTPConnection, Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from schema.context import Context
+    from schema.permissions import Principal
     from server.auth.authentication import Authentication
     from server.settings import Settings
     from server.traffic.draining import Draining
@@ -81,17 +82,14 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         limits=settings.document_limits,
     )
     fast = FastPath(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
-    consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
-    origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
-
-    async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
-        state = connection.scope["state"]
-        authentication: Authentication = state["authentication"]
-        context: Context = state["context"]
-        principal = await authentication.principal(connection, init)
-        own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
-        return own if rates is None else rates.charging(own)
-
+    gateway = Gateway(
+        schema,
+        documents=documents,
+        consistency=Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local"),
+        origins=Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app"),
+        explored_by=settings.explored_by,
+        rates=rates,
+    )
     middleware = [*tracing.start(WATCHED), Middleware(CanonicalLog)]
     if settings.allowed_origins:
         middleware.append(
@@ -115,16 +113,11 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         )
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
-        schema,
-        new_context,
-        consistency=consistency,
-        documents=documents,
-        explored_by=settings.explored_by,
+        gateway,
         fast=fast,
         admission=admission,
         compression=compression,
         caching=Caching(settings.cache_seconds),
-        origins=origins,
     )
     app = _Application(
         GRAPHQL_PATH,
@@ -137,12 +130,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                 GRAPHQL_PATH,
                 # A browser cannot set the headers of a WebSocket.
                 GraphQLSocket(
-                    schema,
-                    new_context,
+                    gateway,
                     draining,
-                    origins=origins,
-                    consistency=consistency,
-                    documents=documents,
                     limits=SocketLimits.of(settings),
                     by_init=settings.auth_mode == "jwt",
                 ),
@@ -150,17 +139,13 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             Route(
                 STREAM_PATH,
                 GraphQLStream(
-                    schema,
-                    new_context,
+                    gateway,
                     draining,
-                    origins=origins,
-                    consistency=consistency,
-                    documents=documents,
                     lasting_seconds=settings.subscription_timeout,
                     send_seconds=settings.send_timeout,
                 ),
             ),
-            Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
+            Route(METRICS_PATH, MetricsEndpoint(_principal, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -208,6 +193,11 @@ class _Application(Starlette):
             await self._direct(scope, receive, send)
         else:
             await self._routed(scope, receive, send)
+
+
+async def _principal(connection: HTTPConnection) -> Principal:
+    authentication: Authentication = connection.scope["state"]["authentication"]
+    return await authentication.principal(connection)
 
 
 async def _home(_request: Request) -> RedirectResponse:

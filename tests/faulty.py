@@ -94,9 +94,9 @@ async def principal(_self: LocalAuthentication, connection: HTTPConnection, init
     return await authenticated(_self, connection, init)
 
 
-async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
+async def answers(gateway: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Fail after the first answer, or give what is no JSON."""
-    async for answer in given_answers(schema, data, *others, **more):
+    async for answer in given_answers(gateway, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
             fail()

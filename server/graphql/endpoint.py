@@ -6,14 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from strawberry.asgi import GraphQL
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
-from schema.context import Context
 from schema.errors import (
     ApiError,
     OutcomeUnknownError,
@@ -22,11 +20,10 @@ from schema.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from schema.limits.variables import check_variables
 from server.graphiql import page as graphiql
 from server.graphql.execution import refusal_of
 from server.graphql.introspection import may_explore, no_page
-from server.graphql.request import asks, request_data
+from server.graphql.request import asks
 from server.http.caching import NO_STORE
 from server.http.client import CALLER
 from server.http.error_response import (
@@ -42,20 +39,17 @@ from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_t
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    import strawberry
     from starlette.types import Receive, Scope, Send
 
+    from schema.context import Context
     from server.graphql.fast_path import FastPath
-    from server.graphql.introspection import ExploredBy
-    from server.graphql.persisted_documents import Documents
+    from server.graphql.gateway import Gateway
     from server.graphql.request import RequestData
     from server.http.caching import Caching
     from server.http.client import Caller
-    from server.http.compression import Compression
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.http.compression import Compression, Encoding
     from server.traffic.admission import Admission
 
 _OK = 200
@@ -76,33 +70,23 @@ _OK_AS_PLAIN_JSON = frozenset(
 )
 
 
-class GraphQLEndpoint(GraphQL[Context, None]):
-    """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
+class GraphQLEndpoint:
+    """An ASGI endpoint: GraphQL over HTTP, by GET and POST, and the GraphiQL page."""
 
-    def __init__(  # noqa: PLR0913 # the parts that all requests share
+    def __init__(
         self,
-        schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        gateway: Gateway,
         *,
-        consistency: Consistency,
-        documents: Documents,
-        explored_by: ExploredBy,
         fast: FastPath | None,
         admission: Admission,
         compression: Compression,
         caching: Caching,
-        origins: Origins,
     ) -> None:
-        super().__init__(schema, graphql_ide=None, subscription_protocols=())
+        self._gateway = gateway
         self._fast = fast
-        self._documents = documents
-        self._explored_by = explored_by
         self._admission = admission
-        self._new_context = new_context
-        self._consistency = consistency
         self._compression = compression
         self._caching = caching
-        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -115,12 +99,6 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             # uvicorn ends what takes too long when it stops, and would answer with words of its own.
             response = _cut(request)
         except ApiError as error:
-            if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
-                if self._explored_by == "on":
-                    # There is nobody's data in it, and it is where a person puts their token in.
-                    await graphiql.page()(scope, receive, send)
-                    return
-                error = no_page()  # what is refused is the page
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
@@ -133,32 +111,20 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        context = await self._new_context(request)
-        if request.method == "POST":
-            self._origins.check(request)
-        elif request.method != "GET":
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
-        if _asks_for_page(request):
-            if not may_explore(context.principal, self._explored_by):
-                raise no_page()
-            return graphiql.page()
-        accepted = media_type(accepted_by(request))
-        if accepted is None:
-            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
-        encoding = self._compression.accepted(request.scope)
-        data = await request_data(request)
-        check_variables(data.variables)
-        self._documents.resolve(data)
-        self._consistency.demand(request)
+        is_get = request.method == "GET"
+        if is_get and _asks_for_page(request):
+            return await self._page(request)
+        # A page of any origin can send a GET without asking first. It can change nothing, and cannot read the answer.
+        context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
         work = self._execute(request, data, context)
         caller: Caller | None = request.scope.get(CALLER)
         answer, status = await (work if caller is None else caller.while_there(work))
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
-        self._consistency.tell(response)
+        self._gateway.consistency.tell(response)
         encoded = self._compression.encodes(encoding, len(response.body))
-        if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
+        if is_get and (isinstance(answer, bytes) or "errors" not in answer):
             if context.tells_cost:
                 # Only who asks is told, and a cache does not know who did.
                 response.headers["cache-control"] = NO_STORE
@@ -168,6 +134,30 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if encoded:
             await self._compression.apply(response)
         return response
+
+    async def _page(self, request: Request) -> Response:
+        """GraphiQL. If everyone may explore, so may callers who are not known.
+
+        The page holds nobody's data, and it is where a person enters a token.
+        """
+        explored_by = self._gateway.explored_by
+        try:
+            context = await self._gateway.authenticate(request, any_origin=True)
+            shown = may_explore(context.principal, explored_by)
+        except UnauthenticatedError:
+            shown = explored_by == "on"
+        if not shown:
+            raise no_page()
+        return graphiql.page()
+
+    def _negotiate(self, request: Request) -> tuple[str, Encoding]:
+        """The media type and the encoding of the answer."""
+        if request.method not in _OPERATIONS:
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
+        accepted = media_type(accepted_by(request))
+        if accepted is None:
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+        return accepted, self._compression.accepted(request.scope)
 
     async def _execute(
         self, request: Request, data: RequestData, context: Context
@@ -187,7 +177,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
         try:
-            result = await self.schema.execute(
+            result = await self._gateway.schema.execute(
                 data.query,
                 variable_values=data.variables,
                 context_value=context,
@@ -213,7 +203,7 @@ def _cut(request: Request) -> Response:
 
 
 def _asks_for_page(request: Request) -> bool:
-    return request.method == "GET" and not asks(request) and wants_page(accepted_by(request))
+    return not asks(request) and wants_page(accepted_by(request))
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:

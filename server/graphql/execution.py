@@ -18,19 +18,17 @@ from server.traffic.subscription_limits import lasting
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
 
-    import strawberry
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
-    from server.http.consistency import Consistency
+    from server.graphql.gateway import Gateway
 
 
 async def answers(
-    schema: strawberry.Schema,
+    gateway: Gateway,
     data: GraphQLRequestData,
     context: Context,
     allowed: Collection[OperationType],
-    consistency: Consistency,
     *,
     lasting_seconds: float,
 ) -> AsyncGenerator[dict[str, Any], None]:
@@ -41,7 +39,7 @@ async def answers(
     Strawberry yields some errors and raises others, syntax errors among them.
     """
     try:
-        results = await schema.stream(
+        results = await gateway.schema.stream(
             data.query,
             variable_values=data.variables,
             context_value=context,
@@ -52,7 +50,7 @@ async def answers(
         async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
             async for result in lasting_results:
                 # Frames of incremental delivery there are none: @defer is not in the schema.
-                yield consistency.told(present(_explained(cast("ExecutionResult", result)))[0])
+                yield gateway.consistency.told(present(_explained(cast("ExecutionResult", result)))[0])
     except Exception as error:  # noqa: BLE001 # it is presented: masked, where it is not one of ours
         yield present(_failure(error))[0]
 

@@ -52,7 +52,10 @@ async def request_data(request: Request) -> RequestData:
         RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
             the connection finds wrong with the body.
     """
-    return data_of(_from_url(request) if request.method == "GET" else await _from_body(request))
+    if request.method == "GET":
+        return data_of(_from_url(request))
+    _check_body_headers(request.scope)
+    return data_of(_from_body(await _body(request.receive, request.scope)))
 
 
 def _from_url(request: Request) -> dict[str, object]:
@@ -64,9 +67,9 @@ def _from_url(request: Request) -> dict[str, object]:
     return given
 
 
-async def _from_body(request: Request) -> dict[str, object]:
+def _check_body_headers(scope: Scope) -> None:
     kinds, encoded = [], False
-    for name, value in request.scope["headers"]:
+    for name, value in scope["headers"]:
         if name == b"content-type":
             kinds.append(value)
         elif name == b"content-encoding":
@@ -76,7 +79,10 @@ async def _from_body(request: Request) -> dict[str, object]:
         raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
     if encoded:
         raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body as it is, and not compressed.")
-    body = _json(await _body(request.receive, request.scope), reason=Reason.BODY_INVALID, what="The body")
+
+
+def _from_body(text: bytes) -> dict[str, object]:
+    body = _json(text, reason=Reason.BODY_INVALID, what="The body")
     if not isinstance(body, dict):
         kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
         raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")

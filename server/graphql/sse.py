@@ -12,29 +12,25 @@ import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError
-from schema.limits.variables import check_variables
 from server.graphql.execution import answers
-from server.graphql.request import is_subscription, request_data
+from server.graphql.request import is_subscription
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import EVENT_STREAM, JSON, accepted_by, wants_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    import strawberry
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
-    from server.graphql.persisted_documents import Documents
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.graphql.gateway import Gateway
     from server.traffic.draining import Draining
 
 _T = TypeVar("_T")
@@ -55,25 +51,17 @@ class GraphQLStream:
 
     def __init__(
         self,
-        schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        gateway: Gateway,
         draining: Draining,
         *,
-        origins: Origins,
-        consistency: Consistency,
-        documents: Documents,
         lasting_seconds: float,
         send_seconds: float,
     ) -> None:
-        self._documents = documents
-        self._consistency = consistency
         self._lasting_seconds = lasting_seconds
         # A reader that takes nothing for so long is gone, or will come back with its cursor.
         self._send_seconds = send_seconds
-        self._schema = schema
-        self._new_context = new_context
+        self._gateway = gateway
         self._draining = draining
-        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, for as long as it is listened to."""
@@ -94,18 +82,9 @@ class GraphQLStream:
             _log.info("subscriber gone", reason=f"it has read nothing for {self._send_seconds:g} s")
 
     async def _respond(self, request: Request) -> Response:
-        context = await self._new_context(request)
-        self._origins.check(request)
-        if request.method not in {"GET", "POST"}:
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
-        if not wants_stream(accepted_by(request)):
-            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
-        data = await request_data(request)
-        check_variables(data.variables)
-        self._documents.resolve(data)
+        context, data, _ = await self._gateway.prepare(request, _negotiate)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
-        self._consistency.demand(request)
         # What a browser sends by itself when it comes back knows better than the URL that it was first given.
         context.position.resume = request.headers.get("last-event-id") or None
         from_browser = request.method == "GET"
@@ -126,7 +105,7 @@ class GraphQLStream:
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
         ended_early, reached = False, None
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        told = answers(self._schema, data, context, allowed, self._consistency, lasting_seconds=self._lasting_seconds)
+        told = answers(self._gateway, data, context, allowed, lasting_seconds=self._lasting_seconds)
         try:
             async with aclosing(told), self._sent_on(data, context.principal.expires_at) as sent_on:
                 begun = context.position.begun if from_browser else None
@@ -166,6 +145,13 @@ class GraphQLStream:
                 if not is_subscription(data):
                     # It ends by itself.
                     await asyncio.get_running_loop().create_future()
+
+
+def _negotiate(request: Request) -> None:
+    if request.method not in {"GET", "POST"}:
+        raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
+    if not wants_stream(accepted_by(request)):
+        raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
 
 
 async def _until(

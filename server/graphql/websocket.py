@@ -17,13 +17,10 @@ from server.http.negotiation import JSON
 from server.http.security_headers import EVERY_ANSWER
 
 if TYPE_CHECKING:
-    import strawberry
     from starlette.types import Receive, Scope, Send
 
-    from server.graphql.persisted_documents import Documents
-    from server.graphql.websocket_connection import NewContext, SocketLimits
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.graphql.gateway import Gateway
+    from server.graphql.websocket_connection import SocketLimits
     from server.traffic.draining import Draining
 
 
@@ -32,23 +29,15 @@ class GraphQLSocket:
 
     def __init__(
         self,
-        schema: strawberry.Schema,
-        new_context: NewContext,
+        gateway: Gateway,
         draining: Draining,
         *,
-        origins: Origins,
-        consistency: Consistency,
-        documents: Documents,
         limits: SocketLimits,
         by_init: bool = False,
     ) -> None:
-        self._documents = documents
-        self._consistency = consistency
-        self._limits = limits
-        self._schema = schema
-        self._new_context = new_context
+        self._gateway = gateway
         self._draining = draining
-        self._origins = origins
+        self._limits = limits
         self._by_init = by_init
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,9 +47,12 @@ class GraphQLSocket:
 
     async def _serve(self, websocket: WebSocket) -> None:
         try:
-            context = None if self._by_init else await self._new_context(websocket)
-            self._origins.check(websocket)
-            needed = self._consistency.needed(websocket)
+            context = None
+            if self._by_init:
+                self._gateway.check_origin(websocket)
+            else:
+                context = await self._gateway.authenticate(websocket)
+            needed = self._gateway.consistency.needed(websocket)
         except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
             # Before it is accepted, so that it is answered as any request is.
             answer, status = present_fault(error)
@@ -75,14 +67,6 @@ class GraphQLSocket:
             return
         await websocket.accept(PROTOCOL)
         connection = SocketConnection(
-            websocket,
-            self._schema,
-            context,
-            self._new_context,
-            self._draining,
-            self._consistency,
-            self._documents,
-            limits=self._limits,
-            needed=needed,
+            websocket, self._gateway, self._draining, context=context, limits=self._limits, needed=needed
         )
         await connection.serve()

@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 import structlog
@@ -19,7 +19,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
-from schema.limits.variables import check_variables
 from server.graphql.execution import answers
 from server.graphql.request import data_of, is_subscription
 from server.graphql.websocket_messages import (
@@ -45,15 +44,10 @@ from server.observability.request_record import RequestRecord, current_record
 from server.observability.tracing import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    import strawberry
-    from starlette.requests import HTTPConnection
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
-    from server.graphql.persisted_documents import Documents
-    from server.http.consistency import Consistency
+    from server.graphql.gateway import Gateway
     from server.settings import Settings
     from server.traffic.draining import Draining
 
@@ -86,17 +80,6 @@ class SocketLimits(NamedTuple):
         )
 
 
-class NewContext(Protocol):
-    """Makes the context of a connection, once it is known who calls: by its headers, or by its `connection_init`."""
-
-    def __call__(self, connection: HTTPConnection, init: dict[str, Any] | None = None) -> Awaitable[Context]:
-        """The context.
-
-        Raises:
-            ApiError: whoever calls is refused.
-        """
-
-
 class _Operation(NamedTuple):
     """An operation that runs."""
 
@@ -107,27 +90,21 @@ class _Operation(NamedTuple):
 class SocketConnection:
     """One accepted connection, and the operations that run on it. Without a context the init is asked for one."""
 
-    def __init__(  # noqa: PLR0913 # as above
+    def __init__(
         self,
         websocket: WebSocket,
-        schema: strawberry.Schema,
-        context: Context | None,
-        new_context: NewContext,
+        gateway: Gateway,
         draining: Draining,
-        consistency: Consistency,
-        documents: Documents,
         *,
+        context: Context | None,
         limits: SocketLimits,
         needed: int,
     ) -> None:
-        self._documents = documents
-        self._consistency = consistency
         # What is written over this connection is found by all that it asks afterwards.
         self._needed = needed
         self._websocket = websocket
-        self._schema = schema
+        self._gateway = gateway
         self._context = context
-        self._new_context = new_context
         self._draining = draining
         self._limits = limits
         self._operations: dict[str, _Operation] = {}
@@ -217,7 +194,7 @@ class SocketConnection:
         """Find out who calls, unless it is known. No other message is taken meanwhile."""
         if self._context is None:
             try:
-                self._context = await self._new_context(self._websocket, init)
+                self._context = await self._gateway.authenticate(self._websocket, init)
             except UnavailableError as error:
                 raise ClosedError(TRY_AGAIN_LATER, error.message) from None
             except ApiError as error:
@@ -243,9 +220,8 @@ class SocketConnection:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
             await self._make_room()
-            check_variables(data.variables)
-            self._documents.resolve(data)
-            self._needed = max(self._needed, self._consistency.needed_by(data.extensions))
+            self._gateway.resolve(data)
+            self._needed = max(self._needed, self._gateway.consistency.needed_by(data.extensions))
         except ApiError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
@@ -279,14 +255,7 @@ class SocketConnection:
         started, events = time.perf_counter(), 0
         try:
             with tracing.operation():
-                told = answers(
-                    self._schema,
-                    data,
-                    context,
-                    _OPERATIONS,
-                    self._consistency,
-                    lasting_seconds=self._limits.lasting_seconds,
-                )
+                told = answers(self._gateway, data, context, _OPERATIONS, lasting_seconds=self._limits.lasting_seconds)
                 async with aclosing(told):
                     async for answer in told:
                         if "data" not in answer:
