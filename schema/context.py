@@ -39,10 +39,6 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def free(_cost: int) -> None:
-    """Charge nothing."""
-
-
 @dataclass(frozen=True)
 class Context:
     """What every resolver of one operation is given.
@@ -63,8 +59,9 @@ class Context:
     limits: PageLimits
     position: FeedPosition = field(default_factory=FeedPosition)
     head: int | None = None
-    charge: Callable[[int], None] = free
+    charge: Callable[[int], None] | None = None
     tells_cost: bool = False
+    explores: bool = False
 
     @cached_property
     def lookup(self) -> OrderLookup:
@@ -76,11 +73,13 @@ class Context:
         """This operation's lookup of changes."""
         return self.new_change_lookup()
 
-    def of(self, principal: Principal, *, tells_cost: bool = False) -> Context:
+    def of(self, principal: Principal, *, tells_cost: bool, explores: bool) -> Context:
         """The same for whoever is asking, with a position of its own."""
         # As `replace` does it, which is felt for every request.
         own = object.__new__(Context)
-        own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition(), tells_cost=tells_cost)
+        own.__dict__.update(
+            self.__dict__, principal=principal, position=FeedPosition(), tells_cost=tells_cost, explores=explores
+        )
         return own
 
     def for_operation(self) -> Context:

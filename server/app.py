@@ -73,7 +73,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
-            lambda: IntrospectionPolicy(settings.explored_by),
+            IntrospectionPolicy,
             lambda: Admitted(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),

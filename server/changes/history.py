@@ -14,8 +14,8 @@ from schema.ports.changes import ChangePage, StatusChange
 from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.observability.request_record import note_load
 from server.observability.statements import note_statement
+from server.read_requirement import note_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from schema.errors import (
 )
 from server.graphiql import page as graphiql
 from server.graphql.execution import refusal_of
-from server.graphql.introspection import may_explore, no_page
+from server.graphql.introspection import no_page
 from server.graphql.request import asks
 from server.http.caching import NO_STORE
 from server.http.client import CALLER
@@ -36,7 +36,7 @@ from server.http.error_response import (
     refusal_headers,
 )
 from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page
-from server.observability.request_record import current_record
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ class GraphQLEndpoint:
         response: Response = (
             _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
-        self._gateway.consistency.tell(response)
+        self._gateway.consistency.add_headers(response)
         encoded = self._compression.encodes(encoding, len(response.body))
         if is_get and (isinstance(answer, bytes) or "errors" not in answer):
             if context.tells_cost:
@@ -140,12 +140,11 @@ class GraphQLEndpoint:
 
         The page holds nobody's data, and it is where a person enters a token.
         """
-        explored_by = self._gateway.explored_by
         try:
             context = await self._gateway.authenticate(request, any_origin=True)
-            shown = may_explore(context.principal, explored_by)
+            shown = context.explores
         except UnauthenticatedError:
-            shown = explored_by == "on"
+            shown = self._gateway.explored_by == "on"
         if not shown:
             raise no_page()
         return graphiql.page()
@@ -187,16 +186,15 @@ class GraphQLEndpoint:
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise refusal_of(error, over=request.method) or error from None
-        return present(result)
+        return present(result, explores=context.explores)
 
 
 def _cut(request: Request) -> Response:
     """The answer to what could not be finished before the server had to stop."""
-    record = current_record.get()
     error: ApiError = UnavailableError(
         Reason.SERVER_STOPPING, "The server is being stopped or replaced, and this took too long. Try again."
     )
-    if record is not None and record.primary_only:
+    if (reads := current_reads.get(None)) and reads.primary_only:
         error = OutcomeUnknownError(with_key=False)
     answer, status = present_refusal(error)
     return _response(answer, status, media_type(accepted_by(request)) or JSON)

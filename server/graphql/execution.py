@@ -50,9 +50,10 @@ async def answers(
         async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
             async for result in lasting_results:
                 # Frames of incremental delivery there are none: @defer is not in the schema.
-                yield gateway.consistency.told(present(_explained(cast("ExecutionResult", result)))[0])
+                answer, _ = present(_explained(cast("ExecutionResult", result)), explores=context.explores)
+                yield gateway.consistency.with_extension(answer)
     except Exception as error:  # noqa: BLE001 # it is presented: masked, where it is not one of ours
-        yield present(_failure(error))[0]
+        yield present(_failure(error), explores=context.explores)[0]
 
 
 def refusal_of(error: Exception | None, *, over: str = "this transport") -> RequestError | None:

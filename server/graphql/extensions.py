@@ -13,6 +13,7 @@ from server.graphql.fast_path import NAME_CHARACTERS
 from server.observability.metrics import note_subscription
 from server.observability.request_record import current_record
 from server.observability.tracing import tracing
+from server.read_requirement import current_reads
 from server.traffic.admission import has_place
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class NoteOperation(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         """What a mutation or a subscription shows is what has just been written: it is read from the primary."""
         yield
-        record, document = current_record.get(), self.execution_context.graphql_document
-        if record is not None and document is not None and not self.execution_context.pre_execution_errors:
-            record.primary_only = self.execution_context.operation_type is not OperationType.QUERY
+        reads, document = current_reads.get(None), self.execution_context.graphql_document
+        if reads is not None and document is not None and not self.execution_context.pre_execution_errors:
+            reads.primary_only = self.execution_context.operation_type is not OperationType.QUERY
 
     def on_execute(self) -> Iterator[None]:
         """The type is by then one that is served here. Of a subscription this is the beginning alone."""
@@ -105,5 +106,5 @@ class QueryDeadline(SchemaExtension):
                 async with request_deadline(self._seconds):
                     yield
         finally:
-            if record := current_record.get():
-                record.cancel_loads()
+            if reads := current_reads.get(None):
+                reads.cancel_loads()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from schema.limits.variables import check_variables
+from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,13 +84,18 @@ class Gateway:
         Raises:
             ApiError: the caller is unknown, may not call in this way, or cannot be authenticated now.
         """
+        current_reads.set(ReadRequirement())
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         principal = await authentication.principal(connection, init)
         if not any_origin:
             self._origins.check(connection)
         context: Context = state["context"]
-        own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
+        own = context.of(
+            principal,
+            tells_cost=asks_for_cost(connection.scope),
+            explores=may_explore(principal, self.explored_by),
+        )
         return own if self._rates is None else self._rates.charging(own)
 
     def check_origin(self, connection: HTTPConnection) -> None:
@@ -117,16 +124,23 @@ class Gateway:
         """
         context = await self.authenticate(request, any_origin=any_origin)
         terms = negotiate(request)
-        self.consistency.demand(request)
+        reads = current_reads.get()
+        reads.position = self.consistency.position(request)
         data = await request_data(request)
-        self.resolve(data)
+        self.resolve(data, reads)
         return context, data, terms
 
-    def resolve(self, data: RequestData) -> None:
+    def resolve(self, data: RequestData, reads: ReadRequirement) -> None:
         """Take an operation through the checks of its own, and find its document.
+
+        Args:
+            data: the operation.
+            reads: what its reads require so far. Its consistency token may require more.
 
         Raises:
             ApiError: the operation is refused.
         """
         check_variables(data.variables)
         self._documents.resolve(data)
+        if data.extensions is not None:
+            reads.position = max(reads.position, self.consistency.position_in(data.extensions))

@@ -10,7 +10,6 @@ from strawberry.extensions import SchemaExtension
 
 from schema.errors import Reason, RequestError
 from schema.permissions import Role
-from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,28 +41,13 @@ def no_page() -> RequestError:
 
 
 class IntrospectionPolicy(SchemaExtension):
-    """Refuses to show the schema to those who may not see it, and notes who may, for the wording of errors.
-
-    Args:
-        explored_by: who may.
-    """
-
-    def __init__(self, explored_by: ExploredBy) -> None:
-        self._explored_by = explored_by
-        self._may = False
-
-    def on_operation(self) -> Iterator[None]:
-        """Errors are worded after the operation, by then with nothing at hand but the record."""
-        context: Context = self.execution_context.context
-        self._may = may_explore(context.principal, self._explored_by)
-        if record := current_record.get():
-            record.explores = self._may
-        yield
+    """Refuses `__schema` and `__type` to callers who may not explore."""
 
     def on_validate(self) -> Iterator[None]:
         """Before the document is validated, and so before any resolver or plan has anything of it."""
         document, query = self.execution_context.graphql_document, self.execution_context.query
-        if not self._may and document is not None and _NAMED.search(query or "") and _introspects(document):
+        context: Context = self.execution_context.context
+        if not context.explores and document is not None and _NAMED.search(query or "") and _introspects(document):
             raise RequestError(Reason.INTROSPECTION_DISABLED, _REFUSED)
         yield
 

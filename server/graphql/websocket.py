@@ -52,7 +52,7 @@ class GraphQLSocket:
                 self._gateway.check_origin(websocket)
             else:
                 context = await self._gateway.authenticate(websocket)
-            needed = self._gateway.consistency.needed(websocket)
+            position = self._gateway.consistency.position(websocket)
         except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
             # Before it is accepted, so that it is answered as any request is.
             answer, status = present_fault(error)
@@ -67,6 +67,6 @@ class GraphQLSocket:
             return
         await websocket.accept(PROTOCOL)
         connection = SocketConnection(
-            websocket, self._gateway, self._draining, context=context, limits=self._limits, needed=needed
+            websocket, self._gateway, self._draining, context=context, limits=self._limits, position=position
         )
         await connection.serve()

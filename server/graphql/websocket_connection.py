@@ -42,6 +42,7 @@ from server.http.error_response import present_fault, present_refusal
 from server.observability.metrics import CLIENT_GONE, note_request, outcome_label
 from server.observability.request_record import RequestRecord, current_record
 from server.observability.tracing import tracing
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
@@ -98,10 +99,10 @@ class SocketConnection:
         *,
         context: Context | None,
         limits: SocketLimits,
-        needed: int,
+        position: int,
     ) -> None:
         # What is written over this connection is found by all that it asks afterwards.
-        self._needed = needed
+        self._position = position
         self._websocket = websocket
         self._gateway = gateway
         self._context = context
@@ -220,14 +221,15 @@ class SocketConnection:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
             await self._make_room()
-            self._gateway.resolve(data)
-            self._needed = max(self._needed, self._gateway.consistency.needed_by(data.extensions))
+            reads = ReadRequirement(self._position)
+            self._gateway.resolve(data, reads)
+            self._position = reads.position
         except ApiError as refusal:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(refusal)[0]["errors"]})
             return
         # What comes once the server is stopping is not begun: the close says that it may be sent again.
         if not self._draining.begun:
-            task = asyncio.create_task(self._operate(id_, data, context))
+            task = asyncio.create_task(self._operate(id_, data, context, reads))
             self._operations[id_] = _Operation(data, task)
             self._running.add(task)
             task.add_done_callback(self._ended)
@@ -249,9 +251,10 @@ class SocketConnection:
         if not self._running and not self._closed:
             self._wait_on()
 
-    async def _operate(self, id_: str, data: GraphQLRequestData, context: Context) -> None:
-        record = RequestRecord(str(uuid.uuid4()), transport="websocket", needed=self._needed)
+    async def _operate(self, id_: str, data: GraphQLRequestData, context: Context, reads: ReadRequirement) -> None:
+        record = RequestRecord(str(uuid.uuid4()), transport="websocket")
         current_record.set(record)
+        current_reads.set(reads)
         started, events = time.perf_counter(), 0
         try:
             with tracing.operation():
@@ -263,7 +266,7 @@ class SocketConnection:
                             await self._send({"id": id_, "type": "error", "payload": answer["errors"]})
                             return
                         events += 1
-                        self._needed = max(self._needed, record.written)
+                        self._position = max(self._position, reads.written)
                         await self._send({"id": id_, "type": "next", "payload": answer})
             # Not the task's own business any more: the client may use the id again as soon as it has heard.
             self._forget(id_)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from starlette.requests import ClientDisconnect
 
 from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -50,11 +50,11 @@ class Caller:
             # Before it was known what they ask for: a request whose body has been read is not begun without them.
             work.close()
             raise ClientDisconnect
-        task, record, gone = asyncio.current_task(running_loop()), current_record.get(), False
+        task, reads, gone = asyncio.current_task(running_loop()), current_reads.get(None), False
 
         def end() -> None:
             nonlocal gone
-            if task is not None and not (record and record.primary_only):
+            if task is not None and not (reads and reads.primary_only):
                 gone = True
                 task.cancel()
 

@@ -39,8 +39,10 @@ _LOCATIONS_PER_ERROR = 10
 MESSAGE_CHARACTERS = 500
 
 
-def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
+def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
     """The answer as it goes out, and its HTTP status.
+
+    `explores` is that the caller may be told what the schema has beside what they have named.
 
     Nothing of an exception that is not an `ApiError` leaves the process: it is logged, and found by its error id.
     """
@@ -56,7 +58,10 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        told = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
+        told = [
+            _formatted(error, reason, error_id, explores=explores)
+            for error, reason in zip(errors, reasons, strict=True)
+        ]
         answer["errors"] = _shortened_list(told) if before_execution else told
     if result.extensions:
         answer["extensions"] = result.extensions
@@ -126,7 +131,7 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
     return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
 
 
-def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
+def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = shortened(error.message)
     if error.locations:
@@ -139,16 +144,10 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, 
         formatted["message"] = _TOO_DEEP
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
-    elif reason in _SUGGESTING and not _explores():
+    elif reason in _SUGGESTING and not explores:
         formatted["message"] = shortened(_without_suggestions(error.message))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
-
-
-def _explores() -> bool:
-    """Whether the caller may be told what the schema has beside what they have named."""
-    record = current_record.get()
-    return record is not None and record.explores
 
 
 def _without_suggestions(message: str) -> str:
