@@ -1,4 +1,4 @@
-"""Owns who may look around: at the schema, at GraphiQL, at what an error suggests."""
+"""Who may explore: introspection, the GraphiQL page, and the suggestions in error messages."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 ExploredBy = Literal["on", "admin", "off"]
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
-# A name cannot be written in any other way, so that a text without them asks for none; not `__typename`.
+# A name can be written in one way only, so a text without a match has no introspection. `__typename` is none.
 _NAMED: Final = re.compile(r"__(?:schema|type)(?![A-Za-z0-9_])", re.ASCII)
-_REFUSED: Final = "The schema is not shown here, or not to you: `__schema` and `__type` are not answered."
+_REFUSED: Final = "Introspection is disabled, here or for you: `__schema` and `__type` are not answered."
 _NO_PAGE: Final = (
-    "GraphiQL is not shown here, or not to you: `EXPLORING` says to whom. Where callers send tokens a browser has none "
-    "to send when it asks for a page, so that only `EXPLORING=on` shows it."
+    "GraphiQL is disabled, here or for you: see the setting `EXPLORING`. If callers authenticate with tokens, only "
+    "`EXPLORING=on` shows it: a browser that opens a page has no token to send."
 )
 
 
 def may_explore(principal: Principal, explored_by: ExploredBy) -> bool:
-    """Whether a principal may look around."""
+    """Whether a principal may explore the schema."""
     return explored_by == "on" or (explored_by == "admin" and principal.holds(Role.ADMIN))
 
 
 def no_page() -> RequestError:
-    """The refusal of GraphiQL, where it is not shown: there is nothing here then but JSON."""
+    """The refusal of the GraphiQL page, in whose place the endpoint has only JSON to offer."""
     return RequestError(Reason.NOT_ACCEPTABLE, _NO_PAGE)
 
 
@@ -44,7 +44,7 @@ class IntrospectionPolicy(SchemaExtension):
     """Refuses `__schema` and `__type` to callers who may not explore."""
 
     def on_validate(self) -> Iterator[None]:
-        """Before the document is validated, and so before any resolver or plan has anything of it."""
+        """Refuse the document before it is validated, and so before any plan or resolver sees it."""
         document, query = self.execution_context.graphql_document, self.execution_context.query
         context: Context = self.execution_context.context
         if not context.explores and document is not None and _NAMED.search(query or "") and _introspects(document):
@@ -59,7 +59,7 @@ def _introspects(document: DocumentNode) -> bool:
 
 
 class _Search(Visitor):
-    """Finds the fields that show the schema, wherever they stand, whatever alias they have."""
+    """Finds introspection fields anywhere in a document, under any alias."""
 
     found = False
 

@@ -1,4 +1,4 @@
-"""Owns GraphQL over WebSocket: who may open one, and the handshake of graphql-transport-ws."""
+"""GraphQL over WebSocket: the upgrade, and the handshake of graphql-transport-ws."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class GraphQLSocket:
-    """An ASGI endpoint for WebSockets. With `by_init` it is the `connection_init` that says who calls."""
+    """An ASGI endpoint for WebSockets.
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        draining: Draining,
-        *,
-        limits: SocketLimits,
-        by_init: bool = False,
-    ) -> None:
+    Args:
+        gateway: checks the upgrade and the operations.
+        draining: says when the process is about to stop.
+        limits: the limits of each connection.
+        by_init: whether the client authenticates in its `connection_init`, and not in the upgrade.
+    """
+
+    def __init__(self, gateway: Gateway, draining: Draining, *, limits: SocketLimits, by_init: bool = False) -> None:
         self._gateway = gateway
         self._draining = draining
         self._limits = limits
@@ -53,8 +53,8 @@ class GraphQLSocket:
             else:
                 context = await self._gateway.authenticate(websocket)
             position = self._gateway.consistency.position(websocket)
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
-            # Before it is accepted, so that it is answered as any request is.
+        except Exception as error:  # noqa: BLE001 # any exception is masked
+            # The upgrade has not been accepted, so it can be answered like any HTTP request.
             answer, status = present_fault(error)
             headers = EVERY_ANSWER | (refusal_headers(error) if isinstance(error, ApiError) else {})
             await websocket.send_denial_response(
