@@ -11,9 +11,7 @@ from unittest.mock import patch
 
 from starlette.staticfiles import StaticFiles
 
-import server.graphql.endpoint
-import server.graphql.execution
-import server.graphql.sse
+import server.graphql.gateway
 import server.graphql.websocket_connection
 import server.http.error_response
 import server.http.metrics_endpoint
@@ -23,6 +21,7 @@ from server.__main__ import main
 from server.auth.local import LocalAuthentication
 from server.graphql.extensions import NoteOperation
 from server.graphql.fast_path import FastPath
+from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 
@@ -95,17 +94,17 @@ async def principal(_self: LocalAuthentication, connection: HTTPConnection, init
     return await authenticated(_self, connection, init)
 
 
-async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
+async def answers(gateway: Gateway, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Fail after the first answer, or give what is no JSON."""
-    async for answer in given_answers(schema, data, *others, **more):
+    async for answer in given_answers(gateway, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
             fail()
 
 
-def present(result: Any) -> Any:
+def present(result: Any, **more: Any) -> Any:
     """Give what cannot be written as JSON for a field of this name."""
-    answer, status = given_present(result)
+    answer, status = given_present(result, **more)
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
@@ -122,7 +121,7 @@ def observe(observation: Any) -> None:
 
 
 authenticated = LocalAuthentication.principal
-given_answers = server.graphql.execution.answers
+given_answers = Gateway.answers
 given_present = server.http.error_response.present
 given_message = message_of
 given_observe = server.observability.sinks.observe
@@ -137,9 +136,8 @@ def faults() -> list[Any]:
         patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),
         patch.object(server.http.request_middleware, "observe", observe),
-        patch.object(server.graphql.sse, "answers", answers),
-        patch.object(server.graphql.websocket_connection, "answers", answers),
-        patch.object(server.graphql.endpoint, "present", present),
+        patch.object(Gateway, "answers", answers),
+        patch.object(server.graphql.gateway, "present", present),
         patch.object(server.graphql.websocket_connection, "message_of", message),
         patch.object(server.http.metrics_endpoint, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),

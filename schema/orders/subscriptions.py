@@ -10,7 +10,7 @@ import strawberry
 from strawberry import UNSET
 
 from schema.access import Requires
-from schema.context import Info  # noqa: TC001 # as above
+from schema.context import FeedPosition, Info
 from schema.orders.arguments import chosen_orders
 from schema.orders.types import OrderStatusChange
 from schema.permissions import Role
@@ -45,7 +45,8 @@ class OrderSubscriptions:
         ] = UNSET,
     ) -> AsyncGenerator[OrderStatusChange, None]:
         """Start after the transport's cursor if it has one: it is newer than the one in the document."""
-        context, position = info.context, info.context.position
+        context = info.context
+        position = context.feed_position or FeedPosition()
         cursor = position.resume or given(after)
         keys = chosen_orders(given(order_keys), argument="orderKeys")
         start = await context.history.head() if cursor is None else decode_change_cursor(cursor)

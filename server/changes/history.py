@@ -15,8 +15,8 @@ from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.observability.observations import StatementRun
-from server.observability.request_record import note_load
 from server.observability.sinks import observe
+from server.read_requirement import note_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from schema.context import free
 from schema.deadline import request_deadline
 from schema.errors import ApiError
 from schema.extensions import asks_for_cost, cost_told
@@ -67,7 +66,8 @@ class FastPath:
             # It is refused there.
             return None, context
         try:
-            context.charge(cost)
+            if context.charge is not None:
+                context.charge(cost)
         except ApiError as error:
             return None, replace(context, charge=_Refusing(error))
         failures = Failures()
@@ -79,7 +79,7 @@ class FastPath:
             pieces = None
         if pieces is None:
             # Its cost has been charged.
-            return None, replace(failures.replayed(context), charge=free)
+            return None, replace(failures.replayed(context), charge=None)
         if record is not None:
             record.fast = True
         end = "}"

@@ -39,8 +39,10 @@ _LOCATIONS_PER_ERROR = 10
 _MESSAGE_CHARACTERS = 500
 
 
-def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
+def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
     """Return the response's body and its HTTP status.
+
+    `explores` says whether error messages may suggest names of the schema to this caller.
 
     Nothing of an exception that is not an `ApiError` leaves the process: it is logged under its error id.
     """
@@ -56,7 +58,10 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        formatted = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
+        formatted = [
+            _formatted(error, reason, error_id, explores=explores)
+            for error, reason in zip(errors, reasons, strict=True)
+        ]
         answer["errors"] = _shortened_list(formatted) if before_execution else formatted
     if result.extensions:
         answer["extensions"] = result.extensions
@@ -121,7 +126,7 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
     return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
 
 
-def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
+def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = _shortened(error.message)
     if error.locations:
@@ -134,16 +139,10 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, 
         formatted["message"] = _TOO_DEEP
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
-    elif reason in _SUGGESTING and not _explores():
+    elif reason in _SUGGESTING and not explores:
         formatted["message"] = _shortened(_without_suggestions(error.message))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
-
-
-def _explores() -> bool:
-    """Whether error messages may suggest to this caller names that the schema has."""
-    record = current_record.get()
-    return record is not None and record.explores
 
 
 def _shortened(message: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
     from starlette.types import Receive, Scope, Send
 
-    from schema.context import Context
+    from schema.permissions import Principal
     from server.http.compression import Compression
 
 _METHODS: Final = "GET, HEAD"
@@ -37,12 +37,12 @@ class MetricsEndpoint:
 
     def __init__(
         self,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        principal_of: Callable[[HTTPConnection], Awaitable[Principal]],
         compression: Compression,
         *,
         token: SecretStr | None,
     ) -> None:
-        self._new_context = new_context
+        self._principal_of = principal_of
         self._compression = compression
         self._token = token.get_secret_value().encode() if token else None
 
@@ -74,7 +74,7 @@ class MetricsEndpoint:
         if request.method not in {"GET", "HEAD"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if not self._has_token(request):
-            (await self._new_context(request)).principal.demand(Role.ADMIN)
+            (await self._principal_of(request)).demand(Role.ADMIN)
 
     def _has_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 Transport = Literal["http", "websocket", "sse"]
 
@@ -17,12 +17,10 @@ _BAD_REQUEST: Final = 400
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Notes on one request. Times are in seconds, places in the write-ahead log in bytes from its beginning.
+    """What is logged and counted of one request. Times are in seconds.
 
-    `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
-    the log was after the request's own change. `loads` are the tasks that read for it beside its own. `fast` is that
-    it was answered by its plan (server/graphql/fast_path.py), `explores` that its caller may be told what else the
-    schema has. `cost` is in points (schema/limits/cost.py).
+    `fast` is that it was answered from its plan (server/graphql/fast_path.py). `cost` is in points
+    (schema/limits/cost.py).
     """
 
     request_id: str
@@ -33,18 +31,8 @@ class RequestRecord:
     statements: int = 0
     database_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
-    needed: int = 0
-    primary_only: bool = False
-    written: int = 0
-    loads: set[asyncio.Task[Any]] = field(default_factory=set)
     fast: bool = False
-    explores: bool = False
     cost: int = 0
-
-    def cancel_loads(self) -> None:
-        """End what reads for a request that nobody waits for any more."""
-        for task in self.loads:
-            task.cancel()
 
     def outcome(self, status: int) -> str:
         """The reasons of the errors in the response. Without any it is `ok`, or the HTTP status says it."""
@@ -59,17 +47,6 @@ def note_cost(cost: int) -> None:
     """Note what the operation being served costs."""
     if (record := current_record.get()) is not None:
         record.cost = cost
-
-
-def note_load() -> None:
-    """Note that this task reads for the request being served: it ends with it."""
-    if (record := current_record.get()) and (task := asyncio.current_task()):
-        record.loads.add(task)
-        task.add_done_callback(record.loads.discard)
-
-
-# A place that no secondary reaches: it sends reads to the primary.
-NOWHERE: Final = (1 << 63) - 1
 
 
 _last: Final = threading.local()
