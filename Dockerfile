@@ -1,6 +1,6 @@
 FROM node:22.16.0-bookworm-slim AS node
 
-# GraphiQL's files, fetched by package name and checked against the hashes in server/graphiql/static/vendor.json.
+# GraphiQL's files, installed by npm, which checks them against the hashes in server/graphiql/package-lock.json.
 FROM python:3.11.14-slim-bookworm AS graphiql
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm

@@ -1,4 +1,4 @@
-"""Owns the start of the process: settings, logs, and then serving in one process or several, or a command."""
+"""The entry point: `python -m server` serves, in one process or several; with a command it runs that."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Serve until told to stop, or run a command; the exit code."""
+    """Serve until stopped, or run a command; return the exit code."""
     if len(sys.argv) > 1:
         return _command()
     try:
@@ -36,13 +36,13 @@ def main() -> int:
     except SettingsError as error:
         return _refused(error)
     configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
-    # Python's own way would write it out with all that stands in it.
+    # Python's own hook would print the exception with its values.
     sys.excepthook = lambda kind, error, trace: _log.critical("died", exc_info=(kind, error, trace))
     return _serve(settings)
 
 
 def _serve(settings: Settings) -> NoReturn:
-    # One process hears signals as a worker does; several leave them to the parent, which has no event loop.
+    # A single process handles signals itself, as a worker does. With several, the parent does.
     stop = Stop(*STOP_SIGNALS, again_cuts_short=True) if settings.workers == 1 else None
     multiprocess.make()
     try:
@@ -53,19 +53,19 @@ def _serve(settings: Settings) -> NoReturn:
         leave(NOT_STARTED)
     if stop is None:
         if settings.shared_secret is None:
-            # A client meets any of the workers: what one has signed the others have to know.
+            # A client may reach any worker, so all of them sign consistency tokens with one secret.
             os.environ["CONSISTENCY_SECRET"] = secrets.token_hex(32)
         leave(Supervisor(settings.workers, sockets).run())
-    from server.process.uvicorn_server import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
+    from server.process.uvicorn_server import serve  # noqa: PLC0415 # importing takes a second, in which a signal must not be lost
 
     serve(settings, sockets, stop)
 
 
 def _command() -> int:
-    from server.cli import COMMANDS, run  # noqa: PLC0415 # serving needs none of it
+    from server.cli import COMMANDS, run  # noqa: PLC0415 # serving needs none of these
 
     parser = argparse.ArgumentParser(
-        "python -m server", description="Serve orders over GraphQL; or, with a command, do that and end."
+        "python -m server", description="Serve orders over GraphQL, or run a command and exit."
     )
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (meaning, _) in COMMANDS.items():
@@ -75,7 +75,7 @@ def _command() -> int:
         settings = load_settings()
     except SettingsError as error:
         return _refused(error)
-    # Standard output is for what the command gives.
+    # Standard output is for the command's result.
     configure_logs(settings, stream=sys.stderr)
     return run(command, settings)
 

@@ -1,4 +1,4 @@
-"""Owns what `python -m server` does beside serving: migrate, export-changes, import-changes."""
+"""The commands of `python -m server`: migrate, export-changes, import-changes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _FAILED: Final = 1
 
 
 def run(command: str, settings: Settings) -> int:
-    """Run a command by its name; the exit code. What went wrong is said on standard error."""
+    """Run a command by its name and return the exit code. Errors go to standard error."""
     try:
-        said = asyncio.run(_run(command, settings))
+        summary = asyncio.run(_run(command, settings))
     except (ApiError, ImportRefusedError, SQLAlchemyError, OSError, TimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         sys.stderr.write(f"{command}: {cause or type(error).__name__}\n")
         return _FAILED
-    sys.stderr.write(f"{said}\n")
+    sys.stderr.write(f"{summary}\n")
     return 0
 
 
@@ -68,7 +68,7 @@ async def _import(settings: Settings) -> str:
     engine = _engine(settings)
     await Migrations(engine, settings.app_schema).upgrade()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
-        # All of it before the transaction, which keeps writers out: whoever sends the lines may be slow.
+        # Read everything before the transaction, which locks out writers: standard input may be slow.
         await asyncio.to_thread(shutil.copyfileobj, sys.stdin, lines)
         lines.seek(0)
         new, known = await import_lines(engine, change_tables(settings.app_schema), lines)
@@ -76,7 +76,7 @@ async def _import(settings: Settings) -> str:
 
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[Settings], Awaitable[str]]]]] = {
-    "migrate": ("make the server's own tables, or bring them up to date", _migrate),
-    "export-changes": ("write the whole history of changes to standard output, as JSON Lines", _export),
-    "import-changes": ("read such a history from standard input; all of it, or nothing", _import),
+    "migrate": ("create the server's own tables, or upgrade them", _migrate),
+    "export-changes": ("write the history of all changes to standard output, as JSON Lines", _export),
+    "import-changes": ("read such a history from standard input: all of it, or nothing", _import),
 }

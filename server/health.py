@@ -1,4 +1,4 @@
-"""Owns the answers to those who watch the process: is it alive, can it serve."""
+"""Health checks: whether the process is alive, and whether it can serve."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _HEADERS = {"cache-control": NO_STORE}
 
 
 async def livez(_request: Request[State]) -> JSONResponse:
-    """200 as long as the process answers at all."""
+    """200 while the process responds at all."""
     return JSONResponse({"status": "alive"}, headers=_HEADERS)
 
 
 async def readyz(request: Request[State]) -> JSONResponse:
-    """200 where orders can be served; 503 with what is wrong where not. Opens no connection itself.
+    """200 if orders can be served, otherwise 503 with the reason. Opens no connection.
 
-    Orders are served also where no changes can be made, no new token is to be had while the old one lives, or a
-    secondary is left out: that is said beside. A database that sleeps is ready, or nobody would ever wake it.
+    Orders are served even if changes cannot be made, no new token can be minted while the old one lives, or a replica
+    is left out: the other parts report that. A sleeping database is ready; otherwise no request would ever wake it.
     """
     reason, draining = request.state["readiness"].reason, request.app.state.draining.begun
     parts = {
@@ -33,7 +33,7 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
         "replica": request.state["secondaries"].state,
-        "draining": "the process was told to stop" if draining else "no",
+        "draining": "the process is stopping" if draining else "no",
     }
     ready = reason is None and not draining
     return JSONResponse(

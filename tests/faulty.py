@@ -11,18 +11,18 @@ from unittest.mock import patch
 
 from starlette.staticfiles import StaticFiles
 
-import server.graphql.endpoint
-import server.graphql.execution
-import server.graphql.sse
+import server.graphql.gateway
 import server.graphql.websocket_connection
 import server.http.error_response
 import server.http.metrics_endpoint
+import server.http.request_middleware
+import server.observability.sinks
 from server.__main__ import main
 from server.auth.local import LocalAuthentication
 from server.graphql.extensions import NoteOperation
 from server.graphql.fast_path import FastPath
+from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
-from server.http.request_middleware import CanonicalLog
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 
 if TYPE_CHECKING:
@@ -94,17 +94,17 @@ async def principal(_self: LocalAuthentication, connection: HTTPConnection, init
     return await authenticated(_self, connection, init)
 
 
-async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
+async def answers(gateway: Gateway, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Fail after the first answer, or give what is no JSON."""
-    async for answer in given_answers(schema, data, *others, **more):
+    async for answer in given_answers(gateway, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
             fail()
 
 
-def present(result: Any) -> Any:
+def present(result: Any, **more: Any) -> Any:
     """Give what cannot be written as JSON for a field of this name."""
-    answer, status = given_present(result)
+    answer, status = given_present(result, **more)
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
@@ -113,18 +113,18 @@ def message(event: Any) -> Any:
     return fail() if "fault" in (event.get("text") or "") else given_message(event)
 
 
-def write(scope: Any, *others: Any) -> None:
+def observe(observation: Any) -> None:
     """Fail in the outermost of what surrounds a request."""
-    if scope["path"] == "/in-log":
+    if observation.path == "/in-log":
         fail()
-    given_write(scope, *others)
+    given_observe(observation)
 
 
 authenticated = LocalAuthentication.principal
-given_answers = server.graphql.execution.answers
+given_answers = Gateway.answers
 given_present = server.http.error_response.present
 given_message = message_of
-given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
+given_observe = server.observability.sinks.observe
 
 
 def faults() -> list[Any]:
@@ -135,10 +135,9 @@ def faults() -> list[Any]:
         patch.object(NoteOperation, "on_operation", on_operation),
         patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),
-        patch.object(CanonicalLog, "_write", staticmethod(write)),
-        patch.object(server.graphql.sse, "answers", answers),
-        patch.object(server.graphql.websocket_connection, "answers", answers),
-        patch.object(server.graphql.endpoint, "present", present),
+        patch.object(server.http.request_middleware, "observe", observe),
+        patch.object(Gateway, "answers", answers),
+        patch.object(server.graphql.gateway, "present", present),
         patch.object(server.graphql.websocket_connection, "message_of", message),
         patch.object(server.http.metrics_endpoint, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),

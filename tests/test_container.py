@@ -147,7 +147,7 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
     """No local stand-ins, no tests, no packages of either; GraphiQL's files; a user without a name or privileges."""
     assert sorted(path.name for path in image.at("").iterdir()) == ["schema", "server"]
     assert not image.at("server/local").exists()
-    assert (image.at("server/graphiql/static/vendor") / ".manifest-sha256").exists()
+    assert (image.at("server/graphiql/static/vendor") / ".lock-sha256").exists()
     shown = subprocess.run(
         [image.mapped("/venv/bin/python"), "-m", "pip", "list", "--format=freeze"],
         capture_output=True,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from schema.plans.arguments import Values
     from schema.plans.replay import Failures
     from schema.plans.selections import Group
-    from schema.ports.templates import WrittenPage
+    from schema.ports.templates import JsonPage
     from schema.ports.values import Conditions, Ordering, PageRequest
 
 # Bounds on the memory of a plan. Each combination of the variables in `@skip` and `@include` is a variant of its own.
@@ -139,10 +139,10 @@ class _Page:
 
     async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> list[str]:
         """The connection in JSON, in pieces."""
-        page: WrittenPage | None = None
+        page: JsonPage | None = None
         if self.connection.paged:
             try:
-                page = await context.orders.written_page(request, self.connection.templates, ends=self.connection.ends)
+                page = await context.orders.json_page(request, self.connection.templates, ends=self.connection.ends)
             except ApiError as error:
                 failures.note(("page", request), error)
                 raise
@@ -245,7 +245,7 @@ class _Plan:
 
     async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
         try:
-            orders = await context.orders.written_orders(keys, self._templates)
+            orders = await context.orders.json_orders(keys, self._templates)
         except ApiError as error:
             failures.note(("orders",), error)
             raise

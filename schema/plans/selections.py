@@ -11,7 +11,7 @@ from graphql.execution.values import VariableValues
 
 from schema.orders.types import COLUMN_OF_FIELD
 from schema.plans.arguments import UnplannedError
-from schema.ports.templates import MOST_SLOTS, Form, Slot, Template, WrittenPage
+from schema.ports.templates import MOST_SLOTS, Form, JsonPage, Slot, Template
 from schema.ports.values import OrderColumn, Ordering, PageRequest
 from schema.relay.pagination import encode_cursor
 
@@ -172,7 +172,7 @@ class Found:
     """What the store found for a connection."""
 
     request: PageRequest
-    page: WrittenPage | None
+    page: JsonPage | None
     totals: dict[str, int | None]
 
 

@@ -1,4 +1,4 @@
-"""Authentication: a request comes in, a principal with its roles goes out, in each of three modes.
+"""Authentication: each of three modes turns a request into a principal with its roles.
 
 Read `authentication.py` first.
 """

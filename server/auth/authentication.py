@@ -1,4 +1,4 @@
-"""Owns what every mode of authentication gives, and the choice of the one that is set."""
+"""The interface that every authentication mode implements, and the choice of the mode."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _log = structlog.get_logger(__name__)
 
 
 class Authentication(Protocol):
-    """How a request's principal is found."""
+    """Finds the principal of a request."""
 
     async def principal(self, connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Principal:
-        """Who is calling.
+        """The principal of a request.
 
         Args:
             connection: the request, or the upgrade to a WebSocket.
-            init: the payload of a WebSocket's `connection_init`, where the mode waits for it.
+            init: the payload of a WebSocket's `connection_init`, in a mode that waits for it.
 
         Raises:
-            UnauthenticatedError: nobody who is known.
-            ForbiddenError: nobody who may call in this way.
-            UnavailableError: it cannot be told now.
+            UnauthenticatedError: the request does not identify a principal.
+            ForbiddenError: the request may not reach the server in this way.
+            UnavailableError: the principal cannot be determined now.
         """
 
 
 def authentication_of(settings: Settings, groups_of: GroupsOf) -> Authentication:
-    """The authentication of the mode that is set."""
+    """The authentication of the mode in the settings."""
     if settings.auth_mode == "databricks-app":
         if not settings.admin_users | settings.admin_groups:
-            _log.warning("nobody may administer: ADMIN_USERS and ADMIN_GROUPS name nobody")
+            _log.warning("no administrators: ADMIN_USERS and ADMIN_GROUPS are empty")
         return DatabricksAuthentication(settings, groups_of)
     if settings.auth_mode == "jwt":
-        # Its cryptography takes a tenth of a second to import, which the other modes need not wait for.
+        # Imported only here: its cryptography takes a tenth of a second to load, which the other modes do not need.
         authentication: Authentication = importlib.import_module("server.auth.jwt").JwtAuthentication(settings)
         return authentication
     return LocalAuthentication(settings.local_roles)

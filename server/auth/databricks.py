@@ -1,4 +1,4 @@
-"""Owns AUTH_MODE=databricks-app: the platform's proxy says who calls, and settings what they may."""
+"""AUTH_MODE=databricks-app: the platform's proxy names the caller, and the settings give the roles."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ if TYPE_CHECKING:
 
     from server.settings import Settings
 
-# The names of a user's groups; raises an ApiError while the platform does not say.
+# Returns the names of a user's groups, or raises an ApiError while the platform does not answer.
 GroupsOf: TypeAlias = Callable[[str], Awaitable[frozenset[str]]]
-# The first that is there is who calls. The proxy takes away what callers send under these names. Not the preferred
-# name beside them: it is a display name, which may be chosen to be somebody else's address.
+# The first header that is present names the caller. The proxy removes these headers from what callers send.
+# X-Forwarded-Preferred-Username is left out: it is a display name, and a user may choose another user's address for it.
 _IDENTITY: Final = ("x-forwarded-email", "x-forwarded-user")
-# What an e-mail address may have at most (RFC 3696, erratum 1690).
+# The longest e-mail address (RFC 3696, erratum 1690).
 _IDENTITY_CHARACTERS: Final = 320
 _EVERYBODY: Final = "*"
 _REMEMBERED_CALLERS: Final = 1_000
-# While the platform does not say who is in which group, what it said last counts for an hour more.
+# While the platform cannot be asked for groups, its last answer counts for an hour more.
 _GRACE_SECONDS: Final = 3_600.0
 
 
 class DatabricksAuthentication:
-    """Believes the headers of the platform's proxy. Off the platform anybody can write them, which settings see to."""
+    """Trusts the headers of the platform's proxy.
+
+    Elsewhere anybody could set these headers, so the settings refuse this mode outside of Databricks Apps.
+    """
 
     def __init__(self, settings: Settings, groups_of: GroupsOf) -> None:
         self._users = {
@@ -50,13 +53,13 @@ class DatabricksAuthentication:
     async def principal(
         self,
         connection: HTTPConnection,
-        init: Mapping[str, object] | None = None,  # noqa: ARG002 # nothing that is said in it counts here
+        init: Mapping[str, object] | None = None,  # noqa: ARG002 # this mode trusts the proxy's headers only
     ) -> Principal:
-        """Who the proxy says, with the roles that the settings give to them and to their groups.
+        """The user whom the proxy names, with the roles that the settings give to the user and its groups.
 
         Raises:
-            UnauthenticatedError: it does not say.
-            UnavailableError: only their groups may give them a role, and these cannot be told now.
+            UnauthenticatedError: the proxy's headers name no user.
+            UnavailableError: the user has no role by name, and its groups cannot be looked up now.
         """
         user = _identity(connection.headers)
         known = {user.casefold(), _EVERYBODY}
@@ -67,19 +70,19 @@ class DatabricksAuthentication:
 
     async def _roles_of_groups(self, user: str, *, otherwise: frozenset[Role]) -> frozenset[Role]:
         try:
-            held = await self._directory.groups_of(user)
+            member_of = await self._directory.groups_of(user)
         except ApiError as error:
             if otherwise:
                 return otherwise
             if isinstance(error, UnavailableError):
                 raise
-            # The platform does not let the server look, say: whoever calls can only wait until somebody mends it.
+            # For example, the server may not read groups. The caller can only wait until an operator repairs it.
             raise UnavailableError(Reason.AUTHENTICATION_UNAVAILABLE, error.message) from error
-        return frozenset(role for role, groups in self._groups.items() if groups & held)
+        return frozenset(role for role, groups in self._groups.items() if groups & member_of)
 
 
 class _Directory:
-    """The groups of those who call, as the platform said them last."""
+    """A cache of the callers' groups."""
 
     def __init__(self, groups_of: GroupsOf, *, ttl_seconds: float) -> None:
         self._groups_of = groups_of
@@ -87,10 +90,10 @@ class _Directory:
         self._callers: OrderedDict[str, RefreshedValue[frozenset[str]]] = OrderedDict()
 
     async def groups_of(self, user: str) -> frozenset[str]:
-        """The names of their groups.
+        """The names of a user's groups.
 
         Raises:
-            ApiError: the platform does not say, and has not said lately.
+            ApiError: the platform does not answer, and has not answered lately.
         """
         key = user.casefold()
         if key not in self._callers:
@@ -104,19 +107,19 @@ class _Directory:
 
 
 def _identity(headers: Headers) -> str:
-    given = {name: values for name in _IDENTITY if any(values := headers.getlist(name))}
-    if any(len(values) > 1 for values in given.values()):
-        raise UnauthenticatedError("The platform's proxy says who calls once, and this request says it several times.")
-    if not given:
-        raise UnauthenticatedError("The request has not come through the platform's proxy, which says who calls.")
-    name, (value,) = next(iter(given.items()))
+    present = {name: values for name in _IDENTITY if any(values := headers.getlist(name))}
+    if any(len(values) > 1 for values in present.values()):
+        raise UnauthenticatedError("The request names its caller more than once; the platform's proxy does so once.")
+    if not present:
+        raise UnauthenticatedError("The request did not come through the platform's proxy, which names the caller.")
+    name, (value,) = next(iter(present.items()))
     try:
-        # Headers come as Latin-1, and names are written in UTF-8.
+        # Starlette decodes headers as Latin-1; the proxy writes names in UTF-8.
         user = value.encode("latin-1").decode().strip()
     except UnicodeDecodeError:
         user = ""
     if not user or len(user) > _IDENTITY_CHARACTERS or not user.isprintable():
-        raise UnauthenticatedError(f"What `{name}` says is nobody's name.")
+        raise UnauthenticatedError(f"The header `{name}` does not hold a valid user name.")
     return user
 
 

@@ -1,4 +1,8 @@
-"""Owns the keys that tokens are checked with: the JWKS of who issues them, fetched off the event loop and kept."""
+"""The issuer's public keys (JWKS), fetched in a thread and cached.
+
+PyJWT's `PyJWKClient` parses the same sets, but its download has no limit of size or total time, its cache does not
+outlive a failing issuer, and a key that was just rotated in has to wait for its cooldown.
+"""
 
 from __future__ import annotations
 
@@ -26,57 +30,57 @@ _FETCH_SECONDS: Final = 5.0
 # A set has a few keys of a few kilobytes.
 _FETCH_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
-# Anybody can send tokens that name unknown keys: they must not send us to the issuer each time.
+# Anybody can send tokens with unknown key ids, which must not cause a request to the issuer each time.
 _UNKNOWN_KEY_SECONDS: Final = 30.0
-# For as long as the issuer does not say otherwise.
+# Known keys count until the issuer publishes others.
 _FOREVER_SECONDS: Final = float("inf")
 
 
 class Keys:
-    """The keys by their ids. While they cannot be fetched, those from before go on counting."""
+    """The issuer's keys by their ids. While they cannot be fetched, the known ones stay valid."""
 
     def __init__(self, url: str, *, ttl_seconds: float) -> None:
         self._url = url
-        self._kept = RefreshedValue(self._fetched, ttl_seconds=ttl_seconds, grace_seconds=_FOREVER_SECONDS)
+        self._cached = RefreshedValue(self._load, ttl_seconds=ttl_seconds, grace_seconds=_FOREVER_SECONDS)
         self._unknown_not_before = 0.0
 
     async def find(self, key_id: str) -> PyJWK | None:
-        """The key with this id, if there is one. For one that is unknown the keys are fetched anew, but not often.
+        """The key with this id, if there is one. An unknown id fetches the keys anew, but not often.
 
         Raises:
-            UnavailableError: AUTHENTICATION_UNAVAILABLE, no keys have ever been fetched.
+            UnavailableError: AUTHENTICATION_UNAVAILABLE, the keys have never been fetched.
         """
-        keys = await self._kept.get()
-        if key_id not in keys and (self._kept.fetching or time.monotonic() >= self._unknown_not_before):
+        keys = await self._cached.get()
+        if key_id not in keys and (self._cached.fetching or time.monotonic() >= self._unknown_not_before):
             self._unknown_not_before = time.monotonic() + _UNKNOWN_KEY_SECONDS
-            keys = await self._kept.renewed()
+            keys = await self._cached.refresh()
         return keys.get(key_id)
 
-    async def _fetched(self) -> Mapping[str, PyJWK]:
+    async def _load(self) -> Mapping[str, PyJWK]:
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
                 return await asyncio.to_thread(_fetch, self._url)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError, PyJWTError) as error:
-            # Refused, late, too long, no JSON, or JSON of another shape. Its words may be the issuer's own.
+            # No connection, too late, too long, not JSON, or not a key set. The message may hold the issuer's own text.
             _log.warning("keys not fetched", cause=type(error).__name__)
             raise UnavailableError(
                 Reason.AUTHENTICATION_UNAVAILABLE,
-                "The keys that tokens are checked with cannot be had now. Try again shortly.",
+                "The keys to verify tokens with are not available now. Try again shortly.",
             ) from None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Whoever may redirect us could lead from https to http. What is not redirected is an error of HTTP."""
+    """Turns redirects into HTTP errors: a redirect could lead from https to http."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Never."""
+        """Follow none."""
 
 
-def _opened(opener: urllib.request.OpenerDirector, url: str) -> Any:
+def _open(opener: urllib.request.OpenerDirector, url: str) -> Any:
     try:
         return opener.open(url, timeout=_FETCH_SECONDS)
     except urllib.error.HTTPError as error:
-        # It is the answer too, and holds the connection.
+        # The error is also the response, and holds the connection.
         error.close()
         raise
 
@@ -85,11 +89,11 @@ def _fetch(url: str) -> Mapping[str, PyJWK]:
     deadline = time.monotonic() + _FETCH_SECONDS
     opener = urllib.request.build_opener(_NoRedirects())
     body = b""
-    with _opened(opener, url) as response:
-        # In pieces, because each has the timeout anew.
+    with _open(opener, url) as response:
+        # Read in chunks: the timeout of urllib begins anew with each, and the deadline is for all of them.
         while chunk := response.read1(_CHUNK_BYTES):
             body += chunk
             if len(body) > _FETCH_BYTES or time.monotonic() > deadline:
-                raise ValueError("too long")
+                raise ValueError("the response is too long or too slow")
     keys = PyJWKSet.from_dict(json.loads(body))
     return {key.key_id: key for key in keys if isinstance(key.key_id, str) and key.public_key_use in {None, "sig"}}

@@ -1,4 +1,4 @@
-"""Owns AUTH_MODE=jwt: bearer tokens, and what they say about who calls and what they may."""
+"""AUTH_MODE=jwt: bearer tokens, whose claims name the user and its roles."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ _HEADER: Final = "authorization"
 _TOKEN_BYTES: Final = 8_192
 _LEEWAY_SECONDS: Final = 30.0
 _REQUIRED: Final = ["exp", "iat", "iss", "aud", "sub"]
-_MOMENTS: Final = ("exp", "iat", "nbf")
+_TIMES: Final = ("exp", "iat", "nbf")
 _USER_CHARACTERS: Final = 320
-# Longer than any connection lives, and no more than clocks can add.
+# A year: longer than any connection lives, and short enough to be added to a clock.
 _LONGEST_SECONDS: Final = 31_536_000.0
 _ROLES: Final = {role.name.lower(): role for role in Role}
 _CHALLENGE: Final = "Bearer"
 _CHALLENGE_INVALID: Final = 'Bearer error="invalid_token"'
-_MALFORMED: Final = "What was sent is no token that can be read."
-_ALGORITHM: Final = "The token is signed in a way that is not accepted here."
-# The first that fits counts. Nothing of the library's own words goes out: they repeat parts of the token.
-_REFUSALS: Final = (
+_MALFORMED: Final = "The token is malformed."
+_ALGORITHM: Final = "The token is signed with an algorithm that is not accepted here."
+# The first class that fits gives the message. PyJWT's own messages are not sent: they repeat parts of the token.
+_MESSAGES: Final = (
     (ExpiredSignatureError, "The token has expired."),
     (ImmatureSignatureError, "The token is not valid yet."),
-    (InvalidSignatureError, "The token's signature is not that of its key."),
-    (InvalidAudienceError, "The token is meant for another audience."),
-    (InvalidIssuerError, "The token is of another issuer."),
+    (InvalidSignatureError, "The token's signature does not match its key."),
+    (InvalidAudienceError, "The token is for another audience."),
+    (InvalidIssuerError, "The token is from another issuer."),
     (InvalidAlgorithmError, _ALGORITHM),
 )
 
 
 class JwtAuthentication:
-    """Believes tokens of one issuer for one audience. Browsers say theirs in `connection_init`."""
+    """Accepts tokens of one issuer for one audience. On a WebSocket browsers send theirs in `connection_init`."""
 
     def __init__(self, settings: Settings) -> None:
-        # Settings refuse the mode without these.
+        # The settings refuse this mode without these.
         self._issuer = settings.jwt_issuer or ""
         self._audience = settings.jwt_audience or ""
         self._keys = Keys(settings.jwt_jwks_url or "", ttl_seconds=settings.jwt_jwks_ttl)
@@ -67,32 +67,32 @@ class JwtAuthentication:
         self._user_claim = settings.jwt_user_claim
 
     async def principal(self, connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Principal:
-        """Who the token says, until it ends.
+        """The user whom the token names, until the token expires.
 
         Raises:
-            UnauthenticatedError: there is no token, or it is not valid.
-            UnavailableError: AUTHENTICATION_UNAVAILABLE, its key cannot be had now.
+            UnauthenticatedError: the token is missing or not valid.
+            UnavailableError: AUTHENTICATION_UNAVAILABLE, the issuer's keys are not available now.
         """
         token = _token(connection, init or {})
         key = await self._key(token)
         claims = self._claims(token, key)
         user = _claim(claims, self._user_claim)
         if not isinstance(user, str) or not user.strip() or len(user) > _USER_CHARACTERS or not user.isprintable():
-            raise _invalid(f"The token's claim `{self._user_claim}` names nobody.")
-        left_seconds = min(claims["exp"] + _LEEWAY_SECONDS - time.time(), _LONGEST_SECONDS)
-        return Principal(user, _roles(_claim(claims, self._roles_claim)), time.monotonic() + left_seconds)
+            raise _invalid(f"The token's claim `{self._user_claim}` does not hold a valid user name.")
+        seconds_left = min(claims["exp"] + _LEEWAY_SECONDS - time.time(), _LONGEST_SECONDS)
+        return Principal(user, _roles(_claim(claims, self._roles_claim)), time.monotonic() + seconds_left)
 
     async def _key(self, token: str) -> PyJWK:
         try:
             header = jwt.get_unverified_header(token)
         except PyJWTError:
             raise _invalid(_MALFORMED) from None
-        # Before its key is looked for: with another algorithm it is refused whatever its key.
+        # Checked first, because an unknown key may cause a request to the issuer.
         if header.get("alg") not in self._algorithms:
             raise _invalid(_ALGORITHM)
         key_id = header.get("kid")
         if not isinstance(key_id, str):
-            raise _invalid("The token does not say which key (`kid`) it is signed with.")
+            raise _invalid("The token does not name the key (`kid`) that it is signed with.")
         key = await self._keys.find(key_id)
         if key is None:
             raise _invalid("The token is signed with a key that its issuer does not publish.")
@@ -112,24 +112,26 @@ class JwtAuthentication:
         except MissingRequiredClaimError as error:
             raise _invalid(f"The token lacks the claim `{error.claim}`.") from None
         except PyJWTError as error:
-            raise _invalid(next((words for kind, words in _REFUSALS if isinstance(error, kind)), _MALFORMED)) from None
-        # The library takes text and booleans for numbers.
-        if not all(_is_number(claims[name]) for name in _MOMENTS if name in claims):
+            raise _invalid(
+                next((message for kind, message in _MESSAGES if isinstance(error, kind)), _MALFORMED)
+            ) from None
+        # PyJWT accepts text and booleans as numbers.
+        if not all(_is_number(claims[name]) for name in _TIMES if name in claims):
             raise _invalid(_MALFORMED)
         return claims
 
 
 def _token(connection: HTTPConnection, init: Mapping[str, object]) -> str:
-    """The token of a request; on a WebSocket that of the `connection_init`, and else that of the upgrade."""
-    given: list[object] = [value for name, value in init.items() if name.lower() == _HEADER]
-    given = given or list(connection.headers.getlist(_HEADER))
-    if not given:
-        raise UnauthenticatedError("This takes a token: `Authorization: Bearer ...`.", challenge=_CHALLENGE)
-    if len(given) > 1:
+    """The token of a request. On a WebSocket a token in `connection_init` comes before one in the upgrade."""
+    values: list[object] = [value for name, value in init.items() if name.lower() == _HEADER]
+    values = values or list(connection.headers.getlist(_HEADER))
+    if not values:
+        raise UnauthenticatedError("A token is required: `Authorization: Bearer ...`.", challenge=_CHALLENGE)
+    if len(values) > 1:
         raise _invalid("There is more than one Authorization header: send one.")
-    scheme, _, token = str(given[0]).partition(" ")
+    scheme, _, token = str(values[0]).partition(" ")
     if scheme.lower() != "bearer":
-        raise UnauthenticatedError("Authorization has to be `Bearer` and a token.", challenge=_CHALLENGE)
+        raise UnauthenticatedError("`Authorization` has to be `Bearer` followed by a token.", challenge=_CHALLENGE)
     if len(token) > _TOKEN_BYTES:
         raise _invalid(f"The token is longer than {_TOKEN_BYTES:,} bytes.")
     if not token.isascii():
@@ -138,22 +140,22 @@ def _token(connection: HTTPConnection, init: Mapping[str, object]) -> str:
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim of this name, which may be an address with dots in it, or else a path from object to object."""
+    """The claim of this name: a whole name, which may contain dots as a URL does, or else a path into objects."""
     if name in claims:
         return claims[name]
-    found: Any = claims
+    value: Any = claims
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
-def _roles(said: Any) -> frozenset[Role]:
-    words = said.split() if isinstance(said, str) else said if isinstance(said, list) else []
-    return frozenset(_ROLES[word] for word in words if isinstance(word, str) and word in _ROLES)
+def _roles(claim: Any) -> frozenset[Role]:
+    names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    return frozenset(_ROLES[name] for name in names if isinstance(name, str) and name in _ROLES)
 
 
 def _is_number(value: object) -> bool:
-    # A whole number of any length is finite, and may be too large for math.isfinite.
+    # An int is always finite, and may be too large for math.isfinite.
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 

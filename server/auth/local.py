@@ -1,4 +1,4 @@
-"""Owns AUTH_MODE=local: nobody is asked who they are, and nobody elsewhere can ask."""
+"""AUTH_MODE=local: every caller is the user `local`, and only this machine can call."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LOCAL_USER: Final = "local"
-# The names that one port of this machine is asked by.
-_REMEMBERED: Final = 16
+# A server on loopback is called by a few names only.
+_CACHED_HOSTS: Final = 16
 _LOOPBACK_HOST: Final = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED_HOSTS)
 def _is_loopback(host: str) -> bool:
     return _LOOPBACK_HOST.fullmatch(host) is not None
 
 
 class LocalAuthentication:
-    """Everybody is `local`. It listens on loopback only (settings), and believes only a `Host` that is loopback's.
+    """Every caller is `local`. The server listens on loopback only, and accepts only a `Host` of loopback.
 
-    A page of any site can make its visitor's browser ask 127.0.0.1 under a name of its own (DNS rebinding); such a
-    request comes from loopback, and its `Host` alone tells.
+    Any website can make its visitor's browser call 127.0.0.1 under the website's own name (DNS rebinding). Such a
+    request comes from loopback; only its `Host` gives it away.
     """
 
     def __init__(self, roles: Collection[str]) -> None:
@@ -45,34 +45,34 @@ class LocalAuthentication:
     async def principal(
         self,
         connection: HTTPConnection,
-        init: Mapping[str, object] | None = None,  # noqa: ARG002 # nothing that is said in it counts here
+        init: Mapping[str, object] | None = None,  # noqa: ARG002 # this mode needs nothing from it
     ) -> Principal:
-        """The one principal there is.
+        """The only principal.
 
         Raises:
-            ForbiddenError: HOST_FORBIDDEN.
+            ForbiddenError: HOST_FORBIDDEN, the `Host` is not loopback's.
         """
         _check_host(connection.scope)
         return self._principal
 
 
 class LoopbackHosts:
-    """Middleware for what is served without asking who calls: with AUTH_MODE=local it too has to be asked by loopback.
+    """Middleware that checks the `Host` of paths without authentication, such as health and metrics.
 
-    How a process is says something of what stands behind it, and a page of any site could read that.
+    These say something about the process and its database, which any website could read by DNS rebinding.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, unless it is refused; a WebSocket is refused by its endpoint."""
+        """Serve a request whose `Host` is loopback's. A WebSocket is checked by its endpoint."""
         if scope["type"] == "http":
             try:
                 _check_host(scope)
             except ForbiddenError as error:
-                answer, status = present_refusal(error)
-                response = Response(orjson.dumps(answer), status, media_type=JSON)
+                body, status = present_refusal(error)
+                response = Response(orjson.dumps(body), status, media_type=JSON)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -81,4 +81,4 @@ class LoopbackHosts:
 def _check_host(scope: Scope) -> None:
     hosts = headers(scope, b"host")
     if len(hosts) != 1 or not _is_loopback(hosts[0]):
-        raise ForbiddenError(Reason.HOST_FORBIDDEN, "Ask by a name of loopback: localhost, or 127.0.0.1.")
+        raise ForbiddenError(Reason.HOST_FORBIDDEN, "Use a loopback host: localhost or 127.0.0.1.")

@@ -1,4 +1,4 @@
-"""Owns the keeping of a value from elsewhere: fetched by one at a time, kept for as long as no new one can be had."""
+"""A cached value that is fetched anew when it expires, and kept while the fetch fails."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
-# How soon after a failure the next fetch may begin: what fails is not to be asked by every request.
+# The pause after a failed fetch, so that not every request calls a service that fails.
 _PAUSE_SECONDS: Final = 1.0
-# How long a request waits for a new value where an old one would do.
+# How long a request waits for a new value if it can use the old one.
 _PATIENCE_SECONDS: Final = 1.0
 
 
 class RefreshedValue(Generic[T]):
-    """A value that is fetched when it is asked for, and used until its time is over.
+    """A value that is fetched on first use. All callers share one fetch.
 
-    Beyond that it is fetched anew, and the old one used where that fails or takes long, for `grace_seconds` more.
-    `fetch` has a deadline of its own, and raises ApiError.
+    Args:
+        fetch: fetches the value within a deadline of its own, or raises ApiError.
+        ttl_seconds: how long the value is used before it is fetched anew.
+        grace_seconds: how much longer the old value is used while a new fetch fails or is slow.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[T]], *, ttl_seconds: float, grace_seconds: float) -> None:
@@ -43,37 +45,37 @@ class RefreshedValue(Generic[T]):
         """The value.
 
         Raises:
-            ApiError: it cannot be fetched, and there is none from before.
+            ApiError: the fetch failed, and there is no old value.
         """
         value = self._within(self._ttl_seconds)
         if value is None:
-            value = await self.renewed(patience_seconds=_PATIENCE_SECONDS)
+            value = await self.refresh(patience_seconds=_PATIENCE_SECONDS)
         return value
 
-    async def renewed(self, *, patience_seconds: float | None = None) -> T:
-        """The value fetched anew, or the old one where that fails, or takes longer than the patience.
+    async def refresh(self, *, patience_seconds: float | None = None) -> T:
+        """Fetch the value anew, and return the old one if that fails or takes longer than `patience_seconds`.
 
         Raises:
-            ApiError: it cannot be fetched, and there is none from before.
+            ApiError: the fetch failed, and there is no old value.
         """
         if self._fetching is None and time.monotonic() >= self._not_before:
-            self._fetching = asyncio.create_task(self._renew())
+            self._fetching = asyncio.create_task(self._fetch_value())
         fetching = self._fetching
         if fetching is not None:
             old = self._within(self._ttl_seconds + self._grace_seconds)
-            # Waited for and not awaited: whoever goes away takes it from nobody else.
+            # `wait` does not cancel the fetch for the other callers if this caller goes away.
             await asyncio.wait({fetching}, timeout=None if old is None else patience_seconds)
         value = self._within(self._ttl_seconds + self._grace_seconds)
         if value is not None:
             return value
         if fetching is not None and fetching.done():
-            # A fault of ours is no ApiError, and is seen here.
+            # A bug is not an ApiError, and is raised here.
             fetching.result()
         if self._failure is None:
             raise RuntimeError("neither a value nor a failure")
         raise self._failure.with_traceback(None)
 
-    async def _renew(self) -> None:
+    async def _fetch_value(self) -> None:
         try:
             self._value = (await self._fetch(), time.monotonic())
         except ApiError as error:

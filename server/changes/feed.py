@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ import structlog
 
 from schema.errors import InputError, Reason, UnavailableError
 from schema.ports.changes import StatusChange
+from server.backoff import Backoff
 from server.changes.sql_writes import CHANGE_COLUMNS
 from server.db.app_tables import CHANNEL, quoted
 
@@ -27,8 +27,10 @@ _log = structlog.get_logger(__name__)
 _BATCH: Final = 500
 # Within this many changes of the head a subscriber is near enough for its buffer to take the rest.
 _NEAR: Final = 500
-_FIRST_RETRY_SECONDS: Final = 0.025
+_FIRST_RETRY_SECONDS: Final = 0.05
 _LAST_RETRY_SECONDS: Final = 5.0
+# The processes do not reconnect as one.
+_RETRY_JITTER: Final = 0.5
 _CLOSE_SECONDS: Final = 1.0
 _CATCHING_UP: Final = 3
 
@@ -110,7 +112,7 @@ class PostgresFeed:
         self._subscribers: set[_Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
         self._position: int | None = None
-        self._delay = _FIRST_RETRY_SECONDS
+        self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
         self._started = asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
 
@@ -207,8 +209,7 @@ class PostgresFeed:
                 # Whoever connects would wake it.
                 self._used.clear()
                 await self._used.wait()
-            self._delay = min(self._delay * 2, _LAST_RETRY_SECONDS)
-            await asyncio.sleep(self._delay * random.uniform(0.5, 1.5))  # noqa: S311 # jitter, so that processes do not come back as one
+            await asyncio.sleep(self._backoff.next_pause())
 
     async def _follow(self) -> None:
         """Hear and read on one connection, until it is lost."""
@@ -241,7 +242,7 @@ class PostgresFeed:
     async def _read(self, connection: asyncpg.Connection) -> None:
         while True:
             rows: list[Any] = await connection.fetch(self._after, self._position)
-            self._delay = _FIRST_RETRY_SECONDS
+            self._backoff.reset()
             if rows:
                 await self._settled(asyncio.get_running_loop().time())
             for row in rows:

@@ -1,4 +1,4 @@
-"""Owns our own tables as SQLAlchemy sees them: statuses set here, the history of changes, recorded outcomes."""
+"""The server's own tables, for SQLAlchemy: the overlay of statuses, the history of changes, recorded outcomes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
-# One for all schemas of a database: a channel's name is as short as a schema's may be. The payload is the schema.
+# One channel for all schemas, because its name may not be longer than a schema's. The payload is the schema.
 CHANNEL: Final = "order_status_change"
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeTables:
-    """The tables in one schema; what is said of them in SQL is in the migrations."""
+    """The tables in one schema. The migrations hold their SQL."""
 
     schema: str
     status: sa.Table
@@ -23,12 +23,12 @@ class ChangeTables:
 
 
 def quoted(identifier: str) -> str:
-    """An identifier as it stands in a statement."""
+    """Quote an identifier for a statement."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def change_tables(schema: str) -> ChangeTables:
-    """The tables, whether they exist or not."""
+    """The tables of a schema, whether they exist or not."""
     metadata = sa.MetaData(schema=schema)
     moment = TIMESTAMP(timezone=True)
     return ChangeTables(

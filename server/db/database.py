@@ -1,4 +1,4 @@
-"""Owns where connections come from: a database that is named by a URL, or one that has to be found and logged in to."""
+"""Where connections come from: the `Database` protocol, and a database that a URL names."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from server.settings.dsn import parse_dsn
 
 
 class DatabaseAbsentError(UnavailableError):
-    """There is no such database now, or it is stopped: it is no use to try again before somebody has acted."""
+    """The database does not exist or is stopped. Trying again is useless until an operator acts."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.DATABASE_UNAVAILABLE, message)
 
 
 class DatabaseMissingError(DatabaseAbsentError):
-    """It does not exist: not the instance, or not the database in it."""
+    """The instance does not exist, or the database in it does not."""
 
 
 class Database(Protocol):
-    """A database that can be connected to, whenever it is there."""
+    """A database to connect to."""
 
     @property
     def waking(self) -> Waking:
         """What is known of its sleep."""
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
-        """A new connection: each attempt within that many seconds, and while it wakes as many as it takes.
+        """Open a connection: each attempt has `timeout` seconds, and during a wake-up there are as many as needed.
 
-        The options are asyncpg's, but for where it is and who logs in.
+        The options are asyncpg's, except for the address and the login.
 
         Raises:
-            DatabaseAbsentError: it is not there, and why.
-            UnavailableError: it cannot be told where it is.
+            DatabaseAbsentError: the database does not exist or is stopped.
+            UnavailableError: its address or a token cannot be found out.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
 
 
 class UrlDatabase:
-    """A database by its URL, with a password that stays, if any."""
+    """A database that a URL names, with a permanent password, if any."""
 
     def __init__(self, url: str, *, sleeps: bool = False, wake_timeout: float = 0) -> None:
         self._dsn = parse_dsn(url)
         self.waking = Waking(sleeps=sleeps, patience=wake_timeout)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
-        """As the URL says."""
+        """Open a connection to the URL."""
         return await self.waking.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))

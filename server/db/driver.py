@@ -1,8 +1,8 @@
-"""Owns speaking to asyncpg directly, on a connection that SQLAlchemy's pool owns, where that is worth it.
+"""Direct use of asyncpg, on a connection of SQLAlchemy's pool.
 
-SQLAlchemy composes and compiles a statement, once; executing it through SQLAlchemy would cost two to three times what
-asyncpg itself does (`make bench` says by how much). What is lost with it is that SQLAlchemy hears of errors: a
-connection that may be dead, or of which nobody knows what it is doing, is therefore thrown away here.
+SQLAlchemy composes and compiles a statement, once. Executing it through SQLAlchemy would cost two to three times as
+much as asyncpg itself (`make bench` measures it). SQLAlchemy then does not see errors, so this module discards
+connections that may be dead or in an unknown state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from server.db.errors import is_refused_value, sqlstate
-from server.observability.statements import note_statement
+from server.observability.observations import StatementRun
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-# The server has ended the connection, or says that it is broken.
+# SQLSTATEs by which PostgreSQL ends a connection or calls it broken.
 CONNECTION_LOST: Final = ("08", "57P")
 _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
-# Of the primary. Not how far it is flushed: where commits need not be synchronous they are seen before that.
+# The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
 WRITTEN: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 
 
 class Compiled:
-    """A statement as asyncpg takes it: its text, its own constants, and the names of its parameters in their order."""
+    """A statement for asyncpg: its text, its constants, and the names of its parameters in order."""
 
     def __init__(self, statement: sa.ClauseElement) -> None:
         compiled: Any = statement.compile(dialect=_DIALECT)
@@ -44,28 +45,28 @@ class Compiled:
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
 
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
-        """The values to send with it."""
+        """The values to send, in the order of the placeholders."""
         given = {**self._constants, **parameters} if self._constants else parameters
         return [given[name] for name in self._names]
 
 
 def text_of(statement: sa.Executable) -> str:
-    """The text of a statement, its values left out."""
+    """The text of a statement without its values."""
     return str(statement.compile(dialect=_DIALECT))  # type: ignore[attr-defined] # whatever is executed has it
 
 
 @lru_cache(maxsize=_COMPILED)
 def compiled(statement: sa.ClauseElement) -> Compiled:
-    """The statement, compiled when it is first met; a statement is itself, not its text, so keep and reuse it."""
+    """Compile a statement, once. Statements are cached by identity, not by text: keep and reuse them."""
     return Compiled(statement)
 
 
 class Driver:
-    """The asyncpg connection under one that is checked out of SQLAlchemy's pool.
+    """Direct use of the asyncpg connection under one that is checked out of SQLAlchemy's pool.
 
     Args:
-        raw: what is checked out.
-        pool: the pool's name.
+        raw: the checked-out connection.
+        pool: the pool's name, for the metrics.
     """
 
     def __init__(self, raw: PoolProxiedConnection, *, pool: str) -> None:
@@ -80,12 +81,12 @@ class Driver:
         *,
         count: Callable[[Sequence[Any]], int] = len,
     ) -> Sequence[Any]:
-        """The rows of a statement, which is noted on the request's record.
+        """Run a statement, observe it in log and metrics, and return its rows.
 
         Args:
-            statement: kept and reused, for it is compiled once; or compiled already.
+            statement: a statement that is reused, because it is compiled once; or a compiled one.
             parameters: its values.
-            count: how many rows were read, where one that comes stands for many.
+            count: counts the rows that were read, if one returned row stands for many.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
@@ -100,11 +101,11 @@ class Driver:
             raise
         finally:
             seconds = time.perf_counter() - started
-            note_statement(text=lambda: text.text, rows=found, seconds=seconds, pool=self._pool)
+            observe(StatementRun(lambda: text.text, found, seconds, self._pool))
         return rows
 
     async def written(self) -> int:
-        """How far the write-ahead log is now, in bytes from its beginning.
+        """The current position in the write-ahead log, in bytes from its beginning.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
@@ -112,7 +113,7 @@ class Driver:
         return int(await self._driver.fetchval(WRITTEN))
 
     async def begin(self) -> Any:
-        """A transaction that is begun.
+        """Begin a transaction.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
@@ -126,24 +127,24 @@ class Driver:
         return transaction
 
     async def give_up(self, error: BaseException) -> None:
-        """Throw the connection away, unless the error is the server's word on a statement and no more."""
-        said = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(CONNECTION_LOST)
-        if not (said or is_refused_value(error)) or self._driver.is_closed():
+        """Discard the connection, unless the error only concerns the statement."""
+        about_statement = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(CONNECTION_LOST)
+        if not (about_statement or is_refused_value(error)) or self._driver.is_closed():
             await self.cut(error)
 
     async def cut(self, error: BaseException) -> None:
-        """End the connection at once: a peer that has fallen silent is not waited for. Raises nothing.
+        """Close the connection at once, without waiting for a silent peer. Raises nothing.
 
-        The pool hears of the error, and does not use its other connections that are as old.
+        The pool learns of the error, and discards its other connections that are as old.
         """
         try:
             with contextlib.suppress(Exception):
                 if isinstance(error, asyncio.CancelledError):
-                    # The statement is to end in the server too, which one that is just dropped does not tell it.
+                    # Cancel the statement in PostgreSQL too, which would not notice a dropped connection.
                     await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
                 else:
                     self._driver.terminate()
         finally:
-            # Also where the caller is cancelled once more.
+            # Also if the request is cancelled once more.
             with contextlib.suppress(Exception):
                 self._raw.invalidate(error)

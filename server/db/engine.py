@@ -1,4 +1,4 @@
-"""Owns the pools of database connections, one for each class of work, and what holds for their sessions."""
+"""The pools of database connections, one for each class of work, and the settings of their sessions."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _APPLICATION_NAME = "lakebase-orders-graphql"
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
-# How much longer than the server's own statement timeout to wait for a peer that has fallen silent.
+# How much longer than PostgreSQL's statement timeout the client waits, for a peer that has gone silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
 )
-# Connections for what operations leave in the database.
+# Connections for the operation store and the audit trail.
 OPERATION_CONNECTIONS: Final = 3
 _OPERATION_SECONDS = 3.0
-# The planner's default is a spinning disk's: it makes it read and sort a bitmap of rows that an index has in order.
+# PostgreSQL's default suits spinning disks: the planner would sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Pools of their own, so that pages, slow counts and writes neither wait for nor hold up each other.
+    """Separate pools, so that pages, slow counts and writes do not delay each other.
 
-    None of them begins transactions by itself; those of writes are begun where they are made.
+    The pools are in autocommit mode. Writes begin their transactions themselves.
     """
 
     pages: Pool
@@ -49,24 +49,24 @@ class Engines:
 
     @property
     def all(self) -> tuple[Pool, ...]:
-        """Each of them."""
+        """All pools."""
         return self.pages, self.aggregates, self.writes
 
     async def dispose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         for pool in self.all:
             await pool.dispose()
 
 
 def connections_of(settings: Settings) -> int:
-    """How many connections to the primary all processes of these settings may hold at once."""
+    """How many connections to the primary all processes with these settings may hold at once."""
     pages, writes = settings.pool_size + settings.pool_overflow, settings.write_pool_size + settings.pool_overflow
     kept = pages + settings.aggregate_pool_size + writes + OPERATION_CONNECTIONS
     return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS + _ADMIN_CONNECTIONS)
 
 
 async def warn_of_limit(settings: Settings, pool: Pool) -> None:
-    """Say so in the log where the database allows fewer connections than these processes alone may want.
+    """Log a warning if the database allows fewer connections than these processes alone may open.
 
     Raises:
         DBAPIError, OSError, TimeoutError: the database does not answer.
@@ -75,14 +75,14 @@ async def warn_of_limit(settings: Settings, pool: Pool) -> None:
         allowed = (await connection.execute(_ALLOWED)).scalar_one()
     if connections_of(settings) > allowed:
         _log.warning(
-            "more connections may be wanted than the database allows: lower WORKERS, POOL_SIZE or WRITE_POOL_SIZE",
+            "the server may open more connections than the database allows: lower WORKERS or POOL_SIZE",
             wanted=connections_of(settings),
             allowed=allowed,
         )
 
 
 def create_engines(settings: Settings, database: Database) -> Engines:
-    """The pools; no connection is opened before the first statement."""
+    """Create the pools. No connection is opened before the first statement."""
     pages, aggregates = create_read_pools(settings, database)
     return Engines(
         pages,
@@ -101,7 +101,7 @@ def create_engines(settings: Settings, database: Database) -> Engines:
 
 
 def create_read_pools(settings: Settings, database: Database, *, prefix: str = "") -> tuple[Pool, Pool]:
-    """The pools for pages and for aggregates of one database, or of its standby, whose names have a prefix then."""
+    """Create the pools for pages and aggregates, of the primary or, with a prefix in the names, of a replica."""
     return (
         _pool(
             settings,
@@ -124,7 +124,7 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
 
 
 def create_migration_engine(settings: Settings, database: Database) -> AsyncEngine:
-    """Connections for changing our own tables, each closed after its use; waiting for one another is what they do."""
+    """Create the engine for migrations. Its connections wait long for locks, and are closed after use."""
     return create_async_engine(
         "postgresql+asyncpg://",
         poolclass=sa.NullPool,
@@ -141,7 +141,7 @@ def create_migration_engine(settings: Settings, database: Database) -> AsyncEngi
 
 
 def create_operations_pool(settings: Settings, database: Database) -> Pool:
-    """Connections for what operations leave in the database: few, and none before the first is needed."""
+    """Create the small pool of administration. It opens no connection before the first is needed."""
     return _pool(
         settings,
         database,
@@ -154,7 +154,7 @@ def create_operations_pool(settings: Settings, database: Database) -> Pool:
 
 
 async def connect_feed(settings: Settings, database: Database) -> asyncpg.Connection:
-    """A connection of its own to listen on."""
+    """Open the connection on which the feed listens."""
     return await _connector(settings, database, statement_timeout=settings.statement_timeout, purpose=" feed")()
 
 
@@ -190,11 +190,11 @@ def _connector(
     read_only: bool = True,
     purpose: str = "",
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
-    """What opens a connection, with what holds for its whole session."""
+    """A function that opens a connection with the session's settings."""
     options: dict[str, Any] = {
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
         "server_settings": {
-            # What dates are written in and read from, whatever the database or the role is set to.
+            # Dates are written and parsed in this style, whatever the database or the role is set to.
             "datestyle": "ISO, YMD",
             "application_name": f"{_APPLICATION_NAME}{purpose}",
             "default_transaction_read_only": "on" if read_only else "off",

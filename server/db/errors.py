@@ -1,4 +1,4 @@
-"""Owns what a failure of the database means: from exceptions and SQLSTATEs to errors that a caller can read."""
+"""The meaning of database failures: from exceptions and SQLSTATEs to the schema's errors."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ _TABLE_STATES = {
 # SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator, 58 system.
 _CONNECTION_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
 _ADVICE = {
-    "28": " The login is refused: look at the user, at its password or token, and at its right to connect.",
-    "3D": " There is no database of that name.",
-    "53300": " It has no connection left.",
+    "28": " PostgreSQL refuses the login: check the user, its password or token, and its right to connect.",
+    "3D": " The database does not exist.",
+    "53300": " It has no free connection.",
     "57P03": " It is starting.",
 }
 _ADVICE_BY_KIND = {
-    socket.gaierror: " Its host's name is not known.",
-    ssl.SSLError: " The encryption fails: look at sslmode and its certificates.",
-    asyncpg.ClientConfigurationError: " What it is connected with does not fit: look at the URL and sslmode's files.",
+    socket.gaierror: " Its host name is unknown.",
+    ssl.SSLError: " TLS fails: check sslmode and the certificates.",
+    asyncpg.ClientConfigurationError: " The connection parameters are wrong: check the URL and the files of sslmode.",
     ConnectionRefusedError: " Nothing listens at its address.",
-    TimeoutError: " It is silent.",
+    TimeoutError: " It does not respond.",
 }
-# Out of range, not in the database's encoding: values that the schema's types let pass and PostgreSQL does not.
+# Values that the schema's types accept and PostgreSQL does not: out of range, or not in the database's encoding.
 _DATA_CLASS = "22"
-_VALUE_INVALID = "A value of the request is none that an order can have."
+_VALUE_INVALID = "No order can have one of the values in the request."
 _TIMEOUT_ADVICE = (
     "The database took too long. Narrow the filter with a condition that an index backs: "
     "orderKey, customerKey, orderDate or totalPrice."
 )
 
 
-# What asyncpg raises where SQLAlchemy does not stand between: while a new connection is made and prepared, and
-# where it is spoken to directly (server/db/driver.py).
+# What asyncpg raises without SQLAlchemy in between: while a connection is opened, and when it is used directly
+# (server/db/driver.py).
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 def classify(error: BaseException) -> ApiError | None:
-    """What a failed statement or connection means to a caller; None where it is a fault of ours.
+    """The error that a failed statement or connection means to a caller; None for a bug of ours.
 
-    Four families say that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
-    come bare from asyncpg, as do its own errors where a connection is cut while it is made; the pool has a
-    TimeoutError of its own; and the rest is a DBAPIError with a SQLSTATE.
+    Four kinds of exception mean that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
+    come bare from asyncpg; so do asyncpg's own errors if a connection is cut while it is opened; the pool has a
+    TimeoutError of its own; the rest is a DBAPIError with a SQLSTATE.
     """
     if isinstance(error, PoolTimeoutError):
         return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
@@ -71,27 +71,27 @@ def classify(error: BaseException) -> ApiError | None:
 
 
 def is_refused_value(error: BaseException) -> bool:
-    """Whether the driver has refused a value before it was sent; its connection is as good as before."""
+    """Whether the driver refused a value before sending it. The connection stays usable."""
     return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def advice(error: BaseException) -> str:
-    """What an operator may look at where the database cannot be reached; without a name, an address or a secret."""
-    said = error.orig if isinstance(error, DBAPIError) else error
+    """What an operator can check if the database cannot be reached. Contains no name, address or secret."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
     state = sqlstate(error)
     for start, words in _ADVICE.items():
         if state.startswith(start):
             return words
     for kind, words in _ADVICE_BY_KIND.items():
-        if isinstance(said, kind):
+        if isinstance(cause, kind):
             return words
     return ""
 
 
 def sqlstate(error: BaseException) -> str:
-    """The SQLSTATE of a failed statement, empty where the server said none."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return str(getattr(said, "sqlstate", None) or "")
+    """The SQLSTATE of a failed statement; empty if there is none."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(cause, "sqlstate", None) or "")
 
 
 def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:

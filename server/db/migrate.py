@@ -1,4 +1,4 @@
-"""Owns the making of our own tables: once, by whichever process comes first; and what to GRANT where it may not."""
+"""Migrations of the server's own tables: the first process applies them, or says which GRANT is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 _FORBIDDEN: Final = "42501"
 _READ_ONLY: Final = "25006"
-# How long a request waits for an upgrade; that goes on.
+# How long a request waits for an upgrade, which then continues without it.
 _PATIENCE_SECONDS: Final = 3.0
 _MIGRATION_LOCK = 7_036_874_417_766
 _WHERE = sa.text(
@@ -42,7 +42,7 @@ _WRITABLE = sa.text(
 
 
 class Migrations:
-    """Our tables in one schema of one database. `missing` says what keeps changes from being made, if anything."""
+    """The server's tables in one schema. `missing` is the reason why changes cannot be made, or None."""
 
     def __init__(self, engine: AsyncEngine, schema: str, *, made: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
@@ -51,15 +51,15 @@ class Migrations:
         self._made = made
         self._done = False
         self._under_way: asyncio.Task[None] | None = None
-        self.missing: str | None = "Our own tables have not been looked for yet."
+        self.missing: str | None = "The tables of status changes have not been checked yet."
 
     async def ensure(self) -> None:
-        """Bring the tables to where this code needs them, if they are not yet. Afterwards it costs nothing.
+        """Upgrade the tables to this code's revision, if needed. Free once that is done.
 
-        All who ask meanwhile wait for one upgrade, and not for long: it goes on without them.
+        Concurrent requests wait for one upgrade, but not for long: it continues without them.
 
         Raises:
-            UnavailableError: the database does not answer, or CHANGES_UNAVAILABLE with the GRANT that is missing.
+            UnavailableError: the database does not answer, or CHANGES_UNAVAILABLE with the missing GRANT.
         """
         if self._done:
             return
@@ -69,26 +69,25 @@ class Migrations:
         except TimeoutError:
             raise UnavailableError(
                 Reason.CHANGES_UNAVAILABLE,
-                "The tables of status changes are being made or brought up to date. Nothing was written; "
-                "try again shortly.",
+                "The tables of status changes are being created or upgraded. Nothing was written: try again shortly.",
             ) from None
 
     def start(self) -> asyncio.Task[None]:
-        """The upgrade that is under way, begun if there is none."""
+        """The upgrade in progress; starts one if there is none."""
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._ensure(), name="migrations")
-            # Whoever has waited for it may have gone: what failed is kept in `missing`.
+            # Requests may have stopped waiting for it. A failure is kept in `missing`.
             self._under_way.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._under_way
 
     async def close(self) -> None:
-        """Give up what is under way; it is one transaction."""
+        """Cancel an upgrade in progress. It is one transaction."""
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.gather(self._under_way, return_exceptions=True)
 
     def forget(self) -> None:
-        """Look again next time: a statement has said that something is missing."""
+        """Check again next time, because a statement found something missing."""
         self._done = False
 
     async def _ensure(self) -> None:
@@ -100,22 +99,22 @@ class Migrations:
                 _log.exception("migration failed")
                 meaning = UnavailableError(
                     Reason.CHANGES_UNAVAILABLE,
-                    f"The tables of status changes in the schema {self._schema} cannot be brought up to date; "
-                    "the server's log says why. Nothing was written.",
+                    f"The tables of status changes in the schema {self._schema} cannot be upgraded. Nothing was "
+                    "written; the server's log says why.",
                 )
             if meaning.message != self.missing:
-                # Orders are read all the same; who wants to write is told what is missing.
-                _log.warning("no changes can be made", reason=meaning.message)
+                # Orders can still be read. Changes are refused with this message.
+                _log.warning("changes cannot be made", reason=meaning.message)
             self.missing = meaning.message
             raise meaning from error
         self._done, self.missing = True, None
         self._made()
 
     async def upgrade(self) -> str:
-        """Apply what is missing, and give the revision that is then reached.
+        """Apply the missing migrations and return the current revision.
 
         Raises:
-            UnavailableError: CHANGES_UNAVAILABLE, as above.
+            UnavailableError: CHANGES_UNAVAILABLE with the missing GRANT.
             DBAPIError, OSError, TimeoutError: the database does not answer.
         """
         head = ScriptDirectory(str(_SCRIPTS)).get_current_head() or ""
@@ -133,7 +132,7 @@ class Migrations:
                     missing = "python -m server migrate"
                 elif schema_there:
                     missing = f'GRANT USAGE, CREATE ON SCHEMA {self._quoted} TO "{role}"'
-                # Whoever comes second waits here, and then finds everything done.
+                # A second process waits here, and then finds everything done.
                 await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
                 if not schema_there:
                     await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}"))
@@ -142,7 +141,7 @@ class Migrations:
                 if sqlstate(error) == _READ_ONLY:
                     raise UnavailableError(
                         Reason.CHANGES_UNAVAILABLE,
-                        "The database takes no writes: it is a standby, or set to read only.",
+                        "The database is read-only: it is a standby, or set so.",
                     ) from error
                 if sqlstate(error) != _FORBIDDEN:
                     raise
@@ -151,7 +150,7 @@ class Migrations:
         return head
 
     async def use_refused(self) -> UnavailableError:
-        """What to say where tables that another role has made may not be used."""
+        """The error for tables that belong to another role and may not be used."""
         async with self._engine.connect() as connection:
             role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
         refused = self._refused(role, self._grant(role))
@@ -161,7 +160,7 @@ class Migrations:
     def _refused(self, role: str, missing: str) -> UnavailableError:
         return UnavailableError(
             Reason.CHANGES_UNAVAILABLE,
-            f"The role {role} may not make or use the tables of status changes in the schema {self._schema}. "
+            f"The role {role} may not create or use the tables of status changes in the schema {self._schema}. "
             f"Nothing was written. As their owner, or the owner of the database, run: {missing}; then try again.",
         )
 

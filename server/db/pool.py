@@ -1,4 +1,4 @@
-"""Owns the pool of connections for one class of work: which of them may still be used, and who waits for one."""
+"""A connection pool for one class of work: it checks connections, hands them on, and queues requests for them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from schema.scalars import sort_date
-from server.db.wait_queue import Line
-from server.observability.event_loop import running_loop
+from server.db.wait_queue import WaitQueue
+from server.observability.request_record import running_loop
 from server.traffic.admission import patience_left
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
     T = TypeVar("T")
-    # For who waits: a connection; or SQLAlchemy's pool is to be asked; or the time is over.
+    # What a queued request gets: a connection; None, to ask SQLAlchemy's pool; False, its time is over.
     _Turn: TypeAlias = PoolProxiedConnection | Literal[False] | None
 
     from server.db.wake_up import Waking
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 _ENDS_AT: Final = "ends_at"
 _MADE_AT: Final = "made_at"
 _SPARE_SECONDS: Final = 1.0
-# The shortest life that a connection is given, as a part of the longest.
+# A connection's life is at least this part of the longest one.
 _JITTER: Final = 0.75
 
 
 class Pool:
-    """Connections of one class of work, the last one used first.
+    """Connections for one class of work; the one used last is taken first.
 
-    A connection is known to be dead when its socket has been closed, which the event loop has heard of by the time
-    that the connection is taken: asking costs nothing, where a ping would cost every request a round trip. One
-    that is silent is found out by its statement's timeout. Where one is lost, those made before are not used again.
+    A connection is dead if its socket has been closed. The event loop knows that without asking, where a ping would
+    cost each request a round trip. A connection that dies silently is caught by the statement timeout. When a
+    connection is lost, the pool discards all that were opened before.
 
     Args:
-        name: of the class of work.
+        name: the class of work.
         connect: opens a connection.
-        waking: of the database behind it.
+        waking: what is known of the database's sleep.
         size: connections that are kept.
-        overflow: connections beyond those, closed after use.
-        acquisition: seconds to wait for one.
-        recycle: seconds after which a connection is replaced, at the most.
+        overflow: further connections, which are closed after use.
+        acquisition: seconds to wait for a connection.
+        recycle: seconds after which a connection is replaced at the latest.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Pool:
     ) -> None:
         self.name = name
         self.size = size + overflow
-        # Checked out of SQLAlchemy's pool, and in nobody's hands: whoever comes next is spared the checking out, which
-        # takes as long as half of an order's statement.
+        # Checked out of SQLAlchemy's pool but not in use. The next request skips the checkout, which takes half as long
+        # as the statement of one order.
         self._spare: list[PoolProxiedConnection] = []
-        self._giving_up: asyncio.TimerHandle | None = None
+        self._returning_spares: asyncio.TimerHandle | None = None
         self._disposed = False
-        # Who is handed the next that is given back. Nobody waits within SQLAlchemy's pool, which takes as long as a
-        # page's statement, but for those who wait for a database that wakes.
-        self._line: Line[_Turn] = Line(late=self._told_late, give_on=self._give_on)
+        # Requests wait here rather than in SQLAlchemy's pool, where waiting costs as much as the statement of a page.
+        # The exception is a wake-up.
+        self._queue: WaitQueue[_Turn] = WaitQueue(timed_out=self._timed_out, pass_on=self._pass_on)
         self._asking = 0
         self._acquisition = acquisition
         self._waking = waking
@@ -85,49 +85,49 @@ class Pool:
         self._lost_at = 0.0
         self.engine = create_async_engine(
             "postgresql+asyncpg://",
-            # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
+            # A read is one statement and needs no transaction: this saves a BEGIN and a ROLLBACK.
             isolation_level="AUTOCOMMIT",
             pool_size=size,
             max_overflow=overflow,
             pool_timeout=acquisition,
             pool_use_lifo=True,
-            # Errors are logged with their statement; its parameters are the callers' own data.
+            # Errors are logged with their statement. Its parameters are the callers' data.
             hide_parameters=True,
             async_creator=connect,
         )
         sync = self.engine.sync_engine
-        sa.event.listen(sync, "connect", self._begin)
-        sa.event.listen(sync, "checkout", self._check)
-        sa.event.listen(sync, "invalidate", self._note)
-        sa.event.listen(sync, "checkin", lambda *_: self._let_ask())
+        sa.event.listen(sync, "connect", self._on_connect)
+        sa.event.listen(sync, "checkout", self._on_checkout)
+        sa.event.listen(sync, "invalidate", self._on_invalidate)
+        sa.event.listen(sync, "checkin", lambda *_: self._wake_next())
 
     @property
     def used(self) -> int:
-        """Connections that are in use."""
+        """Connections in use."""
         pool: Any = self.engine.pool
-        # After it is disposed of, SQLAlchemy has forgotten what is still in use.
+        # After `dispose` SQLAlchemy no longer counts connections that are still in use.
         return max(0, int(pool.checkedout()) - len(self._spare))
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
-        return self._asking + len(self._line)
+        """Requests that wait for a connection."""
+        return self._asking + len(self._queue)
 
     @property
     def idle(self) -> int:
-        """Connections that are open and not in use."""
+        """Open connections that are not in use."""
         pool: Any = self.engine.pool
         return int(pool.checkedin()) + len(self._spare)
 
     @asynccontextmanager
     async def connect(self, **options: Any) -> AsyncIterator[AsyncConnection]:
-        """A connection for a while; the options are SQLAlchemy's execution options.
+        """Check out a connection; the options are SQLAlchemy's execution options.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
-            Exception: whatever opening one raises.
+            sqlalchemy.exc.TimeoutError: no connection was free in time. Never raised during a wake-up.
+            Exception: opening a connection failed.
         """
-        handed = self.take_spare() or await self._wait_in_line()
+        handed = self.take_spare() or await self._wait_in_queue()
         connection = await self._take(self.engine.connect) if handed is None else self.adopt(handed)
         try:
             if options:
@@ -135,62 +135,62 @@ class Pool:
             yield connection
             self._waking.answered()
         except (TimeoutError, OSError) as error:
-            # A peer that is silent, or gone; SQLAlchemy knows these for no errors of a connection.
+            # The peer is silent or gone. SQLAlchemy does not recognise these as disconnects.
             if not connection.invalidated:
                 raw: Any = await connection.get_raw_connection()
                 raw.driver_connection.terminate()
                 await connection.invalidate(error)
             raise
         finally:
-            # Who is cancelled gives it back all the same.
+            # A cancelled request gives it back too.
             await asyncio.shield(asyncio.ensure_future(self._closed(connection.close())))
 
     def checkout(self) -> Checkout:
-        """A connection for a while, for the driver to be spoken to: that spares half of what `connect` costs.
+        """Check out a connection for direct use of the driver, at half the cost of `connect`.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: none was free in time. While the database wakes this is not told.
-            Exception: whatever opening one raises.
+            sqlalchemy.exc.TimeoutError: no connection was free in time. Never raised during a wake-up.
+            Exception: opening a connection failed.
         """
         return Checkout(self)
 
     async def take(self) -> PoolProxiedConnection:
-        """A connection, which has to be given back.
+        """Take a connection, which has to be given back.
 
         Raises:
             Exception: as `checkout` does.
         """
-        raw = self.take_spare() or await self._wait_in_line()
+        raw = self.take_spare() or await self._wait_in_queue()
         return await self._take(self._open_raw) if raw is None else raw
 
     def take_spare(self) -> PoolProxiedConnection | None:
-        """One that has just been given back, if there is any that may still be used."""
+        """A connection that was just given back, if there is one that may still be used."""
         if not self._spare:
             return None
         raw = self._spare.pop()
         if not self._is_worn(raw.driver_connection, raw.info):
             return raw
         raw.close()
-        self._give_up_spare()
+        self._return_spares()
         return None
 
     async def give_back(self, raw: PoolProxiedConnection, error: BaseException | None) -> None:
-        """Take a connection back, unless it is invalidated; the error is what its use has ended with."""
+        """Take back a connection, unless it is invalidated. `error` is the exception that ended its use."""
         if error is None:
             if self.keep_spare(raw):
                 return
         elif isinstance(error, (TimeoutError, OSError)) and raw.is_valid:
-            # A peer that is silent, or gone.
+            # The peer is silent or gone.
             raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
             raw.invalidate(error)
         await self.put_back(raw)
 
     async def put_back(self, raw: PoolProxiedConnection) -> None:
-        """Give one back to SQLAlchemy's pool, unless it is invalidated."""
+        """Return a connection to SQLAlchemy's pool, unless it is invalidated."""
         if not raw.is_valid:
             return
         if self._has_overflown():
-            # One too many is closed, which is waited for.
+            # An overflow connection is closed, which takes a round trip.
             await asyncio.shield(asyncio.ensure_future(self._closed(greenlet_spawn(raw.close))))
         else:
             raw.close()
@@ -199,94 +199,94 @@ class Pool:
         try:
             await closing
         finally:
-            # Where it was one too many there is room for another only now.
-            self._let_ask()
+            # Only now is there room for another connection.
+            self._wake_next()
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
-        """Hand one whose use has ended well to whoever waits or comes next; not if it is one too many."""
+        """Keep a good connection for the next request, or hand it to a queued one; False for an overflow connection."""
         self._waking.answered()
         if self._asking or self._disposed or not raw.is_valid or self._has_overflown():
             return False
-        if self._line:
+        if self._queue:
             if self._is_worn(raw.driver_connection, raw.info):
                 return False
-            if self._line.tell(raw):
+            if self._queue.give(raw):
                 return True
-        if self._giving_up is None:
-            self._giving_up = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._give_up_spare)
+        if self._returning_spares is None:
+            self._returning_spares = asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._return_spares)
         self._spare.append(raw)
         return True
 
-    async def _wait_in_line(self) -> PoolProxiedConnection | None:
-        """One that another has given back; None as soon as SQLAlchemy's pool has one, or room for one.
+    async def _wait_in_queue(self) -> PoolProxiedConnection | None:
+        """Wait for a connection that another request gives back; None if SQLAlchemy's pool has one, or room for one.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: there was none in time.
+            sqlalchemy.exc.TimeoutError: no connection was free in time.
         """
         if not self._is_full():
             return None
         until = running_loop().time() + patience_left(self._acquisition)
         waited = False
         while self._is_full():
-            raw = await self._line.wait(until, first=waited)
+            raw = await self._queue.wait(until, first=waited)
             if raw is False:
                 raise PoolTimeoutError(f"No connection of {self.name} was free in time")
             if raw is not None:
                 return raw
-            # Somebody who has just come may have been quicker, or what was given back be still being closed.
+            # A new request may have been quicker, or the connection given back may still be closing.
             waited = True
         return None
 
-    def _told_late(self) -> _Turn:
-        # While it wakes they wait for that, with all others.
+    def _timed_out(self) -> _Turn:
+        # During a wake-up the request waits for that, in SQLAlchemy's pool.
         return None if self._waking.under_way else False
 
-    async def _give_on(self, turn: _Turn) -> None:
+    async def _pass_on(self, turn: _Turn) -> None:
         if turn:
             await self.give_back(turn, None)
         elif turn is None:
-            self._let_ask()
+            self._wake_next()
 
     def _is_full(self) -> bool:
         pool: Any = self.engine.pool
-        # While it wakes all wait for that.
+        # During a wake-up all requests wait for that.
         return bool(pool.checkedout() >= self.size) and not self._waking.under_way
 
-    def _let_ask(self) -> None:
-        """Have the first in the line ask SQLAlchemy's pool, which has one more by now, or room for one."""
-        self._line.tell(None)
+    def _wake_next(self) -> None:
+        """Let the first request in the queue ask SQLAlchemy's pool, which has a connection, or room for one, by now."""
+        self._queue.give(None)
 
     def _has_overflown(self) -> bool:
         pool: Any = self.engine.pool
         return bool(pool.overflow() > 0)
 
-    def _give_up_spare(self) -> None:
-        """Let SQLAlchemy's pool have them; nothing of them is to be undone, so that this does not wait."""
-        if self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
+    def _return_spares(self) -> None:
+        """Return spare connections to SQLAlchemy's pool. There is nothing to roll back, so this does not wait."""
+        if self._returning_spares is not None:
+            self._returning_spares.cancel()
+            self._returning_spares = None
         while self._spare:
             self._spare.pop().close()
 
     def adopt(self, raw: PoolProxiedConnection) -> AsyncConnection:
-        """SQLAlchemy's own connection over one that is checked out, for as long as that is."""
+        """A SQLAlchemy connection over a checked-out one."""
         return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
 
     async def dispose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close all connections that are not in use."""
         self._disposed = True
-        self._give_up_spare()
+        self._return_spares()
         await self.engine.dispose()
 
     async def _open_raw(self) -> PoolProxiedConnection:
         try:
             return await self.engine.raw_connection()
         except AsyncAdapt_asyncpg_dbapi.Error as error:
-            # The dialect's own form of what asyncpg has said, which only a connection of SQLAlchemy's translates.
+            # The dialect wraps asyncpg's error. Only a SQLAlchemy connection would unwrap it.
             raise error.__cause__ or error from None
 
     async def _take(self, open_: Callable[[], Awaitable[T]]) -> T:
-        self._give_up_spare()
+        self._return_spares()
         self._asking += 1
         waited = False
         try:
@@ -294,28 +294,28 @@ class Pool:
                 try:
                     return await open_()
                 except PoolTimeoutError:
-                    # While it wakes all of them are being opened, and come when it is awake.
+                    # During a wake-up all connections are being opened, and arrive when it is over.
                     if waited or not self._waking.under_way or not await self._waking.over():
                         raise
                     waited = True
         except BaseException:
-            # What it did not get, or could not open, another may.
-            self._let_ask()
+            # Another request may succeed instead.
+            self._wake_next()
             raise
         finally:
             self._asking -= 1
 
-    def _begin(self, connection: Any, record: Any) -> None:
-        # Dates as text: Python has none outside the years 1 to 9999, and one of them would cost the whole page.
+    def _on_connect(self, connection: Any, record: Any) -> None:
+        # Dates as text: Python's cover only the years 1 to 9999, and one other date would fail the whole page.
         connection.run_async(
             lambda driver: driver.set_type_codec("date", schema="pg_catalog", encoder=str, decoder=sort_date)
         )
         now = time.monotonic()
         record.info[_MADE_AT] = now
-        # Not all at once, although they were made at once.
+        # Connections that were opened together are not replaced together.
         record.info[_ENDS_AT] = now + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
 
-    def _check(self, connection: Any, record: Any, _proxy: object) -> None:
+    def _on_checkout(self, connection: Any, record: Any, _proxy: object) -> None:
         if self._is_worn(connection.driver_connection, record.info):
             raise DisconnectionError
 
@@ -323,14 +323,14 @@ class Pool:
         dead = driver.is_closed() or info[_MADE_AT] <= self._lost_at
         return bool(dead or time.monotonic() >= info[_ENDS_AT])
 
-    def _note(self, _connection: object, _record: object, error: BaseException | None) -> None:
-        # One whose user was cancelled says nothing of the others, nor does one that was found out above.
+    def _on_invalidate(self, _connection: object, _record: object, error: BaseException | None) -> None:
+        # A cancelled request says nothing about other connections, and `_on_checkout` has checked one only.
         if isinstance(error, Exception) and not isinstance(error, DisconnectionError):
             self._lost_at = time.monotonic()
 
 
 class Checkout:
-    """A connection that is checked out within; a class, for a generator would cost as much as the checking out."""
+    """A context with a checked-out connection. A class, because a generator would cost as much as the checkout."""
 
     __slots__ = ("_pool", "_raw")
 

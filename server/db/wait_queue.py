@@ -1,4 +1,4 @@
-"""Owns the line of those who wait for a connection: in the order in which they came, none for longer than it may."""
+"""The wait queue of a pool: requests get a connection in the order in which they came, or time out."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
-# Between two looks at those who wait.
-_LEAST_SECONDS: Final = 0.01
+# The shortest time between two checks for timeouts.
+_CHECK_SECONDS: Final = 0.01
 
 
-class Line(Generic[T]):
-    """Those who wait, with one timer for all: one for each would cost as much as all the rest of the waiting.
+class WaitQueue(Generic[T]):
+    """Waiting requests, with one timer for all: a timer for each would double the cost of waiting.
 
     Args:
-        late: what those are told whose time is over.
-        give_on: has another told what one was told in the moment in which its task was cancelled.
+        timed_out: makes the result of a request whose time is over.
+        pass_on: passes on a result to another request, if its own was cancelled in the same moment.
     """
 
-    def __init__(self, *, late: Callable[[], T], give_on: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(self, *, timed_out: Callable[[], T], pass_on: Callable[[T], Awaitable[None]]) -> None:
         self._waiting: deque[tuple[asyncio.Future[T], float]] = deque()
-        self._late = late
-        self._give_on = give_on
-        self._look: asyncio.Handle | None = None
-        self._look_at = math.inf
+        self._timed_out = timed_out
+        self._pass_on = pass_on
+        self._timer: asyncio.Handle | None = None
+        self._next_check_at = math.inf
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         return len(self._waiting)
 
     async def wait(self, until: float, *, first: bool = False) -> T:
-        """What one is told, at this time of the loop at the latest.
+        """Wait for a result.
 
         Args:
-            until: that time.
-            first: whether before all others, as one who has waited already.
+            until: when the wait times out, by the loop's clock.
+            first: whether to wait at the front, for a request that has waited already.
         """
         loop = running_loop()
         if until <= loop.time():
-            return self._late()
-        if until < self._look_at:
-            self._look_next(until)
+            return self._timed_out()
+        if until < self._next_check_at:
+            self._check_at(until)
         turn: asyncio.Future[T] = loop.create_future()
         if first:
             self._waiting.appendleft((turn, until))
@@ -59,31 +59,31 @@ class Line(Generic[T]):
             if turn.cancelled():
                 self._forget()
             else:
-                await self._give_on(turn.result())
+                await self._pass_on(turn.result())
             raise
 
-    def tell(self, told: T) -> bool:
-        """Tell the first this; False where nobody waits."""
+    def give(self, result: T) -> bool:
+        """Give the first request its result; False if no request waits."""
         while self._waiting:
-            # One whose task has just been cancelled is left out.
+            # Skip a request whose task has just been cancelled.
             if not (turn := self._waiting.popleft()[0]).done():
-                turn.set_result(told)
+                turn.set_result(result)
                 return True
         return False
 
     def _forget(self) -> None:
         self._waiting = deque(waiting for waiting in self._waiting if not waiting[0].done())
 
-    def _look_next(self, when: float) -> None:
-        if self._look is not None:
-            self._look.cancel()
-        self._look, self._look_at = running_loop().call_at(when, self._expire), when
+    def _check_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._next_check_at = running_loop().call_at(when, self._expire), when
 
     def _expire(self) -> None:
-        now, self._look, self._look_at = running_loop().time(), None, math.inf
+        now, self._timer, self._next_check_at = running_loop().time(), None, math.inf
         for turn, until in self._waiting:
             if until <= now and not turn.done():
-                turn.set_result(self._late())
+                turn.set_result(self._timed_out())
         self._forget()
         if self._waiting:
-            self._look_next(max(min(until for _, until in self._waiting), now + _LEAST_SECONDS))
+            self._check_at(max(min(until for _, until in self._waiting), now + _CHECK_SECONDS))

@@ -1,4 +1,4 @@
-"""Owns the patience with a database that does not answer: whether it may be asleep, and the waiting for it."""
+"""The wake-up of a database: whether one that does not answer may be asleep, and the wait for it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _T = TypeVar("_T")
-# The shortest time of rest after which the platform lets a database fall asleep.
+# The platform never puts a database to sleep that was used within this time.
 _REST_SECONDS: Final = 60.0
 _PAUSES_SECONDS: Final = (0.05, 0.25)
-# After a wake that did not come nobody waits for the next one at once.
+# After a failed wake-up the next request does not wait for another one at once.
 _DISCOURAGED_SECONDS: Final = 1.0
-_DEAF_SECONDS: Final = 0.1
-# From the end of the waiting on, for the statements that it was for.
+_REFUSING_SECONDS: Final = 0.1
+# Added to a request's deadline after the wait, for its statements.
 _LEEWAY_SECONDS: Final = 5.0
 _NO_CONNECTION_ERRORS: Final = (TimeoutError, socket.gaierror, ssl.SSLError)
 
 
 class Waking:
-    """What is known of one database's sleep.
+    """What is known of one database's sleep, and the wait for its wake-up.
 
-    One that says 57P03 (it is starting) is being woken by the very attempt. One that refuses, resets, or has no
-    connection left (53300) may be asleep only if it can sleep and has been left alone for long: one that was asked
-    a moment ago has died, and whoever asks is better told so at once.
+    A database that answers 57P03 (starting) is waking up because of this very attempt. A database that refuses, resets,
+    or has no connection left (53300) may be asleep only if it can sleep and was not used for long. If it was used
+    recently, it is down, not asleep, and the request fails at once.
 
-    Just as it falls asleep it may be deaf for a moment, so that of those who are refused one tries once more.
+    While a database falls asleep it may refuse for a moment, so one of the refused requests tries once more.
 
-    While it wakes, one attempt at a time looks whether it is awake, with pauses, for all who wait.
+    During a wake-up one attempt at a time checks whether the database is back, with pauses, for all requests.
 
     Args:
-        sleeps: whether it falls asleep at all, as a Lakebase does.
-        patience: seconds to wait for it.
+        sleeps: whether the database ever falls asleep, as a Lakebase does.
+        patience: seconds to wait for a wake-up.
     """
 
     def __init__(self, *, sleeps: bool, patience: float) -> None:
@@ -50,16 +50,16 @@ class Waking:
         self._patience = patience
         self._answered_at = self._asked_at = self._gave_up_at = self._tried_again_at = -math.inf
         self._waiting = 0
-        self._looking = asyncio.Lock()
+        self._checking = asyncio.Lock()
         self._over = asyncio.Event()
 
     @property
     def under_way(self) -> bool:
-        """Whether somebody waits for it to wake."""
+        """Whether a request waits for the wake-up."""
         return self._waiting > 0
 
     async def over(self) -> bool:
-        """Wait until nobody waits any more, for it is awake or will not be; whether that came in time."""
+        """Wait for the end of the wake-up, successful or not; False if that takes too long."""
         postpone(self._patience + _LEEWAY_SECONDS)
         try:
             async with asyncio.timeout(self._patience):
@@ -69,14 +69,14 @@ class Waking:
         return True
 
     def answered(self) -> None:
-        """It is awake: it has just answered."""
+        """Note that the database has just answered."""
         self._answered_at = time.monotonic()
 
     async def connect(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """What the attempt to connect gives, made again while there is reason to be patient.
+        """Attempt to connect, again and again while the database may be waking up.
 
         Raises:
-            Exception: the last attempt's, or a TimeoutError.
+            Exception: of the last attempt, or a TimeoutError.
         """
         rested = time.monotonic() - max(self._answered_at, self._asked_at) > _REST_SECONDS
         for again in (True, False):
@@ -85,9 +85,9 @@ class Waking:
             except Exception as error:
                 if self._is_worth_waiting(error, rested=rested):
                     break
-                if not (again and self._is_worth_another_look(error)):
+                if not (again and self._is_worth_another_try(error)):
                     raise
-            await asyncio.sleep(_DEAF_SECONDS)
+            await asyncio.sleep(_REFUSING_SECONDS)
         postpone(self._patience + _LEEWAY_SECONDS)
         self._waiting += 1
         self._over.clear()
@@ -107,14 +107,14 @@ class Waking:
         while True:
             missed_at = time.monotonic()
             try:
-                async with self._looking:
+                async with self._checking:
                     if self._answered_at < missed_at:
                         await asyncio.sleep(random.uniform(*_PAUSES_SECONDS))  # noqa: S311 # jitter
                         return await self._attempted(attempt)
-                # Somebody else has found it awake meanwhile.
+                # Another request has found it awake meanwhile.
                 return await self._attempted(attempt)
             except (TimeoutError, ssl.SSLError):
-                # Whatever stands before it may hold on to an attempt, or let go of it, until it is awake.
+                # A proxy in front of the database may hold or drop an attempt until it is awake.
                 continue
             except Exception as error:
                 if not _may_pass(error):
@@ -133,7 +133,7 @@ class Waking:
             return self._sleeps or rested or self.under_way
         return (self._sleeps and rested) or self.under_way
 
-    def _is_worth_another_look(self, error: Exception) -> bool:
+    def _is_worth_another_try(self, error: Exception) -> bool:
         now = time.monotonic()
         if not self._sleeps or not _may_pass(error) or now - self._tried_again_at < _DISCOURAGED_SECONDS:
             return False
@@ -143,7 +143,7 @@ class Waking:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, OSError):
-        # Refused or reset; of several addresses all, which asyncio says with a plain OSError.
+        # Refused or reset. asyncio raises a plain OSError if all of several addresses are.
         return not isinstance(error, _NO_CONNECTION_ERRORS)
     return isinstance(
         error, (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.ConnectionDoesNotExistError)

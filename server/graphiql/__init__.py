@@ -1,1 +1,1 @@
-"""The GraphiQL page and its third-party files. Read `page.py` first."""
+"""The GraphiQL page, and its third-party files, which npm installs. Read `page.py` first."""

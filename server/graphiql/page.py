@@ -1,4 +1,4 @@
-"""Owns the GraphiQL page: the page itself, or where its third-party files are not fetched, how to fetch them."""
+"""The GraphiQL page. If its third-party files are missing, the page says how to fetch them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import HTMLResponse, Response
 
 from server.graphiql.vendor import STATIC, is_complete
-from server.http.security_headers import PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["STATIC", "page"]
 
-# Opening a dialog or a menu, GraphiQL adds one <style>, against the scrolling of what is behind. It is always the
-# same text, because our page has no margins and no scroll bars, so that its hash can be allowed and no other style.
+# When a dialog or a menu opens, GraphiQL adds a <style> that stops the page behind it from scrolling. Our page has no
+# margins and no scroll bars, so the text is always the same, and the policy allows its hash and no other inline style.
 _SCROLL_LOCK: Final = "sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo="
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; "
@@ -30,14 +29,19 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 _HEADERS: Final = {
     "content-security-policy": _CONTENT_SECURITY_POLICY,
-    **PAGE,
-    # The same address answers in JSON to whoever does not ask for a page.
+    # No other page frames it, holds its window, or learns of it from a link.
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    # A client that does not ask for a page gets JSON from the same address.
     "vary": "accept",
 }
 
 
 def page(static: Path = STATIC) -> Response:
-    """GraphiQL, all of whose scripts and styles come from our own `/static/`."""
+    """GraphiQL, with all scripts and styles from our own `/static/`. Without its files: a 503 page of instructions."""
     if is_complete(static):
         return HTMLResponse((static / "graphiql.html").read_text(), headers=_HEADERS)
     return HTMLResponse((static / "graphiql-missing.html").read_text(), status_code=503, headers=_HEADERS)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from schema.context import free
 from schema.deadline import request_deadline
 from schema.errors import ApiError
 from schema.extensions import asks_for_cost, cost_extension
 from schema.plans.replay import Failures
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import current_record, running_loop
 from server.observability.tracing import tracing
 
 if TYPE_CHECKING:
@@ -73,7 +71,8 @@ class FastPath:
             # The ordinary path refuses it.
             return None, context
         try:
-            context.charge(cost)
+            if context.charge is not None:
+                context.charge(cost)
         except ApiError as error:
             return None, replace(context, charge=_Refusing(error))
         failures = Failures()
@@ -85,7 +84,7 @@ class FastPath:
             pieces = None
         if pieces is None:
             # The cost has been charged.
-            return None, replace(failures.replayed(context), charge=free)
+            return None, replace(failures.replayed(context), charge=None)
         if record is not None:
             record.fast = True
         end = "}"

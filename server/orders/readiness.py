@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schema.errors import Reason, UnavailableError
+from server.backoff import Backoff
 from server.db.database import DatabaseAbsentError
 from server.db.errors import advice
 
@@ -88,13 +89,13 @@ class Readiness:
             self._watching = asyncio.create_task(looking, name="readiness", context=Context())
 
     async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
-        delay = _FIRST_RETRY_SECONDS
+        backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
         while self.reason is not None:
-            longest = _LAST_RETRY_SECONDS
+            backoff.longest_seconds = _LAST_RETRY_SECONDS
             try:
                 await look()
             except UnavailableError as error:
-                longest = _longest_pause(error)
+                backoff.longest_seconds = _longest_pause(error)
                 cause = error.__cause__ or error
                 self._note(_told(error, cause), cause)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
@@ -102,8 +103,9 @@ class Readiness:
             if self.reason is not None:
                 self._sooner.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._sooner.wait(), delay)
-                delay = _FIRST_RETRY_SECONDS if self._sooner.is_set() else min(delay * 2, longest)
+                    await asyncio.wait_for(self._sooner.wait(), backoff.next_pause())
+                if self._sooner.is_set():
+                    backoff.reset()
 
     def _note(self, reason: str, cause: BaseException) -> None:
         # Once for each reason: every request that fails has a line of its own.

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
+from server.backoff import Backoff
 from server.db.driver import WRITTEN
 from server.db.errors import classify
-from server.observability.request_record import current_record
 from server.orders.read_connection import ReadConnection
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,7 +113,7 @@ class Replicas:
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
         self._out_until = -math.inf
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._probing: asyncio.Task[None] | None = None
         self.state = _NONE
 
@@ -156,12 +157,12 @@ class Replicas:
         self.look()
         if orders is None or not self._usable():
             raise LeftOutError
-        record = current_record.get()
+        reads = current_reads.get(None)
         try:
             pool = self._of[pool.name]
             async with pool.checkout() as raw:
                 # Only now: what is read has to be as fresh as that when it is read.
-                await self._reach(raw, await self._place(), asked=record.needed if record else 0)
+                await self._reach(raw, await self._place(), asked=reads.position if reads else 0)
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:
             raise
@@ -174,7 +175,7 @@ class Replicas:
         return result
 
     def _usable(self) -> bool:
-        if not self._there or (record := current_record.get()) is None or record.primary_only:
+        if not self._there or (reads := current_reads.get(None)) is None or reads.primary_only:
             return False
         if self._out_until > -math.inf:
             if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):
@@ -242,12 +243,11 @@ class Replicas:
         if state != self.state:
             _log.warning("secondary left out", reason=state)
         self.state = state
-        self._out_until = time.monotonic() + (self._pause if seconds is None else seconds)
-        if seconds is None:
-            self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+        self._out_until = time.monotonic() + (self._backoff.next_pause() if seconds is None else seconds)
 
     def _note_success(self) -> None:
-        self.state, self._out_until, self._pause = "ok", -math.inf, _FIRST_PAUSE_SECONDS
+        self.state, self._out_until = "ok", -math.inf
+        self._backoff.reset()
 
 
 async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:

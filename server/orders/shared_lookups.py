@@ -11,6 +11,7 @@ from aiodataloader import DataLoader
 
 from schema.deadline import current_deadline, follow
 from server.observability.request_record import current_record
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -95,6 +96,7 @@ class SharedLookups:
             for one in asked_still:
                 one.batch = batch
             current_record.set(None)
+            current_reads.set(ReadRequirement(primary_only=True))
             # While the database wakes, everybody who waits for it is given more time.
             follow([one.deadline for one in asked_still if one.deadline])
             self._under_way += 1

@@ -1,4 +1,4 @@
-"""Owns the stop of a process: the signals that ask for it, and the watchdog that sees to it that it comes to an end."""
+"""The stop of a process: the signals that ask for it, and the watchdog that ends a stop that hangs."""
 
 from __future__ import annotations
 
@@ -21,33 +21,32 @@ if TYPE_CHECKING:
 
     from uvicorn import Server
 
-# The platform kills 15 s after SIGTERM, and 12 s are promised.
+# The platform kills the process 15 s after SIGTERM. We promise 12 s.
 STOP_SECONDS: Final = 11.5
 # Exit codes.
 CUT_SHORT: Final = 1
 NOT_STARTED: Final = 3
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PARTING_SECONDS: Final = 0.2
-# Who signals a process and its group sends one signal twice.
+# Signalling a process and its group delivers the signal twice.
 _ECHO_SECONDS: Final = 0.05
 _FRAMES: Final = 3
 _log = structlog.get_logger(__name__)
 
 
 class Stop:
-    """What a signal sets going: the server is told, and after `STOP_SECONDS` whatever it still does is cut off.
+    """Waits for a signal, tells the server to stop, and after `STOP_SECONDS` ends the process.
 
-    Signals are blocked and waited for in a thread. So none is lost while the server is being loaded, also for the
-    first process of a container, whose signals the kernel drops as long as nobody wants them; and one is heard
-    although the event loop is stuck.
+    Signals are blocked and a thread waits for them. So none is lost while the server is loading (the kernel drops
+    unhandled signals of a container's first process), and one is noticed even if the event loop is stuck.
     """
 
     def __init__(self, *signals: signal.Signals, again_cuts_short: bool) -> None:
-        """Begin to listen; before any other thread is started, for each inherits what is blocked.
+        """Start to wait. Create this before any other thread: threads inherit the blocked signals.
 
         Args:
-            signals: those that ask for a stop.
-            again_cuts_short: a second one ends the process at once, with the exit code `CUT_SHORT`.
+            signals: the signals that ask for a stop.
+            again_cuts_short: a second signal ends the process at once, with the exit code `CUT_SHORT`.
         """
         self._signals = signals
         self._again_cuts_short = again_cuts_short
@@ -56,8 +55,8 @@ class Stop:
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
-    def tells(self, server: Server) -> None:
-        """This is the server to be told, also of a signal that has come already."""
+    def stops(self, server: Server) -> None:
+        """Set the server to stop; stop it at once if a signal has arrived already."""
         self._server = server
         if self._asked:
             server.should_exit = True
@@ -68,7 +67,7 @@ class Stop:
         self._asked = True
         if self._server is not None:
             self._server.should_exit = True
-        aside(_log.info, "stopping", signal=number.name)
+        log_in_thread(_log.info, "stopping", signal=number.name)
         first, asked_at = number, time.monotonic()
         while True:
             number = self._next()
@@ -80,10 +79,10 @@ class Stop:
         return signal.Signals(signal.sigwait(self._signals))
 
     def _watch(self) -> None:
-        time.sleep(STOP_SECONDS)  # what it waits for is the end of the process
-        leave(0, self._tell_what_is_cut)
+        time.sleep(STOP_SECONDS)  # a daemon thread: it dies with the process
+        leave(0, self._log_what_hangs)
 
-    def _tell_what_is_cut(self) -> None:
+    def _log_what_hangs(self) -> None:
         state = self._server.server_state if self._server else None
         frames = sys._current_frames()  # noqa: SLF001 # the only way to see what another thread does
         main = extract_stack(frames.get(threading.main_thread().ident or 0))[-_FRAMES:]
@@ -97,25 +96,25 @@ class Stop:
         )
 
 
-def aside(say: Callable[..., object], event: str, **values: object) -> None:
-    """Log this in a thread of its own, and go on at once: whoever reads the log may have stopped reading."""
-    threading.Thread(target=say, args=(event,), kwargs=values, name="log", daemon=True).start()
+def log_in_thread(log: Callable[..., object], event: str, **values: object) -> None:
+    """Log an event in a thread, without waiting: the log may block if its reader has stopped reading."""
+    threading.Thread(target=log, args=(event,), kwargs=values, name="log", daemon=True).start()
 
 
-def leave(code: int, *parting: Callable[[], object]) -> NoReturn:
-    """End the process now. No thread is waited for: one may be stuck in a login that has no deadline.
+def leave(code: int, *last_acts: Callable[[], object]) -> NoReturn:
+    """End the process now, without waiting for threads: one may hang in a login that has no deadline.
 
     Args:
         code: the exit code.
-        parting: what is done before, beside writing out what is logged. All of it together gets a moment, for whoever
-            reads the log may have stopped reading.
+        last_acts: called first, before the log is flushed. All of it together gets `_PARTING_SECONDS`, because the log
+            may block if its reader has stopped reading.
     """
 
-    def part() -> None:
-        for last in (multiprocess.remove, *parting, logging.shutdown, sys.stdout.flush, sys.stderr.flush):
-            last()
+    def finish() -> None:
+        for act in (multiprocess.remove, *last_acts, logging.shutdown, sys.stdout.flush, sys.stderr.flush):
+            act()
 
-    parted = threading.Thread(target=part, name="parting", daemon=True)
-    parted.start()
-    parted.join(_PARTING_SECONDS)
+    finishing = threading.Thread(target=finish, name="parting", daemon=True)
+    finishing.start()
+    finishing.join(_PARTING_SECONDS)
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Owns the sockets that are listened on, which worker processes share."""
+"""The listening sockets, which worker processes share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _log = structlog.get_logger(__name__)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to the host's addresses, to be listened on.
+    """Sockets bound to all addresses of the host.
 
     Raises:
-        OSError: one of them cannot be had.
+        OSError: an address cannot be bound.
     """
     sockets = []
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -21,7 +21,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # 0.0.0.0 is an address of its own.
+            # IPv4 has a socket of its own.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
         _log.info("listening", host=bound.getsockname()[0], port=bound.getsockname()[1])

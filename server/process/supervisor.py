@@ -1,7 +1,6 @@
-"""Owns the worker processes: as many as are wanted serve on the same sockets, and one that dies is replaced.
+"""The supervisor: starts the worker processes, which serve on the same sockets, and replaces one that dies.
 
-uvicorn's own supervisor looks about twice a second, waits for a worker as long as that takes, and runs uvicorn's own
-server in it.
+uvicorn's own supervisor polls only twice a second, waits for a worker without a limit, and runs uvicorn's own server.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import structlog
 from server.observability import multiprocess
 from server.observability.log_setup import configure_logs
 from server.observability.log_stream import STANDARD_OUTPUT, LogStream
-from server.process.shutdown import CUT_SHORT, NOT_STARTED, STOP_SECONDS, STOP_SIGNALS, Stop, aside, leave
+from server.process.shutdown import CUT_SHORT, NOT_STARTED, STOP_SECONDS, STOP_SIGNALS, Stop, leave, log_in_thread
 from server.settings import load_settings
 
 if TYPE_CHECKING:
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
     from socket import socket
 
 _log = structlog.get_logger(__name__)
-# Each worker has STOP_SECONDS, and some time to be gone.
+# Each worker has STOP_SECONDS, and a moment to exit.
 _KILL_SECONDS: Final = STOP_SECONDS + 0.25
 _TRY_AGAIN_SECONDS: Final = 1.0
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A worker process. `replaces` is the one that is told to stop as soon as this one serves."""
+    """A worker process. Once it serves, the supervisor stops the worker that it `replaces`."""
 
     process: SpawnProcess
     says: Connection
@@ -46,13 +45,13 @@ class _Worker:
     serving: bool = False
     retiring: bool = False
 
-    def told(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(cast("int", self.process.pid), number)
 
 
 class Supervisor:
-    """The parent of the workers. It handles no request itself."""
+    """The parent process of the workers. It serves no requests."""
 
     def __init__(self, count: int, sockets: list[socket]) -> None:
         self._count = count
@@ -65,43 +64,43 @@ class Supervisor:
         self._code = 0
 
     def run(self) -> int:
-        """Keep the workers running until told to stop; the exit code.
+        """Run the workers until a signal stops them; return the exit code.
 
-        SIGTERM and SIGINT stop them, and kill them when they come again; SIGHUP replaces one after the other.
+        SIGTERM and SIGINT stop the workers, a second one kills them. SIGHUP replaces the workers one after the other.
         """
-        heard, hears = os.pipe()
-        os.set_blocking(hears, False)
-        signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
+        signals, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number in (*STOP_SIGNALS, signal.SIGHUP):
-            # Their numbers come through the pipe; a handler there has to be all the same.
+            # Their numbers arrive through the pipe, but only if a handler is set.
             signal.signal(number, lambda *_: None)
         while True:
             self._fill()
             if not self._workers:
                 return self._code
-            awaited: list[int | Connection] = [heard]
+            awaited: list[int | Connection] = [signals]
             awaited += [worker.process.sentinel for worker in self._workers]
             awaited += [worker.says for worker in self._workers if not worker.serving]
-            found = wait(awaited, self._patience())
+            found = wait(awaited, self._seconds_left())
             for worker in list(self._workers):
                 if worker.says in found:
-                    self._hear(worker)
+                    self._note_serving(worker)
                 if worker.process.sentinel in found:
-                    self._bury(worker)
-            if heard in found:
-                for byte in os.read(heard, 64):
-                    self._take(signal.Signals(byte))
+                    self._note_exit(worker)
+            if signals in found:
+                for byte in os.read(signals, 64):
+                    self._handle(signal.Signals(byte))
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._kill()
 
     def _fill(self) -> None:
         if self._kill_at is None and time.monotonic() >= self._not_before:
-            there = sum(not worker.retiring and worker.replaces is None for worker in self._workers)
-            for _ in range(self._count - there):
+            running = sum(not worker.retiring and worker.replaces is None for worker in self._workers)
+            for _ in range(self._count - running):
                 self._start()
 
-    def _patience(self) -> float | None:
-        """Seconds until there is something to do although nothing happens."""
+    def _seconds_left(self) -> float | None:
+        """Seconds until the next timed action; None if there is none."""
         until = self._kill_at or self._not_before
         left = until - time.monotonic()
         return max(left, 0.0) if self._kill_at is not None or left > 0 else None
@@ -113,17 +112,17 @@ class Supervisor:
         tells.close()
         self._workers.append(_Worker(process, says, replaces))
 
-    def _hear(self, worker: _Worker) -> None:
+    def _note_serving(self, worker: _Worker) -> None:
         with contextlib.suppress(EOFError):
             worker.says.recv_bytes()
             worker.serving = True
-            aside(_log.info, "worker serving", worker=worker.process.pid)
+            log_in_thread(_log.info, "worker serving", worker=worker.process.pid)
             if replaced := worker.replaces:
                 worker.replaces, replaced.retiring = None, True
-                replaced.told(signal.SIGTERM)
+                replaced.signal(signal.SIGTERM)
                 self._replace_next()
 
-    def _bury(self, worker: _Worker) -> None:
+    def _note_exit(self, worker: _Worker) -> None:
         worker.process.join()
         worker.says.close()
         self._workers.remove(worker)
@@ -135,64 +134,64 @@ class Supervisor:
             if other.replaces is worker:
                 other.replaces = None
         if worker.serving or code < 0:
-            aside(_log.warning, "worker died", worker=worker.process.pid, code=code)
+            log_in_thread(_log.warning, "worker died", worker=worker.process.pid, code=code)
         elif any(other.serving for other in self._workers):
-            aside(_log.error, "worker not started", worker=worker.process.pid, code=code)
+            log_in_thread(_log.error, "worker not started", worker=worker.process.pid, code=code)
             self._not_before = time.monotonic() + _TRY_AGAIN_SECONDS
         else:
-            aside(_log.error, "no worker started", worker=worker.process.pid, code=code)
+            log_in_thread(_log.error, "no worker started", worker=worker.process.pid, code=code)
             self._stop(NOT_STARTED)
         if worker.replaces is not None:
-            # Those that serve are kept.
+            # Its replacement failed: keep the workers that serve.
             self._to_replace.clear()
 
-    def _take(self, number: signal.Signals) -> None:
+    def _handle(self, number: signal.Signals) -> None:
         if number not in STOP_SIGNALS:
-            aside(_log.info, "replacing workers", signal=number.name)
+            log_in_thread(_log.info, "replacing workers", signal=number.name)
             if not any(worker.replaces for worker in self._workers):
                 self._to_replace = list(self._workers)
                 self._replace_next()
         elif self._kill_at is None:
-            aside(_log.info, "stopping", signal=number.name)
+            log_in_thread(_log.info, "stopping", signal=number.name)
             self._stop(0)
         else:
             self._kill()
             leave(CUT_SHORT, functools.partial(_log.warning, "stopped at once", signal=number.name))
 
     def _replace_next(self) -> None:
-        there = [worker for worker in self._to_replace if worker in self._workers and self._kill_at is None]
-        self._to_replace = there[1:]
-        if there:
-            self._start(replaces=there[0])
+        waiting = [worker for worker in self._to_replace if worker in self._workers and self._kill_at is None]
+        self._to_replace = waiting[1:]
+        if waiting:
+            self._start(replaces=waiting[0])
 
     def _stop(self, code: int) -> None:
         self._code, self._kill_at = code, time.monotonic() + _KILL_SECONDS
-        # Else they would go on taking connections that nobody serves.
+        # Otherwise the sockets would accept connections that no worker serves.
         for listening in self._sockets:
             listening.close()
         for worker in self._workers:
-            worker.told(signal.SIGTERM)
+            worker.signal(signal.SIGTERM)
 
     def _kill(self) -> None:
         for worker in self._workers:
-            aside(_log.error, "worker killed", worker=worker.process.pid)
+            log_in_thread(_log.error, "worker killed", worker=worker.process.pid)
             worker.process.kill()
         self._kill_at = time.monotonic() + _KILL_SECONDS
 
 
 def work(sockets: list[socket], tells: Connection) -> None:
-    """What a worker process does: serve, until its parent says otherwise or is gone."""
-    # In a terminal Ctrl-C reaches it too, and its parent says what to do.
+    """Run a worker process: serve until the parent sends SIGTERM or is gone."""
+    # In a terminal Ctrl-C reaches the worker too, but the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = Stop(signal.SIGTERM, again_cuts_short=False)
     settings = load_settings()
     configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
     threading.Thread(target=_stop_without_parent, name="parent", daemon=True).start()
     try:
-        from server.process.uvicorn_server import serve  # noqa: PLC0415 # it takes a second, in which a signal is heard already
+        from server.process.uvicorn_server import serve  # noqa: PLC0415 # importing takes a second, in which a signal must not be lost
 
         serve(settings, sockets, stop, started=lambda: tells.send_bytes(b"serving"))
-    except Exception:  # noqa: BLE001 # whatever it is, it would be the same in the next one
+    except Exception:  # noqa: BLE001 # the next worker would fail in the same way, so the parent has to know
         _log.exception("worker not started")
     leave(NOT_STARTED)
 

@@ -1,4 +1,4 @@
-"""Owns the serving in one process: uvicorn, what differs from its defaults, and how it comes to its end."""
+"""uvicorn in one process: its settings, and an orderly stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.traffic.admission import Admission
 from server.traffic.draining import Draining
 from server.wire.connections import Connections
 from server.wire.http_protocol import HttpProtocol
-from server.wire.websocket_protocol import SocketProtocol
+from server.wire.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from server.process.shutdown import Stop
     from server.settings import Settings
 
-# What is in flight then is cut off; what the process holds is closed in the rest of STOP_SECONDS.
+# Then requests in flight are cancelled. The process closes its pools in the rest of STOP_SECONDS.
 _GRACEFUL_SECONDS: Final = 10
-# Every hop has to hear something within 15 s.
+# Every hop has to see traffic within 15 s.
 _PING_SECONDS: Final = 12
-# How long a connection is kept for the next request.
+# How long an idle connection stays open.
 _IDLE_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but signals are another's business, all are told of the stop, and nothing is waited for after it."""
+    """uvicorn's server. `Stop` handles the signals; a stop is announced first, and the process ends right after it."""
 
     def __init__(self, config: uvicorn.Config, draining: Draining, started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
         try:
             await super().serve(sockets)
         except SystemExit:
-            # uvicorn's way to say that the application did not start.
+            # uvicorn raises it if the application did not start.
             leave(NOT_STARTED)
         leave(0 if self.started else NOT_STARTED)
 
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
 
     @staticmethod
     def _last_accepted(sockets: list[socket]) -> Iterator[socket]:
-        """Those who have connected and are not let in yet: a socket that is closed resets them."""
+        """Connections that are established but not accepted: closing the socket would reset them."""
         for listening in sockets:
             with contextlib.suppress(OSError):
                 while True:
@@ -84,17 +84,17 @@ class _Server(uvicorn.Server):
 def serve(
     settings: Settings, sockets: list[socket], stop: Stop, *, started: Callable[[], None] = lambda: None
 ) -> NoReturn:
-    """Serve on these until told to stop, and end the process. `started` is called when requests are taken."""
+    """Serve on these sockets until the stop, then end the process. `started` is called once requests are accepted."""
     draining = Draining()
     admission = Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
     connections = Connections(settings, admission, idle_seconds=_IDLE_SECONDS)
-    # uvicorn asks for classes, and does nothing with them but call them.
+    # uvicorn expects classes, but only calls them.
     http: Any = partial(HttpProtocol, connections)
-    websocket: Any = partial(SocketProtocol, connections)
+    websocket: Any = partial(WebSocketProtocol, connections)
     server = _Server(
         uvicorn.Config(
             create_app(settings, draining, admission),
-            # The supervisor, where there is one, is ours.
+            # Our own supervisor starts workers.
             workers=1,
             loop="uvloop",
             http=http,
@@ -103,10 +103,10 @@ def serve(
             ws_ping_interval=_PING_SECONDS,
             lifespan="on",
             interface="asgi3",
-            # The request's own line is the middleware's.
+            # The middleware writes the access log.
             log_config=None,
             access_log=False,
-            # Off until an authentication mode says whom to believe.
+            # No header of a proxy is trusted, except by AUTH_MODE=databricks-app.
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACEFUL_SECONDS,
@@ -114,6 +114,6 @@ def serve(
         draining,
         started,
     )
-    stop.tells(server)
+    stop.stops(server)
     server.run(sockets)
     leave(NOT_STARTED)

@@ -1,4 +1,4 @@
-"""Owns the admission of operations: how many are in flight, who waits for how long, and when nobody more is let in."""
+"""The admission of operations: how many are in flight, how long others wait, and when the server refuses more."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason, UnavailableError
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
-# Of the longest wait: who is let in to wait for so long is still answered when the estimate was wrong by far.
+MESSAGE: Final = (
+    "The server has more requests than it can answer in time. This one was not started: try again in a second."
+)
+# The part of the longest wait that a new request may expect to wait. The rest covers an estimate that is far off.
 _EXPECTED_SHARE: Final = 0.3
-# Of each newest interval in the estimate, which is more of them than may be refused at once, their time being over: the
-# loop's clock stands still while it runs what has come at once.
+# Weight of the newest interval in the moving average. More requests than that may time out at the same moment, because
+# the loop's clock stands still while it runs one batch of callbacks.
 _NEWEST_SHARE: Final = 1 / 128
-# Between two turns, where it is not the database that all wait for.
-_QUICK_SECONDS: Final = 0.005
-# How often it is looked whether a database that wakes is awake, where somebody waits.
-_LOOK_SECONDS: Final = 0.05
-# Between two looks at those who wait.
-_LEAST_SECONDS: Final = 0.01
-# Who has waited for it at least so long after, in which hundreds have their turn.
-_WOKEN_SECONDS: Final = 2.0
-# From when on what is waited for is slow.
+# An average interval between two admissions above this means that all wait for the database.
+_DATABASE_SECONDS: Final = 0.005
+# How often the queue checks whether a wake-up is over.
+_WAKE_CHECK_SECONDS: Final = 0.05
+# The shortest time between two checks of the queue.
+_CHECK_SECONDS: Final = 0.01
+# Grace period after a wake-up: queued requests are not refused for this long, enough to admit hundreds.
+_GRACE_SECONDS: Final = 2.0
+# An operation that takes longer than this is slow.
 _SLOW_SECONDS: Final = 0.1
 
 
 class AdmissionSlot:
-    """That of one operation among those in flight, which has waited for it for so long, and might have for longer."""
+    """A held admission slot, with how long its operation waited for it and how long it could have."""
 
     __slots__ = ("_admission", "held", "longest_seconds", "waited_seconds")
 
@@ -45,44 +47,44 @@ class AdmissionSlot:
         self.longest_seconds = longest_seconds
 
     def leave(self) -> None:
-        """Be in flight no more, if it still is: the next one is."""
+        """Give the slot to the next operation, if it is still held."""
         if self.held:
             self.held = False
             self._admission.give_on()
 
 
-# Tasks that resolvers start inherit it.
-_place: ContextVar[AdmissionSlot | None] = ContextVar("place", default=None)
+# Tasks that a resolver starts inherit it.
+_slot: ContextVar[AdmissionSlot | None] = ContextVar("slot", default=None)
 
 
 def has_place() -> bool:
-    """Whether this operation has been let in.
+    """Whether this operation holds an admission slot.
 
-    The next request on a connection begins with the context of the one before, whose place it does not have.
+    The next request on a connection inherits the context of the one before, but not its slot.
     """
-    place = _place.get()
-    return place is not None and place.held
+    slot = _slot.get()
+    return slot is not None and slot.held
 
 
 def patience_left(seconds: float) -> float:
-    """How long this operation may wait for something else, of so many seconds.
+    """How many of these seconds this operation may still wait for something else.
 
-    All its waiting together takes no longer than the longer of the two may: who is refused is told so in that time.
+    Its waits together take no longer than the longer one of the two may, so that a refusal comes within that time.
     """
-    place = _place.get()
-    if place is None or not place.held:
+    slot = _slot.get()
+    if slot is None or not slot.held:
         return seconds
-    return min(seconds, max(0.0, max(seconds, place.longest_seconds) - place.waited_seconds))
+    return min(seconds, max(0.0, max(seconds, slot.longest_seconds) - slot.waited_seconds))
 
 
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
-    """Around what has connections of its own and may be slow: if it is, its operation has no place any more.
+    """Release the operation's slot if the work within is slow. For work that has a connection pool of its own.
 
-    Else a few dozen slow counts would shut the door to pages, which do not wait for them.
+    Otherwise a few dozen slow counts would keep out pages, which do not compete with them.
     """
-    place = _place.get()
-    leaving = running_loop().call_later(_SLOW_SECONDS, place.leave) if place else None
+    slot = _slot.get()
+    leaving = running_loop().call_later(_SLOW_SECONDS, slot.leave) if slot else None
     try:
         yield
     finally:
@@ -91,13 +93,13 @@ def giving_way() -> Iterator[None]:
 
 
 class Admission:
-    """The operations in flight in this process, and those that wait to be. All of one event loop.
+    """The operations in flight in this process and those that wait for a slot, on one event loop.
 
-    While the database wakes, those in flight wait for it, and the others with them: nobody is refused for that.
+    During a wake-up of the database all of them wait for it, and none is refused for that.
 
     Args:
-        most: how many may be in flight.
-        wait_seconds: how long one waits to be among them before it is refused.
+        most: how many operations may be in flight.
+        wait_seconds: how long an operation waits for a slot before it is refused.
     """
 
     def __init__(self, most: int, *, wait_seconds: float) -> None:
@@ -105,80 +107,80 @@ class Admission:
         self._wait_seconds = wait_seconds
         self._expected_seconds = _EXPECTED_SHARE * wait_seconds
         self._waiting: deque[tuple[asyncio.Future[bool], float]] = deque()
-        # How long it takes until the next of those who wait has its turn, once one has had its own.
+        # Moving average of the time between two admissions from the queue.
         self._interval_seconds: float | None = None
         self._last_turn = 0.0
-        # Whether the database is being woken: that is known once there is one.
+        # Whether the database is waking up. The lifespan sets it once there is a database.
         self.wakes: Callable[[], bool] = lambda: False
-        self._looking = False
+        self._waking = False
         self._woken_at = 0.0
-        # One for all who wait: a timer of their own each would cost as much as all the rest of the waiting.
+        # One timer for the whole queue: a timer for each request would double the cost of waiting.
         self._timer: asyncio.Handle | None = None
-        self._look_at = math.inf
+        self._next_check_at = math.inf
 
     @property
     def sheds(self) -> bool:
-        """Whether one more would wait for too long: the first does already, or so many are before it.
+        """Whether a new request would wait for too long, judged by the first in the queue and by its length.
 
-        Only where turns come one after the other, so that it is the process that has too much to do. Where all wait
-        for the database there is time to read what else is asked, and to say what is wrong with it.
+        True only if admissions follow each other quickly: then the process itself is overloaded. If all operations wait
+        for the database, the process has time to read further requests and to say what is wrong with them.
         """
         interval = self._interval_seconds
-        if interval is None or interval > _QUICK_SECONDS or not self._waiting or self._looking or self.wakes():
+        if interval is None or interval > _DATABASE_SECONDS or not self._waiting or self._waking or self.wakes():
             return False
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * interval) > self._expected_seconds
 
     async def enter(self) -> AdmissionSlot:
-        """Be among those in flight. Nothing of an operation is begun before; the place has to be left.
+        """Wait for a slot and take it. An operation starts after this, and has to leave its slot.
 
         Raises:
             UnavailableError: OVERLOADED, after the longest wait.
         """
         if self._free > 0:
-            # Nobody waits then: whoever leaves hands their place on.
+            # The queue is empty then: an operation that ends hands its slot to the next one.
             self._free -= 1
-            return self._placed(0.0)
+            return self._admitted(0.0)
         loop = running_loop()
         turn, now = loop.create_future(), loop.time()
         if not self._waiting:
             self._last_turn = now
         self._waiting.append((turn, now))
-        if now + self._wait_seconds < self._look_at:
-            self._look_next(now + self._wait_seconds)
+        if now + self._wait_seconds < self._next_check_at:
+            self._check_at(now + self._wait_seconds)
         try:
             admitted = await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
-                # It was its turn in the moment in which its task was cancelled.
+                # It got its slot in the moment in which its task was cancelled.
                 self.give_on()
             self._forget_first()
             raise
         if not admitted:
-            # Raised here: one that stood in the future would hold it, and be held by it, until it is found as garbage.
+            # Raised here: an exception set on the future would form a reference cycle with it.
             raise UnavailableError(Reason.OVERLOADED, MESSAGE)
-        # Who has waited for a database that wakes has waited for nobody else.
-        woken = self._looking or self._woken_at > now or self.wakes()
-        return self._placed(0.0 if woken else loop.time() - now)
+        # A wait for a wake-up does not count against the operation's other waits.
+        woken = self._waking or self._woken_at > now or self.wakes()
+        return self._admitted(0.0 if woken else loop.time() - now)
 
-    def _placed(self, waited_seconds: float) -> AdmissionSlot:
-        place = AdmissionSlot(self, waited_seconds=waited_seconds, longest_seconds=self._wait_seconds)
-        _place.set(place)
-        return place
+    def _admitted(self, waited_seconds: float) -> AdmissionSlot:
+        slot = AdmissionSlot(self, waited_seconds=waited_seconds, longest_seconds=self._wait_seconds)
+        _slot.set(slot)
+        return slot
 
     def give_on(self) -> None:
-        """One place is free: the next one has it."""
+        """Hand a free slot to the next operation in the queue."""
         while self._waiting:
             turn, _ = self._waiting.popleft()
             if not turn.done():
                 now = running_loop().time()
-                if not self._looking:
+                if not self._waking:
                     self._note_interval(now - self._last_turn)
                 self._last_turn = now
                 turn.set_result(True)
                 return
         self._free += 1
-        # Who comes next may ask for something quite different.
+        # The queue is empty: the next load may be of quite another kind.
         self._interval_seconds = None
 
     def _note_interval(self, newest: float) -> None:
@@ -187,35 +189,35 @@ class Admission:
         else:
             self._interval_seconds += _NEWEST_SHARE * (newest - self._interval_seconds)
 
-    def _look_next(self, when: float) -> None:
+    def _check_at(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._look_at = running_loop().call_at(when, self._look), when
+        self._timer, self._next_check_at = running_loop().call_at(when, self._check), when
 
-    def _look(self) -> None:
-        """Refuse who has waited for too long, but for a database that wakes: it is looked again then."""
-        now, self._timer, self._look_at = running_loop().time(), None, math.inf
+    def _check(self) -> None:
+        """Refuse the operations that have waited for too long. During a wake-up refuse none, and check again."""
+        now, self._timer, self._next_check_at = running_loop().time(), None, math.inf
         if self.wakes() and self._waiting:
-            self._looking, again = True, now + _LOOK_SECONDS
+            self._waking, again = True, now + _WAKE_CHECK_SECONDS
         else:
-            if self._looking:
-                # It is awake, or will not be.
-                self._looking, self._woken_at, self._last_turn = False, now, now
+            if self._waking:
+                # The wake-up is over, with or without success.
+                self._waking, self._woken_at, self._last_turn = False, now, now
             for turn, since in self._waiting:
                 if not turn.done() and self._until(since) <= now:
                     turn.set_result(False)
-            # By who waits for longest it is told whether others may, and by how many they are.
+            # `sheds` looks at the first entry and at the length.
             self._waiting = deque(waiting for waiting in self._waiting if not waiting[0].done())
             again = min((self._until(since) for _, since in self._waiting), default=now)
         if self._waiting:
-            self._look_next(max(again, now + _LEAST_SECONDS))
+            self._check_at(max(again, now + _CHECK_SECONDS))
 
     def _until(self, since: float) -> float:
         if since >= self._woken_at:
             return since + self._wait_seconds
-        return max(since + self._wait_seconds, self._woken_at + max(self._wait_seconds, _WOKEN_SECONDS))
+        return max(since + self._wait_seconds, self._woken_at + max(self._wait_seconds, _GRACE_SECONDS))
 
     def _forget_first(self) -> None:
-        """Forget those before the first who still waits: by who waits for longest it is told whether others may."""
+        """Drop finished entries at the front of the queue: `sheds` looks at the first entry."""
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()

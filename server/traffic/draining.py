@@ -1,4 +1,4 @@
-"""Owns the word that this process is about to stop, for all who would otherwise go on for ever."""
+"""The shutdown signal within the process."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 
 
 class Draining:
-    """Begins once, and never ends. What is in flight is finished; a subscription, which has no end, is sent on."""
+    """Set once, when the process begins to stop. Operations in flight are finished; subscriptions are ended."""
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
 
     @property
     def begun(self) -> bool:
-        """Whether the process is about to stop."""
+        """Whether the process is stopping."""
         return self._begun.is_set()
 
     def begin(self) -> None:
-        """Tell everybody."""
+        """Wake everything that waits."""
         self._begun.set()
 
     async def wait(self) -> None:
-        """Return as soon as the process is about to stop."""
+        """Return as soon as the process begins to stop."""
         await self._begun.wait()

@@ -1,7 +1,6 @@
-"""Owns the rate limit: for each caller a bucket of points of cost, which fills up steadily and is spent by operations.
+"""The rate limit: a token bucket for each caller. Operations spend points of cost from it.
 
-The buckets are this process's own. Two workers are two buckets, and a caller whose requests reach both may spend twice
-as much.
+Each process has buckets of its own: a caller whose requests reach two workers may spend twice as much.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
 
-from schema.context import free
 from schema.errors import RateLimitedError, Reason
 
 if TYPE_CHECKING:
@@ -24,19 +22,19 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _REMEMBERED: Final = 10_000
-# What is found wrong with a document before it is run has taken about as long as the smallest page.
+# Finding the mistakes of a document takes about as long as the smallest page.
 _MISTAKE_POINTS: Final = 1
 
 
 class RateLimit:
-    """The buckets.
+    """The buckets of all callers.
 
     Args:
-        rate: points that come in a second.
-        burst: points that a bucket holds, and has to begin with.
-        remembered: of how many callers at most. Those whose buckets are full need no memory; where there are more, who
-            has asked nothing for longest is forgotten, and has a full one.
-        clock: in seconds, and never set back.
+        rate: points that a bucket gains in a second.
+        burst: points that a bucket holds, also at the beginning.
+        remembered: how many buckets are kept at most. Full buckets need no memory. Beyond that, the caller that has
+            been idle for longest is forgotten, and so has a full bucket again.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -46,47 +44,48 @@ class RateLimit:
         self._burst = burst
         self._remembered = remembered
         self._clock = clock
-        # What was left at that time, by caller; who has asked for longest nothing comes first.
+        # By caller: the points left, and when. The caller that has been idle for longest comes first.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     @classmethod
     def of(cls, settings: Settings) -> RateLimit | None:
-        """As it is set; None where it is off."""
+        """The rate limit of the settings; None if it is off."""
         return None if settings.rate_limit == "off" else cls(settings.rate_limit, settings.rate_burst)
 
     @property
     def callers(self) -> int:
-        """Of how many anything is remembered."""
+        """How many buckets are remembered."""
         return len(self._buckets)
 
     def charging(self, context: Context) -> Context:
-        """The context with whose `charge` its principal pays."""
+        """The context whose `charge` takes points from its principal's bucket."""
         user, noted = context.principal.user, context.charge
 
         def charge(cost: int) -> None:
-            noted(cost)
+            if noted is not None:
+                noted(cost)
             self.spend(user, cost)
 
         return replace(context, charge=charge)
 
     def spend(self, user: str, points: int) -> None:
-        """Take so many points from the caller's bucket.
+        """Take points from the caller's bucket.
 
         Raises:
-            RateLimitedError: RATE_LIMITED, there are not so many, and none is taken.
+            RateLimitedError: RATE_LIMITED, the bucket has too few. None is taken.
         """
         if points > self._burst:
             raise RateLimitedError(
                 Reason.RATE_LIMITED,
-                f"The operation costs {points:,} points, and a caller never has more than {self._burst:,} "
-                "(`RATE_BURST`): ask for smaller pages or fewer fields.",
+                f"The operation costs {points:,} points, and a caller has at most {self._burst:,} (`RATE_BURST`): "
+                "ask for smaller pages or fewer fields.",
                 retry_after_seconds=None,
             )
         now = self._clock()
         self._keep(user, self._demanded(user, points, now) - points, now)
 
     def demand_any(self, user: str) -> None:
-        """Go on only where the caller has a point left.
+        """Check that the caller has a point left.
 
         Raises:
             RateLimitedError: RATE_LIMITED.
@@ -94,7 +93,7 @@ class RateLimit:
         self._demanded(user, 1, self._clock())
 
     def note_mistake(self, user: str) -> None:
-        """Take what a document costs that is not run, as far as there is anything left."""
+        """Charge a document that is not run, as far as the bucket has points."""
         now = self._clock()
         self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS), now)
 
@@ -105,7 +104,7 @@ class RateLimit:
         seconds = max(1, math.ceil((points - left) / self._rate))
         raise RateLimitedError(
             Reason.RATE_LIMITED,
-            f"This costs {points:,} points, and you have {int(left):,} left: it can be paid in {seconds:,} s.",
+            f"This costs {points:,} points, and you have {int(left):,} left: try again in {seconds:,} s.",
             retry_after_seconds=seconds,
         )
 
@@ -116,7 +115,7 @@ class RateLimit:
     def _keep(self, user: str, left: float, now: float) -> None:
         self._buckets[user] = left, now
         self._buckets.move_to_end(user)
-        # Each that comes makes room for itself, and for one more of those that are full by now.
+        # Each new bucket removes up to two others, so that full ones do not pile up.
         for _ in range(2):
             longest = next(iter(self._buckets))
             if longest != user and (len(self._buckets) > self._remembered or self._left(longest, now) >= self._burst):
@@ -124,20 +123,21 @@ class RateLimit:
 
 
 class ChargeMistakes(SchemaExtension):
-    """Lets a document that is not run cost its caller something too, and reads none of who has nothing left."""
+    """Charges the caller for a document that is not run, and reads no document of a caller without points."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
 
     def on_operation(self) -> Iterator[None]:
-        """Around the reading of the document as well.
+        """Wraps parsing and validation too.
 
-        What has a price is charged it just before it is run, and nothing beside it, however it ends.
+        An operation that has a price is charged just that, before it runs, however it ends.
         """
         execution = self.execution_context
         context: Context = execution.context
-        if context.charge is free:
-            # The fast way has charged it already.
+        charge_caller = context.charge
+        if charge_caller is None:
+            # The fast path has charged it already.
             yield
             return
         self._limit.demand_any(context.principal.user)
@@ -146,7 +146,7 @@ class ChargeMistakes(SchemaExtension):
         def charge(cost: int) -> None:
             nonlocal priced
             priced = True
-            context.charge(cost)
+            charge_caller(cost)
 
         execution.context = replace(context, charge=charge)
         try:

@@ -1,4 +1,4 @@
-"""Owns how many subscriptions a caller may have in a process, over all connections, and how long one lasts."""
+"""Limits of subscriptions: how many a caller may have in a process, and how long one lasts."""
 
 from __future__ import annotations
 
@@ -10,58 +10,57 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from schema.errors import RateLimitedError, Reason, UnavailableError
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import current_record, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
 _T = TypeVar("_T")
-# One that is ended gives its place back at once; who has this many has forgotten about most of them.
+# A caller with this many subscriptions has forgotten most of them; ending one frees its place at once.
 _RETRY_AFTER_SECONDS: Final = 5
 
 
 class Subscriptions:
-    """The subscriptions that are open in this process, by who has them."""
+    """The number of open subscriptions in this process, by caller."""
 
     def __init__(self, most_per_caller: int) -> None:
         self._most = most_per_caller
         self._open: Counter[str] = Counter()
 
     def begin(self, user: str) -> None:
-        """Count one more.
+        """Count a new subscription.
 
         Raises:
-            RateLimitedError: TOO_MANY_SUBSCRIPTIONS, and it is not counted.
+            RateLimitedError: TOO_MANY_SUBSCRIPTIONS. It is not counted.
         """
         if self._open[user] >= self._most:
             raise RateLimitedError(
                 Reason.TOO_MANY_SUBSCRIPTIONS,
-                f"A caller may have {self._most:,} subscriptions at once in a process, over all connections: end some.",
+                f"A caller may have at most {self._most:,} subscriptions, over all connections: end some first.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         self._open[user] += 1
 
     def end(self, user: str) -> None:
-        """Count one less."""
+        """Count a subscription that ended."""
         self._open[user] -= 1
         if not self._open[user]:
             del self._open[user]
 
     def open(self, user: str) -> int:
-        """How many a caller has."""
+        """How many subscriptions a caller has."""
         return self._open.get(user, 0)
 
 
 class CountSubscriptions(SchemaExtension):
-    """Counts a subscription from its first moment to its last, however it ends."""
+    """Counts each subscription from its start to its end, however it ends."""
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
         self._user: str | None = None
 
     def on_operation(self) -> Iterator[None]:
-        """A subscription lasts until here, also where it is ended from outside."""
+        """A subscription lasts until this generator ends, also if it is ended from outside."""
         try:
             yield
         finally:
@@ -69,7 +68,7 @@ class CountSubscriptions(SchemaExtension):
                 self._subscriptions.end(self._user)
 
     def on_execute(self) -> Iterator[None]:
-        """Of a subscription this is the beginning alone."""
+        """For a subscription this hook runs at its start only."""
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             user: str = self.execution_context.context.principal.user
             self._subscriptions.begin(user)
@@ -78,7 +77,7 @@ class CountSubscriptions(SchemaExtension):
 
 
 async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGenerator[_T, None]:
-    """The results of an operation, where it is a subscription for so long. What else there is has its own deadlines.
+    """The results of an operation, for `seconds` if it is a subscription. Other operations have deadlines of their own.
 
     Raises:
         UnavailableError: SUBSCRIPTION_ENDED.
@@ -88,7 +87,7 @@ async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGen
 
     def end() -> None:
         nonlocal over
-        # What kind of operation it is is known once it has begun.
+        # The kind of operation is known only once it has started.
         over = record is not None and record.subscription
         if over and not taken:
             waiting.reschedule(loop.time())
@@ -115,6 +114,6 @@ async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGen
         timer.cancel()
     raise UnavailableError(
         Reason.SUBSCRIPTION_ENDED,
-        f"The subscription has lasted for {seconds:g} s. Subscribe again with `after`: the cursor of the last change "
-        "that you received; nothing is lost.",
+        f"The subscription has lasted for {seconds:g} s. Subscribe again with the cursor of the last change that you "
+        "received as `after`: nothing is lost.",
     )

@@ -1,7 +1,7 @@
-"""Owns the connections of a process: how many there may be, which one makes room, and which are cut for their slowness.
+"""The connections of a process: their limit, which one makes room for a new one, and their deadlines.
 
-uvicorn has no deadline for what a caller sends or takes. Here one look at all connections, twice a second, does for
-that: a timer for each request would cost more than the request's headers do.
+uvicorn has no deadlines for what a client sends or reads. Here one check of all connections, twice a second, enforces
+them: a timer for each request would cost more than parsing its headers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from server.wire.raw_response import note_shed
+from server.observability.observations import RequestsShed
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,37 +28,37 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 0.5
-# Of the shortest deadline, for those who set a short one.
+# Part of the shortest deadline, where that is a short one.
 _LOOK_SHARE: Final = 0.25
-# Those that last: WebSockets and streams of events.
+# The part of all connections that may be lasting ones: WebSockets and event streams.
 _STREAMS_SHARE: Final = 0.75
-# Files beside the callers' connections: the database's, the platform's, the log, metrics, the listening sockets.
+# Open files beside the clients' connections: to the database and the platform, the log, metrics, listening sockets.
 _OTHER_FILES: Final = 64
 _FILES_PER_POOLED: Final = 4
 _LOG_SECONDS: Final = 1.0
-# As SO_LINGER takes it: on, for no time.
+# The value of SO_LINGER: on, for 0 seconds.
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 class Connection(Protocol):
-    """A caller's connection."""
+    """A client's connection."""
 
     since: float
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is owed to its caller: it is idle since then, or has sent only a part of a request."""
+        """Whether the server owes it no response: idle since `since`, or with an incomplete request."""
 
     def make_room(self) -> None:
-        """Be closed now."""
+        """Close the connection now, to make room for another."""
 
     def look(self, now: float) -> None:
-        """Be cut, if a deadline is over."""
+        """Cut the connection if one of its deadlines has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """In seconds."""
+    """How long a client may take for each part, in seconds."""
 
     headers: float
     body: float
@@ -66,9 +67,9 @@ class Deadlines:
 
 
 class Connections:
-    """All of a process, on one event loop.
+    """All connections of a process, on one event loop.
 
-    `body_bytes` is the longest body, `deadlines` what a caller has to keep, `allowed_origins` whose pages may read.
+    `body_bytes` is the size of the longest body. Pages of `allowed_origins` may read responses.
     """
 
     def __init__(self, settings: Settings, admission: Admission, *, idle_seconds: float) -> None:
@@ -87,9 +88,9 @@ class Connections:
         self._logged_at = 0.0
 
     def take(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
-        """Have one more; False where it is one too many, which has to be told so and closed.
+        """Register a connection; False if there are too many, and the caller has to refuse and close it.
 
-        The one whose caller has been owed nothing for the longest makes room for it.
+        The connection that has waited for the longest for its client is closed to make room.
         """
         room = len(self._all) < self._most
         if not room:
@@ -106,47 +107,47 @@ class Connections:
         return room
 
     def forget(self, connection: Connection) -> None:
-        """It is lost."""
+        """Unregister a connection that was lost."""
         self._all.discard(connection)
 
     def take_stream(self) -> bool:
-        """Have one more that lasts; False where those would leave too little room to the rest."""
+        """Register a lasting connection; False if these would leave too little room for the others."""
         if self._streams >= self._most_streams:
             return False
         self._streams += 1
         return True
 
     def forget_stream(self) -> None:
-        """One that lasted is over."""
+        """Unregister a lasting connection."""
         self._streams -= 1
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self.shed and now - self._logged_at >= _LOG_SECONDS:
-            note_shed(self.shed)
+            observe(RequestsShed(self.shed))
             self.shed, self._logged_at = 0, now
         try:
             for connection in list(self._all):
                 connection.look(now)
         finally:
-            # Whatever one of them raises: deadlines hold for the others, and for those who come.
+            # If one check raises, the deadlines still hold for all other connections.
             self._looking = bool(self._all or self.shed)
             if self._looking:
                 loop.call_later(self._look_seconds, self._look, loop)
 
 
-class Taking:
-    """Whether a caller takes anything of what is written to its transport."""
+class SendProgress:
+    """Whether a client reads anything of what the server writes to it."""
 
     def __init__(self) -> None:
         self._left = 0
         self._since = 0.0
 
     def is_stuck(self, transport: asyncio.Transport, now: float, *, seconds: float) -> bool:
-        """Whether nothing was taken for so long, by what was found at each call."""
+        """Whether the client has read nothing for so many seconds, as far as the calls of this method could see."""
         left = transport.get_write_buffer_size()
         if left:
-            # The kernel asks for more only when much has been taken, which takes a slow caller longer than this.
+            # The kernel takes more only after it sent much, which may take a slow client longer than the deadline.
             left += _unsent(transport)
         if left == 0 or left < self._left or self._left == 0:
             self._since = now
@@ -154,15 +155,15 @@ class Taking:
         return left > 0 and now - self._since > seconds
 
 
-def cut(transport: asyncio.Transport) -> None:
-    """Close it now, and have the kernel forget what it holds for a peer that takes nothing."""
+def reset(transport: asyncio.Transport) -> None:
+    """Close the connection now, and let the kernel drop what the client does not read."""
     with contextlib.suppress(OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """Bytes that the kernel holds for the peer; 0 where it does not tell."""
+    """Bytes that the kernel has not sent yet; 0 if it does not say."""
     with contextlib.suppress(OSError):
         answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
         return int(struct.unpack("i", answer)[0])
@@ -170,7 +171,7 @@ def _unsent(transport: asyncio.Transport) -> int:
 
 
 def _within_files(settings: Settings) -> int:
-    """How many connections there may be, with the files that the process may open; it asks for as many as it needs."""
+    """The number of connections that the limit of open files allows; raises that limit if it may."""
     others = _OTHER_FILES + _FILES_PER_POOLED * (settings.pool_size + settings.write_pool_size)
     needed = settings.max_connections + others
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
-"""Owns the protocol of a connection: uvicorn's, held to deadlines and sizes, which answers what cannot be served.
+"""The HTTP protocol of a connection: uvicorn's, with deadlines, size limits and refusals of its own.
 
-Whatever is wrong with a request's framing is found by llhttp, which is strict, or by server/wire/http_framing.py; the
-connection is closed then, for nobody knows where the next request would begin.
+llhttp and `server/wire/http_framing.py` find requests that are framed wrongly. The connection is closed after such a
+request, because it is unknown where the next one begins.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.client import CALLER, REFUSAL, Caller
-from server.http.paths import GRAPHQL_PATH, STREAM_PATH
+from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.observability.observations import RequestRefused
+from server.observability.sinks import observe
 from server.traffic.admission import MESSAGE
 from server.wire import http_framing as framing
-from server.wire.connections import Taking, cut
+from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
-from server.wire.raw_response import answer_of, note_refusal, readable_by
+from server.wire.raw_response import answer_of, readable_by
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,14 +31,14 @@ if TYPE_CHECKING:
 
     from server.wire.connections import Connections
 
-# Chunks may be small, and have extensions: so much more than the body may be sent.
+# Chunk headers and extensions: a chunked body may take this many times its length on the wire, plus so many bytes.
 _CHUNKING: Final = 2
 _CHUNKING_BYTES: Final = 65_536
-# Requests that are sent without waiting for the answer to the one before.
+# Requests that a client may send before the response to the first one.
 _PIPELINED: Final = 128
-# A client that has just taken an idle connection for its next request still gets an answer on it.
+# A client that has just sent a request on an idle connection still gets its response.
 _STOP_LINGER_SECONDS: Final = 0.5
-# How long what a refused caller goes on sending is read and dropped. A reset would take the answer from it.
+# How long the server reads and drops what a refused client still sends: a reset could destroy the response on its way.
 _LINGER_SECONDS: Final = 2.0
 _SLOW_LINGER_SECONDS: Final = 0.5
 _GRAPHQL: Final = GRAPHQL_PATH.encode()
@@ -51,14 +53,14 @@ _Phase = Literal["new", "idle", "head", "body", "busy", "parting"]
 
 
 class _RefusedError(Exception):
-    """What is being read is refused; httptools knows no other way out of its callbacks."""
+    """Leaves a callback of httptools; the refusal is in `HttpProtocol._refusal`."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, but in time and within bounds.
+    """uvicorn's HTTP protocol with deadlines and limits.
 
-    An idle connection is closed a moment after the server was told to stop: what still comes is answered, as the last
-    on it.
+    When the server stops, it closes idle connections after a moment. A request that arrives in that moment is
+    answered, as the last one on its connection.
     """
 
     def __init__(
@@ -74,42 +76,42 @@ class HttpProtocol(HttpToolsProtocol):
         self._all = connections
         self._phase: _Phase = "new"
         self._stopping = False
-        # What follows is not read any more.
-        self._deaf = False
-        self._taking = Taking()
+        # Further input is dropped.
+        self._ignores_input = False
+        self._sending = SendProgress()
         self._caller = Caller()
         self._answering: RequestResponseCycle | None = None
-        self._wrong: _Refusal | None = None
-        self._last_words = b""
+        self._refusal: _Refusal | None = None
+        self._last_response = b""
         self._parting_seconds = _LINGER_SECONDS
-        # Of the request that is read.
+        # Of the request that is being read.
         self._chunk_bytes = 0
         self._bytes = 0
         self._body_bytes = 0
         self._framing: list[tuple[bytes, bytes]] = []
         self._completed = False
-        # Bytes of the body of one who would rather speak another protocol: httptools leaves them unread.
+        # Body bytes of a request that asks for another protocol: httptools leaves them unread.
         self._unread = 0
-        # It has its answer already: its body is read and dropped.
+        # The request has its response already: its body is read and dropped.
         self._shed = False
-        # The answer under way lasts.
+        # The response in progress is an event stream.
         self._streams = False
 
-    # The connection.
+    # The connection: opened, checked, closed.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Have one more, or tell it that it is one too many."""
+        """Register the connection, or refuse it if there are too many."""
         super().connection_made(transport)
         if not self._all.take(self, self.loop):
             self._note(_OVERLOADED)
             self._part(self._answer(_OVERLOADED))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Have one less."""
+        """Unregister the connection, and end the work for it."""
         self._all.forget(self)
         self._end_stream()
         if self._answering is not None and not self._answering.response_complete:
-            # Of several that were sent at once uvicorn tells only the last.
+            # Of several pipelined requests uvicorn tells only the last that the client is gone.
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
@@ -117,22 +119,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is owed to the caller."""
+        """Whether the server owes this client no response."""
         return self._phase != "busy"
 
     def make_room(self) -> None:
-        """Be closed now."""
+        """Close the connection now, to make room for another."""
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """Be cut, if a deadline is over."""
+        """Cut the connection if one of its deadlines has passed."""
         deadlines, phase, waited = self._all.deadlines, self._phase, now - self.since
-        if self._taking.is_stuck(self.transport, now, seconds=deadlines.send):
-            cut(self.transport)
+        if self._sending.is_stuck(self.transport, now, seconds=deadlines.send):
+            reset(self.transport)
         elif phase == "busy":
             return
         elif self.flow.read_paused:
-            # It is the server that makes it wait.
+            # The server itself has paused reading: the client is not late.
             self.since = now
         elif phase in {"idle", "new"}:
             if waited > (deadlines.idle if phase == "idle" else deadlines.headers):
@@ -147,18 +149,18 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """Serve no further request, but those that are on their way."""
+        """Serve the requests that are on their way, and no further ones."""
         self._stopping = True
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(_STOP_LINGER_SECONDS, super().shutdown)
         else:
             super().shutdown()
 
-    # What is read.
+    # Reading a request.
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it has been decided to close."""
-        if self._deaf:
+        """Parse the data, unless the connection is being closed."""
+        if self._ignores_input:
             return
         self._chunk_bytes = len(data)
         self._completed = False
@@ -171,18 +173,18 @@ class HttpProtocol(HttpToolsProtocol):
             if self._unread:
                 self._read_unread(data[upgrade.args[0] :])
                 return
-            # What follows is of another protocol, or of one that is not spoken here.
-            self._deaf = True
+            # The rest belongs to a WebSocket, or to a protocol that is not supported.
+            self._ignores_input = True
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
         except httptools.HttpParserError:
-            self._refuse(self._wrong or framing.not_http())
+            self._refuse(self._refusal or framing.not_http())
         else:
             if self._phase in {"head", "body"} and not self._completed:
                 self._count(len(data))
 
     def _count(self, received: int) -> None:
-        """Count what has come of a request that is incomplete, whatever it is made of."""
+        """Count the bytes of an incomplete request, with all that the parser drops: spaces, chunk sizes, trailers."""
         self._bytes += received
         if self._phase == "head":
             if self._bytes > HEAD_BYTES:
@@ -191,17 +193,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(self._too_large())
 
     def _read_unread(self, data: bytes) -> None:
-        """Read the body of a request whose wish for another protocol is passed over, as the last on the connection."""
+        """Read the body of a request whose `Upgrade` is ignored, as the last request on the connection."""
         part = data[: self._unread]
         self._unread -= len(part)
         if part:
             self.on_body(part)
         if not self._unread:
-            self._deaf = True
+            self._ignores_input = True
             self.on_message_complete()
 
     def on_message_begin(self) -> None:
-        """A request's first byte."""
+        """The first byte of a request has arrived."""
         super().on_message_begin()
         if self._phase != "new":
             self.since = self.loop.time()
@@ -210,13 +212,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._framing = []
 
     def on_url(self, url: bytes) -> None:
-        """A part of its address."""
+        """A part of the URL has arrived."""
         self.url += url
         if len(self.url) > URL_BYTES:
             raise self._refused(framing.too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer: nobody here is told of those."""
+        """A header has arrived, or a trailer, which is dropped."""
         if self._phase != "head":
             return
         name = name.lower()
@@ -227,24 +229,24 @@ class HttpProtocol(HttpToolsProtocol):
             raise self._refused(framing.too_large())
 
     def on_headers_complete(self) -> None:
-        """It is served from here on, or refused."""
+        """The head is complete: serve the request from here on, or refuse it."""
         self._check_head()
         self._phase, self._bytes, self.since = "body", 0, self.loop.time()
         if self.url.startswith(_GRAPHQL) and not self._is_owed() and self._sheds():
-            self._shed_it()
+            self._shed_request()
             return
         if self._is_owed() and len(self.pipeline) >= _PIPELINED:
             self._phase = "head"
-            raise self._refused(RequestError(Reason.HTTP_INVALID, f"At most {_PIPELINED} requests are sent at once."))
+            raise self._refused(RequestError(Reason.HTTP_INVALID, f"At most {_PIPELINED} requests may be pipelined."))
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, AttributeError, UnicodeDecodeError):
-            # An address that names no path, or is none.
+            # The URL has no path, or is no URL.
             self._phase = "head"
             raise self._refused(framing.not_http()) from None
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:
-            # It becomes a WebSocket.
+            # The connection becomes a WebSocket.
             return
         self.scope[CALLER] = self._caller  # type: ignore[typeddict-unknown-key] # a key of our own
         if self._stopping or self.parser.should_upgrade():
@@ -253,7 +255,7 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", _Closing(self))
 
     def on_body(self, body: bytes) -> None:
-        """A part of its body."""
+        """A part of the body has arrived."""
         self._body_bytes += len(body)
         if self._body_bytes > self._all.body_bytes:
             raise self._refused(self._too_large())
@@ -261,7 +263,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Its last byte."""
+        """The last byte of the request has arrived."""
         if self._unread:
             return
         self._completed = True
@@ -274,7 +276,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._phase = "busy"
             super().on_message_complete()
             if not self.pipeline:
-                # A large last part has it paused: until somebody reads that it would not be seen that the caller goes.
+                # A large last part pauses reading. Resume it: a paused connection does not notice a client that leaves.
                 self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -282,13 +284,13 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _check_head(self) -> None:
-        """Refuse what is not framed as HTTP/1.1 has it, and what is announced to be too long.
+        """Refuse a request that is framed wrongly, or whose announced body is too long.
 
         Raises:
-            _RefusedError: it is not as it has to be.
+            _RefusedError: the request is refused.
         """
         if self._bytes + self._chunk_bytes > HEADERS_BYTES and framing.is_too_large(self.headers):
-            # Looked at only then, for it takes some time.
+            # Summed up only when it can matter, because it takes time.
             raise self._refused(framing.too_large())
         found = framing.framing_of(tuple(self._framing), self.parser.get_http_version())
         if found is None:
@@ -301,38 +303,38 @@ class HttpProtocol(HttpToolsProtocol):
             if refusal := framing.wrong_with_upgrade(method, self.url, self.headers, websocket=socket):
                 raise self._refused(refusal)
             if socket and self._is_owed():
-                # The answer that is under way would come amid the frames.
+                # The response in progress would end up among the frames.
                 raise self._refused(framing.not_http())
             if any(name == b"transfer-encoding" for name, _ in self._framing):
-                # Java's and curl's clients, which wish for HTTP/2 like that, say how long their bodies are.
+                # Clients that ask for HTTP/2 this way (Java's, curl) announce the length of their bodies.
                 raise self._refused(framing.not_http())
             self._unread = 0 if socket else found.length
 
     def _refused(self, error: _Refusal) -> _RefusedError:
-        self._wrong = error
+        self._refusal = error
         return _RefusedError()
 
     def _too_large(self) -> RequestError:
-        return RequestError(Reason.BODY_TOO_LARGE, f"A body may have {self._all.body_bytes} bytes.")
+        return RequestError(Reason.BODY_TOO_LARGE, f"A body may have at most {self._all.body_bytes} bytes.")
 
-    # What is answered.
+    # Writing responses.
 
     def _is_owed(self) -> bool:
-        """Whether an answer to an earlier request is under way."""
+        """Whether the response to an earlier request is in progress."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _sheds(self) -> bool:
-        """Whether a request for GraphQL is refused before it is read any further."""
+        """Whether a request for GraphQL is refused before the rest of it is read."""
         if self._all.admission.sheds:
-            # A browser that may not ask first is told nothing at all.
+            # A browser whose preflight is refused cannot read why the request failed.
             return self.parser.get_method() != b"OPTIONS"
         if self.url.startswith(_STREAM):
             self._streams = self._all.take_stream()
             return not self._streams
         return False
 
-    def _shed_it(self) -> None:
-        """Refuse at the least cost: with neither task nor line in the log, for there are many.
+    def _shed_request(self) -> None:
+        """Refuse the request at the least cost, without a task or a log line of its own: there may be many.
 
         Raises:
             _RefusedError: the connection cannot be kept.
@@ -347,43 +349,43 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(self._answer(_OVERLOADED, keep=True))
 
     def _refuse(self, error: _Refusal, *, seconds: float = _LINGER_SECONDS) -> None:
-        """Answer the request that is read with this, after those before it, as the last on the connection."""
-        self._deaf = True
+        """Refuse the request that is being read, after the responses before it, as the last on the connection."""
+        self._ignores_input = True
         self._parting_seconds = seconds
         cycle = self.cycle
         if self._phase == "body" and not self._shed and self._is_owed() and cycle.scope is self.scope:
             if cycle.response_started:
                 self.transport.abort()
                 return
-            # It is being served: whoever reads its body is told, and answers.
+            # The application already serves the request: it finds the refusal when it reads the body, and answers.
             cycle.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key] # a key of our own
             cycle.keep_alive, cycle.more_body = False, False
             cycle.transport = cast("asyncio.Transport", _Closing(self))
             cycle.message_event.set()
             return
         if self._phase == "body":
-            # It has been answered before it was read.
+            # The request was answered before its body was read.
             self._part()
             return
         self._note(error)
         answer = self._answer(error)
         if self._is_owed():
-            self._last_words, self._phase = answer, "busy"
+            self._last_response, self._phase = answer, "busy"
         else:
             self._part(answer)
 
     def _answer(self, error: _Refusal, *, keep: bool = False) -> bytes:
-        told = readable_by(self.headers or (), self._all.allowed_origins)
-        return answer_of(error, (*self.server_state.default_headers, *told), keep=keep)
+        cors = readable_by(self.headers or (), self._all.allowed_origins)
+        return answer_of(error, (*self.server_state.default_headers, *cors), keep=keep)
 
     def _note(self, error: _Refusal) -> None:
         if error is _OVERLOADED:
             self._all.shed += 1
         else:
-            note_refusal(error, caller=self.client[0] if self.client else None)
+            observe(RequestRefused(error.reason, self.client[0] if self.client else None))
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without its timer: a connection that is idle for too long is found when all are looked at."""
+        """As uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""
         self.server_state.total_requests += 1
         self._end_stream()
         if self.transport.is_closing():
@@ -392,26 +394,26 @@ class HttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._last_words:
-            self._part(self._last_words)
+        elif self._last_response:
+            self._part(self._last_response)
         elif self._phase == "busy":
             self._be_idle()
         elif self._phase == "body" and self.expect_100_continue:
-            # Whether the body comes after all, only the caller knows.
+            # Only the client knows whether it still sends the body.
             self._part()
 
     def close(self) -> None:
-        """Be closed after an answer, in such a way that it arrives although the request has not been read whole."""
-        if self._phase == "body" or self._deaf:
+        """Close the connection so that the response arrives, although the request was not read whole."""
+        if self._phase == "body" or self._ignores_input:
             self._part()
         else:
             self.transport.close()
 
     def _part(self, answer: bytes = b"") -> None:
-        """Say this last, and drop what still comes for a moment."""
+        """Write the last response, and drop what still arrives for a moment."""
         if answer:
             self.transport.write(answer)
-        self._deaf = True
+        self._ignores_input = True
         self._phase, self.since = "parting", self.loop.time()
         if self._stopping or self.transport.is_closing():
             self.transport.close()
@@ -428,7 +430,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._all.forget_stream()
 
     def handle_websocket_upgrade(self) -> None:
-        """Give the connection to the other protocol, where there is room for one more that lasts."""
+        """Hand the connection to the WebSocket protocol, if there is room for another lasting connection."""
         if self._all.admission.sheds or not self._all.take_stream():
             self._note(_OVERLOADED)
             self._part(self._answer(_OVERLOADED))
@@ -438,7 +440,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Closing:
-    """As much of a transport as a cycle needs, which is closed as its protocol has it."""
+    """The part of a transport that a request cycle uses; closing it closes the protocol's way."""
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol

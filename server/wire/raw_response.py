@@ -1,37 +1,32 @@
-"""Owns the answers that a connection gives by itself, where no request is served: as bytes, noted and logged."""
+"""Responses that a connection writes by itself, as bytes, when no request reaches the application."""
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
-import structlog
 
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.error_response import present_refusal, refusal_headers
 from server.http.negotiation import JSON
-from server.http.security_headers import EVERY_ANSWER
-from server.observability import metrics
-from server.observability.access_log import request_log
+from server.http.request_middleware import EVERY_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _READABLE: Final = ((b"access-control-expose-headers", b"retry-after"), (b"vary", b"origin"))
-_log = structlog.get_logger(__name__)
 
 
 def answer_of(
     error: RequestError | UnavailableError, others: Iterable[tuple[bytes, bytes]], *, keep: bool = False
 ) -> bytes:
-    """A whole answer, headers and all.
+    """A complete HTTP response for an error.
 
     Args:
-        error: what it says.
-        others: headers beside its own: the date, and who may read it.
+        error: the error.
+        others: further headers: the date, and CORS.
         keep: whether the connection serves another request after it.
     """
     head, rest = _parts(isinstance(error, RequestError), error.reason, error.message, keep)
@@ -39,7 +34,7 @@ def answer_of(
 
 
 def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers by which a page of an allowed origin may read an answer, to a request with these headers."""
+    """The CORS headers that let a page of an allowed origin read the response to a request with these headers."""
     if allowed:
         for name, value in headers:
             if name == b"origin" and value.decode("latin-1") in allowed:
@@ -49,7 +44,7 @@ def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]
 
 @cache
 def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 # a key
-    """What stands before and after the headers that change. There are as many as there are reasons here."""
+    """The bytes before and after the headers that vary. There are as many as reasons that occur here."""
     error = RequestError(reason, message) if of_request else UnavailableError(reason, message)
     answer, status = present_refusal(error)
     body = orjson.dumps(answer)
@@ -63,24 +58,3 @@ def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode(), f"{lines}\r\n".encode() + body
-
-
-def note_refusal(error: RequestError | UnavailableError, *, caller: str | None) -> None:
-    """Count one, and leave its line in the log, which a request that is served does by itself."""
-    metrics.note_refusals(error.reason.name, 1)
-    request_log.write(
-        logging.INFO,
-        {
-            "method": None,
-            "path": None,
-            "status": error.reason.value.status,
-            "outcome": error.reason.name,
-            "caller": caller,
-        },
-    )
-
-
-def note_shed(number: int) -> None:
-    """Count so many that were refused as OVERLOADED since the last time, in one line for all."""
-    metrics.note_refusals(Reason.OVERLOADED.name, number)
-    _log.warning("overloaded", refused=number)

@@ -1,4 +1,4 @@
-"""Owns the frames of a WebSocket as they come in, with bounds on what one peer can make the process do or keep."""
+"""Incoming WebSocket frames, with bounds on the time and memory that one peer can take."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
 
-# Three hundred of the smallest frames, which take a few milliseconds. A read gives a quarter of a megabyte.
-_BITE_BYTES: Final = 2_048
-# Browsers cut a message of two megabytes into some dozens.
+# Three hundred of the smallest frames, which take a few milliseconds. One read may bring a quarter of a megabyte.
+_PORTION_BYTES: Final = 2_048
+# Browsers split a message of two megabytes into a few dozen fragments.
 _MOST_FRAGMENTS: Final = 1_024
 
 
 class BoundedFrames(WebSocketsSansIOProtocol):
-    """uvicorn's, but a flood of tiny frames is taken in bites, between which everybody else has their turn.
+    """uvicorn's protocol, which parses a flood of tiny frames in portions, so that other connections get their turn.
 
-    No bite is taken while a message waits for the application. Of pings that come while nothing can be sent the newest
-    alone is answered. The size of a message, as uvicorn has it, is that of all its fragments, decompressed.
+    It parses no portion while a message waits for the application. Of the pings that arrive while nothing can be sent,
+    it answers the newest. uvicorn bounds the size of a message: all its fragments, decompressed.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._untaken = bytearray()
-        self._coming = False
+        self._unparsed = bytearray()
+        self._scheduled = False
         self._pong = b""
 
     def data_received(self, data: bytes) -> None:
-        """Take it, or where it is much some of it, and the rest later."""
-        if not self._untaken and len(data) <= _BITE_BYTES and self._takes:
+        """Parse the data, or if it is much, a portion of it now and the rest later."""
+        if not self._unparsed and len(data) <= _PORTION_BYTES and self._may_parse:
             super().data_received(data)
             return
-        self._untaken += data
-        if not self._coming:
-            self._take()
+        self._unparsed += data
+        if not self._scheduled:
+            self._parse_portion()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """The next message; what comes after it is read once there is none left."""
+        """The next message. Parsing resumes once no message is left."""
         message = await super().receive()
-        self._go_on()
+        self._schedule()
         return message
 
     def resume_writing(self) -> None:
-        """Send what was held back too."""
+        """Send the pong that was held back, too."""
         super().resume_writing()
         if self._pong and not self.transport.is_closing():
             self.transport.write(self._pong)
         self._pong = b""
 
     def handle_ping(self) -> None:
-        """Answer at once, or where the peer reads nothing, when it does."""
+        """Answer at once, or if the peer does not read, as soon as it does."""
         if self.writable.is_set():
             super().handle_ping()
         else:
             self._pong = b"".join(self.conn.data_to_send())
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a fragment, up to a number: empty ones have no size that would bound them."""
+        """Take a fragment, up to a number of them: the size limit does not stop empty ones."""
         if len(self.frames) < _MOST_FRAGMENTS:
             super().handle_cont(event)
         elif not self.close_sent:
             self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
 
     def send_receive_event_to_app(self) -> None:
-        """Hand a message on. One that is no UTF-8 is the peer's fault, and leaves no stack trace in our log."""
+        """Deliver a message. Invalid UTF-8 closes the connection without a stack trace in the log."""
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()
@@ -82,27 +82,27 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     @property
-    def _takes(self) -> bool:
-        """Whether no message waits; after a close none is handed on any more."""
+    def _may_parse(self) -> bool:
+        """Whether no message waits for the application; after a close none is delivered any more."""
         return self.close_sent or self.queue.empty()
 
-    def _go_on(self) -> None:
-        if self._untaken and not self._coming and not self.transport.is_closing():
-            # That there is no message left has made uvicorn read on.
+    def _schedule(self) -> None:
+        if self._unparsed and not self._scheduled and not self.transport.is_closing():
+            # uvicorn has resumed reading because no message is left.
             self.transport.pause_reading()
-            self._coming = True
-            self.loop.call_soon(self._take)
+            self._scheduled = True
+            self.loop.call_soon(self._parse_portion)
 
-    def _take(self) -> None:
-        was_paused, self._coming = self._coming, False
-        if self._takes and not self.transport.is_closing():
-            bite = bytes(self._untaken[:_BITE_BYTES])
-            del self._untaken[:_BITE_BYTES]
-            super().data_received(bite)
+    def _parse_portion(self) -> None:
+        was_paused, self._scheduled = self._scheduled, False
+        if self._may_parse and not self.transport.is_closing():
+            portion = bytes(self._unparsed[:_PORTION_BYTES])
+            del self._unparsed[:_PORTION_BYTES]
+            super().data_received(portion)
         if self.transport.is_closing():
-            self._untaken.clear()
-        elif not self._untaken:
+            self._unparsed.clear()
+        elif not self._unparsed:
             if was_paused and not self.read_paused:
                 self.transport.resume_reading()
-        elif self._takes:
-            self._go_on()
+        elif self._may_parse:
+            self._schedule()

@@ -1,13 +1,15 @@
-"""Owns the protocol of a connection that has become a WebSocket: counted, and cut where nothing is taken of it."""
+"""The protocol of a connection that has become a WebSocket: counted, and cut if its peer does not read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, RequestError
-from server.wire.connections import Taking, cut
+from server.observability.observations import RequestRefused
+from server.observability.sinks import observe
+from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import NOT_HTTP
-from server.wire.raw_response import answer_of, note_refusal
+from server.wire.raw_response import answer_of
 from server.wire.websocket_frames import BoundedFrames
 
 if TYPE_CHECKING:
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
 
     from server.wire.connections import Connections
 
-# A peer that does not agree to a close is not waited for, once the server is stopping.
+# How long a stopping server waits for the peer to confirm a close.
 _CLOSE_SECONDS: Final = 1.0
 
 
-class SocketProtocol(BoundedFrames):
-    """Bounded, and the endpoint closes a connection that it has accepted, once what is in flight on it has ended."""
+class WebSocketProtocol(BoundedFrames):
+    """uvicorn's WebSocket protocol with bounds. At a stop the endpoint closes it, after its operations have ended."""
 
-    # It lasts, and is never closed to make room.
+    # A lasting connection is never closed to make room.
     waits = False
     since = 0.0
 
@@ -39,41 +41,41 @@ class SocketProtocol(BoundedFrames):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._all = connections
-        self._taking = Taking()
+        self._sending = SendProgress()
         self._server_state = server_state
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Have one more that lasts."""
+        """Register the connection."""
         super().connection_made(transport)
         self._all.take(self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Have one less."""
+        """Unregister the connection."""
         self._all.forget(self)
         self._all.forget_stream()
         super().connection_lost(exc)
 
     def make_room(self) -> None:
-        """Be closed now."""
+        """Close the connection now."""
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """Be cut, if nothing is taken of what is sent."""
-        if self._taking.is_stuck(self.transport, now, seconds=self._all.deadlines.send):
-            cut(self.transport)
+        """Cut the connection if its peer reads nothing of what is sent."""
+        if self._sending.is_stuck(self.transport, now, seconds=self._all.deadlines.send):
+            reset(self.transport)
 
     def handle_parser_exception(self) -> None:
-        """Also before the connection is a WebSocket's, when there is no frame yet to say so in."""
+        """Refuse also before the handshake, when no frame can carry the reason yet."""
         if self.conn.close_sent is not None:
             super().handle_parser_exception()
             return
         error = RequestError(Reason.HTTP_INVALID, NOT_HTTP)
-        note_refusal(error, caller=self.client[0] if self.client else None)
+        observe(RequestRefused(error.reason, self.client[0] if self.client else None))
         self.transport.write(answer_of(error, self._server_state.default_headers))
         self.transport.close()
 
     def shutdown(self) -> None:
-        """Leave an accepted one to its endpoint, and wait for the peer's close no longer than that."""
+        """Leave an accepted connection to its endpoint; wait `_CLOSE_SECONDS` for the peer's close."""
         if self.handshake_complete and not self.close_sent:
             self.close_timeout = _CLOSE_SECONDS
         else:

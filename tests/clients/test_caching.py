@@ -42,5 +42,5 @@ def test_a_cache_asks_again_or_does_not_as_it_is_told(shop: Server, asked: list[
     by_asking, by_itself = ([answer["id"] for answer in answers] for answers in asked)
     assert len({*by_asking}) == 9
     # A line is written when its answer is on its way.
-    wait_for(lambda: shop.log().count('"status": 304') >= 3, what=shop.log)
+    wait_for(lambda: shop.log().count('"status":304') >= 3, what=shop.log)
     assert len({*by_itself}) == 3

@@ -30,7 +30,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
     assert visit["title"] == "Orders · GraphiQL"
     assert visit["tabs"] == [
         "OrdersPage",
-        "DearestOrders",
+        "MostExpensiveOrders",
         "OneOrder",
         "StatsByStatus",
         "ChangeStatus",
@@ -62,15 +62,15 @@ def test_every_example_says_what_it_shows_and_runs(visit: Any) -> None:
 
 
 def test_the_examples_show_orders(visit: Any) -> None:
-    """There are orders in each answer: a page, the dearest of a month, one found twice, statistics of each status."""
+    """There are orders in each answer: a page, the most expensive of a month, one order twice, and statistics."""
     answers = {name: example["data"] for name, example in visit["examples"].items()}
     # As many as its variables say; without them it would be a page of 50.
     assert len(answers["OrdersPage"]["orders"]["nodes"]) == 10
-    dearest = answers["DearestOrders"]["orders"]
-    prices = [float(order["totalPrice"]) for order in dearest["nodes"]]
+    expensive = answers["MostExpensiveOrders"]["orders"]
+    prices = [float(order["totalPrice"]) for order in expensive["nodes"]]
     assert len(prices) == 10
     assert prices == sorted(prices, reverse=True)
-    assert dearest["totalCount"] > 10
+    assert expensive["totalCount"] > 10
     assert answers["OneOrder"]["node"] == {"__typename": "Order", **answers["OneOrder"]["order"]}
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]

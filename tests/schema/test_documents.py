@@ -9,7 +9,7 @@ from graphql import parse
 
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.documents import REMEMBERED_CHARACTERS, Document
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 from tests.work import counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def schema(cache: DocumentCache) -> Schema:
 
 async def ask(schema: Schema, text: str, name: str | None = None) -> Any:
     """Run a document; whether it can be answered does not matter here."""
-    return await schema.execute(text, context_value=context(Asked()), operation_name=name)
+    return await schema.execute(text, context_value=context(RecordingAdministration()), operation_name=name)
 
 
 def add(cache: DocumentCache, text: str) -> str:

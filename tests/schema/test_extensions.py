@@ -10,7 +10,7 @@ from strawberry.extensions import SchemaExtension
 
 from schema import build_schema
 from schema.errors import Reason, UnavailableError
-from tests.schema.asked import Asked, context, reasons
+from tests.schema.recording import RecordingAdministration, context, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Gate(SchemaExtension):
 async def test_the_head_of_the_feed_is_read_for_what_is_let_in(extensions: list[Any], read: int) -> None:
     """But not for a refused operation: each refusal would cost a statement."""
     history = History()
-    asking = replace(context(Asked()), history=cast("Any", history))
+    asking = replace(context(RecordingAdministration()), history=cast("Any", history))
     document = "{ orderStatusChanges(first: 1) { headCursor } }"
     result = await build_schema(extensions=extensions).execute(document, context_value=asking)
     assert history.read == read

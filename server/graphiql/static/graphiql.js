@@ -1,10 +1,10 @@
-// Owns the mounting of GraphiQL: its fetcher, its plugins, its examples, and what of it the browser keeps.
+// Mounts GraphiQL: its fetcher, plugins and examples, and what the browser stores of them.
 "use strict";
 
 const EXAMPLES = [
   {
-    query: `# One page of orders; put its endCursor into "after"
-# and run it again for the next one.
+    query: `# One page of orders. For the next page, put its
+# endCursor into "after" and run the query again.
 query OrdersPage($first: Int, $after: String) {
   orders(first: $first, after: $after) {
     nodes {
@@ -27,9 +27,9 @@ query OrdersPage($first: Int, $after: String) {
 }`,
   },
   {
-    query: `# The dearest orders of a month, and about how many it
-# had: an estimate is cheap however many orders match.
-query DearestOrders {
+    query: `# The most expensive orders of a month, and about how
+# many it had. An estimate is cheap for any filter.
+query MostExpensiveOrders {
   orders(
     first: 10
     filter: { orderDate: { gte: "1996-01-01", lt: "1996-02-01" } }
@@ -47,8 +47,8 @@ query DearestOrders {
 `,
   },
   {
-    query: `# One order by its key, and again by its global id, as
-# Relay refetches what it already holds.
+    query: `# One order by its key, and again by its global id, by
+# which Relay refetches an object.
 query OneOrder($orderKey: BigInt!, $id: ID!) {
   order(orderKey: $orderKey) {
     id
@@ -76,8 +76,8 @@ fragment Details on Order {
 }`,
   },
   {
-    query: `# How many orders there are and what they come to, in
-# all and by status.
+    query: `# The number of orders and their total prices: of all
+# orders, and by status.
 query StatsByStatus {
   orderStats {
     count
@@ -100,9 +100,9 @@ query StatsByStatus {
 `,
   },
   {
-    query: `# Change the status of one order. Run it again: its key
-# is known, so nothing is changed twice ("replayed").
-# For another change, put another key.
+    query: `# Change the status of one order. Run it again: the
+# server knows the key and changes nothing ("replayed").
+# For another change, use another key.
 mutation ChangeStatus($input: SetOrderStatusInput!) {
   setOrderStatus(input: $input) {
     order {
@@ -124,15 +124,15 @@ mutation ChangeStatus($input: SetOrderStatusInput!) {
   "input": {
     "orderKey": "1",
     "status": "PARTIAL",
-    "note": "Half of it is on its way.",
+    "note": "The first half was shipped.",
     "idempotencyKey": ${newKey()}
   }
 }`,
   },
   {
     query: `# Who changed which status, and when, oldest first. Put
-# the headCursor into the "after" of StatusChanges, and
-# nothing is missed between the two.
+# the headCursor into "after" of StatusChanges, so that
+# no change between the two is missed.
 query StatusHistory($first: Int, $after: String) {
   orderStatusChanges(first: $first, after: $after) {
     nodes {
@@ -157,9 +157,9 @@ query StatusHistory($first: Int, $after: String) {
 }`,
   },
   {
-    query: `# Every change of a status, as it is made. Run it, and
-# change one in a second window. The cursor of the last
-# event, as "after", goes on where you stopped.
+    query: `# Every status change as it is made. Run this, then
+# change a status in a second window. To resume, put the
+# cursor of the last event into "after".
 subscription StatusChanges($after: String) {
   orderStatusChanged(after: $after) {
     cursor
@@ -177,8 +177,8 @@ subscription StatusChanges($after: String) {
 }`,
   },
   {
-    query: `# What stands behind the API, and the work on it. For
-# operators, who plan before they do:
+    query: `# The database behind the API, and the operations on
+# it, for operators. A dry run shows the plan first:
 # mutation { teardownLakebase(input: {dryRun: true}) {
 #   plan { steps { resource action message } } } }
 query Lakebase {
@@ -217,16 +217,15 @@ query Lakebase {
   },
 ];
 
-// On a page that came by plain HTTP from another machine browsers have no randomUUID. It works without a key too.
+// Browsers have no randomUUID on a page from another machine over plain HTTP. The example works without a key too.
 function newKey() {
   return JSON.stringify(crypto.randomUUID?.() ?? null);
 }
 
-// A namespace, because every GraphiQL on the same host and port would share its tabs with this one.
+// A namespace, because otherwise every GraphiQL on this host and port would share its tabs.
 const storage = GraphiQL.createLocalStorage({ namespace: "orders" });
 const keep = storage.setItem;
-// `shouldPersistHeaders: false` keeps headers, and with them tokens, out of the tabs,
-// but the history stores them all the same.
+// `shouldPersistHeaders: false` keeps headers, and so tokens, out of the stored tabs. The history stores them anyway.
 const HISTORY = new Set(["graphiql:queries", "graphiql:favorites"]);
 storage.setItem = (key, value) => keep(key, HISTORY.has(key) ? withoutHeaders(value) : value);
 
@@ -234,15 +233,15 @@ function withoutHeaders(json) {
   return JSON.stringify(JSON.parse(json, (key, value) => (key === "headers" ? undefined : value)));
 }
 
-// The first visit: GraphiQL shows the first tab's query by itself, but its variables only if they are stored.
+// On the first visit GraphiQL shows the first tab's query by itself, but its variables only if they are stored.
 if (storage.getItem("graphiql:tabState") === null) {
   storage.setItem("graphiql:variables", EXAMPLES[0].variables);
 }
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
-    // Subscriptions go over a WebSocket, by the graphql-ws client that GraphiQL brings along. It sends the header
-    // editor's headers as the payload of its `connection_init`, because a browser's WebSocket takes none.
+    // Subscriptions use GraphiQL's own graphql-ws client over a WebSocket. A browser's WebSocket cannot set headers, so
+    // the client sends those of the header editor as the payload of `connection_init`.
     fetcher: GraphiQL.createFetcher({
       url: location.pathname,
       subscriptionUrl: location.origin.replace(/^http/, "ws") + location.pathname,

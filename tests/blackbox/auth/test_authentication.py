@@ -1,4 +1,4 @@
-"""Owns the promises of authentication on every transport: the real process, with tokens, with the platform's headers."""
+"""The promises of authentication on every transport: the real process, with tokens and with the platform's headers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ FEED = "subscription { orderStatusChanged { version } }"
 CHANGE = "mutation { setOrderStatus(input: {orderKey: 3, status: OPEN}) { change { changedBy } } }"
 FOUND = {"data": {"order": {"orderKey": "1"}}}
 STREAM = {"accept": "text/event-stream"}
-# How long a token is taken for after its end, because clocks differ.
+# How many seconds an expired token is still accepted, because clocks differ.
 LEEWAY = 30
 METHODS = ["POST", "GET", "POST stream", "GET stream"]
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    """Whose tokens the server believes."""
+    """The issuer whose tokens the server accepts."""
     with running_issuer() as issuer:
         yield issuer
 
 
 @pytest.fixture(scope="module")
 def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
-    """A server that takes the issuer's tokens."""
+    """A server that accepts the issuer's tokens."""
     settings = issuer.settings(APP_SCHEMA="guarded", ALLOWED_ORIGINS="https://shop.example")
     with running_server(orders_url, **settings) as server:
         yield server
@@ -50,7 +50,7 @@ def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def app(orders_url: str) -> Iterator[Server]:
-    """A server as on the platform, where whoever may do something is named."""
+    """A server as on the platform, with roles by name."""
     settings: dict[str, Any] = {
         "AUTH_MODE": "databricks-app",
         "DATABRICKS_APP_NAME": "orders",
@@ -62,12 +62,12 @@ def app(orders_url: str) -> Iterator[Server]:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header that sends it."""
+    """The header that sends a token."""
     return {"authorization": f"Bearer {token}"}
 
 
 def ask(server: Server, method: str = "POST", query: str = ORDER, **headers: str) -> httpx.Response:
-    """Send a query by one of the ways to send one over HTTP."""
+    """Send a query by one of METHODS."""
     kind, _, stream = method.partition(" ")
     body: dict[str, Any] = {"params": {"query": query}} if kind == "GET" else {"json": {"query": query}}
     names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -76,7 +76,7 @@ def ask(server: Server, method: str = "POST", query: str = ORDER, **headers: str
 
 
 def reason_of(response: httpx.Response) -> str:
-    """The reason of its one error."""
+    """The reason of a response's only error."""
     (error,) = response.json()["errors"]
     return str(error["extensions"]["reason"])
 
@@ -94,7 +94,7 @@ def send(connection: ClientConnection, type_: str, payload: object = None, id_: 
 
 
 def heard(connection: ClientConnection) -> tuple[list[str], int, str]:
-    """The types of what is still said, and the code and reason that the connection is closed with."""
+    """The types of the remaining messages, and the code and reason with which the connection is closed."""
     types = []
     try:
         while True:
@@ -110,7 +110,7 @@ def answer(connection: ClientConnection) -> Any:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, method: str) -> None:
-    """Every way over HTTP says so alike, and asks for one."""
+    """Every transport over HTTP answers alike, and asks for a token."""
     for headers, challenge in (
         ({}, "Bearer"),
         (bearer(issuer.token(exp=int(time.time()) - 31)), 'Bearer error="invalid_token"'),
@@ -127,14 +127,14 @@ def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, m
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("key", ["rsa", "ec"])
 def test_with_a_valid_token_it_is(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
-    """In the name of whom the token names."""
+    """On every transport over HTTP, with keys of both kinds."""
     told = ask(guarded, method, **bearer(issuer.token(key)))
     assert told.status_code == 200
     assert json.dumps(FOUND, separators=(",", ":")) in told.text
 
 
 def test_a_change_is_of_whom_the_token_names(guarded: Server, issuer: Issuer) -> None:
-    """And of nobody without the role; no other header says who calls."""
+    """A user without the role changes nothing; no other header names the user."""
     forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_user": "1"}
     changed = ask(guarded, query=CHANGE, **bearer(issuer.token(sub="Łukasz")), **forged).json()
     assert changed["data"]["setOrderStatus"]["change"] == {"changedBy": "Łukasz"}
@@ -143,13 +143,13 @@ def test_a_change_is_of_whom_the_token_names(guarded: Server, issuer: Issuer) ->
 
 
 def test_two_headers_are_one_too_many(guarded: Server, issuer: Issuer) -> None:
-    """Who is meant would be anybody's guess."""
+    """The server does not guess which one counts."""
     headers = [("authorization", f"Bearer {issuer.token()}")] * 2
     assert httpx.post(guarded.graphql, json={"query": ORDER}, headers=headers).status_code == 401
 
 
 def test_the_page_and_the_health_are_open(guarded: Server) -> None:
-    """A browser opens the page without a token, which a person puts in there; its query is refused."""
+    """A browser opens the page without a token, which the user enters there. A query in its URL is refused."""
     browser = {"accept": "text/html,*/*;q=0.8"}
     assert httpx.get(guarded.graphql, headers=browser).headers["content-type"].startswith("text/html")
     assert httpx.get(guarded.graphql, headers=browser, params={"query": ORDER}).status_code == 401
@@ -157,7 +157,7 @@ def test_the_page_and_the_health_are_open(guarded: Server) -> None:
 
 
 def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
-    """A browser asks before."""
+    """The preflight allows the header."""
     preflight = {
         "origin": "https://shop.example",
         "access-control-request-method": "POST",
@@ -170,7 +170,7 @@ def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
 def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
-    """As browsers have to, which cannot set the headers of a WebSocket."""
+    """Browsers have to, because they cannot set the headers of a WebSocket."""
     with open_socket(guarded) as socket:
         send(socket, "connection_init", {name: f"Bearer {issuer.token()}"})
         assert answer(socket) is None
@@ -179,7 +179,7 @@ def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, na
 
 
 def test_a_socket_may_say_it_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
-    """As programs can."""
+    """Programs can set the headers of a WebSocket."""
     with open_socket(guarded, **bearer(issuer.token())) as socket:
         send(socket, "connection_init")
         assert answer(socket) is None
@@ -189,10 +189,10 @@ def test_a_socket_may_say_it_in_its_upgrade(guarded: Server, issuer: Issuer) -> 
 
 @pytest.mark.parametrize("init", [None, {}, {"authorization": "Bearer x"}, {"authorization": 1}, {"token": "x"}])
 def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object) -> None:
-    """Nothing is run on it, not even what is sent at once."""
+    """Nothing is run on it, not even an operation that is sent at once."""
     with open_socket(guarded) as socket:
         send(socket, "connection_init", init)
-        # It may have been closed by then.
+        # The server may have closed it by then.
         with contextlib.suppress(ConnectionClosed):
             send(socket, "subscribe", {"query": ORDER}, "1")
         types, code, reason = heard(socket)
@@ -204,8 +204,8 @@ def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object)
 
 
 def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> None:
-    """A socket with 4403, a stream without a `complete`, so that clients come back with a new one."""
-    # A busy machine may take longer than the first of these to open anything.
+    """A socket is closed with 4403, a stream without a `complete`, so that clients reconnect with a new token."""
+    # On a busy machine the first token may expire before the connections are open.
     for seconds in (2, 8, 32):
         token = issuer.token(exp=int(time.time()) + seconds - LEEWAY)
         with open_socket(guarded) as socket, httpx.Client() as client:
@@ -224,9 +224,9 @@ def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> No
 
 
 def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> None:
-    """Every transport says to try again, and it fares better as soon as the issuer is back.
+    """Every transport says to try again, and tokens are accepted as soon as the issuer is back.
 
-    A key that it has rotated to is taken at once; and when it is down again, what is known goes on counting.
+    A rotated key is accepted at once. When the issuer is down again, the known keys stay valid.
     """
     with running_issuer() as issuer, running_server(orders_url, **issuer.settings(APP_SCHEMA="guarded")) as server:
         issuer.fails = True
@@ -238,7 +238,7 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
         with open_socket(server) as socket:
             send(socket, "connection_init", {"authorization": f"Bearer {token}"})
             assert heard(socket)[:2] == ([], 1013)
-        # Whoever has no token is told so all the same.
+        # A request without a token is refused for that, even now.
         assert ask(server).status_code == 401
         issuer.fails = False
         wait_for(lambda: ask(server, **bearer(token)).status_code == 200, what=lambda: "the keys to be fetched")
@@ -250,7 +250,7 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
 
 
 def test_the_platform_says_who_calls(app: Server) -> None:
-    """By its headers, on every transport, and by nothing else."""
+    """Its headers name the caller on every transport, and nothing else does."""
     ann = {"x_forwarded_email": "Ann@example.com", "x_forwarded_user": "1@2"}
     for method in METHODS:
         assert ask(app, method, **ann).status_code == 200
@@ -262,7 +262,7 @@ def test_the_platform_says_who_calls(app: Server) -> None:
 
 
 def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
-    """In its upgrade: without it there is none, and what an init says does not count."""
+    """The upgrade's headers name the caller: without them the upgrade is refused, and an init's payload does not count."""
     with pytest.raises(InvalidStatus) as refused:
         open_socket(app)
     assert refused.value.response.status_code == 401
@@ -275,7 +275,7 @@ def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
 
 
 def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:
-    """Its origin is the host that the proxy was asked for, and no other page's."""
+    """Its origin is the host that the browser called the proxy by; other origins are refused."""
     host = "orders-1.aws.databricksapps.com"
     proxied = {"x_forwarded_email": "ann@example.com", "x_forwarded_host": host}
     assert ask(app, "GET stream", origin=f"https://{host}", **proxied).status_code == 200
@@ -283,7 +283,7 @@ def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:
 
 
 def test_headers_of_the_platform_mean_nothing_elsewhere(server: Server) -> None:
-    """Off the platform anybody can write them."""
+    """Outside of the platform anybody can set them."""
     forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_host": "evil.example", "authorization": "Bearer x"}
     assert ask(server, query=CHANGE, **forged).json()["data"]["setOrderStatus"]["change"] == {"changedBy": "local"}
     assert reason_of(ask(server, "GET stream", origin="https://evil.example", **forged)) == "ORIGIN_FORBIDDEN"

@@ -1,6 +1,6 @@
-"""Owns the promises against foreign pages: what a browser sends for them without asking changes nothing and is refused.
+"""The promises against foreign pages: a request that a browser sends for them without a preflight changes nothing.
 
-Each row is a request as a browser of today sends it, or one that sends no `Sec-Fetch-Site`.
+Each row is a request of a current browser, or of an older one that does not send `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EVERY_PATH = (GRAPHQL, STREAM, "/api/metrics", "/livez", "/readyz", "/static/gra
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server that lets one other origin ask."""
+    """A server that allows one other origin."""
     with running_server(orders_url, ALLOWED_ORIGINS=SHOP, APP_SCHEMA="csrf") as server:
         yield server
 
@@ -52,14 +52,14 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def body(document: str = MUTATION) -> bytes:
-    """A request as JSON, which a page can send as any text."""
+    """A request in JSON, which a page can also send under another content type."""
     return b'{"query": "%s"}' % document.encode()
 
 
 @pytest.mark.parametrize(
     ("method", "path", "options", "expected"),
     [
-        # What a page sends without a preflight: no content type that it may set is one that is read.
+        # Requests without a preflight: the server reads none of the content types that a page may set.
         ("POST", GRAPHQL, {"content": body(), "headers": {"content-type": "text/plain"}}, "CONTENT_TYPE_UNSUPPORTED"),
         ("POST", GRAPHQL, {"content": body(), "headers": {"content-type": FORM}}, "CONTENT_TYPE_UNSUPPORTED"),
         ("POST", GRAPHQL, {"data": {"query": MUTATION}}, "CONTENT_TYPE_UNSUPPORTED"),
@@ -89,13 +89,13 @@ def body(document: str = MUTATION) -> bytes:
         ("GET", GRAPHQL, {"params": {"query": MUTATION}}, "METHOD_NOT_ALLOWED"),
         ("HEAD", GRAPHQL, {"params": {"query": MUTATION}}, 405),
         ("HEAD", GRAPHQL, {"params": {"query": QUERY}}, 405),
-        # A preflight of nobody.
+        # An OPTIONS request that is not a preflight.
         ("OPTIONS", GRAPHQL, {}, "METHOD_NOT_ALLOWED"),
         ("OPTIONS", STREAM, {}, "METHOD_NOT_ALLOWED"),
-        # The one thing that any page may ask, whose answer it cannot read.
+        # Any page may send a query by GET, but cannot read the response.
         ("GET", GRAPHQL, {"params": {"query": QUERY}, "headers": {"sec-fetch-site": "cross-site"}}, 200),
         ("GET", GRAPHQL, {"params": {"query": QUERY}, "headers": {"origin": EVIL}}, 200),
-        # What has to be asked for with a preflight is refused even so.
+        # Requests with a preflight are refused as well.
         ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
         ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"origin": "null"}}, "ORIGIN_FORBIDDEN"),
         ("POST", GRAPHQL, {"content": body(), "headers": JSON | {"sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
@@ -123,7 +123,7 @@ def body(document: str = MUTATION) -> bytes:
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL}}, "ORIGIN_FORBIDDEN"),
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"origin": EVIL, "sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
         ("GET", GRAPHQL, {"headers": HANDSHAKE | {"sec-fetch-site": "cross-site"}}, "ORIGIN_FORBIDDEN"),
-        # And who may.
+        # The requests that are allowed.
         ("POST", GRAPHQL, {"content": body(QUERY), "headers": JSON}, 200),
         ("POST", GRAPHQL, {"content": body(QUERY), "headers": JSON | {"origin": SHOP}}, 200),
         (
@@ -159,7 +159,7 @@ def test_what_a_page_sends(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
-    """By the name it has us by; whether TLS ends before us we do not know."""
+    """By the host that the browser used, with either scheme: the server cannot know whether TLS ends before it."""
     origin = server.url.replace("http", scheme, 1)
     answer = httpx.post(server.graphql, content=body(QUERY), headers=JSON | {"origin": origin})
     assert answer.json() == {"data": {"__typename": "Query"}}
@@ -175,7 +175,7 @@ def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
 def test_behind_the_platforms_proxy_our_name_is_the_one_it_was_asked_by(
     given: dict[str, str], *, allowed: bool
 ) -> None:
-    """Which it says; elsewhere that header is not believed."""
+    """The proxy forwards the name; without the proxy that header is not trusted."""
     assert _passes(Origins(set(), forwarded=True), given) is allowed
     assert not _passes(Origins(set()), given)
 
@@ -201,7 +201,7 @@ class _Connection:
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"]
 )
 def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path: str, host: str) -> None:
-    """With AUTH_MODE=local, whatever is asked for: a page of that name could read the answer."""
+    """With AUTH_MODE=local, on every path: a page of that name could read the response."""
     answer = client.get(path, headers={"host": host})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["reason"]) == (403, "HOST_FORBIDDEN")
     handshake = client.get(path, headers=HANDSHAKE | {"host": host})
@@ -209,7 +209,7 @@ def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path:
 
 
 def preflight(client: httpx.Client, path: str = GRAPHQL, **changed: str) -> httpx.Response:
-    """What a browser asks before it sends a POST of the allowed origin."""
+    """The preflight for a POST from the allowed origin."""
     asked = {
         "origin": SHOP,
         "access-control-request-method": "POST",
@@ -220,7 +220,7 @@ def preflight(client: httpx.Client, path: str = GRAPHQL, **changed: str) -> http
 
 @pytest.mark.parametrize("path", [GRAPHQL, STREAM])
 def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client, path: str) -> None:
-    """For two hours, for the headers that are read and no other, with neither a wildcard nor credentials."""
+    """For two hours, for the headers that the server reads, without wildcards and credentials."""
     answer = preflight(client, path)
     assert answer.status_code == 200
     given = {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
@@ -246,7 +246,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
     ],
 )
 def test_a_preflight_of_another_is_refused(client: httpx.Client, changed: dict[str, str], said: str) -> None:
-    """And says of what; the browser then sends nothing."""
+    """The response says why; the browser then sends nothing."""
     answer = preflight(client, **changed)
     assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {said}")
     if said == "origin":
@@ -266,7 +266,7 @@ def test_a_preflight_of_another_is_refused(client: httpx.Client, changed: dict[s
 def test_an_allowed_page_can_read_why_it_is_refused(
     client: httpx.Client, method: str, options: dict[str, Any], status: int
 ) -> None:
-    """The answer to what is wrong is handed over as any other, with its headers."""
+    """An error response has the CORS headers too, and exposes its own."""
     options = options | {"headers": options.get("headers", {}) | {"origin": SHOP}}
     answer = client.request(method, GRAPHQL, **options)
     assert answer.status_code == status
@@ -276,7 +276,7 @@ def test_an_allowed_page_can_read_why_it_is_refused(
 
 @pytest.mark.parametrize("path", EVERY_PATH)
 def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> None:
-    """Not to be guessed at, nor to be embedded by a page of another origin; and of us it says nothing."""
+    """It forbids type guessing and embedding by other origins, and does not name the server's software."""
     answer = client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
@@ -286,12 +286,12 @@ def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> No
 
 
 def test_the_page_of_graphiql_is_nobody_elses(client: httpx.Client) -> None:
-    """Neither framed, nor kept, nor held by the window that opened it, and without a use for devices."""
+    """It cannot be framed, cached, controlled by the window that opened it, or given devices."""
     answer = client.get(GRAPHQL, headers={"accept": "text/html"})
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert "camera=()" in answer.headers["permissions-policy"]
     assert answer.headers["cache-control"] == "no-store"
-    # Whoever speaks TLS for us says that.
+    # The proxy that terminates TLS sends it.
     assert "strict-transport-security" not in answer.headers

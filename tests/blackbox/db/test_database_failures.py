@@ -229,7 +229,7 @@ async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Se
     await until(lambda: "several-0" in killed.log())
     assert "CLIENT_GONE" in next(line for line in killed.log().splitlines() if "several-0" in line)
     assert "several-1" not in killed.log()
-    assert '"level": "error"' not in killed.log()[begun:]
+    assert '"level":"error"' not in killed.log()[begun:]
 
 
 async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:

@@ -57,7 +57,7 @@ def reasons(answer: httpx.Response) -> list[str]:
 
 def refusals(server: Server) -> list[dict[str, Any]]:
     """The lines of the log that say how many were refused."""
-    return [json.loads(line) for line in server.log().splitlines() if '"event": "overloaded"' in line]
+    return [json.loads(line) for line in server.log().splitlines() if '"event":"overloaded"' in line]
 
 
 async def blocked(connection: asyncpg.Connection, number: int) -> None:

@@ -11,7 +11,7 @@ from strawberry.types.execution import PreExecutionError
 
 from schema.extensions import MOST_MISTAKES
 from tests.calibration import hold
-from tests.schema.asked import Asked, run
+from tests.schema.recording import RecordingAdministration, run
 from tests.work import counted
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ UNKNOWN: Final = f"{{ orders(filter: {{ {' '.join(f'statuses{n}: 1' for n in ran
 
 async def mistakes(text: str) -> list[GraphQLError]:
     """The mistakes of a document."""
-    result = await run(Asked(), text)
+    result = await run(RecordingAdministration(), text)
     assert isinstance(result, PreExecutionError)
     return result.errors or []
 

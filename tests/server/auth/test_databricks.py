@@ -1,4 +1,4 @@
-"""Owns the promises of AUTH_MODE=databricks-app in the process: whom the proxy names, and what they may."""
+"""The promises of AUTH_MODE=databricks-app, in the process: whom the proxy names, and which roles they have."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ Header = tuple[str, str]
 
 
 class Directory:
-    """The users and service principals of a workspace, as SCIM tells them over HTTP."""
+    """A workspace's users and service principals, served by SCIM over HTTP."""
 
     def __init__(self) -> None:
         self.groups: dict[str, list[str]] = {ANN: ["order-desk", "everybody"], ROBOT: ["robots"]}
         self.asked: list[str] = []
         self.status = 200
         self.url = ""
-        # Where it is not set, an answer waits for it.
+        # Answers wait until it is set.
         self.answering = threading.Event()
         self.answering.set()
 
     def answer(self, path: str) -> tuple[int, Any]:
-        """What SCIM says."""
+        """The status and the body of a SCIM response."""
         address = urlsplit(path)
         if not address.path.startswith("/api/2.0/preview/scim/v2/"):
             return 404, {"error_code": "NOT_FOUND", "message": "no such page"}
@@ -66,7 +66,7 @@ class Directory:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
-    """The clock by which groups are kept, which moves when the test says so; the platform has all the time."""
+    """The clock of the cached groups, which the test moves. The platform may take as long as it likes."""
     clock = Still()
     monkeypatch.setattr(kept, "time", clock)
     monkeypatch.setattr(kept, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
@@ -86,7 +86,7 @@ def directory() -> Iterator[Directory]:
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            # Whoever has waited for too long is gone.
+            # The client may have given up.
             with contextlib.suppress(OSError):
                 self.wfile.write(body)
 
@@ -101,7 +101,7 @@ def directory() -> Iterator[Directory]:
 
 @contextlib.asynccontextmanager
 async def believing(directory: Directory | None = None, **settings: Any) -> AsyncIterator[DatabricksAuthentication]:
-    """The mode with these settings, in front of a workspace where there is one."""
+    """The mode with these settings, and with a workspace if one is given."""
     mode: dict[str, Any] = {
         "database_url": "postgresql://h/db",
         "auth_mode": "databricks-app",
@@ -119,7 +119,7 @@ async def believing(directory: Directory | None = None, **settings: Any) -> Asyn
 
 
 async def principal(authentication: DatabricksAuthentication, *headers: Header) -> Principal:
-    """Who calls with these headers."""
+    """The principal of a request with these headers."""
     raw = [(name.encode(), value.encode()) for name, value in headers]
     return await authentication.principal(HTTPConnection({"type": "http", "headers": raw}))
 
@@ -139,7 +139,7 @@ EMAIL, NAME, USER = "x-forwarded-email", "x-forwarded-preferred-username", "x-fo
     ],
 )
 async def test_the_proxy_says_who_calls(headers: list[Header], user: str) -> None:
-    """By address, or else by id; never by a name that may be chosen."""
+    """By e-mail address, or else by id; never by a display name."""
     async with believing() as authentication:
         assert (await principal(authentication, *headers)).user == user
 
@@ -162,7 +162,7 @@ async def test_the_proxy_says_who_calls(headers: list[Header], user: str) -> Non
     ],
 )
 async def test_nobody_else_does(headers: list[Header]) -> None:
-    """What is missing, said twice or nobody's name is refused, whatever else is said."""
+    """A name that is missing, repeated or not valid is refused, whatever the other headers hold."""
     async with believing(admin_users="*") as authentication:
         with pytest.raises(UnauthenticatedError) as refused:
             await principal(authentication, *headers)
@@ -184,7 +184,7 @@ async def test_nobody_else_does(headers: list[Header]) -> None:
 async def test_roles_are_given_by_name(
     directory: Directory, settings: dict[str, Any], user: str, roles: set[Role]
 ) -> None:
-    """Whole names, without regard to case; and the platform is asked nothing."""
+    """Names match as a whole, in any case, and the platform is not called."""
     async with believing(directory, **settings) as authentication:
         assert set((await principal(authentication, (EMAIL, user))).roles) == roles
     assert directory.asked == []
@@ -201,7 +201,7 @@ async def test_roles_are_given_by_name(
     ],
 )
 async def test_roles_are_given_by_group(directory: Directory, user: str, roles: set[Role], asked: str | None) -> None:
-    """By one question for each caller, into which nobody's name can write another."""
+    """With one call for each caller, whose filter a name cannot alter."""
     settings: dict[str, Any] = {"reader_groups": "everybody", "writer_groups": "order-desk", "admin_groups": "robots"}
     async with believing(directory, **settings) as authentication:
         found = await asyncio.gather(*(principal(authentication, (EMAIL, user)) for _ in range(20)))
@@ -211,7 +211,7 @@ async def test_roles_are_given_by_group(directory: Directory, user: str, roles: 
 
 
 async def test_an_admin_by_name_is_not_asked_about(directory: Directory) -> None:
-    """There is nothing more to be had; whoever is less by name may be more by group."""
+    """Groups cannot add to `admin`; a user with a lower role by name may have a higher one by group."""
     async with believing(directory, admin_users="boss@example.com", writer_groups="order-desk") as authentication:
         assert (await principal(authentication, (EMAIL, "boss@example.com"))).roles == {Role.ADMIN}
         assert directory.asked == []
@@ -220,7 +220,7 @@ async def test_an_admin_by_name_is_not_asked_about(directory: Directory) -> None
 
 
 async def test_groups_are_forgotten_in_time(directory: Directory, clock: Still) -> None:
-    """Whoever leaves a group loses its role; while the platform fails, what it said last counts."""
+    """A user who leaves a group loses its role; while the platform fails, its last answer counts."""
     async with believing(directory, admin_groups="order-desk", groups_ttl=60) as authentication:
         assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.ADMIN}
         directory.status = 403
@@ -234,7 +234,7 @@ async def test_groups_are_forgotten_in_time(directory: Directory, clock: Still) 
 
 @pytest.mark.parametrize("status", [403, 400, 500])
 async def test_a_platform_that_fails_takes_no_role_that_is_given_by_name(directory: Directory, status: int) -> None:
-    """Whoever has none by name is told to try again, and the platform is not asked by each of their requests."""
+    """A user without a role by name is told to try again; not every request calls the platform."""
     directory.status = status
     async with believing(directory, reader_users=ANN, admin_groups="order-desk") as authentication:
         assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.READER}

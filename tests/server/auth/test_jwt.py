@@ -1,4 +1,4 @@
-"""Owns the promises of AUTH_MODE=jwt in the process: which tokens are believed, and how their keys are had."""
+"""The promises of AUTH_MODE=jwt, in the process: which tokens are accepted, and how their keys are fetched."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
     from schema.permissions import Principal
 
-# The time of every clock on the wall, which stands still: a token gets no older while a slow machine looks at it.
+# The wall clock stands still, so that a token gets no older while a slow machine checks it.
 NOW = 1_795_608_000.25
 
 
 class _StillDatetime(datetime):
-    """What PyJWT looks at."""
+    """The clock that PyJWT reads."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> _StillDatetime:
-        """Always the same."""
+        """Always the same time."""
         return cls.fromtimestamp(NOW, tz)
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
-    """The clock by which keys are kept, which moves when the test says so; the fetching of them has all the time."""
+    """The clock of the cached keys, which the test moves. Fetching them may take as long as it likes."""
     clock = Still()
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr("jwt.api_jwt.datetime", _StillDatetime)
@@ -63,14 +63,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    """An issuer of its own."""
+    """An issuer for this module."""
     with running_issuer() as issuer:
         yield issuer
 
 
 @pytest.fixture(scope="module")
 def authentication(issuer: Issuer) -> JwtAuthentication:
-    """The mode as a server has it."""
+    """The mode with a server's settings."""
     return believing(issuer)
 
 
@@ -83,13 +83,13 @@ def believing(issuer: Issuer, **settings: Any) -> JwtAuthentication:
 async def principal(
     authentication: JwtAuthentication, *authorizations: str, init: dict[str, object] | None = None
 ) -> Principal:
-    """Who calls with these Authorization headers."""
+    """The principal of a request with these Authorization headers."""
     headers = [(b"authorization", value.encode("latin-1")) for value in authorizations]
     return await authentication.principal(HTTPConnection({"type": "http", "headers": headers}), init)
 
 
 async def refusal(authentication: JwtAuthentication, *authorizations: str) -> UnauthenticatedError:
-    """Why nobody is known by these Authorization headers."""
+    """The error of a request with these Authorization headers."""
     with pytest.raises(UnauthenticatedError) as refused:
         await principal(authentication, *authorizations)
     assert refused.value.reason is Reason.UNAUTHENTICATED
@@ -97,45 +97,45 @@ async def refusal(authentication: JwtAuthentication, *authorizations: str) -> Un
 
 
 def segment(value: object) -> str:
-    """A segment of a token: bytes and text as they are, anything else as JSON."""
+    """A segment of a token: bytes and text unchanged, anything else as JSON."""
     text = value if isinstance(value, str | bytes) else json.dumps(value)
     return base64.urlsafe_b64encode(text.encode() if isinstance(text, str) else text).rstrip(b"=").decode()
 
 
 def unsigned(header: object, claims: object | None = None) -> str:
-    """A token with whatever header and an empty signature."""
+    """A token with this header and an empty signature."""
     return f"{segment(header)}.{segment(good_claims() if claims is None else claims)}."
 
 
 def signed_with_the_public_key(issuer: Issuer) -> str:
-    """HS256 with what everybody knows as its secret: the classic confusion of algorithms."""
+    """A token signed by HS256 with the public key as its secret: the classic algorithm confusion."""
     signed = f"{segment({'alg': 'HS256', 'kid': 'rsa'})}.{segment(good_claims())}"
     return f"{signed}.{segment(hmac.digest(issuer.public_pem('rsa'), signed.encode(), 'sha256'))}"
 
 
 def tampered(issuer: Issuer) -> str:
-    """Other claims under a signature that was given for these."""
+    """A token whose claims were replaced after it was signed."""
     header, _, signature = issuer.token().split(".")
     return f"{header}.{segment(good_claims(roles=['admin']))}.{signature}"
 
 
 def strangers(_: Issuer) -> str:
-    """Signed by another, with the id of a known key."""
+    """A token with the id of a known key that was signed with another key."""
     return jwt.encode(good_claims(), rsa.generate_private_key(65537, 2048), "RS256", {"kid": "rsa"})
 
 
 def raw_claims(issuer: Issuer, text: str) -> str:
-    """A token properly signed whose payload is this text."""
+    """A properly signed token whose payload is this text."""
     return jwt.PyJWS().encode(text.encode(), issuer.keys["rsa"], "RS256", {"kid": "rsa"})
 
 
 def with_claim(issuer: Issuer, name: str, value: str) -> str:
-    """A token properly signed with a claim written in JSON as it stands."""
+    """A properly signed token with a claim whose JSON is this text."""
     claims = json.dumps(good_claims(**{name: 0}))
     return raw_claims(issuer, claims.replace(f'"{name}": 0', f'"{name}": {value}'))
 
 
-ALGORITHM, MALFORMED, KID = "signed in a way", "no token that can be read", "kid"
+ALGORITHM, MALFORMED, KID = "an algorithm that is not accepted", "is malformed", "kid"
 BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
     "empty": (lambda _: "", MALFORMED),
     "words": (lambda _: "let me in", MALFORMED),
@@ -175,9 +175,9 @@ BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
         for claim in ("exp", "iat", "iss", "aud", "sub")
     },
     "sub is a number": (lambda issuer: issuer.token(sub=7), MALFORMED),
-    "sub is blank": (lambda issuer: issuer.token(sub=" "), "names nobody"),
-    "sub with a line break": (lambda issuer: issuer.token(sub="ann\nadmin"), "names nobody"),
-    "sub of a novel": (lambda issuer: issuer.token(sub="a" * 321), "names nobody"),
+    "sub is blank": (lambda issuer: issuer.token(sub=" "), "does not hold a valid user name"),
+    "sub with a line break": (lambda issuer: issuer.token(sub="ann\nadmin"), "does not hold a valid user name"),
+    "sub of a novel": (lambda issuer: issuer.token(sub="a" * 321), "does not hold a valid user name"),
     **{
         f"{claim} is {value}": (lambda issuer, claim=claim, value=value: with_claim(issuer, claim, value), MALFORMED)  # type: ignore[misc] # the defaults bind them
         for claim, value in (
@@ -205,7 +205,7 @@ BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
 
 @pytest.mark.parametrize("bad", BAD)
 async def test_a_bad_token_is_refused(authentication: JwtAuthentication, issuer: Issuer, bad: str) -> None:
-    """In one sentence that says what is wrong, and repeats nothing of it."""
+    """One sentence says what is wrong, and repeats nothing of the token."""
     forge, words = BAD[bad]
     token = forge(issuer)
     refused = await refusal(authentication, f"Bearer {token}")
@@ -218,7 +218,7 @@ async def test_a_bad_token_is_refused(authentication: JwtAuthentication, issuer:
 @pytest.mark.parametrize(
     ("authorizations", "words", "challenge"),
     [
-        ((), "takes a token", "Bearer"),
+        ((), "A token is required", "Bearer"),
         (("",), "has to be `Bearer`", "Bearer"),
         (("Basic YTpi",), "has to be `Bearer`", "Bearer"),
         (("Bearer",), MALFORMED, 'Bearer error="invalid_token"'),
@@ -228,7 +228,7 @@ async def test_a_bad_token_is_refused(authentication: JwtAuthentication, issuer:
 async def test_what_is_no_token_is_refused(
     authentication: JwtAuthentication, authorizations: tuple[str, ...], words: str, challenge: str
 ) -> None:
-    """And HTTP's own header asks for one."""
+    """The header `WWW-Authenticate` asks for a token."""
     refused = await refusal(authentication, *authorizations)
     assert words in refused.message
     assert refused.challenge == challenge
@@ -258,7 +258,7 @@ async def test_a_good_token_says_who_and_what(
     roles: set[Role],
     key: str,
 ) -> None:
-    """Roles that are not known here are none; a token without roles is somebody who may nothing."""
+    """Unknown roles are ignored; the user of a token without roles may do nothing."""
     given = claims(int(NOW)) if callable(claims) else claims
     before = time.monotonic()
     found = await principal(authentication, f"bearer {issuer.token(key, **given)}")
@@ -286,7 +286,7 @@ async def test_a_good_token_says_who_and_what(
 async def test_the_claims_are_settings(
     issuer: Issuer, settings: dict[str, str], claims: dict[str, Any], expected: tuple[str, set[Role]]
 ) -> None:
-    """A path into an object, or the whole name where it has dots in it."""
+    """A setting is a path into objects, or the whole name of a claim that contains dots."""
     found = await principal(believing(issuer, **settings), f"Bearer {issuer.token(**claims)}")
     assert (found.user, set(found.roles)) == expected
 
@@ -294,7 +294,7 @@ async def test_the_claims_are_settings(
 async def test_the_token_of_an_init_comes_before_that_of_the_upgrade(
     authentication: JwtAuthentication, issuer: Issuer
 ) -> None:
-    """Its key is written in any case, and there is one of it."""
+    """Its key is not case-sensitive, and there may be only one."""
     init: dict[str, object] = {"Authorization": f"Bearer {issuer.token(sub='bob')}", "other": 1}
     assert (await principal(authentication, "Bearer no", init=init)).user == "bob"
     assert (await principal(authentication, f"Bearer {issuer.token()}", init={"other": 1})).user == "ann"
@@ -309,7 +309,7 @@ async def test_the_token_of_an_init_comes_before_that_of_the_upgrade(
 
 
 async def test_many_at_once_fetch_the_keys_once() -> None:
-    """And nobody fetches them again before their time."""
+    """They are not fetched again before they expire."""
     with running_issuer() as issuer:
         keys = Keys(issuer.url, ttl_seconds=3600)
         found = await asyncio.gather(*(keys.find("rsa") for _ in range(50)))
@@ -319,7 +319,7 @@ async def test_many_at_once_fetch_the_keys_once() -> None:
 
 
 async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> None:
-    """A rotation is seen at once; what is made up sends nobody to the issuer time and again."""
+    """A rotated key is found at once; made-up key ids do not cause a request to the issuer each time."""
     clock.seconds = 1_000  # since the machine was started
     with running_issuer() as issuer:
         keys = Keys(issuer.url, ttl_seconds=3600)
@@ -336,7 +336,7 @@ async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> Non
 
 
 async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
-    """Beyond their time too, and without asking in every request; new ones come as soon as it is back."""
+    """Even after they expire, and without a fetch in every request; new keys are found as soon as the issuer is back."""
     with running_issuer() as issuer:
         keys = Keys(issuer.url, ttl_seconds=3600)
         assert await keys.find("rsa")
@@ -352,7 +352,7 @@ async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": 1}', b"[" * 5000, b'{"keys": [1]}'])
 async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """That is for the caller to try again, and no word about the token."""
+    """The caller is told to try again, and nothing about the token."""
     with running_issuer() as issuer:
         monkeypatch.setattr(issuer, "jwks", lambda: body)
         with pytest.raises(UnavailableError) as refused:
@@ -362,15 +362,15 @@ async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.M
 
 
 async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is it asked again by the next one at once."""
-    fetch, fetches = Keys._fetched, 0  # noqa: SLF001 # how often it is asked, whether or not the question arrives in time
+    """The next request does not ask it again at once."""
+    fetch, fetches = Keys._load, 0  # noqa: SLF001 # counts the fetches, including those that do not reach the issuer in time
 
     async def counted(keys: Keys) -> Mapping[str, PyJWK]:
         nonlocal fetches
         fetches += 1
         return await fetch(keys)
 
-    monkeypatch.setattr(Keys, "_fetched", counted)
+    monkeypatch.setattr(Keys, "_load", counted)
     monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.1)
     with running_issuer() as issuer:
         issuer.answering.clear()

@@ -1,4 +1,4 @@
-"""Owns the promise that a role is asked for wherever something can be read or changed."""
+"""The promise that every read and every change asks for a role."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphql import GraphQLObjectType, is_non_null_type, print_type
 from strawberry.utils.str_converters import to_camel_case
 
 from schema import build_schema
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.nodes import NODE_TYPES
 from schema.permissions import Role
 from schema.relay.node import encode_global_id
@@ -46,7 +46,7 @@ KEYS = {"DatabaseInstance": "orders-pg", "DatabaseCatalog": "orders", "SyncedTab
 
 
 def documents() -> list[str]:
-    """A document for every root field."""
+    """A document for each root field."""
     return [
         f"{operation} {{ {name}{ARGUMENTS.get(name, '')} {{ __typename }} }}"
         for operation in ("query", "mutation", "subscription")
@@ -63,7 +63,7 @@ def root(operation: str) -> GraphQLObjectType:
 
 @pytest.mark.parametrize("document", documents())
 async def test_whoever_has_no_role_is_told_nothing(document: str, open_store: OpenStore, statements: list[str]) -> None:
-    """Every root field of every operation is refused, and no statement is sent for it."""
+    """Each root field of each operation type is refused, and no statement is sent for it."""
     _, context = open_store(roles=frozenset())
     results: Any = await SCHEMA.stream(document, context_value=context)
     answers = [present(result)[0] async for result in results]
@@ -77,7 +77,7 @@ async def test_whoever_has_no_role_is_told_nothing(document: str, open_store: Op
 async def test_a_node_is_no_way_round(
     execute: Execute, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, statements: list[str]
 ) -> None:
-    """Where a type asks for more than the field, `node` and `nodes` ask for it too."""
+    """`node` and `nodes` ask for the role of the type that they return."""
     _, context = open_store(roles=frozenset({Role.READER}))
     for name, kind in NODE_TYPES.items():
         monkeypatch.setattr(kind, "role", Role.ADMIN)
@@ -89,19 +89,19 @@ async def test_a_node_is_no_way_round(
 
 
 async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: OpenStore) -> None:
-    """The refusal names the role that is missing."""
+    """The error names the missing role."""
     _, context = open_store(roles=frozenset({Role.READER}))
     assert (await execute("{ order(orderKey: 1) { orderKey } }", context=context))["data"]["order"]
     answer = await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
-    assert answer["errors"][0]["message"] == "This takes the role `writer`; tester has: reader."
+    assert answer["errors"][0]["message"] == "This needs the role `writer`; tester has: reader."
 
 
 def test_every_change_of_an_order_answers_with_something() -> None:
-    """Its payload is never null without an error that says why. One that administers leaves those beside it alone."""
+    """Its payload is not nullable. An admin mutation's is, so that its failure leaves the fields beside it."""
     administers = {
         to_camel_case(field.python_name)
         for field in Mutation.__strawberry_definition__.fields  # type: ignore[attr-defined] # Strawberry adds it
-        if any(isinstance(extension, Administers) for extension in field.extensions)
+        if any(isinstance(extension, RequiresAdmin) for extension in field.extensions)
     }
     fields = root("mutation").fields
     assert {name for name, field in fields.items() if not is_non_null_type(field.type)} == administers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import uvloop
 
-from server.db.wait_queue import Line
+from server.db.wait_queue import WaitQueue
 from tests.calibration import hold
 from tests.clock import in_virtual_time, now
 from tests.process import PATIENCE_SECONDS
@@ -21,14 +21,14 @@ LATE: Final = "late"
 RUN: Final = (asyncio.run, uvloop.run)
 
 
-def line(told_again: list[str] | None = None) -> Line[str]:
+def line(told_again: list[str] | None = None) -> WaitQueue[str]:
     """One in which the late are told so, and what nobody could be told any more is noted."""
 
     async def give_on(told: str) -> None:
         if told_again is not None:
             told_again.append(told)
 
-    return Line(late=lambda: LATE, give_on=give_on)
+    return WaitQueue(timed_out=lambda: LATE, pass_on=give_on)
 
 
 def on_both_loops(work: Callable[[], Awaitable[None]]) -> None:
@@ -50,7 +50,7 @@ def test_each_is_told_in_turn() -> None:
         turns.append(asyncio.create_task(waiting.wait(until, first=True)))
         await asyncio.sleep(0)  # they come
         assert len(waiting) == 3
-        assert [waiting.tell(told) for told in ("first", "second", "third", "nobody")] == [True, True, True, False]
+        assert [waiting.give(told) for told in ("first", "second", "third", "nobody")] == [True, True, True, False]
         assert await asyncio.gather(*turns) == ["second", "third", "first"]
 
     on_both_loops(work)
@@ -70,7 +70,7 @@ async def waits() -> dict[float, float]:
 
     await asyncio.gather(*(wait(seconds) for seconds in (0.15, 0.05, 0.1, 0.0001, 0.051)))
     assert len(waiting) == 0
-    assert not waiting.tell("nobody")
+    assert not waiting.give("nobody")
     return took
 
 
@@ -112,12 +112,12 @@ def test_who_is_cancelled_takes_nothing_with_it() -> None:
         with pytest.raises(asyncio.CancelledError):
             await turns[0]
         assert len(waiting) == 2
-        waiting.tell("second")
+        waiting.give("second")
         turns[1].cancel()
         with pytest.raises(asyncio.CancelledError):
             await turns[1]
         assert again == ["second"]
-        waiting.tell("third")
+        waiting.give("third")
         assert await turns[2] == "third"
 
     on_both_loops(work)

@@ -1,4 +1,4 @@
-"""Owns the test of the GraphiQL page, of its third-party files, and of their fetching."""
+"""The promises of the GraphiQL page, of its third-party files, and of fetching them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 _BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _OURS = sorted(path for path in vendor.STATIC.iterdir() if path.suffix in {".html", ".js", ".css"})
-# An address with a scheme, or one without that a page would complete with its own.
+# A URL with a scheme, or one that a page would complete with its own scheme.
 _ADDRESS = re.compile(r"\w+://|[\"'(=]\s*//")
-_PACKAGE = "@scope/thing@1.0.0"
 
 
 class _Tags(HTMLParser):
@@ -60,43 +59,53 @@ def fetched() -> None:
 
 @pytest.fixture
 def static(tmp_path: Path) -> Path:
-    """A copy of our own static files, with nothing fetched."""
-    return shutil.copytree(vendor.STATIC, tmp_path / "static", ignore=shutil.ignore_patterns("vendor", ".*"))
+    """A copy of our own static files beside the lock file, without the third-party files."""
+    home = tmp_path / "graphiql"
+    shutil.copytree(vendor.STATIC.parent, home, ignore=shutil.ignore_patterns("vendor", "node_modules", ".vendor*"))
+    return home / "static"
 
 
 @pytest.fixture
-def fake_npm(static: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
-    """An npm that brings `@scope/thing` with a file of this content; the manifest names it with the content `right`."""
-    programs, tarball = tmp_path / "bin", tmp_path / "scope-thing-1.0.0.tgz"
+def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
+    """An npm that installs every package in this version, with files that hold the version."""
+    programs, installed = tmp_path / "bin", tmp_path / "node_modules"
     programs.mkdir()
     npm = programs / "npm"
-    npm.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n{shutil.which("cp")} {tarball} .\n')
+    npm.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n{shutil.which("cp")} -r {installed} .\n')
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
 
-    def brings(content: str) -> None:
-        tarball.write_bytes(_tarball(content))
+    def installs(version: str) -> None:
+        for package in vendor.FILES:
+            _make(installed / package, package, version)
 
-    _choose(static, "right")
-    brings("right")
-    return brings
+    installs("1.0.0")
+    return installs
 
 
-def _tarball(content: str) -> bytes:
-    # Not compressed, because gzip writes the time of day into what it makes.
+def _make(folder: Path, package: str, version: str) -> None:
+    """A package as npm unpacks it, with the files that are copied."""
+    for file in vendor.FILES[package].values():
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(version)
+    (folder / "package.json").write_text(json.dumps({"name": package, "version": version}))
+
+
+def _lock(static: Path, packages: dict[str, Any]) -> None:
+    """Choose these packages: a lock file's entries by the packages' names."""
+    versions = {package: entry.get("resolved", entry["version"]) for package, entry in packages.items()}
+    entries = {f"node_modules/{package}": entry for package, entry in packages.items()}
+    lock = {"lockfileVersion": 3, "packages": {"": {"dependencies": versions}, **entries}}
+    (static.parent / "package.json").write_text(json.dumps({"dependencies": versions}))
+    (static.parent / "package-lock.json").write_text(json.dumps(lock))
+
+
+def _tarball(folder: Path) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        member = tarfile.TarInfo("package/dist/thing.js")
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content.encode()))
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(folder, "package")
     return buffer.getvalue()
-
-
-def _choose(static: Path, content: str) -> None:
-    integrity = _integrity("sha512", _tarball(content))
-    files = {"package/dist/thing.js": f"{content}.js"}
-    entry = {"package": "@scope/thing", "version": "1.0.0", "integrity": integrity, "files": files}
-    (static / "vendor.json").write_text(json.dumps([entry]))
 
 
 def _integrity(algorithm: str, content: bytes) -> str:
@@ -105,6 +114,14 @@ def _integrity(algorithm: str, content: bytes) -> str:
 
 def _below(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (folder / "vendor").glob("[!.]*")}
+
+
+def _copied(version: str) -> dict[str, str]:
+    """The files of every package in this version, which the fake npm writes into them."""
+    names = {
+        f"{package.rpartition('/')[2]}-{version}{suffix}" for package, files in vendor.FILES.items() for suffix in files
+    }
+    return dict.fromkeys(names, version)
 
 
 @pytest.mark.usefixtures("fetched")
@@ -123,7 +140,7 @@ def test_a_browser_gets_the_page_and_may_run_only_our_scripts(server: Server) ->
 
 @pytest.mark.usefixtures("fetched")
 def test_every_third_party_file_is_held_to_its_hash(server: Server) -> None:
-    """Each script and style from the vendor folder has an integrity attribute, the hash of what is served."""
+    """Each script and style from the vendor folder has an integrity attribute: the hash of the served file."""
     tags = _Tags(httpx.get(server.graphql, headers=_BROWSER).text).tags
     addresses = {attributes.get("src") or attributes.get("href"): attributes for _, attributes in tags}
     vendored = {address: found for address, found in addresses.items() if address and "/vendor/" in address}
@@ -133,23 +150,38 @@ def test_every_third_party_file_is_held_to_its_hash(server: Server) -> None:
         assert attributes.get("integrity") == _integrity("sha384", served), address
 
 
-def test_the_page_and_the_manifest_name_the_same_files() -> None:
-    """What the page asks for is what is fetched: nothing is missing, and nothing but licences is left over."""
-    packages = json.loads((vendor.STATIC / "vendor.json").read_bytes())
-    made = {name for package in packages for name in package["files"].values()}
+def test_the_page_and_the_lock_file_name_the_same_files() -> None:
+    """The page asks for the files that are fetched: nothing is missing, and nothing but licences is left over."""
+    home = vendor.STATIC.parent
+    lock = json.loads((home / "package-lock.json").read_bytes())["packages"]
+    fetched = {
+        f"{package.rpartition('/')[2]}-{lock[f'node_modules/{package}']['version']}{suffix}"
+        for package, files in vendor.FILES.items()
+        for suffix in files
+    }
     named = set(re.findall(r'"/static/vendor/([^"]+)"', (vendor.STATIC / "graphiql.html").read_text()))
-    assert {name for name in made if not name.endswith(".LICENSE")} == named
+    assert {name for name in fetched if not name.endswith(".LICENSE")} == named
+    assert lock[""]["dependencies"] == json.loads((home / "package.json").read_bytes())["dependencies"]
+    assert lock[""]["dependencies"].keys() == vendor.FILES.keys()
+
+
+def test_the_lock_file_holds_every_package_to_its_hash_and_names_no_registry() -> None:
+    """Another machine may have another registry, and gets the same bytes from it."""
+    lock = json.loads((vendor.STATIC.parent / "package-lock.json").read_bytes())["packages"]
+    for name, entry in lock.items():
+        assert not name or entry["integrity"].startswith("sha512-"), name
+        assert "resolved" not in entry, name
 
 
 @pytest.mark.parametrize("path", _OURS, ids=lambda path: path.name)
 def test_our_own_files_point_nowhere_else(path: Path) -> None:
-    """No address in our pages, scripts and styles leads to another host."""
+    """No URL in our pages, scripts and styles leads to another host."""
     assert _ADDRESS.findall(path.read_text()) == []
 
 
 @pytest.mark.parametrize("name", ["graphiql.html", "graphiql-missing.html"])
 def test_our_pages_hold_no_code(name: str) -> None:
-    """Neither inline scripts, nor event handlers, nor inline styles."""
+    """They have no inline scripts, event handlers or inline styles."""
     found = _Tags((vendor.STATIC / name).read_text())
     attributes = {attribute for _, given in found.tags for attribute in given}
     assert found.scripts == ""
@@ -158,7 +190,7 @@ def test_our_pages_hold_no_code(name: str) -> None:
 
 
 def test_where_nothing_is_fetched_the_page_says_how_to(static: Path) -> None:
-    """Without the third-party files a page says so, names the command, and needs no script."""
+    """Without the third-party files a page says so, names the command, and works without scripts."""
     answer = page(static)
     text = bytes(answer.body).decode()
     assert answer.status_code == 503
@@ -177,18 +209,19 @@ def test_the_query_that_it_suggests_is_answered(server: Server) -> None:
 
 @pytest.mark.usefixtures("fake_npm")
 def test_the_files_are_put_in_place(static: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What npm brings is unpacked under our names, and said; GraphiQL's page is shown from then on."""
+    """The files of npm's packages are copied under our names, and a line says so; from then on the page is GraphiQL."""
     assert vendor.main([], static=static) == 0
-    assert _below(static) == {"right.js": "right"}
+    assert _below(static) == _copied("1.0.0")
     assert page(static).status_code == 200
-    assert capsys.readouterr().out == f"GraphiQL is fetched: {_PACKAGE}\n"
-    assert _PACKAGE in (tmp_path / "calls").read_text()
+    packages = ", ".join(f"{package}@1.0.0" for package in vendor.FILES)
+    assert capsys.readouterr().out == f"GraphiQL was fetched: {packages}\n"
+    assert (tmp_path / "calls").read_text() == "ci\n"
     assert list(static.glob(".*")) == []
 
 
 @pytest.mark.usefixtures("fake_npm")
 def test_what_is_there_is_not_fetched_again(static: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where all is in place npm is not asked, and nothing is said."""
+    """With all files in place npm is not called, and nothing is printed."""
     vendor.main([], static=static)
     capsys.readouterr()
     assert vendor.main([], static=static) == 0
@@ -196,26 +229,41 @@ def test_what_is_there_is_not_fetched_again(static: Path, tmp_path: Path, capsys
     assert capsys.readouterr() == ("", "")
 
 
-def test_another_choice_replaces_the_files(static: Path, fake_npm: FakeNpm) -> None:
-    """After a change of the manifest the old files are not served, and none of them is left."""
+def test_another_lock_file_replaces_the_files(static: Path, fake_npm: FakeNpm) -> None:
+    """After a change of the lock file the old files are not served, and none of them is left."""
     vendor.main([], static=static)
-    _choose(static, "newer")
+    _lock(static, {package: {"version": "2.0.0"} for package in vendor.FILES})
     assert not vendor.is_complete(static)
-    fake_npm("newer")
+    fake_npm("2.0.0")
     assert vendor.main([], static=static) == 0
-    assert _below(static) == {"newer.js": "newer"}
+    assert _below(static) == _copied("2.0.0")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--optional"]])
 def test_a_wrong_hash_is_refused_loudly(
-    static: Path, fake_npm: FakeNpm, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    static: Path, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Other bytes than the chosen ones fail even where the files are optional, and nothing of them is kept."""
-    fake_npm("wrong")
+    """A package that is not the chosen one fails even where the files are optional, and nothing of it is kept.
+
+    The npm is the real one.
+    """
+    node.tool("npm")
+    entries = {}
+    for package in vendor.FILES:
+        folder = tmp_path / "made" / package
+        _make(folder, package, "1.0.0")
+        tarball = folder.with_suffix(".tgz")
+        tarball.write_bytes(_tarball(folder))
+        integrity = _integrity("sha512", tarball.read_bytes())
+        entries[package] = {"version": "1.0.0", "resolved": f"file:{tarball}", "integrity": integrity}
+    _lock(static, entries)
+    assert vendor.main(arguments, static=static) == 0
+    shutil.rmtree(static / "vendor")
+    chosen = entries["react"]["integrity"] = _integrity("sha512", b"another package")
+    _lock(static, entries)
     assert vendor.main(arguments, static=static) == 1
-    said = capsys.readouterr().err
-    for part in (_PACKAGE, _integrity("sha512", _tarball("wrong")), _integrity("sha512", _tarball("right"))):
-        assert part in said
+    message = capsys.readouterr().err
+    assert f"wanted {chosen} but got" in message
     assert not (static / "vendor").exists()
     assert list(static.glob(".*")) == []
 
@@ -224,17 +272,15 @@ def test_a_wrong_hash_is_refused_loudly(
 def test_without_npm_it_says_what_to_install(
     static: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A machine without npm is told so in a sentence; only `--optional` lets it pass."""
+    """Without npm a sentence says so; only `--optional` lets it pass."""
     monkeypatch.setenv("PATH", "")
     assert vendor.main(arguments, static=static) == code
     assert "npm is not installed." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("fake_npm")
-def test_what_npm_says_of_its_failure_is_passed_on(
-    static: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where npm fails, on a machine that reaches no registry say, its own words are shown."""
+def test_npms_own_message_is_passed_on(static: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If npm fails, for example on a machine that reaches no registry, its own message is printed."""
     (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho 'no way out' >&2\nexit 1\n")
     assert vendor.main([], static=static) == 1
     assert "no way out" in capsys.readouterr().err

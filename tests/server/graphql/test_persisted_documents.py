@@ -17,7 +17,7 @@ from server.graphql.manifest import check_manifest, read_manifest
 from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,7 +218,9 @@ async def test_only_valid_documents_are_remembered() -> None:
         documents.resolve(data)
         assert data.offered
         await schema.execute(
-            data.query, context_value=context(Asked(), Role.ADMIN), operation_extensions=data.extensions
+            data.query,
+            context_value=context(RecordingAdministration(), Role.ADMIN),
+            operation_extensions=data.extensions,
         )
         found = reason_of(documents, persisted(sha(text)))
         assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
@@ -237,7 +239,9 @@ async def test_what_costs_too_much_is_not_remembered_by_its_hash() -> None:
         for _ in range(2):
             documents.resolve(data)
             await schema.execute(
-                data.query, context_value=context(Asked(), Role.ADMIN), operation_extensions=data.extensions
+                data.query,
+                context_value=context(RecordingAdministration(), Role.ADMIN),
+                operation_extensions=data.extensions,
             )
         found = reason_of(documents, persisted(sha(text)))
         assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")

@@ -1,4 +1,4 @@
-"""Owns the promise that a query ends with its caller, and a change does not."""
+"""A query ends with its caller, and a change does not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from server.http.client import Caller
 from server.observability.request_record import RequestRecord, current_record
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def record() -> Iterator[RequestRecord]:
-    """That of the request which is answered."""
+    """The record of the current request."""
     record = RequestRecord("a request")
     token = current_record.set(record)
     yield record
     current_record.reset(token)
+
+
+@pytest.fixture
+def reads() -> Iterator[ReadRequirement]:
+    """What the reads of the current request require."""
+    reads = ReadRequirement()
+    token = current_reads.set(reads)
+    yield reads
+    current_reads.reset(token)
 
 
 class Work:
@@ -42,7 +52,7 @@ class Work:
         return "done"
 
 
-async def test_a_query_ends_with_its_caller(record: RequestRecord) -> None:
+async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
     """It is cancelled, which cancels its statements, and whoever would answer is told why."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
@@ -51,7 +61,7 @@ async def test_a_query_ends_with_its_caller(record: RequestRecord) -> None:
     with pytest.raises(ClientDisconnect):
         await answering
     assert work.cancelled
-    assert not record.primary_only
+    assert not reads.primary_only
 
 
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
@@ -64,13 +74,13 @@ async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord)
     assert not record.errors
 
 
-async def test_a_change_is_made_all_the_same(record: RequestRecord) -> None:
+async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
     """It may have been made already."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
     # By then it is known what is asked for.
-    record.primary_only = True
+    reads.primary_only = True
     caller.leave()
     work.let.set()
     assert await answering == "done"

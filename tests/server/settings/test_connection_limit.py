@@ -23,7 +23,7 @@ _SYNCED_TABLE, _PEOPLE = 16, 4
 
 def test_the_readme_says_how_many_connections_a_process_may_hold() -> None:
     """And how many processes a database of each size takes."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "server" / "db" / "README.md").read_text()
     wanted = connections_of(Settings(database_url=SecretStr("postgresql://127.0.0.1/x")))
     assert f"+ feed 1 + migration 1 + administration 1 = {wanted}" in readme
     for size, limit in LIMITS.items():

@@ -1,4 +1,4 @@
-"""Owns revision 0002: operations with their leases, the audit of administration, and what a sync takes with it."""
+"""Revision 0002: operations with their leases, the audit trail, and grants and indexes saved before a sync."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ revision = "0002"
 down_revision = "0001"
 
 _STATEMENTS = (
-    # Times are the database's: processes' clocks may differ. Whoever takes an operation up raises its fence, and
-    # whatever comes with an older one is too late.
+    # Times are the database's, because processes' clocks may differ. A process that takes up an operation raises its
+    # fence; a write with an older fence fails.
     """
     CREATE TABLE {schema}.operation (
         id uuid PRIMARY KEY,
@@ -29,7 +29,7 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX operation_by_age ON {schema}.operation (requested_at DESC, id DESC)",
-    # One at most of each request is under way, whichever processes are asked for it.
+    # At most one operation for the same request is in progress, over all processes.
     """
     CREATE UNIQUE INDEX operation_under_way ON {schema}.operation (fingerprint)
         WHERE state IN ('PENDING', 'RUNNING')
@@ -47,7 +47,7 @@ _STATEMENTS = (
         request_id text
     )
     """,
-    # What stood on a synced table before it was deleted or synced anew, until it is put back.
+    # Grants and indexes of a synced table that was deleted or synced anew, until they are restored.
     """
     CREATE TABLE {schema}.synced_table_belongings (
         name text PRIMARY KEY,
@@ -60,7 +60,7 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the tables beside those of the changes."""
+    """Create the tables beside those of the changes."""
     preparer = op.get_context().dialect.identifier_preparer
     schema = preparer.quote_identifier(context.config.attributes["schema"])
     for statement in _STATEMENTS:
@@ -68,6 +68,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no way back from an audit."""
-    # Alembic asks for the function; whoever calls it is told what to do instead.
+    """Refuse: the audit trail must not be lost."""
+    # Alembic requires this function.
     raise NotImplementedError("drop the schema by hand, after export-changes")

@@ -1,4 +1,4 @@
-"""Owns the tables of status changes: the overlay, the history that is the feed, and the recorded outcomes."""
+"""Revision 0001: the overlay of statuses, the history of changes, which is the feed, and recorded outcomes."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ _TABLES = (
     """,
 )
 
-# The feed is read by id: whoever has read up to an id must have seen all that come before it. A sequence alone does
-# not give that, for it is not commit order: 7 may be committed after 8 has been read. So the id is drawn under a lock
-# that is held until the transaction has ended. PostgreSQL releases it only after the row can be seen by others, so
-# ids become visible in their order. What it costs is that commits of changes queue up; NOTIFY, which they all send,
-# makes them queue at the same place anyway, with a lock of its own over the whole instance. It is taken as late as
-# can be, for each row that is about to be inserted, and by the table itself, so that no writer can forget it.
-# Nobody else takes it: a transaction of others, however long, holds up neither writers nor readers of the feed.
-# The alternative, to read only up to pg_snapshot_xmin, waits for every writing transaction in the instance.
+# The feed is read by id: a reader that has seen an id must have seen all lower ids. A sequence alone does not guarantee
+# that, because ids are not drawn in commit order: 7 may be committed after 8 was read. So a trigger draws the id under
+# an advisory lock that the transaction holds until its end. PostgreSQL releases the lock only after other transactions
+# can see the row, so ids become visible in their order. The price is that commits of changes queue up. NOTIFY, which
+# they all send, makes them queue anyway, with a lock over the whole instance. The trigger takes the lock as late as
+# possible, for each row before it is inserted, and no writer can forget it. Nothing else takes this lock: a long
+# transaction elsewhere delays neither writers nor readers of the feed. The alternative, to read only up to
+# pg_snapshot_xmin, would wait for every writing transaction in the instance.
 _TRIGGERS = (
     """
     CREATE FUNCTION {schema}.place_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -112,7 +112,7 @@ _TRIGGERS = (
 
 
 def upgrade() -> None:
-    """Make the tables in the schema, which is there."""
+    """Create the tables in the existing schema."""
     preparer = op.get_context().dialect.identifier_preparer
     schema = preparer.quote_identifier(context.config.attributes["schema"])
     for statement in (*_TABLES, *_TRIGGERS):
@@ -120,6 +120,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no way back from keeping what must not be lost."""
-    # Alembic asks for the function; whoever calls it is told what to do instead.
+    """Refuse: the history must not be lost."""
+    # Alembic requires this function.
     raise NotImplementedError("export-changes first, then drop the schema by hand")

@@ -1,0 +1,69 @@
+"""The architecture: each contract of import-linter holds here, and fails where a change violates it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# For each contract: the file to add to, and what is added there.
+VIOLATIONS: dict[str, tuple[str, str | int]] = {
+    "server imports schema, never back": ("schema/errors.py", "import server.settings"),
+    "the schema imports no library that serves it": ("schema/errors.py", "import starlette"),
+    "the server does not import the local Lakebase": ("server/cli.py", "import server.local.cluster"),
+    "layers of the server": ("server/settings/server.py", "import server.app"),
+    "layers of the schema": ("schema/errors.py", "import schema.orders.types"),
+    "no import cycles, between files or packages": ("server/db/pool.py", "import server.db.engine"),
+    "a package has at most twelve modules": ("server/wire", 12),
+    "the root of the server has fewer than ten modules": ("server", 9),
+}
+_CONTRACTS = [
+    contract["name"]
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+]
+
+
+def _broken(root: Path) -> set[str]:
+    """The contracts that the code below a folder breaks."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))",
+    ]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    outcomes = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", told, re.MULTILINE))
+    assert list(outcomes) == _CONTRACTS, told
+    return {name for name, outcome in outcomes.items() if outcome == "BROKEN"}
+
+
+def test_the_code_keeps_every_contract() -> None:
+    """As `make check` says too."""
+    assert _broken(ROOT) == set()
+
+
+@pytest.mark.parametrize("contract", _CONTRACTS)
+def test_a_violation_breaks_the_contract(contract: str, tmp_path: Path) -> None:
+    """An import against the layers, a cycle, a crowded package: `make check` fails."""
+    for folder in ("schema", "server"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    (tmp_path / "tests").mkdir()
+    for name in ("pyproject.toml", "tests/__init__.py", "tests/architecture.py"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    place, added = VIOLATIONS[contract]
+    if isinstance(added, str):
+        with (tmp_path / place).open("a") as file:
+            file.write(f"\n{added}\n")
+    else:
+        for number in range(added + 1):
+            (tmp_path / place / f"extra_{number}.py").touch()
+    assert contract in _broken(tmp_path)
