@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from schema.scalars import sort_date
 from server.db.wait_queue import Line
@@ -52,7 +51,6 @@ class Pool:
         connect: opens a connection.
         waking: of the database behind it.
         size: connections that are kept.
-        overflow: connections beyond those, closed after use.
         acquisition: seconds to wait for one.
         recycle: seconds after which a connection is replaced, at the most.
     """
@@ -64,12 +62,11 @@ class Pool:
         waking: Waking,
         *,
         size: int,
-        overflow: int,
         acquisition: float,
         recycle: float,
     ) -> None:
         self.name = name
-        self.size = size + overflow
+        self.size = size
         # Checked out of SQLAlchemy's pool, and in nobody's hands: whoever comes next is spared the checking out, which
         # takes as long as half of an order's statement.
         self._spare: list[PoolProxiedConnection] = []
@@ -88,7 +85,7 @@ class Pool:
             # Reads of one statement need no transaction of their own: this spares a BEGIN and a ROLLBACK each.
             isolation_level="AUTOCOMMIT",
             pool_size=size,
-            max_overflow=overflow,
+            max_overflow=0,
             pool_timeout=acquisition,
             pool_use_lifo=True,
             # Errors are logged with their statement; its parameters are the callers' own data.
@@ -183,29 +180,24 @@ class Pool:
             # A peer that is silent, or gone.
             raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
             raw.invalidate(error)
-        await self.put_back(raw)
+        self.put_back(raw)
 
-    async def put_back(self, raw: PoolProxiedConnection) -> None:
+    def put_back(self, raw: PoolProxiedConnection) -> None:
         """Give one back to SQLAlchemy's pool, unless it is invalidated."""
-        if not raw.is_valid:
-            return
-        if self._has_overflown():
-            # One too many is closed, which is waited for.
-            await asyncio.shield(asyncio.ensure_future(self._closed(greenlet_spawn(raw.close))))
-        else:
+        if raw.is_valid:
             raw.close()
 
     async def _closed(self, closing: Awaitable[None]) -> None:
         try:
             await closing
         finally:
-            # Where it was one too many there is room for another only now.
+            # SQLAlchemy's pool has it, or room for another, only now.
             self._let_ask()
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
-        """Hand one whose use has ended well to whoever waits or comes next; not if it is one too many."""
+        """Hand one whose use has ended well to whoever waits or comes next."""
         self._waking.answered()
-        if self._asking or self._disposed or not raw.is_valid or self._has_overflown():
+        if self._asking or self._disposed or not raw.is_valid:
             return False
         if self._line:
             if self._is_worn(raw.driver_connection, raw.info):
@@ -255,10 +247,6 @@ class Pool:
     def _let_ask(self) -> None:
         """Have the first in the line ask SQLAlchemy's pool, which has one more by now, or room for one."""
         self._line.tell(None)
-
-    def _has_overflown(self) -> bool:
-        pool: Any = self.engine.pool
-        return bool(pool.overflow() > 0)
 
     def _give_up_spare(self) -> None:
         """Let SQLAlchemy's pool have them; nothing of them is to be undone, so that this does not wait."""

@@ -43,6 +43,7 @@ from server.http.error_response import present_fault, present_refusal
 from server.observability.metrics import CLIENT_GONE, note_request, outcome_label
 from server.observability.request_record import RequestRecord, current_record
 from server.observability.tracing import tracing
+from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -59,6 +60,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("operation")
 _OPERATIONS: Final = (OperationType.QUERY, OperationType.MUTATION, OperationType.SUBSCRIPTION)
+# The most operations on one WebSocket: a page of many components needs some dozens.
+_OPERATIONS_AT_ONCE: Final = 100
+# How long the server waits for `connection_init`.
+_INIT_SECONDS: Final = 3.0
+# After so long without an operation or a message the server closes the WebSocket: its client is gone or asleep.
+_IDLE_SECONDS: Final = 900.0
 _SLOW: Final = ClosedError(TRY_AGAIN_LATER, "Too slow: resume from your cursor")
 _TOKEN_ENDED: Final = ClosedError(FORBIDDEN, "Forbidden: the token has ended, come back with another")
 _UNINITIATED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation timeout")
@@ -78,11 +85,11 @@ class SocketLimits(NamedTuple):
     def of(cls, settings: Settings) -> SocketLimits:
         """As they are set."""
         return cls(
-            settings.max_subscriptions,
+            _OPERATIONS_AT_ONCE,
             settings.subscription_timeout,
-            settings.socket_init_timeout,
-            settings.socket_idle_timeout,
-            settings.send_timeout,
+            _INIT_SECONDS,
+            _IDLE_SECONDS,
+            SEND_SECONDS,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.ports.administration import Configured
 from server.db.engine import create_operations_pool
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
+# For one step of an operation: an instance's start, a table's first sync.
+_STEP_SECONDS: Final = 7_200.0
+# For building one index of a table of a billion orders.
+_INDEX_SECONDS: Final = 14_400.0
+# How long a step goes on trying while the platform fails: an outage of minutes ends no operation.
+_PLATFORM_PATIENCE_SECONDS: Final = 600.0
+
 
 class Administering:
     """The administration of a process, and the operations that it works on."""
@@ -46,7 +53,7 @@ class Administering:
         self._settings = settings
         records = Records(self.pool, settings.app_schema, migrations)
         postgres = Postgres(instances, settings)
-        indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
+        indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
 
         async def tools() -> Tools:
             return Tools(await loader.get(), instances, postgres, indexes, records)
@@ -55,7 +62,7 @@ class Administering:
         self._runner = Runner(
             log,
             records,
-            Patience(settings.step_timeout, settings.control_plane_patience, settings.index_timeout),
+            Patience(_STEP_SECONDS, _PLATFORM_PATIENCE_SECONDS, _INDEX_SECONDS),
             tools,
             ended=ended,
         )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MESSAGE: Final = "More is asked at once than can be answered in time, and this was not begun. Try again in a second."
+# How long an operation waits for an admission slot before OVERLOADED.
+WAIT_SECONDS: Final = 0.25
 # Of the longest wait: who is let in to wait for so long is still answered when the estimate was wrong by far.
 _EXPECTED_SHARE: Final = 0.3
 # Of each newest interval in the estimate, which is more of them than may be refused at once, their time being over: the

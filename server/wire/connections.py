@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from server.traffic.admission import Admission
 
 _log = structlog.get_logger(__name__)
+# Within so long a request's headers have to be there, and its body, counted from the body's first byte.
+_HEADERS_SECONDS: Final = 5.0
+_BODY_SECONDS: Final = 10.0
+# A client that takes nothing of its response for so long is cut off.
+SEND_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5
-# Of the shortest deadline, for those who set a short one.
-_LOOK_SHARE: Final = 0.25
 # Those that last: WebSockets and streams of events.
 _STREAMS_SHARE: Final = 0.75
 # Files beside the callers' connections: the database's, the platform's, the log, metrics, the listening sockets.
@@ -75,14 +78,12 @@ class Connections:
         self.admission = admission
         self.body_bytes = settings.body_bytes
         self.allowed_origins = settings.allowed_origins
-        self.deadlines = Deadlines(settings.headers_timeout, settings.body_timeout, settings.send_timeout, idle_seconds)
+        self.deadlines = Deadlines(_HEADERS_SECONDS, _BODY_SECONDS, SEND_SECONDS, idle_seconds)
         self.shed = 0
         self._most = _within_files(settings)
         self._most_streams = max(1, int(_STREAMS_SHARE * self._most))
         self._streams = 0
         self._all: set[Connection] = set()
-        shortest = min(settings.headers_timeout, settings.body_timeout, settings.send_timeout)
-        self._look_seconds = min(_LOOK_SECONDS, _LOOK_SHARE * shortest)
         self._looking = False
         self._logged_at = 0.0
 
@@ -102,7 +103,7 @@ class Connections:
         self._all.add(connection)
         if not self._looking:
             self._looking = True
-            loop.call_later(self._look_seconds, self._look, loop)
+            loop.call_later(_LOOK_SECONDS, self._look, loop)
         return room
 
     def forget(self, connection: Connection) -> None:
@@ -132,7 +133,7 @@ class Connections:
             # Whatever one of them raises: deadlines hold for the others, and for those who come.
             self._looking = bool(self._all or self.shed)
             if self._looking:
-                loop.call_later(self._look_seconds, self._look, loop)
+                loop.call_later(_LOOK_SECONDS, self._look, loop)
 
 
 class Taking:

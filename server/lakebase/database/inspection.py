@@ -13,6 +13,7 @@ import asyncpg
 from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from server.db.engine import CONNECT_SECONDS
 from server.db.errors import DRIVER_ERRORS, classify
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Postgres:
             connection = await self._instances.connect(
                 instance,
                 database,
-                timeout=self._settings.connect_timeout,
+                timeout=CONNECT_SECONDS,
                 command_timeout=seconds + 1,
                 server_settings={
                     "application_name": _APPLICATION,
@@ -232,8 +233,7 @@ def _meaning(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return UnavailableError(
             Reason.STEP_TIMED_OUT,
-            f"PostgreSQL did not do it within {seconds:g} s. Send the same mutation again to carry on; INDEX_TIMEOUT "
-            "is what one index may take.",
+            f"PostgreSQL did not do it within {seconds:g} s. Send the same mutation again to carry on.",
         )
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ForbiddenError(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 # An instance that is not there is not asked for again by each of many requests.
 _REMEMBERED_SECONDS: Final = 1.0
+# The longest life that the platform gives a token of an endpoint.
+_TOKEN_SECONDS: Final = 3_600
 # An endpoint of the Autoscaling API is named by its path, which no instance's name can be.
 _ENDPOINT: Final = "projects/"
 
@@ -201,7 +203,7 @@ class Instances:
     async def _mint(self, name: str) -> Any:
         platform = await self._loader.get()
         if name.startswith(_ENDPOINT):
-            return await platform.endpoint_credential(name, seconds=self._settings.lakebase_token_ttl)
+            return await platform.endpoint_credential(name, seconds=_TOKEN_SECONDS)
         return await platform.credential(name)
 
     async def _user_name(self) -> str:

@@ -34,8 +34,8 @@ pytestmark = pytest.mark.faults
 
 # Of a token that ends, and of a connection. A token that the server is too slow for is replaced, once for each login: it
 # lives for longer than the server may need from minting it to being let in with it.
-LIFETIME_SECONDS, RECYCLE = 3, "0.3"
-LONG_LIFETIME_SECONDS, LONG_RECYCLE = 20, "2"
+LIFETIME_SECONDS, RECYCLE_SECONDS = 3, 0.3
+LONG_LIFETIME_SECONDS, LONG_RECYCLE_SECONDS = 20, 2
 EXPIRIES = 3
 LOGINS = 10
 # Longer than for what the server takes a token to be one that has just been minted: if that is refused, the next one
@@ -46,10 +46,16 @@ _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
 _QUICK: Final = MappingProxyType(
     {
         **HASTE,
+        "server.db.engine._RECYCLE_SECONDS": RECYCLE_SECONDS,
         "server.lakebase.login.tokens._LEAST_SECONDS": 0.1,
         "server.lakebase.login.tokens._FIRST_PAUSE_SECONDS": 0.2,
     }
 )
+
+
+def replacing(seconds: float) -> dict[str, float]:
+    """Constants of a server that replaces a connection after so many seconds."""
+    return {**HASTE, "server.db.engine._RECYCLE_SECONDS": seconds}
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +68,19 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """A server whose orders are there, reached by the name of an instance."""
-    with operated(platform, POOL_RECYCLE=RECYCLE) as operator:
+    with operated(platform, altered=replacing(RECYCLE_SECONDS)) as operator:
         operator.provisioned()
         yield operator
 
 
 @contextlib.contextmanager
-def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
+def whose_tokens_end(seconds: float, *, recycle: float) -> Iterator[Brief]:
     """A platform whose tokens live for so long, and the operator of a server whose orders are there."""
     options = {**AT_ONCE, "token_lifetime": seconds}
     with (
         platform_directory() as directory,
         running_platform(directory, **options) as platform,
-        operated(platform, POOL_RECYCLE=recycle) as operator,
+        operated(platform, altered=replacing(recycle)) as operator,
     ):
         operator.provisioned()
         yield platform, operator
@@ -83,7 +89,7 @@ def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
 @pytest.fixture(scope="module")
 def twenty_seconds() -> Iterator[Brief]:
     """Tokens that live for 20 s."""
-    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE) as parts:
+    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE_SECONDS) as parts:
         yield parts
 
 
@@ -125,7 +131,7 @@ def has_ended(platform: LocalPlatform, number: int) -> bool:
 
 async def test_no_request_fails_while_tokens_end() -> None:
     """Over three expiries, with at least ten logins after each, counted by the platform."""
-    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE) as (platform, operator):
+    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE_SECONDS) as (platform, operator):
         async with loaded(operator.server.url):
             newest = len(platform.counters()["mint_times"]) - 1
             for number in range(newest, newest + EXPIRIES):
@@ -158,7 +164,7 @@ async def test_a_platform_that_mints_nothing_for_a_while_is_not_noticed(
     """A token that cannot be renewed is used as long as it is good, and minting is tried again until it succeeds."""
     assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
     refused = platform.counters()["logins_refused"]
-    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3", POOL_RECYCLE=RECYCLE) as ours:
+    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3") as ours:
         await until(lambda: "errors" not in ours.answer("{ orders(first: 1) { nodes { orderKey } } }"))
         async with loaded(ours.server.url):
             for _ in range(2):
