@@ -133,7 +133,7 @@ async def test_a_subscriber_keeps_it_awake_by_default(platform: LocalPlatform) -
         await ready(ours)
         subscriber = Subscriber(over_websocket, ours.server.url, await head(ours.server.url))
         async with following(subscriber):
-            await change(ours.server.url, 2, "PARTIAL")
+            await change(ours.server.url, 3, "PARTIAL")
             await subscriber.hear(1)
             wakes = platform.counters()["wakes"][INSTANCE]
             with pytest.raises(TimeoutError):
