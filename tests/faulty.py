@@ -24,6 +24,7 @@ from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
 from server.orders.store import SqlOrderLookup, SqlOrderStore
+from tests.altered import alter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -145,6 +146,7 @@ def faults() -> list[Any]:
 
 
 if __name__ == "__main__":
+    alter()
     for fault in faults():
         fault.start()
     sys.exit(main())

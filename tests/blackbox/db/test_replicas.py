@@ -13,7 +13,7 @@ import pytest
 from tests.blackbox.feed_clients import Subscriber, change, following, head, over_sse, over_websocket
 from tests.blackbox.load import READ, Load
 from tests.calibration import MEASURES
-from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.operator import DATABASE, HASTE, INSTANCE, TABLE, Operator, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, until, wait_for
 
@@ -30,7 +30,9 @@ SET = "mutation { setOrderStatus(input: {orderKey: %d, status: %s}) { change { v
 HEADER = "x-consistency-token"
 # How far a standby may be behind. An event is held back for so long; a slow machine's is left out now and then, which
 # is right, and no matter where it is not to be read from.
-LAG_SECONDS, NO_LAG = 0.05, "60"
+LAG_SECONDS = 0.05
+STRICT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": LAG_SECONDS}
+LENIENT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": 60}
 SILENT = "it does not answer"
 
 
@@ -45,7 +47,7 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def first(platform: LocalPlatform) -> Iterator[Operator]:
     """A process whose orders are there."""
-    with operated(platform, REPLICA_MAX_LAG=str(LAG_SECONDS)) as operator:
+    with operated(platform, altered=STRICT) as operator:
         operator.done(
             "createDatabaseCatalog",
             name="orders_catalog",
@@ -63,7 +65,7 @@ def first(platform: LocalPlatform) -> Iterator[Operator]:
 def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
     """Another process beside it."""
     assert first
-    with operated(platform, REPLICA_MAX_LAG=str(LAG_SECONDS)) as operator:
+    with operated(platform, altered=STRICT) as operator:
         until_used(operator)
         yield operator
 
@@ -72,7 +74,7 @@ def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
     """One that takes any standby that answers."""
     assert first
-    with operated(platform, REPLICA_MAX_LAG=NO_LAG) as operator:
+    with operated(platform, altered=LENIENT) as operator:
         until_used(operator)
         yield operator
 

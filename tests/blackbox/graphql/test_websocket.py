@@ -149,9 +149,9 @@ def test_what_the_protocol_forbids_closes_the_socket(address: str, messages: lis
 
 
 def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
-    """After SOCKET_INIT_TIMEOUT without an init."""
+    """After three seconds without an init."""
     with (
-        running_server(orders_url, SOCKET_INIT_TIMEOUT="0.2") as hasty,
+        running_server(orders_url, altered={"server.graphql.websocket_connection._INIT_SECONDS": 0.2}) as hasty,
         connect(hasty.graphql.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as connection,
     ):
         assert closed_with(connection) == 4408
