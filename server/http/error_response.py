@@ -42,7 +42,7 @@ MESSAGE_CHARACTERS = 500
 def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
     """The answer as it goes out, and its HTTP status.
 
-    `explores` is that the caller may be told what the schema has beside what they have named.
+    Unless the caller `explores`, error messages suggest no names of the schema.
 
     Nothing of an exception that is not an `ApiError` leaves the process: it is logged, and found by its error id.
     """
