@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -123,7 +123,7 @@ async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: Loca
     assert after["primary"] - before["primary"] < 0.2 * (after["standby"] - before["standby"])
 
 
-@pytest.mark.parametrize("carried", ["header", "cookie"])
+@pytest.mark.parametrize("carried", ["header", "cookie", "extensions"])
 async def test_a_writer_reads_its_own_change_at_once_through_another_process(
     platform: LocalPlatform, first: Operator, second: Operator, carried: str
 ) -> None:
@@ -134,11 +134,15 @@ async def test_a_writer_reads_its_own_change_at_once_through_another_process(
             for turn in range(10):
                 document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
                 told = await client.post(first.server.graphql, json={"query": document})
-                headers = {HEADER: told.headers[HEADER]} if carried == "header" else {}
-                if carried == "header":
+                token = told.headers[HEADER]
+                if carried != "cookie":
                     client.cookies.clear()
+                headers = {HEADER: token} if carried == "header" else {}
+                body: dict[str, Any] = {"query": LOOK_UP % 7}
+                if carried == "extensions":
+                    body["extensions"] = {"consistencyToken": token}
                 made = told.json()["data"]["setOrderStatus"]
-                read = await client.post(second.server.graphql, json={"query": LOOK_UP % 7}, headers=headers)
+                read = await client.post(second.server.graphql, json=body, headers=headers)
                 assert read.json()["data"]["order"]["statusVersion"] == made["order"]["statusVersion"]
     finally:
         platform.pause_replay(INSTANCE, paused=False)
