@@ -149,7 +149,7 @@ def test_what_the_protocol_forbids_closes_the_socket(address: str, messages: lis
 
 
 def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
-    """The connection is closed after SOCKET_INIT_TIMEOUT without a `connection_init`."""
+    """The connection is closed after three seconds without a `connection_init`."""
     with (
         running_server(orders_url, altered={"server.graphql.websocket_connection._INIT_SECONDS": 0.2}) as hasty,
         connect(hasty.graphql.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as connection,
