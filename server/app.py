@@ -35,9 +35,10 @@ from server.http.origins import Origins
 from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, CanonicalLog
 from server.lifespan import lifespan_of
 from server.observability.tracing import tracing
-from server.traffic.admission import Admission
+from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
+from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -62,7 +63,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         draining: says when the process is about to stop.
         admission: admits operations. The process passes the object by which its connections refuse requests, too.
     """
-    admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
+    admission = admission or Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     cache = DocumentCache()
     documents = Documents.of(settings, cache)
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
@@ -119,7 +120,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                     gateway,
                     draining,
                     lasting_seconds=settings.subscription_timeout,
-                    send_seconds=settings.send_timeout,
+                    send_seconds=SEND_SECONDS,
                 ),
             ),
             Route(METRICS_PATH, MetricsEndpoint(_principal, compression, token=settings.metrics_token)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from server.db.database import UrlDatabase
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from server.lakebase.login.instances import Instances
     from server.settings import Settings
     from server.settings.database import ConnectionSettings
+
+# How far a replica may be behind before reads leave it out. The feed holds back a change for as long, so that a
+# subscriber who then reads finds it.
+_REPLICA_LAG_SECONDS: Final = 0.2
 
 
 def served_database(settings: ConnectionSettings, instances: Instances) -> Database:
@@ -40,7 +44,7 @@ def create_secondaries(settings: Settings, instances: Instances, engines: Engine
         return url is not None or await instances.read_only_host(name) is not None
 
     pools = create_read_pools(settings, standby, prefix="secondary ") if standby and settings.read_replicas else ()
-    return Replicas(engines, pools, exist, bound=settings.replica_max_lag)
+    return Replicas(engines, pools, exist, bound=_REPLICA_LAG_SECONDS)
 
 
 def token_state(settings: Settings, instances: Instances) -> str:

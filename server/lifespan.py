@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import structlog
 
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
+# How long counts and statistics over all orders are reused.
+_AGGREGATES_SECONDS: Final = 5.0
+# Changes that wait for a slow subscriber before SUBSCRIBER_TOO_SLOW: some megabytes.
+_FEED_BUFFER: Final = 10_000
+# How often the feed looks for changes whose NOTIFY was missed.
+_FEED_CATCH_UP_SECONDS: Final = 30.0
 # How long a worker that replaces another one waits to be ready. Until then the other one serves.
 _REPLACEMENT_SECONDS = 3.0
 # How many new objects there are before the garbage collector looks for cycles.
@@ -89,7 +95,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             # The orders table looks for its overlay again as soon as the migrations have made it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness, secondaries)
-            store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
+            store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -107,8 +113,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 history,
                 migrations,
                 schema=settings.app_schema,
-                buffer=settings.feed_buffer,
-                catch_up_seconds=settings.feed_catch_up,
+                buffer=_FEED_BUFFER,
+                catch_up_seconds=_FEED_CATCH_UP_SECONDS,
                 hold_seconds=lambda: secondaries.hold_seconds,
                 keeps_awake=settings.subscribers_keep_awake,
             )

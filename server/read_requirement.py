@@ -33,13 +33,13 @@ class ReadRequirement:
             task.cancel()
 
 
-# The gateway sets it for an HTTP request, a WebSocket for each of its operations. Tasks that the operation starts, such
-# as batched lookups, inherit it. Outside of an operation there is none, and the primary answers.
+# The gateway sets it for each HTTP request, and a WebSocket for each of its operations. Tasks that an operation starts
+# inherit it, batched lookups among them. Outside of an operation there is none, and reads go to the primary.
 current_reads: ContextVar[ReadRequirement] = ContextVar("current_reads")
 
 
 def note_load() -> None:
-    """Note that the current task reads for the operation: it is cancelled with it."""
+    """Note that the current task reads for the operation, and is cancelled with it."""
     if (reads := current_reads.get(None)) and (task := asyncio.current_task()):
         reads.loads.add(task)
         task.add_done_callback(reads.loads.discard)

@@ -1,6 +1,6 @@
-"""Owns a server in which every part raises where a request asks for it: what it raises says what nobody may read.
+"""A server whose parts raise an exception if a request asks for it. The exception says what no client may read.
 
-Run as `python -m tests.faulty`, it is the server in all else.
+`python -m tests.faulty` runs it. Otherwise it is the real server.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
 from server.orders.store import SqlOrderLookup, SqlOrderStore
+from tests.altered import alter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -41,11 +42,11 @@ HEADER = "x-fault"
 
 
 class FaultError(Exception):
-    """None that anything expects."""
+    """An exception that nothing expects."""
 
 
 def fail(*_: Any, **__: Any) -> NoReturn:
-    """Raise what nobody expects, from what says more than it should."""
+    """Raise an unexpected exception, whose cause says too much."""
     try:
         raise ValueError(SAID)  # noqa: TRY301 # it has a cause, as most have
     except ValueError as error:
@@ -53,7 +54,7 @@ def fail(*_: Any, **__: Any) -> NoReturn:
 
 
 async def fail_later(*_: Any, **__: Any) -> NoReturn:
-    """The same where it is awaited."""
+    """Do the same when awaited."""
     fail()
 
 
@@ -63,39 +64,39 @@ def recursion(*_: Any) -> Any:
 
 
 def recursion_too() -> Any:
-    """The other half, for Python shortens what repeats itself."""
+    """The other half of the recursion: Python shortens tracebacks that repeat one function."""
     return recursion()
 
 
 async def lookup(_self: object, key: int, _columns: object) -> Any:
-    """What a lookup gives: nothing good."""
+    """A lookup that fails."""
     if key == DEEP:
         recursion()
     fail()
 
 
 def on_operation(extension: NoteOperation) -> Iterator[None]:
-    """Fail before an operation of this name is run."""
+    """Fail before an operation with this name is executed."""
     if IN_EXTENSION in (extension.execution_context.query or ""):
         fail()
     yield
 
 
 def find(_self: FastPath, data: Any) -> None:
-    """Fail outside all that the fast way expects."""
+    """Fail outside of what the fast path handles."""
     if IN_FAST_WAY in (data.query or ""):
         fail()
 
 
 async def principal(_self: LocalAuthentication, connection: HTTPConnection, init: Any = None) -> Any:
-    """Fail while it is found out who calls."""
+    """Fail during authentication."""
     if HEADER in connection.headers or (init or {}).get(HEADER):
         fail()
     return await authenticated(_self, connection, init)
 
 
 async def answers(gateway: Gateway, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
-    """Fail after the first answer, or give what is no JSON."""
+    """Fail after the first answer, or yield an answer that is no JSON."""
     async for answer in given_answers(gateway, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
@@ -103,13 +104,13 @@ async def answers(gateway: Gateway, data: Any, *others: Any, **more: Any) -> Asy
 
 
 def present(result: Any, **more: Any) -> Any:
-    """Give what cannot be written as JSON for a field of this name."""
+    """Return what cannot be written as JSON for a field with this name."""
     answer, status = given_present(result, **more)
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
 def message(event: Any) -> Any:
-    """Fail over a message, outside all operations."""
+    """Fail while handling a message, outside of all operations."""
     return fail() if "fault" in (event.get("text") or "") else given_message(event)
 
 
@@ -128,7 +129,7 @@ given_observe = server.observability.sinks.observe
 
 
 def faults() -> list[Any]:
-    """What is put in place of the server's own."""
+    """The patches of the server."""
     return [
         patch.object(SqlOrderStore, "page", fail_later),
         patch.object(SqlOrderLookup, "order", lookup),
@@ -145,6 +146,7 @@ def faults() -> list[Any]:
 
 
 if __name__ == "__main__":
+    alter()
     for fault in faults():
         fault.start()
     sys.exit(main())

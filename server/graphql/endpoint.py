@@ -116,13 +116,14 @@ class GraphQLEndpoint:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        is_get = request.method == "GET"
+        method = request.method
+        is_get = method == "GET"
         if is_get and _asks_for_page(request):
             return await self._page(request)
         # A page of any origin can send a GET, without a preflight. It changes nothing, and the page cannot read the
         # answer.
         context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
-        work = self._execute(request, data, context)
+        work = self._execute(data, context, method=method)
         caller: Caller | None = request.scope.get(CALLER)
         answer, status = await (work if caller is None else caller.while_there(work))
         response: Response = (
@@ -164,10 +165,8 @@ class GraphQLEndpoint:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
         return accepted, self._compression.accepted(request.scope)
 
-    async def _execute(
-        self, request: Request, data: RequestData, context: Context
-    ) -> tuple[dict[str, Any] | bytes, int]:
-        allowed, method = _OPERATIONS[request.method], request.method
+    async def _execute(self, data: RequestData, context: Context, *, method: str) -> tuple[dict[str, Any] | bytes, int]:
+        allowed = _OPERATIONS[method]
         planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
             return await self._gateway.execute(data, context, allowed=allowed, method=method)

@@ -96,6 +96,7 @@ class Gateway:
         Raises:
             ApiError: the caller is refused, or cannot be authenticated now.
         """
+        # Before anything else: a request starts with the context variables of the one before it on its connection.
         current_reads.set(ReadRequirement())
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]

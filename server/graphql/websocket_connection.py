@@ -41,6 +41,7 @@ from server.observability.request_record import CLIENT_GONE, RequestRecord, curr
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
 from server.read_requirement import ReadRequirement, current_reads
+from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
@@ -55,6 +56,12 @@ _TOO_SLOW: Final = ClosedError(TRY_AGAIN_LATER, "Too slow: resume from your curs
 _TOKEN_EXPIRED: Final = ClosedError(FORBIDDEN, "Forbidden: the token has expired, reconnect with a new one")
 _NOT_INITIALISED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation timeout")
 _IDLE: Final = ClosedError(GOING_AWAY, "Idle for too long: reconnect when you have an operation to send")
+# The most operations on one WebSocket: a page of many components needs some dozens.
+_OPERATIONS_AT_ONCE: Final = 100
+# How long the server waits for `connection_init`.
+_INIT_SECONDS: Final = 3.0
+# After so long without an operation or a message the server closes the WebSocket: its client is gone or asleep.
+_IDLE_SECONDS: Final = 900.0
 
 
 class SocketLimits(NamedTuple):
@@ -78,11 +85,11 @@ class SocketLimits(NamedTuple):
     def of(cls, settings: Settings) -> SocketLimits:
         """The limits of these settings."""
         return cls(
-            settings.max_subscriptions,
+            _OPERATIONS_AT_ONCE,
             settings.subscription_timeout,
-            settings.socket_init_timeout,
-            settings.socket_idle_timeout,
-            settings.send_timeout,
+            _INIT_SECONDS,
+            _IDLE_SECONDS,
+            SEND_SECONDS,
         )
 
 

@@ -42,7 +42,7 @@ _MESSAGE_CHARACTERS = 500
 def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
     """Return the response's body and its HTTP status.
 
-    `explores` says whether error messages may suggest names of the schema to this caller.
+    Unless the caller `explores`, error messages suggest no names of the schema.
 
     Nothing of an exception that is not an `ApiError` leaves the process: it is logged under its error id.
     """

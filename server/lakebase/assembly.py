@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.ports.administration import Configured
 from server.db.engine import create_operations_pool
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
+# For one step of an operation: an instance's start, a table's first sync.
+_STEP_SECONDS: Final = 7_200.0
+# For building one index of a table of a billion orders.
+_INDEX_SECONDS: Final = 14_400.0
+# How long a step goes on trying while the platform fails: an outage of minutes ends no operation.
+_PLATFORM_PATIENCE_SECONDS: Final = 600.0
+
 
 class AdministrationRuntime:
     """The administration of one process: its connection pool, its parts, and the operations it runs.
@@ -53,7 +60,7 @@ class AdministrationRuntime:
         tables = OwnTables(self.pool, settings.app_schema, migrations)
         audit, grants_and_indexes = AuditLog(tables), GrantsAndIndexesStore(tables)
         postgres = Postgres(instances, settings)
-        indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
+        indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
 
         async def services() -> Services:
             return Services(await loader.get(), instances, postgres, indexes, grants_and_indexes)
@@ -62,7 +69,7 @@ class AdministrationRuntime:
         self._runner = Runner(
             store,
             audit,
-            StepTimeouts(settings.step_timeout, settings.control_plane_patience, settings.index_timeout),
+            StepTimeouts(_STEP_SECONDS, _PLATFORM_PATIENCE_SECONDS, _INDEX_SECONDS),
             services,
             database_changed=ended,
         )

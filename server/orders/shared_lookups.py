@@ -95,6 +95,8 @@ class SharedLookups:
             batch = _Batch(asked_still, task)
             for one in asked_still:
                 one.batch = batch
+            # The statement is for several operations: it stands on the record of none, and the primary is new enough
+            # for all.
             current_record.set(None)
             current_reads.set(ReadRequirement(primary_only=True))
             # While the database wakes, everybody who waits for it is given more time.

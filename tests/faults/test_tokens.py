@@ -31,14 +31,14 @@ pytestmark = pytest.mark.long
 LIFE_SECONDS: Final = 20.0
 CREDENTIALS: Final = "/api/2.0/(database|postgres)/credentials"
 # Connections live for so long that each token is logged in with many times, or for longer than any test.
-SHORT, LONGER = "2", "3000"
+SHORT_SECONDS, LONGER_SECONDS = 2, 3000
 _Parts = tuple["Rig", "LocalPlatform", "Proxy"]
 
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[_Parts]:
     """A server whose connections are replaced every two seconds."""
-    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": SHORT}) as parts:
+    with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=SHORT_SECONDS) as parts:
         yield parts
 
 
@@ -90,7 +90,7 @@ async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_p
 async def test_f7_a_platform_that_mints_nothing_past_the_end(tmp_path: Path) -> None:
     """Open connections serve on; a new one cannot be made and is a 503, and the platform is asked once a second at most."""
     asked: list[float] = []
-    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": LONGER}) as (rig, platform, _):
+    with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=LONGER_SECONDS) as (rig, platform, _):
 
         async def inject(traffic: Traffic) -> None:
             platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)

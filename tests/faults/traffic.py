@@ -220,7 +220,7 @@ class Traffic:
 
 
 def _contract(response: Response) -> tuple[str | None, str | None]:
-    """The reason that is told, and what is not as README's table of errors has it."""
+    """The reason that is told, and what is not as the table of errors in schema/README.md has it."""
     try:
         body = response.json()
         errors = body.get("errors", [])

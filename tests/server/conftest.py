@@ -34,7 +34,7 @@ from server.orders.readiness import Readiness
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
 from tests.examples import be_patient
-from tests.process import PATIENCE_SECONDS, PATIENT
+from tests.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster
@@ -46,7 +46,7 @@ _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|
 
 
 be_patient()
-# As those of a server of a test: a busy machine may keep anything waiting.
+# Like a test's server: a busy machine may keep anything waiting.
 PATIENCE = {name.lower(): float(seconds) for name, seconds in PATIENT.items()}
 
 
@@ -63,8 +63,10 @@ def _logs() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """What has no setting: how long statements of operations, the making of our own tables and an end are waited for."""
+    """Constants: those of a test's server, and how long it waits for operations' statements, migrations and the end."""
     with pytest.MonkeyPatch.context() as patch:
+        for constant, value in PATIENT_CONSTANTS.items():
+            patch.setattr(constant, value)
         for patience in (
             "server.db.engine._OPERATION_SECONDS",
             "server.db.migrate._PATIENCE_SECONDS",

@@ -13,6 +13,7 @@ import asyncpg
 from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from server.db.engine import CONNECT_SECONDS
 from server.db.errors import DRIVER_ERRORS, classify
 from server.lakebase.database.grants_and_indexes import GrantsAndIndexes
 
@@ -113,7 +114,7 @@ class Postgres:
             connection = await self._instances.connect(
                 instance,
                 database,
-                timeout=self._settings.connect_timeout,
+                timeout=CONNECT_SECONDS,
                 command_timeout=seconds + 1,
                 server_settings={
                     "application_name": _APPLICATION,

@@ -26,6 +26,8 @@ _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpe
 _REMEMBERED_SECONDS: Final = 1.0
 # An endpoint of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
 _ENDPOINT_PREFIX: Final = "projects/"
+# The longest life that the platform gives a token of an endpoint.
+_TOKEN_SECONDS: Final = 3_600
 
 
 class _Server:
@@ -204,7 +206,7 @@ class Instances:
     async def _mint(self, name: str) -> Any:
         logins = (await self._loader.get()).logins
         if name.startswith(_ENDPOINT_PREFIX):
-            return await logins.endpoint_credential(name, seconds=self._settings.lakebase_token_ttl)
+            return await logins.endpoint_credential(name, seconds=_TOKEN_SECONDS)
         return await logins.credential(name)
 
     async def _user_name(self) -> str:

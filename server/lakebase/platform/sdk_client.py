@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Administration is rare, and a thread that waits for a silent platform costs nothing else.
 _THREADS: Final = 8
+# For one response of the platform.
+_ATTEMPT_SECONDS: Final = 5.0
+# How long the SDK retries a call that fails for now, in whole seconds.
+_RETRY_SECONDS: Final = 10
 _PRODUCT: Final = "lakebase-orders-graphql"
 _VERSION: Final = "0.1.0"
 # At DEBUG the SDK logs bodies, tokens among them; its warnings repeat errors with its configuration.
@@ -66,8 +70,8 @@ class SdkClient:
 
     def __init__(self, settings: Settings, *, threads: int = _THREADS, retry_seconds: int | None = None) -> None:
         self._settings = settings
-        self._attempt_seconds = settings.control_plane_timeout
-        self._retry_seconds = retry_seconds or settings.control_plane_retry
+        self._attempt_seconds = _ATTEMPT_SECONDS
+        self._retry_seconds = retry_seconds or _RETRY_SECONDS
         # The SDK's last attempt may begin when its budget ends, after a pause of a second or more.
         self.deadline_seconds = self._retry_seconds + self._attempt_seconds + 2
         self._size, self._overdue = threads, 0

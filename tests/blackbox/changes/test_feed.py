@@ -130,7 +130,8 @@ def steady(stage: Stage) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def strict(stage: Stage) -> Iterator[Server]:
     """Another one. It looks for changes by itself often, and keeps few for a slow subscriber."""
-    with running_server(stage.url, FEED_BUFFER=str(_BUFFER), FEED_CATCH_UP="0.2") as server:
+    altered = {"server.lifespan._FEED_BUFFER": _BUFFER, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.2}
+    with running_server(stage.url, altered=altered) as server:
         yield server
 
 

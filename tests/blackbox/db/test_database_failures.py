@@ -169,9 +169,9 @@ async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool) -> 
 async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connection_goes_on(
     own: Cluster,
 ) -> None:
-    """With all ten connections held up by a lock: 503 after POOL_TIMEOUT, /livez well, bad requests told as bad."""
+    """With all ten connections held up by a lock: 503 after a quarter of a second, /livez well, bad requests told as bad."""
     limits = httpx.Limits(max_connections=100)
-    with running_server(own.url, POOL_TIMEOUT="0.25") as server:
+    with running_server(own.url, altered={"server.db.engine._PAGE_WAIT_SECONDS": 0.25}) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
             async with locked(own):
                 crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]

@@ -92,11 +92,11 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """An operator of a server that does not wait long for the platform."""
-    settings: dict[str, Any] = {
-        "CONTROL_PLANE_TIMEOUT": str(TIMEOUT_SECONDS),
-        "CONTROL_PLANE_RETRY": str(RETRY_SECONDS),
+    impatient = {
+        "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": TIMEOUT_SECONDS,
+        "server.lakebase.platform.sdk_client._RETRY_SECONDS": RETRY_SECONDS,
     }
-    with operated(platform, module=HASTY, altered=ALTERED, **settings) as operator:
+    with operated(platform, module=HASTY, altered={**ALTERED, **impatient}) as operator:
         yield operator
 
 

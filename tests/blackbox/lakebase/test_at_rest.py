@@ -97,8 +97,8 @@ def test_a_platform_that_is_down_does_not_stop_the_start() -> None:
         DATABRICKS_HOST=f"http://127.0.0.1:{free_port()}",
         DATABRICKS_TOKEN="none",  # noqa: S106 # no platform checks it
         LAKEBASE_INSTANCE_NAME=INSTANCE,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
     ) as server:
         for document, reason in (
             (ORDER, "DATABASE_UNAVAILABLE"),

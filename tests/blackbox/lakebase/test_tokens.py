@@ -34,8 +34,8 @@ pytestmark = pytest.mark.faults
 
 # The lifetime of a token and of a connection, in seconds. A token has to outlive the time from its minting to the login,
 # or the server would mint another one for each login.
-LIFETIME_SECONDS, RECYCLE = 3, "0.3"
-LONG_LIFETIME_SECONDS, LONG_RECYCLE = 20, "2"
+LIFETIME_SECONDS, RECYCLE_SECONDS = 3, 0.3
+LONG_LIFETIME_SECONDS, LONG_RECYCLE_SECONDS = 20, 2
 EXPIRIES = 3
 LOGINS = 10
 # For a shorter time the server regards a token as just minted. If PostgreSQL refuses it then, the next one comes after a
@@ -46,10 +46,16 @@ _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
 _QUICK: Final = MappingProxyType(
     {
         **HASTE,
+        "server.db.engine._RECYCLE_SECONDS": RECYCLE_SECONDS,
         "server.lakebase.login.tokens._LEAST_SECONDS": 0.1,
         "server.lakebase.login.tokens._FIRST_PAUSE_SECONDS": 0.2,
     }
 )
+
+
+def replacing(seconds: float) -> dict[str, float]:
+    """Constants of a server that replaces a connection after so many seconds."""
+    return {**HASTE, "server.db.engine._RECYCLE_SECONDS": seconds}
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +68,19 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """An operator who has provisioned; the server finds its database by the name of an instance."""
-    with operated(platform, POOL_RECYCLE=RECYCLE) as operator:
+    with operated(platform, altered=replacing(RECYCLE_SECONDS)) as operator:
         operator.provisioned()
         yield operator
 
 
 @contextlib.contextmanager
-def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
+def whose_tokens_end(seconds: float, *, recycle: float) -> Iterator[Brief]:
     """A platform whose tokens live for so long, and an operator who has provisioned."""
     options = {**AT_ONCE, "token_lifetime": seconds}
     with (
         platform_directory() as directory,
         running_platform(directory, **options) as platform,
-        operated(platform, POOL_RECYCLE=recycle) as operator,
+        operated(platform, altered=replacing(recycle)) as operator,
     ):
         operator.provisioned()
         yield platform, operator
@@ -83,7 +89,7 @@ def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
 @pytest.fixture(scope="module")
 def twenty_seconds() -> Iterator[Brief]:
     """Tokens that live for 20 s."""
-    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE) as parts:
+    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE_SECONDS) as parts:
         yield parts
 
 
@@ -125,7 +131,7 @@ def has_ended(platform: LocalPlatform, number: int) -> bool:
 
 async def test_no_request_fails_while_tokens_end() -> None:
     """Over three expiries, with at least ten logins after each, counted by the platform."""
-    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE) as (platform, operator):
+    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE_SECONDS) as (platform, operator):
         async with loaded(operator.server.url):
             newest = len(platform.counters()["mint_times"]) - 1
             for number in range(newest, newest + EXPIRIES):
@@ -156,7 +162,7 @@ async def test_no_request_fails_while_minting_fails_for_a_while(platform: LocalP
     """A token that cannot be renewed is used until its end, and minting is tried again until it succeeds."""
     assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
     refused = platform.counters()["logins_refused"]
-    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3", POOL_RECYCLE=RECYCLE) as ours:
+    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3") as ours:
         await until(lambda: "errors" not in ours.answer("{ orders(first: 1) { nodes { orderKey } } }"))
         async with loaded(ours.server.url):
             for _ in range(2):

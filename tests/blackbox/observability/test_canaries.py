@@ -108,8 +108,8 @@ def test_no_canary_is_seen(cluster: Cluster, role: str) -> None:
         DATABRICKS_HOST=f"http://127.0.0.1:{free_port()}",
         DATABRICKS_TOKEN=TOKEN,
         METRICS_TOKEN=METRICS,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
         LOG_LEVEL="DEBUG",
     ) as server:
         said = asked(server, *ADMIN_DOCUMENTS)
@@ -137,8 +137,8 @@ def test_no_canary_is_seen_where_nothing_answers() -> None:
         DATABRICKS_CLIENT_ID="canaries",
         DATABRICKS_CLIENT_SECRET=CLIENT_SECRET,
         METRICS_TOKEN=METRICS,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
         LOG_LEVEL="DEBUG",
         LOG_FORMAT="console",
     ) as server:

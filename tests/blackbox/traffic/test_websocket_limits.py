@@ -27,6 +27,7 @@ pytestmark = pytest.mark.faults
 
 FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 ORDER = {"query": "{ order(orderKey: 1) { orderKey } }"}
+SOCKETS = "server.graphql.websocket_connection"
 IDLE_SECONDS = 1.0
 MOST = 3
 BODY_BYTES = 2 << 20
@@ -35,14 +36,18 @@ BODY_BYTES = 2 << 20
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
     """A server where a socket may do little."""
-    with running_server(orders_url, MAX_SUBSCRIPTIONS=str(MOST), APP_SCHEMA="socket_limits") as server:
+    with running_server(
+        orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._OPERATIONS_AT_ONCE": MOST}
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
     """A server that lets go of idle sockets soon."""
-    with running_server(orders_url, SOCKET_IDLE_TIMEOUT=str(IDLE_SECONDS), APP_SCHEMA="socket_limits") as server:
+    with running_server(
+        orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._IDLE_SECONDS": IDLE_SECONDS}
+    ) as server:
         yield server
 
 
@@ -60,9 +65,9 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
 
 
 def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
-    """After SOCKET_INIT_TIMEOUT, also where pings are said meanwhile."""
+    """After three seconds, even if the client sends pings meanwhile."""
     with (
-        running_server(orders_url, SOCKET_INIT_TIMEOUT="0.3", APP_SCHEMA="socket_limits") as server,
+        running_server(orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._INIT_SECONDS": 0.3}) as server,
         raw_socket(server.url, init=False) as socket,
     ):
         began = time.monotonic()
@@ -78,7 +83,7 @@ def test_who_asks_nothing_is_let_go(hasty: Server) -> None:
 
 
 def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
-    """A client's pings keep its socket open for longer than SOCKET_IDLE_TIMEOUT, and so does a subscription."""
+    """A client's pings keep its socket open for longer than an idle one lives, and so does a subscription."""
     with raw_socket(hasty.url) as socket:
         began = time.monotonic()
         while time.monotonic() - began < 1.2 * IDLE_SECONDS:

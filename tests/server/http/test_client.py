@@ -35,14 +35,14 @@ def reads() -> Iterator[ReadRequirement]:
 
 
 class Work:
-    """Something that takes until it is let, and knows how it has ended."""
+    """Work that waits until it is let go, and notes how it ended."""
 
     def __init__(self) -> None:
         self.begun, self.let = asyncio.Event(), asyncio.Event()
         self.cancelled = False
 
     async def run(self) -> str:
-        """What it gives."""
+        """Wait, and return a result."""
         self.begun.set()
         try:
             await self.let.wait()
@@ -53,7 +53,7 @@ class Work:
 
 
 async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
-    """It is cancelled, which cancels its statements, and whoever would answer is told why."""
+    """It is cancelled, with its statements, and the endpoint gets a ClientDisconnect."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
@@ -65,7 +65,7 @@ async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
 
 
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
-    """They may go while it is looked who they are."""
+    """The client may go away during authentication."""
     caller, work = Caller(), Work()
     caller.leave()
     with pytest.raises(ClientDisconnect):
@@ -75,7 +75,7 @@ async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord)
 
 
 async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
-    """It may have been made already."""
+    """The change may have been made already."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
@@ -88,7 +88,7 @@ async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
 
 
 async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
-    """A server that stops ends its tasks itself, whether the callers are there or not."""
+    """A server that stops cancels its tasks itself, whether the clients are there or not."""
     for leaves in (False, True):
         caller, work = Caller(), Work()
         answering = asyncio.create_task(caller.while_there(work.run()))
@@ -103,7 +103,7 @@ async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
 
 
 async def test_who_leaves_when_all_is_done_ends_nothing(record: RequestRecord) -> None:
-    """The task may be at something else by then: what it does after an answer, or the next request."""
+    """By then the task may be sending the answer, or serving the next request."""
     caller, work = Caller(), Work()
 
     async def answer() -> str:

@@ -39,7 +39,7 @@ def server(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client of it."""
+    """A client of the server."""
     with httpx.Client(base_url=server.url, verify=NO_TLS) as client:
         yield client
 
@@ -130,7 +130,7 @@ def test_within_a_stream_it_is_an_event_and_the_end(server: Server, client: http
 
 @pytest.fixture
 def socket(server: Server) -> Iterator[ClientConnection]:
-    """A connection that has been acknowledged."""
+    """An acknowledged connection."""
     with connect(server.graphql.replace("http", "ws", 1), subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type": "connection_init"}')
         assert json.loads(socket.recv(PATIENCE_SECONDS)) == {"type": "connection_ack"}
