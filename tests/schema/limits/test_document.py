@@ -145,7 +145,7 @@ def test_the_worst_document_is_validated_in_no_time() -> None:
     for text in WORST:
         document = read_document(text, DocumentLimits())
         seconds = processor_seconds(functools.partial(validate, SCHEMA, document))
-        hold("the worst document within the limits, validated", seconds, computing_seconds=0.045)
+        hold("the worst document within the limits, validated", seconds, computing_seconds=0.06)
 
 
 def test_plain_fields_may_be_repeated_more_often() -> None:
