@@ -232,7 +232,7 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
     settings = {f"LOCAL_{name}": value for name, value in {**_QUICK, "DIRECTORY": str(directory), **given}.items()}
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log, tempfile.NamedTemporaryFile("wb") as said:
-        process = started("server.local.platform", environment(**settings), stdout=said, stderr=log)
+        process = started("tests.platform_tools", environment(**settings), stdout=said, stderr=log)
         try:
             wait_for(
                 lambda: Path(said.name).read_text().endswith("\n"),

@@ -12,14 +12,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
 import psutil
 
 from server.local.programs import ClusterError, binaries, reachable, unprivileged
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _SUPERUSER = "postgres"
 _DATABASE = "orders"
@@ -153,28 +150,6 @@ class Cluster:
             ClusterError: one of them failed.
         """
         return self._client("psql", "-d", str(self._database), "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
-
-    def copy_in(self, statement: str, chunks: Iterable[bytes]) -> None:
-        """Run a COPY ... FROM STDIN with these bytes. Interrupted, it copies nothing.
-
-        Raises:
-            ClusterError: with what PostgreSQL said.
-        """
-        arguments = ["psql", *self._address(), "-d", str(self._database), "-qc", statement]
-        with tempfile.TemporaryFile("w+") as said, self._start_program(*arguments, output=said) as client:
-            try:
-                if client.stdin is None:
-                    raise ClusterError("psql was started without its pipe")
-                with contextlib.suppress(BrokenPipeError):
-                    for chunk in chunks:
-                        client.stdin.write(chunk)
-                    client.stdin.close()
-                code = client.wait()
-            finally:
-                client.kill()
-            said.seek(0)
-            if code != 0:
-                raise ClusterError(f"{statement} failed: {said.read()}")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it if it runs, in one of pg_ctl's modes.

@@ -1,4 +1,4 @@
-"""Owns the faults that are switched on: which request meets which, and what it does to it."""
+"""Faults that tests switch on in the local platform: which requests a fault applies to, and what it does to them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import itertools
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from server.local.platform.rest.errors import invalid
@@ -17,10 +18,9 @@ from server.local.platform.rest.exchange import error_response
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.local.platform.rest.bodies import FaultBody
     from server.local.platform.rest.exchange import Exchange
 
-# Answered in place of doing anything.
+# Replied instead of handling the request.
 _REFUSALS = {
     "too_many_requests": (429, "REQUEST_LIMIT_EXCEEDED", "Too many requests. Please wait a moment and try again."),
     "internal_error": (500, "INTERNAL_ERROR", "An internal error occurred."),
@@ -29,22 +29,54 @@ _REFUSALS = {
     "not_found_after_create": (404, "NOT_FOUND", "The resource was not found."),
     "not_found_as_code": (404, "RESOURCE_DOES_NOT_EXIST", "The resource does not exist."),
 }
+# Applied after the request has been handled.
 _OUTCOMES = {"exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "hold_after"}
 _STATES = {"state", "current_state", "detailed_state", "unity_catalog_provisioning_state"}
 _UNKNOWN_STATE = "STATE_OF_THE_FUTURE"
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
+class FaultBody(BaseModel):
+    """A fault to switch on. `method` and `path` are regular expressions for the whole method and path."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    method: str = ".*"
+    path: str
+    fault: Literal[
+        "too_many_requests",
+        "internal_error",
+        "unavailable",
+        "forbidden",
+        "not_found_after_create",
+        "not_found_as_code",
+        "exists_as_400",
+        "connection_reset",
+        "slow",
+        "hang",
+        "malformed_json",
+        "unknown_enum",
+        "lost_reply",
+        "hold_before",
+        "hold_after",
+    ]
+    times: int | None = 1
+    skip: int = 0
+    retry_after: int | None = 1
+    seconds: float = 1
+    message: str | None = None
+
+
 @dataclass
-class _Switched:
+class _ActiveFault:
     fault: FaultBody
     left: int | None
     skip: int
 
 
 @dataclass
-class Held:
-    """A request that is held until it is released or its client goes away."""
+class HeldRequest:
+    """A request that is held until it is released or its client disconnects."""
 
     method: str
     path: str
@@ -53,71 +85,73 @@ class Held:
 
 
 class Faults:
-    """The faults that are on, in the order in which they were switched on, and the requests that they hold."""
+    """The active faults, in the order in which they were switched on, and the requests that they hold."""
 
     def __init__(self) -> None:
-        self._switched: list[_Switched] = []
-        self._held: dict[int, Held] = {}
+        self._active: list[_ActiveFault] = []
+        self._held: dict[int, HeldRequest] = {}
         self._numbers = itertools.count(1)
 
     def add(self, fault: FaultBody) -> None:
-        """Switch a fault on, for its next `times` requests (None: for all) after letting `skip` pass.
+        """Switch a fault on for `times` requests (None: for all), after it has let `skip` requests pass.
 
         Raises:
-            PlatformError: INVALID_PARAMETER_VALUE where method or path is no regular expression.
+            PlatformError: INVALID_PARAMETER_VALUE if method or path is not a regular expression.
         """
         try:
             for pattern in (fault.method, fault.path):
                 re.compile(pattern)
         except re.error as error:
-            raise invalid(f"method or path is no regular expression: {error}") from None
-        self._switched.append(_Switched(fault, fault.times, fault.skip))
+            raise invalid(f"method or path is not a regular expression: {error}") from None
+        self._active.append(_ActiveFault(fault, fault.times, fault.skip))
 
     def clear(self) -> None:
-        """Switch all of them off. What is held stays held."""
-        self._switched.clear()
+        """Switch every fault off. Held requests stay held."""
+        self._active.clear()
 
     def held(self) -> list[dict[str, Any]]:
-        """The requests that are held: number, method, path and fault."""
+        """The number, method, path and fault of each held request."""
         return [
             {"number": number, "method": held.method, "path": held.path, "fault": held.fault}
             for number, held in self._held.items()
         ]
 
     def release(self) -> int:
-        """Let all that is held go on; how many there were."""
+        """Release every held request, and return how many there were."""
         for held in self._held.values():
             held.released.set()
         return len(self._held)
 
-    async def answer(self, exchange: Exchange, do: Callable[[], Awaitable[Response]]) -> None:
-        """Answer the exchange by doing it, with the fault that it meets, if any."""
+    async def answer(self, exchange: Exchange, respond: Callable[[], Awaitable[Response]]) -> None:
+        """Answer a request with the first active fault that applies to it, or normally."""
         fault = self._take(exchange.method, exchange.path)
         name = fault.fault if fault else ""
         if fault is None:
-            await exchange.reply(await do())
+            await exchange.reply(await respond())
         elif name == "connection_reset":
             await exchange.reset()
         elif name == "hang":
-            await exchange.gone()
+            await exchange.disconnected()
         elif name == "not_found_as_code" and exchange.method == "DELETE":
-            # As it is when the same call was sent twice.
-            response = await do()
-            refused = response.status_code >= 400 and response.status_code != _NOT_FOUND  # noqa: PLR2004 # where HTTP's errors begin
-            await exchange.reply(response if refused else _refusal(fault))
+            # As if the same call had been sent twice.
+            response = await respond()
+            failed = response.status_code >= 400 and response.status_code != _NOT_FOUND  # where HTTP's errors begin
+            await exchange.reply(response if failed else _refusal(fault))
         elif name in _REFUSALS:
             await exchange.reply(_refusal(fault))
         elif name in _OUTCOMES:
-            await self._with_outcome(fault, exchange, do)
+            await self._with_outcome(fault, exchange, respond)
         elif name == "slow":
             await asyncio.sleep(fault.seconds)
-            await exchange.reply(await do())
+            await exchange.reply(await respond())
         elif await self._hold(exchange, name):
-            await exchange.reply(await do())
+            await exchange.reply(await respond())
 
-    async def _with_outcome(self, fault: FaultBody, exchange: Exchange, do: Callable[[], Awaitable[Response]]) -> None:
-        """It is done, and something is wrong with how that is told."""
-        response = await do()
+    async def _with_outcome(
+        self, fault: FaultBody, exchange: Exchange, respond: Callable[[], Awaitable[Response]]
+    ) -> None:
+        """Handle the request, and spoil the reply."""
+        response = await respond()
         if fault.fault == "lost_reply":
             await exchange.reset()
         elif fault.fault == "hold_after":
@@ -126,8 +160,8 @@ class Faults:
         elif fault.fault == "malformed_json":
             await exchange.reply(Response(bytes(response.body)[:-1] + b", oops", 200, media_type="application/json"))
         elif fault.fault == "unknown_enum":
-            changed = _with_unknown_states(json.loads(bytes(response.body)))
-            await exchange.reply(Response(json.dumps(changed), response.status_code, media_type="application/json"))
+            body = _with_unknown_states(json.loads(bytes(response.body)))
+            await exchange.reply(Response(json.dumps(body), response.status_code, media_type="application/json"))
         elif response.status_code in (200, _CONFLICT):
             message = fault.message or "The resource already exists."
             await exchange.reply(error_response(400, "RESOURCE_ALREADY_EXISTS", message))
@@ -135,10 +169,11 @@ class Faults:
             await exchange.reply(response)
 
     async def _hold(self, exchange: Exchange, fault: str) -> bool:
-        """Wait until it is released; False where its client went away first."""
+        """Wait until the request is released. False if its client disconnects first."""
         number = next(self._numbers)
-        held = self._held[number] = Held(exchange.method, exchange.path, fault)
-        released, gone = asyncio.create_task(held.released.wait()), asyncio.create_task(exchange.gone())
+        held = self._held[number] = HeldRequest(exchange.method, exchange.path, fault)
+        released = asyncio.create_task(held.released.wait())
+        gone = asyncio.create_task(exchange.disconnected())
         try:
             await asyncio.wait([released, gone], return_when=asyncio.FIRST_COMPLETED)
             return held.released.is_set()
@@ -148,15 +183,15 @@ class Faults:
             gone.cancel()
 
     def _take(self, method: str, path: str) -> FaultBody | None:
-        for switched in self._switched:
-            fault = switched.fault
-            if not (re.fullmatch(fault.method, method) and re.fullmatch(fault.path, path)) or switched.left == 0:
+        for active in self._active:
+            fault = active.fault
+            if not (re.fullmatch(fault.method, method) and re.fullmatch(fault.path, path)) or active.left == 0:
                 continue
-            if switched.skip > 0:
-                switched.skip -= 1
+            if active.skip > 0:
+                active.skip -= 1
                 continue
-            if switched.left is not None:
-                switched.left -= 1
+            if active.left is not None:
+                active.left -= 1
             return fault
         return None
 
