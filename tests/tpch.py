@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+from server.local.installation import ClusterError, binaries
 from server.local.platform.tables.sources import GeneratorError, generator_command
-from server.local.programs import ClusterError, binaries
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster

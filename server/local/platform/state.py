@@ -138,6 +138,8 @@ class Store:
     def save(self) -> None:
         """Write the state durably and atomically. It is some kilobytes, and takes a millisecond."""
         scratch = self._file.with_suffix(".new")
+        # Readable by its owner alone: the operator's token is in it.
+        scratch.touch(mode=0o600)
         with scratch.open("w") as file:
             file.write(self.state.model_dump_json())
             file.flush()
