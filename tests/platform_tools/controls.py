@@ -17,7 +17,7 @@ from server.local.platform.instances.instances import as_json
 from server.local.platform.instances.lifecycle import AVAILABLE
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import wrong_state
-from tests.platform_tools.faults import FaultBody, Faults
+from tests.platform_tools.faults import FaultBody, Faults, disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ class Controls(Hooks):
         """Count a request for credentials as in flight until it is answered or its client disconnects."""
         self._minting.add(exchange)
         self._mints_at_once = max(self._mints_at_once, len(self._minting))
-        gone = asyncio.create_task(exchange.disconnected())
+        gone = asyncio.create_task(disconnected(exchange))
         gone.add_done_callback(lambda _: self._minting.discard(exchange))
         try:
             await answer

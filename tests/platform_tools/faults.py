@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import json
 import re
+import socket
+import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
@@ -34,6 +36,8 @@ _OUTCOMES = {"exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "h
 _STATES = {"state", "current_state", "detailed_state", "unity_catalog_provisioning_state"}
 _UNKNOWN_STATE = "STATE_OF_THE_FUTURE"
 _NOT_FOUND, _CONFLICT = 404, 409
+# SO_LINGER switched on with a timeout of 0 s: closing the socket sends a reset.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class FaultBody(BaseModel):
@@ -129,9 +133,9 @@ class Faults:
         if fault is None:
             await exchange.reply(await respond())
         elif name == "connection_reset":
-            await exchange.reset()
+            await _reset(exchange)
         elif name == "hang":
-            await exchange.disconnected()
+            await disconnected(exchange)
         elif name == "not_found_as_code" and exchange.method == "DELETE":
             # As if the same call had been sent twice.
             response = await respond()
@@ -153,7 +157,7 @@ class Faults:
         """Handle the request, and spoil the reply."""
         response = await respond()
         if fault.fault == "lost_reply":
-            await exchange.reset()
+            await _reset(exchange)
         elif fault.fault == "hold_after":
             if await self._hold(exchange, fault.fault):
                 await exchange.reply(response)
@@ -173,7 +177,7 @@ class Faults:
         number = next(self._numbers)
         held = self._held[number] = HeldRequest(exchange.method, exchange.path, fault)
         released = asyncio.create_task(held.released.wait())
-        gone = asyncio.create_task(exchange.disconnected())
+        gone = asyncio.create_task(disconnected(exchange))
         try:
             await asyncio.wait([released, gone], return_when=asyncio.FIRST_COMPLETED)
             return held.released.is_set()
@@ -194,6 +198,21 @@ class Faults:
                 active.left -= 1
             return fault
         return None
+
+
+async def disconnected(exchange: Exchange) -> None:
+    """Return when the client of a request has disconnected."""
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _reset(exchange: Exchange) -> None:
+    """Reset the connection instead of replying."""
+    # ASGI cannot reset a connection. uvicorn's `send` is a method of the object that has the transport.
+    transport: asyncio.Transport = cast("Any", exchange.send).__self__.transport
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
+    await disconnected(exchange)
 
 
 def _refusal(fault: FaultBody) -> Response:

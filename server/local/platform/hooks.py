@@ -27,7 +27,7 @@ class Hooks:
         """Answer a request.
 
         Args:
-            exchange: the request, and the connection to reply on.
+            exchange: the request, and the ASGI callables to reply with.
             template: of its path, `/api/2.0/database/instances/{name}` say.
             respond: handles the request and returns the platform's reply.
         """

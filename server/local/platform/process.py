@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from server.local.cluster import ClusterError
 from server.local.platform.app import App
 from server.local.platform.options import Options
-from server.local.platform.rest.exchange import Protocol
 from server.local.platform.service import Platform
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class _Server(uvicorn.Server):
             App(platform, hooks),
             host=_HOST,
             port=platform.store.state.http_port,
-            http=Protocol,
+            http="h11",
             lifespan="off",
             log_config=None,
             timeout_graceful_shutdown=_GRACE_SECONDS,
