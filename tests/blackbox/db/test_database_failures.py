@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from server.local.tpch import load_orders
 from tests.blackbox.load import READ, Fate, Load, asked, quantile
 from tests.calibration import MEASURES, hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
+from tests.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("killed") / "cluster")
     try:
         cluster.start()
-        load_orders(cluster, _SCALE, lambda _: None)
+        load_orders(cluster, _SCALE)
         yield cluster
     finally:
         cluster.destroy()
@@ -124,7 +124,7 @@ async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_t
     port = free_port()
     try:
         cluster.start(port)
-        load_orders(cluster, _SCALE, lambda _: None)
+        load_orders(cluster, _SCALE)
         cluster.stop()
         with running_server(cluster.url, ready=False) as server:
             assert answers(f"{server.url}/livez")
