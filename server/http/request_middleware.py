@@ -25,9 +25,8 @@ METRICS_PATH: Final = "/api/metrics"
 # Paths of health checks and scrapes, and of the files that pages load: neither counted nor traced.
 WATCHED: Final = ("/livez", "/readyz", "/static/", METRICS_PATH)
 
-# On every response. `nosniff`: a browser takes nothing for a script or a page that is not declared as one. The other:
-# no page of another origin embeds a response. `strict-transport-security` is for whoever terminates TLS to set, because
-# it holds for everything that is served under the name.
+# On every response: a browser must not guess its type, and no page of another origin may embed it. The proxy that
+# terminates TLS sets `strict-transport-security`, because that holds for everything under the host name.
 EVERY_ANSWER: Final = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
 _EVERY_ANSWER_RAW: Final = tuple((name.encode(), value.encode()) for name, value in EVERY_ANSWER.items())
 # The ids that a client may give its requests: bounded, and nothing that could pass for a second line of the log.
