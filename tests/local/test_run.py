@@ -168,8 +168,8 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 
 def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None:
     """It prints its steps and GraphiQL's address. Ctrl-C leaves no process, and the exit code is 0."""
-    shown = [line.split()[0] for line in first.output.splitlines() if line.startswith(("create_", "build_"))]
-    assert shown == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
+    steps = [line.split()[0] for line in first.output.splitlines() if line.startswith(("create_", "build_"))]
+    assert steps == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
     assert f"GraphiQL    {first.url}/api/graphql" in first.output
     assert first.count == 1500
     assert first.processes > 2
@@ -251,9 +251,9 @@ def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        shown = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
-    assert shown.returncode == 1
-    assert shown.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
+        result = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
+    assert result.returncode == 1
+    assert result.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -
 )
 def test_a_wrong_setting_is_refused(tmp_path: Path, settings: dict[str, str], message: str) -> None:
     """The exit code is 2, and nothing is created."""
-    shown = refused(LOCAL_DIR=str(tmp_path / "none"), **settings)
-    assert shown.returncode == 2
-    assert shown.stderr.startswith(message)
+    result = refused(LOCAL_DIR=str(tmp_path / "none"), **settings)
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
     assert not (tmp_path / "none").exists()

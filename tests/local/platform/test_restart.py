@@ -180,7 +180,7 @@ def test_the_state_is_readable_by_its_owner_alone(directory: Path) -> None:
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
     """The exit code is 2, and nothing is created."""
-    shown = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "server.local.platform"],
         cwd=ROOT,
         env=environment(LOCAL_DIRECTORY=str(tmp_path / "none"), LOCAL_SCALE="-1", LOCAL_SYNC_MODE="maybe"),
@@ -189,7 +189,7 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
         check=False,
         timeout=PATIENCE_SECONDS,
     )
-    assert shown.returncode == 2
-    assert "LOCAL_SCALE" in shown.stderr
-    assert "LOCAL_SYNC_MODE" in shown.stderr
+    assert result.returncode == 2
+    assert "LOCAL_SCALE" in result.stderr
+    assert "LOCAL_SYNC_MODE" in result.stderr
     assert not (tmp_path / "none").exists()

@@ -26,7 +26,7 @@ def replicated(platform: LocalPlatform) -> DatabaseInstance:
     return platform.create_instance("with-standby", node_count=2, enable_readable_secondaries=True)
 
 
-def shown(platform: LocalPlatform, instance: DatabaseInstance) -> dict[str, Any]:
+def in_inventory(platform: LocalPlatform, instance: DatabaseInstance) -> dict[str, Any]:
     """The instance in the inventory."""
     return next(one for one in platform.inventory()["instances"] if one["name"] == instance.name)
 
@@ -84,7 +84,7 @@ async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     """The instance stays AVAILABLE and its primary keeps its process and sessions. The standby replays again."""
     primary = await platform.connect(replicated.read_write_dns)
     standby = await platform.connect(replicated.read_only_dns)
-    before = shown(platform, replicated)["processes"]
+    before = in_inventory(platform, replicated)["processes"]
     os.kill(before[replicated.read_only_dns], signal.SIGKILL)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not standby.is_closed():  # noqa: ASYNC110 # the other end is a database
@@ -92,13 +92,15 @@ async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     states = set()
 
     def back() -> bool:
-        now = shown(platform, replicated)
+        now = in_inventory(platform, replicated)
         states.add(now["state"])
         return now["processes"].get(replicated.read_only_dns) not in (None, before[replicated.read_only_dns])
 
     wait_for(back, what=platform.log)
     assert states == {DatabaseInstanceState.AVAILABLE.value}
-    assert shown(platform, replicated)["processes"][replicated.read_write_dns] == before[replicated.read_write_dns]
+    assert (
+        in_inventory(platform, replicated)["processes"][replicated.read_write_dns] == before[replicated.read_write_dns]
+    )
     await primary.execute("CREATE SCHEMA later")
     lsn = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
     async with asyncio.timeout(PATIENCE_SECONDS):

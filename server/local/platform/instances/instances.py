@@ -119,17 +119,16 @@ class Instances:
             raise invalid(f"update_mask: {', '.join(sorted(unknown))} cannot be updated.")
         if not paths or "*" in paths:
             paths = [key for key in _MUTABLE if given[key] is not None]
-        wanted = {_MUTABLE[key]: _DEFAULTS[key] if given[key] is None else given[key] for key in paths}
-        changed = instance.model_copy(update=wanted)
-        _check(changed)
-        different = {key for key in wanted if getattr(instance, key) != wanted[key]}
-        if instance.state not in (AVAILABLE, STOPPED) and different:
+        values = {_MUTABLE[key]: _DEFAULTS[key] if given[key] is None else given[key] for key in paths}
+        _check(instance.model_copy(update=values))
+        changed = {field for field, value in values.items() if getattr(instance, field) != value}
+        if instance.state not in (AVAILABLE, STOPPED) and changed:
             raise wrong_state(
                 f"Database instance '{name}' is {instance.state}: try again when it is AVAILABLE or STOPPED."
             )
-        for key in different:
-            setattr(instance, key, wanted[key])
-        self._proceed(instance, different)
+        for field in changed:
+            setattr(instance, field, values[field])
+        self._apply(instance, changed)
         return as_json(instance, tags=True)
 
     def delete(self, name: str, query: Mapping[str, str]) -> None:
@@ -139,21 +138,24 @@ class Instances:
             raise invalid("Purge must be set to true to delete a database instance.")
         boolean(query, "force")
         state = self._store.state
-        for kind, held in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
-            for one in held.values():
-                if one.instance == name:
-                    raise conflict(f"Database instance '{name}' still has the {kind} '{one.name}': delete that first.")
+        for kind, resources in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
+            for resource in resources.values():
+                if resource.instance == name:
+                    raise conflict(
+                        f"Database instance '{name}' still has the {kind} '{resource.name}': delete that first."
+                    )
         if instance.state != DELETING:
             instance.state = DELETING
             self._store.save()
         self._lifecycle.settle(instance)
 
-    def _proceed(self, instance: Instance, different: set[str]) -> None:
-        if "stopped" in different:
+    def _apply(self, instance: Instance, changed: set[str]) -> None:
+        """Start what the changed fields require."""
+        if "stopped" in changed:
             instance.state = UPDATING if instance.stopped else STARTING
-        elif different & _NEED_RESTART and instance.state == AVAILABLE:
+        elif changed & _NEED_RESTART and instance.state == AVAILABLE:
             instance.state = UPDATING
-        if different:
+        if changed:
             self._store.save()
             self._lifecycle.settle(instance)
 

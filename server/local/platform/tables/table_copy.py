@@ -143,10 +143,10 @@ class TableCopy:
         columns = self._source.postgres_columns()
         for override in self._spec.get("type_overrides") or []:
             columns[override["column_name"]] = f"varchar({override['size']})"
-        described = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        definitions = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         key = ", ".join(self._spec["primary_key_columns"])
         table = f"{schema}.{sql.quoted(self._name)}"
-        return f"CREATE TABLE {table} ({described}, PRIMARY KEY ({key})); ALTER TABLE {table} OWNER TO {writer}"
+        return f"CREATE TABLE {table} ({definitions}, PRIMARY KEY ({key})); ALTER TABLE {table} OWNER TO {writer}"
 
     async def _paced(self, progress: Progress) -> AsyncGenerator[bytes, None]:
         options, size = self._options, max(self.rows // _BATCHES, 1)
