@@ -27,7 +27,7 @@ def served_database(settings: ConnectionSettings, instances: Instances) -> Datab
     return InstanceDatabase(instances, settings.served_name, settings.lakebase_database_name)
 
 
-def create_secondaries(settings: Settings, instances: Instances, engines: Engines) -> Replicas:
+def create_replicas(settings: Settings, instances: Instances, engines: Engines) -> Replicas:
     """The replicas of the served database, if it has any or may get some."""
     name, url = settings.served_name, fixed_read_url(settings)
     standby: Database | None = None

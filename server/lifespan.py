@@ -18,7 +18,7 @@ from server.changes.feed import PostgresFeed
 from server.changes.history import SqlChangeHistory, SqlChangeLookup
 from server.changes.sql_writes import WriteStatements
 from server.changes.status_writer import SqlStatusWriter
-from server.database import create_secondaries, served_database, token_state
+from server.database import create_replicas, served_database, token_state
 from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
@@ -57,7 +57,7 @@ class State(TypedDict):
 
     readiness: Readiness
     migrations: Migrations
-    secondaries: Replicas
+    replicas: Replicas
     token_state: Callable[[], str]
     authentication: Authentication
     context: Context
@@ -78,17 +78,17 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
-            app.state.admission.wakes = lambda: database.waking.under_way
+            app.state.admission.wakes = lambda: database.wake_up.under_way
             engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
-            secondaries = create_secondaries(settings, instances, engines)
-            stack.push_async_callback(secondaries.close)
+            replicas = create_replicas(settings, instances, engines)
+            stack.push_async_callback(replicas.close)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
             # The orders table looks for its overlay again as soon as the migrations have made it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
-            reader = Reader(table, readiness, secondaries)
+            reader = Reader(table, readiness, replicas)
             store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
             writer = SqlStatusWriter(
                 engines.writes,
@@ -98,7 +98,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 readiness,
                 retention=settings.idempotency_retention,
                 # A client's cache, too, may hold an answer from before the change.
-                tokens=lambda: secondaries.expected or reuses(settings.cache_seconds),
+                tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
@@ -109,7 +109,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 schema=settings.app_schema,
                 buffer=settings.feed_buffer,
                 catch_up_seconds=settings.feed_catch_up,
-                hold_seconds=lambda: secondaries.hold_seconds,
+                hold_seconds=lambda: replicas.hold_seconds,
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
@@ -122,7 +122,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # An operation may have created the database, or replaced it.
                 migrations.forget()
                 table.forget()
-                secondaries.forget()
+                replicas.forget()
                 readiness.look_now()
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
@@ -130,8 +130,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
 
-            readiness.watch(lambda: _look(settings, engines, migrations, administering, secondaries, store))
-            pools = (*engines.all, administering.pool, *secondaries.pools)
+            readiness.watch(lambda: _look(settings, engines, migrations, administering, replicas, store))
+            pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,
                 feed_subscribers=lambda: feed.subscribers,
@@ -149,7 +149,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             gc.set_threshold(_YOUNG_OBJECTS)
             yield {
                 "readiness": readiness,
-                "secondaries": secondaries,
+                "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
                 "authentication": authentication_of(settings, loader.groups_of),
@@ -176,7 +176,7 @@ async def _look(
     engines: Engines,
     migrations: Migrations,
     administering: AdministrationRuntime,
-    secondaries: Replicas,
+    replicas: Replicas,
     store: SqlOrderStore,
 ) -> None:
     """Check whether orders can be read, and start what is needed for the rest.
@@ -188,7 +188,7 @@ async def _look(
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
     administering.look_for_orphans()
-    secondaries.look()
+    replicas.look()
     await store.probe()
     # A warning for the operator. If it fails, orders can be read nevertheless.
     with contextlib.suppress(Exception):

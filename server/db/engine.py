@@ -172,7 +172,7 @@ def _pool(
     return Pool(
         name,
         _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
-        database.waking,
+        database.wake_up,
         size=size,
         overflow=overflow,
         acquisition=pool_timeout,

@@ -15,7 +15,7 @@ from server.observability.request_record import current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
 from server.read_requirement import current_reads
-from server.traffic.admission import has_place
+from server.traffic.admission import holds_slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -78,7 +78,7 @@ class Admitted(SchemaExtension):
     async def on_execute(self) -> AsyncIterator[None]:
         """Wait for a slot, before the deadline starts."""
         lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
-        if lasts or has_place():
+        if lasts or holds_slot():
             yield
             return
         slot = await self._admission.enter()

@@ -115,19 +115,19 @@ async def test_who_waits_too_long_is_told_so(cluster: Cluster) -> None:
         (0.3, 7200, 0.25),
     ],
 )
-async def test_the_time_that_a_place_was_waited_for_is_taken_from_the_wait_for_a_connection(
+async def test_the_time_that_a_slot_was_waited_for_is_taken_from_the_wait_for_a_connection(
     cluster: Cluster, pool_timeout: float, longest: float, least: float
 ) -> None:
     """Who has waited for an hour of one is refused at once, who has waited for an hour of two after the pool's time."""
-    place = await Admission(1, wait_seconds=longest).enter()
-    place.waited_seconds = 3600
+    slot = await Admission(1, wait_seconds=longest).enter()
+    slot.waited_seconds = 3600
     async with (
         pool_of(cluster, pool_timeout=pool_timeout) as pool,
         all_out(pool),
         asyncio.timeout(PATIENCE_SECONDS),
     ):
         assert await refused_after(pool) >= least
-    place.leave()
+    slot.leave()
 
 
 @pytest.mark.long
@@ -147,13 +147,13 @@ async def test_who_is_refused_is_told_so_in_the_time_that_is_promised(
                 else:
                     admission = Admission(1, wait_seconds=longest)
                     loop.call_later(0.2, (await admission.enter()).leave)
-                    place = await admission.enter()
+                    slot = await admission.enter()
                     await refused_after(pool)
-                    place.leave()
+                    slot.leave()
                 took.append(loop.time() - began)
     assert min(took) >= wait - 0.05
     hold(
-        f"refused a connection, after a wait of at most {longest} s for a place",
+        f"refused a connection, after a wait of at most {longest} s for a slot",
         statistics.median(took),
         computing_seconds=0.19,
         waiting_seconds=wait,

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from server.db import wake_up as module
-from server.db.wake_up import Waking
+from server.db.wake_up import WakeUp
 from tests.clock import LoopTime, in_virtual_time, now
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "time", LoopTime)
 
 
-def asleep(patience: float = 30) -> Waking:
+def asleep(patience: float = 30) -> WakeUp:
     """One that can sleep, and was never asked."""
-    return Waking(sleeps=True, patience=patience)
+    return WakeUp(sleeps=True, patience=patience)
 
 
-def awake(*, sleeps: bool = True) -> Waking:
+def awake(*, sleeps: bool = True) -> WakeUp:
     """One that has just answered."""
-    waking = Waking(sleeps=sleeps, patience=30)
-    waking.answered()
-    return waking
+    wake_up = WakeUp(sleeps=sleeps, patience=30)
+    wake_up.answered()
+    return wake_up
 
 
 @pytest.mark.parametrize(
-    ("waking", "failure"),
+    ("wake_up", "failure"),
     [
         (asleep, STARTING),
         (asleep, REFUSED),
@@ -67,9 +67,9 @@ def awake(*, sleeps: bool = True) -> Waking:
     ],
 )
 @in_virtual_time
-async def test_one_that_may_be_asleep_is_waited_for(waking: Callable[[], Waking], failure: Exception) -> None:
+async def test_one_that_may_be_asleep_is_waited_for(wake_up: Callable[[], WakeUp], failure: Exception) -> None:
     """Whatever it says while it wakes; 57P03 also where it has answered a moment ago."""
-    found = waking()
+    found = wake_up()
     await asyncio.sleep(1)  # that moment
     assert await found.connect(Peer(failure, awake_after=20)) == "connected"
 
@@ -96,12 +96,12 @@ async def test_one_that_was_asked_a_moment_ago_has_not_fallen_asleep(sleeps: boo
 @in_virtual_time
 async def test_an_outage_however_long_is_told_at_once() -> None:
     """It is the attempts that count, not the answers: otherwise who is asked all the time would seem to have rested."""
-    waking = awake()
+    wake_up = awake()
     for _ in range(60):
         await asyncio.sleep(10)  # for which nobody asks
         began = now()
         with pytest.raises(ConnectionRefusedError):
-            await waking.connect(Peer(REFUSED, awake_after=60))
+            await wake_up.connect(Peer(REFUSED, awake_after=60))
         assert now() - began <= 1.01 * DEAF_SECONDS
 
 
@@ -109,11 +109,11 @@ async def test_an_outage_however_long_is_told_at_once() -> None:
 async def test_a_crowd_wakes_it_with_one_attempt_at_a_time() -> None:
     """Fifty who wait do not knock fifty times as often as one."""
     peer = Peer(STARTING, awake_after=2)
-    waking = asleep()
-    assert await asyncio.gather(*(waking.connect(peer) for _ in range(50))) == ["connected"] * 50
+    wake_up = asleep()
+    assert await asyncio.gather(*(wake_up.connect(peer) for _ in range(50))) == ["connected"] * 50
     # Each once, the one that looks with pauses of 0.05 s at least, and each again when it is awake.
     assert peer.attempts < 50 + 2 / 0.05 + 50
-    assert not waking.under_way
+    assert not wake_up.under_way
 
 
 @in_virtual_time
@@ -125,15 +125,15 @@ async def test_one_attempt_that_takes_too_long_does_not_end_the_patience() -> No
 @in_virtual_time
 async def test_after_the_patience_nobody_waits_again_at_once() -> None:
     """The next ones are told, until another second has passed."""
-    waking = asleep(patience=5)
+    wake_up = asleep(patience=5)
     with pytest.raises(TimeoutError):
-        await waking.connect(Peer(STARTING, awake_after=60))
+        await wake_up.connect(Peer(STARTING, awake_after=60))
     began = now()
     with pytest.raises(asyncpg.CannotConnectNowError):
-        await waking.connect(Peer(STARTING, awake_after=60))
+        await wake_up.connect(Peer(STARTING, awake_after=60))
     assert now() - began <= 1.01 * DEAF_SECONDS
     await asyncio.sleep(1)  # the other second
     began = now()
     with pytest.raises(TimeoutError):
-        await waking.connect(Peer(STARTING, awake_after=60))
+        await wake_up.connect(Peer(STARTING, awake_after=60))
     assert now() - began == pytest.approx(5)
