@@ -196,7 +196,7 @@ class SqlStatusWriter:
         if (reads := current_reads.get(None)) is None:
             return
         try:
-            place = await driver.written()
+            place = await driver.log_position()
         except Exception as error:  # noqa: BLE001 # it is committed, and that is what has to be told
             await driver.cut(error)
             place = UNREACHABLE
