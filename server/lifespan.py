@@ -1,4 +1,4 @@
-"""The lifespan: the objects that live as long as the process, made in order and closed in the reverse order."""
+"""The lifespan: the objects that live as long as the process, created in order and closed in reverse order."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
-# How long a worker that replaces another one waits to be ready. Until then the other one serves.
+# How long a worker that replaces another waits until it is ready. Meanwhile the old one serves.
 _REPLACEMENT_SECONDS = 3.0
-# How many new objects there are before the garbage collector looks for cycles.
+# The garbage collector looks for cycles after this many new objects.
 _YOUNG_OBJECTS = 10_000
 
 
 class State(TypedDict):
-    """What requests reach as `request.state`. Its context has no caller: each request makes its own from it."""
+    """The objects in `request.state`. The context has no caller: each request makes its own from it."""
 
     readiness: Readiness
     migrations: Migrations
@@ -67,7 +67,7 @@ class State(TypedDict):
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings.
 
-    It connects to nothing. With a database that is asleep or absent the server starts, and is not ready.
+    It does not need the database. If that is asleep or absent, the server starts all the same, and is not ready.
     """
 
     @asynccontextmanager
@@ -86,7 +86,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
-            # The orders table looks for its overlay again as soon as the migrations have made it.
+            # The orders table looks for its overlay again as soon as the migrations have created it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness, replicas)
             store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
@@ -97,7 +97,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                # A client's cache, too, may hold an answer from before the change.
+                # A client's own cache, too, may hold a response from before the change.
                 tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
             )
             stack.push_async_callback(writer.close)
@@ -142,10 +142,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(sampler.close)
             if settings.workers > 1:
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
-            # What is loaded by now stays loaded: the garbage collector need not visit it again.
+            # The objects loaded so far stay loaded, so the garbage collector need not visit them again.
             gc.collect()
             gc.freeze()
-            # Reference counts free what a request leaves behind. Looking for cycles every few requests is noticeable.
+            # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
             gc.set_threshold(_YOUNG_OBJECTS)
             yield {
                 "readiness": readiness,
@@ -179,12 +179,12 @@ async def _look(
     replicas: Replicas,
     store: SqlOrderStore,
 ) -> None:
-    """Check whether orders can be read, and start what is needed for the rest.
+    """Check whether orders can be read, and prepare the parts for changes, administration and replicas.
 
     Raises:
         UnavailableError: orders cannot be read.
     """
-    # First, so that a server that is ready can also write. It gives up soon if the database does not answer.
+    # First, so that a ready server can also write. This gives up soon if the database does not answer.
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
     administering.look_for_orphans()
