@@ -1,11 +1,9 @@
-"""The outcome of each requested change: decided from the locked orders, and recorded under the idempotency key."""
+"""The outcome of each requested change: decided from the state of the locked orders."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.orders.arguments import OrderStatus
@@ -91,40 +89,3 @@ def with_change(outcome: Outcome, made: dict[int, StatusChange]) -> Outcome:
     """The outcome with the change of its order, if there was one."""
     change = made.get(outcome.order_key)
     return Outcome(outcome.order_key, outcome.previous_status, change, None) if change else outcome
-
-
-def outcomes_to_json(outcomes: list[Outcome], states: dict[int, State], changing: list[WantedStatus]) -> str:
-    """The outcomes as they are recorded. A replay finds each change by its order and version."""
-    versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
-    return json.dumps(
-        [
-            {
-                "key": outcome.order_key,
-                "previous": outcome.previous_status,
-                "version": versions.get(outcome.order_key),
-                "refusal": outcome.refusal
-                and [
-                    outcome.refusal.reason.name,
-                    outcome.refusal.message,
-                    outcome.refusal.field,
-                    outcome.refusal.current_status,
-                    outcome.refusal.current_version,
-                ],
-            }
-            for outcome in outcomes
-        ]
-    )
-
-
-def refusal_from(recorded: list[Any]) -> Refusal:
-    """A refusal from `outcomes_to_json`."""
-    reason, *rest = recorded
-    return Refusal(Reason[reason], *rest)
-
-
-def hash_of(request: WriteRequest) -> bytes:
-    """The hash of an input. It is the same for the global id and the key of an order."""
-    wanted = [
-        [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
-    ]
-    return hashlib.sha256(json.dumps([request.operation, request.atomic, wanted]).encode()).digest()

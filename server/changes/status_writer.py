@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +12,12 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
-from schema.ports.changes import Outcome, Refusal, StatusChange, WriteOutcome
+from schema.ports.changes import StatusChange, WriteOutcome
+from server.changes.idempotency import IdempotencyKeys, outcomes_to_json
 from server.changes.outcomes import (
     State,
-    hash_of,
     outcome_before_change,
     outcomes_of,
-    outcomes_to_json,
-    refusal_from,
     status_after,
     with_change,
 )
@@ -30,7 +26,7 @@ from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from sqlalchemy.pool import PoolProxiedConnection
 
@@ -51,10 +47,6 @@ _DEADLOCK: Final = frozenset({"40P01", "40001"})
 _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
 # Connection lost, or ended by an operator: it is unknown whether PostgreSQL has run the last statement.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
-_EXPIRE_EVERY_SECONDS: Final = 600.0
-_FIRST_EXPIRE_SECONDS: Final = 60.0
-# Keys that one statement deletes.
-_EXPIRED_AT_ONCE: Final = 5000
 _CLOSE_SECONDS: Final = 5.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
 _LOCK_TIMEOUT: Final = "55P03"
@@ -103,8 +95,7 @@ class SqlStatusWriter:
         self._statements = statements
         self._migrations = migrations
         self._readiness = readiness
-        self._retention = retention
-        self._expired_at = time.monotonic() - _EXPIRE_EVERY_SECONDS + _FIRST_EXPIRE_SECONDS
+        self._keys = IdempotencyKeys(pool, statements, retention=retention)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
@@ -133,9 +124,8 @@ class SqlStatusWriter:
                 raise
             raise meaning from error
         self._readiness.used()
-        if request.idempotency_key and time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS:
-            self._expired_at = time.monotonic()
-            self._spawn(self._expire())
+        if request.idempotency_key and self._keys.begin_expiry():
+            self._spawn(self._keys.expire())
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
@@ -206,7 +196,7 @@ class SqlStatusWriter:
     async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
         """The outcome, and whether the transaction has written anything to commit."""
         key = request.idempotency_key
-        if key is not None and (recorded := await self._claim(writing, request, user)):
+        if key is not None and (recorded := await self._keys.claim(writing.driver, request, user)):
             return recorded, False
         keys = [wanted.order_key for wanted in request.wanted]
         if len(keys) > 1:
@@ -228,45 +218,6 @@ class SqlStatusWriter:
             return WriteOutcome(tuple(planned)), key is not None
         changes = await self._apply(writing, changing, states, record)
         return WriteOutcome(tuple(with_change(outcome, changes) for outcome in planned)), True
-
-    async def _claim(self, writing: _Writing, request: WriteRequest, user: str) -> WriteOutcome | None:
-        """Claim the key. Return None if this request holds it now, otherwise the outcome to answer with."""
-        owner = {"principal": user, "key": request.idempotency_key}
-        request_hash = hash_of(request)
-        claim = {**owner, "hash": request_hash, "retention_seconds": self._retention}
-        if await writing.driver.rows(self._statements.claim, claim):
-            return None
-        ((hash_, outcome),) = await writing.driver.rows(self._statements.recorded, owner)
-        if bytes(hash_) != request_hash:
-            return WriteOutcome(
-                (),
-                refusal=Refusal(
-                    Reason.IDEMPOTENCY_KEY_REUSED,
-                    "This idempotencyKey has been used with another input. Nothing was written.",
-                    field="idempotencyKey",
-                ),
-            )
-        return await self._replay(writing, json.loads(outcome))
-
-    async def _replay(self, writing: _Writing, recorded: list[dict[str, Any]]) -> WriteOutcome:
-        versions = {item["key"]: item["version"] for item in recorded if item["version"] is not None}
-        rows: Sequence[Any] = ()
-        if versions:
-            arrays = {"keys": list(versions), "versions": list(versions.values())}
-            rows = await writing.driver.rows(self._statements.replayed, arrays)
-        changes = {row[1]: StatusChange(*row) for row in rows}
-        return WriteOutcome(
-            tuple(
-                Outcome(
-                    item["key"],
-                    item["previous"],
-                    changes.get(item["key"]),
-                    refusal_from(item["refusal"]) if item["refusal"] else None,
-                )
-                for item in recorded
-            ),
-            replayed=True,
-        )
 
     async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, State]:
         orders = await writing.orders(self._table)
@@ -312,18 +263,6 @@ class SqlStatusWriter:
         if len(rows) != len(changing):
             raise _ForestalledError
         return {row[1]: StatusChange(*row) for row in rows}
-
-    async def _expire(self) -> None:
-        try:
-            expired = _EXPIRED_AT_ONCE
-            while expired == _EXPIRED_AT_ONCE:
-                # In batches, so that no request waits long for their locks.
-                limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
-                async with self._pool.checkout() as raw:
-                    driver = Driver(raw, pool=self._pool.name)
-                    expired = len(await driver.rows(self._statements.expire, limits))
-        except Exception as error:  # noqa: BLE001 # no request depends on it, and the next run may succeed
-            _log.warning("recorded outcomes not expired", cause=repr(error))
 
     async def _meaning(self, error: Exception) -> ApiError | None:
         """The error for the client after a failure before the commit: nothing was written."""

@@ -168,7 +168,7 @@ async def test_keys_are_thrown_away_when_their_retention_is_over(
 ) -> None:
     """Now and then a write with a key deletes expired keys, and keeps those whose outcome may still be replayed."""
     contexts = [open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)[1] for retention in (3600, 3600, 0)]
-    monkeypatch.setattr("server.changes.status_writer._EXPIRE_EVERY_SECONDS", 0)
+    monkeypatch.setattr("server.changes.idempotency._EXPIRE_EVERY_SECONDS", 0)
     kept = []
     for context in contexts:
         await set_one(execute, context, "PARTIAL", uuid4())
