@@ -1,1 +1,1 @@
-"""Everything that makes the schema run: HTTP, settings, SQL. Imports `schema`, which never imports it."""
+"""The server that runs the schema: HTTP, settings and SQL. It imports `schema`, which never imports it."""

@@ -51,17 +51,17 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
-# Two hours, which is the longest that Chromium remembers a preflight.
+# Two hours, the longest time for which Chromium caches a preflight.
 _PREFLIGHT_SECONDS = 7_200
 
 
 def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
-    """Make the application. It connects to nothing before it is started.
+    """Make the application. It opens no connection before its lifespan starts.
 
     Args:
         settings: the settings.
         draining: says when the process is about to stop.
-        admission: admits operations. The process passes the object by which its connections refuse requests, too.
+        admission: admits operations. The process passes the one by which its connections refuse requests early.
     """
     admission = admission or Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     cache = DocumentCache()
@@ -107,11 +107,11 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         endpoint,
         routes=[
             Route("/", _home),
-            # For requests that do not take the shortcut: with a slash at the end of the path, or with a root path.
+            # For requests that miss the shortcut because their path has a slash at its end or a root path.
             Route(GRAPHQL_PATH, endpoint),
             WebSocketRoute(
                 GRAPHQL_PATH,
-                # A browser cannot set the headers of a WebSocket, so a token comes in the `connection_init`.
+                # A browser cannot set headers on a WebSocket, so the client sends its token in the `connection_init`.
                 GraphQLSocket(gateway, draining, limits=SocketLimits.of(settings), by_init=settings.auth_mode == "jwt"),
             ),
             Route(
@@ -130,7 +130,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         ],
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
-        # Innermost, so that its answers get the headers of the other middleware. The GraphQL endpoint masks by itself.
+        # Innermost, so that their responses get the other middleware's headers. The GraphQL endpoint masks by itself.
         guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
@@ -143,10 +143,10 @@ class _Application(Starlette):
 
     Args:
         path: this path.
-        endpoint: serves it over HTTP, inside `middleware`.
+        endpoint: serves the path over HTTP, inside `middleware`.
         middleware: runs for every request.
-        guards: run inside `middleware` for all other paths: the endpoint does the same itself.
-        options: of Starlette.
+        guards: run inside `middleware` for all other paths. The endpoint does the same by itself.
+        options: Starlette's own.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class _Application(Starlette):
         self._direct = endpoint
         for layer in reversed(middleware):
             self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
-        # Outermost, for exceptions that the middleware raises.
+        # Outermost, so that it catches the middleware's exceptions too.
         self._direct, self._routed = Masked(self._direct), Masked(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +181,7 @@ def _cors(allowed_origins: Collection[str]) -> Middleware:
         allow_origins=sorted(allowed_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", COST_HEADER, HEADER],
-        # No cookies: callers authenticate with a header. The platform's proxy reads its own cookies.
+        # No cookies: clients authenticate with a header. The platform's proxy reads its own cookies.
         allow_credentials=False,
         max_age=_PREFLIGHT_SECONDS,
         expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],

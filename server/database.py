@@ -1,4 +1,4 @@
-"""Chooses the database that is served, and its replicas, from the settings."""
+"""The served database and its replicas, as the settings name them."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ _REPLICA_LAG_SECONDS: Final = 0.2
 def served_database(settings: ConnectionSettings, instances: Instances) -> Database:
     """The database that the settings name: by a URL, by PGHOST and a password, or by its name on the platform."""
     if url := fixed_url(settings):
-        # PGHOST with a password is a Lakebase, which may sleep. A URL may lead to any PostgreSQL.
+        # PGHOST with a password names a Lakebase, which may sleep. A URL may name any PostgreSQL, which does not.
         return UrlDatabase(url, sleeps=settings.database_url is None, wake_timeout=settings.wake_timeout)
     return InstanceDatabase(instances, settings.served_name, settings.lakebase_database_name)
 
 
-def create_secondaries(settings: Settings, instances: Instances, engines: Engines) -> Replicas:
-    """The replicas of the served database, if it has any or may get some."""
+def create_replicas(settings: Settings, instances: Instances, engines: Engines) -> Replicas:
+    """The replicas of the served database. It may have none, or get some later."""
     name, url = settings.served_name, fixed_read_url(settings)
-    standby: Database | None = None
+    replica: Database | None = None
     if url is not None:
-        standby = UrlDatabase(url)
+        replica = UrlDatabase(url)
     elif not fixed_url(settings):
-        standby = InstanceDatabase(instances, name, settings.lakebase_database_name, read_only=True)
+        replica = InstanceDatabase(instances, name, settings.lakebase_database_name, read_only=True)
 
     async def exist() -> bool:
         return url is not None or await instances.read_only_host(name) is not None
 
-    pools = create_read_pools(settings, standby, prefix="secondary ") if standby and settings.read_replicas else ()
+    # The prefix is part of the metrics' `pool` label.
+    pools = create_read_pools(settings, replica, prefix="secondary ") if replica and settings.read_replicas else ()
     return Replicas(engines, pools, exist, bound=_REPLICA_LAG_SECONDS)
 
 
 def token_state(settings: Settings, instances: Instances) -> str:
-    """The state of the token that logins use, in words for an operator."""
+    """The state of the token that the server logs in with, in words for an operator."""
     if fixed_url(settings):
         return "none is needed"
     return instances.token_state(settings.served_name)
@@ -64,7 +65,7 @@ def fixed_url(settings: ConnectionSettings) -> str | None:
 
 
 def fixed_read_url(settings: ConnectionSettings) -> str | None:
-    """The URL of the replica of such a database, if the settings name one."""
+    """The URL of that database's replica, if the settings name one."""
     if settings.database_url is not None:
         return settings.database_read_url.get_secret_value() if settings.database_read_url else None
     if settings.pgpassword is None or settings.lakebase_read_host is None:

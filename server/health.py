@@ -32,7 +32,7 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "orders": reason or "ok",
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
-        "replica": request.state["secondaries"].state,
+        "replica": request.state["replicas"].state,
         "draining": "the process is stopping" if draining else "no",
     }
     ready = reason is None and not draining

@@ -1,4 +1,4 @@
-"""The lifespan: the objects that live as long as the process, made in order and closed in the reverse order."""
+"""The lifespan: the objects that live as long as the process, created in order and closed in reverse order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.changes.feed import PostgresFeed
 from server.changes.history import SqlChangeHistory, SqlChangeLookup
 from server.changes.sql_writes import WriteStatements
 from server.changes.status_writer import SqlStatusWriter
-from server.database import create_secondaries, served_database, token_state
+from server.database import create_replicas, served_database, token_state
 from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
@@ -54,16 +54,16 @@ _FEED_BUFFER: Final = 10_000
 _FEED_CATCH_UP_SECONDS: Final = 30.0
 # How long a worker that replaces another one waits to be ready. Until then the other one serves.
 _REPLACEMENT_SECONDS = 3.0
-# How many new objects there are before the garbage collector looks for cycles.
+# The garbage collector looks for cycles after this many new objects.
 _YOUNG_OBJECTS = 10_000
 
 
 class State(TypedDict):
-    """What requests reach as `request.state`. Its context has no caller: each request makes its own from it."""
+    """The objects in `request.state`. The context has no caller: each request makes its own from it."""
 
     readiness: Readiness
     migrations: Migrations
-    secondaries: Replicas
+    replicas: Replicas
     token_state: Callable[[], str]
     authentication: Authentication
     context: Context
@@ -73,7 +73,7 @@ class State(TypedDict):
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings.
 
-    It connects to nothing. With a database that is asleep or absent the server starts, and is not ready.
+    It does not need the database. If that is asleep or absent, the server starts all the same, and is not ready.
     """
 
     @asynccontextmanager
@@ -84,17 +84,17 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             loader = PlatformLoader(settings)
             instances = Instances(settings, loader)
             database = served_database(settings, instances)
-            app.state.admission.wakes = lambda: database.waking.under_way
+            app.state.admission.wakes = lambda: database.wake_up.under_way
             engines = create_engines(settings, database)
             stack.push_async_callback(engines.dispose)
-            secondaries = create_secondaries(settings, instances, engines)
-            stack.push_async_callback(secondaries.close)
+            replicas = create_replicas(settings, instances, engines)
+            stack.push_async_callback(replicas.close)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
-            # The orders table looks for its overlay again as soon as the migrations have made it.
+            # The orders table looks for its overlay again as soon as the migrations have created it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
-            reader = Reader(table, readiness, secondaries)
+            reader = Reader(table, readiness, replicas)
             store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS)
             writer = SqlStatusWriter(
                 engines.writes,
@@ -103,8 +103,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                # A client's cache, too, may hold an answer from before the change.
-                tokens=lambda: secondaries.expected or reuses(settings.cache_seconds),
+                # A client's own cache, too, may hold a response from before the change.
+                tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
             )
             stack.push_async_callback(writer.close)
             history = SqlChangeHistory(engines.pages, tables, migrations)
@@ -115,7 +115,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 schema=settings.app_schema,
                 buffer=_FEED_BUFFER,
                 catch_up_seconds=_FEED_CATCH_UP_SECONDS,
-                hold_seconds=lambda: secondaries.hold_seconds,
+                hold_seconds=lambda: replicas.hold_seconds,
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
@@ -128,7 +128,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # An operation may have created the database, or replaced it.
                 migrations.forget()
                 table.forget()
-                secondaries.forget()
+                replicas.forget()
                 readiness.look_now()
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
@@ -136,8 +136,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
 
-            readiness.watch(lambda: _look(settings, engines, migrations, administering, secondaries, store))
-            pools = (*engines.all, administering.pool, *secondaries.pools)
+            readiness.watch(lambda: _look(settings, engines, migrations, administering, replicas, store))
+            pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,
                 feed_subscribers=lambda: feed.subscribers,
@@ -148,14 +148,14 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(sampler.close)
             if settings.workers > 1:
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
-            # What is loaded by now stays loaded: the garbage collector need not visit it again.
+            # The objects loaded so far stay loaded, so the garbage collector need not visit them again.
             gc.collect()
             gc.freeze()
-            # Reference counts free what a request leaves behind. Looking for cycles every few requests is noticeable.
+            # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
             gc.set_threshold(_YOUNG_OBJECTS)
             yield {
                 "readiness": readiness,
-                "secondaries": secondaries,
+                "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
                 "authentication": authentication_of(settings, loader.groups_of),
@@ -182,19 +182,19 @@ async def _look(
     engines: Engines,
     migrations: Migrations,
     administering: AdministrationRuntime,
-    secondaries: Replicas,
+    replicas: Replicas,
     store: SqlOrderStore,
 ) -> None:
-    """Check whether orders can be read, and start what is needed for the rest.
+    """Check whether orders can be read, and prepare the parts for changes, administration and replicas.
 
     Raises:
         UnavailableError: orders cannot be read.
     """
-    # First, so that a server that is ready can also write. It gives up soon if the database does not answer.
+    # First, so that a ready server can also write. This gives up soon if the database does not answer.
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
     administering.look_for_orphans()
-    secondaries.look()
+    replicas.look()
     await store.probe()
     # A warning for the operator. If it fails, orders can be read nevertheless.
     with contextlib.suppress(Exception):

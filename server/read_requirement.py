@@ -1,4 +1,4 @@
-"""What the reads of one operation require of the database that answers them."""
+"""The read requirement: which database may answer the reads of an operation."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class ReadRequirement:
     loads: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def cancel_loads(self) -> None:
-        """Cancel what still reads for an operation that nobody waits for."""
+        """Cancel the tasks that still read, when no client waits for the operation any more."""
         for task in self.loads:
             task.cancel()
 
 
-# The gateway sets it for each HTTP request, and a WebSocket for each of its operations. Tasks that an operation starts
-# inherit it, batched lookups among them. Outside of an operation there is none, and reads go to the primary.
+# The gateway sets it for an HTTP request, and a WebSocket connection for each operation. Tasks that an operation starts
+# inherit it, such as batched lookups. Outside of an operation it is not set, and the primary answers.
 current_reads: ContextVar[ReadRequirement] = ContextVar("current_reads")
 
 
 def note_load() -> None:
-    """Note that the current task reads for the operation, and is cancelled with it."""
+    """Note that the current task reads for the operation, so that it is cancelled with it."""
     if (reads := current_reads.get(None)) and (task := asyncio.current_task()):
         reads.loads.add(task)
         task.add_done_callback(reads.loads.discard)

@@ -1,1 +1,1 @@
-"""Status changes: how they are written, kept as history and published as a feed. Read `status_writer.py` first."""
+"""Status changes: written in a transaction, kept as history, published as a feed. Read `status_writer.py` first."""

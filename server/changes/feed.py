@@ -1,4 +1,4 @@
-"""Owns the feed: one LISTEN connection for all subscribers of the process, held only while there are any."""
+"""The feed of changes: one LISTEN connection for all subscribers of the process, open only while there are any."""
 
 from __future__ import annotations
 
@@ -25,67 +25,78 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _BATCH: Final = 500
-# Within this many changes of the head a subscriber is near enough for its buffer to take the rest.
+# A subscriber that is at most this many changes behind the head gets the rest from its buffer.
 _NEAR: Final = 500
 _FIRST_RETRY_SECONDS: Final = 0.05
 _LAST_RETRY_SECONDS: Final = 5.0
-# The processes do not reconnect as one.
+# So that the processes do not all reconnect at the same moment.
 _RETRY_JITTER: Final = 0.5
 _CLOSE_SECONDS: Final = 1.0
+# How many subscribers read the history at once. They use connections of the pages' pool.
 _CATCHING_UP: Final = 3
 
 
 class _Subscriber:
-    """What has been heard for one subscriber and not yet been taken by it: a bounded number of changes."""
+    """The buffer of one subscriber: the changes that it has not received yet, up to a limit."""
 
     def __init__(self, order_keys: frozenset[int] | None, *, buffer: int, since: int | None) -> None:
         self._order_keys = order_keys
         self._buffer = buffer
-        self._heard: deque[StatusChange] = deque()
+        self._changes: deque[StatusChange] = deque()
         self._news = asyncio.Event()
         self._too_slow = False
         self.since = since
 
-    def hear(self, change: StatusChange) -> bool:
-        """Take note of a change; False where the subscriber is too slow to be told any more."""
+    def add(self, change: StatusChange) -> bool:
+        """Buffer a change, if the subscriber wants it; False if the subscriber is too slow for any more."""
         if self._order_keys is not None and change.order_key not in self._order_keys:
             return True
-        if len(self._heard) >= self._buffer:
-            # What it holds is dropped: the memory is needed by those who read, and the history has it all.
-            self._heard.clear()
+        if len(self._changes) >= self._buffer:
+            # The buffer is dropped: subscribers that do read need the memory, and the history has every change.
+            self._changes.clear()
             self._too_slow = True
         else:
-            self._heard.append(change)
+            self._changes.append(change)
         self._news.set()
         return not self._too_slow
 
     async def next(self) -> StatusChange:
-        """The next change, as soon as there is one.
+        """Wait for the next change.
 
         Raises:
             UnavailableError: SUBSCRIBER_TOO_SLOW.
         """
-        while not self._heard:
+        while not self._changes:
             if self._too_slow:
                 raise UnavailableError(
                     Reason.SUBSCRIBER_TOO_SLOW,
-                    f"More than {self._buffer:,} changes were waiting for you. Subscribe again with `after`: the "
-                    "cursor of the last change that you received; nothing is lost.",
+                    f"More than {self._buffer:,} changes were waiting for you. Subscribe again with `after`, the "
+                    "cursor of the last change that you received. Nothing is lost.",
                 )
             self._news.clear()
             await self._news.wait()
-        return self._heard.popleft()
+        return self._changes.popleft()
 
 
 class PostgresFeed:
     """The schema's ChangeFeed.
 
-    A change is heard of by NOTIFY, and read by its id, which is its place in the order of commits (the migration
-    says why that is safe). Where a NOTIFY is missed, or the connection has fallen silent, the look that is taken
-    every `catch_up_seconds` finds what is new. A subscriber that is behind reads the history first, at its own pace.
+    A NOTIFY announces changes, and the feed reads them in the order of their ids. That is the order of the commits; the
+    migration says why. If a NOTIFY is missed, or the connection dies silently, a query every `catch_up_seconds` finds
+    the new changes. A subscriber that is behind first reads the history, at its own pace.
+
+    Args:
+        connect: opens the LISTEN connection.
+        history: reads the history for subscribers that are behind.
+        migrations: make sure that the tables exist.
+        schema: the schema of our tables. A NOTIFY names it.
+        buffer: how many changes may wait for a subscriber before it is too slow.
+        catch_up_seconds: how often the feed looks for changes without a NOTIFY.
+        hold_seconds: how long a change is held back after it was read, so that a subscriber finds it on a replica too.
+        keeps_awake: whether subscribers keep the database awake. If not, the feed queries only after a NOTIFY.
     """
 
-    def __init__(  # where to hear, what to read, and the bounds of both
+    def __init__(
         self,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         history: SqlChangeHistory,
@@ -117,10 +128,10 @@ class PostgresFeed:
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
 
     async def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
-        """Every change after that place.
+        """Every change after a position.
 
         Raises:
-            InputError: CURSOR_INVALID, the place has not been reached yet: it is of another history.
+            InputError: CURSOR_INVALID, the position is ahead of the feed, so it belongs to another history.
             UnavailableError: the database does not answer, or SUBSCRIBER_TOO_SLOW.
         """
         await self._migrations.ensure()
@@ -128,7 +139,7 @@ class PostgresFeed:
         if position > head and position > await self._history.fresh_head():
             raise InputError(
                 Reason.CURSOR_INVALID,
-                "The cursor is ahead of the feed, which must have been replaced. Load anew, and go on from there.",
+                "The cursor is ahead of the feed, which must have been replaced. Load your data again, then go on.",
             )
         while head - position > _NEAR:
             await self._settled(asyncio.get_running_loop().time())
@@ -146,7 +157,7 @@ class PostgresFeed:
             position = max(position, since)
             while True:
                 change = await subscriber.next()
-                # Where this process hears later than the history is read, it hears some again.
+                # The listener may be behind the history, and then delivers some changes again.
                 if change.id > position:
                     yield change
         finally:
@@ -154,7 +165,7 @@ class PostgresFeed:
 
     @property
     def subscribers(self) -> int:
-        """How many hear of changes now."""
+        """The number of subscribers that receive new changes now."""
         return len(self._subscribers)
 
     async def close(self) -> None:
@@ -162,18 +173,18 @@ class PostgresFeed:
         await self._stop()
 
     def note_use(self) -> None:
-        """The database has answered somebody else: it is awake."""
+        """Note that the database has answered a statement, so it is awake."""
         self._used.set()
 
     async def _settled(self, read_at: float) -> None:
-        """Return when what was read at that time may be told."""
+        """Wait until changes that were read at this time may be published."""
         await asyncio.sleep(max(0.0, read_at + self._hold_seconds() - asyncio.get_running_loop().time()))
 
     async def _between(
         self, position: int, until: int, order_keys: frozenset[int] | None
     ) -> AsyncGenerator[StatusChange, None]:
         while position < until:
-            # A crowd of subscribers that catch up leaves connections for the pages.
+            # A crowd of subscribers that catch up must leave connections for the pages.
             async with self._catching_up:
                 changes = await self._history.between(position, until, order_keys)
             for change in changes.changes:
@@ -203,24 +214,24 @@ class PostgresFeed:
         while True:
             try:
                 await self._follow()
-            except Exception as error:  # noqa: BLE001 # it must not end: a driver that is cut off raises anything
+            except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
                 _log.warning("feed interrupted", cause=repr(error))
             if not self._keeps_awake:
-                # Whoever connects would wake it.
+                # Connecting again would wake the database, so wait until another statement has.
                 self._used.clear()
                 await self._used.wait()
             await asyncio.sleep(self._backoff.next_pause())
 
     async def _follow(self) -> None:
-        """Hear and read on one connection, until it is lost."""
+        """Listen and read on one connection, until it is lost."""
         connection = await self._connect()
         try:
             news = asyncio.Event()
             news.set()
             connection.add_termination_listener(lambda *_: news.set())
-            await connection.add_listener(CHANNEL, lambda *heard: news.set() if heard[-1] == self._schema else None)
+            await connection.add_listener(CHANNEL, lambda *event: news.set() if event[-1] == self._schema else None)
             if self._position is None:
-                # Listening already: what is committed from here on is heard.
+                # LISTEN is active already, so every later commit is announced.
                 self._begin(await connection.fetchval(self._head))
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -229,7 +240,7 @@ class PostgresFeed:
                 news.clear()
                 await self._read(connection)
         finally:
-            # Nothing is lost with it, so it need not be asked to agree for long.
+            # Nothing is lost with the connection, so its end need not be confirmed.
             with contextlib.suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
 
@@ -246,13 +257,13 @@ class PostgresFeed:
             if rows:
                 await self._settled(asyncio.get_running_loop().time())
             for row in rows:
-                self._tell(StatusChange(*row))
+                self._publish(StatusChange(*row))
             if len(rows) < _BATCH:
                 return
-            # Those who were told take some before they are told more.
+            # Let the subscribers take some changes before there are more.
             await asyncio.sleep(0)
 
-    def _tell(self, change: StatusChange) -> None:
+    def _publish(self, change: StatusChange) -> None:
         self._position = change.id
-        slow = [subscriber for subscriber in self._subscribers if not subscriber.hear(change)]
+        slow = [subscriber for subscriber in self._subscribers if not subscriber.add(change)]
         self._subscribers.difference_update(slow)

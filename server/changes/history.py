@@ -1,4 +1,4 @@
-"""Owns the reading of the history of changes from PostgreSQL: the schema's ChangeHistory and ChangeLookup."""
+"""The history of changes in PostgreSQL: the schema's ChangeHistory and ChangeLookup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from server.db.migrate import Migrations
     from server.db.pool import Pool
 
-# No such table or schema: nothing was ever changed here.
+# Undefined table or schema: no status has ever been changed.
 _MISSING = frozenset({"42P01", "3F000"})
 _FORBIDDEN = "42501"
 _BATCH = 500
@@ -36,62 +36,62 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Changes, and the place up to which there are no others."""
+    """Consecutive changes, and the position up to which they are complete."""
 
     changes: list[StatusChange]
     reached: int
 
 
 class SqlChangeHistory:
-    """The schema's ChangeHistory. It reads our own tables only, whatever state the synced table is in."""
+    """The schema's ChangeHistory. It reads our own tables only, so the state of the synced table does not matter."""
 
     def __init__(self, pool: Pool, tables: ChangeTables, migrations: Migrations) -> None:
         self._pool = pool
         self._tables = tables
         self._migrations = migrations
-        self._heading: asyncio.Task[int] | None = None
+        self._head_task: asyncio.Task[int] | None = None
 
     async def head(self) -> int:
-        """One statement, for all who ask while it runs: subscribers come in crowds, after a restart say.
+        """The head, from one statement for all callers while it runs: after a restart subscribers come in crowds.
 
-        Who comes later may be given a head of a moment before. That is as good: it leads to hearing more, never less.
+        A caller may get the head of a moment ago. A subscriber then starts earlier, and misses nothing.
         """
-        if self._heading is None or self._heading.done():
-            self._heading = asyncio.ensure_future(self.fresh_head())
-        return await asyncio.shield(self._heading)
+        if self._head_task is None or self._head_task.done():
+            self._head_task = asyncio.ensure_future(self.fresh_head())
+        return await asyncio.shield(self._head_task)
 
     async def fresh_head(self) -> int:
-        """One statement of one's own."""
+        """The head, from a statement that begins after the call."""
         rows = await self.rows(history.head_statement(self._tables))
         return int(rows[0][0]) if rows else 0
 
     async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
-        """One statement."""
+        """A page of changes, in one statement."""
         return _page(await self.rows(history.page_statement(self._tables, window, chosen, until=until)), window)
 
     async def of_orders(self, keys: Sequence[int], window: ChangeWindow, *, until: int | None) -> dict[int, ChangePage]:
-        """A page for each order. One statement."""
+        """A page for each order, in one statement."""
         by_key: dict[int, list[Any]] = {key: [] for key in keys}
         for row in await self.rows(history.of_orders_statement(self._tables, keys, window, until=until)):
             by_key[row[0]].append(tuple(row)[1:])
         return {key: _page(rows, window) for key, rows in by_key.items()}
 
     async def by_ids(self, ids: Sequence[int]) -> dict[int, StatusChange]:
-        """One statement."""
+        """The changes with these ids, in one statement."""
         rows = await self.rows(history.by_ids_statement(self._tables, ids))
         return {row[0]: StatusChange(*row) for row in rows}
 
     async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> Stretch:
-        """The first changes after one place and up to another. One statement."""
+        """The first changes after one position and up to another, in one statement."""
         rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
         reached = rows[-1][0] if len(rows) == _BATCH else until
         return Stretch([StatusChange(*row) for row in rows], reached)
 
     async def rows(self, statement: sa.Executable) -> Sequence[Any]:
-        """The rows of a statement; it only reads, so it may run twice.
+        """The rows of a statement. It only reads, so it may run twice.
 
         Raises:
-            UnavailableError: where the database does not answer, or the tables may not be read.
+            UnavailableError: the database does not answer, or the server may not read the tables.
         """
         try:
             try:
@@ -124,7 +124,7 @@ class SqlChangeHistory:
 
 
 class SqlChangeLookup:
-    """The schema's ChangeLookup: what is asked for in one turn of the event loop is one statement a window."""
+    """The schema's ChangeLookup: one statement for each window that is requested in one turn of the event loop."""
 
     def __init__(self, history_: SqlChangeHistory) -> None:
         self._history = history_
@@ -152,14 +152,14 @@ class SqlChangeLookup:
         for key, window, until in wanted:
             keys.setdefault((window, until), set()).add(key)
         pages = {
-            (window, until): await self._history.of_orders(sorted(of_these), window, until=until)
-            for (window, until), of_these in keys.items()
+            (window, until): await self._history.of_orders(sorted(order_keys), window, until=until)
+            for (window, until), order_keys in keys.items()
         }
         return [pages[window, until][key] for key, window, until in wanted]
 
 
 def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
-    """Of rows in the direction of travel, each a change after whether any lies behind."""
+    """A page from rows in the direction of travel. Each row is `any_behind` and a change."""
     any_behind = bool(rows) and bool(rows[0][0])
     changes = [StatusChange(*tuple(row)[1:]) for row in rows if row[1] is not None]
     more_ahead = len(changes) > window.size

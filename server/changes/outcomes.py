@@ -1,11 +1,9 @@
-"""Owns what becomes of each change that is asked for: decided from the orders as they are locked, and as it is kept."""
+"""The outcome of each requested change: decided from the state of the locked orders."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.orders.arguments import OrderStatus
@@ -19,33 +17,40 @@ _STATUS_NAMES: Final[dict[str | None, str]] = {str(status.value): status.name fo
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An order as it is while it is locked."""
+    """The state of an order while it is locked.
 
-    there: bool
+    Attributes:
+        exists: whether the synced table has the order.
+        synced: the synced status.
+        set_here: the overlay's status; None if none is set.
+        version: the number of changes that the order has had.
+    """
+
+    exists: bool
     synced: str | None
     set_here: str | None
     version: int
 
     @property
     def status(self) -> str | None:
-        """The one that counts."""
+        """The merged status."""
         return self.synced if self.set_here is None else self.set_here
 
 
 def outcomes_of(request: WriteRequest, states: dict[int, State]) -> list[Outcome | None]:
-    """What becomes of each wanted status; None where it is to be changed."""
+    """The outcome of each requested status; None if the status has to be changed."""
     outcomes = [_outcome(wanted, states[wanted.order_key]) for wanted in request.wanted]
     if not request.atomic or not any(outcome and outcome.refusal for outcome in outcomes):
         return outcomes
-    others = Refusal(Reason.CHANGE_NOT_APPLIED, "Another change of the list was refused, so none was made.")
+    not_applied = Refusal(Reason.CHANGE_NOT_APPLIED, "Another change of the list was refused, so none was made.")
     return [
-        outcome or Outcome(wanted.order_key, states[wanted.order_key].status, None, others)
+        outcome or Outcome(wanted.order_key, states[wanted.order_key].status, None, not_applied)
         for wanted, outcome in zip(request.wanted, outcomes, strict=True)
     ]
 
 
 def _outcome(wanted: WantedStatus, state: State) -> Outcome | None:
-    if not state.there:
+    if not state.exists:
         message = f"There is no order {wanted.order_key}. Nothing was written."
         return Outcome(wanted.order_key, None, None, Refusal(Reason.ORDER_NOT_FOUND, message))
     if refusal := _conflict(wanted, state):
@@ -70,54 +75,17 @@ def _described(state: State) -> str:
     return f"{name} and version {state.version}"
 
 
-def yet_to_change(wanted: WantedStatus, state: State) -> Outcome:
-    """The outcome of one that will be changed, before its change is made."""
+def outcome_before_change(wanted: WantedStatus, state: State) -> Outcome:
+    """The outcome of a status that will be changed, still without its change."""
     return Outcome(wanted.order_key, state.status, None, None)
 
 
 def status_after(wanted: WantedStatus, state: State) -> str | None:
-    """The status that the order will have; without one that is set here it has the synced one."""
+    """The status that the order will have: the wanted one, or the synced one if the overlay's is cleared."""
     return state.synced if wanted.status is None else wanted.status
 
 
 def with_change(outcome: Outcome, made: dict[int, StatusChange]) -> Outcome:
-    """The outcome with the change that was made of its order, if there was one."""
+    """The outcome with the change of its order, if there was one."""
     change = made.get(outcome.order_key)
     return Outcome(outcome.order_key, outcome.previous_status, change, None) if change else outcome
-
-
-def recorded_as(outcomes: list[Outcome], states: dict[int, State], changing: list[WantedStatus]) -> str:
-    """The outcomes as they are kept. A change is found again by its order and version."""
-    versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
-    return json.dumps(
-        [
-            {
-                "key": outcome.order_key,
-                "previous": outcome.previous_status,
-                "version": versions.get(outcome.order_key),
-                "refusal": outcome.refusal
-                and [
-                    outcome.refusal.reason.name,
-                    outcome.refusal.message,
-                    outcome.refusal.field,
-                    outcome.refusal.current_status,
-                    outcome.refusal.current_version,
-                ],
-            }
-            for outcome in outcomes
-        ]
-    )
-
-
-def refusal_from(recorded: list[Any]) -> Refusal:
-    """A refusal as `recorded_as` has kept it."""
-    reason, *rest = recorded
-    return Refusal(Reason[reason], *rest)
-
-
-def hash_of(request: WriteRequest) -> bytes:
-    """Of the input as it is meant: by whichever of its names an order was called."""
-    wanted = [
-        [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
-    ]
-    return hashlib.sha256(json.dumps([request.operation, request.atomic, wanted]).encode()).digest()

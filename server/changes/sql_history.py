@@ -1,4 +1,4 @@
-"""Owns the SQL that reads the history of changes."""
+"""SQL that reads the history of changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def head_statement(tables: ChangeTables) -> sa.Select[Any]:
-    """The id of the newest change; 0 where there is none."""
+    """The id of the newest change; 0 if there is none."""
     return sa.select(sa.func.coalesce(sa.func.max(tables.change.c.id), 0))
 
 
 def page_statement(
     tables: ChangeTables, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None
 ) -> sa.Select[Any]:
-    """One more change than the window holds, in the direction of travel, after whether any lies behind.
+    """The changes of a window and one more, in the direction of travel. Each row begins with `any_behind`.
 
     A page without changes is one row whose change is null.
     """
@@ -39,7 +39,7 @@ def page_statement(
 def of_orders_statement(
     tables: ChangeTables, keys: Sequence[int], window: ChangeWindow, *, until: int | None
 ) -> sa.Select[Any]:
-    """The same for each of these orders, each row after the order's key."""
+    """The same for each of these orders. Each row begins with the order's key."""
     change = tables.change
     given = sa.bindparam(None, list(keys), type_=ARRAY(sa.BigInteger()))
     wanted = sa.func.unnest(given).table_valued("o_orderkey", name="wanted").render_derived()
@@ -63,7 +63,7 @@ def by_ids_statement(tables: ChangeTables, ids: Sequence[int]) -> sa.Select[Any]
 def between_statement(
     tables: ChangeTables, after: int, until: int, order_keys: frozenset[int] | None, *, size: int
 ) -> sa.Select[Any]:
-    """The first changes after one place and up to another."""
+    """The first changes after one position and up to another."""
     change = tables.change
     statement = (
         sa.select(change)
@@ -93,8 +93,8 @@ def _next(change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.Column
     statement = sa.select(change).where(*conditions).order_by(*_travel(change.c, window)).limit(limit(window.size + 1))
     if window.position is None:
         return statement
-    place = sa.literal(window.position, sa.BigInteger())
-    return statement.where(change.c.id < place if window.backward else change.c.id > place)
+    position = sa.literal(window.position, sa.BigInteger())
+    return statement.where(change.c.id < position if window.backward else change.c.id > position)
 
 
 def _any_behind(
@@ -102,8 +102,8 @@ def _any_behind(
 ) -> sa.ColumnElement[bool]:
     if window.position is None:
         return sa.false()
-    place = sa.literal(window.position, sa.BigInteger())
-    behind = change.c.id >= place if window.backward else change.c.id <= place
+    position = sa.literal(window.position, sa.BigInteger())
+    behind = change.c.id >= position if window.backward else change.c.id <= position
     return sa.exists(sa.select(sa.literal_column("1")).select_from(change).where(*conditions, behind))
 
 

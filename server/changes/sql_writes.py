@@ -1,4 +1,4 @@
-"""Owns the SQL of a status change: the key claimed, the orders locked, the change made, the outcome recorded."""
+"""SQL of a status change: it claims the key, locks the orders, makes the change and records the outcome."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CHANGE_COLUMNS = (
     "id, o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at, note"
 )
 
-# The row of a key that has expired is taken over; one that has not is locked until the transaction's end, and gives
-# no row. A transaction that holds the same key is waited for: its outcome is the answer, or it left none.
+# Takes over the row of an expired key. If the key has not expired, this returns no row, and locks the key until the end
+# of the transaction. If another transaction holds the key, this waits: then it has recorded an outcome, or left no key.
 _CLAIM = """
 INSERT INTO {schema}.idempotency AS i (principal, key, request_hash)
 VALUES (:principal, :key, :hash)
@@ -37,19 +37,19 @@ _RECORDED = (
 _RECORD = """
 UPDATE {schema}.idempotency SET outcome = CAST(:outcome AS jsonb) WHERE principal = :principal AND key = :key
 """
-# Of a list of orders some have a row to lock and some have none yet, and two lists that lock the one kind first and
-# insert the other afterwards may wait for each other. So a list takes all its rows in the order of their keys, and
-# inserts those that are missing: ON CONFLICT locks a row that it does not update. What is then not changed is taken
-# away again, in the same transaction, so that nobody ever sees a row of version 0.
+# Locks the overlay's rows of a list of orders, in the order of their keys, and inserts the missing ones. ON CONFLICT
+# locks a row that it does not update. If a list locked its existing rows first and inserted the others later, two lists
+# could wait for each other. The same transaction deletes the inserted rows that it does not change (_LEAVE), so no
+# other transaction ever sees a row of version 0.
 _TAKE = """
 INSERT INTO {schema}.order_status AS x (o_orderkey, version, updated_by, updated_at)
 SELECT k, 0, '', now() FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k
 ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version WHERE false
 """
 _LEAVE = "DELETE FROM {schema}.order_status WHERE version = 0 AND o_orderkey = ANY(CAST(:keys AS bigint[]))"
-# A row that has come since the orders were locked is not overwritten, and then nothing is: no change is
-# inserted, and the caller begins again. The count of the overlay's rows is known before the first change is
-# inserted, and so before the feed's lock is taken (see the migration): who holds it waits for no row any more.
+# If another transaction has inserted an overlay row since the orders were locked, the row is not overwritten, no change
+# is inserted, and the writer starts again. PostgreSQL counts the overlay's rows before it inserts the first change, and
+# so before it takes the feed's lock (see the migration): a transaction that holds this lock no longer waits for a row.
 _APPLY = """
 WITH input AS (
     SELECT *
@@ -99,7 +99,7 @@ RETURNING 1
 
 
 class WriteStatements:
-    """The statements for the tables in one schema."""
+    """The statements for our tables in one schema."""
 
     def __init__(self, tables: ChangeTables) -> None:
         self._tables = tables
@@ -114,20 +114,20 @@ class WriteStatements:
         self.expire = self._text(_EXPIRE)
 
     def names_ours(self, message: str) -> bool:
-        """Whether PostgreSQL complains of one of our tables."""
+        """Whether PostgreSQL's error message names one of our tables."""
         tables = (self._tables.status, self._tables.change, self._tables.idempotency)
         ours = {self._tables.schema, *(table.name for table in tables), *(table.fullname for table in tables)}
         return not ours.isdisjoint(_NAME.findall(message))
 
     def locked(self, orders: Orders) -> sa.Select[Any]:
-        """The orders with the keys `keys` as they are, locked in the order of their keys.
+        """The state of the orders with the keys `keys`, locked in the order of their keys.
 
-        Rows of: key, whether the synced table has it, whether that has any order, synced status, status set here
-        and version. All are of one moment, so that an empty table is never taken for one that lacks an order.
-        Composed once for a table as it is found, because composing it takes longer than running it.
+        A row has the key, whether the synced table has the order, whether that table has any order, the synced status,
+        the overlay's status and the version. All are of one moment: so an empty table is never mistaken for one without
+        this order. Composed once for a table, because composing takes longer than running.
         """
-        known, statement = self._locked
-        if known is not orders or statement is None:
+        cached_for, statement = self._locked
+        if cached_for is not orders or statement is None:
             statement = self._compose_locked(orders)
             self._locked = orders, statement
         return statement

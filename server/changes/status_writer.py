@@ -1,11 +1,9 @@
-"""Owns the changing of statuses in PostgreSQL: the schema's StatusWriter."""
+"""The schema's StatusWriter, over PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,23 +12,21 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
-from schema.ports.changes import Outcome, Refusal, StatusChange, WriteOutcome
+from schema.ports.changes import StatusChange, WriteOutcome
+from server.changes.idempotency import IdempotencyKeys, outcomes_to_json
 from server.changes.outcomes import (
     State,
-    hash_of,
+    outcome_before_change,
     outcomes_of,
-    recorded_as,
-    refusal_from,
     status_after,
     with_change,
-    yet_to_change,
 )
 from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from sqlalchemy.pool import PoolProxiedConnection
 
@@ -43,22 +39,19 @@ if TYPE_CHECKING:
     from server.orders.sql_merged import Orders
 
 _log = structlog.get_logger(__name__)
-# Each attempt that another writer has forestalled finds that writer's row, and locks it: two are enough for one
-# order, a long list of new ones may meet another forestaller each time.
+# If another writer inserts an order's row first, the next attempt finds that row and locks it. So two attempts are
+# enough for one order, but a long list of new orders may meet another writer each time.
 _ATTEMPTS: Final = 8
 _DEADLOCK: Final = frozenset({"40P01", "40001"})
-# No such table, schema or column; not allowed; of another kind.
+# Undefined table, schema or column; insufficient privilege; wrong object type.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
-# Connection lost, or ended by an operator: whether the server did what it was told last is not known.
+# Connection lost, or ended by an operator: it is unknown whether PostgreSQL has run the last statement.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
-_EXPIRE_EVERY_SECONDS: Final = 600.0
-_FIRST_EXPIRE_SECONDS: Final = 60.0
-_EXPIRED_AT_ONCE: Final = 5000
 _CLOSE_SECONDS: Final = 5.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
 _LOCK_TIMEOUT: Final = "55P03"
 # Lock timeout, statement timeout, read-only transaction.
-_SAID: Final = {
+_ERRORS: Final = {
     _LOCK_TIMEOUT: (Reason.ORDER_BUSY, _BUSY),
     "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
     "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
@@ -67,23 +60,23 @@ _SAID: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """A connection to write with, and the driver under it, on which the transaction is open."""
+    """A connection for writing, and its driver, with an open transaction."""
 
     pool: Pool
     raw: PoolProxiedConnection
     driver: Driver
 
     async def orders(self, table: OrdersTable) -> Orders:
-        """The orders as they are in this database."""
+        """The orders, looked up if necessary."""
         return table.known or await table.resolve(self.pool.adopt(self.raw))
 
 
 class _ForestalledError(Exception):
-    """Another transaction has written one of the orders first; nothing of this one is kept."""
+    """Another transaction has written one of the orders first, so this one is rolled back."""
 
 
 class SqlStatusWriter:
-    """The schema's StatusWriter: one transaction a request, and the same statements for one order as for many."""
+    """Changes statuses: one transaction for each request, and the same statements for one order as for many."""
 
     def __init__(
         self,
@@ -102,16 +95,15 @@ class SqlStatusWriter:
         self._statements = statements
         self._migrations = migrations
         self._readiness = readiness
-        self._retention = retention
-        self._expired_at = time.monotonic() - _EXPIRE_EVERY_SECONDS + _FIRST_EXPIRE_SECONDS
+        self._keys = IdempotencyKeys(pool, statements, retention=retention)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """In a task of its own: a caller that goes away does not stop what may have been committed already."""
+        """Write in a separate task: a client that goes away does not cancel a change that may already be committed."""
         return await asyncio.shield(self._spawn(self._write(request, user)))
 
     async def close(self) -> None:
-        """Wait for the writes that are under way, as long as each of them may take."""
+        """Wait for the writes in progress, as long as one of them may take."""
         if self._running:
             await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
 
@@ -132,15 +124,14 @@ class SqlStatusWriter:
                 raise
             raise meaning from error
         self._readiness.used()
-        if request.idempotency_key and time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS:
-            self._expired_at = time.monotonic()
-            self._spawn(self._expire())
+        if request.idempotency_key and self._keys.begin_expiry():
+            self._spawn(self._keys.expire())
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Begin again where nothing can have been committed, and where that may fare better."""
+        """Attempt again if nothing can have been committed and another attempt may succeed."""
         await self._migrations.ensure()
-        anew = True
+        may_look_up = True
         for _ in range(_ATTEMPTS):
             try:
                 return await self._attempt(request, user)
@@ -149,9 +140,9 @@ class SqlStatusWriter:
             except (DBAPIError, *DRIVER_ERRORS) as error:
                 if sqlstate(error) in _DEADLOCK:
                     continue
-                if not anew or not _passing(error):
+                if not may_look_up or not _may_pass(error):
                     raise
-                anew = False
+                may_look_up = False
                 self._table.forget()
                 self._migrations.forget()
                 await self._migrations.ensure()
@@ -173,7 +164,7 @@ class SqlStatusWriter:
             if wrote:
                 await self._commit(transaction, driver, request)
             if self._tokens():
-                await self._note_place(driver)
+                await self._note_position(driver)
         return outcome
 
     @staticmethod
@@ -181,31 +172,31 @@ class SqlStatusWriter:
         try:
             await transaction.commit()
         except BaseException as error:
-            # The server's own word that it did not is as good as its word that it did.
-            if _definite(error):
+            # PostgreSQL itself says that it did not commit, so the outcome is known.
+            if _is_definite(error):
                 raise
             await driver.cut(error)
             if reads := current_reads.get(None):
-                # Whoever looks whether it was made has to look where it was.
+                # A client that checks for the change must read the primary.
                 reads.written = UNREACHABLE
             raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
 
     @staticmethod
-    async def _note_place(driver: Driver) -> None:
-        """Note how far the log is now: who reads on a secondary that has come there finds what was written."""
+    async def _note_position(driver: Driver) -> None:
+        """Note the log's position: a replica that has replayed up to here shows the change."""
         if (reads := current_reads.get(None)) is None:
             return
         try:
-            place = await driver.written()
-        except Exception as error:  # noqa: BLE001 # it is committed, and that is what has to be told
+            position = await driver.log_position()
+        except Exception as error:  # noqa: BLE001 # the change is committed, so the request must not fail
             await driver.cut(error)
-            place = UNREACHABLE
-        reads.written = max(reads.written, place)
+            position = UNREACHABLE
+        reads.written = max(reads.written, position)
 
     async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
-        """The outcome, and whether anything was written that has to be committed."""
+        """The outcome, and whether the transaction has written anything to commit."""
         key = request.idempotency_key
-        if key is not None and (recorded := await self._claim(writing, request, user)):
+        if key is not None and (recorded := await self._keys.claim(writing.driver, request, user)):
             return recorded, False
         keys = [wanted.order_key for wanted in request.wanted]
         if len(keys) > 1:
@@ -214,58 +205,19 @@ class SqlStatusWriter:
         outcomes = outcomes_of(request, states)
         changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
         planned = [
-            yet_to_change(wanted, states[wanted.order_key]) if outcome is None else outcome
+            outcome_before_change(wanted, states[wanted.order_key]) if outcome is None else outcome
             for wanted, outcome in zip(request.wanted, outcomes, strict=True)
         ]
         if len(changing) < len(keys) > 1:
             unchanged = set(keys).difference(wanted.order_key for wanted in changing)
             await writing.driver.rows(self._statements.leave, {"keys": list(unchanged)})
-        record = {"principal": user, "key": key, "outcome": recorded_as(planned, states, changing)}
+        record = {"principal": user, "key": key, "outcome": outcomes_to_json(planned, states, changing)}
         if not changing:
             if key is not None:
                 await writing.driver.rows(self._statements.record, record)
             return WriteOutcome(tuple(planned)), key is not None
-        made = await self._apply(writing, changing, states, record)
-        return WriteOutcome(tuple(with_change(outcome, made) for outcome in planned)), True
-
-    async def _claim(self, writing: _Writing, request: WriteRequest, user: str) -> WriteOutcome | None:
-        """None where the key is now ours; otherwise what is to be answered."""
-        owner = {"principal": user, "key": request.idempotency_key}
-        request_hash = hash_of(request)
-        claim = {**owner, "hash": request_hash, "retention_seconds": self._retention}
-        if await writing.driver.rows(self._statements.claim, claim):
-            return None
-        ((hash_, outcome),) = await writing.driver.rows(self._statements.recorded, owner)
-        if bytes(hash_) != request_hash:
-            return WriteOutcome(
-                (),
-                refusal=Refusal(
-                    Reason.IDEMPOTENCY_KEY_REUSED,
-                    "This idempotencyKey was used for another input before. Nothing was written.",
-                    field="idempotencyKey",
-                ),
-            )
-        return await self._replay(writing, json.loads(outcome))
-
-    async def _replay(self, writing: _Writing, recorded: list[dict[str, Any]]) -> WriteOutcome:
-        versions = {item["key"]: item["version"] for item in recorded if item["version"] is not None}
-        rows: Sequence[Any] = ()
-        if versions:
-            arrays = {"keys": list(versions), "versions": list(versions.values())}
-            rows = await writing.driver.rows(self._statements.replayed, arrays)
-        changes = {row[1]: StatusChange(*row) for row in rows}
-        return WriteOutcome(
-            tuple(
-                Outcome(
-                    item["key"],
-                    item["previous"],
-                    changes.get(item["key"]),
-                    refusal_from(item["refusal"]) if item["refusal"] else None,
-                )
-                for item in recorded
-            ),
-            replayed=True,
-        )
+        changes = await self._apply(writing, changing, states, record)
+        return WriteOutcome(tuple(with_change(outcome, changes) for outcome in planned)), True
 
     async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, State]:
         orders = await writing.orders(self._table)
@@ -275,17 +227,17 @@ class SqlStatusWriter:
             if _waited_for_table(error):
                 raise UnavailableError(
                     Reason.ORDERS_UNAVAILABLE,
-                    f"The table {self._table.qualified_name} is locked, as it is while it is replaced. "
+                    f"The table {self._table.qualified_name} is locked, probably because a sync is replacing it. "
                     "Nothing was written; try again later.",
                 ) from error
             raise
         if not all(filled for _, _, filled, *_ in rows):
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,
-                f"The table {self._table.qualified_name} is empty, as it is while a sync fills it. "
+                f"The table {self._table.qualified_name} is empty, probably because a sync is filling it. "
                 "Nothing was written; try again later.",
             )
-        return {key: State(there, synced, set_here, version) for key, there, _, synced, set_here, version in rows}
+        return {key: State(exists, synced, set_here, version) for key, exists, _, synced, set_here, version in rows}
 
     async def _apply(
         self,
@@ -312,23 +264,11 @@ class SqlStatusWriter:
             raise _ForestalledError
         return {row[1]: StatusChange(*row) for row in rows}
 
-    async def _expire(self) -> None:
-        try:
-            expired = _EXPIRED_AT_ONCE
-            while expired == _EXPIRED_AT_ONCE:
-                # A few at a time, so that nobody waits for it.
-                limits = {"retention_seconds": self._retention, "size": _EXPIRED_AT_ONCE}
-                async with self._pool.checkout() as raw:
-                    driver = Driver(raw, pool=self._pool.name)
-                    expired = len(await driver.rows(self._statements.expire, limits))
-        except Exception as error:  # noqa: BLE001 # nobody waits for it, and the next one may fare better
-            _log.warning("recorded outcomes not expired", cause=repr(error))
-
     async def _meaning(self, error: Exception) -> ApiError | None:
-        """What a failure before the commit means: nothing was written."""
+        """The error for the client after a failure before the commit: nothing was written."""
         state = sqlstate(error)
-        if state in _SAID:
-            return UnavailableError(*_SAID[state])
+        if state in _ERRORS:
+            return UnavailableError(*_ERRORS[state])
         if state in _MISSING:
             self._table.forget()
             if self._statements.names_ours(str(getattr(error, "orig", error))):
@@ -338,29 +278,29 @@ class SqlStatusWriter:
     async def _forbidden(self) -> ApiError | None:
         try:
             return await self._migrations.use_refused()
-        except Exception as lost:  # noqa: BLE001 # whatever it is, the database does not answer any more
+        except Exception as lost:  # noqa: BLE001 # any failure here means that the database does not answer
             return classify(lost)
 
 
 def _waited_for_table(error: asyncpg.PostgresError) -> bool:
-    """Whether the lock that did not come was a table's: of a row's PostgreSQL says which row it was."""
+    """Whether the lock that timed out was a table's. For a row's lock PostgreSQL says which row, as the context."""
     return sqlstate(error) == _LOCK_TIMEOUT and not getattr(error, "context", None)
 
 
-def _passing(error: Exception) -> bool:
-    """Whether a second attempt may fare better, with everything looked up anew.
+def _may_pass(error: Exception) -> bool:
+    """Whether a second attempt may succeed, after the tables have been looked up again.
 
-    A pooled connection had died, or was cut while it was made; a statement had been prepared for a table that was
-    replaced; or a table of ours went missing.
+    It may if a pooled connection had died or was lost while it was opened, if a statement was prepared for a table that
+    has been replaced, or if one of our tables is missing.
     """
     if isinstance(error, DBAPIError):
-        # Of a statement that looked the table up.
+        # SQLAlchemy raises it from the statements that look the table up.
         return error.connection_invalidated or sqlstate(error) in _MISSING
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
         return sqlstate(error) in _MISSING or sqlstate(error).startswith(_UNKNOWN_CLASSES)
     return True
 
 
-def _definite(error: BaseException) -> bool:
-    """Whether the server has said that it did not commit."""
+def _is_definite(error: BaseException) -> bool:
+    """Whether PostgreSQL has reported that it did not commit."""
     return isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_UNKNOWN_CLASSES)

@@ -1,4 +1,4 @@
-"""Owns the carrying of the history from one database to another, as JSON Lines: ids and all, so that cursors hold."""
+"""Export and import of the history as JSON Lines. The ids are kept, so cursors stay valid in the new database."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ jsonb_to_recordset(CAST(:lines AS jsonb)) AS l (
     version integer, changed_by text, changed_at timestamptz, note text
 )
 """
-# Nobody who follows the feed has to look behind what was read already: below the head nothing may be added.
-_STRANGE: Final = """
+# The first line below the head that is not in the database. Nothing may be added there, as subscribers never look back.
+_FOREIGN: Final = """
 SELECT min(l.id) FROM {lines} LEFT JOIN {table} AS c USING (id)
 WHERE l.id <= :head
   AND (l.id, l.o_orderkey, l.previous_status, l.status, l.cleared, l.synced_status, l.version, l.changed_by,
@@ -59,12 +59,12 @@ _SEQUENCE: Final = "SELECT setval(:sequence, GREATEST(max(id), 1)) FROM {table} 
 
 
 class ImportRefusedError(Exception):
-    """The lines do not fit; the message says which and why. Nothing was imported."""
+    """A line cannot be imported; the message says which one and why. Nothing was imported."""
 
 
 async def exported(engine: AsyncEngine, tables: ChangeTables) -> AsyncIterator[str]:
-    """Every change there is when it begins, oldest first, a JSON object each."""
-    # Whoever reads the lines may be slow: between two batches no transaction is left waiting.
+    """Every change that exists at the start, oldest first, each as a JSON object."""
+    # The reader of the lines may be slow, so no transaction stays open between two batches.
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         until = (await connection.execute(_text("SELECT COALESCE(max(id), 0) FROM {table}", tables))).scalar_one()
         after = 0
@@ -76,15 +76,15 @@ async def exported(engine: AsyncEngine, tables: ChangeTables) -> AsyncIterator[s
 
 
 async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterable[str]) -> tuple[int, int]:
-    """Import all lines in one transaction; how many were new, and how many known already.
+    """Import all lines in one transaction. Return the number of new changes and of those that existed already.
 
     Raises:
-        ImportRefusedError: a line is none of an export, or the database has another history.
+        ImportRefusedError: a line is not from an export, or the database has another history.
     """
     numbered = enumerate((line for line in lines if line.strip()), 1)
     new = known = 0
     async with engine.begin() as connection:
-        # Changes may be read meanwhile, and are made again when it is done.
+        # Changes can be read meanwhile. Writers wait until the import is done.
         await connection.execute(_text("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", tables))
         head = (await connection.execute(_text("SELECT COALESCE(max(id), 0) FROM {table}", tables))).scalar_one()
         last = 0
@@ -102,28 +102,28 @@ async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterabl
 async def _add(connection: AsyncConnection, tables: ChangeTables, lines: str, head: int) -> int:
     parameters = {"lines": lines, "head": head}
     try:
-        strange = (await connection.execute(_text(_STRANGE, tables), parameters)).scalar_one()
-        if strange is not None:
+        foreign = (await connection.execute(_text(_FOREIGN, tables), parameters)).scalar_one()
+        if foreign is not None:
             raise ImportRefusedError(
-                f"Change {strange} is not the one that the database has, which has a history of its own up to {head}."
+                f"Change {foreign} differs from the database's, whose own history goes up to change {head}."
             )
         result: Any = await connection.execute(_text(_INSERT, tables), parameters)
     except DBAPIError as error:
         if sqlstate(error)[:2] not in {"22", "23"}:
             raise
-        raise ImportRefusedError(f"The lines do not fit together: {error.orig}") from error
+        raise ImportRefusedError(f"The lines contradict each other or the database: {error.orig}") from error
     return int(result.rowcount)
 
 
 def _check(batch: list[tuple[int, str]], last: int) -> int:
-    """The id of the last line, where each is a change and follows the one before."""
+    """Check that each line is a change that follows the one before. Return the id of the last."""
     for number, line in batch:
         try:
             change = orjson.loads(line)
         except orjson.JSONDecodeError:
             raise ImportRefusedError(f"Line {number} is not JSON.") from None
         if not isinstance(change, dict) or change.keys() != _NAMES or not isinstance(change["id"], int):
-            raise ImportRefusedError(f"Line {number} is not a change as export-changes writes it.")
+            raise ImportRefusedError(f"Line {number} is not a change from `export-changes`.")
         if change["id"] <= last:
             raise ImportRefusedError(f"Line {number} has the id {change['id']}, which does not follow {last}.")
         last = change["id"]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from schema.errors import Reason, UnavailableError
-from server.db.wake_up import Waking
+from server.db.wake_up import WakeUp
 from server.settings.dsn import parse_dsn
 
 
@@ -26,8 +26,8 @@ class Database(Protocol):
     """A database to connect to."""
 
     @property
-    def waking(self) -> Waking:
-        """What is known of its sleep."""
+    def wake_up(self) -> WakeUp:
+        """Its wake-up: whether it may be asleep."""
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection: each attempt has `timeout` seconds, and during a wake-up there are as many as needed.
@@ -46,8 +46,8 @@ class UrlDatabase:
 
     def __init__(self, url: str, *, sleeps: bool = False, wake_timeout: float = 0) -> None:
         self._dsn = parse_dsn(url)
-        self.waking = Waking(sleeps=sleeps, patience=wake_timeout)
+        self.wake_up = WakeUp(sleeps=sleeps, patience=wake_timeout)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """Open a connection to the URL."""
-        return await self.waking.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))
+        return await self.wake_up.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))

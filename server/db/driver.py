@@ -32,7 +32,7 @@ CONNECTION_LOST: Final = ("08", "57P")
 _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
 # The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
-WRITTEN: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+LOG_POSITION: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 
 
 class Compiled:
@@ -104,13 +104,13 @@ class Driver:
             observe(StatementRun(lambda: text.text, found, seconds, self._pool))
         return rows
 
-    async def written(self) -> int:
+    async def log_position(self) -> int:
         """The current position in the write-ahead log, in bytes from its beginning.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
-        return int(await self._driver.fetchval(WRITTEN))
+        return int(await self._driver.fetchval(LOG_POSITION))
 
     async def begin(self) -> Any:
         """Begin a transaction.

@@ -180,7 +180,7 @@ def _pool(
     return Pool(
         name,
         _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
-        database.waking,
+        database.wake_up,
         size=size,
         acquisition=pool_timeout,
         recycle=_RECYCLE_SECONDS,

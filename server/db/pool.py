@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     # What a queued request gets: a connection; None, to ask SQLAlchemy's pool; False, its time is over.
     _Turn: TypeAlias = PoolProxiedConnection | Literal[False] | None
 
-    from server.db.wake_up import Waking
+    from server.db.wake_up import WakeUp
 
 _ENDS_AT: Final = "ends_at"
 _MADE_AT: Final = "made_at"
@@ -49,7 +49,7 @@ class Pool:
     Args:
         name: the class of work.
         connect: opens a connection.
-        waking: what is known of the database's sleep.
+        wake_up: the database's wake-up.
         size: connections that are kept.
         acquisition: seconds to wait for a connection.
         recycle: seconds after which a connection is replaced at the latest.
@@ -59,7 +59,7 @@ class Pool:
         self,
         name: str,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
-        waking: Waking,
+        wake_up: WakeUp,
         *,
         size: int,
         acquisition: float,
@@ -77,7 +77,7 @@ class Pool:
         self._queue: WaitQueue[_Turn] = WaitQueue(timed_out=self._timed_out, pass_on=self._pass_on)
         self._asking = 0
         self._acquisition = acquisition
-        self._waking = waking
+        self._wake_up = wake_up
         self._recycle = recycle
         self._lost_at = 0.0
         self.engine = create_async_engine(
@@ -130,7 +130,7 @@ class Pool:
             if options:
                 await connection.execution_options(**options)
             yield connection
-            self._waking.answered()
+            self._wake_up.answered()
         except (TimeoutError, OSError) as error:
             # The peer is silent or gone. SQLAlchemy does not recognise these as disconnects.
             if not connection.invalidated:
@@ -196,7 +196,7 @@ class Pool:
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
         """Keep a good connection for the next request, or hand it to a queued one; False if it cannot be kept."""
-        self._waking.answered()
+        self._wake_up.answered()
         if self._asking or self._disposed or not raw.is_valid:
             return False
         if self._queue:
@@ -231,7 +231,7 @@ class Pool:
 
     def _timed_out(self) -> _Turn:
         # During a wake-up the request waits for that, in SQLAlchemy's pool.
-        return None if self._waking.under_way else False
+        return None if self._wake_up.under_way else False
 
     async def _pass_on(self, turn: _Turn) -> None:
         if turn:
@@ -242,7 +242,7 @@ class Pool:
     def _is_full(self) -> bool:
         pool: Any = self.engine.pool
         # During a wake-up all requests wait for that.
-        return bool(pool.checkedout() >= self.size) and not self._waking.under_way
+        return bool(pool.checkedout() >= self.size) and not self._wake_up.under_way
 
     def _wake_next(self) -> None:
         """Let the first request in the queue ask SQLAlchemy's pool, which has a connection, or room for one, by now."""
@@ -283,7 +283,7 @@ class Pool:
                     return await open_()
                 except PoolTimeoutError:
                     # During a wake-up all connections are being opened, and arrive when it is over.
-                    if waited or not self._waking.under_way or not await self._waking.over():
+                    if waited or not self._wake_up.under_way or not await self._wake_up.over():
                         raise
                     waited = True
         except BaseException:

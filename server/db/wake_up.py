@@ -29,8 +29,8 @@ _LEEWAY_SECONDS: Final = 5.0
 _NO_CONNECTION_ERRORS: Final = (TimeoutError, socket.gaierror, ssl.SSLError)
 
 
-class Waking:
-    """What is known of one database's sleep, and the wait for its wake-up.
+class WakeUp:
+    """The wake-up of one database: whether it may be asleep, and the wait until it is awake.
 
     A database that answers 57P03 (starting) is waking up because of this very attempt. A database that refuses, resets,
     or has no connection left (53300) may be asleep only if it can sleep and was not used for long. If it was used

@@ -136,7 +136,7 @@ class GraphQLEndpoint:
                 # The answer has the cost for clients that ask by a header, which is not part of a cache's key.
                 response.headers["cache-control"] = NO_STORE
             else:
-                response = self._caching.told(request.scope, response, encoded=encoded)
+                response = self._caching.apply(request.scope, response, encoded=encoded)
             encoded = encoded and response.status_code == _OK
         if encoded:
             await self._compression.apply(response)

@@ -1,4 +1,4 @@
-"""What the server does around every operation: it notes the name, routes the reads, admits it, and sets a deadline."""
+"""Schema extensions of the server: they note an operation's name, route its reads, admit it, and set its deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.observability.request_record import current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
 from server.read_requirement import current_reads
-from server.traffic.admission import has_place
+from server.traffic.admission import holds_slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoteOperation(SchemaExtension):
-    """Notes the operation's name and type on the request's record, and requires the primary for what is no query."""
+    """Notes an operation's name and type on the request's record, and makes all but queries read from the primary."""
 
     def on_operation(self) -> Iterator[None]:
         """Count the end of a subscription here: this also runs if it is cancelled."""
@@ -68,8 +68,8 @@ class NoteOperation(SchemaExtension):
 class Admitted(SchemaExtension):
     """Executes an operation once it has an admission slot. A subscription needs none, because it lasts.
 
-    Errors in a document are reported before, and so without waiting for a slot. An operation that comes from the fast
-    path has its slot already (server/graphql/endpoint.py).
+    Errors in a document are reported before that, without a wait for a slot. An operation from the fast path has its
+    slot already (server/graphql/endpoint.py).
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -78,7 +78,7 @@ class Admitted(SchemaExtension):
     async def on_execute(self) -> AsyncIterator[None]:
         """Wait for a slot, before the deadline starts."""
         lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
-        if lasts or has_place():
+        if lasts or holds_slot():
             yield
             return
         slot = await self._admission.enter()
@@ -95,7 +95,7 @@ class QueryDeadline(SchemaExtension):
         self._seconds = seconds
 
     async def on_execute(self) -> AsyncIterator[None]:
-        """Set the deadline. Admin fields and a database that wakes up extend it themselves."""
+        """Set the deadline. Admin fields and a wake-up of the database extend it themselves."""
         if self.execution_context.operation_type is not OperationType.QUERY:
             yield
             return

@@ -86,7 +86,7 @@ def data_of(parameters: Mapping[str, object]) -> RequestData:
 
 
 def is_subscription(data: GraphQLRequestData) -> bool:
-    """Whether the operation is a subscription. An invalid document is none: it ends by itself."""
+    """Whether the operation is a subscription. An invalid document is not: its request ends by itself."""
     try:
         operation = get_operation_ast(parse(data.query or "", no_location=True), data.operation_name)
     except (GraphQLError, RecursionError):

@@ -53,7 +53,7 @@ class GraphQLStream:
     Args:
         gateway: checks the requests.
         draining: says when the process is about to stop.
-        lasting_seconds: how long a subscription lasts.
+        lasting_seconds: how long a subscription may last.
         send_seconds: how long the server waits for a client that reads nothing. Such a client is gone, or will resume
             from its cursor.
     """
@@ -71,7 +71,7 @@ class GraphQLStream:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
-            # A client of streams takes a 200 for a stream.
+            # A client of streams would take a 200 for a stream.
             status = max(status, _BAD_REQUEST)
             headers = {"cache-control": NO_STORE} | refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
@@ -146,7 +146,7 @@ class GraphQLStream:
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
                 await self._draining.wait()
                 if not is_subscription(data):
-                    # It ends by itself.
+                    # A query or a mutation ends by itself.
                     await asyncio.get_running_loop().create_future()
 
 
@@ -171,7 +171,7 @@ async def _until(
                 beginning = None
                 yield None
             if stopped.done():
-                # The client receives the rest when it resumes from its last cursor.
+                # The client receives the other results when it resumes from its last cursor.
                 return
             if coming.done():
                 result = coming.result()
@@ -179,7 +179,7 @@ async def _until(
                     return
                 yield result
                 coming = asyncio.ensure_future(anext(results, None))
-            # Checked again, because `coming` may be done each time when there are many results.
+            # Checked again after the `yield`: with many results `coming` is done every time.
             if stopped.done():
                 return
     finally:

@@ -1,4 +1,4 @@
-"""A connection of graphql-transport-ws: the operations that run on it, and how long the server waits for what.
+"""A connection of graphql-transport-ws: the operations that run on it, and its timeouts.
 
 Strawberry's own handler does not follow the protocol (github.com/enisdenjo/graphql-ws, PROTOCOL.md): it closes the
 connection over one bad operation, ignores extensions, and refuses a `connection_init` whose payload is null.
@@ -69,7 +69,7 @@ class SocketLimits(NamedTuple):
 
     Attributes:
         operations: how many operations run at once.
-        lasting_seconds: how long a subscription lasts.
+        lasting_seconds: how long a subscription may last.
         init_seconds: how long the server waits for the `connection_init`.
         idle_seconds: how long the server waits for an operation while none runs.
         send_seconds: how long the server waits for a client that reads nothing.
@@ -173,7 +173,7 @@ class SocketConnection:
     def _timed_out(self) -> ClosedError:
         if not self._initialised:
             return _NOT_INITIALISED
-        # Compared with what the timeout was set to, not with the time: a timer may fire a little early.
+        # This compares with the time that the timeout was set to: a timer may fire a little early.
         return _TOKEN_EXPIRED if self._token_expires == self._timeout.when() else _IDLE
 
     async def _close_for_restart(self) -> None:
@@ -248,7 +248,7 @@ class SocketConnection:
         except ApiError as error:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(error)[0]["errors"]})
             return
-        # A server that is about to stop starts nothing. By the close code the client knows that it may send it again.
+        # A server that is about to stop starts nothing. The close code tells the client that it may send it again.
         if not self._draining.begun:
             task = asyncio.create_task(self._operate(id_, data, context, reads))
             self._operations[id_] = _Operation(data, task)
@@ -256,7 +256,7 @@ class SocketConnection:
             task.add_done_callback(self._ended)
 
     async def _make_room(self) -> None:
-        """Wait until completed operations have ended, if only they are in the way.
+        """Wait for completed operations to end, if only they exceed the limit.
 
         Raises:
             RequestError: TOO_MANY_OPERATIONS.

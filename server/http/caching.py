@@ -44,7 +44,7 @@ class Caching:
         kept = f"max-age={seconds}, must-revalidate" if seconds else "no-cache"
         self._control = NO_STORE if seconds == "off" else f"private, {kept}"
 
-    def told(self, scope: Scope, response: Response, *, encoded: bool) -> Response:
+    def apply(self, scope: Scope, response: Response, *, encoded: bool) -> Response:
         """Return the response with its caching headers, or a 304 without a body if the client has it already.
 
         Args:

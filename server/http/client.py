@@ -1,4 +1,4 @@
-"""The client at the other end of a connection: which work ends when it goes away, and the headers that it sent."""
+"""The client of a connection: the headers that it sent, and the work that ends when it goes away."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ REFUSAL: Final = "server.refusal"
 
 
 class Caller:
-    """The client of one connection, of whose requests one at a time is answered.
+    """The client of one connection, which answers one request at a time.
 
-    The connection reports when the client goes away. A task for each request that waits for that would make a request
-    that has to wait a tenth slower.
+    The connection reports when the client goes away. A task for each request that waits for this would make requests
+    that have to wait a tenth slower.
     """
 
     __slots__ = ("_end", "_gone")
@@ -43,13 +43,13 @@ class Caller:
             self._end()
 
     async def while_there(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Return the result of the work. If the client goes away, a query and its statements end; a change goes on.
+        """Return the result of the work. If the client goes away, a query and its statements end, but a change goes on.
 
         Raises:
             ClientDisconnect: the client has gone away.
         """
         if self._gone:
-            # It went away before it was known what it asked for: nothing is started for it.
+            # The client went away before its request was understood, so nothing is started.
             work.close()
             raise ClientDisconnect
         task, reads, gone = asyncio.current_task(running_loop()), current_reads.get(None), False

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 HEADER: Final = "x-consistency-token"
 _HEADER: Final = HEADER.encode()
 COOKIE: Final = "consistency"
-# Where answers carry the token if their headers have been sent already, or if they have none.
+# Responses carry the token in this extension if they have no headers, or if those have been sent already.
 EXTENSION: Final = "consistencyToken"
-# By then every replica that is read from has replayed further, or has been left out.
+# After this time every replica in use has replayed the position; a replica that has not is left out.
 LIFETIME_SECONDS: Final = 600
 _BODY: Final = struct.Struct("!QI")
 _SIGNATURE_BYTES: Final = 16
@@ -47,14 +47,14 @@ class ConsistencyTokens:
     """
 
     def __init__(self, key: bytes) -> None:
-        # The key may be derived from a password, which the holder of a token could guess at: each guess costs this.
+        # The secret may be a password that the holder of a token tries to guess. scrypt makes each guess expensive.
         self._key = hashlib.scrypt(key, salt=b"consistency token", n=1 << 14, r=8, p=1)
 
     @classmethod
     def of(cls, settings: Settings) -> ConsistencyTokens:
         """Tokens signed with CONSISTENCY_SECRET, or with another secret that all processes have."""
         secret = settings.shared_secret
-        # Without a shared secret a process does not accept the tokens of another.
+        # Without a shared secret, a process does not accept another's tokens.
         return cls(secret.get_secret_value().encode() if secret else secrets.token_bytes(32))
 
     def issue(self, position: int) -> str:
@@ -63,7 +63,7 @@ class ConsistencyTokens:
         return base64.urlsafe_b64encode(body + self._sign(body)).decode().rstrip("=")
 
     def read(self, token: str) -> int:
-        """The position in a token; 0 for an empty token, and for one so old that every replica is past it.
+        """The position in a token; 0 for an empty token, and for one that has expired.
 
         Raises:
             InvalidTokenError: the token was not issued here.
@@ -85,7 +85,7 @@ class ConsistencyTokens:
 
 
 class Consistency:
-    """Reads the tokens of requests, and puts tokens into the answers of changes.
+    """Reads the tokens of requests, and adds tokens to the responses of changes.
 
     A client that sends its token back reads its own changes, whichever process answers.
 
@@ -101,7 +101,7 @@ class Consistency:
     def position(self, connection: HTTPConnection) -> int:
         """The position in the log that a client's header and cookie ask for, in bytes from its beginning; 0 for none.
 
-        An invalid cookie is ignored: the browser sent it by itself, perhaps one of another deployment.
+        An invalid cookie is ignored: the browser sends it by itself, and it may come from another deployment.
 
         Raises:
             RequestError: CONSISTENCY_TOKEN_INVALID, for the header.
@@ -115,7 +115,7 @@ class Consistency:
     def position_in(self, extensions: Mapping[str, object]) -> int:
         """The position that an operation's own `extensions` ask for; 0 for none.
 
-        Over a WebSocket there is no other place for a token that the client was given after it had connected.
+        A WebSocket client that got its token after it connected can send it only here.
 
         Raises:
             RequestError: CONSISTENCY_TOKEN_INVALID.
@@ -124,13 +124,13 @@ class Consistency:
         return self._read(token if isinstance(token, str) else "?", where=EXTENSION)
 
     def add_headers(self, response: Response) -> None:
-        """Give the answer of a change its token, as a header and as a cookie."""
+        """Add the token of a change to its response, as a header and as a cookie."""
         if token := self._token():
             response.headers[HEADER] = token
             response.headers.append("set-cookie", f"{COOKIE}={token}; {self._cookie}")
 
     def with_extension(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer, with the token of a change in its extensions: for transports whose headers have been sent."""
+        """The answer, with the token of a change in its extensions. For transports whose headers have been sent."""
         token = self._token()
         return {**answer, "extensions": {**answer.get("extensions", {}), EXTENSION: token}} if token else answer
 
@@ -140,7 +140,7 @@ class Consistency:
         except InvalidTokenError:
             raise RequestError(
                 Reason.CONSISTENCY_TOKEN_INVALID,
-                f"The {where} was not issued here. Send the one that a change was answered with, or none.",
+                f"The {where} was not issued here. Send the token from the response to a change, or none.",
             ) from None
 
     def _token(self) -> str | None:

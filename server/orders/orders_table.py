@@ -1,4 +1,4 @@
-"""Owns the orders table as it is: looked up in the catalog when it is first needed, and again when it has changed."""
+"""The orders table: looked up in the catalog when it is first needed, and again when it has changed."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
 class BlankPadded(sa.types.UserDefinedType[str]):
     """PostgreSQL's char(n).
 
-    SQLAlchemy's CHAR would cast a parameter to `CHAR`, which is char(1) and cuts it; cast to `BPCHAR` it keeps
-    its length, and compares with an index on the column.
+    SQLAlchemy's CHAR would cast a parameter to `CHAR`, which is char(1) and cuts it. A cast to `BPCHAR` keeps its
+    length, and PostgreSQL can use an index on the column.
     """
 
     cache_ok = True
     render_bind_cast = True
 
     def get_col_spec(self, **_keywords: object) -> str:
-        """The name without a length."""
+        """The type's name, without a length."""
         return "BPCHAR"
 
     def column_expression(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-        """As a result: the cast to text takes the padding off."""
+        """The column in a select list: a cast to text removes the padding."""
         return sa.cast(column, TEXT())
 
 
 class AsText(BlankPadded):
-    """PostgreSQL's text and varchar, read as if they were char(n), which costs nothing.
+    """PostgreSQL's text and varchar, read with the cast that char(n) needs. The cast costs nothing here.
 
-    A table recreated with char(n) columns in their place is noticed only by a statement that was prepared before; any
-    other one would give the padding.
+    A sync may recreate the table with char(n) columns. Only a statement that was prepared before fails then; without
+    the cast any other statement would return padded values.
     """
 
     cache_ok = True
 
     def get_col_spec(self, **_keywords: object) -> str:
-        """The name."""
+        """The type's name."""
         return "TEXT"
 
 
@@ -99,8 +99,8 @@ _CATALOG_QUERY = sa.text(
       AND a.attnum > 0 AND NOT a.attisdropped
     """
 )
-# Whether the overlay is there, as this code knows it, and may be read. By the catalog, which anybody may read; of a
-# schema that may not be used to_regclass would raise an error.
+# Whether the overlay exists with the columns that this code knows, and may be read. This asks the catalog, which every
+# user may read: to_regclass raises an error for a schema that the user may not use.
 _READABLE_QUERY = sa.text(
     """
     SELECT count(*) = 6
@@ -116,13 +116,14 @@ _READABLE_QUERY = sa.text(
       )
     """
 )
+# How often to look for a missing overlay.
 _LOOK_AGAIN_SECONDS = 5.0
 
 
 class OrdersTable:
     """The orders table of one database.
 
-    A sync may drop and recreate it at any time, so what was looked up is forgotten when a statement says so.
+    A sync may drop and recreate it at any time. When a statement fails because of that, the table is looked up again.
     """
 
     def __init__(self, name: str, changes: ChangeTables, *, hidden: Collection[str] = ()) -> None:
@@ -132,54 +133,54 @@ class OrdersTable:
         self._changes = changes
         self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
         self._found: Orders | None = None
-        # What was last made of the catalog, and from what: where that is still the same, so are the statements that
-        # are kept for it. Each new table would have its own, and a fault has it looked up again and again.
-        self._made: tuple[tuple[dict[str, str], bool], Orders] | None = None
+        # The last result of a lookup, with the catalog's answer that it was built from. If the answer is the same, the
+        # object is reused, and so are the statements cached for it: a fault may cause many lookups.
+        self._built: tuple[tuple[dict[str, str], bool], Orders] | None = None
         self._looked_at = 0.0
 
     @property
     def qualified_name(self) -> str:
-        """Its name with its schema."""
+        """The table's name with its schema."""
         return f"{self._schema}.{self._name}"
 
     @property
     def known(self) -> Orders | None:
-        """The table as it was found last; None where it has to be looked up, which only the primary may answer."""
+        """The orders as last looked up; None if they have to be looked up, which only the primary may answer."""
         found = self._found
         return None if found is None or self._overlay_may_have_come(found) else found
 
     async def resolve(self, connection: AsyncConnection) -> Orders:
-        """The table, its columns keyed by `OrderColumn` values, with the types they have, and what is set beside it.
+        """The synced table, its columns keyed by `OrderColumn` values and with their actual types, and the overlay.
 
         Raises:
-            UnavailableError: ORDERS_UNAVAILABLE, naming the table or what is wrong with its columns.
+            UnavailableError: ORDERS_UNAVAILABLE. The message names the table, or what is wrong with its columns.
         """
         if self._found is None or self._overlay_may_have_come(self._found):
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
             columns: dict[str, str] = dict(tuple(row) for row in rows)
             readable = await connection.execute(_READABLE_QUERY, {"schema": self._changes.schema})
-            self._found = self._orders_of(columns, overlaid=bool(readable.scalar_one()))
+            self._found = self._orders_of(columns, has_overlay=bool(readable.scalar_one()))
             self._looked_at = time.monotonic()
         return self._found
 
     def _overlay_may_have_come(self, found: Orders) -> bool:
-        # Another process may make it, or an owner grant it, at any time; this process is not told.
+        # Another process may create it, or its owner may grant access, at any time. This process is not notified.
         return found.overlay is None and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
 
     def forget(self) -> None:
-        """Look it up again next time."""
+        """Look the table up again next time."""
         self._found = None
 
-    def _orders_of(self, columns: dict[str, str], *, overlaid: bool) -> Orders:
-        if self._made is None or self._made[0] != (columns, overlaid):
-            made = Orders(self._build(columns), self._changes.status if overlaid else None)
-            self._made = (columns, overlaid), made
-        return self._made[1]
+    def _orders_of(self, columns: dict[str, str], *, has_overlay: bool) -> Orders:
+        if self._built is None or self._built[0] != (columns, has_overlay):
+            orders = Orders(self._build(columns), self._changes.status if has_overlay else None)
+            self._built = (columns, has_overlay), orders
+        return self._built[1]
 
     def _build(self, found: Mapping[str, str]) -> sa.Table:
         if not found:
             raise UnavailableError(
-                Reason.ORDERS_UNAVAILABLE, f"There is no table {self.qualified_name} (yet). Try again later."
+                Reason.ORDERS_UNAVAILABLE, f"The table {self.qualified_name} does not exist (yet). Try again later."
             )
         columns, wrong = [], []
         for column in self._columns:
@@ -193,6 +194,6 @@ class OrdersTable:
         if wrong:
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,
-                f"The table {self.qualified_name} does not fit: {'; '.join(wrong)}. Try again later.",
+                f"The table {self.qualified_name} has the wrong columns: {'; '.join(wrong)}. Try again later.",
             )
         return sa.Table(self._name, sa.MetaData(), *columns, schema=self._schema)

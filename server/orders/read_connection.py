@@ -1,4 +1,4 @@
-"""Owns a connection that is read on, with the orders as they are found on it."""
+"""A connection for reading orders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class ReadConnection:
-    """A connection to read with, and the orders: as they are found on it, or as the primary has them.
+    """A connection for reading, and the orders that its statements read.
 
     Args:
-        pool: what the connection is checked out of.
-        raw: what is checked out.
-        table: where the orders are looked up.
-        orders: what the primary has, where they are not to be looked up.
+        pool: the connection's pool.
+        raw: the connection, as it was checked out.
+        table: looks the orders up on this connection; None on a replica.
+        orders: the orders as the primary has them, for a replica.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ReadConnection:
         self._adopted: AsyncConnection | None = None
 
     async def orders(self) -> Orders:
-        """The orders.
+        """The orders, looked up if necessary.
 
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE.
@@ -55,7 +55,7 @@ class ReadConnection:
         if self._orders is None and self._table is not None:
             self._orders = await self._table.resolve(self._connection)
         if self._orders is None:
-            raise RuntimeError("a reading is given a table or its orders")
+            raise RuntimeError("neither a table nor its orders were given")
         return self._orders
 
     async def driver_rows(
@@ -65,11 +65,11 @@ class ReadConnection:
         *,
         count: Callable[[Sequence[Any]], int] = len,
     ) -> Sequence[Any]:
-        """The rows of a statement that is kept and reused, by the driver itself, which takes half the time."""
+        """The rows of a cached statement, run by the driver itself: that takes half the time."""
         return await Driver(self._raw, pool=self._pool.name).rows(statement, parameters, count=count)
 
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        """The rows of a statement, which is noted on the request's record."""
+        """The rows of a statement. The request's record counts it."""
         started = time.perf_counter()
         rows: Sequence[sa.Row[*tuple[Any, ...]]] = ()
         try:

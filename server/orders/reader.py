@@ -1,4 +1,4 @@
-"""Owns the running of statements that read: on a secondary or the primary, once more on a lost connection."""
+"""Runs statements that read orders: on a replica or the primary, and a second time if the connection was lost."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ if TYPE_CHECKING:
     from server.orders.sql_merged import Orders
 
 T = TypeVar("T")
-# No such table, schema or column; not allowed; a column of another type, which has no such operator or does not fit.
+# Undefined table, schema or column; insufficient privilege; undefined operator or datatype mismatch, which happen if a
+# column has changed its type.
 _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
 class Reader:
-    """Runs statements on the orders table, and tells the readiness how it went."""
+    """Runs statements on the orders table, and reports to the readiness whether they succeeded."""
 
-    def __init__(self, table: OrdersTable, readiness: Readiness, secondaries: Replicas | None = None) -> None:
+    def __init__(self, table: OrdersTable, readiness: Readiness, replicas: Replicas | None = None) -> None:
         self._table = table
         self._readiness = readiness
-        self._secondaries = secondaries
+        self._replicas = replicas
 
     @property
-    def is_divided(self) -> bool:
-        """Whether requests may be read from different places."""
-        return self._secondaries is not None and self._secondaries.expected
+    def has_replicas(self) -> bool:
+        """Whether a replica may answer some of the reads."""
+        return self._replicas is not None and self._replicas.expected
 
     async def fetch(
         self, pool: Pool, statement_of: Callable[[Orders], sa.Executable]
@@ -51,11 +52,11 @@ class Reader:
         """The rows of one statement.
 
         Raises:
-            UnavailableError: where the database or the table does not answer.
+            UnavailableError: the database or the table is unavailable.
         """
 
-        async def work(reading: ReadConnection) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-            return await reading.rows(statement_of(await reading.orders()))
+        async def work(connection: ReadConnection) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+            return await connection.rows(statement_of(await connection.orders()))
 
         return await self.run(pool, work)
 
@@ -67,19 +68,25 @@ class Reader:
         *,
         count: Callable[[Sequence[Any]], int] = len,
     ) -> Sequence[Any]:
-        """The rows of a statement that is kept and reused, by the driver itself, which takes half the time.
+        """The rows of a cached statement, run by the driver itself: that takes half the time.
 
-        Where a connection is at hand and all goes well that is all; anything else is `run`'s. `count` is the driver's.
+        This is the short way for a spare connection and a statement that succeeds. Everything else takes `run`.
+
+        Args:
+            pool: the pool of the primary.
+            statement_of: makes the statement.
+            values: the statement's parameters.
+            count: the number of orders in the rows.
 
         Raises:
-            UnavailableError: where the database or the table does not answer.
+            UnavailableError: the database or the table is unavailable.
         """
 
-        async def work(reading: ReadConnection) -> Sequence[Any]:
-            return await reading.driver_rows(statement_of(await reading.orders()), values, count=count)
+        async def work(connection: ReadConnection) -> Sequence[Any]:
+            return await connection.driver_rows(statement_of(await connection.orders()), values, count=count)
 
         orders = self._table.known
-        if orders is None or self.is_divided:
+        if orders is None or self.has_replicas:
             return await self.run(pool, work)
         raw = pool.take_spare()
         if raw is None:
@@ -90,10 +97,10 @@ class Reader:
             await pool.give_back(raw, error)
             if not isinstance(error, Exception):
                 raise
-            if _passing(error):
+            if _may_pass(error):
                 self._table.forget()
                 return await self.run(pool, work, again=False)
-            raise self._told(error) from error
+            raise self._reported(error) from error
         if not pool.keep_spare(raw):
             pool.put_back(raw)
         self._readiness.succeeded()
@@ -103,19 +110,19 @@ class Reader:
         """The result of statements on one connection. They only read, so they may run `again`.
 
         Raises:
-            UnavailableError: where the database or the table does not answer.
+            UnavailableError: the database or the table is unavailable.
         """
         try:
             result = await self._anywhere(pool, work, again=again)
         except Exception as error:
-            if (told := self._told(error)) is error:
+            if (reported := self._reported(error)) is error:
                 raise
-            raise told from error
+            raise reported from error
         self._readiness.succeeded()
         return result
 
-    def _told(self, error: Exception) -> Exception:
-        """What a failure means to the caller; the failure itself, where it is a fault of ours."""
+    def _reported(self, error: Exception) -> Exception:
+        """Report a failure to the readiness. Return the error for the caller, or the failure itself if it is a bug."""
         meaning = error if isinstance(error, UnavailableError) else classify(error)
         if isinstance(meaning, UnavailableError):
             if meaning.reason is Reason.ORDERS_UNAVAILABLE:
@@ -124,14 +131,14 @@ class Reader:
         return meaning or error
 
     async def _anywhere(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], *, again: bool) -> T:
-        """On a secondary, or else on the primary, there once more where that may help."""
-        if self._secondaries is not None:
+        """Run on a replica or else on the primary, where a second attempt may follow."""
+        if self._replicas is not None:
             with contextlib.suppress(LeftOutError):
-                return await self._secondaries.run(pool, work, self._table.known)
+                return await self._replicas.run(pool, work, self._table.known)
         try:
             return await self._attempt(pool, work)
         except Exception as error:
-            if not again or not _passing(error):
+            if not again or not _may_pass(error):
                 raise
             self._table.forget()
             return await self._attempt(pool, work)
@@ -141,12 +148,12 @@ class Reader:
             return await work(ReadConnection(pool, raw, table=self._table))
 
 
-def _passing(error: Exception) -> bool:
-    """Whether a second attempt may fare better.
+def _may_pass(error: Exception) -> bool:
+    """Whether a second attempt may succeed.
 
-    By then the pool has thrown out its dead connections, SQLAlchemy the statements that were prepared before the
-    table was altered, and both tables are looked for anew: one that was replaced is found again, and orders are
-    read without an overlay that is gone.
+    By then the pool has discarded its dead connections, and SQLAlchemy the statements that were prepared before the
+    table was altered. Both tables are looked up again: a table that was replaced is found, and if the overlay is gone,
+    orders are read without it.
     """
     if isinstance(error, DBAPIError):
         stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)

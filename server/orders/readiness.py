@@ -1,4 +1,4 @@
-"""Owns the question whether orders can be served: the last known outcome, looked at again while it is bad."""
+"""Readiness: whether orders can be served. While they cannot, the server checks again and again."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 1.0
-# Where it takes somebody to act: an instance to be made or started, which the platform alone is asked for; or a table
-# to be synced, for which the database is asked, that would not fall asleep if it were asked every minute.
+# The longest pauses if an operator has to act. A missing or stopped instance is looked up on the platform only. For a
+# missing table the database is queried, and it would never fall asleep if it were queried every minute.
 _LAST_ABSENT_RETRY_SECONDS = 30.0
 _LAST_TABLE_RETRY_SECONDS = 300.0
-# These say that one request was unlucky or asked for too much, and nothing of the requests to come.
+# These concern one request, which was unlucky or asked for too much. They say nothing about the requests to come.
 _PASSING = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
 
 
 class Readiness:
     """Whether orders can be served, and if not, why.
 
-    A process that is not ready may be sent no requests, and would never learn that things are well again.
-    So while they are not it looks for itself, ever more rarely; while they are well it does not look at all,
-    because a database that is asked all the time never falls asleep.
+    A process that is not ready may be sent no requests, so it would never learn that orders can be read again. It
+    checks by itself until they can, with growing pauses. A ready process does not check, because a database that is
+    queried all the time never falls asleep.
     """
 
     def __init__(self) -> None:
-        self.reason: str | None = "Starting: the orders table has not been looked for yet."
-        # Called at every statement that is answered.
+        self.reason: str | None = "Starting: the orders table has not been looked up yet."
+        # Called after each statement that succeeds.
         self.used: Callable[[], None] = lambda: None
         self._look: Callable[[], Awaitable[object]] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._sooner = asyncio.Event()
-        self._well = asyncio.Event()
+        self._check_now = asyncio.Event()
+        self._ready = asyncio.Event()
 
     def watch(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Begin to look; `look` reports through `succeeded` and `failed`, and raises UnavailableError too."""
+        """Start checking. `look` calls `succeeded` or `failed`, and may raise an UnavailableError as well."""
         self._look = look
         self._start()
 
     def succeeded(self) -> None:
-        """A statement has been answered."""
+        """Note that a statement has succeeded."""
         self.used()
         if self.reason is not None:
             self.reason = None
-            self._well.set()
+            self._ready.set()
             _log.info("ready")
 
     def failed(self, error: UnavailableError, *, cause: Exception) -> None:
-        """A statement has not been answered; the cause is for the log alone."""
+        """Note that a statement has failed. Only the log gets the cause."""
         if error.reason not in _PASSING:
-            self._note(_told(error, cause), cause)
+            self._note(_reason(error, cause), cause)
             self._start()
 
     async def settled(self, *, seconds: float) -> None:
-        """Return when all is well, or after so long."""
+        """Wait until the process is ready, for this time at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._well.wait()
+                await self._ready.wait()
 
     def look_now(self) -> None:
-        """Do not wait for the next look, if one is waited for: things may have changed."""
-        self._sooner.set()
+        """Cut the pause before the next check short, because the outcome may have changed."""
+        self._check_now.set()
 
     async def close(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         self._look = None
         if self._watching is not None:
             self._watching.cancel()
@@ -84,11 +84,11 @@ class Readiness:
 
     def _start(self) -> None:
         if self._look is not None and (self._watching is None or self._watching.done()):
-            # In a context of its own: it is of no request, although one may begin it.
-            looking = self._look_until_well(self._look)
-            self._watching = asyncio.create_task(looking, name="readiness", context=Context())
+            # In an empty context: a request may start the task, but the task does not belong to it.
+            checks = self._look_until_ready(self._look)
+            self._watching = asyncio.create_task(checks, name="readiness", context=Context())
 
-    async def _look_until_well(self, look: Callable[[], Awaitable[object]]) -> None:
+    async def _look_until_ready(self, look: Callable[[], Awaitable[object]]) -> None:
         backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
         while self.reason is not None:
             backoff.longest_seconds = _LAST_RETRY_SECONDS
@@ -97,24 +97,24 @@ class Readiness:
             except UnavailableError as error:
                 backoff.longest_seconds = _longest_pause(error)
                 cause = error.__cause__ or error
-                self._note(_told(error, cause), cause)
-            except Exception as error:  # noqa: BLE001 # whatever it is, the next look may fare better
+                self._note(_reason(error, cause), cause)
+            except Exception as error:  # noqa: BLE001 # after any failure the next check may succeed
                 self._note("INTERNAL: orders cannot be read; the log says why.", error)
             if self.reason is not None:
-                self._sooner.clear()
+                self._check_now.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._sooner.wait(), backoff.next_pause())
-                if self._sooner.is_set():
+                    await asyncio.wait_for(self._check_now.wait(), backoff.next_pause())
+                if self._check_now.is_set():
                     backoff.reset()
 
     def _note(self, reason: str, cause: BaseException) -> None:
-        # Once for each reason: every request that fails has a line of its own.
+        # Logged once for each reason: every failed request has its own log line.
         if reason != self.reason:
             self.reason = reason
             _log.warning("not ready", reason=reason, cause=repr(cause))
 
 
-def _told(error: UnavailableError, cause: BaseException) -> str:
+def _reason(error: UnavailableError, cause: BaseException) -> str:
     return f"{error.reason.name}: {error.message}{advice(cause)}"
 
 

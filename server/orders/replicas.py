@@ -1,4 +1,4 @@
-"""Owns the reading from hot standbys: whether there is one, whether it has come far enough, and when it is left out."""
+"""Reads from replicas: whether there are any, whether one is fresh enough, and when they are left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from server.backoff import Backoff
-from server.db.driver import WRITTEN
+from server.db.driver import LOG_POSITION
 from server.db.errors import classify
 from server.orders.read_connection import ReadConnection
 from server.read_requirement import current_reads
@@ -31,23 +31,25 @@ _log = structlog.get_logger(__name__)
 _REPLAYED: Final = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END"
 )
-_ASK_SECONDS: Final = 0.5
-_INFO: Final = "replayed"
+# How long a read waits for the primary's position before it goes to the primary itself.
+_POSITION_SECONDS: Final = 0.5
+# The key, in a connection's `info`, of the position that its replica had replayed when it was last asked.
+_REPLAYED_POSITION: Final = "replayed"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LAST_PAUSE_SECONDS: Final = 4.0
-# The platform is asked again so often whether there are secondaries, while orders are read.
+# How often the platform is asked whether there are replicas, while orders are read.
 _LOOK_AGAIN_SECONDS: Final = 60.0
 _NONE: Final = "there is none"
 
 
 class LeftOutError(Exception):
-    """The read is not for a secondary now; the primary does it."""
+    """No replica can answer this read now, so the primary has to."""
 
 
 class Floor:
-    """How far every read has to have come: to where the primary was at a moment not further back than the bound.
+    """The position in the log that a replica must have replayed: the primary's, at most `bound` seconds ago.
 
-    The primary is asked at most twice in that time for all reads of the process, and never at rest.
+    The process asks the primary at most twice in that time for all its reads, and never while it reads nothing.
     """
 
     def __init__(self, pool: Pool, *, bound: float) -> None:
@@ -56,11 +58,11 @@ class Floor:
         self._known: deque[tuple[float, int]] = deque()
         self._asking: asyncio.Task[None] | None = None
 
-    async def place(self) -> int:
-        """In the write-ahead log, in bytes from its beginning.
+    async def position(self) -> int:
+        """The position in the write-ahead log, in bytes from its beginning.
 
         Raises:
-            Exception: the primary does not say.
+            Exception: the primary does not answer.
         """
         now = time.monotonic()
         while self._known and now - self._known[0][0] > self._bound:
@@ -70,30 +72,30 @@ class Floor:
                 self._asking = asyncio.create_task(self._ask(), name="floor")
                 self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
             if not self._known:
-                # One that sleeps is waited for where the primary itself is read.
-                async with asyncio.timeout(_ASK_SECONDS):
+                # If the database sleeps, the read waits for its wake-up on the primary.
+                async with asyncio.timeout(_POSITION_SECONDS):
                     await asyncio.shield(self._asking)
         return self._known[0][1]
 
     async def _ask(self) -> None:
-        # Of before it is asked: what is written meanwhile may be missing in the answer.
+        # The time before the statement: what is written meanwhile may be missing in its answer.
         asked_at = time.monotonic()
         async with self._pool.checkout() as raw:
-            place = await _number(raw, WRITTEN)
-        self._known.append((asked_at, place or 0))
+            position = await _number(raw, LOG_POSITION)
+        self._known.append((asked_at, position or 0))
 
 
 class Replicas:
-    """The hot standbys behind one address.
+    """The replicas behind one address.
 
-    A read goes there where the standby that its connection leads to has replayed what the floor and the caller's own
-    token ask for. Where that cannot be said, or anything fails, the primary does it, and nobody notices.
+    A replica answers a read if it has replayed the log up to the floor and up to the client's consistency token. If
+    that is unknown, or if anything fails, the primary answers, and the client does not notice.
 
     Args:
-        engines: of the primary.
-        pools: of the secondaries, for pages and for aggregates; none where there can be no secondaries.
-        exist: asks whether there are any; raises ApiError where that is not told.
-        bound: seconds that they may be behind.
+        engines: the engines of the primary.
+        pools: the pools of the replicas, for pages and for aggregates; empty if there can be no replicas.
+        exist: asks whether there are any; raises an ApiError if the answer cannot be had.
+        bound: how many seconds a replica may lag behind.
     """
 
     def __init__(
@@ -106,10 +108,10 @@ class Replicas:
     ) -> None:
         self.bound = bound
         self.pools = pools
-        self._of = dict(zip((engines.pages.name, engines.aggregates.name), pools, strict=False))
+        self._pool_for = dict(zip((engines.pages.name, engines.aggregates.name), pools, strict=False))
         self._floor = Floor(engines.pages, bound=bound)
         self._exist = exist
-        self._there: bool | None = None
+        self._found: bool | None = None
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
         self._out_until = -math.inf
@@ -119,27 +121,27 @@ class Replicas:
 
     @property
     def hold_seconds(self) -> float:
-        """How long an event is held back, so that whoever then reads from a secondary finds it."""
+        """How long the feed holds a change back, so that a subscriber who then reads from a replica finds it."""
         return self.bound if self.expected else 0.0
 
     @property
     def expected(self) -> bool:
-        """Whether there are any, or may be: other processes may know of them while this one does not yet."""
+        """Whether there are any, or may be: another process may have found replicas before this one has."""
         self.look()
-        return bool(self.pools) and self._there is not False
+        return bool(self.pools) and self._found is not False
 
     def look(self) -> None:
-        """Find out whether there are any, in the background, if that was long ago."""
-        long_ago = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
-        if long_ago and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="look for secondaries")
+        """Look for replicas in the background, unless that was done recently."""
+        is_due = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
+        if is_due and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(), name="look for replicas")
 
     def forget(self) -> None:
-        """Look again: there may be some now, or none any more."""
+        """Look again at the next read: replicas may have been added or removed."""
         self._looked_at = -math.inf
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Stop the background tasks, and close the pools."""
         tasks = [task for task in (self._looking, self._probing) if task]
         for task in tasks:
             task.cancel()
@@ -148,21 +150,21 @@ class Replicas:
             await pool.dispose()
 
     async def run(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], orders: Orders | None) -> T:
-        """The result of statements on a secondary.
+        """The result of statements on a replica.
 
         Raises:
-            LeftOutError: the primary has to do it.
-            ApiError: it would say the same on the primary.
+            LeftOutError: the primary has to answer.
+            ApiError: the primary would fail in the same way.
         """
         self.look()
         if orders is None or not self._usable():
             raise LeftOutError
         reads = current_reads.get(None)
         try:
-            pool = self._of[pool.name]
+            pool = self._pool_for[pool.name]
             async with pool.checkout() as raw:
-                # Only now: what is read has to be as fresh as that when it is read.
-                await self._reach(raw, await self._place(), asked=reads.position if reads else 0)
+                # After the wait for a connection: the read has to be fresh when it runs.
+                await self._check_replayed(raw, await self._floor_position(), token=reads.position if reads else 0)
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:
             raise
@@ -175,62 +177,62 @@ class Replicas:
         return result
 
     def _usable(self) -> bool:
-        if not self._there or (reads := current_reads.get(None)) is None or reads.primary_only:
+        if not self._found or (reads := current_reads.get(None)) is None or reads.primary_only:
             return False
         if self._out_until > -math.inf:
             if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):
-                self._probing = asyncio.create_task(self._probe(), name="probe secondary")
+                self._probing = asyncio.create_task(self._probe(), name="probe replica")
             return False
         return True
 
     async def _probe(self) -> None:
-        """Find out whether it is back; nobody waits for that."""
+        """Check whether a replica that was left out can be used again. No request waits for this."""
         try:
             for pool in self.pools[:1]:
                 async with pool.checkout() as raw:
-                    await self._reach(raw, await self._place())
+                    await self._check_replayed(raw, await self._floor_position())
             self._note_success()
         except LeftOutError:
             return
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is left out for longer
+        except Exception as error:  # noqa: BLE001 # after any failure it stays left out
             self._note_failure(error)
 
     async def _look(self) -> None:
         self._looked_at = time.monotonic()
         try:
-            self._there = await self._exist()
+            self._found = await self._exist()
         except ApiError as error:
-            _log.info("secondaries not looked up", reason=error.reason.name)
+            _log.info("replica lookup failed", reason=error.reason.name)
             return
-        if not self._there:
+        if not self._found:
             self.state = _NONE
         elif self.state == _NONE:
             self.state, self._out_until = "found, and not used yet", -math.inf
 
-    async def _place(self) -> int:
+    async def _floor_position(self) -> int:
         try:
-            return await self._floor.place()
+            return await self._floor.position()
         except Exception as error:
-            # It is the primary that does not answer, and nothing is said of the secondary.
+            # The primary does not answer. That says nothing about the replica, so its state stays as it is.
             raise LeftOutError from error
 
-    async def _reach(self, raw: PoolProxiedConnection, floor: int, *, asked: int = 0) -> None:
-        """Make sure that the standby has come so far, and to where this caller asks for it.
+    async def _check_replayed(self, raw: PoolProxiedConnection, floor: int, *, token: int = 0) -> None:
+        """Check that the replica has replayed the log up to the floor, and up to the client's token.
 
         Raises:
             LeftOutError: it has not.
         """
         info = raw.info
-        # A standby only goes forward, and a connection leads to the same one always.
-        if info.get(_INFO, -1) < max(floor, asked):
+        # A replica only goes forward, and a connection always leads to the same one.
+        if info.get(_REPLAYED_POSITION, -1) < max(floor, token):
             replayed = await _number(raw, _REPLAYED)
             if replayed is None:
-                self._leave_out("it is no standby")
+                self._leave_out("it is not a hot standby")
                 raise LeftOutError
-            info[_INFO] = replayed
+            info[_REPLAYED_POSITION] = replayed
             if replayed < floor:
                 self._leave_out(f"it is more than {self.bound:g} s behind", seconds=self.bound / 2)
-            if replayed < max(floor, asked):
+            if replayed < max(floor, token):
                 raise LeftOutError
 
     def _note_failure(self, error: Exception) -> None:
@@ -241,7 +243,7 @@ class Replicas:
 
     def _leave_out(self, state: str, *, seconds: float | None = None) -> None:
         if state != self.state:
-            _log.warning("secondary left out", reason=state)
+            _log.warning("replica left out", reason=state)
         self.state = state
         self._out_until = time.monotonic() + (self._backoff.next_pause() if seconds is None else seconds)
 
@@ -251,12 +253,12 @@ class Replicas:
 
 
 async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:
-    found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # asyncpg's own
+    found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # an asyncpg connection
     return None if found is None else int(found)
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the primary would fail alike: a value that it does not take, a statement that takes too long."""
+    """Whether the primary would fail in the same way: a value out of range, a statement that takes too long."""
     meaning = error if isinstance(error, ApiError) else classify(error)
     return meaning is not None and (
         not isinstance(meaning, UnavailableError) or meaning.reason is Reason.STATEMENT_TIMEOUT

@@ -1,4 +1,4 @@
-"""Owns the single orders that plans ask for: those asked for at once, by whichever requests, are one statement."""
+"""Lookups of single orders for plans: requests that look orders up at the same time share one statement."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from schema.ports.templates import Template
 
 _Templates: TypeAlias = "tuple[Template, ...]"
-# An order as each template has it, None in place of what has no JSON of its own; None where there is no such order.
+# The text of an order by each template, None where the template cannot write it; None if the order does not exist.
 _Texts: TypeAlias = "tuple[str | None, ...] | None"
 _REMEMBERED: Final = 256
 
 
-class _Asked:
-    """One who asks for an order."""
+class _Waiter:
+    """A request that waits for an order."""
 
     __slots__ = ("batch", "deadline", "gone", "key")
 
@@ -36,28 +36,28 @@ class _Asked:
         self.gone = False
 
     def leave(self) -> None:
-        """Wait no more."""
+        """Stop waiting. When the last waiter leaves, the statement is cancelled."""
         self.gone = True
-        if self.batch is not None and all(asked.gone for asked in self.batch.asked):
+        if self.batch is not None and all(waiter.gone for waiter in self.batch.waiters):
             self.batch.task.cancel()
 
 
 class _Batch(NamedTuple):
-    """Those who share a statement, and the task that runs it."""
+    """The requests that share a statement, and the task that runs it."""
 
-    asked: list[_Asked]
+    waiters: list[_Waiter]
     task: asyncio.Task[Any]
 
 
 class SharedLookups:
-    """Looks single orders up together with whoever else asks in the same turn of the event loop.
+    """Looks up single orders, in one statement for all requests of the same turn of the event loop.
 
-    A statement costs the process more than everything else about such a request. Who is alone pays nothing for it.
-    What is found is as new as for a request of its own: the statement begins after it was asked for. It ends with the
-    last of those who wait for it.
+    The statement costs the process more than everything else about such a request. A request that is alone runs its own
+    at once. The result is as fresh as that of a separate statement, because the shared one starts after each of its
+    requests has asked.
 
     Args:
-        look_up: runs the statement for some keys: the orders that there are.
+        look_up: runs the statement for some keys, and returns the orders that exist.
     """
 
     def __init__(self, look_up: Callable[[Sequence[int], _Templates], Awaitable[Mapping[int, _Texts]]]) -> None:
@@ -73,39 +73,38 @@ class SharedLookups:
                 return (await self._look_up([key], templates)).get(key)
             finally:
                 self._under_way -= 1
-        started, asked = time.perf_counter(), _Asked(key)
+        started, waiter = time.perf_counter(), _Waiter(key)
         try:
-            texts = await self._loader_of(templates).load(asked)
+            texts = await self._loader_of(templates).load(waiter)
         except asyncio.CancelledError:
-            asked.leave()
+            waiter.leave()
             raise
         if record := current_record.get():
-            # The statement itself is nobody's.
+            # The shared statement has no record of its own, so each request counts it.
             record.statements += 1
             record.rows += texts is not None
             record.database_seconds += time.perf_counter() - started
         return texts
 
-    def _new_loader(self, templates: _Templates) -> DataLoader[_Asked, _Texts]:
-        async def load(asked: list[_Asked]) -> list[_Texts]:
-            asked_still = [one for one in asked if not one.gone]
+    def _new_loader(self, templates: _Templates) -> DataLoader[_Waiter, _Texts]:
+        async def load(waiters: list[_Waiter]) -> list[_Texts]:
+            present = [waiter for waiter in waiters if not waiter.gone]
             task = asyncio.current_task()
-            if task is None or not asked_still:
-                return [None for _ in asked]
-            batch = _Batch(asked_still, task)
-            for one in asked_still:
-                one.batch = batch
-            # The statement is for several operations: it stands on the record of none, and the primary is new enough
-            # for all.
+            if task is None or not present:
+                return [None for _ in waiters]
+            batch = _Batch(present, task)
+            for waiter in present:
+                waiter.batch = batch
+            # The statement serves several operations: it counts for none of them. The primary is new enough for all.
             current_record.set(None)
             current_reads.set(ReadRequirement(primary_only=True))
-            # While the database wakes, everybody who waits for it is given more time.
-            follow([one.deadline for one in asked_still if one.deadline])
+            # A wake-up of the database extends the deadline of every request that waits for the statement.
+            follow([waiter.deadline for waiter in present if waiter.deadline])
             self._under_way += 1
             try:
-                found = await self._look_up(sorted({one.key for one in asked_still}), templates)
+                found = await self._look_up(sorted({waiter.key for waiter in present}), templates)
             finally:
                 self._under_way -= 1
-            return [found.get(one.key) for one in asked]
+            return [found.get(waiter.key) for waiter in waiters]
 
         return DataLoader(load, cache=False)

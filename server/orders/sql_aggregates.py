@@ -1,4 +1,4 @@
-"""Owns the SQL over many orders: numbered pages, counts, estimates, statistics and samples."""
+"""SQL over many orders: numbered pages, counts, estimates, statistics and samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AVERAGE_DECIMALS = 4
 _REMEMBERED_LOOKUPS = 256
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
-_PLACE_IN_SAMPLE = """
+_LOCATION_IN_SAMPLE = """
 = ANY(ARRAY(
     SELECT ('(' || floor(random() * :pages)::bigint || ',' || 1 + floor(random() * :pointers)::bigint || ')')::tid
     FROM generate_series(1, :draws)
@@ -35,18 +35,18 @@ _PLACE_IN_SAMPLE = """
 
 
 def selected(orders: Orders, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
-    """The columns of a select list; a constant where there are none, for the rows alone."""
+    """The columns of a select list; a constant if there are none, because the rows still count."""
     return [orders.column(column) for column in columns] or [sa.literal_column("1")]
 
 
 def probe_statement(orders: Orders) -> sa.Select[Any]:
-    """One order with all its columns, whose types and privileges are checked on the way."""
+    """One order with all its columns: this also checks their types and the privileges."""
     return sa.select(orders.synced).limit(limit(1))
 
 
 @lru_cache(maxsize=_REMEMBERED_LOOKUPS)
 def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
-    """The orders with the keys `keys`, each row beginning with its key. Composed once for a table and its columns."""
+    """The orders with the keys `keys`. Each row begins with its key. Cached for a table and its columns."""
     key = orders.column(OrderColumn.ORDER_KEY)
     values = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
     return (
@@ -65,9 +65,9 @@ def numbered_page_statement(
     offset: int,
     size: int,
 ) -> sa.Select[Any]:
-    """The page with a row more, which shows whether there is another page."""
+    """The page, and one more row, which shows whether there is another page."""
     if not any(condition.column is OrderColumn.STATUS for condition in conditions):
-        # What is skipped need not be merged: only the page's own rows are looked for in the overlay.
+        # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
         page = (
             sa.select(orders.synced)
             .where(*where(orders, conditions))
@@ -93,13 +93,13 @@ def numbered_page_statement(
 
 
 def count_statement(orders: Orders, conditions: Conditions) -> sa.Select[Any]:
-    """How many orders there are."""
+    """The number of orders."""
     orders = orders.whole()
     return sa.select(sa.func.count()).select_from(orders.rows((), conditions)).where(*where(orders, conditions))
 
 
 def statistics_known_statement(orders: Orders) -> sa.Select[Any]:
-    """Whether ANALYZE has seen the table: without it the planner's figure is a guess."""
+    """Whether ANALYZE has run on the table: without it the planner only guesses."""
     return sa.select(sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")).where(
         sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(orders))
     )
@@ -120,18 +120,18 @@ def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> s
 
 
 def estimate_statement(orders: Orders, conditions: Conditions) -> sa.Executable:
-    """A plan in JSON, in which the planner foretells the number of rows."""
+    """A query plan in JSON, with the planner's estimate of the number of rows."""
     rows: sa.Select[Any] = (
         sa.select(sa.literal_column("1")).select_from(orders.synced).where(*where(orders, conditions))
     )
     return _ExplainJson(rows)
 
 
-def moved_statement(orders: Orders) -> sa.Select[Any]:
-    """How many orders the overlay holds of each synced status, as it was then, and status set here."""
+def overlay_counts_statement(orders: Orders) -> sa.Select[Any]:
+    """The number of orders in the overlay for each pair of synced status, as it was at the change, and status set."""
     overlay = orders.overlay
     if overlay is None:
-        raise ValueError("there is no overlay")
+        raise ValueError("these orders have no overlay")
     return (
         sa.select(overlay.c.synced_status, overlay.c.status, sa.func.count())
         .where(overlay.c.status.is_not(None))
@@ -140,7 +140,7 @@ def moved_statement(orders: Orders) -> sa.Select[Any]:
 
 
 def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
-    """A row over everything and one for each group: grouping bits, group values, count, sum, average, min, max."""
+    """A row over all orders and one for each group: grouping bits, group values, count, sum, average, min, max."""
     orders = orders.whole()
     price = orders.column(OrderColumn.TOTAL_PRICE)
     columns = [orders.column(GROUP_COLUMNS[group]) for group in groups]
@@ -162,7 +162,7 @@ def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[Sta
 
 
 def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
-    """Of a plain table: how many pages it has, and how many line pointers a page can have. No row for a view."""
+    """The number of pages of a plain table, and of the line pointers that a page can have. No row for a view."""
     block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
     oid = sa.func.to_regclass(_regclass(orders))
     relkind: sa.ColumnElement[str] = sa.literal_column("c.relkind")
@@ -179,24 +179,24 @@ def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
 def sample_statement(
     orders: Orders, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
 ) -> sa.Select[Any]:
-    """The orders found at places drawn at random, each row beginning with its place.
+    """The orders at randomly drawn locations in the table. Each row begins with its location.
 
-    Every place (page, line pointer) is equally likely and holds one order or none, so every order is equally
-    likely. A sample of pages would favour neighbours, the next key after a random one those after gaps.
+    Every location (page, line pointer) is equally likely and holds one order or none, so every order is equally
+    likely. A sample of pages would favour neighbours. The next key after a random one would favour orders after gaps.
     """
     name = f'"{orders.synced.name}".ctid'
-    place = sa.text(f"{name} {_PLACE_IN_SAMPLE}").bindparams(
+    drawn = sa.text(f"{name} {_LOCATION_IN_SAMPLE}").bindparams(
         *(
             sa.bindparam(name, value, sa.BigInteger())
             for name, value in {"pages": pages, "pointers": pointers, "draws": draws}.items()
         )
     )
-    place_of_order: sa.ColumnElement[str] = sa.literal_column(f"{name}::text")
-    return sa.select(place_of_order, *selected(orders, columns)).select_from(orders.rows(columns)).where(place)
+    location: sa.ColumnElement[str] = sa.literal_column(f"{name}::text")
+    return sa.select(location, *selected(orders, columns)).select_from(orders.rows(columns)).where(drawn)
 
 
 def shuffled_statement(orders: Orders, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
-    """A random sample by sorting everything at random: for small tables and views."""
+    """A random sample: all orders sorted at random. For small tables and views."""
     return (
         sa.select(*selected(orders, columns))
         .select_from(orders.rows(columns))

@@ -1,7 +1,7 @@
-"""Owns the SQL that writes orders as JSON, so that a page is one text by the time that it arrives.
+"""SQL that writes orders as JSON: PostgreSQL fills the slots of the templates, and a page arrives as one text.
 
-A value that its GraphQL type would refuse becomes null, and the whole row with it: such a row is counted and not
-written, by which the caller knows. PostgreSQL writes a page in about half of the time that Python takes to build it.
+PostgreSQL writes a page in about half the time that Python takes to build it. A value that its GraphQL type would
+refuse makes the text of its row null. Such a row is counted and not written, so the caller can tell by the counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from server.orders.sql_pages import Shape
 
 _REMEMBERED_STATEMENTS: Final = 512
-# A newline is white space between two values of JSON, and within a string it is always escaped: rows end at it.
+# In JSON a newline is white space between two values, and always escaped within a string: so it separates rows safely.
 BETWEEN_ROWS: Final = ",\n"
 _BASE64_GROUP_BYTES: Final = 3
 _DATES: Final = ("0001-01-01", "9999-12-31")
@@ -44,7 +44,7 @@ _Piece: TypeAlias = str | sa.ColumnElement[str]
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def json_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
-    """The statement of a page, compiled: what it was composed of takes a hundred times as much to remember."""
+    """The statement of a page, compiled: caching the expression tree would take a hundred times the memory."""
     return Compiled(json_page_statement(orders, shape, templates, ends=ends))
 
 
@@ -57,9 +57,10 @@ def json_orders(orders: Orders, templates: tuple[Template, ...]) -> Compiled:
 def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> sa.Select[Any]:
     """A page in one row.
 
-    First how many orders were read (one more than the page holds, if there are as many), and whether any is behind;
-    then for each template how many it could write, and their text; and where the ends are wanted, the sort value and
-    the key of the first and of the last one that is on the page, in the direction of travel.
+    The row begins with the number of orders read (the page's size and one more, if there are as many), and whether any
+    order is behind. Then come, for each template, the number of orders that it could write, and their text. If the ends
+    are wanted, the sort value and the key of the first and the last order on the page follow, in the direction of
+    travel.
     """
     key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(shape.ordering.column)
     texts = [_row(orders, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
@@ -79,15 +80,15 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
         columns += [sa.func.count(column), sa.func.string_agg(column, _constant(BETWEEN_ROWS), type_=TEXT())]
     if ends:
         last = sa.func.least(sa.literal_column(str(shape.size), sa.Integer()), sa.cast(sa.func.count(), sa.Integer()))
-        for place in (sa.literal_column("1", sa.Integer()), last):
+        for index in (sa.literal_column("1", sa.Integer()), last):
             for name in ("by_value", "by_key"):
                 column = inner.c[name]
-                columns.append(sa.func.array_agg(column, type_=ARRAY(column.type))[place])
+                columns.append(sa.func.array_agg(column, type_=ARRAY(column.type))[index])
     return sa.select(*columns).select_from(inner)
 
 
 def json_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
-    """The orders with the keys `keys`: each one's key, and its text by each template."""
+    """The orders with the keys `keys`: the key of each, and its text by each template."""
     key = orders.column(OrderColumn.ORDER_KEY)
     return (
         sa.select(key, *(_row(orders, template, None) for template in templates))
@@ -102,7 +103,7 @@ def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Or
 
 
 def _row(orders: Orders, template: Template, ordering: Ordering | None) -> _Text:
-    """An order as text; null where any value of it is."""
+    """An order as text; null if any of its values is."""
     pieces: list[_Piece] = []
     for part in template.parts:
         pieces += [part] if isinstance(part, str) else _value(orders, part, ordering)
@@ -110,17 +111,17 @@ def _row(orders: Orders, template: Template, ordering: Ordering | None) -> _Text
 
 
 def _joined(pieces: Iterable[_Piece]) -> _Text:
-    """What is constant and what is not, side by side."""
-    merged: list[_Piece] = []
+    """The concatenation of constants and expressions. Neighbouring constants become one."""
+    joined: list[_Piece] = []
     for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
         else:
-            merged.append(piece)
-    operands = [_constant(piece) if isinstance(piece, str) else piece for piece in merged]
+            joined.append(piece)
+    operands = [_constant(piece) if isinstance(piece, str) else piece for piece in joined]
     if len(operands) == 1:
         return operands[0]
-    # Flat: one operator within the other would nest as deep as the template is long.
+    # One flat list: binary operators would nest as deep as the template is long.
     return ExpressionClauseList(operators.concat_op, *operands, type_=TEXT())
 
 
@@ -135,24 +136,24 @@ def _value(orders: Orders, slot: Slot, ordering: Ordering | None) -> list[_Piece
 
 
 def _cursor(orders: Orders, ordering: Ordering) -> list[_Piece]:
-    """As `schema.relay.pagination.encode_cursor` has it."""
+    """The cursor of an order, as `schema.relay.pagination.encode_cursor` encodes it."""
     key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(ordering.column)
     if ordering.column is OrderColumn.ORDER_KEY:
         start, encoded = _base64(cursor_start(ordering), _as_text(key, BIGINT()), "]")
         return [start, sa.func.rtrim(encoded, _constant("="))]
     value = sa.case((sort.is_(None), _constant("null")), else_=_joined(['"', _as_text(sort), '"']))
     start, encoded = _base64(cursor_start(ordering), _as_text(key), ",", value, "]")
-    # PostgreSQL breaks base64 into lines, and a price may have as many digits as it likes.
+    # PostgreSQL breaks long base64 into lines, and a price may have any number of digits.
     return [start, sa.func.translate(encoded, _constant("=\n"), _constant(""))]
 
 
 def _base64(start: str, *rest: _Piece) -> tuple[str, _Text]:
-    """Text in base64: what is constant encoded here, as far as its groups of bytes go, and what PostgreSQL encodes.
+    """Text in base64: a constant, encoded here up to its last whole group of bytes, and the rest for PostgreSQL.
 
-    The alphabet of URLs is not asked for: of ASCII without `>`, `?`, `~` and DEL nothing is encoded as `+` or `/`.
+    The URL-safe alphabet makes no difference: ASCII without `>`, `?`, `~` and DEL is never encoded as `+` or `/`.
     """
     whole = len(start) // _BASE64_GROUP_BYTES * _BASE64_GROUP_BYTES
-    # A cast reads a backslash as the beginning of another byte, and there is none.
+    # The cast to bytea would read a backslash as an escape, but the text contains none.
     encoded: _Text = sa.func.encode(
         sa.cast(_joined([start[whole:], *rest]), BYTEA()), _constant("base64"), type_=TEXT()
     )
@@ -168,7 +169,7 @@ def _string(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
 
 
 def _decimal(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
-    # NaN is the greatest of all to PostgreSQL.
+    # PostgreSQL sorts NaN above Infinity.
     finite = sa.and_(column > _bound("-Infinity", "numeric"), column < _bound("Infinity", "numeric"))
     return ['"', sa.case((finite, _as_text(column, NUMERIC()))), '"']
 
@@ -201,16 +202,16 @@ def _bound(value: str, type_name: str) -> sa.ColumnElement[Any]:
 
 
 def _as_text(column: sa.ColumnElement[Any], type_: sa.types.TypeEngine[Any] | None = None) -> _Text:
-    """A value as its type writes it.
+    """A value in its type's text form.
 
-    It is cast to the type first, for a column may have become another since it was looked up: what a text column then
-    holds may be no value, but JSON of its own.
+    It is cast to the type first, because the column may have become a text column since it was looked up. Then its text
+    could be anything, including JSON.
     """
     return sa.cast(column if type_ is None else sa.cast(column, type_), TEXT())
 
 
 def _constant(text: str | None) -> _Text:
-    """A constant in the statement's own text. What is in it are names of the schema's, and JSON's punctuation."""
+    """A constant within the statement's text. It consists of names from the schema and of JSON's punctuation."""
     if text is None:
         return sa.cast(sa.null(), TEXT())
     quoted = text.replace("'", "''").replace("\n", "\\n")

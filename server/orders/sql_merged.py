@@ -1,4 +1,4 @@
-"""Owns orders as they are read: the synced table, and beside it the statuses that were set here."""
+"""Orders with their merged status: the synced table, and the overlay of statuses set through this API."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from schema.ports.values import Conditions
 
-# What cannot be told from the synced table alone.
-_OF_THE_OVERLAY: Final = frozenset(
+# The columns that need the overlay.
+_OVERLAY_COLUMNS: Final = frozenset(
     {
         OrderColumn.STATUS,
         OrderColumn.STATUS_VERSION,
@@ -28,12 +28,12 @@ _OF_THE_OVERLAY: Final = frozenset(
 
 
 class Orders:
-    """The orders of one database: the synced table, and the overlay of statuses where there is one.
+    """The orders of one database: the synced table, and the overlay if there is one.
 
-    The overlay is probed row by row, through its primary key, from a LATERAL that PostgreSQL cannot flatten
-    (OFFSET 0). That costs the same for every row that a page reads, at any depth and in any order, whatever the
-    statistics say: a plain LEFT JOIN may become a merge that reads the overlay from its beginning, or a hash that
-    reads all of it for one page. What reads all orders anyway takes `whole()`, which joins plainly.
+    The overlay is probed row by row, through its primary key, from a LATERAL that PostgreSQL cannot flatten (OFFSET 0).
+    Each row that a page reads costs the same, at any depth, in any order, and whatever the statistics say. A plain LEFT
+    JOIN may become a merge that reads the overlay from its beginning, or a hash that reads all of it for one page.
+    Statements that read all orders use `whole()`, which joins plainly.
     """
 
     def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
@@ -42,28 +42,28 @@ class Orders:
         self._joins_whole = joins_whole
 
     def whole(self) -> Orders:
-        """The same for a statement that reads all orders."""
+        """The same orders, for a statement that reads all of them."""
         return Orders(self.synced, self.overlay, joins_whole=True)
 
-    def among(self, some: sa.Subquery) -> Orders:
-        """The same for some of the synced rows, with all their columns."""
-        return Orders(some, self.overlay)
+    def among(self, synced_rows: sa.Subquery) -> Orders:
+        """Only the orders with these synced rows, which have all columns."""
+        return Orders(synced_rows, self.overlay)
 
     def as_synced(self) -> Orders:
-        """The same without what was set here."""
+        """The same orders with their synced statuses, without the overlay."""
         return Orders(self.synced, None)
 
     def column(self, column: OrderColumn) -> sa.ColumnElement[Any]:
-        """A column as an expression; named as its attribute where it is a plain column, otherwise not at all."""
-        if column in _OF_THE_OVERLAY or column is OrderColumn.SYNCED_STATUS:
+        """A column as an expression. A plain column is named like its attribute, any other has no name."""
+        if column in _OVERLAY_COLUMNS or column is OrderColumn.SYNCED_STATUS:
             return self._merged[column]
         plain: sa.ColumnElement[Any] = self.synced.c[column.value]
         return plain
 
     def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
-        """What to select these columns from under these conditions: no join where none of them needs it."""
+        """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
         wanted = {*columns, *(condition.column for condition in conditions)}
-        if self._beside is None or not wanted & _OF_THE_OVERLAY:
+        if self._beside is None or not wanted & _OVERLAY_COLUMNS:
             return self.synced
         on = self._key == self._beside.c.o_orderkey if self._joins_whole else sa.true()
         return self.synced.outerjoin(self._beside, on)
@@ -105,5 +105,5 @@ class Orders:
 
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """A text column of any kind as `text`, char(n) without its padding."""
+    """A text column of any type as `text`: char(n) without its padding."""
     return sa.cast(column, TEXT())

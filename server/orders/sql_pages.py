@@ -1,4 +1,4 @@
-"""Owns the SQL of a page of orders by position: an index scan that stops after page size + 1 rows, at any depth."""
+"""SQL of a page of orders at a position: an index scan that stops after page size + 1 rows, at any depth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schema.ports.values import Conditions, Ordering, PageRequest
     from server.orders.sql_merged import Orders
 
-# Of each table; a frontend has a few dozen.
+# Per table. A frontend uses a few dozen.
 _REMEMBERED_STATEMENTS: Final = 512
 _COMPARE = {
     Operator.EQ: sa.ColumnElement.__eq__,
@@ -29,7 +29,7 @@ _COMPARE = {
 
 
 class Shape(NamedTuple):
-    """What of a request is in the statement's text. The rest are its parameters, by the names that `values_of` has."""
+    """The part of a page request that decides the statement's text. `values_of` gives the parameters for the rest."""
 
     ordering: Ordering
     comparisons: tuple[tuple[OrderColumn, Operator], ...]
@@ -55,12 +55,12 @@ class Shape(NamedTuple):
 
     @property
     def columns(self) -> frozenset[OrderColumn]:
-        """The columns that rows are chosen by."""
+        """The columns that the conditions filter by."""
         return frozenset(column for column, _ in self.comparisons)
 
     @property
     def descends(self) -> bool:
-        """Whether the rows are read from the greatest to the least."""
+        """Whether the rows are read in descending order."""
         return self.ordering.descending is not self.backward
 
 
@@ -81,7 +81,7 @@ def where(orders: Orders, conditions: Conditions) -> list[sa.ColumnElement[bool]
 
 
 def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: Any) -> sa.ColumnElement[bool]:
-    # A key of 64 bits may be asked for where the column has fewer; an index compares the two all the same.
+    # A client may ask for a key of 64 bits although the column has fewer. An index can compare the two.
     type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
     if operator is Operator.IN:
         # One array, so that the list's length does not change the statement.
@@ -90,27 +90,27 @@ def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: An
 
 
 def order_by(orders: Orders, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
-    """The ordering in SQL, or its exact reverse: both columns one way, so that one index serves both."""
+    """The ordering in SQL, or its exact reverse. Both columns have one direction, so one index serves both."""
     columns = [orders.column(column) for column in _sort_columns(ordering)]
     return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
 
 
 def limit(rows: int) -> sa.ColumnElement[int]:
-    """A limit in the statement's text: as a parameter a generic plan would take it for a tenth of the table."""
+    """A limit in the statement's text: for a parameter, a generic plan would assume a tenth of the table."""
     return sa.literal_column(str(rows), sa.Integer())
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def page_of(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
-    """The statement of a page, composed and compiled once for a table and a shape."""
+    """The statement of a page, compiled once for a table and a shape."""
     return Compiled(page_statement(orders, shape, columns))
 
 
 def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
-    """One more row than the page holds, in the direction of travel.
+    """The rows of a page and one more, in the direction of travel.
 
-    Where the shape looks back, each row begins with whether there is any order behind, and a page without
-    orders is one row whose second value, `present`, is null.
+    If the shape looks back, each row begins with whether any order is behind, and with `present`. A page without orders
+    is then one row in which `present` is null.
     """
     selected = [orders.column(column).label(column.value) for column in columns]
     if not shape.look_back:
@@ -133,7 +133,7 @@ def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn])
 def rows_of(
     orders: Orders, shape: Shape, columns: Iterable[OrderColumn], selected: Sequence[sa.Label[Any]]
 ) -> sa.Select[Any]:
-    """What is selected of the rows of a page and one more, in the direction of travel; it is made of these columns."""
+    """Select expressions over these columns from the rows of a page and one more, in the direction of travel."""
     source = orders.rows({*columns, *shape.columns})
     conditions = _conditions(orders, shape)
     travel = order_by(orders, shape.ordering, reverse=shape.backward)
@@ -141,7 +141,7 @@ def rows_of(
     stretches = _stretches(orders, shape, descends=shape.descends, inclusive=False)
     if len(stretches) == 1:
         return sa.select(*selected).select_from(source).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
-    # Sort keys of its own, beside those that may be selected for the query around this one.
+    # The union sorts by keys of its own: `selected` may already have sort keys for the outer query.
     keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, shape.ordering)]
     parts = [
         sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
@@ -161,9 +161,9 @@ def rows_of(
 
 
 def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
-    """Whether any order is at the position or behind it: one probe of the index, or two where the nulls lie there.
+    """Whether any order is at the position or behind it: one probe of the index, or two if nulls may lie there.
 
-    Not EXISTS, from which PostgreSQL drops the ORDER BY: it could then choose to scan the table.
+    This is no EXISTS, because PostgreSQL drops the ORDER BY in it and could then choose to scan the table.
     """
     probes = (
         sa.select(sa.literal_column("1"))
@@ -185,10 +185,10 @@ def _conditions(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
 
 
 def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
-    """What lies ahead of a position, as stretches of the index that follow each other.
+    """The conditions for the orders ahead of a position, one list for each stretch of the index, in order.
 
-    A row comparison leaves out rows whose sort column is null, though they are in the index, at its upper end.
-    So they are a stretch of their own, also where the column has none: a sync may bring some at any time.
+    A row comparison leaves out rows whose sort column is null, although the index has them at its upper end. So they
+    are a stretch of their own, even if the column holds no nulls now: a sync may bring some at any time.
     """
     if not shape.position:
         return [[]]
@@ -217,7 +217,7 @@ def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
 
 
 def _sort_keys(orders: Orders, ordering: Ordering) -> list[sa.Label[Any]]:
-    """The sort columns under names of their own, for a query around the one that reads the index."""
+    """The sort columns under separate names, for a query around the one that reads the index."""
     return [orders.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
 
 

@@ -1,8 +1,7 @@
-"""Owns the reading of orders from PostgreSQL: the schema's OrderStore and OrderLookup."""
+"""The schema's OrderStore and OrderLookup, over PostgreSQL."""
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from schema.ports.values import (
     StatsGroup,
 )
 from server.orders import sql_aggregates as aggregates
+from server.orders.sampling import random_orders
 from server.orders.shared_lookups import SharedLookups
 from server.orders.sql_json import BETWEEN_ROWS, json_orders, json_page
 from server.orders.sql_pages import Shape, page_of, values_of
@@ -30,7 +30,7 @@ from server.read_requirement import note_load
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from schema.ports.templates import Template
     from schema.ports.values import Conditions, Ordering, PageRequest
@@ -39,16 +39,6 @@ if TYPE_CHECKING:
     from server.orders.reader import Reader
     from server.orders.sql_merged import Orders
 
-# A table with fewer places for each order wanted is sampled by sorting it: draws would repeat or miss too often.
-_PLACES_PER_ORDER = 50
-# How many places are drawn at first for an order wanted: TPC-H's orders fill about a quarter of their pages' places.
-_DRAWS_PER_ORDER = 8.0
-# How many more to draw than were needed last time, so that the next round is likely to be the last.
-_MARGIN = 1.5
-_DRAW_ROUNDS = 6
-_MAX_DRAWS = 20_000
-_shuffle = random.SystemRandom()
-
 
 class SqlOrderStore:
     """The schema's OrderStore."""
@@ -56,23 +46,23 @@ class SqlOrderStore:
     def __init__(self, engines: Engines, reader: Reader, *, aggregate_ttl: float) -> None:
         self._engines = engines
         self._reader = reader
-        # Over all orders an aggregate reads the whole table, so those who ask at once share one answer.
-        # Filters are too many to remember.
+        # An aggregate over all orders reads the whole table, so requests share its result for a while.
+        # There are too many different filters to cache theirs.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
         self._lookups = SharedLookups(self._json_orders)
-        self._moved = alru_cache(ttl=aggregate_ttl)(self._statuses_moved)
+        self._status_moves = alru_cache(ttl=aggregate_ttl)(self._read_status_moves)
 
     async def probe(self) -> None:
-        """Read one order, as a sign of life.
+        """Read one order, to check that orders can be read.
 
         Raises:
-            UnavailableError: why orders cannot be read.
+            UnavailableError: orders cannot be read; the error says why.
         """
         await self._reader.fetch(self._engines.pages, aggregates.probe_statement)
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
-        """One statement."""
+        """A page of orders, in one statement."""
         wanted, shape = _ordered(columns), Shape.of(request)
         rows: Sequence[Row] = await self._reader.rows(
             self._engines.pages, lambda orders: page_of(orders, shape, wanted), values_of(request)
@@ -88,20 +78,20 @@ class SqlOrderStore:
         return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
 
     async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
-        """The same statement, with PostgreSQL writing what it reads."""
+        """A page of orders as JSON, in one statement; None if a value cannot be written."""
         shape = Shape.of(request)
         ((read, any_behind, *found),) = await self._reader.rows(
             self._engines.pages,
             lambda orders: json_page(orders, shape, templates, ends=ends),
             values_of(request),
-            count=_read,
+            count=_orders_read,
         )
         texts: list[str] = []
         for index in range(len(templates)):
             written, text = found[2 * index : 2 * index + 2]
             if written != read:
                 return None
-            texts.append(_page_of(text or "", request, more=read > request.size))
+            texts.append(_page_text(text or "", request, more=read > request.size))
         outermost: list[Any] = [None, None]
         if ends and min(read, request.size):
             value, key, last_value, last_key = found[2 * len(templates) :]
@@ -113,8 +103,12 @@ class SqlOrderStore:
     async def json_orders(
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
-        """One statement; a single order's is shared with other requests, unless each may be read somewhere else."""
-        if len(keys) == 1 and not self._reader.is_divided:
+        """Orders as JSON, in one statement.
+
+        Requests for a single order share their statement, unless replicas may answer: the shared one
+        always reads the primary.
+        """
+        if len(keys) == 1 and not self._reader.has_replicas:
             texts = await self._lookups.order(keys[0], templates)
             found = {} if texts is None else {keys[0]: texts}
         else:
@@ -133,7 +127,7 @@ class SqlOrderStore:
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
     ) -> Page:
-        """One statement."""
+        """A numbered page, in one statement."""
         wanted = _ordered(columns)
         rows = await self._reader.fetch(
             self._engines.pages,
@@ -145,36 +139,36 @@ class SqlOrderStore:
         return Page(block, more_ahead=len(rows) > size, any_behind=offset > 0)
 
     async def count(self, conditions: Conditions) -> Count:
-        """One statement, or a remembered answer."""
+        """The number of matching orders, from one statement or from the cache."""
         with giving_way():
             return await (self._count(conditions) if conditions else self._count_all(conditions))
 
     async def stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
-        """One statement, or a remembered answer."""
+        """Statistics of the matching orders, from one statement or from the cache."""
         with giving_way():
             return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
-        """What the planner foretells, where ANALYZE has been there.
+        """The planner's estimate of the number of matching orders; None if ANALYZE has not run.
 
-        It foretells badly what a merged status comes to, so it is asked for the synced one, and what the changes
-        have moved from one status to another is added: a part of it as large as the other conditions leave.
+        The planner estimates merged statuses badly. So it estimates the synced ones, and the orders that changes have
+        moved from one status to another are added, in proportion to the share that the other conditions select.
         """
         if any(condition.value == () for condition in conditions):
-            # The planner never says 0.
+            # The planner never estimates 0.
             return 0
         others = tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
-        merged = len(others) < len(conditions)
+        by_status = len(others) < len(conditions)
 
-        async def estimate(reading: ReadConnection) -> tuple[int, float, Orders] | None:
-            orders = await reading.orders()
-            known = await reading.rows(aggregates.statistics_known_statement(orders))
+        async def estimate(connection: ReadConnection) -> tuple[int, float, Orders] | None:
+            orders = await connection.orders()
+            known = await connection.rows(aggregates.statistics_known_statement(orders))
             if not (known and known[0][0]):
                 return None
-            as_synced = await _foretold(reading, orders, conditions)
+            as_synced = await _estimated(connection, orders, conditions)
             share = 1.0
-            if merged and others:
-                share = await _foretold(reading, orders, others) / max(1, await _foretold(reading, orders, ()))
+            if by_status and others:
+                share = await _estimated(connection, orders, others) / max(1, await _estimated(connection, orders, ()))
             return as_synced, share, orders
 
         found = await self._reader.run(self._engines.pages, estimate)
@@ -182,30 +176,25 @@ class SqlOrderStore:
             return None
         as_synced, share, orders = found
         with giving_way():
-            moved = await self._moved(orders.overlay is not None) if merged else ()
-        return max(0, round(as_synced + share * sum(count for change in moved for count in _moves(change, conditions))))
+            moves = await self._status_moves(orders.overlay is not None) if by_status else ()
+        return max(0, round(as_synced + share * sum(_effect(move, conditions) for move in moves)))
 
     async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
-        """Two statements on a table that is filled as usual."""
+        """A random sample of orders. On a table with few gaps this takes two statements."""
         wanted = _ordered(columns)
 
-        async def draw(reading: ReadConnection) -> list[Row]:
-            orders = await reading.orders()
-            heap = await reading.rows(aggregates.heap_statement(orders))
-            if heap and (drawn := await _draw(reading, orders, wanted, size, pages=heap[0][0], pointers=heap[0][1])):
-                return drawn
-            shuffled = await reading.rows(aggregates.shuffled_statement(orders, wanted, size=size))
-            return [tuple(row) for row in shuffled]
+        async def draw(connection: ReadConnection) -> list[Row]:
+            return await random_orders(connection, wanted, size)
 
         with giving_way():
             rows = await self._reader.run(self._engines.aggregates, draw) if size else []
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
 
-    async def _statuses_moved(self, any_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the key of what is remembered
-        """How many orders were moved from which synced status to which other."""
-        if not any_overlay:
+    async def _read_status_moves(self, has_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the cache's key
+        """The number of orders in the overlay for each pair of synced status and status set."""
+        if not has_overlay:
             return ()
-        rows = await self._reader.fetch(self._engines.aggregates, aggregates.moved_statement)
+        rows = await self._reader.fetch(self._engines.aggregates, aggregates.overlay_counts_statement)
         return [(row[0], row[1], row[2]) for row in rows]
 
     async def _count(self, conditions: Conditions) -> Count:
@@ -225,7 +214,7 @@ class SqlOrderStore:
         found: dict[StatsGroup, list[tuple[str | None, PriceStats]]] = {group: [] for group in wanted}
         for row in rows:
             bits, values, stats = row[0], row[1 : 1 + len(wanted)], PriceStats(*row[1 + len(wanted) :])
-            # A bit says that its column is not grouped by in this row; the leftmost column has the highest.
+            # A set bit means that this row is not grouped by the column. The leftmost column has the highest bit.
             grouped = [
                 (group, value)
                 for index, (group, value) in enumerate(zip(wanted, values, strict=True))
@@ -240,9 +229,9 @@ class SqlOrderStore:
 
 
 class SqlOrderLookup:
-    """The schema's OrderLookup: all orders that are asked for in one turn of the event loop are one statement.
+    """The schema's OrderLookup: one statement for all orders that are requested in one turn of the event loop.
 
-    Nothing is remembered: an order asked for again later is read again, as a mutation in between may want.
+    Nothing is cached. A mutation may change an order between two lookups, so the second one reads it again.
     """
 
     def __init__(self, engines: Engines, reader: Reader) -> None:
@@ -270,62 +259,45 @@ class SqlOrderLookup:
         return [blocks.get(key) for key, _ in wanted]
 
 
-async def _foretold(reading: ReadConnection, orders: Orders, conditions: Conditions) -> int:
-    plans = await reading.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
+async def _estimated(connection: ReadConnection, orders: Orders, conditions: Conditions) -> int:
+    plans = await connection.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
     return int(plans[0][0][0]["Plan"]["Plan Rows"])
 
 
-def _moves(change: tuple[str | None, str, int], conditions: Conditions) -> Iterator[int]:
-    """By how much the changes from one status to another make more or fewer orders match."""
-    synced, set_here, count = change
+def _effect(move: tuple[str | None, str, int], conditions: Conditions) -> int:
+    """How many more orders match the conditions on the status, because `move` took them from one status to another."""
+    synced, set_here, count = move
     wanted = [
         condition.value if condition.operator is Operator.IN else (condition.value,)
         for condition in conditions
         if condition.column is OrderColumn.STATUS
     ]
-    for status, sign in ((set_here, 1), (synced, -1)):
-        if all(isinstance(values, tuple) and status in values for values in wanted):
-            yield sign * count
 
+    def matches(status: str | None) -> bool:
+        return all(isinstance(values, tuple) and status in values for values in wanted)
 
-async def _draw(
-    reading: ReadConnection, orders: Orders, columns: tuple[OrderColumn, ...], size: int, *, pages: int, pointers: int
-) -> list[Row] | None:
-    """Orders found at random places; None where the table is too small or too empty to find enough this way."""
-    if pages * pointers < size * _PLACES_PER_ORDER:
-        return None
-    found: dict[str, Row] = {}
-    draws_per_order = _DRAWS_PER_ORDER
-    for _ in range(_DRAW_ROUNDS):
-        before, draws = len(found), min(_MAX_DRAWS, int(draws_per_order * (size - len(found))) + 1)
-        statement = aggregates.sample_statement(orders, columns, pages=pages, pointers=pointers, draws=draws)
-        found |= {row[0]: tuple(row)[1:] for row in await reading.rows(statement)}
-        if len(found) >= size:
-            # The rows came in the order of their places: the first ones are not a random choice.
-            return _shuffle.sample(list(found.values()), size)
-        draws_per_order = _MARGIN * draws / max(1, len(found) - before)
-    return None
+    return count * (matches(set_here) - matches(synced))
 
 
 def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:
-    """In the enum's order, so that one selection is one statement."""
+    """The columns in the enum's order, so that one selection always makes the same statement."""
     wanted = set(columns)
     return tuple(column for column in OrderColumn if column in wanted)
 
 
-def _read(rows: Sequence[Any]) -> int:
-    """How many orders were read for a page that comes in one row."""
+def _orders_read(rows: Sequence[Any]) -> int:
+    """The number of orders that were read for a page in one row."""
     return int(rows[0][0])
 
 
-def _page_of(text: str, request: PageRequest, *, more: bool) -> str:
-    """Rows that were read in the direction of travel, without the one more, in the ordering."""
+def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
+    """Turn rows in the direction of travel into the page's order, without the one row more."""
     if more:
-        # Of a page of none that is the first one too.
+        # On a page of size 0 this row is the first one, with no separator before it.
         text = text[: max(0, text.rfind(BETWEEN_ROWS))]
     return BETWEEN_ROWS.join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text
 
 
 def _without_placeholder(columns: tuple[OrderColumn, ...], rows: Sequence[Any]) -> Sequence[Row]:
-    """Where no column is selected a constant stands in for them."""
+    """The rows without the constant that is selected if there are no columns."""
     return rows if columns else [() for _ in rows]

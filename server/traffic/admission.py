@@ -59,7 +59,7 @@ class AdmissionSlot:
 _slot: ContextVar[AdmissionSlot | None] = ContextVar("slot", default=None)
 
 
-def has_place() -> bool:
+def holds_slot() -> bool:
     """Whether this operation holds an admission slot.
 
     The next request on a connection inherits the context of the one before, but not its slot.

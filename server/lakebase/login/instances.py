@@ -11,7 +11,7 @@ import asyncpg
 
 from schema.errors import ApiError, Reason, UnavailableError
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
-from server.db.wake_up import Waking
+from server.db.wake_up import WakeUp
 from server.lakebase.login.tokens import TokenProvider
 from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
@@ -33,9 +33,9 @@ _TOKEN_SECONDS: Final = 3_600
 class _Server:
     """One database server: its address as last looked up, its tokens and its sleep."""
 
-    def __init__(self, tokens: TokenProvider, waking: Waking) -> None:
+    def __init__(self, tokens: TokenProvider, wake_up: WakeUp) -> None:
         self.tokens = tokens
-        self.waking = waking
+        self.wake_up = wake_up
         self.address: DatabaseAddress | None = None
         self.failure: ApiError | None = None
         self.looked_up_at = -math.inf
@@ -83,7 +83,7 @@ class Instances:
                 return await self._attempt(server, name, database, options, read_only=read_only)
 
         try:
-            return await (attempt() if read_only else server.waking.connect(attempt))
+            return await (attempt() if read_only else server.wake_up.connect(attempt))
         except asyncpg.InvalidCatalogNameError:
             raise DatabaseMissingError(
                 f"The database instance {name} has no database {database} yet: provisionLakebase creates it."
@@ -103,9 +103,9 @@ class Instances:
             raise server.failure.with_traceback(None)
         return server.address.read_only_host if server.address else None
 
-    def waking(self, name: str) -> Waking:
-        """What is known of an instance's sleep."""
-        return self._server(name).waking
+    def wake_up(self, name: str) -> WakeUp:
+        """An instance's wake-up."""
+        return self._server(name).wake_up
 
     def token_state(self, name: str) -> str:
         """The state of an instance's token, in words for an operator."""
@@ -121,8 +121,8 @@ class Instances:
 
     def _server(self, name: str) -> _Server:
         if name not in self._by_name:
-            waking = Waking(sleeps=True, patience=self._settings.wake_timeout)
-            self._by_name[name] = _Server(TokenProvider(lambda: self._mint(name)), waking)
+            wake_up = WakeUp(sleeps=True, patience=self._settings.wake_timeout)
+            self._by_name[name] = _Server(TokenProvider(lambda: self._mint(name)), wake_up)
         return self._by_name[name]
 
     async def _attempt(
@@ -231,9 +231,9 @@ class InstanceDatabase:
         self._read_only = read_only
 
     @property
-    def waking(self) -> Waking:
-        """What is known of the instance's sleep."""
-        return self._instances.waking(self._name)
+    def wake_up(self) -> WakeUp:
+        """The instance's wake-up."""
+        return self._instances.wake_up(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection, as `Instances.connect`."""

@@ -1,4 +1,4 @@
-"""The feed in this process: what tells it of a change. tests/blackbox/changes/test_feed.py has its promises to subscribers."""
+"""The feed in this process: how it learns of a change. Its promises to subscribers: tests/blackbox/changes/test_feed.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SET = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: 
 
 
 async def test_postgresql_tells_it_of_a_change(open_store: OpenStore, execute: Execute) -> None:
-    """With an hour between two looks of its own, each change is heard before the next is made."""
+    """Although the feed itself looks only once an hour, each change arrives before the next is made."""
     _, context = open_store(app_schema="feed_told", feed_catch_up=3600)
 
     async def change(status: str) -> int:

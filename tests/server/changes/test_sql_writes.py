@@ -1,4 +1,4 @@
-"""Owns what changes cost: as many statements for a thousand as for one, no join for those who do not ask, no key kept for ever."""
+"""The cost of changes: as many statements for a thousand as for two, joins only when needed, and keys that expire."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ mutation($input: SetOrderStatusesInput!) {
 
 @pytest.fixture(scope="module")
 async def known(execute: Execute, open_store: OpenStore, database: asyncpg.Connection) -> AsyncIterator[Context]:
-    """A thousand orders, all OPEN, and a store that knows their table and has made its own."""
+    """A thousand orders, all OPEN, and a store that has looked up their table and created our own tables."""
     await database.execute(
         f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
         f"INSERT INTO {TABLE} SELECT n, 1, 'O', 9.99, '1995-06-17', '5-LOW', 'Clerk#1', 0, '' "
@@ -50,7 +50,7 @@ async def known(execute: Execute, open_store: OpenStore, database: asyncpg.Conne
 async def _nothing_set(known: Context, database: asyncpg.Connection) -> None:
     """No order has been changed, and no key used."""
     assert known
-    # The history is append only by a trigger, which has to look away for a new beginning.
+    # A trigger makes the history append only. It is off while the table is emptied.
     await database.execute(
         f"SET session_replication_role = replica; TRUNCATE {APP_SCHEMA}.order_status, "
         f"{APP_SCHEMA}.order_status_change, {APP_SCHEMA}.idempotency; RESET session_replication_role"
@@ -59,7 +59,7 @@ async def _nothing_set(known: Context, database: asyncpg.Connection) -> None:
 
 @pytest.fixture
 async def context(execute: Execute, known: Context, statements: list[str]) -> Context:
-    """A store that knows its tables already; order 1 has been changed."""
+    """A store that has looked up its tables. Order 1 has been changed."""
     await set_one(execute, known, "PARTIAL")
     statements.clear()
     return known
@@ -76,7 +76,7 @@ async def set_one(execute: Execute, context: Context, status: str, key: UUID | N
 async def test_a_thousand_changes_cost_the_statements_of_two(
     execute: Execute, context: Context, statements: list[str], keys: tuple[str | None, str | None], cost: int
 ) -> None:
-    """With a note each, and the orders read again for the answer; a key costs one more, which claims it."""
+    """Each change has a note, and the answer reads the orders again. A key costs one more statement, which claims it."""
     sent = []
     for numbers, status, key in ((range(1, 3), "FULFILLED", keys[0]), (range(1, 1001), "PARTIAL", keys[1])):
         changes = [{"orderKey": str(number), "status": status, "note": f"no. {number}"} for number in numbers]
@@ -107,7 +107,7 @@ async def test_a_thousand_changes_cost_the_statements_of_two(
 async def test_a_page_joins_the_statuses_that_were_set_only_where_one_is_selected(
     execute: Execute, context: Context, statements: list[str], arguments: str, fields: str, joins: int
 ) -> None:
-    """One join for all of them, in the one statement of the page."""
+    """One join for all orders, in the one statement of the page."""
     document = f"{{ orders({arguments}) {{ edges {{ cursor node {{ {fields} }} }} pageInfo {{ hasNextPage }} }} }}"
     assert "errors" not in await execute(document, context=context)
     assert [statement.count(OVERLAY) for statement in statements] == [joins]
@@ -117,7 +117,7 @@ async def test_a_page_joins_the_statuses_that_were_set_only_where_one_is_selecte
 async def test_a_filter_on_the_status_joins_them_whatever_is_selected(
     execute: Execute, context: Context, statements: list[str], status: str, joins: int
 ) -> None:
-    """In the page, the count and the statistics; another filter does not."""
+    """This holds for the page, the count and the statistics. Another filter joins nothing."""
     chosen = f"filter: {{orderKey: {{lt: 10}} {status}}}"
     document = f"{{ orders({chosen}) {{ nodes {{ orderKey }} totalCount }} orderStats({chosen}) {{ count }} }}"
     assert "errors" not in await execute(document, context=context)
@@ -127,7 +127,7 @@ async def test_a_filter_on_the_status_joins_them_whatever_is_selected(
 async def test_the_latest_changes_of_a_hundred_orders_are_one_more_statement(
     execute: Execute, context: Context, statements: list[str]
 ) -> None:
-    """Two statements, not a hundred and one, whether an order has many changes, few or none."""
+    """Two statements, not a hundred and one, whether an order has many changes, a few or none."""
     for status, last in (("FULFILLED", 50), ("OPEN", 40), ("PARTIAL", 30), ("OPEN", 20)):
         changes = [{"orderKey": str(number), "status": status} for number in range(1, last + 1)]
         await execute(SET_MANY, context=context, input={"changes": changes})
@@ -138,7 +138,7 @@ async def test_the_latest_changes_of_a_hundred_orders_are_one_more_statement(
     versions = [
         [change["version"] for change in node["statusChanges"]["nodes"]] for node in answer["data"]["orders"]["nodes"]
     ]
-    # Order 1 had a change before.
+    # Order 1 already had a change.
     assert versions == [
         [3, 4, 5],
         *[[2, 3, 4]] * 19,
@@ -153,7 +153,7 @@ async def test_the_latest_changes_of_a_hundred_orders_are_one_more_statement(
 async def test_a_key_may_be_used_anew_when_its_retention_is_over(
     execute: Execute, open_store: OpenStore, context: Context
 ) -> None:
-    """Until then it is refused for another input; afterwards it is a new one, and is remembered again."""
+    """Until then the key is refused with another input. Afterwards it is a new key, and is recorded again."""
     _, forgetful = open_store(TABLE, app_schema=APP_SCHEMA, retention=0)
     key = uuid4()
     assert (await set_one(execute, context, "OPEN", key))["userErrors"] == []
@@ -166,9 +166,9 @@ async def test_a_key_may_be_used_anew_when_its_retention_is_over(
 async def test_keys_are_thrown_away_when_their_retention_is_over(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Now and then after a write with a key; those that may still be asked for are kept."""
+    """Now and then a write with a key deletes expired keys, and keeps those whose outcome may still be replayed."""
     contexts = [open_store(TABLE, app_schema=APP_SCHEMA, retention=retention)[1] for retention in (3600, 3600, 0)]
-    monkeypatch.setattr("server.changes.status_writer._EXPIRE_EVERY_SECONDS", 0)
+    monkeypatch.setattr("server.changes.idempotency._EXPIRE_EVERY_SECONDS", 0)
     kept = []
     for context in contexts:
         await set_one(execute, context, "PARTIAL", uuid4())

@@ -1,4 +1,4 @@
-"""Owns the promise that statuses change as a plain model says, whatever is asked, repeated and synced in any order."""
+"""Statuses change as a simple model says, with any mutations, repetitions and syncs in any order."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ EVERYTHING = f"""{{
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one order is to become; a status of None clears it."""
+    """The requested status of one order; None clears it."""
 
     key: int
     status: str | None
@@ -79,7 +79,7 @@ class Wanted:
     note: str | None
 
     def as_input(self, *, by_id: bool) -> Values:
-        """As GraphQL takes it, the order named by either of its names."""
+        """The GraphQL input, with the order's key or its global id."""
         name: Values = (
             {"id": base64.b64encode(f"Order:{self.key}".encode()).decode()} if by_id else {"orderKey": str(self.key)}
         )
@@ -90,7 +90,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Call:
-    """A mutation as it is meant: what makes the use of a key the same or another."""
+    """The content of a mutation: two uses of a key are the same if their content is."""
 
     wanted: tuple[Wanted, ...]
     many: bool = False
@@ -110,7 +110,7 @@ class Call:
         return {**body, "idempotencyKey": key and str(key)}
 
     def payload(self, outcomes: list[Values], *, replayed: bool, refused: bool = False) -> Values:
-        """The mutation's payload, of what became of each change."""
+        """The mutation's payload, from the outcome of each change."""
         reused = {
             "code": "IDEMPOTENCY_KEY_REUSED",
             "field": ["input", "idempotencyKey"],
@@ -127,7 +127,7 @@ class Call:
 
 @dataclass
 class Order:
-    """One order: `synced` is None while the synced table lacks it, `set_here` while nothing is set over it."""
+    """One order. `synced` is None while the synced table lacks it, `set_here` while the overlay has no status."""
 
     key: int
     synced: str | None = None
@@ -138,11 +138,11 @@ class Order:
 
     @property
     def status(self) -> str | None:
-        """What was set here wins."""
+        """The merged status: the overlay wins."""
         return self.set_here or self.synced
 
     def view(self) -> Values | None:
-        """As it is read."""
+        """The order as GraphQL returns it."""
         if self.synced is None:
             return None
         return {
@@ -155,7 +155,7 @@ class Order:
         }
 
     def refusal(self, wanted: Wanted) -> tuple[str, str | None] | None:
-        """Why it is not changed, and the argument that is to blame."""
+        """The reason why the order is not changed, and the argument that causes it."""
         if self.synced is None:
             return "ORDER_NOT_FOUND", None
         if wanted.expected_version not in {None, self.version}:
@@ -165,7 +165,7 @@ class Order:
         return None
 
     def change(self, wanted: Wanted, user: str) -> Values | None:
-        """Make the change and give it as it is kept; None where there is nothing to do."""
+        """Make the change and return it as the history has it; None if there is nothing to do."""
         if wanted.status == (self.set_here if wanted.status is None else self.status):
             return None
         before, self.set_here, self.set_over = self.status, wanted.status, self.synced
@@ -187,7 +187,7 @@ class Order:
 
 @dataclass
 class World:
-    """The real thing, asked from the thread of the machine; it lives in the event loop of the test."""
+    """The server under test. It runs in the event loop of the test, and the machine calls it from its own thread."""
 
     loop: asyncio.AbstractEventLoop
     execute: Execute
@@ -200,7 +200,7 @@ class World:
         return self._wait(self.execute(document, context=context, **variables))
 
     def sql(self, statement: str, *arguments: object) -> None:
-        """Run a statement of the pipeline, or several without arguments."""
+        """Run a statement of the sync pipeline, or several statements without arguments."""
         self._wait(self.database.execute(statement, *arguments))
 
     def _wait(self, work: Awaitable[T]) -> T:
@@ -212,7 +212,7 @@ class World:
 
 @dataclass(frozen=True)
 class Sender:
-    """Who sends a mutation, with which key, and by which of their names it calls the orders."""
+    """The user who sends a mutation, its key, and whether it names orders by key or global id."""
 
     user: str
     key: UUID | None
@@ -220,7 +220,7 @@ class Sender:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Sent:
     """A mutation that was sent."""
 
     call: Call
@@ -229,7 +229,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Draft:
-    """A change of which it depends on the order's present state what is expected: that, or something else."""
+    """A change whose expectation is either the order's current state or something else."""
 
     key: int
     status: str | None
@@ -237,7 +237,7 @@ class Draft:
     note: str | None
 
     def wanted(self, order: Order) -> Wanted:
-        """As it stands. What clears a status cannot expect one."""
+        """The change for an order in this state. A clear cannot expect a status."""
         statuses: dict[bool | None, str | None] = {
             True: order.status,
             False: next(name for name in STORED if name != order.status),
@@ -253,10 +253,10 @@ class Draft:
 
 
 STATUSES = st.sampled_from(sorted(STORED))
-# Few keys, so that some are used for another input, or by another user, whose key is not the same.
+# Few keys, so that some are used again with another input or by another user. Another user's key is a different one.
 KEYS = st.sampled_from([None, *(UUID(int=number) for number in range(5))])
 SENDERS = st.builds(Sender, user=st.sampled_from(["anna", "ben"]), key=KEYS, by_id=st.booleans())
-# Whether what is expected holds; in most drafts it does, so that most of them change something.
+# Whether the expectation holds. In most drafts it does, so that most of them change something.
 EXPECTS = [
     *2 * [{}, {"version": True}, {"status": True}, {"status": True, "version": True}],
     *[{"version": False}, {"status": False}, {"status": False, "version": True}],
@@ -270,7 +270,7 @@ SETS = st.builds(
 )
 CLEARS = SETS.map(lambda draft: replace(draft, status=None))
 LISTS = st.lists(SETS, max_size=len(ORDER_KEYS), unique_by=lambda draft: draft.key)
-# What makes it another input; a status makes a set of a clear, which knows of no expected status.
+# Ways to make it another input. A status turns a clear into a set; a clear has no expected status.
 OTHER_VALUES: list[Values] = [
     {"status": "OPEN"},
     {"status": "OPEN", "expected_status": "OPEN"},
@@ -282,14 +282,14 @@ SYNCED = st.sampled_from([*STORED, None])
 
 
 def pick(field: str, rows: list[Values]) -> list[Values]:
-    """The rows with one of their fields."""
+    """The rows with one of their fields only."""
     return [{field: row[field]} for row in rows]
 
 
 class StatusMachine(RuleBasedStateMachine):
-    """Everything that writes statuses, the pipeline included."""
+    """All writers of statuses, including the sync pipeline."""
 
-    asked = Bundle("asked")
+    sent = Bundle("sent")
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -297,7 +297,7 @@ class StatusMachine(RuleBasedStateMachine):
         self.orders = {key: Order(key) for key in ORDER_KEYS}
         self.history: list[Values] = []
         self.recorded: dict[tuple[str, UUID], tuple[Call, Values]] = {}
-        # The history is append only by a trigger, which has to look away for a new beginning.
+        # A trigger makes the history append only. It is off while the table is emptied.
         world.sql(
             f"SET session_replication_role = replica; TRUNCATE {APP_SCHEMA}.order_status, "
             f"{APP_SCHEMA}.order_status_change, {APP_SCHEMA}.idempotency; RESET session_replication_role"
@@ -305,10 +305,10 @@ class StatusMachine(RuleBasedStateMachine):
 
     @initialize(synced=EACH, statuses=EACH, sender=SENDERS)
     def begin(self, synced: dict[int, str], statuses: dict[int, str], sender: Sender) -> None:
-        """The first sync, and changes of some orders: of those that do not have that status already."""
+        """The first sync, and changes of some orders that do not have the status yet."""
         self.replace_table("text")
         self.insert(synced)
-        self.ask([Draft(key, status, {}, None) for key, status in statuses.items()], sender, many=True)
+        self.send_drafts([Draft(key, status, {}, None) for key, status in statuses.items()], sender, many=True)
 
     @rule(
         synced=st.fixed_dictionaries(dict.fromkeys(ORDER_KEYS, SYNCED)),
@@ -317,15 +317,15 @@ class StatusMachine(RuleBasedStateMachine):
         sender=SENDERS,
     )
     def resync(self, synced: dict[int, str | None], type_: str, draft: Draft, sender: Sender) -> None:
-        """A SNAPSHOT sync: the table dropped, recreated, for a moment empty, and filled with other orders and statuses."""
+        """A SNAPSHOT sync drops and recreates the table. It is empty for a moment, and then has other orders and statuses."""
         self.replace_table(type_)
         self.everything_reads_as_the_model_has_it()
-        self.ask([draft], sender)
+        self.send_drafts([draft], sender)
         self.insert(synced)
 
     @rule(key=st.sampled_from(ORDER_KEYS), status=SYNCED)
     def sync_row(self, key: int, status: str | None) -> None:
-        """A sync of single rows: one is updated in place, inserted or deleted."""
+        """A sync of a single row: it is updated in place, inserted or deleted."""
         if status is None:
             self.orders[key].synced = None
             self.world.sql(f"DELETE FROM {TABLE} WHERE o_orderkey = {key}")
@@ -337,45 +337,45 @@ class StatusMachine(RuleBasedStateMachine):
 
     @rule()
     def catch_up(self) -> None:
-        """The source takes over what was set here, which stays set."""
+        """The source takes over the overlay's status. The overlay keeps it."""
         for order in self.orders.values():
             if order.synced and order.set_here:
                 self.sync_row(order.key, order.set_here)
 
-    @rule(target=asked, draft=SETS, sender=SENDERS)
-    def set_one(self, draft: Draft, sender: Sender) -> Asked:
-        """The status of one order."""
-        return self.ask([draft], sender)
+    @rule(target=sent, draft=SETS, sender=SENDERS)
+    def set_one(self, draft: Draft, sender: Sender) -> Sent:
+        """Set the status of one order."""
+        return self.send_drafts([draft], sender)
 
-    @rule(target=asked, draft=CLEARS, sender=SENDERS)
-    def clear_one(self, draft: Draft, sender: Sender) -> Asked:
-        """Back to the synced status."""
-        return self.ask([draft], sender)
+    @rule(target=sent, draft=CLEARS, sender=SENDERS)
+    def clear_one(self, draft: Draft, sender: Sender) -> Sent:
+        """Clear the status of one order, back to the synced one."""
+        return self.send_drafts([draft], sender)
 
-    @rule(target=asked, changes=LISTS, sender=SENDERS)
-    def set_all_or_none(self, changes: list[Draft], sender: Sender) -> Asked:
-        """Any number of statuses, in any order."""
-        return self.ask(changes, sender, many=True)
+    @rule(target=sent, changes=LISTS, sender=SENDERS)
+    def set_all_or_none(self, changes: list[Draft], sender: Sender) -> Sent:
+        """Set any number of statuses, all or none."""
+        return self.send_drafts(changes, sender, many=True)
 
-    @rule(target=asked, changes=LISTS, sender=SENDERS)
-    def set_each(self, changes: list[Draft], sender: Sender) -> Asked:
-        """The same, each for itself."""
-        return self.ask(changes, sender, many=True, mode="INDEPENDENT")
+    @rule(target=sent, changes=LISTS, sender=SENDERS)
+    def set_each(self, changes: list[Draft], sender: Sender) -> Sent:
+        """Set any number of statuses, each independently."""
+        return self.send_drafts(changes, sender, many=True, mode="INDEPENDENT")
 
-    @rule(before=asked, by_id=st.booleans())
-    def repeat(self, before: Asked, by_id: bool) -> None:  # noqa: FBT001 # hypothesis gives it by name
-        """The same again, whatever has happened since: with a key it is a replay."""
+    @rule(before=sent, by_id=st.booleans())
+    def repeat(self, before: Sent, by_id: bool) -> None:  # noqa: FBT001 # hypothesis gives it by name
+        """Send the same again, whatever has happened since. With a key this is a replay."""
         self.send(before.call, replace(before.sender, by_id=by_id))
 
-    @rule(before=asked, value=st.sampled_from(OTHER_VALUES))
-    def repeat_with(self, before: Asked, value: Values) -> None:
-        """The same again but for a value, which makes it another input."""
+    @rule(before=sent, value=st.sampled_from(OTHER_VALUES))
+    def repeat_with(self, before: Sent, value: Values) -> None:
+        """Send the same with one value changed, which makes it another input."""
         wanted = tuple(replace(wanted, **value) for wanted in before.call.wanted)
         self.send(replace(before.call, wanted=wanted), before.sender)
 
-    @rule(before=asked)
-    def repeat_as_another(self, before: Asked) -> None:
-        """The same again but as another operation, or in the other mode: another input too."""
+    @rule(before=sent)
+    def repeat_as_another(self, before: Sent) -> None:
+        """Send the same as another operation or in the other mode, which makes it another input too."""
         call = before.call
         if call.many:
             call = replace(call, mode="INDEPENDENT")
@@ -385,7 +385,7 @@ class StatusMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_reads_as_the_model_has_it(self) -> None:
-        """Orders, their latest changes, filters, counts, statistics, and the whole history."""
+        """Check orders, their latest changes, filters, counts, statistics, and the whole history."""
         there = [order for order in self.orders.values() if order.synced]
         open_ = [order for order in there if order.status == "OPEN"]
         changes = {key: [one for one in self.history if one["orderKey"] == str(key)] for key in self.orders}
@@ -412,7 +412,7 @@ class StatusMachine(RuleBasedStateMachine):
         }
 
     def replace_table(self, type_: str) -> None:
-        """A new table in place of the old one, without orders."""
+        """Replace the table by a new one without orders."""
         for order in self.orders.values():
             order.synced = None
         self.world.sql(
@@ -421,7 +421,7 @@ class StatusMachine(RuleBasedStateMachine):
         )
 
     def insert(self, synced: Mapping[int, str | None]) -> None:
-        """Orders as the pipeline writes them; a status of None is that of an order that the source lacks."""
+        """Insert orders as the sync pipeline does. A status of None stands for an order that the source lacks."""
         there = {key: status for key, status in synced.items() if status}
         for key, status in there.items():
             self.orders[key].synced = status
@@ -432,13 +432,13 @@ class StatusMachine(RuleBasedStateMachine):
             [STORED[status] for status in there.values()],
         )
 
-    def ask(self, drafts: list[Draft], sender: Sender, *, many: bool = False, mode: str = "ATOMIC") -> Asked:
-        """Send a mutation that fits the orders as they are, as far as it is meant to."""
+    def send_drafts(self, drafts: list[Draft], sender: Sender, *, many: bool = False, mode: str = "ATOMIC") -> Sent:
+        """Send a mutation whose expectations are filled in from the current orders."""
         wanted = tuple(draft.wanted(self.orders[draft.key]) for draft in drafts)
         return self.send(Call(wanted, many, mode), sender)
 
-    def send(self, call: Call, sender: Sender) -> Asked:
-        """Send a mutation, and hold the answer to what the model says."""
+    def send(self, call: Call, sender: Sender) -> Sent:
+        """Send a mutation, and compare the answer with the model."""
         user, key = sender.user, sender.key
         input_ = call.as_input(key, by_id=sender.by_id)
         answer = self.world.ask(MUTATIONS[call.operation], user, input=input_)
@@ -451,7 +451,7 @@ class StatusMachine(RuleBasedStateMachine):
             outcomes = [outcome | {"order": order} for outcome, order in zip(outcomes, orders, strict=True)]
             assert answer == {"data": {"payload": call.payload(outcomes, replayed=True)}}
         elif call.wanted and not any(order.synced for order in self.orders.values()):
-            # While a sync fills the table; the key is not used up.
+            # A sync is filling the table. The key is not used up.
             assert [error["extensions"]["reason"] for error in answer["errors"]] == ["ORDERS_UNAVAILABLE"]
         else:
             outcomes = self.outcomes(call, user)
@@ -461,10 +461,10 @@ class StatusMachine(RuleBasedStateMachine):
             self.history += sorted(changes, key=lambda change: int(change["orderKey"]))
             if key:
                 self.recorded[user, key] = call, payload
-        return Asked(call, sender)
+        return Sent(call, sender)
 
     def outcomes(self, call: Call, user: str) -> list[Values]:
-        """What becomes of each change, made in the model."""
+        """Make the changes in the model, and return the outcome of each."""
         refusals = [self.orders[wanted.key].refusal(wanted) for wanted in call.wanted]
         held_up = call.mode == "ATOMIC" and any(refusals)
         outcomes = []
@@ -496,27 +496,27 @@ class StatusMachine(RuleBasedStateMachine):
 
 @pytest.fixture
 async def world(execute: Execute, open_store: OpenStore, database: asyncpg.Connection) -> AsyncIterator[World]:
-    """The server on a table and a schema of its own."""
+    """The server, with its own table and schema."""
     _, context = open_store(TABLE, app_schema=APP_SCHEMA)
     await database.execute(f"DROP TABLE IF EXISTS {TABLE}; DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
-    # The first write makes the tables of changes.
+    # The first write creates the tables of changes.
     await execute('mutation { clearOrderStatus(input: {orderKey: "1"}) { replayed } }', context=context)
     yield World(asyncio.get_running_loop(), execute, context, database)
     await database.execute(f"DROP TABLE IF EXISTS {TABLE}; DROP SCHEMA IF EXISTS {APP_SCHEMA} CASCADE")
 
 
 async def test_statuses_change_as_the_model_says(world: World) -> None:
-    """The machine waits for each answer, so it has a thread of its own beside the event loop."""
+    """The machine waits for each answer, so it runs in its own thread beside the event loop."""
     await asyncio.to_thread(
         run_state_machine_as_test,
-        lambda: StatusMachine(world),  # type: ignore[arg-type] # a factory does, as its name there says
+        lambda: StatusMachine(world),  # type: ignore[arg-type] # a factory is accepted too
         settings=settings(
             RuleBasedStateMachine.TestCase.settings,
             max_examples=examples(6, many=20),
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
-            # To explain a failure takes as long as to find a small one.
+            # Explaining a failure takes as long as shrinking it.
             phases=[phase for phase in Phase if phase is not Phase.explain],
             print_blob=True,
         ),

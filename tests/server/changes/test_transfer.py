@@ -1,4 +1,4 @@
-"""Owns the promises of an import: all lines or none, and never a change behind what was read already."""
+"""An import takes all lines or none, and never adds a change below the head."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def connections(orders_url: str) -> AsyncEngine:
 @pytest.fixture
 async def engine(connections: AsyncEngine, database: asyncpg.Connection) -> AsyncEngine:
     """Connections to a database with a history of one change."""
-    # The history is append only by a trigger, which has to look away for a new beginning.
+    # A trigger makes the history append only. It is off while the table is emptied.
     await database.execute(
         f"SET session_replication_role = replica; TRUNCATE transfer.order_status, transfer.order_status_change "
         f"RESTART IDENTITY; RESET session_replication_role; {OWN}"
@@ -64,24 +64,24 @@ def line(**different: object) -> str:
     ("lines", "said"),
     [
         (["hello"], "Line 1 is not JSON."),
-        (["[]"], "Line 1 is not a change as export-changes writes it."),
-        (['{"id": 1}'], "Line 1 is not a change as export-changes writes it."),
-        ([line(id="7")], "Line 1 is not a change as export-changes writes it."),
+        (["[]"], "Line 1 is not a change from `export-changes`."),
+        (['{"id": 1}'], "Line 1 is not a change from `export-changes`."),
+        ([line(id="7")], "Line 1 is not a change from `export-changes`."),
         ([line(), line()], "Line 2 has the id 7, which does not follow 7."),
         ([line(), line(id=6, version=3)], "Line 2 has the id 6, which does not follow 7."),
         (
             [line(id=1, version=1)],
-            "Change 1 is not the one that the database has, which has a history of its own up to 1.",
+            "Change 1 differs from the database's, whose own history goes up to change 1.",
         ),
-        ([line(version=1)], "The lines do not fit together: "),
-        ([line(), line(id=8, changed_by=None)], "The lines do not fit together: "),
-        ([line(changed_at="soon")], "The lines do not fit together: "),
+        ([line(version=1)], "The lines contradict each other or the database: "),
+        ([line(), line(id=8, changed_by=None)], "The lines contradict each other or the database: "),
+        ([line(changed_at="soon")], "The lines contradict each other or the database: "),
     ],
 )
 async def test_an_import_that_does_not_fit_imports_nothing(
     engine: AsyncEngine, database: asyncpg.Connection, lines: list[str], said: str
 ) -> None:
-    """And the line that is wrong is named, or the change."""
+    """The error names the wrong line or change."""
     with pytest.raises(ImportRefusedError) as refused:
         await import_lines(engine, change_tables("transfer"), lines)
     assert str(refused.value).startswith(said)
@@ -89,7 +89,7 @@ async def test_an_import_that_does_not_fit_imports_nothing(
 
 
 async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, database: asyncpg.Connection) -> None:
-    """What is there already is recognised, what is new is added, and what comes next has a higher id."""
+    """Changes that exist are recognised, new ones are added, and the next change has a higher id."""
     known = [one async for one in exported(engine, change_tables("transfer"))]
     assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1)
     assert [json.loads(one)["id"] async for one in exported(engine, change_tables("transfer"))] == [1, 7]
@@ -100,7 +100,7 @@ async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, datab
 
 
 async def test_nothing_is_exported_of_nothing(engine: AsyncEngine, database: asyncpg.Connection) -> None:
-    """An empty history is an empty file, which can be imported."""
+    """An empty history makes an empty export, which can be imported."""
     await database.execute("DROP SCHEMA transfer CASCADE")
     await Migrations(engine, "transfer").upgrade()
     assert [one async for one in exported(engine, change_tables("transfer"))] == []

@@ -1,4 +1,4 @@
-"""Owns the promises of a pool: whoever waits gets what another gives back, in time or a refusal, and nothing is lost."""
+"""The connection pool: a request gets a returned connection or a refusal in time, and no connection is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEED = 7
 async def pool_of(
     cluster: Cluster, *, pool_timeout: float = PATIENCE_SECONDS, pool_recycle: float = PATIENCE_SECONDS
 ) -> AsyncIterator[Pool]:
-    """A pool of three, in which one waits for a connection for so long, and a connection lives for so long."""
+    """A pool of three connections, with these limits for the wait and for a connection's life, in seconds."""
     settings = Settings(database_url=SecretStr(cluster.url), pool_size=SIZE, statement_timeout=PATIENCE_SECONDS)
     with (
         patch("server.db.engine._PAGE_WAIT_SECONDS", pool_timeout),
@@ -51,14 +51,14 @@ async def pool_of(
 
 @pytest.fixture
 async def pool(cluster: Cluster) -> AsyncIterator[Pool]:
-    """A pool of three, in which everybody has time."""
+    """A pool of three connections, with a long timeout."""
     async with pool_of(cluster) as pool:
         yield pool
 
 
 @contextlib.asynccontextmanager
 async def all_out(pool: Pool) -> AsyncIterator[None]:
-    """Within, every connection of the pool is in use."""
+    """Hold every connection of the pool."""
     async with contextlib.AsyncExitStack() as held:
         for _ in range(SIZE):
             await held.enter_async_context(pool.checkout())
@@ -66,7 +66,7 @@ async def all_out(pool: Pool) -> AsyncIterator[None]:
 
 
 async def ask(pool: Pool, seconds: float = 0.0) -> int:
-    """Use a connection for so long, and say which one it was."""
+    """Use a connection for this time, and return its backend's process id."""
     async with pool.checkout() as raw:
         driver = raw.driver_connection
         assert driver is not None
@@ -74,15 +74,15 @@ async def ask(pool: Pool, seconds: float = 0.0) -> int:
         return number
 
 
-async def test_what_is_given_back_goes_to_who_waits(pool: Pool) -> None:
-    """Far more at once than there are connections; all of them are served, by no more connections than that."""
+async def test_a_returned_connection_goes_to_the_next_in_the_queue(pool: Pool) -> None:
+    """Far more requests than connections are all served, without more connections."""
     found = await asyncio.gather(*(ask(pool) for _ in range(200)))
     assert len(set(found)) <= SIZE
     assert (pool.used, pool.waiting) == (0, 0)
 
 
-async def test_what_lies_ready_is_found_by_whoever_asks(pool: Pool) -> None:
-    """Right after a burst as wide as the pool, in which all of it was in use: those who speak SQLAlchemy too."""
+async def test_an_idle_connection_is_used_before_a_new_one_is_opened(pool: Pool) -> None:
+    """This holds right after a burst that used the whole pool, and for SQLAlchemy connections too."""
     found = await asyncio.gather(*(ask(pool, 0.01) for _ in range(SIZE)))
     assert len(set(found)) == SIZE
     async with pool.connect() as connection:
@@ -90,15 +90,15 @@ async def test_what_lies_ready_is_found_by_whoever_asks(pool: Pool) -> None:
 
 
 async def refused_after(pool: Pool) -> float:
-    """How long it takes until one is refused a connection; the clock is read before."""
+    """The seconds until a request is refused a connection, measured from before it asks."""
     began = asyncio.get_running_loop().time()
     with pytest.raises(PoolTimeoutError):
         await ask(pool)
     return asyncio.get_running_loop().time() - began
 
 
-async def test_who_waits_too_long_is_told_so(cluster: Cluster) -> None:
-    """In its time, although nothing is given back; and whoever comes later is served."""
+async def test_a_wait_that_takes_too_long_is_refused(cluster: Cluster) -> None:
+    """The refusal comes in time although no connection is returned. Later requests are served."""
     async with pool_of(cluster, pool_timeout=0.3) as pool:
         async with all_out(pool), asyncio.timeout(PATIENCE_SECONDS):
             assert await refused_after(pool) >= 0.25
@@ -113,27 +113,27 @@ async def test_who_waits_too_long_is_told_so(cluster: Cluster) -> None:
         (0.3, 7200, 0.25),
     ],
 )
-async def test_the_time_that_a_place_was_waited_for_is_taken_from_the_wait_for_a_connection(
+async def test_the_time_that_a_slot_was_waited_for_is_taken_from_the_wait_for_a_connection(
     cluster: Cluster, pool_timeout: float, longest: float, least: float
 ) -> None:
-    """Who has waited for an hour of one is refused at once, who has waited for an hour of two after the pool's time."""
-    place = await Admission(1, wait_seconds=longest).enter()
-    place.waited_seconds = 3600
+    """A request that has used up its hour is refused at once. One with an hour left is refused after the pool's timeout."""
+    slot = await Admission(1, wait_seconds=longest).enter()
+    slot.waited_seconds = 3600
     async with (
         pool_of(cluster, pool_timeout=pool_timeout) as pool,
         all_out(pool),
         asyncio.timeout(PATIENCE_SECONDS),
     ):
         assert await refused_after(pool) >= least
-    place.leave()
+    slot.leave()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("longest", "wait"), [(None, 0.3), (0.3, 0.3), (5.0, 0.5)])
-async def test_who_is_refused_is_told_so_in_the_time_that_is_promised(
+async def test_a_refusal_comes_within_the_longest_promised_wait(
     cluster: Cluster, longest: float | None, wait: float
 ) -> None:
-    """However many lines there are, an answer that says no comes after the longest of the times that are promised."""
+    """Although there are two queues, a refusal comes after the longer of the two promised times."""
     async with pool_of(cluster, pool_timeout=0.3) as pool:
         took = []
         for _ in range(3):
@@ -145,29 +145,29 @@ async def test_who_is_refused_is_told_so_in_the_time_that_is_promised(
                 else:
                     admission = Admission(1, wait_seconds=longest)
                     loop.call_later(0.2, (await admission.enter()).leave)
-                    place = await admission.enter()
+                    slot = await admission.enter()
                     await refused_after(pool)
-                    place.leave()
+                    slot.leave()
                 took.append(loop.time() - began)
     assert min(took) >= wait - 0.05
     hold(
-        f"refused a connection, after a wait of at most {longest} s for a place",
+        f"refused a connection, after a wait of at most {longest} s for a slot",
         statistics.median(took),
         computing_seconds=0.19,
         waiting_seconds=wait,
     )
 
 
-async def test_nothing_is_lost_of_a_crowd_in_which_everything_happens(cluster: Cluster) -> None:
-    """Some are cancelled while they wait or ask, some end with an error or with their connection; it goes on."""
-    # So short a life that connections are replaced meanwhile.
+async def test_no_connection_is_lost_whatever_happens_to_a_crowd_of_requests(cluster: Cluster) -> None:
+    """Some are cancelled while they wait or run, some fail, some lose their connection. The pool goes on."""
+    # So short that connections are replaced during the test.
     async with pool_of(cluster, pool_recycle=0.1) as pool:
         await crowd(pool)
 
 
 async def crowd(pool: Pool) -> None:
-    """Have everything happen, five times."""
-    chance = random.Random(SEED)  # noqa: S311 # it is to be the same each time
+    """Send crowds of requests to which everything happens, five times."""
+    chance = random.Random(SEED)  # noqa: S311 # reproducible
 
     async def one() -> None:
         match chance.randrange(4):
@@ -175,7 +175,7 @@ async def crowd(pool: Pool) -> None:
                 await ask(pool, chance.random() / 100)
             case 1:
                 asking = asyncio.create_task(ask(pool, chance.random() / 100))
-                await asyncio.sleep(chance.random() / 20)  # so long it is let
+                await asyncio.sleep(chance.random() / 20)
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
             case 2:

@@ -1,4 +1,4 @@
-"""Owns the promises of the line before a pool: each is told in its turn, or in time, on the event loop that serves."""
+"""The wait queue of a pool: each waiter is served in order or refused in time, on both event loops."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LATE: Final = "late"
-# The server's own, whose timers are not asyncio's.
+# The server runs on uvloop, whose timers differ from asyncio's.
 RUN: Final = (asyncio.run, uvloop.run)
 
 
-def line(told_again: list[str] | None = None) -> WaitQueue[str]:
-    """One in which the late are told so, and what nobody could be told any more is noted."""
+def new_queue(passed_on: list[str] | None = None) -> WaitQueue[str]:
+    """A queue that gives LATE to a waiter that times out, and notes the values that it passes on."""
 
-    async def give_on(told: str) -> None:
-        if told_again is not None:
-            told_again.append(told)
+    async def pass_on(value: str) -> None:
+        if passed_on is not None:
+            passed_on.append(value)
 
-    return WaitQueue(timed_out=lambda: LATE, pass_on=give_on)
+    return WaitQueue(timed_out=lambda: LATE, pass_on=pass_on)
 
 
 def on_both_loops(work: Callable[[], Awaitable[None]]) -> None:
-    """Run it on asyncio's loop, and on the server's."""
+    """Run the work on asyncio's loop, and on uvloop."""
 
     async def main() -> None:
         await work()
@@ -41,83 +41,83 @@ def on_both_loops(work: Callable[[], Awaitable[None]]) -> None:
         run(main())
 
 
-def test_each_is_told_in_turn() -> None:
-    """In the order in which they came, but for one who has waited already."""
+def test_waiters_are_served_in_order() -> None:
+    """In the order of their arrival. A waiter that has waited before comes first."""
 
     async def work() -> None:
-        waiting, until = line(), asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        turns = [asyncio.create_task(waiting.wait(until)) for _ in range(2)]
-        turns.append(asyncio.create_task(waiting.wait(until, first=True)))
-        await asyncio.sleep(0)  # they come
-        assert len(waiting) == 3
-        assert [waiting.give(told) for told in ("first", "second", "third", "nobody")] == [True, True, True, False]
+        queue, until = new_queue(), asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        turns = [asyncio.create_task(queue.wait(until)) for _ in range(2)]
+        turns.append(asyncio.create_task(queue.wait(until, first=True)))
+        await asyncio.sleep(0)  # they join the queue
+        assert len(queue) == 3
+        assert [queue.give(value) for value in ("first", "second", "third", "nobody")] == [True, True, True, False]
         assert await asyncio.gather(*turns) == ["second", "third", "first"]
 
     on_both_loops(work)
 
 
 async def waits() -> dict[float, float]:
-    """How long each waits who may for so many seconds; they come in another order."""
-    waiting, loop = line(), asyncio.get_running_loop()
+    """The seconds that each waiter waits, by the seconds that it may. They arrive in another order."""
+    queue, loop = new_queue(), asyncio.get_running_loop()
     began = loop.time()
     for seconds in (0.0, -1.0):
-        assert await waiting.wait(began + seconds) == LATE
+        assert await queue.wait(began + seconds) == LATE
     took: dict[float, float] = {}
 
     async def wait(seconds: float) -> None:
-        assert await waiting.wait(began + seconds) == LATE
+        assert await queue.wait(began + seconds) == LATE
         took[seconds] = loop.time() - began
 
     await asyncio.gather(*(wait(seconds) for seconds in (0.15, 0.05, 0.1, 0.0001, 0.051)))
-    assert len(waiting) == 0
-    assert not waiting.give("nobody")
+    assert len(queue) == 0
+    assert not queue.give("nobody")
     return took
 
 
 @in_virtual_time
-async def test_nobody_waits_for_longer_than_said() -> None:
-    """Whoever comes in which order, each at its own time; and at once where that is over."""
+async def test_no_wait_is_longer_than_allowed() -> None:
+    """Each wait ends at its own time, in any order of arrival, and at once if its time is over."""
     took = await waits()
     assert now() == pytest.approx(0.15)
-    # Those whose times are less than 0.01 s apart are looked at together.
+    # Waits that end within 0.01 s are checked together.
     assert took == pytest.approx({0.0001: 0.0001, 0.05: 0.05, 0.051: 0.06, 0.1: 0.1, 0.15: 0.15})
 
 
 @pytest.mark.parametrize("run", RUN)
-def test_nobody_is_told_too_early(run: Callable[..., dict[float, float]]) -> None:
-    """By the timers of either loop."""
-    # The clock is read before; uvloop's timers are of whole milliseconds.
+def test_no_wait_ends_too_early(run: Callable[..., dict[float, float]]) -> None:
+    """This holds with the timers of either loop."""
+    # uvloop's timers have whole milliseconds, and the clock is read before the wait.
     assert all(took >= seconds - 0.002 for seconds, took in run(waits()).items())
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("run", RUN)
-def test_each_is_told_at_its_own_time(run: Callable[..., dict[float, float]]) -> None:
-    """By the timers of either loop, on a machine that has time for it."""
+def test_each_wait_ends_at_its_own_time(run: Callable[..., dict[float, float]]) -> None:
+    """This holds with the timers of either loop, on a machine that is not busy."""
     took = run(waits())
     for seconds, measured in took.items():
-        hold(f"told after {seconds} s of waiting in line", measured, computing_seconds=0.5, waiting_seconds=seconds)
+        hold(f"refused after {seconds} s in the wait queue", measured, computing_seconds=0.5, waiting_seconds=seconds)
     assert sorted(took, key=lambda seconds: took[seconds]) == sorted(took)
 
 
-def test_who_is_cancelled_takes_nothing_with_it() -> None:
-    """Neither a turn that comes later, nor the one that has come in the same moment."""
+def test_a_cancelled_waiter_loses_no_value() -> None:
+    """A value given later goes to the next waiter. A value given at the moment of the cancellation is passed on."""
 
     async def work() -> None:
-        again: list[str] = []
-        waiting, until = line(again), asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        turns = [asyncio.create_task(waiting.wait(until)) for _ in range(3)]
-        await asyncio.sleep(0)  # they come
+        passed_on: list[str] = []
+        queue, until = new_queue(passed_on), asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        turns = [asyncio.create_task(queue.wait(until)) for _ in range(3)]
+        await asyncio.sleep(0)  # they join the queue
         turns[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await turns[0]
-        assert len(waiting) == 2
-        waiting.give("second")
+        assert len(queue) == 2
+        queue.give("second")
         turns[1].cancel()
         with pytest.raises(asyncio.CancelledError):
             await turns[1]
-        assert again == ["second"]
-        waiting.give("third")
+        assert passed_on == ["second"]
+        queue.give("third")
         assert await turns[2] == "third"
 
     on_both_loops(work)

@@ -22,7 +22,7 @@ def told(
 ) -> Response:
     """A response with its caching headers."""
     scope = {"headers": [(b"if-none-match", tag.encode()) for tag in if_none_match]}
-    return Caching(seconds).told(scope, Response(body, media_type=media), encoded=encoded)
+    return Caching(seconds).apply(scope, Response(body, media_type=media), encoded=encoded)
 
 
 TAG = told().headers["etag"]

@@ -21,7 +21,7 @@ from schema.ports.administration import (
 from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
-from server.db.wake_up import Waking
+from server.db.wake_up import WakeUp
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
@@ -206,7 +206,7 @@ def store_of(settings: Settings, database: Database) -> OperationStore:
 class Nowhere:
     """A database that does not exist, as an instance's is before it is made."""
 
-    waking = Waking(sleeps=True, patience=0)
+    wake_up = WakeUp(sleeps=True, patience=0)
 
     async def connect(self, **_: Any) -> asyncpg.Connection:
         """Fail as for an instance that does not exist."""

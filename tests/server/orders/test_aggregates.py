@@ -23,7 +23,7 @@ ORDERS = 15_000
 
 @pytest.fixture
 async def sparse(database: asyncpg.Connection) -> AsyncIterator[str]:
-    """A table most of whose rows are deleted, unevenly, and which ANALYZE has not seen."""
+    """A table without statistics, most of whose rows are deleted, unevenly."""
     await database.execute(
         """
         CREATE TABLE public.sparse (LIKE public.orders_synced) WITH (autovacuum_enabled = off);
@@ -59,7 +59,7 @@ async def test_a_count_is_exact_with_any_filter(execute: Execute, database: asyn
 async def test_a_count_of_everything_is_computed_once_for_all_who_ask(
     open_store: OpenStore, statements: list[str]
 ) -> None:
-    """Fifty who ask at once share one statement, and a while later it is computed anew, as its time says."""
+    """Fifty requests at once share one statement. After the cache's lifetime it is computed anew."""
     store, _ = open_store(aggregate_ttl=3600)
     counts = await asyncio.gather(*(store.count(()) for _ in range(50)))
     assert {count.count for count in counts} == {ORDERS}
@@ -68,8 +68,8 @@ async def test_a_count_of_everything_is_computed_once_for_all_who_ask(
     store, _ = open_store(aggregate_ttl=0.05)
     first = await store.count(())
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await store.count(())).as_of == first.as_of:  # noqa: ASYNC110 # nobody is told when it is too old
-            await asyncio.sleep(0.01)  # between two looks at the condition
+        while (await store.count(())).as_of == first.as_of:  # noqa: ASYNC110 # no event tells when it expires
+            await asyncio.sleep(0.01)
     assert len(statements) == 3
 
 
@@ -90,7 +90,7 @@ async def test_an_estimate_is_near_and_costs_no_count(execute: Execute, statemen
 
 
 async def test_an_estimate_is_null_where_the_database_has_none(execute: Execute, sparse: str) -> None:
-    """A table that ANALYZE has never seen has no estimate, and the planner's guess is not passed off as one."""
+    """A table without statistics has no estimate: the planner's guess is not passed off as one."""
     answer = await execute("{ orders { totalCount(precision: ESTIMATED) exact: totalCount } }", table=sparse)
     assert answer["data"]["orders"]["totalCount"] is None
     assert answer["data"]["orders"]["exact"] > 0
@@ -160,7 +160,7 @@ async def test_a_sample_is_uniform_over_rows(open_store: OpenStore, sparse: str,
         assert len(set(found)) == size
         drawn.update(found)
     assert not [statement for statement in statements if "ORDER BY random()" in statement]
-    # Ten groups of keys: the gaps differ between them, the chance of an order must not.
+    # Ten groups of keys: the gaps differ between them, the chance of each order must not.
     keys = sorted(drawn)
     groups = [0] * 10
     for index, key in enumerate(keys):
@@ -168,7 +168,7 @@ async def test_a_sample_is_uniform_over_rows(open_store: OpenStore, sparse: str,
     assert len(keys) > population * 0.97
     expected = samples * size / 10
     chi_square = sum((observed - expected) ** 2 / expected for observed in groups)
-    # 9 degrees of freedom: once in a million samples that are uniform. Drawing pages gives over 1,000 here.
+    # 9 degrees of freedom: a uniform sample exceeds this once in a million. Drawing pages gives over 1,000 here.
     assert chi_square < 45
 
 
@@ -187,7 +187,7 @@ async def test_a_sample_does_not_read_the_table(
 
 
 async def test_a_sample_larger_than_the_table_is_the_table(execute: Execute, database: asyncpg.Connection) -> None:
-    """Where there are fewer orders than asked for, all of them come."""
+    """If there are fewer orders than requested, all of them are returned."""
     await database.execute("CREATE TABLE public.tiny AS SELECT * FROM orders_synced ORDER BY o_orderkey LIMIT 5")
     try:
         answer = await execute(

@@ -1,4 +1,4 @@
-"""The orders table as it is found: other types, missing, wanting, dropped and recreated."""
+"""The orders table in any state: of other types, missing, without some columns, dropped and recreated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE = '{ order(orderKey: "1") { orderKey status clerk } }'
 
 @pytest.fixture(autouse=True)
 async def _no_table(database: asyncpg.Connection) -> AsyncIterator[None]:
-    """Begin and end without the table."""
+    """Start and end without the table."""
     await database.execute(f"DROP TABLE IF EXISTS {TABLE}")
     yield
     await database.execute(f"DROP TABLE IF EXISTS {TABLE}")
@@ -60,7 +60,7 @@ async def test_a_table_that_lacks_columns_says_which(execute: Execute, database:
 async def test_a_table_dropped_and_recreated_under_the_server_is_found_again(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection
 ) -> None:
-    """As a sync does it: with other column types too, and without a restart."""
+    """A sync does this, also with other column types. The server needs no restart."""
     await database.execute(COPY)
     _, context = open_store(TABLE)
     assert (await execute(ONE, context=context))["data"]["order"]["clerk"] == "Clerk#000000951"
@@ -78,7 +78,7 @@ async def test_a_table_dropped_and_recreated_under_the_server_is_found_again(
 
 
 async def test_a_table_that_is_looked_up_again_and_is_the_same_keeps_its_statements(engines: Engines) -> None:
-    """A fault has it looked up again and again: each time a new one, with statements of its own, would add up."""
+    """A fault may cause many lookups. If each made a new object with its own statements, they would add up."""
     table = OrdersTable("public.orders_synced", change_tables("nowhere"))
     async with engines.pages.connect() as connection:
         found = await table.resolve(connection)
@@ -87,7 +87,7 @@ async def test_a_table_that_is_looked_up_again_and_is_the_same_keeps_its_stateme
 
 
 async def test_padded_columns_are_filtered_and_grouped_as_text(execute: Execute, database: asyncpg.Connection) -> None:
-    """char(n) columns: filters match, values come without their padding, statistics are named."""
+    """With char(n) columns filters match, values have no padding, and the groups of statistics have their names."""
     await database.execute(COPY)
     await database.execute(
         f"ALTER TABLE {TABLE} ALTER COLUMN o_orderstatus TYPE char(10), ALTER COLUMN o_orderpriority TYPE char(15), "
@@ -132,7 +132,7 @@ async def test_a_value_outside_the_schema_nulls_its_row_alone(execute: Execute, 
 async def test_values_that_python_or_the_schema_do_not_have_null_their_row_alone(
     execute: Execute, database: asyncpg.Connection
 ) -> None:
-    """A date in the year 10000 or before our era, a price that is no number: walked past, one null node each."""
+    """A date in the year 10000 or BC, or a price that is NaN, makes one null node each, and a walk goes on past it."""
     await database.execute(COPY)
     await database.execute(f"UPDATE {TABLE} SET o_orderdate = '10000-01-01' WHERE o_orderkey = 2")
     await database.execute(f"UPDATE {TABLE} SET o_orderdate = '0044-03-15 BC' WHERE o_orderkey = 3")
@@ -164,7 +164,7 @@ async def test_values_that_python_or_the_schema_do_not_have_null_their_row_alone
 async def test_a_column_that_begins_to_hold_nulls_loses_no_order(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection
 ) -> None:
-    """Recreated without its NOT NULL, the table is walked to its end by a process that knew it before."""
+    """The table is recreated without NOT NULL, and a process that knew the old one still walks it to its end."""
     await database.execute(COPY)
     await database.execute(f"ALTER TABLE {TABLE} ALTER o_totalprice SET NOT NULL")
     _, context = open_store(TABLE)
@@ -187,7 +187,7 @@ async def test_a_column_that_begins_to_hold_nulls_loses_no_order(
 async def test_keys_beyond_the_range_of_the_column_match_nothing(
     execute: Execute, database: asyncpg.Connection
 ) -> None:
-    """A column of 32 bits may be asked for keys of 64."""
+    """A client may ask a column of 32 bits for keys of 64."""
     await database.execute(COPY)
     await database.execute(f"ALTER TABLE {TABLE} ALTER o_custkey TYPE int, ALTER o_orderkey TYPE int")
     answer = await execute(
@@ -207,7 +207,7 @@ async def test_keys_beyond_the_range_of_the_column_match_nothing(
 async def test_a_locked_table_is_retryable(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection, orders_url: str
 ) -> None:
-    """While a sync replaces it, a query gives up its wait soon and says to try again."""
+    """While a sync replaces the table, a query soon stops waiting, and its error says to try again."""
     await database.execute(COPY)
     async with engines_of(patient_settings(orders_url, lock_timeout=0.05)) as engines:
         async with database.transaction():

@@ -60,7 +60,7 @@ class Restriction:
 
 
 def names(members: list[Any]) -> list[str]:
-    """Enum members as GraphQL has them."""
+    """Enum members as GraphQL names them."""
     return [member.name for member in members]
 
 
@@ -75,7 +75,7 @@ def same(value: Any) -> Any:
 
 
 SOME_PRICE, SOME_DATE = PRICES.filter(lambda price: price is not None), DATES.filter(lambda day: day is not None)
-# Where it goes in the filter, what values it takes, how they are sent, and the same in SQL.
+# The field and operator of the filter, its values, how they are sent, and the same condition in SQL.
 CONDITIONS: list[tuple[str, str, st.SearchStrategy[Any], Any, str, Any]] = [
     ("orderKey", "gt", KEYS, str, "o_orderkey > ?::bigint", same),
     ("orderKey", "gte", KEYS, same, "o_orderkey >= ?::bigint", same),
@@ -152,7 +152,7 @@ def context(open_store: OpenStore) -> Context:
 
 
 async def fill(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> None:
-    """Put these orders in the place of all others."""
+    """Replace all orders by these."""
     await database.execute(f"TRUNCATE {TABLE}")
     await insert(database, rows)
 
@@ -211,7 +211,7 @@ async def test_a_walk_gives_at_each_step_what_plain_sql_gives(  # noqa: PLR0913,
     backward: bool,  # noqa: FBT001 # hypothesis gives it by name
     changes: list[tuple[list[tuple[Any, ...]], list[int]]],
 ) -> None:
-    """Each page is what SQL says lies beyond the cursor at that moment, and both flags and the count are exact."""
+    """Each page has the orders that lie beyond the cursor at that moment. Both flags and the count are exact."""
     await fill(few_orders, rows)
     position: tuple[Any, int] | None = None
     cursor: str | None = None
@@ -262,7 +262,7 @@ async def test_walking_forward_is_walking_backward_reversed(
     order_by: dict[str, str],
     size: int,
 ) -> None:
-    """Both walks see every order once, in the order of the SQL, and end where they say they do."""
+    """Both walks see every order once, in SQL's order, and end where their flags say so."""
     await fill(few_orders, rows)
     expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
 
@@ -301,7 +301,7 @@ async def test_a_numbered_page_is_a_slice_of_plain_sql(
     page: int,
     size: int,
 ) -> None:
-    """A numbered page holds what SQL's answer has at its place, and knows its neighbours exactly."""
+    """A numbered page is the slice that SQL gives, and its flags about its neighbours are exact."""
     await fill(few_orders, rows)
     expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
     answer = await execute(

@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a page: an index scan of page size + 1 rows, wherever the page lies."""
+"""The query plan of a page: an index scan of page size + 1 rows, wherever the page lies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SORTS = [OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]
 
 @pytest.fixture(scope="module")
 async def table(engines: Engines, database: asyncpg.Connection, orders_url: str) -> Orders:
-    """The TPC-H orders, as the store sees them, with the statuses of every tenth one set beside them."""
+    """The TPC-H orders, as the store sees them. The overlay has a status for every tenth one."""
     await Migrations(
         create_migration_engine(Settings(database_url=orders_url), UrlDatabase(orders_url)), "plans"
     ).upgrade()
@@ -60,7 +60,7 @@ def paged(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], 
 
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
-    """The plan that was run for the statement, prepared with its parameters, in a plan_cache_mode."""
+    """The plan that PostgreSQL runs for the prepared statement in this plan_cache_mode."""
     compiled = statement.compile(dialect=dialect.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
     parameters = [compiled.params[name] for name in compiled.positiontup or []]
     literals = ", ".join([await literal(database, value) for value in parameters])
@@ -92,7 +92,7 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def position(database: asyncpg.Connection, ordering: Ordering, fraction: float) -> Position:
-    """Where the order lies that has this fraction of all orders before it."""
+    """The position of the order that has this fraction of all orders before it."""
     column = {"order_key": "o_orderkey", "order_date": "o_orderdate", "total_price": "o_totalprice"}[
         ordering.column.value
     ]
@@ -119,7 +119,7 @@ async def test_a_page_is_an_index_scan_that_stops(
     mode: str,
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
-    """For every order offered, at any depth, prepared: index scans only, which read page size + 1 rows and a probe."""
+    """In every ordering and at any depth there are only index scans, which read page size + 1 rows and a probe."""
     ordering = Ordering(column, descending=descending)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
@@ -127,7 +127,7 @@ async def test_a_page_is_an_index_scan_that_stops(
     nodes = list(scans(plan))
     assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Index Only Scan", "Result"}, plan
     assert {node.get("Rows Removed by Filter", 0) for node in nodes} == {0}
-    # The probe reads one row; where the sort column may be null, its stretch of nulls and theirs read none.
+    # The probe reads one row. If the sort column may be null, the stretches of nulls of the page and the probe read none.
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) <= SIZE + 2
 
 
@@ -145,7 +145,7 @@ async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
     mode: str,
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
-    """At any depth and in any order: one probe of its primary key a row, and nothing of what lies before the page."""
+    """At any depth and in any ordering: one probe of its primary key for each row, and none for rows before the page."""
     ordering = Ordering(column)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
@@ -168,7 +168,7 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
     mode: str,
     written: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
-    """A page of one customer's orders reads no others."""
+    """A page of one customer's orders reads no other orders."""
     customer = await database.fetchval("SELECT o_custkey FROM orders_synced ORDER BY o_orderkey LIMIT 1")
     request = PageRequest(Ordering(), (Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, customer),), SIZE)
     for look in (request, replace(request, position=Position(None, 100), look_back=True)):
@@ -182,6 +182,6 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
 async def test_single_orders_are_found_by_their_primary_key(
     table: Orders, database: asyncpg.Connection, mode: str
 ) -> None:
-    """A batch of keys is an index scan that reads just those."""
+    """A batch of keys is an index scan that reads only their orders."""
     plan = await explain(database, lookup_statement(table, tuple(COLUMNS)).params(keys=[1, 2, 3, 999_999]), mode)
     assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_synced_pkey"]

@@ -1,4 +1,4 @@
-"""Readiness: the last known outcome, looked at again while it is bad, whatever goes wrong."""
+"""Readiness: the server checks again and again while orders cannot be read, whatever the failure is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.clock import in_virtual_time, now
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         (UnavailableError(Reason.DATABASE_UNAVAILABLE, "gone"), "DATABASE_UNAVAILABLE: gone"),
         (UnavailableError(Reason.STATEMENT_TIMEOUT, "slow"), "STATEMENT_TIMEOUT: slow"),
@@ -20,8 +20,8 @@ from tests.clock import in_virtual_time, now
     ],
 )
 @in_virtual_time
-async def test_it_looks_until_all_is_well(error: Exception, said: str) -> None:
-    """Any failure is named, without its secrets, and the next look may end it."""
+async def test_it_looks_until_all_is_well(error: Exception, reason: str) -> None:
+    """Any failure is named, without its secrets, and the next check may end it."""
     readiness, reasons, looks = Readiness(), [], 0
 
     async def look() -> None:
@@ -35,7 +35,7 @@ async def test_it_looks_until_all_is_well(error: Exception, said: str) -> None:
     readiness.watch(look)
     await readiness.settled(seconds=60)
     assert readiness.reason is None
-    assert reasons[1:] == [said] * 3
+    assert reasons[1:] == [reason] * 3
     # Pauses of 0.5 s, and then of 1 s.
     assert now() == 2.5
     await readiness.close()
@@ -43,7 +43,7 @@ async def test_it_looks_until_all_is_well(error: Exception, said: str) -> None:
 
 @in_virtual_time
 async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> None:
-    """A database that is asked all the time never falls asleep."""
+    """A database that is queried all the time never falls asleep."""
     readiness, looks = Readiness(), 0
 
     async def look() -> None:
@@ -55,11 +55,11 @@ async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> 
     await readiness.settled(seconds=60)
     readiness.failed(UnavailableError(Reason.POOL_EXHAUSTED, "busy"), cause=TimeoutError())
     assert readiness.reason is None
-    await asyncio.sleep(3600)  # for which it could look
+    await asyncio.sleep(3600)
     assert looks == 1
     readiness.failed(UnavailableError(Reason.ORDERS_UNAVAILABLE, "dropped"), cause=KeyError())
     assert readiness.reason == "ORDERS_UNAVAILABLE: dropped"
-    await asyncio.sleep(3600)  # for which it could look
+    await asyncio.sleep(3600)
     assert readiness.reason is None
     assert looks == 2
     await readiness.close()

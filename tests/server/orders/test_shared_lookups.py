@@ -1,4 +1,4 @@
-"""Single orders that several requests ask for at once: one statement, which ends with the last who waits for it."""
+"""Lookups of single orders by several requests at once: one statement, which is cancelled with its last waiter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%shared_looku
 
 @pytest.fixture
 async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIterator[SqlOrderStore]:
-    """On a table that a test may lock."""
+    """A store on a table that a test may lock."""
     await database.execute("CREATE TABLE public.shared_lookups AS SELECT * FROM orders_synced LIMIT 50")
     store, _ = open_store("public.shared_lookups")
     await store.probe()
@@ -35,21 +35,21 @@ async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIte
 
 
 async def until(database: asyncpg.Connection, waiting: int) -> None:
-    """Wait until so many of the store's statements wait for a lock."""
+    """Wait until this number of the store's statements waits for a lock."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await database.fetchval(WAITING) != waiting:  # noqa: ASYNC110 # PostgreSQL tells nobody
+        while await database.fetchval(WAITING) != waiting:  # noqa: ASYNC110 # PostgreSQL sends no event
             await asyncio.sleep(0.01)
 
 
 async def look_up(store: SqlOrderStore, key: int) -> str | None:
-    """What is written of the order with this key."""
+    """The text of the order with this key."""
     found = await store.json_orders([key], KEY)
     assert found is not None
     return found[key][0] if key in found else None
 
 
 async def test_those_who_ask_at_once_share_a_statement(store: SqlOrderStore, statements: list[str]) -> None:
-    """The first goes ahead, all others together; everybody gets their own, and null where there is none."""
+    """The first runs its own, all others share one. Each gets its own order, or None if it does not exist."""
     assert await asyncio.gather(*(look_up(store, key) for key in (1, 2, 3, 3, -1))) == [
         'key "1"',
         'key "2"',
@@ -61,7 +61,7 @@ async def test_those_who_ask_at_once_share_a_statement(store: SqlOrderStore, sta
 
 
 async def test_a_shared_statement_stands_on_every_record(store: SqlOrderStore) -> None:
-    """A request's line says what it cost, whoever began it."""
+    """Each request's log line counts the statement, also if another request started it."""
 
     async def request(key: int) -> RequestRecord:
         current_record.set(record := RequestRecord(str(key)))
@@ -76,7 +76,7 @@ async def test_a_shared_statement_stands_on_every_record(store: SqlOrderStore) -
 async def test_one_who_leaves_does_not_take_the_others_with_them(
     store: SqlOrderStore, database: asyncpg.Connection
 ) -> None:
-    """And the last one to leave ends the statement in the database."""
+    """When the last request leaves, the statement ends in the database."""
     for leaving in (1, 3):
         async with database.transaction():
             await database.execute("LOCK TABLE public.shared_lookups IN ACCESS EXCLUSIVE MODE")

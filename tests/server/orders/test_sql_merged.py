@@ -1,4 +1,4 @@
-"""Owns the promises of merged reading: what was set here is what is read, wherever an order is read."""
+"""Merged statuses: wherever an order is read, its status is the one that was set through this API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = f"""{{
 
 
 def orders_in(value: object) -> list[dict[str, Any]]:
-    """Every order in an answer, wherever it stands."""
+    """Every order in an answer, at any depth."""
     if isinstance(value, list):
         return [order for item in value for order in orders_in(item)]
     if not isinstance(value, dict):
@@ -36,7 +36,7 @@ def orders_in(value: object) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def small(database: asyncpg.Connection) -> str:
-    """A table of four orders: open, fulfilled, of a status unknown to the schema, and without any."""
+    """A table of four orders: open, fulfilled, with a status unknown to the schema, and without a status."""
     await database.execute(
         "DROP SCHEMA IF EXISTS merged CASCADE; DROP TABLE IF EXISTS merged_orders;"
         "CREATE TABLE merged_orders (LIKE orders_synced INCLUDING INDEXES);"
@@ -50,7 +50,7 @@ async def small(database: asyncpg.Connection) -> str:
 async def test_a_status_is_merged_wherever_an_order_is_read(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection, small: str
 ) -> None:
-    """In pages, by key, by id, by number, in the history; and it says so where the source moves on."""
+    """In pages, by key, by id, by page number and in the history. `statusSuperseded` shows when the synced status changes."""
     _, context = open_store(small, app_schema="merged")
     changed = await execute(SET, context=context, i={"changes": [{"orderKey": 1, "status": "PARTIAL"}]})
     assert changed["data"]["setOrderStatuses"]["results"][0]["userErrors"] == []
@@ -70,7 +70,7 @@ async def test_a_status_is_merged_wherever_an_order_is_read(
 
 
 async def test_whatever_the_table_says_can_be_changed(execute: Execute, open_store: OpenStore, small: str) -> None:
-    """An unknown status and none are set, and gone back to; what is unknown to the schema is null in the history."""
+    """An order with an unknown status or none can be set and cleared. The history shows the unknown status as null."""
     _, context = open_store(small, app_schema="merged")
     for key in (3, 4):
         change = "previousStatus change { previousStatus status cleared syncedStatus version } userErrors { code }"
@@ -92,7 +92,7 @@ async def test_whatever_the_table_says_can_be_changed(execute: Execute, open_sto
 async def test_an_estimate_knows_what_was_changed(
     execute: Execute, open_store: OpenStore, database: asyncpg.Connection, others: str
 ) -> None:
-    """It is the planner's for the synced statuses, moved by the changes: never of a plan that joins them."""
+    """It is the planner's estimate for the synced statuses, corrected by the changes; no plan joins the overlay."""
     _, context = open_store(app_schema="estimated")
     await database.execute("ANALYZE orders_synced")
     count = (
@@ -111,7 +111,7 @@ async def test_an_estimate_knows_what_was_changed(
 async def test_a_resync_with_other_types_of_text_changes_no_answer(
     execute: Execute, open_store: OpenStore, engines: Engines, database: asyncpg.Connection
 ) -> None:
-    """A table recreated with char(n) in place of text: nothing is read, compared or kept with its padding."""
+    """The table is recreated with char(n) instead of text: no value is read, compared or stored with its padding."""
     columns = "o_orderstatus TYPE {0}, ALTER o_orderpriority TYPE {1}, ALTER o_clerk TYPE {2}"
     make = (
         "DROP TABLE IF EXISTS retyped; CREATE TABLE retyped (LIKE orders_synced INCLUDING INDEXES);"
@@ -122,12 +122,12 @@ async def test_a_resync_with_other_types_of_text_changes_no_answer(
     )
     _, context = open_store("public.retyped", app_schema="retyped_changes")
     read = "{ orders(first: 7) { nodes { orderKey status clerk orderPriority } } orderStats { byStatus { status count } } }"
-    # Which makes the tables of changes; after that nothing has a reason to look the orders table up again.
+    # This creates the tables of changes. After that there is no reason to look the orders table up again.
     await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
     before = await execute(read, context=context)
     assert "errors" not in before
     await database.execute(f"{make}{columns.format('char(3)', 'char(20)', 'char(40)')}")
-    # As recycling does: a connection that has prepared nothing yet is told nothing.
+    # As recycling does: a connection without prepared statements gets no error about the new table.
     await engines.pages.dispose()
     await engines.aggregates.dispose()
     await engines.writes.dispose()

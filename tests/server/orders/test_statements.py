@@ -1,4 +1,4 @@
-"""What is sent to the database: one statement a page, with just the columns that are selected."""
+"""The statements for a query: one for each page, with only the selected columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AFTER = "WzEsIm9yZGVyX2tleSsiLDEwMF0"  # the order key 100
 
 
 def columns_of(statement: str) -> set[str]:
-    """The columns in the select list of a statement, of the innermost where one stands within another."""
+    """The columns in the select list of a statement; of the innermost one if they are nested."""
     select = statement.split(" FROM public.", 1)[0].rpartition("SELECT ")[2]
     return {name for name in COLUMN_NAMES.values() if re.search(rf"\b{name}\b", select)}
 
@@ -42,7 +42,7 @@ def columns_of(statement: str) -> set[str]:
 async def test_a_page_reads_the_selected_columns_in_one_statement(
     answer_either_way: Execute, statements: list[str], selection: str, columns: set[str]
 ) -> None:
-    """Whatever is selected, a page is one statement, and only the selected columns are in it."""
+    """A page is one statement, and only the selected columns are in it."""
     fragment = "fragment Part on OrderConnection { nodes { customerKey } }" if "Part" in selection else ""
     answer = await answer_either_way(f"{{ orders(first: 3) {{ {selection} }} }} {fragment}")
     assert "errors" not in answer
@@ -60,7 +60,7 @@ async def test_a_cursor_reads_the_column_it_is_made_of(answer_either_way: Execut
 async def test_no_page_is_read_where_none_is_selected(
     answer_either_way: Execute, statements: list[str], selection: str
 ) -> None:
-    """A count alone costs the count alone."""
+    """A count alone costs only the count."""
     answer = await answer_either_way(f"{{ orders(filter: {{orderKey: {{lt: 50}}}}) {{ {selection} }} }}")
     assert "errors" not in answer
     assert not [statement for statement in statements if "LIMIT" in statement]
@@ -69,7 +69,7 @@ async def test_no_page_is_read_where_none_is_selected(
 async def test_the_look_back_is_part_of_the_page_and_only_where_selected(
     answer_either_way: Execute, statements: list[str]
 ) -> None:
-    """The flag hasPreviousPage after a cursor is a probe within the page's statement; unselected it is not there."""
+    """`hasPreviousPage` after a cursor is a probe within the page's statement. Without the flag there is no probe."""
     selects = []
     for flag in ("hasPreviousPage", "hasNextPage"):
         statements.clear()
@@ -83,7 +83,7 @@ async def test_the_look_back_is_part_of_the_page_and_only_where_selected(
 async def test_all_single_orders_of_a_request_are_one_statement(
     answer_either_way: Execute, statements: list[str]
 ) -> None:
-    """Aliases of order, node and nodes share one statement with the columns of them all."""
+    """Aliases of order, node and nodes share one statement, with all their columns."""
     answer = await answer_either_way(
         """
         query($id: ID!, $ids: [ID!]!) {
@@ -104,7 +104,7 @@ async def test_all_single_orders_of_a_request_are_one_statement(
 
 
 async def test_twenty_pages_of_a_request_are_twenty_statements(execute: Execute, statements: list[str]) -> None:
-    """Each page stands for itself, more of them than the pool has connections too."""
+    """Each page has its own statement, even if there are more pages than connections."""
     aliases = " ".join(f"p{n}: orders(first: {n}) {{ nodes {{ orderKey }} }}" for n in range(1, 21))
     answer = await execute(f"{{ {aliases} }}")
     assert [len(answer["data"][f"p{n}"]["nodes"]) for n in range(1, 21)] == list(range(1, 21))
@@ -117,7 +117,7 @@ async def test_twenty_pages_of_a_request_are_twenty_statements(execute: Execute,
 async def test_statistics_group_by_what_is_selected(
     execute: Execute, statements: list[str], selection: str, sets: int
 ) -> None:
-    """Statistics are one statement, which groups by no more than is asked for."""
+    """Statistics are one statement, which groups only by what is selected."""
     answer = await execute(f"{{ orderStats(filter: {{orderKey: {{lt: 1000}}}}) {{ {selection} }} }}")
     assert "errors" not in answer
     assert len(statements) == 1
