@@ -1,4 +1,4 @@
-"""Owns writers that keep a ledger of what they meant and what they were told, and its audit against the tables."""
+"""Writers that keep a ledger of their intents and the answers, and its audit against the tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WRITERS: Final = 8
 _ORDERS_EACH: Final = 3
-# An order's status after so many changes, and how each is stored.
+# An order's status after this many changes, modulo three, and the letter that is stored for each.
 _STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
 _NAMES: Final = {name[0]: name for name in _STATUSES}
 _SET: Final = """
@@ -35,7 +35,7 @@ mutation ($input: SetOrderStatusInput!) {
 
 
 class _Turn(Enum):
-    """What a writer means to do: a change, one that expects a version that is not there, and one that is none."""
+    """What a writer attempts: a change, a change that expects a wrong version, or the status that is already set."""
 
     CHANGE = 1
     STALE = 2
@@ -46,7 +46,7 @@ _TURNS: Final = (_Turn.CHANGE, _Turn.CHANGE, _Turn.STALE, _Turn.CHANGE, _Turn.SA
 
 
 class Told(StrEnum):
-    """What one attempt was told."""
+    """The outcome of one attempt, as the server reported it."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -56,7 +56,7 @@ class Told(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be written, once. The key stands in the change's note too, so that its row is known again."""
+    """A change to be made once. Its note holds the key too, so that the audit can find its row."""
 
     key: str
     order: int
@@ -66,7 +66,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one attempt. The version is the change's, or with STATUS_CONFLICT the order's."""
+    """The answer to one attempt. The version is the change's, or the order's if the reason is STATUS_CONFLICT."""
 
     told: Told
     reason: str | None = None
@@ -76,7 +76,7 @@ class Answer:
 
 
 class Ledger:
-    """A file of JSON lines: an intent is on the disk before it is sent, and after it what every attempt was told."""
+    """A file of JSON lines: each intent is on the disk before it is sent; the answer to every attempt follows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,19 +85,19 @@ class Ledger:
         self.reasons: Counter[str] = Counter()
 
     def intend(self, intent: Intent) -> None:
-        """Write it down, and wait until it would survive."""
+        """Record an intent, and wait until it would survive a crash."""
         self._write(asdict(intent))
         os.fsync(self._file.fileno())
 
     def note(self, intent: Intent, answer: Answer) -> None:
-        """Write down what an attempt was told."""
+        """Record the answer to an attempt."""
         self._write({"key": intent.key, "answer": asdict(answer)})
         self.told[answer.told] += 1
         if answer.reason:
             self.reasons[answer.reason] += 1
 
     def settled(self) -> dict[str, tuple[Intent, Answer]]:
-        """Every intent with what was told last of it, as the file has them."""
+        """Every intent in the file with the last answer to it."""
         intents: dict[str, Intent] = {}
         answers: dict[str, Answer] = {}
         for line in self._path.read_text("utf-8").splitlines():
@@ -109,7 +109,7 @@ class Ledger:
         return {key: (intent, answers[key]) for key, intent in intents.items()}
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class Ledger:
 
 
 async def send(client: httpx.AsyncClient, intent: Intent, *, with_key: bool = True) -> Answer:
-    """Attempt it once."""
+    """Attempt a change once."""
     wanted = {
         "orderKey": intent.order,
         "status": intent.status,
@@ -155,7 +155,7 @@ def _answer(response: httpx.Response) -> Answer:
 
 @contextlib.asynccontextmanager
 async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
-    """Writers that write all the time; at the end each has been told what became of all that it meant."""
+    """Run writers inside the block. At its end each knows the outcome of all its intents."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
@@ -166,7 +166,7 @@ async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
 
 
 async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -> None:
-    """Change orders that nobody else changes, so that each answer has to be the one that follows from the last."""
+    """Change orders that no other writer changes, so that every answer follows from the one before."""
     versions = dict.fromkeys(orders, 0)
     async with httpx.AsyncClient(base_url=url) as client:
         for turn in itertools.count():
@@ -174,7 +174,7 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
                 return
             order = orders[turn % len(orders)]
             version = versions[order]
-            # Of a status that was set here it is known that it is still there.
+            # The current status is known only of orders that this writer has changed.
             kind = _TURNS[turn % len(_TURNS)] if version else _Turn.CHANGE
             intent = Intent(
                 str(uuid.uuid4()),
@@ -185,7 +185,7 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
             ledger.intend(intent)
             answer = await _settle(client, ledger, intent, gives_up=turn % 2 == 0)
             if answer.retryable:
-                # Given up: nothing was written.
+                # The writer has given up on it: the server said that nothing was written.
                 assert answer.told is Told.REFUSED, (intent, answer)
                 continue
             told = answer.told, answer.reason, answer.version
@@ -200,9 +200,9 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
 
 
 async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, gives_up: bool) -> Answer:
-    """Send it with its key until it is told what became of it.
+    """Repeat an intent with its key until its outcome is known.
 
-    Whoever `gives_up` takes a refusal for what it says, that nothing was written, and never sends it again.
+    A writer that `gives_up` believes a refusal, which says that nothing was written, and does not repeat the intent.
     """
     in_doubt = False
     while True:
@@ -211,7 +211,7 @@ async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, 
         in_doubt = in_doubt or answer.told is Told.UNKNOWN
         if not answer.retryable or (gives_up and not in_doubt):
             return answer
-        await asyncio.sleep(0.03)  # between two looks whether it can be written now
+        await asyncio.sleep(0.03)  # between two attempts
 
 
 async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[str, int]]:
