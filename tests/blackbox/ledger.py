@@ -215,7 +215,7 @@ async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, 
 
 
 async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[str, int]]:
-    """Hold the tables to the ledger: N1 to N4 of `reliability.md`. It gives each changed order's status and version."""
+    """Check the tables against the ledger, N1 to N4 of `reliability.md`. Return the changed orders."""
     connection = await asyncpg.connect(database)
     try:
         rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")

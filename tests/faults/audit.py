@@ -1,4 +1,4 @@
-"""Owns N1 to N4: the ledger of a scenario's writers held to the tables, discrepancy by discrepancy."""
+"""The audit for N1 to N4: compares the ledger of a scenario's writers with the tables and counts the discrepancies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What is not as it was told. `resolved` of those that were in doubt are known by now."""
+    """The discrepancies found. `resolved` counts the writes that were in doubt and whose outcome is now known."""
 
     acknowledged_absent: int
     refused_applied: int
@@ -27,7 +27,7 @@ class Audit:
 
 
 async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
-    """Hold the tables to the ledger, of whose writes none is under way any more."""
+    """Compare a ledger with the tables. None of its writes may be in flight any more."""
     connection = await asyncpg.connect(database)
     try:
         rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")
@@ -47,9 +47,9 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
         if row["note"] in settled:
             intent, answer = settled[row["note"]]
             expected = (intent.order, intent.status, answer.version)
-            # One row each, with what was meant and told, one version after the other.
-            as_told = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
-            unaudited += not as_told or row["version"] != version
+            # Each change row with its intent and its answer, in the order of the versions.
+            as_answered = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
+            unaudited += not as_answered or row["version"] != version
     unaudited += {row["o_orderkey"]: (NAMES[row["status"]], row["version"]) for row in overlay} != last
     return Audit(
         acknowledged_absent=len(acknowledged - made.keys()),
