@@ -1,4 +1,4 @@
-"""Owns the bad arguments: numbers out of their ranges, and values of other types than are asked for."""
+"""Bad arguments: numbers out of range, and values of the wrong type."""
 
 from __future__ import annotations
 

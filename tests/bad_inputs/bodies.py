@@ -1,4 +1,4 @@
-"""Owns the bad bodies: bytes that are no JSON, no JSON object, too long, too slow, or not all there."""
+"""Bad bodies: not JSON, not a JSON object, too long, too slow, or incomplete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_LARGE: Final = refused(413, "BODY_TOO_LARGE", closed=True)
 
 
 def _with(variables: bytes) -> bytes:
-    """A good query, whose unused variable is this."""
+    """A good query with these variables, which it does not use."""
     return _GOOD[:-1] + b', "variables": {"a": ' + variables + b"}}"
 
 

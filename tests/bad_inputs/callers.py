@@ -1,4 +1,4 @@
-"""Owns the bad callers: tokens that are forged, stale, of somebody else, or no tokens at all."""
+"""Bad callers: tokens that are forged, expired, issued for another audience or user, or not tokens at all."""
 
 from __future__ import annotations
 

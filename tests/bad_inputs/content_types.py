@@ -1,4 +1,4 @@
-"""Owns the bad content types, methods and wishes: what a form on another page could send, and what no client sends."""
+"""Bad content types, methods and Accept headers: what a form on another site could send, and what no client sends."""
 
 from __future__ import annotations
 

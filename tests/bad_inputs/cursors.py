@@ -1,4 +1,4 @@
-"""Owns the bad cursors: what was not issued here, was issued for something else, or was tampered with."""
+"""Bad cursors: not issued by this server, issued for another connection, or tampered with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the bad envelopes: JSON objects whose `query`, `variables`, `operationName` or `extensions` is not what it is."""
+"""Bad envelopes: JSON objects with a wrong `query`, `variables`, `operationName` or `extensions`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CASES: Final = (
         refused(400, "PERSISTED_QUERY_MISMATCH"),
     ),
     Case("hash-is-a-number", post({"extensions": _hash(1)}), _INVALID),
-    # Relay's are no hashes of 256 bits, so that any text may be one.
+    # Relay's document ids are not SHA-256 hashes, so any text may be one.
     Case("hash-is-no-hash", post({"extensions": _hash("zz' OR 1=1 --")}), refused(200, "PERSISTED_QUERY_NOT_FOUND")),
     Case("persisted-query-is-a-list", post({"extensions": {"persistedQuery": []}}), _INVALID),
     Case(

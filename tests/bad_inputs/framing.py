@@ -1,4 +1,4 @@
-"""Owns the bad framing: bytes that are no HTTP, HTTP that can be read in two ways, and connections that are misused."""
+"""Bad framing: bytes that are not HTTP, ambiguous HTTP, and misused connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_HTTP: Final = refused(400, "HTTP_INVALID", closed=True)
 _LARGE: Final = refused(431, "HEADERS_TOO_LARGE", closed=True)
 _SLOW: Final = refused(408, "HEADERS_TOO_SLOW", closed=True)
 _ALIVE: Final = {"status": "alive"}
-# As Java's and curl's clients ask for it.
+# The upgrade request of Java's and curl's clients.
 _HTTP_2: Final = ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ")
 _PROBE: Final = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -25,7 +25,7 @@ def _lines(*lines: str, body: bytes = b"") -> bytes:
 
 
 def _with(*headers: str, body: bytes = _BODY) -> Sent:
-    """A good request with these headers more."""
+    """A good request with additional headers."""
     return Sent(_lines(*_HEAD, *headers, body=body))
 
 

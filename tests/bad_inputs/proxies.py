@@ -1,4 +1,4 @@
-"""Owns the bad headers of proxies: those that say who calls, from where and by which name, forged by a caller."""
+"""Bad proxy headers: a caller forges the headers that name the user, the address or the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.bad_inputs.case import (
 
 _CHANGE: Final = "mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }"
 _STREAM: Final = f"{GRAPHQL}/stream"
-# What is no host at all is a 400 (RFC 9112, section 3.2).
+# A Host that is not a host name gets a 400 (RFC 9112, section 3.2).
 _NO_HOST: Final = refused(400, "HTTP_INVALID")
 _UNKNOWN: Final = refused(401, "UNAUTHENTICATED")
 _ANN: Final = ("X-Forwarded-Email", "ann@example.com")
