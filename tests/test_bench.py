@@ -163,7 +163,7 @@ def test_a_ratio_is_formed_within_each_round_and_held_to_its_target() -> None:
 
 def test_what_does_not_exist_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt work, contender or number is refused, and what there is is named."""
-    for arguments, reason in ((["--only", "pagse"], "there is no pagse"), (["--contenders", "x"], "there is no x")):
+    for arguments, reason in ((["--only", "pagse"], "unknown pagse"), (["--contenders", "x"], "unknown x")):
         with pytest.raises(BenchError, match=reason):
             options(arguments)
     monkeypatch.setenv("SCALES", "0.1 ten")

@@ -1,4 +1,4 @@
-"""Owns the ratios of the report, beside their targets: to other servers, by depth and by scale, of changes, of latencies."""
+"""The report's ratios and their targets: to other servers, by depth and scale, of writes, latencies and memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_GROWTH_MEGABYTES: Final = 3.0
 
 
 def to_others(loads: Mapping[str, Loads]) -> str:
-    """Ours in requests per second, of each work and relative to each other server."""
+    """Our requests per second in each work, relative to each other server."""
     others = [contender.name for contender in CONTENDERS if contender.name != OURS]
     rows = []
     for work in works.WORKS:
@@ -50,7 +50,7 @@ def to_others(loads: Mapping[str, Loads]) -> str:
 
 
 def by_depth(loads: Mapping[str, Loads]) -> str | None:
-    """What a page costs in the middle and at the end, relative to the start, and with status, relative to without; if measured."""
+    """The cost of a page by its place relative to the start, and with status relative to without; None if missing."""
     start, *others = works.PLACES
     pairs = [
         *(((place, status), (start, status), _MOST_OF_START) for status in (False, True) for place in others),
@@ -67,7 +67,7 @@ def by_depth(loads: Mapping[str, Loads]) -> str | None:
         alone, together, base_alone, base_together = found
         if not (alone and together and base_alone and base_together):
             continue
-        # Both say what the first costs: how much longer one takes, and how much longer one of eight.
+        # Both ratios compare latencies: with one client, and with eight.
         by_one, by_all = ratios(alone, base_alone, latency), ratios(together, base_together, latency)
         met = max(statistics.median(by_one), statistics.median(by_all)) <= most
         cost = spread(ratios(together, base_together, processor))
@@ -82,7 +82,7 @@ def _place(place: str, *, status: bool) -> str:
 
 
 def of_writes(loads: Loads) -> str:
-    """Changes of a status, relative to the server's own statements on asyncpg alone and behind a bare application."""
+    """Status changes, relative to the server's own statements on asyncpg alone and behind a bare application."""
     rows = []
     for reading in (False, True):
         for floor in (writes.BARE_ASYNCPG, writes.BARE_APP):
@@ -98,7 +98,7 @@ def of_writes(loads: Loads) -> str:
 
 
 def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
-    """What a page of the largest table costs, relative to one of the smallest."""
+    """The cost of a page of the largest table, relative to the smallest."""
     scales = sorted({scale for scale, _ in loads})
     rows = []
     for connections in (1, CLIENTS):
@@ -146,7 +146,7 @@ def _late_most(offered: Offered) -> float:
 
 
 def of_memory(soaks: Sequence[Soak]) -> str:
-    """What the process holds after so many pages, and what it grew by between the first tenth of them and the last."""
+    """The process's memory after many pages, and its growth from the first tenth of them to the last."""
     rows = []
     for soak in soaks:
         last, growth = soak.tenths[-1], soak.tenths[-1].resident - soak.tenths[0].resident

@@ -1,4 +1,4 @@
-"""Owns `make load`: twice the capacity for a minute, and 500 trickling callers, in front of a PostgreSQL of its own."""
+"""`make load`: twice the capacity for a minute, and 500 trickling clients, against a PostgreSQL of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.answers import Truth, volley_of
 from tests.bench.contenders import running_ours
 from tests.bench.tables import word
 from tests.bench.works import WORKS
-from tests.load.generator import Phase, Told, offer, told
+from tests.load.generator import Phase, PhaseResult, offer, results_of
 from tests.load.trickling import trickle
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ _OVER: Final = 2.0
 _CALM: Final = 0.4
 _CALM_SECONDS: Final = 5.0
 _CAPACITY_SECONDS: Final = 8.0
-# As many as the server lets in at once.
+# As many requests as the server admits at once.
 _CLIENTS: Final = 40
 _CONNECTIONS: Final = 800
 _CALM_CONNECTIONS: Final = 64
 _TRICKLING: Final = 500
 _TRICKLING_SECONDS: Final = 15.0
 _WINDOW_SECONDS: Final = 0.1
-# What is normal is up to twice of what it was before, and a hiccup of the machine is nobody's overload.
+# Latencies up to twice those before count as normal, and a hiccup of the machine does not count as overload.
 _NORMAL: Final = 2.0
 _HICCUP_SECONDS: Final = 0.02
 _OK, _OVERLOADED = 200, 503
-# Targets.
+# The targets.
 _GOODPUT: Final = 0.9
 _REFUSED_SECONDS: Final = 0.3
 _RECOVERED_SECONDS: Final = 1.0
@@ -51,7 +51,7 @@ _CUT_SECONDS: Final = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure, what it has to be, and whether it is."""
+    """A figure, its target, and whether the target is met."""
 
     name: str
     figure: str
@@ -59,12 +59,12 @@ class Line:
     met: bool = True
 
     def __str__(self) -> str:
-        """As it is printed."""
+        """The line as it is printed."""
         return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {word(met=self.met)}' if self.target else ''}"
 
 
 def main() -> int:
-    """Measure and report; the exit code says whether every target was met."""
+    """Measure, report, and return the exit code, which says whether every target was met."""
     parser = argparse.ArgumentParser("python -m tests.load")
     parser.add_argument("--seconds", type=float, default=60, help="of twice the capacity")
     parser.add_argument("--scale", type=float, default=0.1, help="of TPC-H")
@@ -87,10 +87,10 @@ def main() -> int:
 
 
 def _keep_away() -> set[int]:
-    """Leave one processor to the server, where there are several, and say which; PostgreSQL is told so by inheritance.
+    """Leave one CPU to the server if there are several, and return it. PostgreSQL inherits the rest.
 
-    On two processors a generator that asks for twice as much takes its time from the server, and what is lost by that
-    is not of the server's doing. It has the same one while its capacity is measured.
+    On two CPUs, a generator of twice the capacity would take CPU time from the server, and the loss would not be the
+    server's fault. The server has the same CPU while its capacity is measured.
     """
     if sys.platform != "linux":
         return set()
@@ -109,15 +109,15 @@ def _give(process_id: int, processors: set[int]) -> None:
 
 def _capacity(volley: wrk.Volley) -> float:
     phase = Phase(0, _CAPACITY_SECONDS, clients=_CLIENTS)
-    (reached,) = told(offer(volley.url, volley.requests, [phase], connections=_CLIENTS))
+    (reached,) = results_of(offer(volley.url, volley.requests, [phase], connections=_CLIENTS))
     return reached.statuses()[_OK] / _CAPACITY_SECONDS
 
 
 def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]:
     calm = Phase(_CALM * capacity, _CALM_SECONDS)
     phases = [calm, Phase(_OVER * capacity, seconds), calm]
-    before, over, after = told(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
-    # Machines that others use too are faster at one time than at another, by a third.
+    before, over, after = results_of(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
+    # On shared machines the speed changes by up to a third from one moment to the next.
     again = _capacity(volley)
     normal = max(_NORMAL * _p(before.latencies(_OK), 99), _HICCUP_SECONDS)
     goodput = over.statuses()[_OK] / seconds / statistics.mean([capacity, again])
@@ -148,10 +148,10 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
 
 def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
     phase = Phase(_CALM * capacity, _TRICKLING_SECONDS)
-    (without,) = told(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
+    (without,) = results_of(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
     offered = offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS)
     let = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
-    (beside,) = told(offered)
+    (beside,) = results_of(offered)
     usual, slowed = (_p(one.latencies(_OK), 99) for one in (without, beside))
     failed = sum(beside.statuses().values()) - beside.statuses()[_OK] + beside.unanswered
     return [
@@ -167,8 +167,8 @@ def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
     ]
 
 
-def _recovered(after: Told, normal: float) -> float:
-    """Seconds until the windows are normal, and stay so: their p99, and nobody refused."""
+def _recovered(after: PhaseResult, normal: float) -> float:
+    """Seconds until all windows are normal: their p99, with no refusals."""
     windows: dict[int, list[float]] = {}
     for status, latency, moment in after.answers:
         windows.setdefault(int(moment / _WINDOW_SECONDS), []).append(latency if status == _OK else float("inf"))
