@@ -1,4 +1,4 @@
-"""The promises against foreign pages: a request that a browser sends for them without a preflight changes nothing.
+"""Tests against cross-site requests: what a browser sends for foreign pages without a preflight changes nothing.
 
 Each row is a request of a current browser, or of an older one that does not send `Sec-Fetch-Site`.
 """
@@ -145,7 +145,7 @@ def body(document: str = MUTATION) -> bytes:
 def test_what_a_page_sends(
     client: httpx.Client, method: str, path: str, options: dict[str, Any], expected: str | int
 ) -> None:
-    """A reason, with its status, or the status alone."""
+    """The response has the expected reason and its status, or the expected status."""
     answer = client.request(method, path, **options)
     if isinstance(expected, int):
         assert answer.status_code == expected
@@ -159,7 +159,7 @@ def test_what_a_page_sends(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
-    """By the host that the browser used, with either scheme: the server cannot know whether TLS ends before it."""
+    """The server accepts both schemes: it cannot know whether TLS ends before it."""
     origin = server.url.replace("http", scheme, 1)
     answer = httpx.post(server.graphql, content=body(QUERY), headers=JSON | {"origin": origin})
     assert answer.json() == {"data": {"__typename": "Query"}}
@@ -182,7 +182,7 @@ def test_behind_the_platforms_proxy_our_name_is_the_one_it_was_asked_by(
 
 def _passes(origins: Origins, given: dict[str, str]) -> bool:
     try:
-        origins.check(_Connection(given))  # type: ignore[arg-type] # what is read of it is there
+        origins.check(_Connection(given))  # type: ignore[arg-type] # that is all that `check` reads
     except ForbiddenError:
         return False
     return True
@@ -201,7 +201,7 @@ class _Connection:
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"]
 )
 def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path: str, host: str) -> None:
-    """With AUTH_MODE=local, on every path: a page of that name could read the response."""
+    """With AUTH_MODE=local this holds on every path: a page of such a name could read the response."""
     answer = client.get(path, headers={"host": host})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["reason"]) == (403, "HOST_FORBIDDEN")
     handshake = client.get(path, headers=HANDSHAKE | {"host": host})
@@ -246,7 +246,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
     ],
 )
 def test_a_preflight_of_another_is_refused(client: httpx.Client, changed: dict[str, str], said: str) -> None:
-    """The response says why; the browser then sends nothing."""
+    """The response gives the reason, and the browser then sends no request."""
     answer = preflight(client, **changed)
     assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {said}")
     if said == "origin":
@@ -276,7 +276,7 @@ def test_an_allowed_page_can_read_why_it_is_refused(
 
 @pytest.mark.parametrize("path", EVERY_PATH)
 def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> None:
-    """It forbids type guessing and embedding by other origins, and does not name the server's software."""
+    """Every response forbids type guessing and embedding by other origins, and does not name the server's software."""
     answer = client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
@@ -286,7 +286,7 @@ def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> No
 
 
 def test_the_page_of_graphiql_is_nobody_elses(client: httpx.Client) -> None:
-    """It cannot be framed, cached, controlled by the window that opened it, or given devices."""
+    """The page cannot be framed, cached, controlled by the window that opened it, or given access to devices."""
     answer = client.get(GRAPHQL, headers={"accept": "text/html"})
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
