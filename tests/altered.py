@@ -1,8 +1,8 @@
 """The server with other values for some of its constants: `running_server(..., altered={...})` runs it.
 
-It is for times that are no settings, and that a test must not have to wait for, or must not meet on a slow machine. The
-environment variable ALTERED has them as JSON: `{"server.process.uvicorn_server._GRACEFUL_SECONDS": 600}`. They hold for one process:
-where the server has several workers, these have the constants as they are.
+It is for times that are not settings, and that a test cannot wait for or must not meet on a slow machine. The
+environment variable ALTERED holds them as JSON: `{"server.process.uvicorn_server._GRACEFUL_SECONDS": 600}`. They apply
+to one process: the workers of a server with several keep the original constants.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from server.observability import multiprocess
 
 
 def alter() -> None:
-    """Give the constants their values.
+    """Set the constants.
 
     Raises:
-        AttributeError: there is none of that name.
+        AttributeError: there is no such constant.
     """
-    # prometheus_client, which the modules load, looks for it.
+    # prometheus_client, which the modules import, looks for this directory.
     multiprocess.make()
     for name, value in json.loads(os.environ.pop("ALTERED", "{}")).items():
         module, _, constant = name.rpartition(".")

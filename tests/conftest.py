@@ -1,4 +1,4 @@
-"""What tests share: a PostgreSQL of their own, real orders in it, and the real server in front of them."""
+"""Fixtures for all tests: a PostgreSQL, TPC-H orders in it, and the real server in front of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.process import PATIENCE_SECONDS, Server, running_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# 15,000 orders: enough that an index pays, loaded in half a second.
+# 15,000 orders: enough for an index to pay, and loaded in half a second.
 SCALE = 0.01
-# Nothing of a test's data has to survive a crash.
+# The tests' data need not survive a crash.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# 5 s otherwise, which a busy machine may need for any answer.
+# httpx's default is 5 s. On a busy machine any response may take longer.
 for _phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _phase, PATIENCE_SECONDS)
 
@@ -29,11 +29,11 @@ _began_at = time.monotonic()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what tests have recorded as the property `told`, what was left out and why, and how long it took."""
+    """Print the tests' recorded summaries, the skipped tests with the reasons, and the duration."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in getattr(report, "user_properties", ()):
-                if name == "told" and report.when == "call":
+                if name == "summary" and report.when == "call":
                     terminalreporter.write_line(str(value))
     if calibration.held:
         terminalreporter.section("times that are promised")
@@ -52,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A real PostgreSQL in a temporary place."""
+    """A real PostgreSQL in a temporary directory."""
     cluster = Cluster(tmp_path_factory.mktemp("postgres") / "cluster", options=_FAST)
     try:
         cluster.start()

@@ -1,6 +1,6 @@
-"""Owns a server in which every part raises where a request asks for it: what it raises says what nobody may read.
+"""A server in which every part raises an exception on request. The exception's text must never reach a client.
 
-Run as `python -m tests.faulty`, it is the server in all else.
+Run it as `python -m tests.faulty`. In all else it is the server.
 """
 
 from __future__ import annotations
@@ -30,72 +30,72 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-# As a driver's exception may have it, with what would write a line of its own.
+# Like the text of a driver's exception, with characters that would start a new line in a log.
 SAID = "canary-fault\r\n\x1b[31mSELECT secret FROM orders_app.t /srv/server/x.py SQLSTATE 42P01 DETAIL: Key (a)=(b)"
-# Names of operations.
+# Names of operations that cause a fault.
 IN_EXTENSION, IN_FAST_WAY, IN_PRESENTATION, AFTER_ONE = "InExtension", "InFastWay", "InPresentation", "AfterOne"
 UNWRITABLE = "unwritable"
-# The order whose lookup never ends; that of all others fails at once.
+# The lookup of this order recurses for ever. All other lookups fail at once.
 DEEP = 3
 HEADER = "x-fault"
 
 
 class FaultError(Exception):
-    """None that anything expects."""
+    """An exception that no part of the server expects."""
 
 
 def fail(*_: Any, **__: Any) -> NoReturn:
-    """Raise what nobody expects, from what says more than it should."""
+    """Raise an unexpected exception with a cause, both with a text full of secrets."""
     try:
-        raise ValueError(SAID)  # noqa: TRY301 # it has a cause, as most have
+        raise ValueError(SAID)  # noqa: TRY301 # most exceptions have a cause
     except ValueError as error:
         raise FaultError(SAID) from error
 
 
 async def fail_later(*_: Any, **__: Any) -> NoReturn:
-    """The same where it is awaited."""
+    """The same for an awaited function."""
     fail()
 
 
 def recursion(*_: Any) -> Any:
-    """Raise a RecursionError, whose traceback is the longest there is."""
+    """Raise a RecursionError, which has the longest possible traceback."""
     return recursion_too()
 
 
 def recursion_too() -> Any:
-    """The other half, for Python shortens what repeats itself."""
+    """The other half: Python abbreviates the traceback of a function that only calls itself."""
     return recursion()
 
 
 async def lookup(_self: object, key: int, _columns: object) -> Any:
-    """What a lookup gives: nothing good."""
+    """Fail for every order."""
     if key == DEEP:
         recursion()
     fail()
 
 
 def on_operation(extension: NoteOperation) -> Iterator[None]:
-    """Fail before an operation of this name is run."""
+    """Fail before an operation of this name is executed."""
     if IN_EXTENSION in (extension.execution_context.query or ""):
         fail()
     yield
 
 
 def find(_self: FastPath, data: Any) -> None:
-    """Fail outside all that the fast way expects."""
+    """Fail outside the exceptions that the fast path handles."""
     if IN_FAST_WAY in (data.query or ""):
         fail()
 
 
 async def principal(_self: LocalAuthentication, connection: HTTPConnection, init: Any = None) -> Any:
-    """Fail while it is found out who calls."""
+    """Fail while the caller is authenticated."""
     if HEADER in connection.headers or (init or {}).get(HEADER):
         fail()
     return await authenticated(_self, connection, init)
 
 
 async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
-    """Fail after the first answer, or give what is no JSON."""
+    """Fail after the first result, or return something that is not JSON."""
     async for answer in given_answers(schema, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
@@ -103,18 +103,18 @@ async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGen
 
 
 def present(result: Any) -> Any:
-    """Give what cannot be written as JSON for a field of this name."""
+    """Return a value that JSON cannot hold, for a field of this name."""
     answer, status = given_present(result)
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
 def message(event: Any) -> Any:
-    """Fail over a message, outside all operations."""
+    """Fail on a message, outside all operations."""
     return fail() if "fault" in (event.get("text") or "") else given_message(event)
 
 
 def write(scope: Any, *others: Any) -> None:
-    """Fail in the outermost of what surrounds a request."""
+    """Fail in the outermost middleware."""
     if scope["path"] == "/in-log":
         fail()
     given_write(scope, *others)
@@ -128,7 +128,7 @@ given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
 
 
 def faults() -> list[Any]:
-    """What is put in place of the server's own."""
+    """The patches of the server's parts."""
     return [
         patch.object(SqlOrderStore, "page", fail_later),
         patch.object(SqlOrderLookup, "order", lookup),

@@ -1,4 +1,4 @@
-"""Owns the table of the cookbook's recipe: each of its features, what is weak about it, and the tests that beat that.
+"""The table of the cookbook's recipe: its features, the weakness of each, and the tests of our counterpart.
 
 `python -m tests.recipe` prints it as Markdown.
 """
@@ -27,7 +27,7 @@ _PAGING = "tests/server/orders/test_paging.py"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A feature of the recipe, by its number. `tests` are file::function."""
+    """A feature of the recipe, by its number. The tests have the form file::function."""
 
     number: str
     feature: str
@@ -318,7 +318,7 @@ RECIPE = (
 
 
 def markdown() -> str:
-    """The table as a person reads it."""
+    """The table in Markdown."""
     lines = ["| # | the recipe | its weakness | here | shown by |", "| --- | --- | --- | --- | --- |"]
     for row in RECIPE:
         shown = "<br>".join(f"`{test}`" for test in row.tests)

@@ -181,7 +181,7 @@ def test_a_bad_input_writes_little_into_the_log(
 ) -> None:
     """No case writes more than 2 KiB into the log."""
     for line in outcome.lines:
-        record_property("told", line)
+        record_property("summary", line)
     assert outcome.most_logged_bytes <= LOGGED_BYTES, outcome.lines
 
 

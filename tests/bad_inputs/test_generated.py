@@ -79,7 +79,7 @@ def test_what_is_true_is_answered(database_url: str, record_property: Callable[[
                 wrong.append(
                     f"{json.dumps(question.body)}\n  expected {json.dumps(question.answer)}\n  got {body.decode()}"
                 )
-    record_property("told", f"generated, seed {SEED}: {COUNT} valid queries answered correctly")
+    record_property("summary", f"generated, seed {SEED}: {COUNT} valid queries answered correctly")
     assert not wrong, f"{len(wrong)} of {COUNT}, seed {SEED}\n" + "\n".join(wrong[:3])
 
 
@@ -100,7 +100,7 @@ async def test_the_process_answers_as_graphql_core_does(
                     status, body = ask(json.dumps(request).encode())
                     if status != expected.status or decoded(body) != decoded(expected.body):
                         wrong.append(f"{json.dumps(request)}\n  expected {expected}\n  got {status} {body.decode()}")
-    record_property("told", f"generated, seed {SEED}: {count} more answered as graphql-core does")
+    record_property("summary", f"generated, seed {SEED}: {count} more answered as graphql-core does")
     assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
 
 
@@ -124,7 +124,9 @@ def test_no_mistake_is_an_internal_error(database_url: str, record_property: Cal
                 wrong.append(f"{complaint}\n  sent {sent[:2_000]!r}\n  got {status} {body[:2_000]!r}")
         assert server.process.poll() is None
         assert [line for line in server.log().splitlines() if '"fault"' in line or "Traceback" in line] == []
-    record_property("told", f"generated, seed {SEED}: {count} mistaken requests, {refused} refused, no internal error")
+    record_property(
+        "summary", f"generated, seed {SEED}: {count} mistaken requests, {refused} refused, no internal error"
+    )
     assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
     assert refused > _LEAST_REFUSED * count
 
