@@ -53,9 +53,9 @@ def hold(what: str, seconds: float, *, computing_seconds: float, waiting_seconds
     if not MEASURES:
         return
     most = allowed(computing_seconds, waiting_seconds=waiting_seconds)
-    told = f"{what}: {seconds:.3f} s of {most:.3f} s"
-    held.append(told)
-    assert seconds <= most, told
+    line = f"{what}: {seconds:.3f} s of {most:.3f} s"
+    held.append(line)
+    assert seconds <= most, line
 
 
 def _work() -> int:

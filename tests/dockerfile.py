@@ -148,13 +148,13 @@ class Replay:
         registries = sorted(
             (name, value) for name, value in self._passed_on().items() if name.startswith(_PASSED_ON_PREFIXES)
         )
-        told = [self._images[base].version(), Path(__file__).read_text(), registries]
+        parts = [self._images[base].version(), Path(__file__).read_text(), registries]
         for instruction, rest in self._steps[name]:
             source, paths, _ = _copied(rest) if instruction == "COPY" else ("", [], "")
             files = [file for path in paths if not source for file in self._sent(path)]
             contents = [hashlib.sha256((self._context / file).read_bytes()).hexdigest() for file in files]
-            told += [instruction, rest, self._hash(source) if source else "", list(map(str, files)), contents]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            parts += [instruction, rest, self._hash(source) if source else "", list(map(str, files)), contents]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _run_stage(self, name: str) -> Stage:
         """Run all instructions of a stage."""
@@ -305,8 +305,8 @@ def _take(source: Path, target: Path, places: tuple[str, str]) -> None:
         for found in source.iterdir():
             _take(found, target / found.name, places)
         shutil.copystat(source, target)
-    elif (said := _note(source)) and places[0].encode() in said:
-        target.write_bytes(said.replace(places[0].encode(), places[1].encode()))
+    elif (text := _note(source)) and places[0].encode() in text:
+        target.write_bytes(text.replace(places[0].encode(), places[1].encode()))
         shutil.copystat(source, target)
     else:
         # A hard link would take a quarter of the time, but a step may write into the file.

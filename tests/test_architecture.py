@@ -40,9 +40,9 @@ def _broken(root: Path) -> set[str]:
         "-c",
         "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))",
     ]
-    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
-    outcomes = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", told, re.MULTILINE))
-    assert list(outcomes) == _CONTRACTS, told
+    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    outcomes = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", output, re.MULTILINE))
+    assert list(outcomes) == _CONTRACTS, output
     return {name for name, outcome in outcomes.items() if outcome == "BROKEN"}
 
 

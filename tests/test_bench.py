@@ -89,7 +89,7 @@ def _load(rate: float) -> Load:
     return Load(rate, p50_ms=1, p99_ms=2, own_ms=1, database_ms=1, generator=0.1)
 
 
-def test_a_stall_is_charged_for_all_whom_it_keeps_waiting() -> None:
+def test_a_stall_counts_for_every_request_that_it_delays() -> None:
     """Latency counts from the scheduled moment: a request that is due during a stall waits until its end."""
     with _answering(b"{}", stall_at=20) as url:
         offered = offer(_volley(url), rate=_RATE, seconds=0.4 * _SECONDS)
@@ -98,7 +98,7 @@ def test_a_stall_is_charged_for_all_whom_it_keeps_waiting() -> None:
 
 
 @pytest.mark.long
-def test_a_stall_is_charged_for_no_others() -> None:
+def test_a_stall_counts_for_no_other_request() -> None:
     """A tenth of the requests are due during the stall. The others are not slow, and the generator is on time."""
     with _answering(b"{}", stall_at=50) as url:
         tries = [offer(_volley(url), rate=_RATE, seconds=_SECONDS) for _ in range(3)]
@@ -161,7 +161,7 @@ def test_a_ratio_is_formed_within_each_round_and_held_to_its_target() -> None:
     assert "0.50 (0.50..1.00) >= 0.9 MISSED" in ratios.to_others(loads)
 
 
-def test_what_does_not_exist_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_work_cannot_be_selected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt work, contender or number is refused with a list of the known ones."""
     for arguments, reason in ((["--only", "pagse"], "unknown pagse"), (["--contenders", "x"], "unknown x")):
         with pytest.raises(BenchError, match=reason):

@@ -131,7 +131,7 @@ def test_the_dockerfile_is_clean() -> None:
     assert "hadolint ignore" not in (ROOT / "Dockerfile").read_text()
 
 
-def test_what_is_sent_to_the_builder_is_what_it_needs() -> None:
+def test_the_builder_gets_only_what_it_needs() -> None:
     """No tests, nothing that only `make run` needs, and no file that may hold a secret."""
     tops = {path.parts[0] for path in sent(ROOT)}
     assert tops == {"schema", "server", "requirements.txt"}
@@ -172,7 +172,7 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
     assert dict(instructions((ROOT / "Dockerfile").read_text()))["CMD"].startswith("[")
 
 
-def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Cluster, tmp_path: Path) -> None:
+def test_it_does_not_start_until_access_is_configured(image: Stage, cluster: Cluster, tmp_path: Path) -> None:
     """A database alone is not enough. The exit code and the message are those of wrong settings."""
     log = tmp_path / "log"
     process = started(image, image.command, log, DATABASE_URL=cluster.url)

@@ -116,7 +116,7 @@ def test_the_resources_of_the_bundle_are_those_of_the_sdk(bundle: dict[str, Any]
             assert misfits(value, made_of, f"{kind}.{name}", extra) == []
 
 
-def test_what_is_misspelt_is_found() -> None:
+def test_a_misspelt_key_is_found() -> None:
     """The test above would find it."""
     wrong = {"name": "a", "resources": [{"name": "b", "postgres": {"brunch": "c", "permission": "CAN_CONNECT"}}]}
     assert misfits(wrong, App, "app") == [
@@ -166,7 +166,7 @@ def test_the_command_is_the_servers_own(app: dict[str, Any]) -> None:
         assert all(isinstance(text, str) for text in variable.values())
 
 
-def test_every_resource_that_is_asked_for_is_given(app: dict[str, Any], bundle: dict[str, Any]) -> None:
+def test_every_requested_resource_exists(app: dict[str, Any], bundle: dict[str, Any]) -> None:
     """Each `valueFrom` is the name of a resource of the app."""
     (deployed,) = of_target(bundle, "autoscaling")["apps"].values()
     given = {resource["name"] for resource in deployed["resources"]}

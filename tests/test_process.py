@@ -11,17 +11,17 @@ from tests.process import PATIENCE_SECONDS, environment, running_server
 
 
 @pytest.mark.parametrize(
-    ("command", "given", "code", "said"),
+    ("command", "given", "code", "output"),
     [
         (("json.tool",), '{"a": 1}', 0, '{\n    "a": 1\n}\n'),
         (("json.tool", "/not/there"), "", 2, ""),
         (("not_there_at_all",), "", 1, ""),
     ],
 )
-def test_a_module_runs_as_by_itself(command: tuple[str, ...], given: str, code: int, said: str) -> None:
+def test_a_module_runs_as_by_itself(command: tuple[str, ...], given: str, code: int, output: str) -> None:
     """It gets its arguments and its input, and its exit code and output are returned."""
     done = fork_server().run(*command, env=environment(), given=given, seconds=PATIENCE_SECONDS)
-    assert (done.returncode, done.stdout) == (code, said)
+    assert (done.returncode, done.stdout) == (code, output)
     assert bool(done.stderr) is bool(code)
 
 

@@ -66,7 +66,7 @@ def asking(server: Server) -> Iterator[Callable[[bytes], tuple[int, bytes]]]:
         connection.close()
 
 
-def test_what_is_true_is_answered(database_url: str, record_property: Callable[[str, object], None]) -> None:
+def test_valid_queries_get_the_true_answer(database_url: str, record_property: Callable[[str, object], None]) -> None:
     """Each random query gets the answer that Python works out from the rows, without SQL or GraphQL."""
     truth = Truth(Random(SEED))  # noqa: S311 # the same in every run
     wrong = []

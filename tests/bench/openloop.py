@@ -82,8 +82,8 @@ def offer(volley: Volley, *, rate: float, seconds: float) -> Offered:
     )
     if done.returncode != 0:
         raise BenchError(f"{volley.name}, {rate:.0f} requests/s: {done.stderr.strip().splitlines()[-1]}")
-    said = json.loads(done.stdout)
-    return Offered(rate, Quantiles(**said["latency"]), Quantiles(**said["lateness"]))
+    results = json.loads(done.stdout)
+    return Offered(rate, Quantiles(**results["latency"]), Quantiles(**results["lateness"]))
 
 
 class _Connection(asyncio.Protocol):

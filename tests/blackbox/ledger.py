@@ -45,7 +45,7 @@ class _Turn(Enum):
 _TURNS: Final = (_Turn.CHANGE, _Turn.CHANGE, _Turn.STALE, _Turn.CHANGE, _Turn.SAME)
 
 
-class Told(StrEnum):
+class Outcome(StrEnum):
     """The outcome of one attempt, as the server reported it."""
 
     APPLIED = "applied"
@@ -68,7 +68,7 @@ class Intent:
 class Answer:
     """The answer to one attempt. The version is the change's, or the order's if the reason is STATUS_CONFLICT."""
 
-    told: Told
+    outcome: Outcome
     reason: str | None = None
     version: int | None = None
     replayed: bool = False
@@ -81,7 +81,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("a", encoding="utf-8")
-        self.told: Counter[Told] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
         self.reasons: Counter[str] = Counter()
 
     def intend(self, intent: Intent) -> None:
@@ -92,7 +92,7 @@ class Ledger:
     def note(self, intent: Intent, answer: Answer) -> None:
         """Record the answer to an attempt."""
         self._write({"key": intent.key, "answer": asdict(answer)})
-        self.told[answer.told] += 1
+        self.outcomes[answer.outcome] += 1
         if answer.reason:
             self.reasons[answer.reason] += 1
 
@@ -103,7 +103,7 @@ class Ledger:
         for line in self._path.read_text("utf-8").splitlines():
             entry = json.loads(line)
             if "answer" in entry:
-                answers[entry["key"]] = Answer(**{**entry["answer"], "told": Told(entry["answer"]["told"])})
+                answers[entry["key"]] = Answer(**{**entry["answer"], "outcome": Outcome(entry["answer"]["outcome"])})
             else:
                 intents[entry["key"]] = Intent(**entry)
         return {key: (intent, answers[key]) for key, intent in intents.items()}
@@ -129,9 +129,9 @@ async def send(client: httpx.AsyncClient, intent: Intent, *, with_key: bool = Tr
     try:
         response = await client.post("/api/graphql", json={"query": _SET, "variables": {"input": wanted}})
     except httpx.ConnectError:
-        return Answer(Told.REFUSED, "NOT_SENT", retryable=True)
+        return Answer(Outcome.REFUSED, "NOT_SENT", retryable=True)
     except httpx.TransportError as error:
-        return Answer(Told.UNKNOWN, type(error).__name__, retryable=True)
+        return Answer(Outcome.UNKNOWN, type(error).__name__, retryable=True)
     return _answer(response)
 
 
@@ -139,18 +139,20 @@ def _answer(response: httpx.Response) -> Answer:
     body = response.json()
     if body["data"] is None:
         (error,) = body["errors"]
-        said = error["extensions"]
-        unknown = said["reason"] == "OUTCOME_UNKNOWN"
+        extensions = error["extensions"]
+        unknown = extensions["reason"] == "OUTCOME_UNKNOWN"
         assert response.status_code == (504 if unknown else 503), response.text
-        return Answer(Told.UNKNOWN if unknown else Told.REFUSED, said["reason"], retryable=said["retryable"])
+        return Answer(
+            Outcome.UNKNOWN if unknown else Outcome.REFUSED, extensions["reason"], retryable=extensions["retryable"]
+        )
     assert response.status_code == 200
     done = body["data"]["setOrderStatus"]
     if done["userErrors"]:
         (refusal,) = done["userErrors"]
-        return Answer(Told.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
+        return Answer(Outcome.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
     if done["change"] is None:
-        return Answer(Told.UNCHANGED, replayed=done["replayed"])
-    return Answer(Told.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
+        return Answer(Outcome.UNCHANGED, replayed=done["replayed"])
+    return Answer(Outcome.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
 
 
 @contextlib.asynccontextmanager
@@ -186,17 +188,17 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
             answer = await _settle(client, ledger, intent, gives_up=turn % 2 == 0)
             if answer.retryable:
                 # The writer has given up on it: the server said that nothing was written.
-                assert answer.told is Told.REFUSED, (intent, answer)
+                assert answer.outcome is Outcome.REFUSED, (intent, answer)
                 continue
-            told = answer.told, answer.reason, answer.version
+            outcome = answer.outcome, answer.reason, answer.version
             match kind:
                 case _Turn.CHANGE:
-                    assert told == (Told.APPLIED, None, version + 1), (intent, answer)
+                    assert outcome == (Outcome.APPLIED, None, version + 1), (intent, answer)
                     versions[order] += 1
                 case _Turn.STALE:
-                    assert told == (Told.REFUSED, "STATUS_CONFLICT", version), (intent, answer)
+                    assert outcome == (Outcome.REFUSED, "STATUS_CONFLICT", version), (intent, answer)
                 case _Turn.SAME:
-                    assert told == (Told.UNCHANGED, None, None), (intent, answer)
+                    assert outcome == (Outcome.UNCHANGED, None, None), (intent, answer)
 
 
 async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, gives_up: bool) -> Answer:
@@ -208,7 +210,7 @@ async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, 
     while True:
         answer = await send(client, intent)
         ledger.note(intent, answer)
-        in_doubt = in_doubt or answer.told is Told.UNKNOWN
+        in_doubt = in_doubt or answer.outcome is Outcome.UNKNOWN
         if not answer.retryable or (gives_up and not in_doubt):
             return answer
         await asyncio.sleep(0.03)  # between two attempts
@@ -227,8 +229,8 @@ async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[s
     finally:
         await connection.close()
     settled = ledger.settled()
-    acknowledged = {key: pair for key, pair in settled.items() if pair[1].told is Told.APPLIED}
-    assert [key for key, (_, answer) in settled.items() if answer.told is Told.UNKNOWN] == []
+    acknowledged = {key: pair for key, pair in settled.items() if pair[1].outcome is Outcome.APPLIED}
+    assert [key for key, (_, answer) in settled.items() if answer.outcome is Outcome.UNKNOWN] == []
     made = Counter(row["note"] for row in rows)
     assert acknowledged.keys() - made.keys() == set(), "acknowledged and absent"
     assert made.keys() - acknowledged.keys() == set(), "refused and applied"

@@ -85,7 +85,7 @@ class Load:
     async def _run(self, bodies: Iterator[dict[str, Any]], stop: asyncio.Event) -> None:
         async with httpx.AsyncClient(base_url=self._url, verify=NO_TLS) as client:
             while not stop.is_set():
-                self.fates.append(await asked(client, next(bodies)))
+                self.fates.append(await send(client, next(bodies)))
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     @staticmethod
@@ -102,7 +102,7 @@ class Load:
                 yield {"query": _SET, "variables": {"key": number + 1, "status": status}}
 
 
-async def asked(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
+async def send(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
     """Send one request and return its fate. Without a response the status is 0."""
     sent_at = time.monotonic()
     try:

@@ -112,8 +112,8 @@ def started(script: str, *arguments: str) -> Iterator[Script]:
 def run(script: str, *arguments: str) -> Any:
     """Run a script of this directory that prints one line, and return it."""
     with started(script, *arguments) as running:
-        (said,) = running.finish()
-        return said
+        (result,) = running.finish()
+        return result
 
 
 def tool(name: str) -> str:

@@ -27,7 +27,7 @@ _SENT = {
 
 
 @pytest.fixture(scope="module")
-def asked(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def results(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The requests of each client, and the responses."""
     manifest: Path = tmp_path_factory.mktemp("manifest") / "manifest.json"
     operation = {"id": _ID, "name": "Trusted", "type": "query", "body": _TRUSTED}
@@ -42,6 +42,6 @@ def asked(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("client", _SENT)
-def test_a_text_is_sent_once_at_most(asked: Any, client: str) -> None:
+def test_a_text_is_sent_once_at_most(results: Any, client: str) -> None:
     """Then the client sends the hash alone, by GET too. If the server stores no queries, it does not retry the hash."""
-    assert asked[client] == {"sent": _SENT[client], "keys": [["1", "2"]] * 3}
+    assert results[client] == {"sent": _SENT[client], "keys": [["1", "2"]] * 3}

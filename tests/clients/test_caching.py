@@ -26,20 +26,20 @@ def reusing(orders_url: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def asked(shop: Server, reusing: Server) -> list[list[dict[str, Any]]]:
+def results(shop: Server, reusing: Server) -> list[list[dict[str, Any]]]:
     """The page's responses before and after its own changes, from each of the two servers."""
     answers: list[list[dict[str, Any]]] = node.run("caching.mjs", node.tool("chromium"), shop.url, reusing.url)
     return answers
 
 
-def test_a_page_sees_its_own_change_whatever_its_cache_keeps(asked: list[list[dict[str, Any]]]) -> None:
+def test_a_page_sees_its_own_change_whatever_its_cache_keeps(results: list[list[dict[str, Any]]]) -> None:
     """The page sees its change at once: with the default settings, and if responses may be reused without asking."""
-    assert [[answer["status"] for answer in answers] for answers in asked] == [_SEEN, _SEEN]
+    assert [[answer["status"] for answer in answers] for answers in results] == [_SEEN, _SEEN]
 
 
-def test_a_cache_asks_again_or_does_not_as_it_is_told(shop: Server, asked: list[list[dict[str, Any]]]) -> None:
+def test_a_cache_revalidates_as_the_headers_say(shop: Server, results: list[list[dict[str, Any]]]) -> None:
     """By default the browser asks each time and gets a 304; else once per change. A reused response keeps its id."""
-    by_asking, by_itself = ([answer["id"] for answer in answers] for answers in asked)
+    by_asking, by_itself = ([answer["id"] for answer in answers] for answers in results)
     assert len({*by_asking}) == 9
     # The server writes a line after it has sent the response.
     wait_for(lambda: shop.log().count('"status": 304') >= 3, what=shop.log)

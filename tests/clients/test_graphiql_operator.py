@@ -81,7 +81,7 @@ def hold(platform: LocalPlatform, method: str, path: str) -> None:
     platform.fault("hold_before", method=method, path=path)
 
 
-def test_what_stands_behind_the_api_is_seen_at_a_glance(visit: Any) -> None:
+def test_the_resources_are_seen_at_a_glance(visit: Any) -> None:
     """The example shows the instance, catalog and table, and the operation that made them."""
     found = visit["glance"]["data"]
     assert found["lakebase"]["instance"]["name"] == INSTANCE

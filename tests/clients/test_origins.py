@@ -15,7 +15,7 @@ _ANSWER = {"data": {"__typename": "Query"}}
 
 
 @pytest.fixture(scope="module")
-def asked(shop: Server, server: Server) -> dict[str, Any]:
+def results(shop: Server, server: Server) -> dict[str, Any]:
     """What a page of either server got from its own server and from the other one."""
     pairs = {
         "own": (server, server),
@@ -27,11 +27,11 @@ def asked(shop: Server, server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("origin", ["own", "allowed"])
-def test_our_own_pages_may_listen_and_those_of_allowed_origins(asked: dict[str, Any], origin: str) -> None:
+def test_our_own_pages_may_listen_and_those_of_allowed_origins(results: dict[str, Any], origin: str) -> None:
     """Pages of the server's origin and of those in ALLOWED_ORIGINS may subscribe, by EventSource and WebSocket."""
-    assert asked[origin] == {"eventSource": _ANSWER, "webSocket": _ANSWER}
+    assert results[origin] == {"eventSource": _ANSWER, "webSocket": _ANSWER}
 
 
-def test_pages_of_other_origins_may_not_listen(asked: dict[str, Any]) -> None:
+def test_pages_of_other_origins_may_not_listen(results: dict[str, Any]) -> None:
     """A page of another origin gets a 403 on both transports, and its EventSource does not retry."""
-    assert asked["foreign"] == {"eventSource": 403, "webSocket": 403}
+    assert results["foreign"] == {"eventSource": 403, "webSocket": 403}

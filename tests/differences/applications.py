@@ -60,8 +60,8 @@ class Answer:
 
         Keys have to be in the same order. Errors may be in any order: fields that are read side by side fail in any.
         """
-        told = (self.status, self.headers, self.operation, self.outcomes)
-        if told != (other.status, other.headers, other.operation, other.outcomes):
+        mine = (self.status, self.headers, self.operation, self.outcomes)
+        if mine != (other.status, other.headers, other.operation, other.outcomes):
             return False
         return self.body == other.body or decoded(self.body) == decoded(other.body)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from tests.blackbox.ledger import Told
+from tests.blackbox.ledger import Outcome
 from tests.faults.orders import NAMES
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
     finally:
         await connection.close()
     settled = ledger.settled()
-    told = {key: answer.told for key, (_, answer) in settled.items()}
+    outcomes = {key: answer.outcome for key, (_, answer) in settled.items()}
     made = Counter(row["note"] for row in rows if row["note"] in settled)
-    acknowledged = {key for key, what in told.items() if what is Told.APPLIED}
+    acknowledged = {key for key, outcome in outcomes.items() if outcome is Outcome.APPLIED}
     last: dict[int, tuple[str, int]] = {}
     unaudited = 0
     for row in rows:
@@ -47,14 +47,16 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
         if row["note"] in settled:
             intent, answer = settled[row["note"]]
             expected = (intent.order, intent.status, answer.version)
-            # Each change row with its intent and its answer, in the order of the versions.
-            as_answered = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
-            unaudited += not as_answered or row["version"] != version
+            # The row has to match its intent and the answer, and its version has to follow the last one.
+            as_acknowledged = (
+                answer.outcome is not Outcome.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
+            )
+            unaudited += not as_acknowledged or row["version"] != version
     unaudited += {row["o_orderkey"]: (NAMES[row["status"]], row["version"]) for row in overlay} != last
     return Audit(
         acknowledged_absent=len(acknowledged - made.keys()),
-        refused_applied=sum(told[key] in {Told.REFUSED, Told.UNCHANGED} for key in made),
+        refused_applied=sum(outcomes[key] in {Outcome.REFUSED, Outcome.UNCHANGED} for key in made),
         applied_twice=sum(count > 1 for count in made.values()),
-        unresolved=sum(what is Told.UNKNOWN for what in told.values()),
+        unresolved=sum(outcome is Outcome.UNKNOWN for outcome in outcomes.values()),
         unaudited=unaudited,
     )

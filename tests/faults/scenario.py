@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.blackbox.ledger import Ledger, Told
+from tests.blackbox.ledger import Ledger, Outcome
 from tests.calibration import held, slowness
 from tests.faults.audit import audited
 from tests.faults.leaks import Leaks
@@ -49,7 +49,7 @@ class Report:
     walk_faults: int
     walks: int
     leaks: list[str]
-    said: list[str]
+    disclosed: list[str]
     deadline_seconds: float
     misses: list[str] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class Report:
     @property
     def acknowledged(self) -> int:
         """How many writes were acknowledged."""
-        return sum(reply.told is Told.APPLIED for reply in self.replies)
+        return sum(reply.outcome is Outcome.APPLIED for reply in self.replies)
 
     @property
     def refused(self) -> Counter[str]:
@@ -88,7 +88,7 @@ class Report:
     @property
     def indeterminate(self) -> int:
         """How many writes have an unknown outcome."""
-        return sum(reply.told is Told.UNKNOWN for reply in self.replies)
+        return sum(reply.outcome is Outcome.UNKNOWN for reply in self.replies)
 
     @property
     def wrong(self) -> list[str]:
@@ -116,7 +116,7 @@ class Report:
             "N5": self.walk_faults,
             "N7": len(self.leaks),
             "N8": self.hung,
-            "N9": len(self.said),
+            "N9": len(self.disclosed),
         }
 
     def miss(self, sentence: str) -> None:
@@ -142,7 +142,7 @@ class Report:
             AssertionError: a promise was broken; the message lists all that were.
         """
         if any(self.counters.values()):
-            self.miss(f"{self.counters} {self.leaks} {self.said}")
+            self.miss(f"{self.counters} {self.leaks} {self.disclosed}")
         if self.wrong:
             self.miss(f"{len(self.wrong)} wrong: {self.wrong[:_EXAMPLES]}")
         if not self.acknowledged:

@@ -51,11 +51,11 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
             async with transaction(durable.url, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
                 await hold(1)
                 rig.server.process.send_signal(signal.SIGTERM)
-                told_at = time.monotonic()
+                stopped_at = time.monotonic()
                 traffic.stopped.set()
                 await hold(4)
             code = await asyncio.to_thread(rig.server.process.wait, STOPPED_SECONDS + 3)
-            stopped_after.append(time.monotonic() - told_at)
+            stopped_after.append(time.monotonic() - stopped_at)
             assert code == 0, rig.server.log()[-2000:]
             for writer in (idle, trickling):
                 writer.close()

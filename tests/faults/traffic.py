@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
-from tests.blackbox.ledger import Answer, Intent, Told
+from tests.blackbox.ledger import Answer, Intent, Outcome
 from tests.faults.client import Client, LostError, NotSentError, Response
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # The reasons of requests without a response: no connection was accepted, or the connection was lost.
 NOT_SENT, LOST = "NOT_SENT", "LOST"
-_Outcome = Response | NotSentError | LostError
+_Result = Response | NotSentError | LostError
 _READ_SHARE: Final = 0.8
 _LOOK_UP: Final = "query($key: BigInt!) { order(orderKey: $key) { orderKey customerKey totalPrice orderDate } }"
 _PAGE: Final = (
@@ -59,7 +59,7 @@ class Reply:
     seconds: float
     status: int
     reason: str | None = None
-    told: Told | None = None
+    outcome: Outcome | None = None
     wrong: str | None = None
 
     @property
@@ -75,7 +75,7 @@ class Reply:
     @property
     def refused(self) -> bool:
         """Whether the server answered that nothing was done."""
-        return not self.good and self.status != 0 and self.told is not Told.UNKNOWN
+        return not self.good and self.status != 0 and self.outcome is not Outcome.UNKNOWN
 
 
 class Traffic:
@@ -183,13 +183,13 @@ class Traffic:
         answer, reply = await self._sent(self._client, intent)
         self._ledger.note(intent, answer)
         self.replies.append(reply)
-        if answer.told is Told.UNKNOWN:
+        if answer.outcome is Outcome.UNKNOWN:
             # No other write touches this order until the outcome is known.
             self._in_doubt.append(intent)
         else:
             # A refused write is final: it is not repeated.
             self._free.append(order)
-            if answer.told is Told.APPLIED:
+            if answer.outcome is Outcome.APPLIED:
                 self._statuses[order] = intent.status
 
     async def _sent(self, client: Client, intent: Intent) -> tuple[Answer, Reply]:
@@ -204,17 +204,17 @@ class Traffic:
         reply = self._judged("write", sent_at, response)
         answer = _answer(response, reply)
         return answer, Reply(
-            "write", sent_at, reply.seconds, reply.status, reply.reason or answer.reason, answer.told, reply.wrong
+            "write", sent_at, reply.seconds, reply.status, reply.reason or answer.reason, answer.outcome, reply.wrong
         )
 
     @staticmethod
-    async def _post(client: Client, body: dict[str, Any]) -> _Outcome:
+    async def _post(client: Client, body: dict[str, Any]) -> _Result:
         try:
             return await client.post("/api/graphql", body)
         except (NotSentError, LostError) as error:
             return error
 
-    def _judged(self, kind: str, sent_at: float, response: _Outcome) -> Reply:
+    def _judged(self, kind: str, sent_at: float, response: _Result) -> Reply:
         seconds = time.monotonic() - sent_at
         if not isinstance(response, Response):
             return Reply(kind, sent_at, seconds, 0, NOT_SENT if isinstance(response, NotSentError) else LOST)
@@ -245,21 +245,21 @@ def _contract(response: Response) -> tuple[str | None, str | None]:
     return extensions["reason"], None
 
 
-def _answer(response: _Outcome, reply: Reply) -> Answer:
+def _answer(response: _Result, reply: Reply) -> Answer:
     if not isinstance(response, Response):
-        told = Told.REFUSED if reply.reason == NOT_SENT else Told.UNKNOWN
-        return Answer(told, reply.reason, retryable=True)
+        outcome = Outcome.REFUSED if reply.reason == NOT_SENT else Outcome.UNKNOWN
+        return Answer(outcome, reply.reason, retryable=True)
     if reply.reason is not None:
         unknown = reply.reason == Reason.OUTCOME_UNKNOWN.name
         return Answer(
-            Told.UNKNOWN if unknown else Told.REFUSED, reply.reason, retryable=Reason[reply.reason].value.retry
+            Outcome.UNKNOWN if unknown else Outcome.REFUSED, reply.reason, retryable=Reason[reply.reason].value.retry
         )
     if reply.wrong is not None:
-        return Answer(Told.UNKNOWN, "UNREADABLE", retryable=True)
+        return Answer(Outcome.UNKNOWN, "UNREADABLE", retryable=True)
     done = response.json()["data"]["setOrderStatus"]
     if done["userErrors"]:
         (refusal,) = done["userErrors"]
-        return Answer(Told.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
+        return Answer(Outcome.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
     if done["change"] is None:
-        return Answer(Told.UNCHANGED, replayed=done["replayed"])
-    return Answer(Told.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
+        return Answer(Outcome.UNCHANGED, replayed=done["replayed"])
+    return Answer(Outcome.APPLIED, version=done["change"]["version"], replayed=done["replayed"])

@@ -91,7 +91,7 @@ def finds(caller: Caller, check: str) -> bool:
     return bool(is_finding(caller.send(**request)))
 
 
-def test_these_are_all() -> None:
+def test_every_check_of_the_tool_is_here() -> None:
     """There are as many checks as the tool has."""
     assert len(CHECKS) == 13
 
@@ -108,7 +108,7 @@ def test_a_reader_finds_nothing_either(attacked: Attacked, check: str) -> None:
     assert not finds(attacked.caller("reader"), check)
 
 
-def test_a_query_by_get_is_meant_and_no_other_page_can_use_it(attacked: Attacked) -> None:
+def test_queries_by_get_are_intended_and_no_other_page_can_use_them(attacked: Attacked) -> None:
     """The tool reports queries by GET as possible CSRF.
 
     A query needs a token, which no browser adds by itself. It changes nothing. No page of another origin can read the

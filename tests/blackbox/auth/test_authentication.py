@@ -126,14 +126,14 @@ def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, m
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("key", ["rsa", "ec"])
-def test_with_a_valid_token_it_is(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
+def test_with_a_valid_token_the_query_runs(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
     """The query runs on every HTTP transport, with keys of both kinds."""
-    told = ask(guarded, method, **bearer(issuer.token(key)))
-    assert told.status_code == 200
-    assert json.dumps(FOUND, separators=(",", ":")) in told.text
+    response = ask(guarded, method, **bearer(issuer.token(key)))
+    assert response.status_code == 200
+    assert json.dumps(FOUND, separators=(",", ":")) in response.text
 
 
-def test_a_change_is_of_whom_the_token_names(guarded: Server, issuer: Issuer) -> None:
+def test_a_change_is_made_in_the_name_of_the_tokens_user(guarded: Server, issuer: Issuer) -> None:
     """A user without the role changes nothing, and no other header can name the user."""
     forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_user": "1"}
     changed = ask(guarded, query=CHANGE, **bearer(issuer.token(sub="Łukasz")), **forged).json()
@@ -169,7 +169,7 @@ def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
-def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
+def test_a_socket_may_authenticate_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
     """Browsers have to authenticate in the init, because they cannot set the headers of a WebSocket."""
     with open_socket(guarded) as socket:
         send(socket, "connection_init", {name: f"Bearer {issuer.token()}"})
@@ -178,7 +178,7 @@ def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, na
         assert answer(socket) == FOUND
 
 
-def test_a_socket_may_say_it_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
+def test_a_socket_may_authenticate_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
     """Programs can set the headers of a WebSocket."""
     with open_socket(guarded, **bearer(issuer.token())) as socket:
         send(socket, "connection_init")
@@ -203,7 +203,7 @@ def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object)
         assert messages_of(socket)[:2] == ([], 4401)
 
 
-def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> None:
+def test_open_sockets_and_streams_end_with_their_token(guarded: Server, issuer: Issuer) -> None:
     """The server closes a socket with 4403, and a stream without a `complete`: clients reconnect with a new token."""
     # On a busy machine the first token may expire before the connections are open.
     for seconds in (2, 8, 32):
@@ -213,17 +213,17 @@ def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> No
             send(socket, "subscribe", {"query": FEED}, "1")
             headers = {**STREAM, **bearer(token)}
             with client.stream("POST", f"{guarded.graphql}/stream", json={"query": FEED}, headers=headers) as stream:
-                said = stream.read().decode()
+                text = stream.read().decode()
             types, code, _ = messages_of(socket)
         assert code == 4403
-        assert "complete" not in said
+        assert "complete" not in text
         assert ask(guarded, **bearer(token)).status_code == 401
         if stream.status_code == 200 and types == ["connection_ack"]:
             return
     pytest.fail("timed out: the token had ended before anything was open")
 
 
-def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> None:
+def test_while_the_issuer_is_down_tokens_get_a_retryable_error(orders_url: str) -> None:
     """Every transport asks the client to retry, and the server accepts tokens as soon as the issuer is back.
 
     It accepts a rotated key at once. When the issuer is down again, the known keys stay valid.
@@ -249,7 +249,7 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
         assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
 
 
-def test_the_platform_says_who_calls(app: Server) -> None:
+def test_the_platforms_headers_name_the_caller(app: Server) -> None:
     """The platform's headers name the caller on every transport, and nothing else does."""
     ann = {"x_forwarded_email": "Ann@example.com", "x_forwarded_user": "1@2"}
     for method in METHODS:
@@ -261,7 +261,7 @@ def test_the_platform_says_who_calls(app: Server) -> None:
     assert reason_of(ask(app, query=CHANGE, x_forwarded_email="bob@example.com")) == "ROLE_MISSING"
 
 
-def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
+def test_the_platforms_headers_name_the_caller_of_a_socket(app: Server) -> None:
     """The upgrade's headers name the caller: without them the upgrade is refused, and an init's payload does not count."""
     with pytest.raises(InvalidStatus) as refused:
         open_socket(app)

@@ -98,7 +98,7 @@ def test_an_input_that_makes_no_sense_is_refused(ask: Ask, given: str, reason: s
 
 
 @pytest.mark.parametrize("status", ["SHIPPED", "o", "", "💥", 1, None, ["OPEN", "PARTIAL"], {}])
-def test_a_status_that_is_none_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
+def test_an_unknown_status_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
     """An unknown status is refused before the server asks the database."""
     document = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: $s}) { replayed } }"
     assert reason_of(ask(document, s=status)) == "VARIABLES_INVALID"

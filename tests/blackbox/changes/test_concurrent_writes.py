@@ -206,7 +206,7 @@ async def test_a_key_that_many_send_at_once_is_used_once(
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never-changed", "changed-once"])
-async def test_of_many_who_expect_one_version_one_wins(
+async def test_of_many_writers_that_expect_one_version_one_wins(
     send_all: SendAll,
     history: History,
     order_keys: Iterator[int],
@@ -241,7 +241,7 @@ async def test_of_many_who_expect_one_version_one_wins(
     assert latest[0]["note"] == winner["change"]["note"]
 
 
-async def test_a_key_that_two_send_with_different_inputs_is_the_first_ones(
+async def test_a_key_sent_with_two_inputs_belongs_to_the_first(
     send_all: SendAll, history: History, order_keys: Iterator[int]
 ) -> None:
     """In every race one change is made, and the other caller gets IDEMPOTENCY_KEY_REUSED."""

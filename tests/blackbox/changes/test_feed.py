@@ -240,7 +240,7 @@ async def test_a_server_listens_only_while_it_has_subscribers(stage: Stage, stea
     await stage.silence()
 
 
-async def test_a_change_of_which_nothing_tells_is_found_by_looking(
+async def test_a_change_without_a_notification_is_found_by_polling(
     stage: Stage, steady: Server, strict: Server
 ) -> None:
     """A server that has not polled yet publishes the change with the next notification, even after many others."""
@@ -254,7 +254,7 @@ async def test_a_change_of_which_nothing_tells_is_found_by_looking(
             acknowledged = time.monotonic()
             await heard_all(stage, looks)
             seconds = time.monotonic() - acknowledged
-            hold("a change of which nothing tells", seconds, computing_seconds=_PROMPT_SECONDS)
+            hold("a change without a notification", seconds, computing_seconds=_PROMPT_SECONDS)
             assert waits.heard[: len(told)] == told
             assert len(await change_many(steady.url, range(101, 901), "PARTIAL")) > 600
         await change(steady.url, QUIET, "OPEN")
@@ -279,7 +279,7 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
             acknowledged = time.monotonic()
             await heard_all(stage, fast)
             slowest = max(slowest, time.monotonic() - acknowledged)
-        hold("a change beside one who does not read", slowest, computing_seconds=_PROMPT_SECONDS)
+        hold("a change beside a subscriber that does not read", slowest, computing_seconds=_PROMPT_SECONDS)
         assert len(slow.heard) < len(fast.heard)
         slow.reads.set()
         await heard_all(stage, slow)
@@ -287,7 +287,7 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
 
 
 @on_each_transport
-async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, follow: Follow) -> None:
+async def test_a_cursor_beyond_the_head_is_refused(steady: Server, follow: Follow) -> None:
     """The cursor belongs to another history. Waiting for the feed to reach it would lose all changes until then."""
     ahead = encode_change_cursor(decode_change_cursor(await head(steady.url)) + 1)
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow(steady.url, ahead, None, 0)) as events:
@@ -297,7 +297,7 @@ async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, 
 
 
 @pytest.mark.parametrize("fields", [f"{_LOADED} {_HEAD}", f"{_HEAD} {_LOADED}"], ids=["head-last", "head-first"])
-async def test_nothing_is_missed_between_what_is_loaded_and_what_is_heard(
+async def test_no_change_is_missed_between_a_query_and_a_subscription(
     stage: Stage, steady: Server, fields: str
 ) -> None:
     """After the head that came with the orders, the feed has every change that these orders do not include.
@@ -323,7 +323,7 @@ async def test_nothing_is_missed_between_what_is_loaded_and_what_is_heard(
         await writers.stop()
 
 
-async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Server) -> None:
+async def test_the_history_has_the_changes_that_subscribers_got(stage: Stage, steady: Server) -> None:
     """The history has the same changes, with the same cursors, in the same order: all of them, or a filtered part."""
     start, few = await head(steady.url), list(range(1, 5))
     every, of_few, of_someone = (Subscriber(over_sse, steady.url, start, keys) for keys in (None, few, [SOMEONE_ELSES]))
@@ -349,7 +349,7 @@ async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Serv
             assert await pages(steady.url, start, size, **both) == of_few.events
 
 
-async def test_who_is_far_behind_catches_up_while_more_is_written(stage: Stage, steady: Server, strict: Server) -> None:
+async def test_a_subscriber_far_behind_catches_up_during_writes(stage: Stage, steady: Server, strict: Server) -> None:
     """Each change comes once and in order, whether it was made long ago or meanwhile.
 
     This holds too if the server itself is behind, and is notified of changes that it has already read.

@@ -68,7 +68,7 @@ def test_several_processes_may_start_at_once(cluster: Cluster, orders_url: str) 
     assert cluster.run_sql("SELECT count(*) FROM crowd.alembic_version") == "1"
 
 
-def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cluster, clerk: str) -> None:
+def test_a_role_that_may_not_create_the_tables_reads_and_is_told_the_grant(cluster: Cluster, clerk: str) -> None:
     """Reads work without the tables. A write's error names the GRANT, and after it writes work without a restart."""
     with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
         before = ask(server, READ)
@@ -93,7 +93,7 @@ def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cl
         assert order == {"orderKey": "1", "status": "PARTIAL", "statusVersion": 1, "syncedStatus": "OPEN"}
 
 
-def test_who_may_not_use_the_tables_is_told_what_to_grant(cluster: Cluster, orders_url: str, clerk: str) -> None:
+def test_a_role_that_may_not_use_the_tables_is_told_the_grant(cluster: Cluster, orders_url: str, clerk: str) -> None:
     """The tables were created by another role, with `migrate`."""
     assert command(orders_url, "migrate", APP_SCHEMA="clerks").returncode == 0
     with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from server.local.cluster import Cluster
-from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Told, audit, send, writing
+from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Outcome, audit, send, writing
 from tests.process import free_port, running_server, until
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-async def hear(ledger: Ledger, what: Told | str, times: int = WRITERS) -> None:
+async def hear(ledger: Ledger, what: Outcome | str, times: int = WRITERS) -> None:
     """Wait for this many more attempts with this outcome or reason."""
 
     def so_far() -> int:
-        return ledger.told[what] if isinstance(what, Told) else ledger.reasons[what]
+        return ledger.outcomes[what] if isinstance(what, Outcome) else ledger.reasons[what]
 
     goal = so_far() + times
     await until(lambda: so_far() >= goal)
@@ -93,7 +93,7 @@ async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
     connection = await asyncpg.connect(durable.url)
     with running_server(durable.url, APP_SCHEMA="resync", LOCK_TIMEOUT="0.5") as server:
         async with writing(server.url, ledger):
-            await hear(ledger, Told.APPLIED, 2 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 2 * WRITERS)
             for source_status in _SOURCE_STATUSES:
                 fill = _FILL.format(status=source_status[0])
                 # In steps: the table is missing, and then empty, for long enough that every writer meets both.
@@ -101,21 +101,21 @@ async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
                     await connection.execute(step)
                     await hear(ledger, "ORDERS_UNAVAILABLE")
                 await connection.execute(fill)
-                await hear(ledger, Told.APPLIED, WRITERS)
+                await hear(ledger, Outcome.APPLIED, WRITERS)
                 for empty in (_EMPTY, _TRUNCATE):
                     await connection.execute(empty)
                     await hear(ledger, "ORDERS_UNAVAILABLE")
                     await connection.execute(fill)
-                    await hear(ledger, Told.APPLIED, WRITERS)
+                    await hear(ledger, Outcome.APPLIED, WRITERS)
                 # In one transaction.
                 for empty in (f"{_DROP}; {_CREATE}", _EMPTY, _TRUNCATE):
                     await connection.execute(f"BEGIN; {empty}; {fill}; COMMIT")
-                    await hear(ledger, Told.APPLIED, WRITERS)
+                    await hear(ledger, Outcome.APPLIED, WRITERS)
             # In a long transaction.
             await connection.execute(f"BEGIN; {_DROP}; {_CREATE}; {fill}")
             await hear(ledger, "ORDERS_UNAVAILABLE", 1)
             await connection.execute("COMMIT")
-            await hear(ledger, Told.APPLIED, WRITERS)
+            await hear(ledger, Outcome.APPLIED, WRITERS)
         await connection.close()
         assert ledger.reasons.keys() <= {"ORDERS_UNAVAILABLE", "ORDER_BUSY", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
         last = await audit(ledger, durable.url, "resync")
@@ -139,11 +139,11 @@ async def test_a_server_that_is_killed_loses_nothing(durable: Cluster, ledger: L
         server = start()
         async with writing(server.url, ledger):
             for _ in range(KILLS):
-                await hear(ledger, Told.APPLIED, 5 * WRITERS)
+                await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
                 # At least one writer was waiting for a response.
-                await asyncio.gather(hear(ledger, Told.UNKNOWN, 1), asyncio.to_thread(server.kill))
+                await asyncio.gather(hear(ledger, Outcome.UNKNOWN, 1), asyncio.to_thread(server.kill))
                 server = await asyncio.to_thread(start)
-            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
         await audit(ledger, durable.url, "server_killed")
 
 
@@ -162,11 +162,11 @@ async def test_a_postgresql_that_is_killed_loses_nothing(durable: Cluster, ledge
     with running_server(durable.url, APP_SCHEMA="postgresql_killed") as server:
         async with writing(server.url, ledger):
             for _ in range(KILLS):
-                await hear(ledger, Told.APPLIED, 5 * WRITERS)
+                await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
                 await asyncio.to_thread(crash, durable)
                 await hear(ledger, "DATABASE_UNAVAILABLE")
                 await asyncio.to_thread(durable.start, durable.port)
-            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
         assert ledger.reasons.keys() <= {"DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
         await audit(ledger, durable.url, "postgresql_killed")
 
@@ -286,34 +286,34 @@ def new_intent(order: int) -> Intent:
 
 
 @pytest.mark.parametrize("fault", [Fault.REPLY_LOST, Fault.REPLY_NEVER_COMES])
-async def test_a_lost_reply_to_commit_is_told_as_unknown_and_found_by_the_key(rig: Rig, fault: Fault) -> None:
+async def test_after_a_lost_reply_to_commit_the_outcome_is_unknown_and_the_key_tells_it(rig: Rig, fault: Fault) -> None:
     """The change is made, and the server does not guess. A repetition with its key tells and makes no second one."""
     intent = new_intent(101 + len(fault.value))
     rig.wire.break_at(_COMMIT, fault)
-    assert await send(rig.client, intent) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
+    assert await send(rig.client, intent) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
     assert await rig.applied(intent) == 1
     for _ in range(2):
-        assert await send(rig.client, intent) == Answer(Told.APPLIED, version=1, replayed=True)
+        assert await send(rig.client, intent) == Answer(Outcome.APPLIED, version=1, replayed=True)
     assert await rig.applied(intent) == 1
 
 
-async def test_a_lost_reply_without_a_key_is_not_to_be_repeated(rig: Rig) -> None:
+async def test_after_a_lost_reply_a_change_without_a_key_must_not_be_repeated(rig: Rig) -> None:
     """The change may have been made, and was: `retryable` is false, and the server has not repeated it by itself."""
     intent = new_intent(103)
     rig.wire.break_at(_COMMIT, Fault.REPLY_LOST)
-    assert await send(rig.client, intent, with_key=False) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
+    assert await send(rig.client, intent, with_key=False) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
     assert await rig.applied(intent) == 1
 
 
 @pytest.mark.parametrize("with_key", [True, False])
-async def test_a_commit_that_is_lost_itself_is_not_answered_as_applied(rig: Rig, *, with_key: bool) -> None:
+async def test_a_lost_commit_is_not_reported_as_applied(rig: Rig, *, with_key: bool) -> None:
     """To the server this looks the same, but nothing was written. Repeated with its key, the change is made once."""
     intent = new_intent(104 + with_key)
     rig.wire.break_at(_COMMIT, Fault.LOST)
     answer = await send(rig.client, intent, with_key=with_key)
-    assert answer == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
+    assert answer == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
     assert await rig.applied(intent) == 0
-    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)
     assert await rig.applied(intent) == 1
 
 
@@ -327,6 +327,6 @@ async def test_a_connection_that_is_lost_before_the_commit_is_not_noticed(
     intent = new_intent(200 + 4 * with_key + 2 * (fault is Fault.LOST) + (place == "change"))
     # The note goes out with the change, and BEGIN is the first message.
     rig.wire.break_at(intent.key.encode() if place == "change" else b"BEGIN", fault)
-    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)
     assert rig.wire.broken
     assert await rig.applied(intent) == 1

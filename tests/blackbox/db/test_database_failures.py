@@ -20,7 +20,7 @@ import pytest
 
 from server.local.cluster import Cluster
 from server.local.tpch import load_orders
-from tests.blackbox.load import READ, Fate, Load, asked, quantile
+from tests.blackbox.load import READ, Fate, Load, quantile, send
 from tests.calibration import MEASURES, hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
 
@@ -67,7 +67,7 @@ async def on(cluster: Cluster, statement: str) -> list[Any]:
 async def one(url: str, body: dict[str, Any]) -> Any:
     """Send one request and return its fate."""
     async with httpx.AsyncClient(base_url=url, verify=NO_TLS) as client:
-        return await asked(client, body)
+        return await send(client, body)
 
 
 def refused_since(load: Load, moment: float) -> list[Fate]:
@@ -80,7 +80,7 @@ async def refusals(load: Load, moment: float, count: int) -> None:
     await until(lambda: len(refused_since(load, moment)) >= count)
 
 
-async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: Cluster, killed: Server) -> None:
+async def test_a_killed_postgresql_is_reported_at_once_and_used_again(own: Cluster, killed: Server) -> None:
     """The server answers 503 with Retry-After within 300 ms, and uses PostgreSQL again a second after its return."""
     port = own.port
     load = Load(killed.url, readers=6, writers=0)
@@ -144,29 +144,29 @@ async def locked(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
 
     Gives another connection to look with: within a transaction, pg_stat_activity does not change.
     """
-    locker, looker = await asyncpg.connect(cluster.url), await asyncpg.connect(cluster.url)
+    locker, observer = await asyncpg.connect(cluster.url), await asyncpg.connect(cluster.url)
     transaction = locker.transaction()
     await transaction.start()
     await locker.execute("LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE")
     try:
-        yield looker
+        yield observer
     finally:
         await transaction.rollback()
         await locker.close()
-        await looker.close()
+        await observer.close()
 
 
-async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool) -> float:
+async def wait_until_locked(observer: asyncpg.Connection, *, locked_out: bool) -> float:
     """Wait until a statement of the server waits for the lock, or until none does. Return the seconds it took."""
     query = f"SELECT FROM pg_stat_activity WHERE {_OURS} AND wait_event_type = 'Lock'"
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while bool(await looker.fetch(query)) is not locked_out:  # noqa: ASYNC110 # polls another process
+        while bool(await observer.fetch(query)) is not locked_out:  # noqa: ASYNC110 # polls another process
             await asyncio.sleep(0.005)  # between two looks at the statement
     return time.monotonic() - began
 
 
-async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connection_goes_on(
+async def test_an_exhausted_pool_refuses_at_once_and_blocks_nothing_else(
     own: Cluster,
 ) -> None:
     """With all ten connections waiting for a lock: 503 after POOL_TIMEOUT. /livez and refusals need no connection."""
@@ -174,10 +174,10 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
     with running_server(own.url, POOL_TIMEOUT="0.25") as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
             async with locked(own):
-                crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
+                crowd = [asyncio.create_task(send(client, {"query": READ})) for _ in range(20)]
                 await until(lambda: sum(task.done() for task in crowd) == 10)
                 exhausted = [task.result() for task in crowd if task.done()]
-                bad = await asked(client, {"query": "{ nothing }"})
+                bad = await send(client, {"query": "{ nothing }"})
                 assert bad.reason == "DOCUMENT_INVALID"
                 assert (await client.get("/livez")).status_code == 200
             held = [fate for fate in await asyncio.gather(*crowd) if fate not in exhausted]
@@ -198,19 +198,19 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
         '{ orders(filter: {clerk: {eq: "y"}}) { totalCount } }',
     ],
 )
-async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, killed: Server, query: str) -> None:
+async def test_no_statement_outlives_its_client(own: Cluster, killed: Server, query: str) -> None:
     """When a client leaves, the server cancels its statement, on every transport, before LOCK_TIMEOUT ends it."""
     await until(lambda: answers(f"{killed.url}/readyz"))
-    async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
+    async with locked(own) as observer, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
         request = asyncio.create_task(client.post("/api/graphql", json={"query": query}))
-        await wait_until_locked(looker, locked_out=True)
+        await wait_until_locked(observer, locked_out=True)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        seconds = await wait_until_locked(looker, locked_out=False)
+        seconds = await wait_until_locked(observer, locked_out=False)
         hold("cancelling a statement whose caller has gone", seconds, computing_seconds=0.15)
 
 
-async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Server) -> None:
+async def test_pipelined_requests_do_not_outlive_their_client(own: Cluster, killed: Server) -> None:
     """The request in flight is cancelled, the others are never started, and none of it is logged as a fault."""
     await until(lambda: answers(f"{killed.url}/readyz"))
     begun = len(killed.log())
@@ -218,12 +218,12 @@ async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Se
     head = f"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     named = [f"X-Request-Id: several-{number}\r\n" for number in range(3)]
     url = urlsplit(killed.url)
-    async with locked(own) as looker:
+    async with locked(own) as observer:
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write("".join(f"{head}{name}\r\n{body}" for name in named).encode())
-        await wait_until_locked(looker, locked_out=True)
+        await wait_until_locked(observer, locked_out=True)
         writer.transport.abort()
-        seconds = await wait_until_locked(looker, locked_out=False)
+        seconds = await wait_until_locked(observer, locked_out=False)
         hold("cancelling the first of several", seconds, computing_seconds=0.15)
     assert (await one(killed.url, {"query": READ})).good
     await until(lambda: "several-0" in killed.log())
@@ -236,9 +236,9 @@ async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster
     """The client gets REQUEST_TIMEOUT, and no statement of the query is left running."""
     with running_server(own.url, REQUEST_TIMEOUT="0.2") as server:
         for query in (READ, "{ order(orderKey: 1) { orderKey } }"):
-            async with locked(own) as looker:
+            async with locked(own) as observer:
                 fate = await one(server.url, {"query": query})
                 assert (fate.status, fate.reason) == (504, "REQUEST_TIMEOUT"), fate
-                seconds = await wait_until_locked(looker, locked_out=False)
+                seconds = await wait_until_locked(observer, locked_out=False)
             hold("REQUEST_TIMEOUT", fate.seconds, computing_seconds=0.25, waiting_seconds=0.2)
             hold("cancelling what has timed out", seconds, computing_seconds=0.1)

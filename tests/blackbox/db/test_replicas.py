@@ -79,8 +79,8 @@ def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 
 def state(operator: Operator) -> str:
     """The state of the secondary according to /readyz."""
-    said: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
-    return said
+    replica: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
+    return replica
 
 
 def until_used(operator: Operator) -> None:
@@ -131,11 +131,11 @@ async def test_a_writer_reads_its_own_change_at_once_through_another_process(
         async with httpx.AsyncClient(verify=NO_TLS) as client:
             for turn in range(10):
                 document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
-                told = await client.post(first.server.graphql, json={"query": document})
-                headers = {HEADER: told.headers[HEADER]} if carried == "header" else {}
+                response = await client.post(first.server.graphql, json={"query": document})
+                headers = {HEADER: response.headers[HEADER]} if carried == "header" else {}
                 if carried == "header":
                     client.cookies.clear()
-                made = told.json()["data"]["setOrderStatus"]
+                made = response.json()["data"]["setOrderStatus"]
                 read = await client.post(second.server.graphql, json={"query": LOOK_UP % 7}, headers=headers)
                 assert read.json()["data"]["order"]["statusVersion"] == made["order"]["statusVersion"]
     finally:
@@ -160,9 +160,9 @@ def test_a_token_that_was_not_issued_is_refused(first: Operator, token: str) -> 
 
 def test_the_cookie_is_for_the_api_alone_and_for_no_script(first: Operator) -> None:
     """GraphiQL sends the cookie by itself, and no script can read it."""
-    told = httpx.post(first.server.graphql, json={"query": SET % (4, "PARTIAL")}, verify=NO_TLS)
-    given = told.headers["set-cookie"]
-    assert given.startswith(f"consistency={told.headers[HEADER]}; Path=/api; Max-Age=")
+    response = httpx.post(first.server.graphql, json={"query": SET % (4, "PARTIAL")}, verify=NO_TLS)
+    given = response.headers["set-cookie"]
+    assert given.startswith(f"consistency={response.headers[HEADER]}; Path=/api; Max-Age=")
     assert "HttpOnly; SameSite=Lax" in given
 
 
@@ -191,7 +191,7 @@ async def test_an_order_that_is_refetched_after_an_event_is_never_older(
     assert all(read >= heard for heard, read in seen), seen
 
 
-async def test_what_is_not_told_by_token_or_event_is_read_within_the_bound(
+async def test_without_a_token_a_read_is_stale_within_the_bound(
     platform: LocalPlatform, first: Operator, second: Operator
 ) -> None:
     """The server stops using a stalled standby, reports it in /readyz, and uses it again once it has caught up."""

@@ -107,7 +107,7 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
         assert subscriber.cut_off == 0
 
 
-async def test_a_subscriber_has_it_looked_at_again_and_again(platform: LocalPlatform) -> None:
+async def test_a_subscriber_makes_the_server_poll(platform: LocalPlatform) -> None:
     """So the instance never counts as idle. Without a subscriber the server does not poll it, and it falls asleep."""
     with operated(platform, FEED_CATCH_UP="0.1") as ours:
         async with kept_awake(platform) as witness:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.blackbox.load import READ, Load, asked
+from tests.blackbox.load import READ, Load, send
 from tests.calibration import allowed, hold
 from tests.operator import HASTE, INSTANCE, Operator, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
@@ -72,7 +72,7 @@ def slow() -> Iterator[LocalPlatform]:
 async def crowd(url: str, count: int) -> list[tuple[float, int, str | None]]:
     """Send requests at once. Return the seconds, the status and the reason of each response."""
     async with httpx.AsyncClient(base_url=url, verify=NO_TLS, limits=httpx.Limits(max_connections=count)) as client:
-        fates = await asyncio.gather(*(asked(client, {"query": READ}) for _ in range(count)))
+        fates = await asyncio.gather(*(send(client, {"query": READ}) for _ in range(count)))
     return [(fate.seconds, fate.status, fate.reason) for fate in fates]
 
 
@@ -82,14 +82,14 @@ async def woken_by(platform: LocalPlatform, operator: Operator, count: int) -> f
     wakes = platform.counters()["wakes"][INSTANCE]
     platform.suspend(INSTANCE)
     assert answers(f"{operator.server.url}/readyz")
-    told = await crowd(operator.server.url, count)
-    assert {(status, reason) for _, status, reason in told} == {(200, None)}, told
+    responses = await crowd(operator.server.url, count)
+    assert {(status, reason) for _, status, reason in responses} == {(200, None)}, responses
     assert platform.counters()["wakes"][INSTANCE] == wakes + 1
-    return min(seconds for seconds, _, _ in told)
+    return min(seconds for seconds, _, _ in responses)
 
 
 @pytest.mark.parametrize("count", [1, CROWD])
-async def test_whoever_comes_wakes_it_once_and_all_are_answered(
+async def test_the_first_request_wakes_it_once_and_all_are_answered(
     platform: LocalPlatform, operator: Operator, count: int
 ) -> None:
     """No request is refused during the wake-up."""
@@ -103,7 +103,7 @@ async def test_the_first_is_answered_within_the_wake_and_a_second(slow: LocalPla
     with operated(slow, patient=False) as operator:
         await until(lambda: answers(f"{operator.server.url}/readyz"))
         first = await woken_by(slow, operator, count)
-    hold(f"the first of {count} who wake it", first, computing_seconds=1, waiting_seconds=LONG_WAKE_SECONDS)
+    hold(f"the first of {count} requests that wake it", first, computing_seconds=1, waiting_seconds=LONG_WAKE_SECONDS)
 
 
 async def test_a_crowd_of_changes_and_counts_wakes_it_too(platform: LocalPlatform, operator: Operator) -> None:
@@ -117,7 +117,7 @@ async def test_a_crowd_of_changes_and_counts_wakes_it_too(platform: LocalPlatfor
     assert platform.counters()["wakes"][INSTANCE] == wakes + 1
 
 
-async def test_one_that_does_not_wake_is_given_up_and_asked_again_later() -> None:
+async def test_a_database_that_does_not_wake_is_given_up_and_tried_again_later() -> None:
     """After WAKE_TIMEOUT requests get a retryable 503. The server notices by itself when the database is awake."""
     with platform_directory() as directory, contextlib.ExitStack() as stack:
         with waking_after(NEVER_SECONDS, on=directory) as platform:
@@ -138,7 +138,7 @@ async def test_one_that_does_not_wake_is_given_up_and_asked_again_later() -> Non
 
 
 @pytest.mark.long
-async def test_after_one_wake_in_vain_nobody_waits_again_at_once(slow: LocalPlatform) -> None:
+async def test_after_a_failed_wake_up_the_next_request_does_not_wait(slow: LocalPlatform) -> None:
     """The first request is refused after WAKE_TIMEOUT, the next at once, until the database is awake."""
     with operated(slow, patient=False, WAKE_TIMEOUT=str(PATIENCE)) as operator:
         await until(lambda: answers(f"{operator.server.url}/readyz"))

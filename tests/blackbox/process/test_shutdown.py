@@ -54,10 +54,10 @@ class Hanging:
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the process to end."""
-        told_at = time.monotonic()
+        stopped_at = time.monotonic()
         process.terminate()
         code = process.wait(PATIENCE_SECONDS)
-        self.seconds = time.monotonic() - told_at
+        self.seconds = time.monotonic() - stopped_at
         self.code.append(code)
 
 
@@ -101,12 +101,12 @@ async def socket_to(url: str, *operations: dict[str, str]) -> ClientConnection:
 
 async def end_of(connection: ClientConnection) -> tuple[list[Any], int | None, float]:
     """The remaining messages of a socket, its close code, and the time of its end."""
-    said = []
+    messages = []
     try:
         while True:
-            said.append(json.loads(await connection.recv()))
+            messages.append(json.loads(await connection.recv()))
     except ConnectionClosed as closed:
-        return said, closed.rcvd.code if closed.rcvd else None, time.monotonic()
+        return messages, closed.rcvd.code if closed.rcvd else None, time.monotonic()
 
 
 async def end_of_stream(response: httpx.Response) -> tuple[list[str], float]:
@@ -169,13 +169,13 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             by_stream = ask(client, SET % BY_STREAM, "/api/graphql/stream", **events)
             await waiting(orders_url, 3)
 
-            told_at = time.monotonic()
+            stopped_at = time.monotonic()
             server.process.terminate()
             lines, stream_at = await end_of_stream(stream)
             _, code, socket_at = await end_of(listener)
             assert not any("complete" in line for line in lines)
             assert code == 1012
-            hold("subscribers hear of a stop", max(stream_at, socket_at) - told_at, computing_seconds=1)
+            hold("subscribers hear of a stop", max(stream_at, socket_at) - stopped_at, computing_seconds=1)
             await asyncio.gather(*(refused(server) for _ in range(3)))
             await blocker.execute("ROLLBACK")
 
@@ -185,13 +185,13 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             assert answer.headers["connection"] == "close"
             assert f'"orderKey":"{BY_STREAM}"' in (await by_stream).text
             assert "event: complete" in (await by_stream).text
-            said, code, _ = await end_of(writer)
+            messages, code, _ = await end_of(writer)
             assert code == 1012
-            of_change = [message["type"] for message in said if message["id"] == "1"]
-            assert of_change == ["next", "complete"], said
-            assert not [message for message in said if message["id"] == "0" and message["type"] == "complete"]
+            of_change = [message["type"] for message in messages if message["id"] == "1"]
+            assert of_change == ["next", "complete"], messages
+            assert not [message for message in messages if message["id"] == "0" and message["type"] == "complete"]
             assert await ended(server) == 0
-            hold("a stop with changes in flight", time.monotonic() - told_at, computing_seconds=5)
+            hold("a stop with changes in flight", time.monotonic() - stopped_at, computing_seconds=5)
         levels = {json.loads(line)["level"] for line in server.log().splitlines()}
         assert levels <= {"info", "warning"}, server.log()
 
@@ -240,7 +240,7 @@ async def kept(server: Server) -> AsyncIterator[KeptAliveConnection]:
         await connection.close()
 
 
-async def test_who_asks_while_it_stops_is_told_and_answered(orders_url: str) -> None:
+async def test_open_connections_are_answered_during_a_stop(orders_url: str) -> None:
     """On open connections, /readyz reports draining and a query is answered. Each response is the connection's last."""
     with running_server(orders_url, altered=UNHURRIED, APP_SCHEMA=SCHEMA) as server:
         async with kept(server) as probe, kept(server) as caller:
@@ -248,12 +248,12 @@ async def test_who_asks_while_it_stops_is_told_and_answered(orders_url: str) -> 
                 assert "connection: close" not in await connection.get("/livez")
             server.process.terminate()
             await refused(server)
-            readyz, told = await probe.get("/readyz"), await caller.get(ORDER)
+            readyz, response = await probe.get("/readyz"), await caller.get(ORDER)
         assert "503" in readyz.splitlines()[0]
         assert "draining" in readyz
-        assert '{"data":{"order":{"orderKey":"1"}}}' in told
+        assert '{"data":{"order":{"orderKey":"1"}}}' in response
         assert "connection: close" in readyz
-        assert "connection: close" in told
+        assert "connection: close" in response
         assert await ended(server) == 0
 
 
@@ -402,7 +402,7 @@ def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_what_keeps_workers_from_starting_is_told_once(orders_url: str) -> None:
+def test_an_error_that_keeps_workers_from_starting_is_reported_once(orders_url: str) -> None:
     """The parent reports it before it starts a worker, and its exit code says what kind of error it is."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -466,9 +466,9 @@ async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
             with connection:
                 assert any(name.startswith("lakebase-orders-metrics-") for name in names(tmp_path))
                 server.process.terminate()
-                told_at = time.monotonic()
+                stopped_at = time.monotonic()
                 assert await ended(server) == 0
-                hold("a stop with a thread stuck", time.monotonic() - told_at, computing_seconds=5)
+                hold("a stop with a thread stuck", time.monotonic() - stopped_at, computing_seconds=5)
                 assert "stop cut short" not in server.log()
     assert names(tmp_path) == []
 

@@ -106,7 +106,7 @@ async def burst(server: Server) -> list[bytes]:
 
 
 @pytest.mark.faults
-async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
+async def test_excess_is_refused_before_execution(tight: Server, orders_url: str) -> None:
     """A refusal has Retry-After, and the change is never applied. Probes and metrics are always answered.
 
     Errors in a document are reported even without a free admission slot. A browser's preflight is answered, and its
@@ -131,7 +131,7 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
             assert (await client.get("/livez")).status_code == 200
             watched += 1
         assert watched > 0
-        hold("a refusal for want of a place", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
+        hold("a refusal for want of a slot", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
         assert reasons(await client.post("/api/graphql", json={"query": "{ nothing }"})) == ["DOCUMENT_INVALID"]
         preflight = await client.options("/api/graphql", headers={"access-control-request-method": "POST"})
         assert preflight.status_code == 200
@@ -159,7 +159,7 @@ async def until_answered(client: httpx.AsyncClient) -> None:
             assert reasons(answer) == ["OVERLOADED"]
 
 
-async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
+async def test_an_overloaded_process_sheds_load(orders_url: str) -> None:
     """Requests it cannot reach in time are refused unread, with Retry-After, counted, and logged once a second."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", MAX_REQUESTS_WAIT="0.02") as busy:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -201,7 +201,7 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
         await holder.close()
 
 
-def test_whoever_is_slow_holds_no_place(narrow: Server) -> None:
+def test_a_slow_client_holds_no_admission_slot(narrow: Server) -> None:
     """Neither a trickling body nor an unread response holds an admission slot."""
     body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
     lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")

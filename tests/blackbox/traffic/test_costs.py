@@ -59,7 +59,7 @@ def post(client: httpx.Client, query: str, headers: dict[str, str] | None = None
     return client.post("/api/graphql", json={"query": query, "variables": variables}, headers=accepts | (headers or {}))
 
 
-def test_what_costs_too_much_is_refused_on_either_way(client: httpx.Client) -> None:
+def test_an_operation_that_costs_too_much_is_refused_on_both_paths(client: httpx.Client) -> None:
     """The cost depends on the request's own variables, even if the document's plan has answered other ones."""
     refused = post(client, f"# ordinary\n{PAGE}", first=LIMIT)
     assert [post(client, PAGE, first=LIMIT - 2).status_code for _ in range(3)] == [200] * 3
@@ -70,7 +70,7 @@ def test_what_costs_too_much_is_refused_on_either_way(client: httpx.Client) -> N
         assert "extensions" not in response.json()
 
 
-def test_the_cost_is_told_to_who_asks_on_either_way(client: httpx.Client) -> None:
+def test_the_cost_is_reported_to_callers_who_ask_on_both_paths(client: httpx.Client) -> None:
     """The cost is in the response, or in the refusal, of a caller who asks for it, and in no other."""
     answers = [post(client, f"# told\n{PAGE}", ASKS, first=5).json() for _ in range(3)]
     assert answers == [answers[0]] * 3
@@ -81,7 +81,7 @@ def test_the_cost_is_told_to_who_asks_on_either_way(client: httpx.Client) -> Non
     assert post(client, PAGE, ASKS, first=LIMIT).json()["extensions"] == {"cost": COST_TOLD}
 
 
-def test_a_cache_does_not_keep_what_only_one_asked_for(client: httpx.Client) -> None:
+def test_a_response_with_its_cost_is_not_cached(client: httpx.Client) -> None:
     """Caches do not vary their responses by that header."""
     parameters = {"query": PAGE, "variables": '{"first": 1}'}
     assert client.get("/api/graphql", params=parameters, headers=ASKS).headers["cache-control"] == "no-store"
@@ -99,10 +99,10 @@ def test_a_document_over_a_limit_is_refused(
     for _ in range(2):
         response = post(client, document)
         (error,) = response.json()["errors"]
-        told = error["extensions"]
+        extensions = error["extensions"]
         assert response.status_code == 400
-        assert (told["reason"], told["limit"]) == ("LIMIT_EXCEEDED", limit)
-        assert (told["requested"], told["allowed"]) == (requested, allowed)
+        assert (extensions["reason"], extensions["limit"]) == ("LIMIT_EXCEEDED", limit)
+        assert (extensions["requested"], extensions["allowed"]) == (requested, allowed)
     # Clients that know only this media type get errors with status 200, as ever.
     assert client.post("/api/graphql", json={"query": document}).status_code == 200
 
@@ -156,6 +156,6 @@ def test_over_a_websocket(server: Server) -> None:
         subscription = "subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }"
         refused = answer(query=subscription, variables={"k": [*range(LIMIT)]})
         assert refused["payload"][0]["extensions"] == COST_REFUSED
-        told = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
-        assert told["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
+        message = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
+        assert message["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
         assert "extensions" not in answer(query=PAGE, variables={"first": 5})["payload"]

@@ -91,7 +91,7 @@ def nexts(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_either_way_of_answering_costs_the_same(server: Server) -> None:
+def test_both_paths_cost_the_same(server: Server) -> None:
     """The ordinary path answers an operation the first time, the fast path after that."""
     cost = ask(server, CHEAP, headers={"x-graphql-cost": "include"}).json()["extensions"]["cost"]["requested"]
     answered = 1
@@ -100,7 +100,7 @@ def test_either_way_of_answering_costs_the_same(server: Server) -> None:
     assert answered == BURST // cost
 
 
-def test_what_can_never_be_paid_says_so(server: Server) -> None:
+def test_an_operation_that_can_never_be_paid_gets_no_retry_time(server: Server) -> None:
     """The refusal has no time to retry, and takes no points."""
     for _ in range(3):
         response = ask(server, DEARER)

@@ -88,8 +88,8 @@ def test_over_a_socket_it_ends_with_an_error_and_the_socket_goes_on(brief: Serve
 
 def test_over_a_stream_by_post_it_ends_with_an_error_and_completes(brief: Server) -> None:
     """graphql-sse's clients expect this."""
-    told = httpx.post(f"{brief.url}{STREAM}", json=FEED, headers=EVENTS).text
-    found = [event for event in events_of(told) if "event" in event]
+    response = httpx.post(f"{brief.url}{STREAM}", json=FEED, headers=EVENTS).text
+    found = [event for event in events_of(response) if "event" in event]
     assert [event["event"] for event in found] == ["next", "complete"]
     assert reasons(json.loads(found[0]["data"])) == ["SUBSCRIPTION_ENDED"]
 
@@ -97,16 +97,16 @@ def test_over_a_stream_by_post_it_ends_with_an_error_and_completes(brief: Server
 def test_a_browser_comes_back_to_where_it_was(brief: Server) -> None:
     """The browser gets no `complete` event, and reconnects with the id of the last change that it got."""
     cursor = change(brief, "PARTIAL")
-    heard = []
+    cursors = []
     for status in ("FULFILLED", "OPEN", "PARTIAL"):
         wanted = change(brief, status)
         found = came_back(brief, cursor)
         assert [event["event"] for event in found] == ["next", "next"]
         assert reasons(json.loads(found[-1]["data"])) == ["SUBSCRIPTION_ENDED"]
         assert found[0]["id"] == found[1]["id"] == wanted
-        heard.append(wanted)
+        cursors.append(wanted)
         cursor = found[-1]["id"]
-    assert len(set(heard)) == 3
+    assert len(set(cursors)) == 3
 
 
 def came_back(server: Server, cursor: str) -> list[dict[str, str]]:
@@ -117,15 +117,15 @@ def came_back(server: Server, cursor: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
 
     def has_heard() -> bool:
-        told = httpx.get(f"{server.url}{STREAM}", params=FEED, headers=EVENTS | {"last-event-id": cursor})
-        found[:] = [event for event in events_of(told.text) if event.get("event")]
+        response = httpx.get(f"{server.url}{STREAM}", params=FEED, headers=EVENTS | {"last-event-id": cursor})
+        found[:] = [event for event in events_of(response.text) if event.get("event")]
         return len(found) > 1
 
     wait_for(has_heard, what=lambda: f"a change after {cursor}: {found}")
     return found
 
 
-def test_a_caller_has_so_many_over_all_connections(few: Server) -> None:
+def test_a_callers_subscriptions_are_limited_over_all_connections(few: Server) -> None:
     """One more is refused by itself, on any connection, with the time to retry. Each one that ends makes room."""
     with connected(few) as one, connected(few) as other, httpx.Client(base_url=few.url) as client:
         subscribed(one, "1")
@@ -146,8 +146,8 @@ def test_a_caller_has_so_many_over_all_connections(few: Server) -> None:
                 }
                 == message["payload"][0]["extensions"]
             )
-            told = client.get(STREAM, params=FEED, headers=EVENTS).text
-            (refused,) = [event for event in events_of(told) if event.get("event")]
+            response = client.get(STREAM, params=FEED, headers=EVENTS).text
+            (refused,) = [event for event in events_of(response) if event.get("event")]
             assert (refused["event"], refused["retry"]) == ("next", "5000")
             assert reasons(json.loads(refused["data"])) == ["TOO_MANY_SUBSCRIPTIONS"]
             # A query is not a subscription.
@@ -162,7 +162,7 @@ def test_a_caller_has_so_many_over_all_connections(few: Server) -> None:
         wait_for(lambda: subscriptions(few) == MOST, what=lambda: "as many as before")
 
 
-def test_what_is_cut_off_is_given_back(few: Server) -> None:
+def test_a_subscription_that_is_cut_off_is_given_back(few: Server) -> None:
     """Clients that connect and disconnect in every way leave as much room as before."""
     wait_for(lambda: subscriptions(few) == 0, what=lambda: "all others to have ended")
     for round_ in range(12):

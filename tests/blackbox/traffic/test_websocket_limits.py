@@ -59,7 +59,7 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
     return message
 
 
-def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
+def test_a_socket_without_an_init_is_closed(orders_url: str) -> None:
     """After SOCKET_INIT_TIMEOUT the server closes the socket, even if the client sends pings meanwhile."""
     with (
         running_server(orders_url, SOCKET_INIT_TIMEOUT="0.3", APP_SCHEMA="socket_limits") as server,
@@ -71,13 +71,13 @@ def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
         hold("a socket without its init", time.monotonic() - began, computing_seconds=2.7, waiting_seconds=0.3)
 
 
-def test_who_asks_nothing_is_let_go(hasty: Server) -> None:
+def test_an_idle_socket_is_closed(hasty: Server) -> None:
     """The close code lets clients reconnect when they have something to ask."""
     with raw_socket(hasty.url) as socket:
         assert socket.closed_with() == 1001
 
 
-def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
+def test_a_socket_in_use_is_not_closed(hasty: Server) -> None:
     """A client's pings keep its socket open beyond SOCKET_IDLE_TIMEOUT, and so does a subscription."""
     with raw_socket(hasty.url) as socket:
         began = time.monotonic()
@@ -93,7 +93,7 @@ def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
         assert socket.closed_with() == 1001
 
 
-def test_one_socket_runs_so_many_operations(server: Server) -> None:
+def test_the_operations_of_one_socket_are_limited(server: Server) -> None:
     """One more is refused by itself. As soon as an operation completes there is room again."""
     with raw_socket(server.url) as socket:
         socket.send(b"".join(subscribe(str(number)) for number in range(MOST)) + subscribe("more"))
@@ -153,12 +153,12 @@ _HALF = b" " * (BODY_BYTES // 2)
 )
 def test_frames_that_break_the_rules_close_the_socket(server: Server, name: str, data: bytes, code: int) -> None:
     """The server closes with the protocol's code and logs no traceback. The decompressed size counts."""
-    said = len(server.log())
+    logged = len(server.log())
     with raw_socket(server.url, deflate=True) as socket:
         with suppress(ConnectionError):
             socket.send(data)
         assert socket.closed_with() == code, name
-    assert "Traceback" not in server.log()[said:]
+    assert "Traceback" not in server.log()[logged:]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_connection_that_is_not_to_be_kept_is_closed(server: Server, last: byt
         assert wire.ended()
 
 
-def test_uvloop_and_httptools_are_what_serves(server: Server) -> None:
+def test_uvloop_and_httptools_serve(server: Server) -> None:
     """The process has loaded both. uvicorn loads a loop only to run it."""
     maps = Path(f"/proc/{server.process.pid}/maps")
     if not maps.exists():

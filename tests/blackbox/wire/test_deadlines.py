@@ -125,11 +125,11 @@ def test_a_body_that_is_not_read_has_a_deadline_too(hasty: Server) -> None:
     with Wire(hasty) as wire:
         wire.send(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
         assert wire.answer()[0] == "HTTP/1.1 404 Not Found"
-        hold("a body that nobody reads", trickle(wire, b" "), computing_seconds=0.6, waiting_seconds=BODY)
+        hold("a body that the server does not read", trickle(wire, b" "), computing_seconds=0.6, waiting_seconds=BODY)
         assert wire.ended()
 
 
-def test_a_caller_who_takes_nothing_of_its_answer_is_cut(orders_url: str) -> None:
+def test_a_client_that_does_not_read_its_response_is_cut(orders_url: str) -> None:
     """A client that reads slowly is not cut."""
     fields = "orderKey status clerk comment orderDate"
     query = f"{{ orders(first: 1000) {{ nodes {{ {fields} }} }} }}"
@@ -149,7 +149,12 @@ def test_a_caller_who_takes_nothing_of_its_answer_is_cut(orders_url: str) -> Non
             assert time.monotonic() < began + PATIENCE_SECONDS, "timed out"
             assert len(slow.read(20_000)) == 20_000
             time.sleep(0.02)  # makes the client slow
-        hold("an answer that nobody takes", time.monotonic() - began, computing_seconds=2, waiting_seconds=SEND)
+        hold(
+            "a response that the client does not read",
+            time.monotonic() - began,
+            computing_seconds=2,
+            waiting_seconds=SEND,
+        )
         assert len(slow.read(20_000)) == 20_000
         assert answers(f"{server.url}/livez")
 
@@ -206,7 +211,7 @@ def test_subscribers_leave_room_to_others(small: Server) -> None:
             wait_for(taken, what=lambda: "the place of the one that has gone")
 
 
-def test_where_all_are_at_work_one_more_is_told_so(orders_url: str) -> None:
+def test_one_connection_too_many_is_refused_if_all_are_busy(orders_url: str) -> None:
     """The server answers 503 with Retry-After, and closes."""
     with running_server(orders_url, APP_SCHEMA="connections", MAX_CONNECTIONS="1") as server, Wire(server) as busy:
         busy.send(STREAM + b"Accept: text/event-stream\r\n\r\n")
@@ -219,7 +224,7 @@ def test_where_all_are_at_work_one_more_is_told_so(orders_url: str) -> None:
                 assert wire.ended()
 
 
-def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
+def test_the_limit_of_open_files_is_raised(orders_url: str) -> None:
     """The process raises its own limit. If it may not, it serves fewer connections and logs it once."""
     limited = f"ulimit -n 200; exec {sys.executable} -m server"
     port = free_port()
@@ -234,6 +239,6 @@ def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), what=lambda: "the server to be alive")
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    (line,) = [json.loads(line) for line in said.splitlines() if "MAX_CONNECTIONS" in line]
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    (line,) = [json.loads(line) for line in output.splitlines() if "MAX_CONNECTIONS" in line]
     assert 0 < line["connections"] < line["open_files"] == 200

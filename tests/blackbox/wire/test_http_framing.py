@@ -72,7 +72,7 @@ def test_what_is_not_http_is_refused_and_closed(server: Server, sent: bytes) -> 
         assert wire.ended()
 
 
-def test_nothing_of_it_is_a_fault_of_the_server(server: Server) -> None:
+def test_malformed_http_is_no_fault_of_the_server(server: Server) -> None:
     """The server logs no traceback and one short line for each, and goes on serving."""
     assert answers(f"{server.url}/livez")
     assert "Traceback" not in server.log()
@@ -92,7 +92,7 @@ def test_nothing_of_it_is_a_fault_of_the_server(server: Server) -> None:
     ],
     ids=["101", "one long one", "many", "without an end", "the address", "an address without an end"],
 )
-def test_headers_have_a_size(server: Server, head: bytes) -> None:
+def test_headers_have_a_size_limit(server: Server, head: bytes) -> None:
     """The server answers 431, even if the headers never end."""
     with Wire(server) as wire:
         wire.send(head)
@@ -100,7 +100,7 @@ def test_headers_have_a_size(server: Server, head: bytes) -> None:
         assert wire.ended()
 
 
-def test_headers_of_that_size_are_read(server: Server) -> None:
+def test_headers_up_to_the_limit_are_read(server: Server) -> None:
     """A hundred headers with 16 KiB in all."""
     hundred = b"".join(b"X-%d: 1\r\n" % number for number in range(99))
     long = b"X-A: " + b"a" * 16_000 + b"\r\n"
@@ -180,7 +180,7 @@ def test_a_trailer_is_no_header(server: Server) -> None:
 
 
 @pytest.mark.parametrize("part", [b"G", GET, GET + HOST, POST + b"Content-Length: 25\r\n\r\n{", CHUNKED + b"5\r\n{"])
-def test_whoever_goes_away_early_leaves_nothing_behind(server: Server, part: bytes) -> None:
+def test_a_client_that_leaves_early_leaves_nothing_behind(server: Server, part: bytes) -> None:
     """The server goes on serving."""
     with Wire(server) as wire:
         wire.send(part)
