@@ -101,7 +101,7 @@ CASES: Final = (
         _user_errors(("SPEC_CONFLICT", "name")),
     ),
     _case(
-        "change-of-what-is-not-there",
+        "change-of-an-unknown-instance",
         _send("updateDatabaseInstance", name="nowhere", stopped=True),
         _user_errors(("RESOURCE_NOT_FOUND", "name")),
     ),
@@ -171,13 +171,13 @@ CASES: Final = (
         partly({"found": None}, "NAME_INVALID"),
     ),
     _case(
-        "look-for-what-is-not-there",
+        "look-up-an-unknown-instance",
         ask('{ found: databaseInstance(name: "nowhere") { name } }'),
         fine({"data": {"found": None}}),
     ),
     _case("operation-of-no-id", ask('{ found: operation(id: "1") { state } }'), partly({"found": None}, "ID_INVALID")),
     _case(
-        "operation-that-there-never-was",
+        "look-up-an-unknown-operation",
         ask(f'{{ found: operation(id: "{_NOWHERE}") {{ state }} }}'),
         fine({"data": {"found": None}}),
     ),

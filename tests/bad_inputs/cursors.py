@@ -47,7 +47,7 @@ _BAD: Final[dict[str, str]] = {
     "sql": "' OR 1=1 --",
 }
 _OF_DATES: Final[dict[str, list[object]]] = {
-    "day-that-is-none": [1, "order_date+", 1, "1996-02-30"],
+    "an-invalid-day": [1, "order_date+", 1, "1996-02-30"],
     "day-is-a-number": [1, "order_date+", 1, 19960102],
     "day-with-sql": [1, "order_date+", 1, "1996-01-02'; SELECT 1 --"],
 }

@@ -64,7 +64,7 @@ _NO_GRAPHQL: Final[dict[str, str]] = {
     "string-without-an-end": '{ node(id: "abc',
     "block-string-without-an-end": '{ node(id: """abc"',
     "line-break-in-a-string": '{ node(id: "a\nb") { id } }',
-    "escape-that-is-none": '{ node(id: "\\x41") { id } }',
+    "an-invalid-escape": '{ node(id: "\\x41") { id } }',
     "number-with-a-leading-zero": "{ order(orderKey: 01) { id } }",
     "number-without-a-fraction": "{ order(orderKey: 1.) { id } }",
     "number-with-a-name": "{ order(orderKey: 1e) { id } }",
@@ -112,7 +112,7 @@ _UNFIT: Final[dict[str, str]] = {
     "include-without-a-condition": "{ __typename @include }",
     "skip-twice": "{ __typename @skip(if: false) @skip(if: false) }",
     "specified-by-in-a-query": '{ __typename @specifiedBy(url: "x") }',
-    "a-mutation-that-there-is-not": "mutation { dropOrders }",
+    "an-unknown-mutation": "mutation { dropOrders }",
 }
 _FINE: Final[dict[str, str]] = {
     "byte-order-mark": f"\ufeff{ORDER}",

@@ -62,9 +62,9 @@ CASES: Final = (
     Case("hash-is-no-hash", post({"extensions": _hash("zz' OR 1=1 --")}), refused(200, "PERSISTED_QUERY_NOT_FOUND")),
     Case("persisted-query-is-a-list", post({"extensions": {"persistedQuery": []}}), _INVALID),
     Case(
-        "all-of-it-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()
+        "everything-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()
     ),
     Case("more-than-is-known", post({"query": ORDER, "id": 1, "__proto__": {"a": 1}, "constructor": []}), fine()),
-    Case("extensions-that-nobody-knows", post({"query": ORDER, "extensions": {"tracing": {"a": [{}]}}}), fine()),
-    Case("variables-that-nobody-declares", post({"query": ORDER, "variables": {"a": 1, "": 2, "$": [3]}}), fine()),
+    Case("unknown-extensions", post({"query": ORDER, "extensions": {"tracing": {"a": [{}]}}}), fine()),
+    Case("undeclared-variables", post({"query": ORDER, "variables": {"a": 1, "": 2, "$": [3]}}), fine()),
 )

@@ -49,7 +49,7 @@ def _behind(name: str, sent: Sent, expected: Expected) -> Case:
 
 
 CASES: Final = (
-    Case("forged-user-where-nobody-is-asked", _ask(("X-Forwarded-User", "boss"), _ANN), fine()),
+    Case("forged-user-without-authentication", _ask(("X-Forwarded-User", "boss"), _ANN), fine()),
     Case("forged-for", _ask(("X-Forwarded-For", "10.0.0.1, 127.0.0.1, evil")), fine()),
     Case(
         "for-of-500-entries",
@@ -98,7 +98,7 @@ CASES: Final = (
     _behind("user-in-the-url", get({"query": ORDER, "x-forwarded-email": "ann@example.com"}), _UNKNOWN),
     _behind("user-without-the-role", _ask(_BOB, document=_CHANGE), partly(None, "ROLE_MISSING")),
     _behind(
-        "name-that-looks-like-anns",
+        "name-with-a-lookalike-letter",
         _ask(("X-Forwarded-Email", "\xd0\xb0nn@example.com"), document=_CHANGE),
         partly(None, "ROLE_MISSING"),
     ),

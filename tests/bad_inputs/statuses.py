@@ -60,7 +60,7 @@ CASES: Final = (
         "expected-version-too-large", _set("orderKey: 1, status: OPEN, expectedVersion: 2147483648"), _DOCUMENT_INVALID
     ),
     Case(
-        "expected-version-of-another-time",
+        "another-expected-version",
         _set("orderKey: 1, status: PARTIAL, expectedVersion: 77"),
         fine(_user_error("STATUS_CONFLICT", 0)),
     ),

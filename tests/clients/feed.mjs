@@ -31,7 +31,7 @@ export function setAll(client, orderKeys, status) {
 }
 
 // A subscription: the changes it got, a wait for a number of changes, and its end.
-export function listen(client, variables, told = () => {}) {
+export function listen(client, variables, onChange = () => {}) {
   const heard = [];
   let news = () => {};
   const stop = client.subscribe(
@@ -42,7 +42,7 @@ export function listen(client, variables, told = () => {}) {
         heard.push(change);
         // The client resubscribes with these variables after a lost connection.
         variables.after = change.cursor;
-        told(change);
+        onChange(change);
         news();
       },
       error: (error) => console.error("a subscription failed:", error),

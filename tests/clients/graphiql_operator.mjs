@@ -26,7 +26,7 @@ const { page, variables, open, choose, write, ask, run, answer, further, button 
   await context.newPage(),
   server,
 );
-const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (seen) => console.log(JSON.stringify(seen));
 
 await open();
@@ -43,7 +43,7 @@ for (const [mutation, input] of [
   ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true"],
   ["provisionLakebase", "acknowledgeCost: true"],
 ]) {
-  await told.next();
+  await lines.next();
   await watch(mutation, input);
 }
 say({ complaints });

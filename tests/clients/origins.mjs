@@ -29,8 +29,8 @@ async function ask(own, asked) {
     });
   });
   const refused = new Promise((resolve) => {
-    const told = ({ errorMessage }) => resolve(Number(errorMessage.match(/\d+$/)));
-    network.on("Network.webSocketFrameError", told);
+    const settleRefusal = ({ errorMessage }) => resolve(Number(errorMessage.match(/\d+$/)));
+    network.on("Network.webSocketFrameError", settleRefusal);
   });
   const stream = `${asked}/api/graphql/stream?query={__typename}`;
   const socket = `${asked.replace("http", "ws")}/api/graphql`;
