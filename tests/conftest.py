@@ -36,16 +36,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if name == "summary" and report.when == "call":
                     terminalreporter.write_line(str(value))
     if calibration.held:
-        terminalreporter.section("times that are promised")
+        terminalreporter.section("promised times")
     for line in calibration.held:
         terminalreporter.write_line(line)
     terminalreporter.section("left out")
     for report in terminalreporter.getreports("skipped"):
         terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")
     if config.option.markexpr == "not long":
-        terminalreporter.write_line(
-            "left to `make faults`: what takes long, and what promises a time (the mark `long`)"
-        )
+        terminalreporter.write_line("left to `make faults`: long tests, and tests of promised times (the mark `long`)")
     minutes, seconds = divmod(round(time.monotonic() - _began_at), 60)
     terminalreporter.write_line(f"It took {minutes} min {seconds} s.")
 

@@ -141,9 +141,9 @@ POSTGRAPHILE: Final = "postgraphile"
 GUIDE: Final = "guide"
 STRAWBERRY: Final = "strawberry"
 CONTENDERS: Final = (
-    Contender(OURS, "this server as it is shipped", running_ours),
-    Contender(FLOOR, "bare ASGI, asyncpg and orjson, written by hand; no GraphQL", _floor),
-    Contender(MERCURIUS, "Mercurius 16 with jit, hand-written SQL over pg", _mercurius),
+    Contender(OURS, "this server as shipped", running_ours),
+    Contender(FLOOR, "bare ASGI, asyncpg and orjson, handwritten; no GraphQL", _floor),
+    Contender(MERCURIUS, "Mercurius 16 with jit, handwritten SQL over pg", _mercurius),
     Contender(POSTGRAPHILE, "PostGraphile 5 on Node's http", _postgraphile),
     Contender(GUIDE, "the guide's recipe: FastAPI and SQLModel", _guide),
     Contender(STRAWBERRY, "plain Strawberry and SQLAlchemy's ORM, parser and validation caches", _strawberry),

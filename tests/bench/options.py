@@ -54,7 +54,9 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         BenchError: an option is invalid.
     """
     works = {work.name for work in WORKS}
-    parser = argparse.ArgumentParser("python -m tests.bench", description="Measure the server beside others.")
+    parser = argparse.ArgumentParser(
+        "python -m tests.bench", description="Measure the server and compare it with others."
+    )
     parser.add_argument(
         "--only",
         default=",".join(_BY_DEFAULT),

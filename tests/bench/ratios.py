@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import works, writes
 from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.load import CLIENTS
-from tests.bench.tables import latency, processor, rate, ratios, spread, table, word
+from tests.bench.tables import latency, processor, rate, ratios, spread, table, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ def to_others(loads: Mapping[str, Loads]) -> str:
                 continue
             found = ratios(its[OURS], its[other], rate)
             target = (work.targets or {}).get(other)
-            verdict = "" if target is None else f" >= {target:g} {word(met=statistics.median(found) >= target)}"
-            cells.append(f"{spread(found)}{verdict}")
+            target_text = "" if target is None else f" >= {target:g} {verdict(met=statistics.median(found) >= target)}"
+            cells.append(f"{spread(found)}{target_text}")
         rows.append((work.title, *cells))
     return table(("work", *others), rows)
 
@@ -71,7 +71,7 @@ def by_depth(loads: Mapping[str, Loads]) -> str | None:
         by_one, by_all = ratios(alone, base_alone, latency), ratios(together, base_together, latency)
         met = max(statistics.median(by_one), statistics.median(by_all)) <= most
         cost = spread(ratios(together, base_together, processor))
-        rows.append((name, spread(by_one), spread(by_all), f"<= {most}", word(met=met), cost))
+        rows.append((name, spread(by_one), spread(by_all), f"<= {most}", verdict(met=met), cost))
     if not rows:
         return None
     return table(("", "p50, one client", f"p50, {CLIENTS} clients", "target", "", "processor time"), rows)
@@ -93,7 +93,7 @@ def of_writes(loads: Loads) -> str:
             met = statistics.median(found) >= _LEAST_OF_FLOOR
             cost = spread(ratios(ours, theirs, processor))
             name = f"{selected}: ours / {floor}"
-            rows.append((name, spread(found), f">= {_LEAST_OF_FLOOR}", word(met=met), cost))
+            rows.append((name, spread(found), f">= {_LEAST_OF_FLOOR}", verdict(met=met), cost))
     return table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
 
 
@@ -106,7 +106,7 @@ def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
             found = ratios(loads[scales[-1], connections], loads[scales[0], connections], latency)
             met = statistics.median(found) <= _MOST_OF_SMALLEST
             name = f"scale {scales[-1]:g} / {scales[0]:g}, {connections} connections"
-            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", word(met=met)))
+            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met)))
     return table(("page of 100", "p50", "target", ""), rows)
 
 
@@ -121,7 +121,7 @@ def of_latencies(offered: Mapping[tuple[str, str], Sequence[Offered]]) -> str:
             (
                 f"{titles[work]}: {name}",
                 spread(found),
-                *((f"<= {_MOST_OF_MEDIAN:g}", word(met=met)) if name == OURS else ("", "")),
+                *((f"<= {_MOST_OF_MEDIAN:g}", verdict(met=met)) if name == OURS else ("", "")),
                 f"{rounds[0].rate:,.0f}",
                 spread([one.latency.p50 for one in rounds]),
                 spread([one.latency.p99 for one in rounds]),
@@ -159,7 +159,7 @@ def of_memory(soaks: Sequence[Soak]) -> str:
                 "" if soak.with_sdk else f"<= {_MOST_MEGABYTES:g}",
                 f"{growth:+.1f}",
                 f"<= {_MOST_GROWTH_MEGABYTES:g}",
-                word(met=met),
+                verdict(met=met),
                 " ".join(f"{one.resident:.1f}" for one in soak.tenths),
             )
         )

@@ -39,7 +39,7 @@ def spread(values: Sequence[float], *, digits: int = 2) -> str:
     return f"{middle} ({least}..{greatest})"
 
 
-def word(*, met: bool) -> str:
+def verdict(*, met: bool) -> str:
     """The verdict on a target."""
     return "met" if met else "MISSED"
 

@@ -134,7 +134,9 @@ async def _soak(soak: Soak, directory: Path) -> int:
     except AssertionError as missed:
         _say(str(missed))
     _say(scorecard.table([report]))
-    _say(f"RSS slope: {'not seen for ten minutes' if slope is None else f'{slope:.2f} MB in ten minutes'}, seed {SEED}")
+    _say(
+        f"RSS slope: {'not observed for long enough' if slope is None else f'{slope:.2f} MB in ten minutes'}, seed {SEED}"
+    )
     return 1 if report.misses else 0
 
 

@@ -16,7 +16,7 @@ from server.local.cluster import Cluster
 from tests.bench import orders as table
 from tests.bench.answers import Truth, volley_of
 from tests.bench.contenders import running_ours
-from tests.bench.tables import word
+from tests.bench.tables import verdict
 from tests.bench.works import WORKS
 from tests.load.generator import Phase, PhaseResult, offer, results_of
 from tests.load.trickling import trickle
@@ -60,15 +60,15 @@ class Line:
 
     def __str__(self) -> str:
         """The line as it is printed."""
-        return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {word(met=self.met)}' if self.target else ''}"
+        return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {verdict(met=self.met)}' if self.target else ''}"
 
 
 def main() -> int:
     """Measure, report, and return the exit code, which says whether every target was met."""
     parser = argparse.ArgumentParser("python -m tests.load")
-    parser.add_argument("--seconds", type=float, default=60, help="of twice the capacity")
-    parser.add_argument("--scale", type=float, default=0.1, help="of TPC-H")
-    parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="of PostgreSQL's data")
+    parser.add_argument("--seconds", type=float, default=60, help="seconds at twice the capacity")
+    parser.add_argument("--scale", type=float, default=0.1, help="scale factor of TPC-H")
+    parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="directory of PostgreSQL's data")
     given = parser.parse_args()
     processors = _keep_away()
     with Cluster(given.directory / "postgres", options={"max_connections": "200"}) as cluster:
@@ -127,22 +127,22 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
     return [
         Line("capacity before and after, closed loop, pages of 100", f"{capacity:,.0f}/s {again:,.0f}/s"),
         Line(
-            f"goodput at twice of it for {seconds:g} s, of their mean",
+            f"goodput at twice the capacity for {seconds:g} s, of the mean",
             f"{goodput:.2f}",
             "at least 0.9",
             goodput >= _GOODPUT,
         ),
-        Line("answered there, p50 p99 max", _quantiles(good)),
+        Line("successes under overload, p50 p99 max", _quantiles(good)),
         Line(
-            f"refused there, {len(refused):,}: p50 p99 max",
+            f"{len(refused):,} refusals under overload, p50 p99 max",
             _quantiles(refused),
             "at most 300 ms",
             not refused or max(refused) <= _REFUSED_SECONDS,
         ),
-        Line("answered otherwise, or not at all", f"{others} {dict(over.statuses())}", "none", others == 0),
-        Line("the generator's own lateness there, p50 p99 max", _quantiles(over.lateness)),
+        Line("other responses, or none", f"{others} {dict(over.statuses())}", "none", others == 0),
+        Line("lateness of the generator, p50 p99 max", _quantiles(over.lateness)),
         Line("normal requests before, p50 p99 max", _quantiles(before.latencies(_OK))),
-        Line("until they were so again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
+        Line("until they were normal again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
     ]
 
 
@@ -150,20 +150,25 @@ def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
     phase = Phase(_CALM * capacity, _TRICKLING_SECONDS)
     (without,) = results_of(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
     offered = offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS)
-    let = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
+    durations = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
     (beside,) = results_of(offered)
     usual, slowed = (_p(one.latencies(_OK), 99) for one in (without, beside))
     failed = sum(beside.statuses().values()) - beside.statuses()[_OK] + beside.unanswered
     return [
         Line("normal requests, p50 p99 max", _quantiles(without.latencies(_OK))),
         Line(
-            f"beside {_TRICKLING} trickling callers",
+            f"normal requests beside {_TRICKLING} trickling clients",
             _quantiles(beside.latencies(_OK)),
             "p99 at most doubled",
             slowed <= 2 * usual,
         ),
-        Line("of them not answered", str(failed), "none", failed == 0),
-        Line("the trickling were cut after, p50 p99 max", _quantiles(let), "at most 12 s", max(let) <= _CUT_SECONDS),
+        Line("of these, failed or not answered", str(failed), "none", failed == 0),
+        Line(
+            "trickling clients were cut after, p50 p99 max",
+            _quantiles(durations),
+            "at most 12 s",
+            max(durations) <= _CUT_SECONDS,
+        ),
     ]
 
 
