@@ -146,7 +146,7 @@ async def test_an_answer_without_all_values_is_not_measured() -> None:
     order = {"orderKey": "7", "clerk": "somebody"}
     with _answering(json.dumps({"data": {"order": order}}).encode()) as url:
         running = Running("peer", url, os.getpid(), Relay("/", plain_cursor))
-        for keys, reason in (("[7]", "without all its values"), ("[8]", "and should with")):
+        for keys, reason in (("[7]", "without all its values"), ("[8]", "instead of")):
             with pytest.raises(BenchError, match=reason):
                 await volley_of(running, "order", [Single(7)], Truth("orders", lambda _, keys=keys: keys))  # type: ignore[misc]
 
