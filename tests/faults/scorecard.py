@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PATH: Final = ROOT / ".local" / "scorecard.md"
 # Tests in other files that cover a fault, without the counters.
 ELSEWHERE: Final = {
-    "tests/blackbox/db/test_database_failures.py": "F1 F3 F4 F9, again and again",
+    "tests/blackbox/db/test_database_failures.py": "F1 F3 F4 F9, repeatedly",
     "tests/blackbox/changes/test_nothing_lost.py": "F1 F17, and the synced table replaced, with the ledger",
     "tests/blackbox/lakebase/test_tokens.py": "F5 F6 F8, counted by the platform",
     "tests/blackbox/process/test_shutdown.py": "F19 F20 F21 F22",

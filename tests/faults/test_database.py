@@ -92,7 +92,7 @@ async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
             await on(rig.database, END_OURS)
             await hold(0.5)
 
-    title = "all our backends ended, again and again"
+    title = "all our backends terminated repeatedly"
     report = await Scenario("F3", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
     report.hold_reads()
     report.check(recovery_seconds=1)
@@ -122,7 +122,7 @@ async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp
                 await hold(5)
                 await asyncio.to_thread(durable.start, port)
 
-            report = await Scenario("F4", "absent at the start, and for 5 s later on", inject, AWAY).run(rig, tmp_path)
+            report = await Scenario("F4", "absent at the start, and for 5 s later", inject, AWAY).run(rig, tmp_path)
     finally:
         durable.start(port)
     report.hold_to("ready", ready_seconds[0], promised_seconds=2)
@@ -302,6 +302,6 @@ async def test_f13_a_postgresql_without_a_connection_left(durable: Cluster, rig:
         for connection in (*taken, admin):
             connection.terminate()
 
-    report = await Scenario("F13", "every connection of PostgreSQL taken by others", inject, AWAY).run(rig, tmp_path)
+    report = await Scenario("F13", "every connection taken by other clients", inject, AWAY).run(rig, tmp_path)
     assert report.refused["DATABASE_UNAVAILABLE"], report.refused
     report.check(recovery_seconds=1)

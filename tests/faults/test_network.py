@@ -57,7 +57,9 @@ async def test_f14_a_network_that_is_slow(proxy: Proxy, rig: Rig, tmp_path: Path
     async def inject(_: Traffic) -> None:
         await lasting(proxy, Mode("latency", seconds=0.2, jitter_seconds=0.1), 10)
 
-    report = await Scenario("F14", "200 ms more a round trip, 100 more or less", inject, rate=8).run(rig, tmp_path)
+    report = await Scenario("F14", "200 ms added to each round trip, give or take 100 ms", inject, rate=8).run(
+        rig, tmp_path
+    )
     report.hold_reads()
     if failed := [reply for reply in report.replies if not reply.good]:
         report.miss(f"{len(failed)} failed: {failed[:3]}")
@@ -72,7 +74,7 @@ async def test_f15_connections_that_are_reset(proxy: Proxy, rig: Rig, tmp_path: 
             await asyncio.to_thread(proxy.reset)
             await hold(0.5)
 
-    title = "all connections reset, again and again"
+    title = "all connections reset repeatedly"
     report = await Scenario("F15", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
     report.hold_reads()
     report.check(recovery_seconds=1)

@@ -61,7 +61,7 @@ async def test_f5_tokens_that_end(parts: _Parts, tmp_path: Path) -> None:
         await hold(3 * LIFE_SECONDS + LIFE_SECONDS / 2)
 
     before = len(minted(platform))
-    report = await Scenario("F5", "three tokens of 20 s that end", inject, rate=60).run(rig, tmp_path)
+    report = await Scenario("F5", "three tokens of 20 s expire", inject, rate=60).run(rig, tmp_path)
     assert len(minted(platform)) - before >= 3
     if failed := [reply for reply in report.replies if not reply.good]:
         report.miss(f"{len(failed)} failed: {failed[:3]}")
@@ -80,7 +80,7 @@ async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_p
         await asyncio.sleep(max(0.0, at + 0.6 * LIFE_SECONDS - time.time()))  # the length of the outage
         platform.clear_faults()
 
-    report = await Scenario("F6", "no token for 60 % of a life", inject, rate=60).run(rig, tmp_path)
+    report = await Scenario("F6", "no token for 60 % of a lifetime", inject, rate=60).run(rig, tmp_path)
     assert "no new token" in rig.server.log()
     if failed := [reply for reply in report.replies if not reply.good]:
         report.miss(f"{len(failed)} failed: {failed[:3]}")
@@ -105,7 +105,9 @@ async def test_f7_a_platform_that_mints_nothing_past_the_end(tmp_path: Path) -> 
             platform.clear_faults()
 
         allowed = AWAY | {"CONTROL_PLANE_UNAVAILABLE", "CONTROL_PLANE_TIMEOUT"}
-        report = await Scenario("F7", "no token past the end of the last", inject, allowed, rate=60).run(rig, tmp_path)
+        report = await Scenario("F7", "no token after the last one expires", inject, allowed, rate=60).run(
+            rig, tmp_path
+        )
         assert platform.counters()["mints_at_once"] == 1
     assert sum(report.refused.values()), "every login was good"
     if per_second[0] > 1.2:
