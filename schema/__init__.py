@@ -1,4 +1,7 @@
-"""The contract: types, arguments, rules, and the questions they ask of the world. Imports nothing of `server`."""
+"""The GraphQL contract: types, arguments, rules, and the ports through which resolvers ask for data.
+
+It imports nothing of `server`.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,10 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import (
-    REMEMBERED_CHARACTERS,
-    CostControl,
-    DocumentReading,
-    DocumentValidation,
-    HeadFirst,
-    OperationScope,
-    ValidDocuments,
-)
-from schema.limits.cost import Costs
-from schema.limits.document import DocumentLimits, Documents
-from schema.plans.remembered import Planning, Plans
+from schema.documents import DocumentCache
+from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
+from schema.limits.document import DocumentLimits
+from schema.limits.prices import check_sizes
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 
@@ -29,20 +24,16 @@ if TYPE_CHECKING:
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.field import StrawberryField
 
-__all__ = ["DocumentLimits", "build_schema", "new_plans"]
+__all__ = ["DocumentCache", "DocumentLimits", "build_schema"]
 
-# Documents are the same few texts over and over; each is parsed and validated once while it is remembered.
-_REMEMBERED_DOCUMENTS = 512
-# A plan takes up to a hundred times its text.
-_REMEMBERED_CHARACTERS = 1 << 20
 _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
 
 
 class _Schema(strawberry.Schema):
-    """A schema that leaves the hidden fields of an order out, where they are read and where they are filtered."""
+    """A schema without the hidden fields of an order, in the type and in its filter."""
 
     def __init__(self, *, hidden: Collection[str], **keywords: Any) -> None:
-        # Before the fields are asked for, which is while the schema is made.
+        # Set first, since Strawberry's constructor asks for the fields.
         self._hidden = frozenset(hidden)
         super().__init__(**keywords)
 
@@ -53,31 +44,25 @@ class _Schema(strawberry.Schema):
         return [field for field in fields if field.python_name not in self._hidden]
 
 
-def new_plans() -> Plans:
-    """Where a schema's plans are remembered, for whoever answers by them."""
-    return Plans(_REMEMBERED_DOCUMENTS, characters=_REMEMBERED_CHARACTERS)
-
-
 def build_schema(
     *,
     hidden_order_fields: Collection[str] = (),
     extensions: Iterable[Callable[[], SchemaExtension]] = (),
-    plans: Plans | None = None,
+    documents: DocumentCache | None = None,
+    plans: bool = False,
     limits: DocumentLimits | None = None,
 ) -> strawberry.Schema:
-    """The schema.
+    """Build the schema.
 
     Args:
-        hidden_order_fields: attributes of Order ("comment", "clerk") that are left out of the schema,
-            and out of the filter with them.
-        extensions: what makes anything else that is to happen around every operation.
-        plans: where to remember how documents can be answered without graphql-core.
-        limits: how much a document may have of each thing, and what an operation may cost; None for the defaults.
+        hidden_order_fields: attributes of Order ("comment", "clerk") to leave out of the schema and of the filter.
+        extensions: factories of further extensions, which run around every operation.
+        documents: the cache of documents, for a caller that looks into it; None for one of its own.
+        plans: whether to plan queries, for a caller that answers them from their plans.
+        limits: the limits of a document and the cost limit of an operation; None for the defaults.
     """
     limits = limits or DocumentLimits()
-    documents = Documents(limits, most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
-    valid = ValidDocuments(most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
-    costs: Costs
+    cache = DocumentCache() if documents is None else documents
     schema = _Schema(
         hidden=hidden_order_fields,
         query=Query,
@@ -85,17 +70,15 @@ def build_schema(
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
-            lambda: DocumentReading(documents),
-            lambda: DocumentValidation(valid),
+            lambda: DocumentPreparation(cache, limits),
             OperationScope,
-            # Before whatever asks the database for something.
-            lambda: CostControl(costs),
+            # Before any extension that asks the database for something.
+            lambda: CostControl(cache, limit=limits.cost),
             *extensions,
-            # Among the operations in flight, and within the deadline.
+            # With an admission slot, and within the deadline.
             HeadFirst,
-            *([lambda: Planning(plans, longest=REMEMBERED_CHARACTERS)] if plans else []),
+            *([lambda: Planning(cache)] if plans else []),
         ],
     )
-    graphql_schema = schema._schema  # noqa: SLF001 # Strawberry has no public way to it
-    costs = Costs(graphql_schema, limit=limits.cost, most=_REMEMBERED_DOCUMENTS, longest=REMEMBERED_CHARACTERS)
+    check_sizes(schema._schema)  # noqa: SLF001 # Strawberry has no public way to it
     return schema

@@ -1,4 +1,4 @@
-"""Owns the printing of the schema: what schema.graphql holds."""
+"""Prints the schema, as schema.graphql holds it."""
 
 from __future__ import annotations
 

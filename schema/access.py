@@ -1,4 +1,4 @@
-"""Lets a root field be resolved only for a principal with its role."""
+"""The permission check of a root field."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Requires(FieldExtension):
-    """Lets a root field be resolved only for a principal with the role."""
+    """Resolves a root field only for a principal that holds the role."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
-        """Ask before the resolver runs; a subscription's answer is its generator."""
+        """Check before the resolver runs. A subscription's result is its generator, which is not awaited."""
         info.context.principal.demand(self.role)
         answer = next_(source, info, **arguments)
         return await answer if inspect.isawaitable(answer) else answer

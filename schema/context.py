@@ -1,4 +1,4 @@
-"""Owns what a resolver may reach: the ports of one operation, and the limits of paging."""
+"""The context of an operation: the ports that its resolvers may use, its caller, and the limits of its pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """How many orders a page holds where the caller does not say, and at most."""
+    """How many orders a page has: by default, and at most."""
 
     default: int = 50
     maximum: int = 1000
@@ -28,10 +28,12 @@ class PageLimits:
 
 @dataclass(slots=True)
 class FeedPosition:
-    """Where the feed of one subscription stands, for a transport that names its events.
+    """How far a subscription has come in the feed, for a transport that gives its events ids.
 
-    `resume` is the cursor that the transport was given to go on from; `reached` that of the last event, or where the
-    feed began, once `begun` is set.
+    Attributes:
+        resume: the cursor to resume from, if the client sent it to the transport. It overrides the argument `after`.
+        reached: the cursor of the newest event, or of the start of the subscription; set once `begun` is set.
+        begun: set when the subscription has started.
     """
 
     resume: str | None = None
@@ -39,17 +41,17 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def free(_cost: int) -> None:
-    """Charge nothing."""
-
-
 @dataclass(frozen=True)
 class Context:
-    """What every resolver of one operation is given.
+    """What every resolver of an operation is given.
 
-    `head` is the newest change at the start of the operation, where the operation asks for it. `charge` is told the
-    cost of the operation, once, before anything of it is run; what it raises, an `ApiError`, is the answer.
-    `tells_cost` is that the answer is to say what the operation costs.
+    Attributes:
+        feed_position: how far the operation's subscription has come; None if the transport does not ask.
+        head: the newest change at the start of the operation, if the operation selects it.
+        charge: called once with the cost of the operation, before anything is executed. It may raise an `ApiError`,
+            which is the answer then. None if there is nothing to charge, or if it has been charged already.
+        tells_cost: whether the answer includes the operation's cost.
+        explores: whether the caller may see the schema, and suggestions from it in error messages.
     """
 
     principal: Principal
@@ -61,30 +63,31 @@ class Context:
     feed: ChangeFeed
     lakebase: Administration
     limits: PageLimits
-    position: FeedPosition = field(default_factory=FeedPosition)
+    feed_position: FeedPosition | None = None
     head: int | None = None
-    charge: Callable[[int], None] = free
+    charge: Callable[[int], None] | None = None
     tells_cost: bool = False
+    explores: bool = False
 
     @cached_property
     def lookup(self) -> OrderLookup:
-        """This operation's lookup of single orders."""
+        """The operation's lookup of single orders."""
         return self.new_lookup()
 
     @cached_property
     def change_lookup(self) -> ChangeLookup:
-        """This operation's lookup of changes."""
+        """The operation's lookup of changes."""
         return self.new_change_lookup()
 
-    def of(self, principal: Principal, *, tells_cost: bool = False) -> Context:
-        """The same for whoever is asking, with a position of its own."""
-        # As `replace` does it, which is felt for every request.
+    def for_caller(self, principal: Principal, *, tells_cost: bool, explores: bool) -> Context:
+        """The context of a caller."""
+        # This does what `replace` does, which takes long enough to be noticed in every request.
         own = object.__new__(Context)
-        own.__dict__.update(self.__dict__, principal=principal, position=FeedPosition(), tells_cost=tells_cost)
+        own.__dict__.update(self.__dict__, principal=principal, tells_cost=tells_cost, explores=explores)
         return own
 
     def for_operation(self) -> Context:
-        """The same with a lookup of its own: a WebSocket has one context for all of its operations."""
+        """The context with new lookups: a lookup must not outlive an operation, and a WebSocket has many of them."""
         return replace(self)
 
 

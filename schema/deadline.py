@@ -1,4 +1,4 @@
-"""Owns the deadline of a whole query: set around its execution, postponed by what is known to take longer."""
+"""The deadline of a query: set around its execution, and postponed by steps that are known to take longer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-# Tasks that resolvers start inherit it from the query that they work for.
-_clocks: ContextVar[Sequence[request_deadline]] = ContextVar("request_clocks", default=())
+# Tasks that a resolver starts inherit the deadline of its query.
+_deadlines: ContextVar[Sequence[request_deadline]] = ContextVar("request_deadlines", default=())
 
 
-class request_deadline:  # noqa: N801 # it is used as a function is
-    """Cancel what is done within once the seconds are over, its statements with it.
+class request_deadline:  # noqa: N801 # it is used like a function, as `asyncio.timeout` is
+    """Cancel the body of the `async with`, and its SQL statements, when the time is over.
 
-    It does what `asyncio.timeout` does, which asks for the running loop and its task three times (on Python 3.11 a call
-    of the system each), and is not one generator within another: both are felt around every query.
+    A generator around `asyncio.timeout` would do the same, at a cost that is noticeable for every query:
+    `asyncio.timeout` looks up the running loop and its task three times, on Python 3.11 with a system call each.
 
     Args:
-        seconds: how long it may take.
-        loop: the running one, for who knows it.
+        seconds: how long the body may take.
+        loop: the running loop, if the caller has it.
 
     Raises:
         UnavailableError: REQUEST_TIMEOUT.
@@ -41,27 +41,27 @@ class request_deadline:  # noqa: N801 # it is used as a function is
     async def __aenter__(self) -> None:
         task = asyncio.current_task(self._loop)
         if task is None:
-            raise RuntimeError("a deadline is a task's")
+            raise RuntimeError("a deadline can only be set within a task")
         self._task = task
         self._cancelling = task.cancelling()
         self._handle = self._loop.call_later(self._seconds, self._expire)
-        self._token = _clocks.set((self,))
+        self._token = _deadlines.set((self,))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._handle.cancel()
-        # Where a generator is collected it may be in another context, whose clock this is not.
+        # A generator may be closed in another context than it was started in, where the token is not valid.
         with contextlib.suppress(ValueError):
-            _clocks.reset(self._token)
+            _deadlines.reset(self._token)
         ours = self._expired and self._task.uncancel() <= self._cancelling
         if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise UnavailableError(
-                Reason.REQUEST_TIMEOUT, "The query took longer than it is given. Ask for less at once, or try again."
+                Reason.REQUEST_TIMEOUT, "The query took too long and was cancelled. Ask for less at once, or try again."
             ) from error
 
     def postpone(self, seconds: float) -> None:
-        """Let it take at least so many seconds from now on, unless it is over."""
+        """Allow at least this many seconds from now on, unless the deadline is over."""
         when = self._loop.time() + seconds
         if not self._handle.cancelled() and not self._expired and when > self._handle.when():
             self._handle.cancel()
@@ -73,18 +73,18 @@ class request_deadline:  # noqa: N801 # it is used as a function is
 
 
 def postpone(seconds: float) -> None:
-    """Let the query that is being answered take at least so many seconds from now on; where there is none, nothing."""
-    # Who outlives the query that began it has inherited a clock that has stopped.
-    for clock in _clocks.get():
-        clock.postpone(seconds)
+    """Allow the current query at least this many seconds from now on. Without a query it does nothing."""
+    # A task that outlives its query still sees the query's deadline, for which this does nothing.
+    for deadline in _deadlines.get():
+        deadline.postpone(seconds)
 
 
 def current_deadline() -> request_deadline | None:
-    """The deadline of the query that is being answered."""
-    clocks = _clocks.get()
-    return clocks[0] if clocks else None
+    """The deadline of the current query."""
+    deadlines = _deadlines.get()
+    return deadlines[0] if deadlines else None
 
 
 def follow(deadlines: Sequence[request_deadline]) -> None:
-    """Work on for several queries at once, in a task of its own: what postpones one postpones all."""
-    _clocks.set(deadlines)
+    """Make the current task work for several queries: postponing then postpones the deadlines of all of them."""
+    _deadlines.set(deadlines)

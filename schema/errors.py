@@ -1,4 +1,4 @@
-"""Owns every error that a caller can be given: its code, reason, HTTP status and whether to try again."""
+"""Every error that a client can receive: its code, reason, HTTP status, and whether to retry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class Code(Enum):
-    """The coarse class of an error, in Apollo's words: what `extensions.code` says."""
+    """The class of an error, in Apollo's terms: `extensions.code`."""
 
     BAD_REQUEST = "BAD_REQUEST"
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
@@ -29,11 +29,11 @@ class Code(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row of the error table.
+    """A row of the error table.
 
-    `status` is the HTTP status where no root field has data; an answer with data is always a 200.
-    `where` is the part of the answer that carries it first of all: `errors`, a payload's `userErrors`, or the
-    `failure` of an operation.
+    `status` is the HTTP status of a response in which no root field has data; a response with data is always a 200.
+    `where` is the part of the response that usually carries the error: `errors`, a payload's `userErrors`, or the
+    `failure` of an operation. `retry` says whether the same request may succeed later.
     """
 
     code: Code
@@ -44,235 +44,240 @@ class Kind:
 
 
 class Reason(Enum):
-    """The fine word of an error, ours: what `extensions.reason` says. Each member is its row of the table."""
+    """What exactly went wrong: `extensions.reason`. Each member's value is its row of the error table."""
 
     BODY_INVALID = Kind(Code.BAD_REQUEST, 400, "The body is not a JSON object in UTF-8.")
     PARAMETER_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
-        "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or there is neither "
-        "of the first two.",
+        "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or both "
+        "`query` and `documentId` are missing.",
     )
-    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "Nothing is served at this path; the README names those that are.")
-    METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST; over GET, queries only.")
+    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "There is nothing at this path. The README lists the paths.")
+    METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST are allowed, and over GET only queries.")
     NOT_ACCEPTABLE = Kind(
-        Code.BAD_REQUEST, 406, "`Accept` admits no media type, or `Accept-Encoding` no encoding, that is served here."
-    )
-    CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST takes `application/json` only.")
-    CONTENT_ENCODING_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A body is taken as it is, and not compressed.")
-    BODY_TOO_LARGE = Kind(
-        Code.BAD_REQUEST, 413, "The body, or a WebSocket's message, is longer than `BODY_BYTES`: send less at once."
-    )
-    BODY_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The body was not there within `BODY_TIMEOUT`.", retry=True)
-    HTTP_INVALID = Kind(
         Code.BAD_REQUEST,
-        400,
-        "What came is not HTTP, or is HTTP that may be read in two ways. The connection is closed.",
+        406,
+        "The server offers no media type that `Accept` admits, or no encoding that `Accept-Encoding` admits.",
     )
-    HEADERS_TOO_LARGE = Kind(Code.BAD_REQUEST, 431, "The address and headers are longer, or are more, than is read.")
-    HEADERS_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The headers were not there within `HEADERS_TIMEOUT`.", retry=True)
+    CONTENT_TYPE_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A POST has to be `application/json`.")
+    CONTENT_ENCODING_UNSUPPORTED = Kind(Code.BAD_REQUEST, 415, "A compressed body is not accepted.")
+    BODY_TOO_LARGE = Kind(
+        Code.BAD_REQUEST, 413, "The body, or a WebSocket message, is longer than `BODY_BYTES`. Send less at once."
+    )
+    BODY_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The body did not arrive within ten seconds.", retry=True)
+    HTTP_INVALID = Kind(
+        Code.BAD_REQUEST, 400, "The request is not HTTP, or is ambiguous HTTP. The server closes the connection."
+    )
+    HEADERS_TOO_LARGE = Kind(Code.BAD_REQUEST, 431, "The URL and headers are too long, or there are too many headers.")
+    HEADERS_TOO_SLOW = Kind(Code.BAD_REQUEST, 408, "The headers did not arrive within five seconds.", retry=True)
     CONSISTENCY_TOKEN_INVALID = Kind(
         Code.BAD_REQUEST,
         400,
-        "The `X-Consistency-Token` was not issued by this deployment: send the last one you were given, or none.",
+        "This deployment did not issue the `X-Consistency-Token`. Send the last one that you received, or none.",
     )
     TOO_MANY_OPERATIONS = Kind(
-        Code.BAD_REQUEST, 400, "More operations at once on one WebSocket than are served: end some, or open another."
+        Code.BAD_REQUEST,
+        400,
+        "The WebSocket already runs as many operations as it may. Complete some, or open another WebSocket.",
     )
-    SYNTAX = Kind(Code.PARSE_FAILED, 400, "The document is not GraphQL, or is nested too deeply.")
-    DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, "The document does not fit the schema.")
+    SYNTAX = Kind(Code.PARSE_FAILED, 400, "The document is not valid GraphQL, or is nested too deeply.")
+    DOCUMENT_INVALID = Kind(Code.VALIDATION_FAILED, 400, "The document does not match the schema.")
     LIMIT_EXCEEDED = Kind(
         Code.VALIDATION_FAILED,
         400,
-        "The document has more of something than is allowed: `limit` names it, `requested` and `allowed` say how much. "
-        "Nothing was run.",
+        "The document exceeds a limit: `limit` names it, `requested` and `allowed` are the amounts. Nothing was run.",
     )
     COST_EXCEEDED = Kind(
         Code.VALIDATION_FAILED,
         400,
-        "The operation costs `requested`, and `allowed` are: ask for smaller pages or fewer fields. Nothing was run.",
+        "The operation costs `requested` points, and `allowed` is the limit. Ask for smaller pages or fewer "
+        "fields. Nothing was run.",
     )
     INTROSPECTION_DISABLED = Kind(
-        Code.VALIDATION_FAILED, 400, "The schema is not shown here, or not to this caller: `EXPLORING` says to whom."
+        Code.VALIDATION_FAILED, 400, "Introspection is off, or not for this caller. `EXPLORING` sets who may use it."
     )
     PERSISTED_QUERY_NOT_FOUND = Kind(
         Code.PERSISTED_QUERY_NOT_FOUND,
         200,
-        "No document of this hash is known here: send it with its text once, and the hash alone from then on.",
+        "The server knows no document with this hash. Send the text and the hash once, and the hash alone "
+        "from then on.",
         retry=True,
     )
     PERSISTED_QUERY_NOT_SUPPORTED = Kind(
-        Code.PERSISTED_QUERY_NOT_SUPPORTED, 200, "Documents are not remembered by their hash here: send the text."
+        Code.PERSISTED_QUERY_NOT_SUPPORTED, 200, "The server remembers no documents by hash. Send the text."
     )
-    PERSISTED_QUERY_MISMATCH = Kind(Code.BAD_REQUEST, 400, "The hash is not that of the text beside it.")
+    PERSISTED_QUERY_MISMATCH = Kind(Code.BAD_REQUEST, 400, "The hash is not the hash of the text sent with it.")
     DOCUMENT_NOT_TRUSTED = Kind(
-        Code.FORBIDDEN, 403, "Only documents of the manifest are run here: send the hash of one of them."
+        Code.FORBIDDEN, 403, "The server runs only documents of the manifest. Send the hash of one of them."
     )
     OPERATION_UNDETERMINED = Kind(
         Code.OPERATION_RESOLUTION_FAILURE,
         400,
-        "Several operations and no `operationName`, or a name that is not in the document.",
+        "The document has several operations and the request no `operationName`, or the document has no "
+        "operation of that name.",
     )
-    VARIABLES_INVALID = Kind(Code.BAD_USER_INPUT, 400, "A variable does not fit its type.")
+    VARIABLES_INVALID = Kind(Code.BAD_USER_INPUT, 400, "A variable does not match its type.")
     PAGE_SIZE_INVALID = Kind(
         Code.BAD_USER_INPUT, 200, "A page size, page number or sample size is too small or too large."
     )
     PAGE_ARGUMENTS_CONFLICT = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "`first` goes with `after`, `last` with `before`; nothing else mixes.",
+        "`first` goes with `after`, and `last` with `before`. No other combination is allowed.",
     )
-    CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The cursor was not issued by this API.")
+    CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, "This API did not issue the cursor.")
     CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
-    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed or of an unknown type.")
-    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is longer than allowed.")
+    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed, or its type is unknown.")
+    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.")
     VALUE_INVALID = Kind(
-        Code.BAD_USER_INPUT, 200, "A value that cannot be: a NUL byte, an order key below 1, a note that is too long."
+        Code.BAD_USER_INPUT, 200, "A value is impossible: a NUL byte, an order key below 1, a note that is too long."
     )
-    ORDER_UNDETERMINED = Kind(
-        Code.BAD_USER_INPUT, 200, "Not exactly one of `orderKey` and `id`: give the one you have, and only it."
-    )
+    ORDER_UNDETERMINED = Kind(Code.BAD_USER_INPUT, 200, "The input needs exactly one of `orderKey` and `id`.")
     ORDER_REPEATED = Kind(
-        Code.BAD_USER_INPUT, 200, "The same order twice among the changes: send one change for each order."
+        Code.BAD_USER_INPUT, 200, "The list changes the same order twice. Send one change for each order."
     )
     RATE_LIMITED = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has spent the points that it has: `Retry-After`, and `retryAfter` in the error, say in how many "
-        "seconds this can be paid. Without them it never can: ask for less.",
+        "The caller has spent its points. `Retry-After`, and `retryAfter` in the error, say in how many "
+        "seconds it will have enough for this operation. Without them it never will: ask for less.",
         retry=True,
     )
     TOO_MANY_SUBSCRIPTIONS = Kind(
-        Code.RATE_LIMITED, 429, "The caller has as many subscriptions as one may: end some.", retry=True
+        Code.RATE_LIMITED, 429, "The caller has as many subscriptions as it may. End some.", retry=True
     )
     STATUS_CONFLICT = Kind(
         Code.CONFLICT,
         200,
-        "The order no longer is as expected, and nothing was written. The error carries its present status and "
-        "version: decide anew, and expect those.",
+        "The order is not in the expected state, and nothing was written. The error has its current status "
+        "and version: decide again, and expect those.",
         where="userErrors",
     )
     ORDER_NOT_FOUND = Kind(Code.NOT_FOUND, 200, "There is no order with this key.", where="userErrors")
     CHANGE_NOT_APPLIED = Kind(
         Code.CONFLICT,
         200,
-        "Another change of the same ATOMIC list was refused, so this one was not made: mend that one, and send "
-        "all of them again.",
+        "Another change of the same ATOMIC list was refused, so this one was not made. Correct that one, and "
+        "send the whole list again.",
         where="userErrors",
     )
     IDEMPOTENCY_KEY_REUSED = Kind(
         Code.CONFLICT,
         200,
-        "The key was used for another input before, and nothing was written: take a new key for a new intent.",
+        "The key was used before with another input, and nothing was written. Use a new key for each new intent.",
         where="userErrors",
     )
     NAME_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "A name that the platform does not take: the message says which characters and lengths it does. Nothing was "
-        "sent.",
+        "The platform does not allow the name. The message says which characters and lengths it allows. "
+        "Nothing was sent.",
         where="userErrors",
     )
     SETTING_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "A property out of its range, or one that does not go with another. Nothing was sent.",
+        "A property is out of range, or contradicts another. Nothing was sent.",
         where="userErrors",
     )
     COST_NOT_ACKNOWLEDGED = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "This costs money from then on: look at the plan, and send it with `acknowledgeCost: true`.",
+        "This costs money from now on. Look at the plan, and send the mutation with `acknowledgeCost: true`.",
         where="userErrors",
     )
     DELETION_NOT_CONFIRMED = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "This deletes: look at the plan, and send it with `confirmDeletion: true`.",
+        "This deletes something. Look at the plan, and send the mutation with `confirmDeletion: true`.",
         where="userErrors",
     )
     STATUS_CHANGES_AT_STAKE = Kind(
         Code.CONFLICT,
         200,
-        "Status changes would lose their only copy, or could not be counted: `export-changes` first, or send it with "
-        "`discardStatusChanges: true`.",
+        "Status changes would lose their only copy, or could not be counted. Run `export-changes` first, or "
+        "send the mutation with `discardStatusChanges: true`.",
         where="userErrors",
     )
     SPEC_CONFLICT = Kind(
         Code.CONFLICT,
         200,
-        "The name is taken by one that is otherwise: `differences` says how. Take another name, or change that one.",
+        "Something with this name exists and differs: `differences` says how. Choose another name, or change "
+        "what exists.",
         where="userErrors",
     )
     OPERATION_IN_PROGRESS = Kind(
         Code.CONFLICT,
         200,
-        "Another operation is at work on the same resource; `operation` names it. Wait for its end.",
+        "Another operation, which `operation` names, is working on the same resource. Wait until it ends.",
         where="userErrors",
     )
     RESOURCE_NOT_FOUND = Kind(
-        Code.NOT_FOUND, 200, "There is no instance, catalog, table or database of this name.", where="userErrors"
+        Code.NOT_FOUND, 200, "There is no instance, catalog, table or database with this name.", where="userErrors"
     )
     RESOURCE_IN_USE = Kind(
         Code.CONFLICT,
         200,
-        "Something still stands on it, which the message names: delete that first, or tear all of it down.",
+        "Something still depends on the resource; the message names it. Delete that first, or tear down everything.",
         where="userErrors",
     )
     RESOURCE_NOT_READY = Kind(
         Code.CONFLICT,
         200,
-        "It exists, and is not in a state for this, stopped say. The message says what to do first.",
+        "The resource exists, but is not in the right state; it may be stopped. The message says what to do first.",
         where="userErrors",
     )
     SOURCE_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "The source table does not exist, may not be read, or lacks a column that is needed.",
+        "The source table does not exist, cannot be read, or lacks a required column.",
         where="userErrors",
     )
     NAMESAKE_FOUND = Kind(
         Code.CONFLICT,
         200,
-        "The name belongs to another by now than when the deletion was planned. It was left alone.",
+        "The name now belongs to another resource than when the deletion was planned. The server left it alone.",
         where="operation",
     )
     SYNC_FAILED = Kind(
         Code.CONFLICT,
         200,
-        "The pipeline of the synced table has failed. What it says is in the message, more on its own page; "
-        "`refreshSyncedTable` tries again.",
+        "The synced table's pipeline failed. The message has the pipeline's own message, and the pipeline's "
+        "page has more. `refreshSyncedTable` tries again.",
         where="operation",
     )
     STEP_TIMED_OUT = Kind(
         Code.GATEWAY_TIMEOUT,
         200,
-        "A step took longer than it is given. It may still come to its end: the same mutation again carries on.",
+        "A step took too long. It may still finish: send the same mutation again to continue.",
         retry=True,
         where="operation",
     )
     UNAUTHENTICATED = Kind(
         Code.UNAUTHENTICATED,
         401,
-        "It is not known who calls: no token, or one that is not valid; the message says what is wrong with it. A "
-        "WebSocket is closed with 4403, also when its token ends: come back with a new one.",
+        "The request has no token, or one that is not valid; the message says why. A WebSocket is closed with "
+        "4403, also when its token expires: reconnect with a new one.",
     )
-    ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field asks for.")
+    ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field requires.")
     PERMISSION_MISSING = Kind(
         Code.FORBIDDEN,
         200,
-        "The platform does not let the server's own identity do this; the message says which grant mends it.",
+        "The platform does not allow the server's own identity to do this. The message says which grant it needs.",
     )
     HOST_FORBIDDEN = Kind(
-        Code.FORBIDDEN, 403, "With `AUTH_MODE=local` only a `Host` of loopback is served: `localhost`, `127.0.0.1`."
+        Code.FORBIDDEN,
+        403,
+        "With `AUTH_MODE=local` the server answers only a `Host` of loopback: `localhost`, `127.0.0.1`.",
     )
     ORIGIN_FORBIDDEN = Kind(
-        Code.FORBIDDEN, 403, "The page that asks is of another origin, and `ALLOWED_ORIGINS` does not name it."
+        Code.FORBIDDEN, 403, "The calling page has another origin, and `ALLOWED_ORIGINS` does not list it."
     )
     AUTHENTICATION_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "Who calls cannot be told now: the keys that tokens are checked with, or the caller's groups, cannot be had.",
+        "The server cannot identify the caller now: it cannot get the keys that verify tokens, or the caller's groups.",
         retry=True,
     )
     ORDERS_UNAVAILABLE = Kind(
@@ -284,115 +289,115 @@ class Reason(Enum):
     CHANGES_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The tables of changes are missing or may not be written, and nothing was. The message says which GRANT "
-        "mends it; orders are read meanwhile.",
+        "The server's own tables are missing or not writable, and nothing was written. The message says which "
+        "GRANT they need. Orders can still be read.",
         retry=True,
     )
     ORDER_BUSY = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "Another transaction holds the order, or the key, for too long. Nothing was written.",
+        "Another transaction has held the order, or the key, for too long. Nothing was written.",
         retry=True,
     )
     OVERLOADED = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "More is asked at once than can be answered in time. Nothing was begun: try again after `Retry-After`.",
+        "The server has more requests than it can answer in time. Nothing was started: try again after `Retry-After`.",
         retry=True,
     )
     SUBSCRIPTION_ENDED = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The subscription has lasted for `SUBSCRIPTION_TIMEOUT`. Subscribe again with `after`: the last cursor you "
-        "received.",
+        "The subscription has lasted for `SUBSCRIPTION_TIMEOUT`. Subscribe again with the last cursor you "
+        "received as `after`.",
         retry=True,
     )
     SUBSCRIBER_TOO_SLOW = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "Changes came faster than the subscriber read them. Subscribe again with `after`: the last cursor you "
-        "received.",
+        "Changes arrived faster than the subscriber read them. Subscribe again with the last cursor you "
+        "received as `after`.",
         retry=True,
     )
     OUTCOME_UNKNOWN = Kind(
         Code.GATEWAY_TIMEOUT,
         504,
-        "The change was sent, and the reply was lost: it is made or it is not. Repeat it with the same "
-        "`idempotencyKey`, which makes it at most once and tells; without a key, look at the order first.",
+        "The change was sent and the reply was lost, so it may have been made. Repeat it with the same "
+        "`idempotencyKey`: the server makes it at most once, and tells you the outcome. Without a key, look "
+        "at the order first.",
         retry=True,
     )
     CONTROL_PLANE_NOT_CONFIGURED = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "No platform is set that could be administered: `DATABRICKS_HOST` and its credentials.",
+        "No platform is configured to administer. Set `DATABRICKS_HOST` and its credentials.",
     )
     CONTROL_PLANE_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The platform does not answer, has failed, or answers what cannot be read.",
+        "The platform does not respond, has failed, or its response cannot be read.",
         retry=True,
     )
     CONTROL_PLANE_BUSY = Kind(
-        Code.SERVICE_UNAVAILABLE, 503, "The platform asks for fewer requests: wait a little.", retry=True
+        Code.SERVICE_UNAVAILABLE, 503, "The platform limits the rate of requests. Wait a little.", retry=True
     )
     CONTROL_PLANE_TIMEOUT = Kind(
         Code.GATEWAY_TIMEOUT,
         504,
-        "The platform took longer than an admin field may. What was begun goes on: look, or send it again.",
+        "The platform took longer than an admin field may take. What it has begun goes on: look at it, or "
+        "send the request again.",
         retry=True,
     )
     CONTROL_PLANE_LOGIN_FAILED = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The platform does not know the server's own credentials: look at `DATABRICKS_TOKEN` or the client's secret.",
+        "The platform rejects the server's own credentials. Check `DATABRICKS_TOKEN`, or the service "
+        "principal's secret.",
     )
     CONTROL_PLANE_REFUSED = Kind(
         Code.CONFLICT,
         200,
-        "The platform refuses the request, for a reason that is not known here; the message says its error code.",
+        "The platform refuses the request for a reason that the server does not know. The message has its error code.",
     )
-    DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, "The database cannot be reached.", retry=True)
-    POOL_EXHAUSTED = Kind(Code.SERVICE_UNAVAILABLE, 503, "Every database connection is in use.", retry=True)
+    DATABASE_UNAVAILABLE = Kind(Code.SERVICE_UNAVAILABLE, 503, "The server cannot reach the database.", retry=True)
+    POOL_EXHAUSTED = Kind(Code.SERVICE_UNAVAILABLE, 503, "All database connections are in use.", retry=True)
     STATEMENT_TIMEOUT = Kind(
-        Code.GATEWAY_TIMEOUT,
-        504,
-        "The database took too long: narrow the filter to one that an index backs.",
+        Code.GATEWAY_TIMEOUT, 504, "The database took too long. Narrow the filter to one that an index supports."
     )
     REQUEST_TIMEOUT = Kind(
         Code.GATEWAY_TIMEOUT,
         504,
-        "The query took longer than `REQUEST_TIMEOUT`, and was ended with its statements: ask for less at once.",
+        "The query took longer than `REQUEST_TIMEOUT`, so the server cancelled it and its statements. Ask for "
+        "less at once.",
         retry=True,
     )
     SERVER_STOPPING = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The server was told to stop, and this would have taken too long: another one answers.",
+        "The server is stopping, and this would take too long. Another server will answer.",
         retry=True,
     )
     DATA_INVALID = Kind(
-        Code.INTERNAL_SERVER_ERROR,
-        200,
-        "A stored value is outside the schema; that row or value alone is null.",
+        Code.INTERNAL_SERVER_ERROR, 200, "A stored value does not match the schema. Only that row or value is null."
     )
-    INTERNAL = Kind(Code.INTERNAL_SERVER_ERROR, 500, "A fault of ours; `errorId` finds it in the log.")
+    INTERNAL = Kind(Code.INTERNAL_SERVER_ERROR, 500, "A fault of the server. `errorId` finds it in the log.")
 
 
 class ApiError(Exception):
-    """An error that a caller is meant to read: its message goes out as it is.
+    """An error that the client is meant to read. Its message is sent unchanged.
 
     ApiError
     ├── RequestError    the request cannot be executed at all
-    ├── LimitError      the document asks for more than is allowed
-    ├── RateLimitedError    the caller has had its share, for now
+    ├── LimitError      the document exceeds a limit
+    ├── RateLimitedError    the caller has used up its share for now
     ├── InputError      an argument is wrong
-    ├── UnauthenticatedError    nobody knows who the caller is
-    ├── ForbiddenError  the caller may not, or the server itself may not
-    ├── PlatformError   the platform says no: it is there, or is not, or not in that state
-    └── UnavailableError     what stands behind the API does not answer, for now
-        └── OutcomeUnknownError     it had been told to write, and then did not answer
+    ├── UnauthenticatedError    the caller is not identified
+    ├── ForbiddenError  the caller lacks a role, or the server itself lacks a permission
+    ├── PlatformError   the platform refuses for good
+    └── UnavailableError     the database or the platform does not respond for now
+        └── OutcomeUnknownError     the reply to a write was lost
 
-    Anything else that is raised is a fault of ours and is masked.
+    Every other exception is a fault of the server, and its message is masked.
     """
 
     reasons: ClassVar[frozenset[Reason]]
@@ -403,17 +408,17 @@ class ApiError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
-        # What `extensions` says beside code and reason.
+        # Further keys of `extensions`, besides code and reason.
         self.details: dict[str, object] = {}
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may fare better."""
+        """Whether the same request may succeed later."""
         return self.reason.value.retry
 
 
 class RequestError(ApiError):
-    """The request cannot be executed at all; the answer has no `data`."""
+    """The request cannot be executed at all. The response has no `data`."""
 
     reasons = frozenset(
         {
@@ -436,14 +441,14 @@ class RequestError(ApiError):
 
 
 class LimitError(ApiError):
-    """The document asks for more than is allowed; nothing of it is run.
+    """The document exceeds a limit. Nothing of it is run.
 
     Args:
         reason: LIMIT_EXCEEDED or COST_EXCEEDED.
-        message: says what was asked and what is allowed.
+        message: says what was requested and what is allowed.
         limit: the name of the limit.
-        requested: what was asked, or where counting was given up above what is allowed.
-        allowed: what is allowed.
+        requested: the requested amount; a lower bound if counting stopped above the limit.
+        allowed: the allowed amount.
     """
 
     reasons = frozenset({Reason.LIMIT_EXCEEDED, Reason.COST_EXCEEDED})
@@ -454,9 +459,10 @@ class LimitError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """The caller has had its share. `retry_after_seconds`: when to come again; None where that is of no use.
+    """The caller has used up its share for now.
 
-    It is also `retryAfter` in the error, for transports whose answers have no headers.
+    `retry_after_seconds` says when to retry; None if retrying is of no use. It is also `retryAfter` in the error, for
+    transports whose responses have no headers.
     """
 
     reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
@@ -469,12 +475,12 @@ class RateLimitedError(ApiError):
 
     @property
     def retryable(self) -> bool:
-        """What costs more than a caller ever has is refused every time."""
+        """Whether to retry: not if the operation costs more than the caller can ever have."""
         return self.retry_after_seconds is not None
 
 
 class InputError(ApiError):
-    """An argument is wrong; its field is null, the rest of the answer stands."""
+    """An argument is wrong. Its field is null; the rest of the response is not affected."""
 
     reasons = frozenset(
         reason
@@ -485,7 +491,7 @@ class InputError(ApiError):
 
 
 class UnauthenticatedError(ApiError):
-    """Nobody knows who the caller is. `challenge` is what HTTP's `WWW-Authenticate` says then, if anything."""
+    """The caller is not identified. `challenge` is the value of the `WWW-Authenticate` header, if it is sent."""
 
     reasons = frozenset({Reason.UNAUTHENTICATED})
 
@@ -495,13 +501,13 @@ class UnauthenticatedError(ApiError):
 
 
 class ForbiddenError(ApiError):
-    """The caller may not do this, or the platform does not let the server."""
+    """The caller may not do this, or the platform does not allow it to the server."""
 
     reasons = frozenset(reason for reason in Reason if reason.value.code is Code.FORBIDDEN)
 
 
 class PlatformError(ApiError):
-    """The platform says no, for good: what it is about exists, or does not, or is in no state for it."""
+    """The platform refuses for good: the resource exists, does not exist, or is in the wrong state."""
 
     reasons = frozenset(
         {
@@ -519,7 +525,7 @@ class PlatformError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """What stands behind the API does not answer, for now."""
+    """The database or the platform does not respond for now."""
 
     reasons = frozenset(
         reason for reason in Reason if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
@@ -527,34 +533,22 @@ class UnavailableError(ApiError):
 
 
 class OutcomeUnknownError(UnavailableError):
-    """A write was sent and its reply was lost: whether it was made cannot be told from here."""
+    """A write was sent and its reply was lost, so the server does not know whether it was made."""
 
     reasons = frozenset({Reason.OUTCOME_UNKNOWN})
 
     def __init__(self, *, with_key: bool) -> None:
         advice = (
-            "Repeat it with the same idempotencyKey: it is made at most once, and you are told what became of it."
+            "Repeat it with the same idempotencyKey: it is made at most once, and you are told its outcome."
             if with_key
-            else "It had no idempotencyKey, so look at the order before you send it again."
+            else "It had no idempotencyKey, so look at the order before you send the change again."
         )
         super().__init__(
-            Reason.OUTCOME_UNKNOWN, f"The reply of the database was lost, the change may be made. {advice}"
+            Reason.OUTCOME_UNKNOWN, f"The database's reply was lost, so the change may have been made. {advice}"
         )
         self._with_key = with_key
 
     @property
     def retryable(self) -> bool:
-        """Only a key makes a repetition safe."""
+        """Whether to retry: only a key makes a repetition safe."""
         return self._with_key
-
-
-def error_table() -> str:
-    """The table of all errors as Markdown, for the README (a test holds the two together)."""
-    rows = ["| `reason` | `code` | where | HTTP | try again | meaning |", "| --- | --- | --- | --- | --- | --- |"]
-    for reason in Reason:
-        kind = reason.value
-        again = "with its key" if reason is Reason.OUTCOME_UNKNOWN else "yes" if kind.retry else "no"
-        rows.append(
-            f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {again} | {kind.meaning} |"
-        )
-    return "\n".join(rows)

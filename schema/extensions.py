@@ -1,9 +1,8 @@
-"""Owns what happens around the execution of every operation, on every transport."""
+"""The schema's extensions: what happens around the execution of every operation, on every transport."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,171 +12,178 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
+from schema.documents import Document
 from schema.errors import ApiError, Reason, RequestError
-from schema.limits.cost import told_cost
+from schema.limits.cost import check_cost, reported_cost
+from schema.limits.document import read_document
 from schema.permissions import Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from graphql import DocumentNode
+    from strawberry.types.execution import ExecutionContext
 
     from schema.context import Context
-    from schema.limits.cost import Costs
-    from schema.limits.document import Documents
+    from schema.documents import DocumentCache
+    from schema.limits.document import DocumentLimits
 
-# GraphiQL's introspection query has 1,600, Relay's largest are a few thousand.
-REMEMBERED_CHARACTERS = 16_384
-# Each may quote most of the document. graphql-core would find a hundred, which takes a quarter of a second.
+# Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10
 _HEAD = "headCursor"
 
 
 class OperationScope(SchemaExtension):
-    """Gives each operation a context of its own, and refuses a request that does not say which it means."""
+    """Gives each operation a context of its own, and refuses a request that does not say which operation to run."""
 
     def on_operation(self) -> Iterator[None]:
-        """A WebSocket has one context for all of its operations; a lookup must not outlive one."""
+        """The operations of a WebSocket share its context, but a lookup must not outlive its operation."""
         context: Context = self.execution_context.context
         self.execution_context.context = context.for_operation()
         yield
 
     def on_validate(self) -> Iterator[None]:
-        """Strawberry would run the first of several operations where none is named."""
+        """Without a name, Strawberry would run the first of several operations."""
         document = self.execution_context.graphql_document
-        if document is not None and self.execution_context._provided_operation_name is None:  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
+        if document is not None and _requested_name(self.execution_context) is None:
             _refuse_several(document)
         yield
 
 
 class HeadFirst(SchemaExtension):
-    """Reads the head of the feed before anything else of an operation that asks for it.
+    """Reads the head of the feed before the rest of an operation that asks for it.
 
-    Root fields run side by side. A head read after the orders beside it would be past changes that those orders
+    Root fields run side by side. A head that is read after the orders beside it would be past changes that those orders
     do not show, and that a subscription from there on would never bring.
     """
 
     async def on_execute(self) -> AsyncIterator[None]:
-        """By the document's text: at worst a comment costs a statement.
+        """Look for the field's name in the text: a comment that holds it costs a statement at worst.
 
-        A mutation's own changes come after its start, and a subscription's events go on: theirs is read where it
-        is selected.
+        Only queries read it here. A mutation's own changes come after its start, and a subscription's events go on, so
+        these read the head where it is selected.
         """
         is_query = self.execution_context.operation_type is OperationType.QUERY
         if is_query and _HEAD in (self.execution_context.query or ""):
             context: Context = self.execution_context.context
-            # Where it fails the field itself says so, and the other fields have their say.
+            # If this fails, the field itself reports the error, and the other fields are answered.
             with contextlib.suppress(ApiError):
                 context.principal.demand(Role.READER)
                 self.execution_context.context = replace(context, head=await context.history.head())
         yield
 
 
-class DocumentReading(SchemaExtension):
-    """Reads the document, within its limits, before anything else looks at it."""
+class DocumentPreparation(SchemaExtension):
+    """Parses and validates a document, unless the cache has it.
 
-    def __init__(self, documents: Documents) -> None:
+    Args:
+        documents: the cache.
+        limits: the limits of a document.
+    """
+
+    def __init__(self, documents: DocumentCache, limits: DocumentLimits) -> None:
         self._documents = documents
+        self._limits = limits
+        self._known = False
 
     def on_parse(self) -> Iterator[None]:
-        """What is refused here is not validated, which takes longest of all."""
+        """Parse within the limits. Validation takes longest, so a document that exceeds them never gets there."""
         context = self.execution_context
         if context.query and context.graphql_document is None:
-            context.graphql_document = self._documents.read(context.query)
+            document = self._documents.get(context.query)
+            self._known = document is not None
+            context.graphql_document = document.ast if document else read_document(context.query, self._limits)
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        """Validate with our own bound on errors. Strawberry does not validate once `pre_execution_errors` is a list."""
+        context = self.execution_context
+        document = context.graphql_document
+        if document is not None:
+            context.pre_execution_errors = []
+            if not self._known:
+                context.pre_execution_errors = validate(
+                    context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
+                    document,
+                    (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
+                    max_errors=MOST_MISTAKES,
+                )
+                if context.query and not context.pre_execution_errors:
+                    self._documents.add(context.query, document)
         yield
 
 
 class CostControl(SchemaExtension):
-    """Holds an operation to what it may cost, has it charged, and tells the cost to who asks for it."""
+    """Holds an operation to the cost limit, charges it, and tells its cost to a client that asks for it.
 
-    def __init__(self, costs: Costs) -> None:
-        self._costs = costs
+    Args:
+        documents: the cache of documents.
+        limit: the cost limit of an operation.
+    """
+
+    def __init__(self, documents: DocumentCache, *, limit: int) -> None:
+        self._documents = documents
+        self._limit = limit
         self._cost: int | None = None
 
     def on_execute(self) -> Iterator[None]:
-        """After validation, which a formula relies on; before anything is asked of the database."""
+        """Charge after validation, on which a formula relies, and before the database is asked for anything."""
         execution = self.execution_context
         context: Context = execution.context
-        if execution.graphql_document is not None:
-            name = execution._provided_operation_name  # noqa: SLF001 # operation_name answers with the first operation's name where none was given
-            formula = self._costs.formula(execution.query, execution.graphql_document, name)
+        text, ast = execution.query or "", execution.graphql_document
+        if ast is not None:
+            # A very long document is not in the cache.
+            document = self._documents.get(text) or Document(text, ast)
+            graphql_schema = execution.schema._schema  # noqa: SLF001 # Strawberry has no public way to it
+            formula = document.formula(graphql_schema, _requested_name(execution))
             self._cost = formula.evaluate(execution.variables or {}, context.limits)
-            self._costs.hold(formula, self._cost)
-            context.charge(self._cost)
+            check_cost(formula, self._cost, self._limit)
+            if context.charge is not None:
+                context.charge(self._cost)
         yield
 
     def get_results(self) -> dict[str, Any]:
-        """The cost, also that of an operation which was refused for it."""
+        """The cost, also of an operation that was refused for it."""
         if self._cost is None or not asks_for_cost(
             self.execution_context.context, self.execution_context.operation_extensions
         ):
             return {}
-        return cost_told(self._cost, self._costs.limit)
+        return cost_extension(self._cost, self._limit)
+
+
+class Planning(SchemaExtension):
+    """Plans a query that the ordinary path is about to execute, so that the fast path can answer the next request.
+
+    It is the innermost extension: every extension that may refuse a document has let this one pass.
+
+    Args:
+        documents: the cache of documents.
+    """
+
+    def __init__(self, documents: DocumentCache) -> None:
+        self._documents = documents
+
+    def on_execute(self) -> Iterator[None]:
+        """A document that is not in the cache is very long, and is not planned."""
+        execution = self.execution_context
+        if document := self._documents.get(execution.query or ""):
+            document.plan(execution.schema, _requested_name(execution))
+        yield
 
 
 def asks_for_cost(context: Context, extensions: Mapping[str, Any] | None) -> bool:
-    """Whether the answer is to say what the operation costs: by a header, or by `cost: true` in its extensions."""
+    """Whether the client asks for the operation's cost: by a header, or by `cost: true` in `extensions`."""
     return context.tells_cost or (extensions is not None and extensions.get("cost") is True)
 
 
-def cost_told(cost: int, limit: int) -> dict[str, Any]:
-    """What the answer's `extensions` say of it."""
-    return {"cost": {"requested": told_cost(cost), "limit": limit}}
+def cost_extension(cost: int, limit: int) -> dict[str, Any]:
+    """The cost, as the answer's `extensions` hold it."""
+    return {"cost": {"requested": reported_cost(cost), "limit": limit}}
 
 
-class ValidDocuments:
-    """The texts of the documents that have proved valid, the latest used.
-
-    What is wrong with one that is not would be remembered with it, which may be a hundred times its length.
-
-    Args:
-        most: how many are remembered.
-        longest: the length of the longest of those, in characters.
-    """
-
-    def __init__(self, *, most: int, longest: int) -> None:
-        self._most = most
-        self._longest = longest
-        self._texts: OrderedDict[str, None] = OrderedDict()
-
-    def has(self, text: str) -> bool:
-        """Whether this one is remembered."""
-        if text not in self._texts:
-            return False
-        self._texts.move_to_end(text)
-        return True
-
-    def add(self, text: str) -> None:
-        """Remember one, unless it is a long one."""
-        if len(text) <= self._longest:
-            self._texts[text] = None
-            if len(self._texts) > self._most:
-                self._texts.popitem(last=False)
-
-
-class DocumentValidation(SchemaExtension):
-    """Validates a document, but for those that have been before."""
-
-    def __init__(self, valid: ValidDocuments) -> None:
-        self._valid = valid
-
-    def on_validate(self) -> Iterator[None]:
-        """Strawberry validates what this leaves over, which is nothing."""
-        context = self.execution_context
-        text, document = context.query, context.graphql_document
-        if document is not None:
-            context.pre_execution_errors = []
-            if text is None or not self._valid.has(text):
-                rules = (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-                context.pre_execution_errors = validate(
-                    context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
-                    document,
-                    rules,
-                    max_errors=MOST_MISTAKES,
-                )
-                if text is not None and not context.pre_execution_errors:
-                    self._valid.add(text)
-        yield
+def _requested_name(execution: ExecutionContext) -> str | None:
+    """The `operationName` of the request. Strawberry's `operation_name` falls back to the first operation's name."""
+    return execution._provided_operation_name  # noqa: SLF001 # Strawberry has no public way to it
 
 
 def _refuse_several(document: DocumentNode) -> None:

@@ -1,4 +1,4 @@
-"""Owns the fetching of objects by their global ids: which types there are, and how each is found."""
+"""The root fields `node` and `nodes`: which types have global ids, and how each is looked up."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from schema.admin.names import NameRule, TableNameRule
 
-_Known: TypeAlias = tuple[type[Node], int | str]
-_Found: TypeAlias = dict[_Known, Node | ApiError | None]
+_NodeKey: TypeAlias = tuple[type[Node], int | str]
+_FoundNodes: TypeAlias = dict[_NodeKey, Node | ApiError | None]
 
-# What administration looks up one by one: the rule of its keys, and how it is found.
+# The types of administration are looked up one by one: the rule that their keys follow, and the lookup.
 _ADMINISTERED: Final[
     dict[type[Node], tuple[NameRule | TableNameRule, Callable[[Info, str], Awaitable[Node | None]]]]
 ] = {
@@ -51,15 +51,15 @@ _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),)
 
 @strawberry.type
 class NodeQueries:
-    """The root fields that find any object by its global id."""
+    """The root fields that fetch any object by its global id."""
 
-    @_reads(description="The object with this global id, or null where there is none.")
+    @_reads(description="The object with this global id, or null if there is none.")
     async def node(
         self,
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="A global id: the `id` of any object.")],  # noqa: A002 # the argument's name in the schema
     ) -> Node | None:
-        """An id that is none of ours is an error beside the null."""
+        """Raise the error of an invalid id, so that it is reported beside the null."""
         (found,) = await nodes_by_id(info, [id])
         if isinstance(found, ApiError):
             raise found
@@ -67,8 +67,8 @@ class NodeQueries:
 
     @_reads(
         description=(
-            "The objects with these global ids, in this order and as many. One that is not found is null; "
-            "one with a bad id is null, with an error of its own."
+            "The objects with these global ids, one for each id and in the same order. An object that does not exist "
+            "is null. An invalid id gives null and an error."
         )
     )
     async def nodes(
@@ -76,36 +76,36 @@ class NodeQueries:
         info: Info,
         ids: Annotated[
             list[strawberry.ID],
-            strawberry.argument(description="Global ids, at most 1,000. Repeats are fine."),
+            strawberry.argument(description="Global ids, at most 1,000. Repeated ids are fine."),
         ],
     ) -> list[Node | None]:
-        """What goes wrong with an id is put in the list as an exception, which graphql-core reports at its place."""
+        """Return errors as elements of the list: graphql-core reports each at its index."""
         check_list_length(ids, argument="ids")
         return await nodes_by_id(info, ids)  # type: ignore[return-value] # as the docstring says
 
 
 async def nodes_by_id(info: Info, ids: Sequence[str]) -> list[Node | ApiError | None]:
-    """As many as ids, in their order: the object, None where there is none, or what is wrong with the id.
+    """For each id, in order: its object, None if there is none, or the error of the id.
 
-    All orders are one statement, and so are all changes.
+    All orders are read in one statement, and so are all changes.
     """
-    known = [_known_or_error(info, global_id) for global_id in ids]
-    # Once, however many ids there are. A reader is refused what administration owns, and nothing else.
-    if refused := next((item for item in known if isinstance(item, ForbiddenError)), None):
+    keys = [_key_or_error(info, global_id) for global_id in ids]
+    # One audit entry, however many ids are refused. Only the types of administration can be refused to a reader.
+    if refused := next((item for item in keys if isinstance(item, ForbiddenError)), None):
         await note_refused(info, refused.reason)
-    wanted = list(dict.fromkeys(item for item in known if not isinstance(item, ApiError)))
+    wanted = list(dict.fromkeys(item for item in keys if not isinstance(item, ApiError)))
     orders = [key for kind, key in wanted if kind is Order and isinstance(key, int)]
     changes = [key for kind, key in wanted if kind is OrderStatusChange and isinstance(key, int)]
     administered = [item for item in wanted if item[0] in _ADMINISTERED]
     found = {
-        **await _orders(info, orders),
-        **await _changes(info, changes),
-        **await _administered(info, administered),
+        **await _find_orders(info, orders),
+        **await _find_changes(info, changes),
+        **await _find_administered(info, administered),
     }
-    return [item if isinstance(item, ApiError) else found[item] for item in known]
+    return [item if isinstance(item, ApiError) else found[item] for item in keys]
 
 
-async def _orders(info: Info, keys: list[int]) -> _Found:
+async def _find_orders(info: Info, keys: list[int]) -> _FoundNodes:
     if not keys:
         return {}
     try:
@@ -117,7 +117,7 @@ async def _orders(info: Info, keys: list[int]) -> _Found:
     }
 
 
-async def _changes(info: Info, keys: list[int]) -> _Found:
+async def _find_changes(info: Info, keys: list[int]) -> _FoundNodes:
     if not keys:
         return {}
     try:
@@ -130,11 +130,13 @@ async def _changes(info: Info, keys: list[int]) -> _Found:
     }
 
 
-async def _administered(info: Info, wanted: list[_Known]) -> _Found:
-    return dict(zip(wanted, await asyncio.gather(*(_one_administered(info, item) for item in wanted)), strict=True))
+async def _find_administered(info: Info, wanted: list[_NodeKey]) -> _FoundNodes:
+    return dict(
+        zip(wanted, await asyncio.gather(*(_find_one_administered(info, item) for item in wanted)), strict=True)
+    )
 
 
-async def _one_administered(info: Info, item: _Known) -> Node | ApiError | None:
+async def _find_one_administered(info: Info, item: _NodeKey) -> Node | ApiError | None:
     kind, key = item
     _, find = _ADMINISTERED[kind]
     try:
@@ -144,16 +146,16 @@ async def _one_administered(info: Info, item: _Known) -> Node | ApiError | None:
         return error
 
 
-def _known_or_error(info: Info, global_id: str) -> _Known | ApiError:
+def _key_or_error(info: Info, global_id: str) -> _NodeKey | ApiError:
     try:
-        kind, key = _known(global_id)
+        kind, key = _node_key(global_id)
         info.context.principal.demand(kind.role)
     except ApiError as error:
         return error
     return kind, key
 
 
-def _known(global_id: str) -> _Known:
+def _node_key(global_id: str) -> _NodeKey:
     type_name, key = decode_global_id(global_id)
     kind = NODE_TYPES.get(type_name)
     if kind in _ADMINISTERED:
@@ -162,4 +164,4 @@ def _known(global_id: str) -> _Known:
             return kind, key
     elif kind is not None and (row_key := row_key_of(key)) is not None:
         return kind, row_key
-    raise InputError(Reason.ID_INVALID, f"No object can have this id ({type_name}).")
+    raise InputError(Reason.ID_INVALID, f"The id does not name an object of this API (type {type_name}).")

@@ -1,4 +1,4 @@
-"""Owns who may do what: the principal, the roles, and the naming of a role by every root field and Node type."""
+"""Roles, and the principal that holds them. Every root field and every Node type names the role that it needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schema.errors import ForbiddenError, Reason
 
 
 class Role(IntEnum):
-    """What a principal may do. Each role may do what the ones before it may."""
+    """What a principal may do. Each role includes the roles before it."""
 
     READER = 1
     WRITER = 2
@@ -18,9 +18,9 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `user` is what is recorded with a change.
+    """The authenticated identity of a request. `user` is the name that is recorded with a change.
 
-    `expires_at`: in seconds of the monotonic clock, when it is not known any more that it is they; None is never.
+    `expires_at` is when the authentication ends, in seconds of the monotonic clock; None means never.
     """
 
     user: str
@@ -28,11 +28,11 @@ class Principal:
     expires_at: float | None = None
 
     def holds(self, role: Role) -> bool:
-        """Whether the principal may do what the role may."""
+        """Whether the principal has the role, or a higher one."""
         return any(held >= role for held in self.roles)
 
     def demand(self, role: Role) -> None:
-        """Go on only where the principal may do what the role may.
+        """Check that the principal has the role, or a higher one.
 
         Raises:
             ForbiddenError: ROLE_MISSING.
@@ -40,7 +40,7 @@ class Principal:
         if not self.holds(role):
             held = ", ".join(sorted(role.name.lower() for role in self.roles)) or "no role"
             raise ForbiddenError(
-                Reason.ROLE_MISSING, f"This takes the role `{role.name.lower()}`; {self.user} has: {held}."
+                Reason.ROLE_MISSING, f"This needs the role `{role.name.lower()}`; {self.user} has: {held}."
             )
 
 

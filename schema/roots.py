@@ -1,4 +1,4 @@
-"""Owns the three roots: what orders and administration each bring to them."""
+"""The root types Query, Mutation and Subscription, composed of the fields of orders, nodes and administration."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from schema.orders.queries import OrderQueries
 from schema.orders.subscriptions import OrderSubscriptions
 
 
-@strawberry.type(description="Everything that can be read.")
+@strawberry.type(description="Everything you can read.")
 class Query(OrderQueries, NodeQueries, AdminQueries):
-    """The root of all queries. A field that fails is null and leaves the others alone."""
+    """The root of all queries. A field that fails is null; the others keep their data."""
 
 
-@strawberry.type(description="Everything that can be changed.")
+@strawberry.type(description="Everything you can change.")
 class Mutation(OrderMutations, AdminMutations):
     """The root of all mutations."""
 
 
-@strawberry.type(description="Everything that can be listened to.")
+@strawberry.type(description="Everything you can subscribe to.")
 class Subscription(OrderSubscriptions, AdminSubscriptions):
     """The root of all subscriptions."""

@@ -1,4 +1,4 @@
-"""Owns the application: routes, middleware, and what they are given."""
+"""The application: its routes, its middleware, and the objects that they share."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from schema import build_schema, new_plans
+from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
 from server.graphiql.page import STATIC
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import Admitted, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
+from server.graphql.gateway import Gateway
 from server.graphql.introspection import IntrospectionPolicy
 from server.graphql.persisted_documents import Documents, RememberDocument
-from server.graphql.request import COST_HEADER, asks_for_cost
+from server.graphql.request import COST_HEADER
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
 from server.graphql.websocket_connection import SocketLimits
@@ -31,40 +32,40 @@ from server.http.consistency import HEADER, Consistency, ConsistencyTokens
 from server.http.error_boundary import Masked, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
-from server.http.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
-from server.http.request_middleware import CanonicalLog
+from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, CanonicalLog
 from server.lifespan import lifespan_of
 from server.observability.tracing import tracing
-from server.traffic.admission import Admission
+from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
+from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from starlette.requests import HTTPConnection, Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from schema.context import Context
+    from schema.permissions import Principal
     from server.auth.authentication import Authentication
     from server.settings import Settings
     from server.traffic.draining import Draining
 
-# Chromium takes no longer for true.
+# Two hours, which is the longest that Chromium remembers a preflight.
 _PREFLIGHT_SECONDS = 7_200
 
 
 def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
-    """The application. Nothing is connected to before it is started.
+    """Make the application. It connects to nothing before it is started.
 
     Args:
-        settings: how it is set.
-        draining: the word that the process is about to stop.
-        admission: who admits operations; whoever is asked before, for connections, has to be the same one.
+        settings: the settings.
+        draining: says when the process is about to stop.
+        admission: admits operations. The process passes the object by which its connections refuse requests, too.
     """
-    admission = admission or Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
-    documents = Documents.of(settings)
-    plans = new_plans() if settings.fast_path else None
+    admission = admission or Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
+    cache = DocumentCache()
+    documents = Documents.of(settings, cache)
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
@@ -72,102 +73,64 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
-            lambda: IntrospectionPolicy(settings.explored_by),
+            IntrospectionPolicy,
             lambda: Admitted(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
         ],
-        plans=plans,
+        documents=cache,
+        plans=settings.fast_path,
         limits=settings.document_limits,
     )
-    fast = FastPath(plans, seconds=settings.request_timeout, limit=settings.limit_cost) if plans else None
-    consistency = Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local")
-    origins = Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app")
-
-    async def new_context(connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Context:
-        state = connection.scope["state"]
-        authentication: Authentication = state["authentication"]
-        context: Context = state["context"]
-        principal = await authentication.principal(connection, init)
-        own = context.of(principal, tells_cost=asks_for_cost(connection.scope))
-        return own if rates is None else rates.charging(own)
-
+    fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
+    gateway = Gateway(
+        schema,
+        documents=documents,
+        consistency=Consistency(ConsistencyTokens.of(settings), secure=settings.auth_mode != "local"),
+        origins=Origins(settings.allowed_origins, forwarded=settings.auth_mode == "databricks-app"),
+        explored_by=settings.explored_by,
+        rates=rates,
+    )
     middleware = [*tracing.start(WATCHED), Middleware(CanonicalLog)]
     if settings.allowed_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=sorted(settings.allowed_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=[
-                    "authorization",
-                    "content-type",
-                    "last-event-id",
-                    "x-request-id",
-                    COST_HEADER,
-                    HEADER,
-                ],
-                # None of them is needed: who calls is said in a header. The platform's proxy reads cookies of its own.
-                allow_credentials=False,
-                max_age=_PREFLIGHT_SECONDS,
-                expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
-            )
-        )
+        middleware.append(_cors(settings.allowed_origins))
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
-        schema,
-        new_context,
-        consistency=consistency,
-        documents=documents,
-        explored_by=settings.explored_by,
+        gateway,
         fast=fast,
         admission=admission,
         compression=compression,
         caching=Caching(settings.cache_seconds),
-        origins=origins,
     )
     app = _Application(
         GRAPHQL_PATH,
         endpoint,
         routes=[
             Route("/", _home),
-            # What the shortcut does not lead there: a path with a slash at its end, or below a root path.
+            # For requests that do not take the shortcut: with a slash at the end of the path, or with a root path.
             Route(GRAPHQL_PATH, endpoint),
             WebSocketRoute(
                 GRAPHQL_PATH,
-                # A browser cannot set the headers of a WebSocket.
-                GraphQLSocket(
-                    schema,
-                    new_context,
-                    draining,
-                    origins=origins,
-                    consistency=consistency,
-                    documents=documents,
-                    limits=SocketLimits.of(settings),
-                    by_init=settings.auth_mode == "jwt",
-                ),
+                # A browser cannot set the headers of a WebSocket, so a token comes in the `connection_init`.
+                GraphQLSocket(gateway, draining, limits=SocketLimits.of(settings), by_init=settings.auth_mode == "jwt"),
             ),
             Route(
                 STREAM_PATH,
                 GraphQLStream(
-                    schema,
-                    new_context,
+                    gateway,
                     draining,
-                    origins=origins,
-                    consistency=consistency,
-                    documents=documents,
                     lasting_seconds=settings.subscription_timeout,
-                    send_seconds=settings.send_timeout,
+                    send_seconds=SEND_SECONDS,
                 ),
             ),
-            Route(METRICS_PATH, MetricsEndpoint(new_context, compression, token=settings.metrics_token)),
+            Route(METRICS_PATH, MetricsEndpoint(_principal, compression, token=settings.metrics_token)),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
-        # Masked within all others, so that what it answers carries their headers too; the endpoint masks by itself.
+        # Innermost, so that its answers get the headers of the other middleware. The GraphQL endpoint masks by itself.
         guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
@@ -176,12 +139,14 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
 
 
 class _Application(Starlette):
-    """Starlette, whose routes are not asked in turn for the one path that nearly every request is for.
+    """Starlette, with a shortcut past the router for the one path that nearly every request has.
 
     Args:
-        path: the path.
-        endpoint: what serves it over HTTP, within the same middleware.
-        guards: middleware, within the other, for everything else: the endpoint asks itself.
+        path: this path.
+        endpoint: serves it over HTTP, inside `middleware`.
+        middleware: runs for every request.
+        guards: run inside `middleware` for all other paths: the endpoint does the same itself.
+        options: of Starlette.
     """
 
     def __init__(
@@ -198,16 +163,34 @@ class _Application(Starlette):
         self._direct = endpoint
         for layer in reversed(middleware):
             self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
-        # And around all of them, for what one of them raises.
+        # Outermost, for exceptions that the middleware raises.
         self._direct, self._routed = Masked(self._direct), Masked(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or the process's life."""
+        """Serve a request, a WebSocket, or the lifespan."""
         if scope["type"] == "http" and scope["path"] == self._path:
             scope["app"] = self
             await self._direct(scope, receive, send)
         else:
             await self._routed(scope, receive, send)
+
+
+def _cors(allowed_origins: Collection[str]) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=sorted(allowed_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", COST_HEADER, HEADER],
+        # No cookies: callers authenticate with a header. The platform's proxy reads its own cookies.
+        allow_credentials=False,
+        max_age=_PREFLIGHT_SECONDS,
+        expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
+    )
+
+
+async def _principal(connection: HTTPConnection) -> Principal:
+    authentication: Authentication = connection.scope["state"]["authentication"]
+    return await authentication.principal(connection)
 
 
 async def _home(_request: Request) -> RedirectResponse:

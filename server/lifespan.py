@@ -1,4 +1,4 @@
-"""Owns what lives as long as the process: made in order, closed in the reverse order."""
+"""The lifespan: the objects that live as long as the process, made in order and closed in the reverse order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import structlog
 
@@ -23,12 +23,12 @@ from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
 from server.http.caching import reuses
-from server.lakebase.assembly import Administering
+from server.lakebase.assembly import AdministrationRuntime
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
-from server.observability.gauges import Sampler
+from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
-from server.observability.statements import slow_statements
+from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
@@ -46,12 +46,20 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
+# How long counts and statistics over all orders are reused.
+_AGGREGATES_SECONDS: Final = 5.0
+# Changes that wait for a slow subscriber before SUBSCRIBER_TOO_SLOW: some megabytes.
+_FEED_BUFFER: Final = 10_000
+# How often the feed looks for changes whose NOTIFY was missed.
+_FEED_CATCH_UP_SECONDS: Final = 30.0
+# How long a worker that replaces another one waits to be ready. Until then the other one serves.
 _REPLACEMENT_SECONDS = 3.0
+# How many new objects there are before the garbage collector looks for cycles.
 _YOUNG_OBJECTS = 10_000
 
 
 class State(TypedDict):
-    """What requests reach by `request.state`. The context is nobody's until a request's principal is put into it."""
+    """What requests reach as `request.state`. Its context has no caller: each request makes its own from it."""
 
     readiness: Readiness
     migrations: Migrations
@@ -65,7 +73,7 @@ class State(TypedDict):
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings.
 
-    It connects to nothing: a database that is cold or absent makes the server not ready, never not started.
+    It connects to nothing. With a database that is asleep or absent the server starts, and is not ready.
     """
 
     @asynccontextmanager
@@ -84,10 +92,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
             table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
-            # Their tables are looked for anew as soon as they are made.
+            # The orders table looks for its overlay again as soon as the migrations have made it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness, secondaries)
-            store = SqlOrderStore(engines, reader, aggregate_ttl=settings.aggregate_ttl)
+            store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -95,7 +103,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 readiness,
                 retention=settings.idempotency_retention,
-                # A caller's cache too may hold what was before the change.
+                # A client's cache, too, may hold an answer from before the change.
                 tokens=lambda: secondaries.expected or reuses(settings.cache_seconds),
             )
             stack.push_async_callback(writer.close)
@@ -105,8 +113,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 history,
                 migrations,
                 schema=settings.app_schema,
-                buffer=settings.feed_buffer,
-                catch_up_seconds=settings.feed_catch_up,
+                buffer=_FEED_BUFFER,
+                catch_up_seconds=_FEED_CATCH_UP_SECONDS,
                 hold_seconds=lambda: secondaries.hold_seconds,
                 keeps_awake=settings.subscribers_keep_awake,
             )
@@ -117,13 +125,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(migrations.close)
 
             def ended() -> None:
-                # An operation may have made the database, or another in its place.
+                # An operation may have created the database, or replaced it.
                 migrations.forget()
                 table.forget()
                 secondaries.forget()
                 readiness.look_now()
 
-            administering = Administering(settings, loader, instances, database, migrations, ended=ended)
+            administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
@@ -139,12 +147,11 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             sampler.start()
             stack.push_async_callback(sampler.close)
             if settings.workers > 1:
-                # The one that it replaces serves until then; whatever it meets, that does not take long.
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
-            # What is loaded by now stays: the garbage collector need not walk it again and again.
+            # What is loaded by now stays loaded: the garbage collector need not visit it again.
             gc.collect()
             gc.freeze()
-            # What a request leaves behind is freed by its references; looking for cycles at every few requests is felt.
+            # Reference counts free what a request leaves behind. Looking for cycles every few requests is noticeable.
             gc.set_threshold(_YOUNG_OBJECTS)
             yield {
                 "readiness": readiness,
@@ -174,21 +181,21 @@ async def _look(
     settings: Settings,
     engines: Engines,
     migrations: Migrations,
-    administering: Administering,
+    administering: AdministrationRuntime,
     secondaries: Replicas,
     store: SqlOrderStore,
 ) -> None:
-    """Find out whether all is well, and bring it to where that is so.
+    """Check whether orders can be read, and start what is needed for the rest.
 
     Raises:
-        UnavailableError: why orders cannot be read.
+        UnavailableError: orders cannot be read.
     """
-    # First, so that who is ready can also write; but it does not take long, whatever it meets.
+    # First, so that a server that is ready can also write. It gives up soon if the database does not answer.
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
     administering.look_for_orphans()
     secondaries.look()
     await store.probe()
-    # A word to the operator, whose failing says nothing of orders.
+    # A warning for the operator. If it fails, orders can be read nevertheless.
     with contextlib.suppress(Exception):
         await warn_of_limit(settings, engines.pages)

@@ -9,9 +9,9 @@ import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG  # httpx has no public way to change its default
 
 from server.local.cluster import Cluster
-from server.local.tpch import load_orders
 from tests import calibration
 from tests.process import PATIENCE_SECONDS, Server, running_server
+from tests.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def orders_url(cluster: Cluster) -> str:
     """The URL of a database that holds TPC-H orders."""
-    load_orders(cluster, SCALE, lambda _: None)
+    load_orders(cluster, SCALE)
     return cluster.url
 
 

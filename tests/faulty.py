@@ -1,6 +1,6 @@
-"""A server in which every part raises an exception on request. The exception's text must never reach a client.
+"""A server whose parts raise an exception if a request asks for it. The exception says what no client may read.
 
-Run it as `python -m tests.faulty`. In all else it is the server.
+`python -m tests.faulty` runs it. Otherwise it is the real server.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from unittest.mock import patch
 
 from starlette.staticfiles import StaticFiles
 
-import server.graphql.endpoint
-import server.graphql.execution
-import server.graphql.sse
+import server.graphql.gateway
 import server.graphql.websocket_connection
 import server.http.error_response
 import server.http.metrics_endpoint
+import server.http.request_middleware
+import server.observability.sinks
 from server.__main__ import main
 from server.auth.local import LocalAuthentication
 from server.graphql.extensions import NoteOperation
 from server.graphql.fast_path import FastPath
+from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
-from server.http.request_middleware import CanonicalLog
 from server.orders.store import SqlOrderLookup, SqlOrderStore
+from tests.altered import alter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -41,11 +42,11 @@ HEADER = "x-fault"
 
 
 class FaultError(Exception):
-    """An exception that no part of the server expects."""
+    """An exception that nothing expects."""
 
 
 def fail(*_: Any, **__: Any) -> NoReturn:
-    """Raise an unexpected exception with a cause, both with a text full of secrets."""
+    """Raise an unexpected exception, whose cause says too much."""
     try:
         raise ValueError(SAID)  # noqa: TRY301 # most exceptions have a cause
     except ValueError as error:
@@ -53,7 +54,7 @@ def fail(*_: Any, **__: Any) -> NoReturn:
 
 
 async def fail_later(*_: Any, **__: Any) -> NoReturn:
-    """The same for an awaited function."""
+    """Do the same when awaited."""
     fail()
 
 
@@ -63,82 +64,81 @@ def recursion(*_: Any) -> Any:
 
 
 def recursion_too() -> Any:
-    """The other half: Python abbreviates the traceback of a function that only calls itself."""
+    """The other half of the recursion: Python shortens tracebacks that repeat one function."""
     return recursion()
 
 
 async def lookup(_self: object, key: int, _columns: object) -> Any:
-    """Fail for every order."""
+    """A lookup that fails."""
     if key == DEEP:
         recursion()
     fail()
 
 
 def on_operation(extension: NoteOperation) -> Iterator[None]:
-    """Fail before an operation of this name is executed."""
+    """Fail before an operation with this name is executed."""
     if IN_EXTENSION in (extension.execution_context.query or ""):
         fail()
     yield
 
 
 def find(_self: FastPath, data: Any) -> None:
-    """Fail outside the exceptions that the fast path handles."""
+    """Fail outside of what the fast path handles."""
     if IN_FAST_WAY in (data.query or ""):
         fail()
 
 
 async def principal(_self: LocalAuthentication, connection: HTTPConnection, init: Any = None) -> Any:
-    """Fail while the caller is authenticated."""
+    """Fail during authentication."""
     if HEADER in connection.headers or (init or {}).get(HEADER):
         fail()
     return await authenticated(_self, connection, init)
 
 
-async def answers(schema: Any, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
-    """Fail after the first result, or return something that is not JSON."""
-    async for answer in given_answers(schema, data, *others, **more):
+async def answers(gateway: Gateway, data: Any, *others: Any, **more: Any) -> AsyncGenerator[dict[str, Any], None]:
+    """Fail after the first answer, or yield an answer that is no JSON."""
+    async for answer in given_answers(gateway, data, *others, **more):
         yield answer | ({"data": {"order": "\ud800"}} if IN_PRESENTATION in data.query else {})
         if AFTER_ONE in data.query:
             fail()
 
 
-def present(result: Any) -> Any:
-    """Return a value that JSON cannot hold, for a field of this name."""
-    answer, status = given_present(result)
+def present(result: Any, **more: Any) -> Any:
+    """Return what cannot be written as JSON for a field with this name."""
+    answer, status = given_present(result, **more)
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
 def message(event: Any) -> Any:
-    """Fail on a message, outside all operations."""
+    """Fail while handling a message, outside of all operations."""
     return fail() if "fault" in (event.get("text") or "") else given_message(event)
 
 
-def write(scope: Any, *others: Any) -> None:
-    """Fail in the outermost middleware."""
-    if scope["path"] == "/in-log":
+def observe(observation: Any) -> None:
+    """Fail in the outermost of what surrounds a request."""
+    if observation.path == "/in-log":
         fail()
-    given_write(scope, *others)
+    given_observe(observation)
 
 
 authenticated = LocalAuthentication.principal
-given_answers = server.graphql.execution.answers
+given_answers = Gateway.answers
 given_present = server.http.error_response.present
 given_message = message_of
-given_write = CanonicalLog._write  # noqa: SLF001 # there is no public way
+given_observe = server.observability.sinks.observe
 
 
 def faults() -> list[Any]:
-    """The patches of the server's parts."""
+    """The patches of the server."""
     return [
         patch.object(SqlOrderStore, "page", fail_later),
         patch.object(SqlOrderLookup, "order", lookup),
         patch.object(NoteOperation, "on_operation", on_operation),
         patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),
-        patch.object(CanonicalLog, "_write", staticmethod(write)),
-        patch.object(server.graphql.sse, "answers", answers),
-        patch.object(server.graphql.websocket_connection, "answers", answers),
-        patch.object(server.graphql.endpoint, "present", present),
+        patch.object(server.http.request_middleware, "observe", observe),
+        patch.object(Gateway, "answers", answers),
+        patch.object(server.graphql.gateway, "present", present),
         patch.object(server.graphql.websocket_connection, "message_of", message),
         patch.object(server.http.metrics_endpoint, "exposition", fail),
         patch.object(StaticFiles, "lookup_path", fail),
@@ -146,6 +146,7 @@ def faults() -> list[Any]:
 
 
 if __name__ == "__main__":
+    alter()
     for fault in faults():
         fault.start()
     sys.exit(main())

@@ -1,9 +1,8 @@
-"""Owns a server with times that no constant of a module has; a test that is not about them has not to wait for them.
+"""A server with short pauses, for tests that would otherwise wait for them: run `python -m tests.hasty`.
 
-The clock of its Databricks SDK runs ten times as fast, so that between two attempts it waits a tenth. A lease is renewed
-for LEASE_SECONDS also where these are altered (tests/altered.py). A token for PostgreSQL is renewed after as many seconds
-as the environment variable RENEW_AFTER says, and not only at half of its life. Run as `python -m tests.hasty`, it is the
-server in all else.
+The clock of its Databricks SDK runs ten times as fast, so the SDK's pauses between two attempts are a tenth as long.
+Tokens for PostgreSQL are renewed after the seconds in the environment variable RENEW_AFTER, if it is set, and not only
+after half of their life. Constants can be changed as with tests/altered.py. In all else it is the server.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TIMES: Final = 10
 
 
 class _FastTime:
-    """Stands in for `time` where the SDK's clocks are made of it: ours, and its own for the discovery of the host."""
+    """Stands in for `time` in the SDK's two clocks: the one that we give it, and its own for the discovery document."""
 
     @staticmethod
     def monotonic() -> float:
@@ -32,7 +31,7 @@ class _FastTime:
 
     @staticmethod
     def sleep(seconds: float) -> None:
-        time.sleep(seconds / _TIMES)  # the pause that the SDK wants
+        time.sleep(seconds / _TIMES)  # the SDK's pause, shortened
 
 
 def _renew_after(seconds: float) -> None:
@@ -50,9 +49,6 @@ if __name__ == "__main__":
     alter()
     if after := os.environ.get("RENEW_AFTER"):
         _renew_after(float(after))
-    log = importlib.import_module("server.lakebase.operations.store")
-    # It has the value of when the module was loaded.
-    log.OperationLog.renew.__kwdefaults__["seconds"] = log.LEASE_SECONDS
     with (
         patch.object(importlib.import_module("server.lakebase.platform.sdk_client"), "time", _FastTime),
         patch.object(importlib.import_module("databricks.sdk.clock"), "time", _FastTime),

@@ -1,4 +1,4 @@
-"""Owns what an operator does in tests: a server in front of a local platform, admin mutations sent, their ends awaited."""
+"""An operator in tests: runs a server in front of a local platform, sends admin mutations, and awaits operations."""
 
 from __future__ import annotations
 
@@ -31,37 +31,37 @@ PAYLOAD = f"""
   userErrors {{ code field message differences {{ field current wanted }} operation {{ id }} }}
 """
 _ENDED = ("SUCCEEDED", "FAILED")
-# Constants of the server. A platform that is on this machine is done at once, and need not be left alone for a tenth of
-# a second; but a slow machine takes its time to make the server's tables. What is measured, is measured as it is.
+# Constants of the server that tests change. The local platform is done at once, so a step need not pause for a tenth
+# of a second; but a slow machine takes longer to create the server's tables. Measurements use the real values.
 HASTE: Final[Mapping[str, float]] = MappingProxyType(
     {}
     if MEASURES
     else {"server.lakebase.steps.step._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
 )
-# What is run as the server where it would wait for the platform, or for leases.
+# The module to run as the server where it would wait for the platform or for leases.
 HASTY: Final = "server" if MEASURES else "tests.hasty"
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody with the role admin, at a server."""
+    """A client of a server, with the role admin."""
 
     server: Server
 
     def answer(self, document: str, **variables: object) -> dict[str, Any]:
-        """The whole answer to a document, errors and all."""
+        """Send a document, and return the whole response, with its errors."""
         body = {"query": document, "variables": variables}
         answer: dict[str, Any] = httpx.post(self.server.graphql, json=body, verify=NO_TLS).json()
         return answer
 
     def ask(self, document: str, **variables: object) -> Any:
-        """The data of an answer without errors."""
+        """Send a document, assert that there are no errors, and return the data."""
         answer = self.answer(document, **variables)
         assert "errors" not in answer, answer
         return answer["data"]
 
     def insist(self, document: str, **variables: object) -> Any:
-        """The data of an answer without errors. It is asked for again, as a client does, as long as that may help."""
+        """Send a document, again while its errors are retryable, and return the data."""
         answers: list[dict[str, Any]] = []
 
         def answered() -> bool:
@@ -70,24 +70,24 @@ class Operator:
             assert all(error["extensions"]["retryable"] for error in errors), errors
             return not errors
 
-        wait_for(answered, what=lambda: f"an answer and not {answers[-1]}\n{self.server.log()[-2000:]}")
+        wait_for(answered, what=lambda: f"a response without errors, not {answers[-1]}\n{self.server.log()[-2000:]}")
         return answers[-1]["data"]
 
     def send(self, mutation: str, **values: object) -> dict[str, Any]:
-        """The payload of an admin mutation with these values as its input."""
+        """Send an admin mutation with these values as its input, and return its payload."""
         input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
         document = f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ {PAYLOAD} }} }}"
         payload: dict[str, Any] = self.ask(document, input=values)["payload"]
         return payload
 
     def operation(self, id_: str) -> dict[str, Any] | None:
-        """The operation as it is now. It is asked for again, as a client does, as long as that may help."""
+        """The current state of an operation. The query is repeated while its errors are retryable."""
         document = f"query($id: ID!) {{ operation(id: $id) {{ {OPERATION} }} }}"
         found: dict[str, Any] | None = self.insist(document, id=id_)["operation"]
         return found
 
     def ended(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """The operation of a payload, once it has ended."""
+        """Wait until the operation of a payload has ended, and return it."""
         assert payload["operation"], payload
         latest: list[dict[str, Any] | None] = [None]
 
@@ -100,13 +100,13 @@ class Operator:
         return latest[0]
 
     def done(self, mutation: str, **values: object) -> dict[str, Any]:
-        """Send a mutation and wait for its success."""
+        """Send a mutation, wait until its operation has succeeded, and return that."""
         operation = self.ended(self.send(mutation, **values))
         assert operation["state"] == "SUCCEEDED", operation
         return operation
 
     def provisioned(self) -> dict[str, Any]:
-        """Everything made, or found, and orders served."""
+        """Provision everything, and wait until the server is ready."""
         operation = self.done("provisionLakebase", acknowledgeCost=True)
         wait_for(lambda: answers(f"{self.server.url}/readyz"), what=self.server.log)
         return operation
@@ -118,20 +118,20 @@ def operated(
     *,
     port: int | None = None,
     module: str = "server",
-    # Typed as what they are they would refuse settings that are unpacked from a dictionary.
+    # Any: with their real types mypy would refuse settings unpacked from a dictionary.
     patient: Any = True,
     altered: Any = HASTE,
     **settings: str,
 ) -> Iterator[Operator]:
-    """A server that is given the platform, a token and the names, as in the cloud, and somebody who operates it.
+    """Run a server that is configured as in the cloud, by the platform's address, a token and names, and operate it.
 
     Args:
-        platform: that it is given.
-        port: to listen on, a free one where none is given.
-        module: what is run in the server's place.
+        platform: the platform of the server.
+        port: to listen on; by default a free one.
+        module: the module to run as the server.
         patient: False for the server's own default timeouts.
-        altered: constants of the server with other values.
-        settings: others, or in place of these; an empty one stands for none.
+        altered: other values for constants of the server.
+        settings: more settings, or other values; an empty value removes a setting.
     """
     given: dict[str, Any] = {
         "DATABRICKS_HOST": platform.host,

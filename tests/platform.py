@@ -1,4 +1,4 @@
-"""Owns the running of the local platform: its process, started with quick options, and what is asked of it."""
+"""Runs the local platform for tests, with fast options, and calls its API and its controls."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 # the directories made in it are mkdtemp's
 _MEMORY_BYTES = 4 << 30
-# Quick, and yet every state is there long enough to be seen. Nothing of a test's data has to survive a crash.
-_QUICK: dict[str, str] = {
+# Fast, and yet every state lasts long enough to be seen. A test's data need not survive a crash.
+_FAST: dict[str, str] = {
     "SCALE": "0.001",
-    # The generator takes a second to begin, whatever it is to make.
+    # The generator takes a second to start, so all tests share its output.
     "SOURCES": str(Path(tempfile.gettempdir()) / f"lakebase-orders-sources-{os.getuid()}"),
     "START_DELAY": "0.05",
     "RESIZE_DELAY": "0.05",
@@ -51,7 +51,7 @@ _QUICK: dict[str, str] = {
     "SNAPSHOT_DELAY": "0.2",
     "PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
 }
-# For tests that need not see every state.
+# For tests that do not look at the states.
 AT_ONCE: Final[Mapping[str, object]] = MappingProxyType(
     dict.fromkeys(
         ("start_delay", "resize_delay", "provisioning_delay", "resources_delay", "snapshot_delay", "wake_delay"), 0
@@ -61,7 +61,7 @@ AT_ONCE: Final[Mapping[str, object]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform:
-    """A running local platform. `log()` is what it has written so far; `user` is whose token it is."""
+    """A running local platform. `token` is the operator's, whose name is `user`; `log()` returns its log so far."""
 
     host: str
     token: str
@@ -73,11 +73,11 @@ class LocalPlatform:
     log: Callable[[], str]
 
     def workspace(self, **settings: Any) -> WorkspaceClient:
-        """The real SDK's client, as the operator; settings are of its Config."""
+        """The real SDK's client, as the operator. The settings go to its Config."""
         return WorkspaceClient(config=Config(host=self.host, token=self.token, **settings))
 
     def fault(self, fault: str, *, path: str, method: str = ".*", **options: Any) -> None:
-        """Switch a fault on. `path` is a regular expression; options: times, skip, seconds, retry_after, message."""
+        """Switch a fault on. `method` and `path` are regular expressions; the options are FaultBody's other fields."""
         self.ask("POST", "/local/faults", {"fault": fault, "path": path, "method": method, **options})
 
     def clear_faults(self) -> None:
@@ -85,49 +85,50 @@ class LocalPlatform:
         self.ask("DELETE", "/local/faults")
 
     def held(self) -> list[dict[str, Any]]:
-        """The requests that are held now: number, method, path, fault."""
+        """The number, method, path and fault of each held request."""
         return list(self.ask("GET", "/local/held")["held"])
 
     def release(self) -> int:
-        """Let every held request go on; how many there were."""
+        """Release every held request, and return how many there were."""
         return int(self.ask("POST", "/local/release")["released"])
 
     def inventory(self) -> dict[str, list[dict[str, Any]]]:
-        """All there is: instances, catalogs, synced_tables and pipelines, with their uids."""
+        """All resources: `instances`, `catalogs`, `synced_tables` and `pipelines`, with their uids."""
         return dict(self.ask("GET", "/local/inventory"))
 
     def counters(self) -> dict[str, Any]:
-        """What was counted since its start.
+        """The counters since its start.
 
-        `requests` by method and path template; mints, logins_accepted, logins_refused; mint_times and login_times,
-        Unix times of the newest; mints_at_once, most requests for credentials in flight; `wakes` by instance.
+        `requests` by method and path template; `mints`, `logins_accepted`, `logins_refused`; `mint_times` and
+        `login_times`, the newest 10,000 Unix times of mints and accepted logins, oldest first; `mints_at_once`, the
+        most requests for credentials in flight at once; `wakes`, the number of wake-ups by instance.
         """
         return dict(self.ask("GET", "/local/counters"))
 
     def suspend(self, instance: str) -> None:
-        """Suspend an instance now."""
+        """Suspend an instance."""
         self.ask("POST", f"/local/instances/{instance}/suspend")
 
     def revoke(self, instance: str | None = None) -> int:
-        """Refuse every credential minted so far at logins, of one instance or of all; how many there were."""
+        """Revoke every credential minted so far, of one instance or of all, and return how many there were."""
         return int(self.ask("POST", "/local/credentials/revoke", {"instance": instance})["revoked"])
 
     def pause_replay(self, instance: str, *, paused: bool = True) -> None:
-        """Let the replay of an instance's standby stand still from now on, or go on."""
+        """Pause or resume the replay of an instance's standby."""
         self.ask("POST", f"/local/instances/{instance}/replay", {"paused": paused})
 
     @staticmethod
     def endpoint_name(instance: str) -> str:
-        """What the Autoscaling API calls the endpoint of an instance."""
+        """The name of an instance's endpoint in the Autoscaling API."""
         return f"projects/{instance}/branches/production/endpoints/primary"
 
     def create_instance(self, name: str, **fields: Any) -> DatabaseInstance:
-        """A new instance with these fields, available."""
+        """Create an instance with these fields, and wait until it is available."""
         self.workspace().database.create_database_instance(DatabaseInstance(name=name, **fields))
         return self.wait_for_instance(name, DatabaseInstanceState.AVAILABLE)
 
     def wait_for_instance(self, name: str, state: DatabaseInstanceState) -> DatabaseInstance:
-        """The instance, as soon as it is in this state."""
+        """Wait until the instance is in this state."""
         database = self.workspace().database
         seen: list[DatabaseInstance] = []
 
@@ -139,20 +140,20 @@ class LocalPlatform:
         return seen[-1]
 
     def create_catalog(self, name: str, instance: str, database: str = "demo") -> DatabaseCatalog:
-        """A new catalog of a database of the instance, made where it is missing."""
+        """Create a catalog that registers a database of the instance. The database is created if it is missing."""
         return self.workspace().database.create_database_catalog(
             DatabaseCatalog(name, instance, database, create_database_if_not_exists=True)
         )
 
     def create_table(self, name: str, source: str = "orders", key: str = "o_orderkey") -> SyncedDatabaseTable:
-        """A new synced table of a source of samples.tpch, online."""
+        """Create a synced table of a source in samples.tpch, and wait until it is online."""
         self.workspace().database.create_synced_database_table(synced_table(name, source, key))
         return self.wait_for_table(name)
 
     def wait_for_table(
         self, name: str, state: SyncedTableState = SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE
     ) -> SyncedDatabaseTable:
-        """The synced table, as soon as it is in this state."""
+        """Wait until the synced table is in this state."""
         database = self.workspace().database
         seen: list[SyncedDatabaseTable] = []
 
@@ -165,7 +166,7 @@ class LocalPlatform:
         return seen[-1]
 
     async def connect(self, host: str | None, token: str | None = None, user: str | None = None, **options: Any) -> Any:
-        """An asyncpg connection, as the operator unless told otherwise; without a token with one minted for the host."""
+        """Connect with asyncpg, as the operator by default. Without a token it mints one for the host's instance."""
         database = self.workspace().database
         if token is None:
             names = [
@@ -178,12 +179,12 @@ class LocalPlatform:
         return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)
 
     def kill(self) -> None:
-        """End it as `kill -9` does, and wait until it is gone. Its PostgreSQLs run on."""
+        """Kill it as `kill -9` does, and wait until it is gone. Its PostgreSQLs run on."""
         self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer to a request with the operator's token, which has to succeed."""
+        """Send a request with the operator's token, assert that it succeeds, and return the reply."""
         headers = {"authorization": f"Bearer {self.token}"}
         response = httpx.request(method, f"{self.host}{path}", json=body, headers=headers, verify=NO_TLS)
         assert response.status_code == 200, response.text
@@ -191,7 +192,7 @@ class LocalPlatform:
 
 
 def synced_table(name: str, source: str = "orders", key: str = "o_orderkey", **spec: Any) -> SyncedDatabaseTable:
-    """What is sent to create a synced table of a source of samples.tpch; `spec` is of its SyncedTableSpec."""
+    """The body that creates a synced table of a source in samples.tpch; `spec` are more fields of its spec."""
     return SyncedDatabaseTable(
         name=name,
         spec=SyncedTableSpec(
@@ -209,8 +210,8 @@ def synced_table(name: str, source: str = "orders", key: str = "o_orderkey", **s
 
 @contextlib.contextmanager
 def platform_directory() -> Iterator[Path]:
-    """A directory that PostgreSQL's user can reach, for `running_platform`; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="platform-", dir=_quick_place(), ignore_cleanup_errors=True) as name:
+    """A directory for `running_platform`, which PostgreSQL's user can enter. It is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="platform-", dir=_fast_place(), ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)
         try:
@@ -222,44 +223,44 @@ def platform_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatform]:
-    """The local platform on the directory, listening inside the block and stopped after it, with its PostgreSQLs.
+    """Run the local platform with its test tooling on the directory. Afterwards it and its PostgreSQLs are stopped.
 
     Args:
-        directory: best one of `platform_directory`. A second platform on it finds all that the first one left.
-        options: of the platform by their names, `suspend_after=2` say; dictionaries go as JSON.
+        directory: best a `platform_directory`. A second platform on it finds everything that the first one left.
+        options: options of the platform by name, `suspend_after=2` say. Dictionaries are sent as JSON.
     """
     given = {name.upper(): _text(value) for name, value in options.items()}
-    settings = {f"LOCAL_{name}": value for name, value in {**_QUICK, "DIRECTORY": str(directory), **given}.items()}
+    settings = {f"LOCAL_{name}": value for name, value in {**_FAST, "DIRECTORY": str(directory), **given}.items()}
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", suffix=".log") as log, tempfile.NamedTemporaryFile("wb") as said:
-        process = started("server.local.platform", environment(**settings), stdout=said, stderr=log)
+    with tempfile.NamedTemporaryFile("wb", suffix=".log") as log, tempfile.NamedTemporaryFile("wb") as output:
+        process = started("tests.platform_tools", environment(**settings), stdout=output, stderr=log)
         try:
             wait_for(
-                lambda: Path(said.name).read_text().endswith("\n"),
+                lambda: Path(output.name).read_text().endswith("\n"),
                 what=lambda: f"the local platform to listen:\n{Path(log.name).read_text()}",
                 given_up=lambda: process.poll() is not None,
             )
-            line = json.loads(Path(said.name).read_text())
+            line = json.loads(Path(output.name).read_text())
             yield LocalPlatform(**line, process=process, log=lambda: Path(log.name).read_text())
         finally:
             process.terminate()
             process.wait(PATIENCE_SECONDS)
-            # One that never listened has left nothing; what runs there is another's.
-            if Path(said.name).stat().st_size:
+            # A platform that never listened has started nothing. What runs there belongs to another one.
+            if Path(output.name).stat().st_size:
                 end_left_behind(directory)
 
 
 def end_left_behind(directory: Path) -> None:
-    """End the PostgreSQLs that a killed platform has left running on the directory, and wait until they are gone."""
-    for noted in directory.glob("instances/*/data/postmaster.pid"):
+    """Stop the PostgreSQLs that a killed platform has left running on the directory."""
+    for pid_file in directory.glob("instances/*/data/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            postmaster = int(noted.read_text().split()[0])
+            postmaster = int(pid_file.read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)
-            wait_for(lambda: not noted.exists(), what=lambda: f"{noted} to go", seconds=PATIENCE_SECONDS)  # noqa: B023 # it is waited for before the next
+            wait_for(lambda: not pid_file.exists(), what=lambda: f"{pid_file} to go", seconds=PATIENCE_SECONDS)  # noqa: B023 # it is waited for before the next
 
 
-def _quick_place() -> Path | None:
-    """In memory where there is much of it: a new PostgreSQL is a thousand files. Else where temporary files go."""
+def _fast_place() -> Path | None:
+    """In memory if there is enough, since a new PostgreSQL is a thousand files; else None, for the default."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
             return _MEMORY

@@ -29,27 +29,32 @@ ROOT = Path(__file__).parent.parent
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # After so long a test that waits has failed: far more than anything takes on a slow machine that is busy with others.
 PATIENCE_SECONDS = 120.0
-# A busy machine may keep anything waiting, and a test is to fail for what it is about alone. So the server of a test is
-# more patient than the test, but for the times that the test sets itself.
+# A busy machine may keep anything waiting, and a test should fail only for what it is about. So the server of a test is
+# more patient than the test, except for the times that the test sets itself. These are settings ...
 PATIENT = {
-    "AGGREGATE_POOL_TIMEOUT": "600",
     "AGGREGATE_STATEMENT_TIMEOUT": "600",
-    "BODY_TIMEOUT": "600",
-    "CONNECT_TIMEOUT": "600",
-    "CONTROL_PLANE_RETRY": "60",
-    "CONTROL_PLANE_TIMEOUT": "600",
-    "HEADERS_TIMEOUT": "600",
     "LOCK_TIMEOUT": "600",
-    "MAX_REQUESTS_WAIT": "600",
-    "POOL_TIMEOUT": "600",
     "REQUEST_TIMEOUT": "600",
-    "SEND_TIMEOUT": "600",
     "SLOW_STATEMENT": "600",
-    "SOCKET_INIT_TIMEOUT": "600",
     "STATEMENT_TIMEOUT": "600",
     "WAKE_TIMEOUT": "600",
-    "WRITE_POOL_TIMEOUT": "600",
 }
+# ... and these are constants, in seconds.
+PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
+    {
+        "server.db.engine.CONNECT_SECONDS": 600,
+        "server.db.engine._AGGREGATE_WAIT_SECONDS": 600,
+        "server.db.engine._PAGE_WAIT_SECONDS": 600,
+        "server.db.engine._WRITE_WAIT_SECONDS": 600,
+        "server.graphql.websocket_connection._INIT_SECONDS": 600,
+        "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": 600,
+        "server.lakebase.platform.sdk_client._RETRY_SECONDS": 60,
+        "server.traffic.admission.WAIT_SECONDS": 600,
+        "server.wire.connections.SEND_SECONDS": 600,
+        "server.wire.connections._BODY_SECONDS": 600,
+        "server.wire.connections._HEADERS_SECONDS": 600,
+    }
+)
 
 
 # The interpreter reads these before its first line, so that a fork is too late for them.
@@ -97,8 +102,8 @@ def running_server(
     Args:
         database_url: the database to serve, if the settings do not name it.
         ready: False to wait only until it is alive.
-        patient: False for the server as it is shipped: with its own default timeouts in place of those of `PATIENT`, and
-            started as a shell starts it.
+        patient: False for the server as it is shipped: with its own default timeouts in place of those of `PATIENT` and
+            `PATIENT_CONSTANTS`, and started as a shell starts it.
         port: to listen on, a free one where none is given.
         module: what is run in the server's place: the same with something added.
         altered: constants of the server with other values, as tests/altered.py has them.
@@ -106,8 +111,8 @@ def running_server(
     """
     port = port or free_port()
     given = {**(PATIENT if patient else {}), **({"DATABASE_URL": database_url} if database_url else {}), **settings}
-    if altered:
-        given["ALTERED"], module = json.dumps(dict(altered)), "tests.altered" if module == "server" else module
+    if constants := {**(PATIENT_CONSTANTS if patient else {}), **altered}:
+        given["ALTERED"], module = json.dumps(constants), "tests.altered" if module == "server" else module
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = started(module, environment(PORT=str(port), **given), stdout=log, forked=patient)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())

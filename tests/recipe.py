@@ -110,9 +110,9 @@ RECIPE = (
         "A query string creates resources, and the caller's role is not checked.",
         "`provisionLakebase`: an audited mutation for administrators, only with `acknowledgeCost: true`.",
         (
-            f"{_CALLERS}::test_who_lacks_the_role_is_refused_and_noted",
+            f"{_CALLERS}::test_a_caller_without_the_role_is_refused_and_audited",
             f"{_PLANS}::test_what_costs_has_to_be_acknowledged",
-            f"{_ADMIN}::test_a_setting_that_cannot_be_is_refused",
+            f"{_ADMIN}::test_an_impossible_setting_is_refused",
             f"{_LIFE}::test_every_privileged_action_leaves_an_audit_row",
             f"{_CALLERS}::test_nothing_is_administered_by_get",
         ),
@@ -124,9 +124,9 @@ RECIPE = (
         "Each step looks, does what is missing and looks again, so an interrupted operation continues.",
         (
             f"{_LIFE}::test_provisioning_again_finds_everything",
-            f"{_KILLS}::test_a_killed_server_is_succeeded",
-            f"{_KILLS}::test_a_killed_server_is_succeeded_within_ten_seconds",
-            f"{_PLANS}::test_a_name_that_is_taken_by_another_is_a_conflict",
+            f"{_KILLS}::test_a_successor_resumes_after_a_kill",
+            f"{_KILLS}::test_a_successor_resumes_within_ten_seconds_of_a_kill",
+            f"{_PLANS}::test_a_name_taken_by_a_different_resource_is_a_conflict",
         ),
     ),
     Row(
@@ -135,9 +135,9 @@ RECIPE = (
         "Blocks all requests for up to 20 minutes, although the proxy cuts after 120 s.",
         "An operation is returned at once and watched; every admin field has a deadline.",
         (
-            f"{_PLANS}::test_another_operation_at_work_is_named",
+            f"{_PLANS}::test_a_conflicting_operation_is_named",
             "tests/schema/admin/test_administration.py::test_no_field_waits_for_ever",
-            f"{_LIFE}::test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back",
+            f"{_LIFE}::test_a_refresh_loses_no_status_and_restores_indexes_and_grants",
         ),
     ),
     Row(
@@ -166,7 +166,7 @@ RECIPE = (
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
             "tests/schema/admin/test_administration.py::test_everything_is_told_of_a_synced_table",
-            f"{_PLANS}::test_what_is_needed_has_to_be_there",
+            f"{_PLANS}::test_what_a_request_needs_has_to_exist",
         ),
     ),
     Row(
@@ -186,11 +186,11 @@ RECIPE = (
         "`teardownLakebase`: reasons of our own, nothing left behind, and a missing resource counts as deleted; statuses are deleted only on request.",
         (
             f"{_FAULTS}::test_every_fault_at_every_call_ends_in_exactly_one_of_each",
-            f"{_LIFE}::test_a_teardown_is_refused_until_the_status_changes_are_given_up",
-            f"{_LIFE}::test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grants",
-            f"{_PLANS}::test_what_is_not_there_is_deleted_already",
-            f"{_PLANS}::test_nothing_is_deleted_unasked",
-            f"{_KILLS}::test_a_namesake_made_meanwhile_is_not_deleted",
+            f"{_LIFE}::test_a_teardown_needs_the_status_changes_to_be_discarded",
+            f"{_LIFE}::test_a_recreated_table_has_its_statuses_indexes_and_grants",
+            f"{_PLANS}::test_deleting_what_does_not_exist_succeeds",
+            f"{_PLANS}::test_nothing_is_deleted_without_confirmation",
+            f"{_KILLS}::test_a_namesake_created_meanwhile_is_not_deleted",
         ),
     ),
     Row(
@@ -270,7 +270,7 @@ RECIPE = (
             f"{_START}::test_a_restart_of_postgresql_is_survived",
             "tests/blackbox/db/test_database_failures.py::test_all_backends_ended_at_once_are_not_noticed_by_readers",
             f"{_START}::test_an_sslmode_that_the_server_cannot_meet_is_unavailable",
-            f"{_LOGINS}::test_an_instance_that_sleeps_is_woken_by_the_next_request",
+            f"{_LOGINS}::test_a_sleeping_instance_is_woken_by_the_next_request",
         ),
     ),
     Row(
@@ -280,7 +280,7 @@ RECIPE = (
         "One setting names both.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
-            f"{_REST}::test_the_database_that_is_made_is_the_one_that_is_served",
+            f"{_REST}::test_the_database_that_is_provisioned_is_the_one_that_is_served",
         ),
     ),
     Row(

@@ -14,6 +14,7 @@ from databricks.sdk.service.apps import App
 from databricks.sdk.service.database import DatabaseInstance
 from databricks.sdk.service.postgres import ProjectSpec
 
+from server.graphiql.page import STATIC
 from server.settings import Settings, load_settings
 from tests.process import ROOT
 
@@ -146,6 +147,11 @@ def test_the_bundle_is_whole(bundle: dict[str, Any]) -> None:
                 assert kind == "resources"
                 assert path[1] in resources[path[0]], reference
     assert used == set(bundle["variables"])
+
+
+def test_graphiqls_files_are_deployed(bundle: dict[str, Any]) -> None:
+    """Git ignores them, so the bundle has to name where they are."""
+    assert bundle["sync"]["include"] == [f"{(STATIC / 'vendor').relative_to(ROOT)}/**"]
 
 
 @pytest.mark.parametrize(("target", "key"), [("autoscaling", "postgres"), ("provisioned", "database")])

@@ -1,4 +1,4 @@
-"""Owns what goes around every admin field: the role with an audit of its lack, and a deadline."""
+"""The extensions around every admin field: the permission check with its audit, and the deadline."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from schema.context import Info
 
-# Well before the 120 s at which the platform's proxy cuts a request, also where three such fields stand in a row.
+# Seconds. Well below the 120 s after which the platform's proxy cuts a request, even for three such fields in a row.
 ADMIN_SECONDS: Final = 25.0
-# A query with such a field ends with the field's own deadline, which tells more.
+# Seconds. The field's deadline has to end before the query's, because its error says more.
 _LEEWAY_SECONDS: Final = 1.0
 
 
-class Administers(Requires):
-    """Lets an admin field be resolved only for an administrator, and keeps it to the deadline.
+class RequiresAdmin(Requires):
+    """Resolves an admin field only for an administrator, and within the deadline.
 
-    Who else tried leaves an audit entry. So does a change that fails before the port could tell what became of it.
+    It writes an audit entry if the caller lacks the role, and if a change fails before the port returned its outcome.
     """
 
     def __init__(self, *, changes: bool = False) -> None:
@@ -36,7 +36,7 @@ class Administers(Requires):
         self._changes = changes
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
-        """Ask before the resolver runs. A subscription's answer is its generator, which has no deadline."""
+        """Check before the resolver runs. A subscription's result is its generator, which has no deadline."""
         try:
             async with deadline():
                 return await super().resolve_async(next_, source, info, **arguments)
@@ -46,36 +46,37 @@ class Administers(Requires):
             raise
 
 
-class InTime(FieldExtension):
-    """Keeps a field below an admin field to a deadline of its own, so that what was found already is answered."""
+class WithDeadline(FieldExtension):
+    """Gives a field below an admin field its own deadline, so that the fields already resolved are still answered."""
 
     async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
-        """The platform may be slow for this field alone."""
+        """Resolve the field within the deadline."""
         async with deadline():
             answer = next_(source, info, **arguments)
             return await answer if inspect.isawaitable(answer) else answer
 
 
 async def note_refused(info: Info, reason: Reason) -> None:
-    """Leave an audit entry of who tried the field being resolved, and why it was not done."""
+    """Write an audit entry: who tried to resolve the current field, and why it was refused."""
     await info.context.lakebase.note_refused(info.context.principal.user, info.field_name, reason)
 
 
 @asynccontextmanager
 async def deadline() -> AsyncIterator[None]:
-    """What is done within has to be done in time, and the query around it may take as long.
+    """Cancel the body after `ADMIN_SECONDS`, and postpone the query's own deadline accordingly.
 
     Raises:
         UnavailableError: CONTROL_PLANE_TIMEOUT.
     """
     postpone(ADMIN_SECONDS + _LEEWAY_SECONDS)
     try:
-        async with asyncio.timeout(ADMIN_SECONDS) as clock:
+        async with asyncio.timeout(ADMIN_SECONDS) as timeout:
             yield
     except TimeoutError as error:
-        if not clock.expired():
+        if not timeout.expired():
             raise
         raise UnavailableError(
             Reason.CONTROL_PLANE_TIMEOUT,
-            f"The platform did not answer within {ADMIN_SECONDS:g} s. What was begun goes on: look, or send it again.",
+            f"The platform did not answer within {ADMIN_SECONDS:g} s. What has started goes on: look at it, or send "
+            "the request again.",
         ) from error

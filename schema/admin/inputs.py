@@ -1,4 +1,4 @@
-"""Owns the inputs of the admin mutations, with the defaults that the orders of TPC-H ask for."""
+"""The inputs of the admin mutations, with defaults for the orders of TPC-H."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ _SOURCE: Final = "samples.tpch.orders"
 _KEY: Final = "o_orderkey"
 _RETENTION_DAYS: Final = 7
 
-_INSTANCE_NAME = "The instance's name: 1 to 63 letters, digits and hyphens, from a letter on, and no hyphen last."
-_CATALOG_NAME = "The catalog's name: letters, digits and underscores, and none that the platform keeps for itself."
-_DATABASE_NAME = "The database's name: 1 to 63 letters, digits and underscores, and no digit first."
-_TABLE_NAME = "The synced table's name: catalog.schema.table, each of letters, digits and underscores."
-_CAPACITY = "Its size, which sets what it costs."
-_NODE_COUNT = "How many nodes: the primary and its secondaries, each of which costs as much. At least 1."
-_READABLE_SECONDARIES = "Whether the secondaries answer reads. It takes at least two nodes."
-_RETENTION = "For how many days back it can be restored: from 2 to 35."
-_CREATE_DATABASE = "Whether to make the database, where the instance has none of that name."
+_INSTANCE_NAME = (
+    "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen."
+)
+_CATALOG_NAME = "The name of the catalog: letters, digits and underscores, and not a name that the platform reserves."
+_DATABASE_NAME = "The name of the database: 1 to 63 letters, digits and underscores, not starting with a digit."
+_TABLE_NAME = "The name of the synced table: catalog.schema.table, each of letters, digits and underscores."
+_CAPACITY = "The size of the instance, which determines its cost."
+_NODE_COUNT = "The number of nodes, at least 1: the primary and its secondaries. Each node costs the same."
+_READABLE_SECONDARIES = "Whether the secondaries answer reads. This needs at least two nodes."
+_RETENTION = "How many days back the instance can be restored: from 2 to 35."
+_CREATE_DATABASE = "Whether to create the database if the instance does not have it."
 _SOURCE_TABLE = "The table to copy: catalog.schema.table."
-_PRIMARY_KEY = "The columns that tell its rows apart, at most 32. They need not be declared as its key."
-_POLICY = "When it is brought up to date."
-_TIMESERIES_KEY = "The column by which the latest of several rows with one primary key is told, where there are such."
+_PRIMARY_KEY = "The columns that identify a row, at most 32. The source need not declare them as its primary key."
+_POLICY = "When the table is updated from its source."
+_TIMESERIES_KEY = "If several rows can have the same primary key: the column by which the latest of them is chosen."
 _STORAGE_CATALOG = (
-    "A standard catalog in which the pipeline keeps tables of its own; the one that the server is set to where absent."
+    "The standard catalog in which the pipeline keeps its own tables; the server's configured one if absent."
 )
-_STORAGE_SCHEMA = "The schema there; the one that the server is set to where absent."
-_DRY_RUN = "Change nothing, and answer with the plan: the steps, what exists already, what would change."
-_ACKNOWLEDGE_COST = "Say `true` where the plan says that this costs money from then on."
-_CONFIRM_DELETION = "Say `true` to delete. There is no way back."
+_STORAGE_SCHEMA = "The schema in the storage catalog; the server's configured one if absent."
+_DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
+_ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
+_CONFIRM_DELETION = "Must be `true` to delete. Deletion cannot be undone."
 _DISCARD = (
-    "Say `true` to delete status changes with their only copy. The plan counts them; `export-changes` keeps them."
+    "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
 )
-_CONFIGURED = "the one that the server is set to where absent"
+_CONFIGURED = "the server's configured one if absent"
 
 
-@strawberry.input(description="An instance to make.")
+@strawberry.input(description="An instance to create.")
 class CreateDatabaseInstanceInput:
     """The input of createDatabaseInstance."""
 
@@ -52,7 +54,7 @@ class CreateDatabaseInstanceInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="What is to be otherwise of an instance. What is absent stays as it is.")
+@strawberry.input(description="Changes to an instance. Absent fields stay as they are.")
 class UpdateDatabaseInstanceInput:
     """The input of updateDatabaseInstance."""
 
@@ -63,7 +65,7 @@ class UpdateDatabaseInstanceInput:
     retention_window_in_days: int | None = strawberry.field(default=UNSET, description=_RETENTION)
     stopped: bool | None = strawberry.field(
         default=UNSET,
-        description="`true` stops it: it takes no connections, and its compute costs nothing. `false` starts it.",
+        description="`true` stops it: it accepts no connections, and its compute costs nothing. `false` starts it.",
     )
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
@@ -79,12 +81,12 @@ class DeleteDatabaseInstanceInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="A catalog to make, which registers a database of an instance in Unity Catalog.")
+@strawberry.input(description="A catalog to create. It registers a database of an instance in Unity Catalog.")
 class CreateDatabaseCatalogInput:
     """The input of createDatabaseCatalog."""
 
     name: str = strawberry.field(description=_CATALOG_NAME)
-    instance_name: str = strawberry.field(description="The name of the instance that the database is on.")
+    instance_name: str = strawberry.field(description="The name of the instance with the database.")
     database_name: str = strawberry.field(description=_DATABASE_NAME)
     create_database: bool = strawberry.field(default=True, description=_CREATE_DATABASE)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
@@ -100,7 +102,7 @@ class DeleteDatabaseCatalogInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="A synced table to make. Its first sync starts at once.")
+@strawberry.input(description="A synced table to create. Its first sync starts at once.")
 class CreateSyncedTableInput:
     """The input of createSyncedTable."""
 
@@ -113,16 +115,16 @@ class CreateSyncedTableInput:
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
     instance_name: str | None = strawberry.field(
         default=UNSET,
-        description="In a standard catalog, the instance to copy to. Absent in a database's catalog, which knows it.",
+        description="The instance to copy to. Give it only for a table in a standard catalog.",
     )
     database_name: str | None = strawberry.field(
-        default=UNSET, description="The database to copy to; given and absent as `instanceName` is."
+        default=UNSET, description="The database to copy to. Give it exactly if you give `instanceName`."
     )
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="A synced table to delete, and its PostgreSQL table with it.")
+@strawberry.input(description="A synced table to delete, together with its PostgreSQL table.")
 class DeleteSyncedTableInput:
     """The input of deleteSyncedTable."""
 
@@ -131,7 +133,7 @@ class DeleteSyncedTableInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="A synced table to bring up to date now.")
+@strawberry.input(description="A synced table to sync now.")
 class RefreshSyncedTableInput:
     """The input of refreshSyncedTable."""
 
@@ -139,7 +141,7 @@ class RefreshSyncedTableInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="A synced table of orders whose indexes are to be there.")
+@strawberry.input(description="A synced table of orders whose indexes are to be built.")
 class EnsureOrderIndexesInput:
     """The input of ensureOrderIndexes."""
 
@@ -147,7 +149,7 @@ class EnsureOrderIndexesInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
-@strawberry.input(description="All that the API stands on: instance, catalog, synced table and indexes.")
+@strawberry.input(description="Everything that the API needs: instance, catalog, synced table and indexes.")
 class ProvisionLakebaseInput:
     """The input of provisionLakebase."""
 
@@ -162,7 +164,7 @@ class ProvisionLakebaseInput:
     )
     create_database: bool = strawberry.field(default=True, description=_CREATE_DATABASE)
     table_name: str | None = strawberry.field(
-        default=UNSET, description=f"The synced table, which has to be in that catalog; {_CONFIGURED}."
+        default=UNSET, description=f"The synced table, which must be in that catalog; {_CONFIGURED}."
     )
     source_table: str = strawberry.field(default=_SOURCE, description=_SOURCE_TABLE)
     primary_key: list[str] = strawberry.field(default_factory=lambda: [_KEY], description=_PRIMARY_KEY)
@@ -176,8 +178,8 @@ class ProvisionLakebaseInput:
 
 @strawberry.input(
     description=(
-        "What to tear down: synced table, catalog and instance. Without any name it is what the server is set to; "
-        "otherwise give all three, so that what you name and what the server serves are never mixed up."
+        "What to tear down: synced table, catalog and instance. Give all three names, or none for those that the "
+        "server is configured with, so that the two are never mixed up."
     )
 )
 class TeardownLakebaseInput:
@@ -186,7 +188,7 @@ class TeardownLakebaseInput:
     instance_name: str | None = strawberry.field(default=UNSET, description="The instance.")
     catalog_name: str | None = strawberry.field(default=UNSET, description="The catalog.")
     table_name: str | None = strawberry.field(
-        default=UNSET, description="The synced table, which has to be in that catalog: catalog.schema.table."
+        default=UNSET, description="The synced table, which must be in that catalog: catalog.schema.table."
     )
     confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
     discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)

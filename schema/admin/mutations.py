@@ -1,4 +1,4 @@
-"""Owns the admin mutations: each checks its input, hands it on, and answers at once with what became of it."""
+"""The admin mutations. Each checks its input, submits the request, and answers at once with the outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.guard import Administers, note_refused
+from schema.admin.guard import RequiresAdmin, note_refused
 from schema.admin.inputs import (
     CreateDatabaseCatalogInput,
     CreateDatabaseInstanceInput,
@@ -37,7 +37,7 @@ from schema.admin.payloads import (
     UpdateDatabaseInstancePayload,
     payload,
 )
-from schema.admin.validation import Checks
+from schema.admin.validation import InputValidation
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.ports import administration as ports
 
@@ -46,42 +46,45 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 PayloadT = TypeVar("PayloadT", bound=AdminPayload)
-_administers = functools.partial(strawberry.field, extensions=(Administers(changes=True),))
+_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
 
 
 @strawberry.type
 class AdminMutations:
-    """The root fields that administer. A field that fails is null and leaves the others alone."""
+    """The admin mutations. A field that fails is null; the others keep their data."""
 
     @_administers(
         description=(
-            "Make a database instance. The same again finds it; one of that name that is otherwise is a SPEC_CONFLICT."
+            "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties, "
+            "this is a SPEC_CONFLICT."
         )
     )
     async def create_database_instance(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # the argument's name in the schema
-            CreateDatabaseInstanceInput, strawberry.argument(description="The instance as it is wanted.")
+            CreateDatabaseInstanceInput, strawberry.argument(description="The instance to create.")
         ],
     ) -> CreateDatabaseInstancePayload | None:
-        """Answers at once."""
-        return await _answer(info, CreateDatabaseInstancePayload, Checks.create_instance, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
 
-    @_administers(description="Resize a database instance, stop or start it, or change how it keeps its past.")
+    @_administers(
+        description="Resize a database instance, stop or start it, or change how far back it can be restored."
+    )
     async def update_database_instance(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            UpdateDatabaseInstanceInput, strawberry.argument(description="Which instance, and what is to be otherwise.")
+            UpdateDatabaseInstanceInput, strawberry.argument(description="Which instance, and what to change.")
         ],
     ) -> UpdateDatabaseInstancePayload | None:
-        """Answers at once."""
-        return await _answer(info, UpdateDatabaseInstancePayload, Checks.update_instance, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
 
     @_administers(
         description=(
-            "Delete a database instance with all of its databases, for good. One that is not there is a success."
+            "Delete a database instance and all of its databases, permanently. If it does not exist, this succeeds."
         )
     )
     async def delete_database_instance(
@@ -91,25 +94,25 @@ class AdminMutations:
             DeleteDatabaseInstanceInput, strawberry.argument(description="Which instance.")
         ],
     ) -> DeleteDatabaseInstancePayload | None:
-        """Answers at once."""
-        return await _answer(info, DeleteDatabaseInstancePayload, Checks.delete_instance, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
 
     @_administers(
         description=(
-            "Register a database of an instance in Unity Catalog, and make the database where it is not there."
+            "Register a database of an instance in Unity Catalog, and create the database if it does not exist."
         )
     )
     async def create_database_catalog(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            CreateDatabaseCatalogInput, strawberry.argument(description="The catalog as it is wanted.")
+            CreateDatabaseCatalogInput, strawberry.argument(description="The catalog to create.")
         ],
     ) -> CreateDatabaseCatalogPayload | None:
-        """Answers at once."""
-        return await _answer(info, CreateDatabaseCatalogPayload, Checks.create_catalog, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
 
-    @_administers(description="Delete a catalog that registers a database. One that is not there is a success.")
+    @_administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
     async def delete_database_catalog(
         self,
         info: Info,
@@ -117,28 +120,29 @@ class AdminMutations:
             DeleteDatabaseCatalogInput, strawberry.argument(description="Which catalog.")
         ],
     ) -> DeleteDatabaseCatalogPayload | None:
-        """Answers at once."""
-        return await _answer(info, DeleteDatabaseCatalogPayload, Checks.delete_catalog, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
 
     @_administers(
         description=(
-            "Have a table copied into PostgreSQL. The same again finds it; one of that name that is otherwise is "
-            "a SPEC_CONFLICT."
+            "Create a synced table: a copy of a source table in PostgreSQL. If it exists as specified, this succeeds; "
+            "if it exists with other properties, this is a SPEC_CONFLICT."
         )
     )
     async def create_synced_table(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            CreateSyncedTableInput, strawberry.argument(description="The synced table as it is wanted.")
+            CreateSyncedTableInput, strawberry.argument(description="The synced table to create.")
         ],
     ) -> CreateSyncedTablePayload | None:
-        """Answers at once."""
-        return await _answer(info, CreateSyncedTablePayload, Checks.create_synced_table, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
 
     @_administers(
         description=(
-            "Delete a synced table and its PostgreSQL table. Status changes stay. One that is not there is a success."
+            "Delete a synced table and its PostgreSQL table. Status changes are kept. If it does not exist, this "
+            "succeeds."
         )
     )
     async def delete_synced_table(
@@ -148,28 +152,26 @@ class AdminMutations:
             DeleteSyncedTableInput, strawberry.argument(description="Which synced table.")
         ],
     ) -> DeleteSyncedTablePayload | None:
-        """Answers at once."""
-        return await _answer(info, DeleteSyncedTablePayload, Checks.delete_synced_table, input)
+        """Start the operation; do not wait for it."""
+        return await _answer(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
 
-    @_administers(
-        description=("Bring a synced table up to date now. It ends with its indexes and grants back in place.")
-    )
+    @_administers(description="Sync a table now. The operation also restores its indexes and grants.")
     async def refresh_synced_table(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
             RefreshSyncedTableInput | None,
-            strawberry.argument(description="Which synced table; the one that the server is set to where absent."),
+            strawberry.argument(description="Which synced table; the server's configured one if absent."),
         ] = UNSET,
     ) -> RefreshSyncedTablePayload | None:
-        """Answers at once."""
+        """Start the operation; do not wait for it."""
         return await _answer(
-            info, RefreshSyncedTablePayload, Checks.refresh_synced_table, input or RefreshSyncedTableInput()
+            info, RefreshSyncedTablePayload, InputValidation.refresh_synced_table, input or RefreshSyncedTableInput()
         )
 
     @_administers(
         description=(
-            "Build the indexes that orders are read by, where they are missing or broken, while the table is in use."
+            "Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use."
         )
     )
     async def ensure_order_indexes(
@@ -177,17 +179,18 @@ class AdminMutations:
         info: Info,
         input: Annotated[  # noqa: A002 # as above
             EnsureOrderIndexesInput | None,
-            strawberry.argument(description="Which synced table; the one that the server is set to where absent."),
+            strawberry.argument(description="Which synced table; the server's configured one if absent."),
         ] = UNSET,
     ) -> EnsureOrderIndexesPayload | None:
-        """Answers at once."""
+        """Start the operation; do not wait for it."""
         return await _answer(
-            info, EnsureOrderIndexesPayload, Checks.ensure_order_indexes, input or EnsureOrderIndexesInput()
+            info, EnsureOrderIndexesPayload, InputValidation.ensure_order_indexes, input or EnsureOrderIndexesInput()
         )
 
     @_administers(
         description=(
-            "Make all that the API stands on, as far as it is not there: instance, catalog, synced table and indexes."
+            "Create everything that the API needs, as far as it does not exist: instance, catalog, synced table and "
+            "indexes."
         )
     )
     async def provision_lakebase(
@@ -195,38 +198,40 @@ class AdminMutations:
         info: Info,
         input: Annotated[  # noqa: A002 # as above
             ProvisionLakebaseInput | None,
-            strawberry.argument(description="What to make; what the server is set to where absent."),
+            strawberry.argument(description="What to create; what the server is configured with if absent."),
         ] = UNSET,
     ) -> ProvisionLakebasePayload | None:
-        """Answers at once."""
-        return await _answer(info, ProvisionLakebasePayload, Checks.provision, input or ProvisionLakebaseInput())
+        """Start the operation; do not wait for it."""
+        return await _answer(
+            info, ProvisionLakebasePayload, InputValidation.provision, input or ProvisionLakebaseInput()
+        )
 
     @_administers(
-        description=("Delete synced table, catalog and instance, in this order. What is not there counts as deleted.")
+        description="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted."
     )
     async def teardown_lakebase(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
             TeardownLakebaseInput | None,
-            strawberry.argument(description="What to delete; what the server is set to where absent."),
+            strawberry.argument(description="What to delete; what the server is configured with if absent."),
         ] = UNSET,
     ) -> TeardownLakebasePayload | None:
-        """Answers at once."""
-        return await _answer(info, TeardownLakebasePayload, Checks.teardown, input or TeardownLakebaseInput())
+        """Start the operation; do not wait for it."""
+        return await _answer(info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput())
 
 
 async def _answer(
     info: Info,
     kind: type[PayloadT],
-    check: Callable[[Checks, InputT], ports.AdminRequest],
-    asked: InputT,
+    validate: Callable[[InputValidation, InputT], ports.AdminRequest],
+    input_: InputT,
 ) -> PayloadT:
     lakebase = info.context.lakebase
-    checks = Checks(lakebase.configured)
-    request = check(checks, asked)
-    if not checks.mistakes:
+    validation = InputValidation(lakebase.configured)
+    request = validate(validation, input_)
+    if not validation.mistakes:
         return payload(kind, request, await lakebase.submit(request, info.context.principal.user))
-    for reason in dict.fromkeys(mistake.reason for mistake in checks.mistakes):
+    for reason in dict.fromkeys(mistake.reason for mistake in validation.mistakes):
         await note_refused(info, reason)
-    return payload(kind, None, ports.AdminOutcome(refusals=checks.mistakes))
+    return payload(kind, None, ports.AdminOutcome(refusals=validation.mistakes))

@@ -1,4 +1,4 @@
-"""Owns the types that describe long work: an operation, its steps, how it failed, and pages of operations."""
+"""The types of operations: the operation, its steps, its failure, and the connection of operations."""
 
 from __future__ import annotations
 
@@ -48,36 +48,34 @@ class OperationKind(Enum):
     TEARDOWN = strawberry.enum_value(ports.OperationKind.TEARDOWN, description="`teardownLakebase`.")
 
 
-@strawberry.enum(description="How far an operation, or one of its steps, has come.")
+@strawberry.enum(description="The state of an operation, or of one of its steps.")
 class OperationState(Enum):
     """A value is the port's."""
 
-    PENDING = strawberry.enum_value(ports.WorkState.PENDING, description="Its turn has not come.")
-    RUNNING = strawberry.enum_value(ports.WorkState.RUNNING, description="It is under way.")
+    PENDING = strawberry.enum_value(ports.WorkState.PENDING, description="It has not started.")
+    RUNNING = strawberry.enum_value(ports.WorkState.RUNNING, description="It is running.")
     SUCCEEDED = strawberry.enum_value(ports.WorkState.SUCCEEDED, description="It is done.")
-    FAILED = strawberry.enum_value(
-        ports.WorkState.FAILED, description="It ended before it was done. The operation's `failure` says why."
-    )
+    FAILED = strawberry.enum_value(ports.WorkState.FAILED, description="It failed. The operation's `failure` says why.")
     SKIPPED = strawberry.enum_value(
-        ports.WorkState.SKIPPED, description="A step that was not reached, because one before it failed."
+        ports.WorkState.SKIPPED, description="A step that was not reached, because an earlier step failed."
     )
 
 
-@strawberry.type(description="One step of an operation. Steps follow one another in their order.")
+@strawberry.type(description="One step of an operation. Steps run one after another.")
 class OperationStep:
     """One step."""
 
-    name: str = strawberry.field(description="What it does, as a short name.")
-    resource: str = strawberry.field(description="What it does it to: `instance orders-pg`, say.")
-    state: OperationState = strawberry.field(description="How far it has come.")
-    progress: float = strawberry.field(description="The same as a number, from 0 to 1.")
-    message: str | None = strawberry.field(description="What is going on, or what came of it.")
-    started_at: datetime | None = strawberry.field(description="When it was begun; null before.")
+    name: str = strawberry.field(description="A short name for what the step does.")
+    resource: str = strawberry.field(description="The resource that it works on, for example `instance orders-pg`.")
+    state: OperationState = strawberry.field(description="Its state.")
+    progress: float = strawberry.field(description="Its progress, from 0 to 1.")
+    message: str | None = strawberry.field(description="What the step is doing, or its result.")
+    started_at: datetime | None = strawberry.field(description="When it started; null before.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null before.")
 
     @classmethod
     def of(cls, step: ports.OperationStep) -> OperationStep:
-        """The step as it is answered."""
+        """The GraphQL step of the port's."""
         return cls(
             name=step.name,
             resource=step.resource,
@@ -89,23 +87,23 @@ class OperationStep:
         )
 
 
-@strawberry.type(description="Why an operation ended before it was done, and what to do.")
+@strawberry.type(description="Why an operation failed, and what to do.")
 class OperationFailure:
     """One failure."""
 
     reason: str = strawberry.field(
-        description="Why, for programs: a `reason` of the README's error table, as `errors` carry it in `extensions`."
+        description="The reason, for programs: one of those that errors have in `extensions.reason`."
     )
-    message: str = strawberry.field(description="Why, for people, and what to do.")
+    message: str = strawberry.field(description="The reason, for people, and what to do.")
     retryable: bool = strawberry.field(
-        description="Whether the same mutation again may fare better. It carries on from what is there."
+        description="Whether sending the same mutation again can succeed. It continues from what already exists."
     )
 
 
 @strawberry.type(
     description=(
-        "A piece of long work, begun by a mutation and done in the background, by whichever process serves. The same "
-        "mutation sent again finds it while it is under way. Watch it with `operationProgress`."
+        "Long-running work, started by an admin mutation and run in the background. While it runs, the same mutation "
+        "sent again returns this operation. Watch it with `operationProgress`."
     )
 )
 class Operation(Node):
@@ -116,23 +114,23 @@ class Operation(Node):
     key: strawberry.Private[str]
 
     kind: OperationKind = strawberry.field(description="What it does.")
-    state: OperationState = strawberry.field(description="How far it has come.")
-    progress: float = strawberry.field(description="The same as a number, from 0 to 1.")
-    steps: list[OperationStep] = strawberry.field(description="Its steps, in their order.")
-    requested_by: str = strawberry.field(description="Who asked for it.")
-    requested_at: datetime = strawberry.field(description="When it was asked for.")
+    state: OperationState = strawberry.field(description="Its state.")
+    progress: float = strawberry.field(description="Its progress, from 0 to 1.")
+    steps: list[OperationStep] = strawberry.field(description="Its steps, in order.")
+    requested_by: str = strawberry.field(description="The user who requested it.")
+    requested_at: datetime = strawberry.field(description="When it was requested.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null before.")
     durable: bool = strawberry.field(
         description=(
-            "Whether it is kept in the database, and taken up again by another process should this one end. Where "
-            "there is no database, yet or any more, it is not: then send the mutation again, which carries on."
+            "Whether it is stored in the database, so that another process continues it if this one ends. It is not "
+            "while there is no database: if the process ends then, send the mutation again, which continues the work."
         )
     )
-    failure: OperationFailure | None = strawberry.field(description="Why it failed; null where it did not.")
+    failure: OperationFailure | None = strawberry.field(description="Why it failed; null if it did not.")
 
     @classmethod
     def of(cls, found: ports.Operation) -> Operation:
-        """The operation as it is answered."""
+        """The GraphQL operation of the port's."""
         failure = found.failure
         return cls(
             key=found.id,
@@ -154,24 +152,26 @@ class Operation(Node):
         return self.key
 
 
-@strawberry.type(description="A page of operations, newest first. It goes forward only, to older ones.")
+@strawberry.type(description="A page of operations, newest first. Paging is forward only, to older ones.")
 class OperationConnection(Connection[Operation]):
     """Relay's connection of operations."""
 
 
 async def operation_with_key(info: Info, key: str) -> Operation | None:
-    """The operation with this id of its own."""
+    """The operation with this key."""
     found = await info.context.lakebase.operation(key)
     return None if found is None else Operation.of(found)
 
 
 def operation_key_of(global_id: str) -> str:
-    """The own id of the operation with this global id.
+    """The key of the operation with this global id.
 
     Raises:
         InputError: ID_INVALID.
     """
     kind, key = decode_global_id(global_id)
-    if kind != Operation.__name__ or OPERATION_ID.mistake(key):
-        raise InputError(Reason.ID_INVALID, f"The id is not that of an Operation ({kind}).")
+    if kind != Operation.__name__:
+        raise InputError(Reason.ID_INVALID, f"The id names an object of type {kind}, not an Operation.")
+    if OPERATION_ID.mistake(key):
+        raise InputError(Reason.ID_INVALID, "The id does not name an operation.")
     return key

@@ -1,4 +1,4 @@
-"""Owns paging through what the platform pages by tokens: a cursor for every entry, and pages cut anew from its own."""
+"""Pages of instances and operations. Every entry has a cursor, although the platform pages by opaque tokens."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from schema.ports import administration as ports
 
 ADMIN_PAGE_LIMITS: Final = PageLimits(default=50, maximum=100)
-# The most that the platform gives at once: most workspaces have fewer instances, and are one question.
+# The platform's largest page. Most workspaces have fewer instances, so that one call is enough.
 _PLATFORM_PAGE: Final = 100
 _INSTANCES: Final = "instances"
 _OPERATIONS: Final = "operations"
-# A token is the platform's, and as long as it likes; a URL of the platform's would not hold a longer one.
+# The platform's token is of unknown length, but a longer one would not fit into the platform's URLs.
 _CURSOR_MAX_CHARACTERS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an instance stands: on the platform's page with this token and size, at this index, by this name."""
+    """Where an instance is: the token and size of the platform's page, and its index and name there."""
 
     token: str | None
     size: int
@@ -36,7 +36,7 @@ class _Place:
     name: str
 
     def cursor(self) -> str:
-        """The opaque cursor of the place."""
+        """The opaque cursor of this place."""
         return opaque([CURSOR_VERSION, _INSTANCES, self.token, self.size, self.index, self.name])
 
 
@@ -53,7 +53,7 @@ async def instance_page(
     found: list[tuple[_Place, ports.Instance]] = []
     async for one in _instances(lakebase, start):
         found.append(one)
-        # One more than asked for tells that more follow: a token alone does not, for its page may be empty.
+        # One more than requested shows that more follow. A token alone does not: its page may be empty.
         if len(found) > size:
             break
     edges = [Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance)) for place, instance in found[:size]]
@@ -74,9 +74,12 @@ async def operation_page(
     """
     size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     key = None if after is None else _operation(after)
-    # One that was in memory alone is gone with its process, and nobody can tell any more what came after it.
+    # An operation kept in memory only is lost with its process, and with it the place of the cursor.
     if key is not None and await lakebase.operation(key) is None:
-        raise InputError(Reason.CURSOR_INVALID, "The operation of this cursor is forgotten: start again without one.")
+        raise InputError(
+            Reason.CURSOR_INVALID,
+            "The server no longer remembers the operation of this cursor. Start again without a cursor.",
+        )
     page = await lakebase.operations(size=size, after=key)
     edges = [Edge(cursor=_operation_cursor(one.id), node=Operation.of(one)) for one in page.operations]
     return OperationConnection(
@@ -89,11 +92,11 @@ async def operation_page(
 async def _instances(
     lakebase: ports.Administration, start: _Place | None
 ) -> AsyncIterator[tuple[_Place, ports.Instance]]:
-    """The instances from a place on, each with its own place."""
+    """The instances after a place, each with its own place."""
     token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
     while True:
         page = await lakebase.instances(size=size, token=token)
-        skipped = 0 if start is None else _seen(page.instances, start)
+        skipped = 0 if start is None else _up_to(page.instances, start)
         for index, instance in enumerate(page.instances):
             if index >= skipped:
                 yield _Place(token, size, index, instance.name), instance
@@ -102,10 +105,10 @@ async def _instances(
         token, start = page.next_token, None
 
 
-def _seen(instances: Sequence[ports.Instance], start: _Place) -> int:
-    """How many of a page come before the next, or are it."""
+def _up_to(instances: Sequence[ports.Instance], start: _Place) -> int:
+    """How many instances of a page come up to and including `start`."""
     names = [instance.name for instance in instances]
-    # Where it is gone, the next has moved into its place.
+    # If the instance is gone, the next one has moved to its index.
     return names.index(start.name) + 1 if start.name in names else start.index
 
 
@@ -120,7 +123,7 @@ def _page_info(cursors: list[str], *, more: bool, after: str | None) -> PageInfo
 
 def _place(cursor: str) -> _Place:
     match _parts(cursor):
-        # `int()` would take `true` for 1.
+        # A class pattern `int()` would also match `true`.
         case [_, _, str() | None as token, size, index, str(name)] if type(size) is int and type(index) is int:
             place = _Place(token, size, index, name)
             if 1 <= size <= _PLATFORM_PAGE and index >= 0 and _is_text(token) and place.cursor() == cursor:
@@ -129,7 +132,7 @@ def _place(cursor: str) -> _Place:
 
 
 def _is_text(token: str | None) -> bool:
-    """Whether a token can be sent: JSON can hold halves of characters, which UTF-8 cannot."""
+    """Whether a token can be sent: JSON can hold unpaired surrogates, which UTF-8 cannot encode."""
     return token is None or token.encode(errors="replace").decode() == token
 
 

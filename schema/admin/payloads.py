@@ -1,4 +1,4 @@
-"""Owns what the admin mutations answer with: the plan, the operation, why nothing was begun, and what is there now."""
+"""The payloads of the admin mutations: the plan, the operation, the errors, and the object as it is now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import strawberry
 
-from schema.admin.guard import InTime
+from schema.admin.guard import WithDeadline
 from schema.admin.operations import Operation, operation_with_key
 from schema.admin.types import (
     DatabaseCatalog,
@@ -22,46 +22,47 @@ from schema.errors import Reason
 from schema.ports import administration as ports
 
 _NOW = (
-    "as it is now, which is often before the operation has come that far. Looked up when it is selected; null where "
-    "there is none, and where the input was refused."
+    "as it is now, usually before the operation has done its work. Looked up only if selected; null if it does not "
+    "exist, or if the input was invalid."
 )
 
 
-@strawberry.enum(description="Why nothing was begun.")
+@strawberry.enum(description="Why nothing was started.")
 class AdminErrorCode(Enum):
-    """The reasons that stand in `userErrors`."""
+    """The reasons that are reported in `userErrors`."""
 
     NAME_INVALID = strawberry.enum_value(
-        Reason.NAME_INVALID, description="A name that the platform does not take, or one that is missing."
+        Reason.NAME_INVALID, description="A name is missing, or is not valid on the platform."
     )
     SETTING_INVALID = strawberry.enum_value(
-        Reason.SETTING_INVALID, description="A property out of its range, or one that does not go with another."
+        Reason.SETTING_INVALID, description="A property is out of range, or does not fit another one."
     )
     COST_NOT_ACKNOWLEDGED = strawberry.enum_value(
-        Reason.COST_NOT_ACKNOWLEDGED, description="It costs money, and `acknowledgeCost` is not `true`."
+        Reason.COST_NOT_ACKNOWLEDGED, description="This costs money, and `acknowledgeCost` is not `true`."
     )
     DELETION_NOT_CONFIRMED = strawberry.enum_value(
-        Reason.DELETION_NOT_CONFIRMED, description="It deletes, and `confirmDeletion` is not `true`."
+        Reason.DELETION_NOT_CONFIRMED, description="This deletes something, and `confirmDeletion` is not `true`."
     )
     STATUS_CHANGES_AT_STAKE = strawberry.enum_value(
         Reason.STATUS_CHANGES_AT_STAKE,
         description="Status changes would lose their only copy, and `discardStatusChanges` is not `true`.",
     )
     SPEC_CONFLICT = strawberry.enum_value(
-        Reason.SPEC_CONFLICT, description="The name is taken by one that is otherwise: `differences` says how."
+        Reason.SPEC_CONFLICT,
+        description="The name is taken by an object with other properties, listed in `differences`.",
     )
     OPERATION_IN_PROGRESS = strawberry.enum_value(
-        Reason.OPERATION_IN_PROGRESS, description="Another operation is at work on the same: `operation` is that one."
+        Reason.OPERATION_IN_PROGRESS, description="Another operation, `operation`, is working on the same object."
     )
-    RESOURCE_NOT_FOUND = strawberry.enum_value(Reason.RESOURCE_NOT_FOUND, description="There is nothing of this name.")
+    RESOURCE_NOT_FOUND = strawberry.enum_value(Reason.RESOURCE_NOT_FOUND, description="Nothing with this name exists.")
     RESOURCE_IN_USE = strawberry.enum_value(
-        Reason.RESOURCE_IN_USE, description="Something stands on it: delete that first."
+        Reason.RESOURCE_IN_USE, description="Another object depends on it. Delete that first."
     )
     RESOURCE_NOT_READY = strawberry.enum_value(
-        Reason.RESOURCE_NOT_READY, description="It is in no state for this: stopped, say."
+        Reason.RESOURCE_NOT_READY, description="It is not in a state for this, for example because it is stopped."
     )
     SOURCE_INVALID = strawberry.enum_value(
-        Reason.SOURCE_INVALID, description="The source does not exist, may not be read, or lacks a column."
+        Reason.SOURCE_INVALID, description="The source table does not exist, cannot be read, or lacks a column."
     )
 
 
@@ -69,27 +70,27 @@ class AdminErrorCode(Enum):
 class PlanAction(Enum):
     """A value is the port's."""
 
-    CREATE = strawberry.enum_value(ports.PlanAction.CREATE, description="Make it.")
+    CREATE = strawberry.enum_value(ports.PlanAction.CREATE, description="Create it.")
     UPDATE = strawberry.enum_value(ports.PlanAction.UPDATE, description="Change it.")
     START = strawberry.enum_value(ports.PlanAction.START, description="Start it.")
     STOP = strawberry.enum_value(ports.PlanAction.STOP, description="Stop it.")
     DELETE = strawberry.enum_value(ports.PlanAction.DELETE, description="Delete it.")
     SYNC = strawberry.enum_value(ports.PlanAction.SYNC, description="Copy the source again.")
     BUILD = strawberry.enum_value(ports.PlanAction.BUILD, description="Build its indexes.")
-    NOTHING = strawberry.enum_value(ports.PlanAction.NOTHING, description="Leave it: it is as wanted.")
+    NOTHING = strawberry.enum_value(ports.PlanAction.NOTHING, description="Nothing: it is as specified.")
 
 
-@strawberry.type(description="A property that is not as it is wanted.")
+@strawberry.type(description="A property that differs from what the input specifies.")
 class Difference:
     """One property."""
 
-    field: str = strawberry.field(description="The property, as the input names it.")
-    current: str = strawberry.field(description="How it is, as text.")
-    wanted: str = strawberry.field(description="How it is wanted, as text.")
+    field: str = strawberry.field(description="The name of the property in the input.")
+    current: str = strawberry.field(description="The current value, as text.")
+    wanted: str = strawberry.field(description="The wanted value, as text.")
 
     @classmethod
     def of(cls, one: ports.Difference) -> Difference:
-        """The difference as it is answered."""
+        """The GraphQL difference of the port's."""
         return cls(field=one.field, current=one.current, wanted=one.wanted)
 
 
@@ -97,30 +98,33 @@ class Difference:
 class PlannedStep:
     """One step."""
 
-    name: str = strawberry.field(description="What it does, as a short name: that of the operation's step.")
-    action: PlanAction = strawberry.field(description="What it would do.")
-    resource: str = strawberry.field(description="What it would do it to: `instance orders-pg`, say.")
-    exists: bool | None = strawberry.field(description="Whether that exists already; null where it cannot be known.")
-    message: str = strawberry.field(description="The same in words.")
-    differences: list[Difference] = strawberry.field(description="What would change of it, or is otherwise.")
-    costs: bool = strawberry.field(description="Whether it costs money from then on: give `acknowledgeCost: true`.")
+    name: str = strawberry.field(
+        description="A short name for what the step does. The operation's step has the same name."
+    )
+    action: PlanAction = strawberry.field(description="What the step would do.")
+    resource: str = strawberry.field(description="The resource, for example `instance orders-pg`.")
+    exists: bool | None = strawberry.field(
+        description="Whether the resource exists already; null if that cannot be known."
+    )
+    message: str = strawberry.field(description="What the step would do, in words.")
+    differences: list[Difference] = strawberry.field(description="The properties that would change, or that conflict.")
+    costs: bool = strawberry.field(
+        description="Whether this costs money from then on. If so, `acknowledgeCost: true` is needed."
+    )
 
 
-@strawberry.type(description="What a mutation does, or would do, in its order.")
+@strawberry.type(description="What a mutation does, or would do.")
 class Plan:
     """The steps."""
 
-    steps: list[PlannedStep] = strawberry.field(description="The steps, in their order.")
+    steps: list[PlannedStep] = strawberry.field(description="The steps, in order.")
     status_changes_lost: int | None = strawberry.field(
-        description=(
-            "How many status changes would be destroyed with their only copy: 0 where none would, null where they "
-            "could not be counted."
-        )
+        description=("How many status changes would lose their only copy; null if they could not be counted.")
     )
 
     @classmethod
     def of(cls, plan: ports.Plan) -> Plan:
-        """The plan as it is answered."""
+        """The GraphQL plan of the port's."""
         return cls(
             steps=[
                 PlannedStep(
@@ -138,28 +142,30 @@ class Plan:
         )
 
 
-@strawberry.type(description="Why nothing was begun, or could not be. All mistakes are told at once.")
+@strawberry.type(description="Why nothing was started. All mistakes of an input are reported at once.")
 class AdminError:
     """One refusal."""
 
     operation_key: strawberry.Private[str | None]
 
-    code: AdminErrorCode = strawberry.field(description="Why, for programs.")
-    field: list[str] = strawberry.field(description="The path of the argument that it is about, from `input` on.")
-    message: str = strawberry.field(description="Why, for people, and what to do.")
-    differences: list[Difference] = strawberry.field(description="With SPEC_CONFLICT: what is otherwise than wanted.")
+    code: AdminErrorCode = strawberry.field(description="The reason, for programs.")
+    field: list[str] = strawberry.field(
+        description="The path of the argument that the error is about, from `input` on."
+    )
+    message: str = strawberry.field(description="The reason, for people, and what to do.")
+    differences: list[Difference] = strawberry.field(description="With SPEC_CONFLICT: the properties that differ.")
 
     @strawberry.field(
-        description="With OPERATION_IN_PROGRESS: that operation, as it is now. Looked up when it is selected.",
-        extensions=[InTime()],
+        description="With OPERATION_IN_PROGRESS: that operation, as it is now. Looked up only if selected.",
+        extensions=[WithDeadline()],
     )
     async def operation(self, info: Info) -> Operation | None:
-        """The one that is in the way."""
+        """The operation that prevents this one."""
         return None if self.operation_key is None else await operation_with_key(info, self.operation_key)
 
     @classmethod
     def of(cls, refusal: ports.AdminRefusal) -> AdminError:
-        """The refusal as it is answered."""
+        """The GraphQL error for the port's refusal."""
         return cls(
             code=AdminErrorCode(refusal.reason),
             field=["input", *(refusal.field.split(".") if refusal.field else [])],
@@ -171,107 +177,107 @@ class AdminError:
 
 @strawberry.interface(
     description=(
-        "What became of an admin mutation. Refused: `userErrors`, and the plan where one could be made. A dry run: "
-        "the plan, and in `userErrors` what stands in its way. Otherwise the operation, begun or found under way, and "
-        "the plan. None of it waits for the end: watch the operation."
+        "The outcome of an admin mutation. If it was refused: `userErrors`, and the plan if one could be made. For a "
+        "dry run: the plan, and in `userErrors` what would prevent it. Otherwise: the plan, and the operation, started "
+        "now or already running. The mutation does not wait for the operation: watch `operationProgress`."
     )
 )
 class AdminPayload:
-    """The fields of every payload. `request` is None where the input was refused as it stands."""
+    """The fields of every payload. `request` is None if the input was invalid."""
 
     request: strawberry.Private[ports.AdminRequest | None]
 
     operation: Operation | None = strawberry.field(
-        description="The work that was begun, or was under way already. Null in a dry run and where it was refused."
+        description="The operation, started now or already running. Null for a dry run or a refusal."
     )
     plan: Plan | None = strawberry.field(
-        description="The steps, what exists already and what changes. Null where the input was refused as it stands."
+        description="The steps, what exists already, and what changes. Null if the input was invalid."
     )
     user_errors: list[AdminError] = strawberry.field(
-        description="Why nothing was begun, or in a dry run could not be; empty where all is well."
+        description="Why nothing was started, or what would prevent a dry run's plan. Empty on success."
     )
 
 
 @strawberry.type
-class _OfInstance(AdminPayload):
-    @strawberry.field(description=f"The instance {_NOW}", extensions=[InTime()])
+class _InstancePayload(AdminPayload):
+    @strawberry.field(description=f"The instance {_NOW}", extensions=[WithDeadline()])
     async def database_instance(self, info: Info) -> DatabaseInstance | None:
-        """A question of its own to the platform."""
-        asked = self.request and (self.request.instance or self.request.change)
-        return await instance_named(info, asked.name if asked else None)
+        """Takes a call of the platform."""
+        wanted = self.request and (self.request.instance or self.request.change)
+        return await instance_named(info, wanted.name if wanted else None)
 
 
 @strawberry.type
-class _OfCatalog(AdminPayload):
-    @strawberry.field(description=f"The catalog {_NOW}", extensions=[InTime()])
+class _CatalogPayload(AdminPayload):
+    @strawberry.field(description=f"The catalog {_NOW}", extensions=[WithDeadline()])
     async def database_catalog(self, info: Info) -> DatabaseCatalog | None:
-        """A question of its own to the platform."""
-        asked = self.request and self.request.catalog
-        return await catalog_named(info, asked.name if asked else None)
+        """Takes a call of the platform."""
+        wanted = self.request and self.request.catalog
+        return await catalog_named(info, wanted.name if wanted else None)
 
 
 @strawberry.type
-class _OfTable(AdminPayload):
-    @strawberry.field(description=f"The synced table {_NOW}", extensions=[InTime()])
+class _TablePayload(AdminPayload):
+    @strawberry.field(description=f"The synced table {_NOW}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         if self.request is None:
             return None
         wanted = self.request.table
         return await synced_table_named(info, wanted.name if wanted else self.request.table_name)
 
 
-@strawberry.type(description="What became of createDatabaseInstance.")
-class CreateDatabaseInstancePayload(_OfInstance):
+@strawberry.type(description="The outcome of createDatabaseInstance.")
+class CreateDatabaseInstancePayload(_InstancePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of updateDatabaseInstance.")
-class UpdateDatabaseInstancePayload(_OfInstance):
+@strawberry.type(description="The outcome of updateDatabaseInstance.")
+class UpdateDatabaseInstancePayload(_InstancePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of deleteDatabaseInstance.")
+@strawberry.type(description="The outcome of deleteDatabaseInstance.")
 class DeleteDatabaseInstancePayload(AdminPayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of createDatabaseCatalog.")
-class CreateDatabaseCatalogPayload(_OfCatalog):
+@strawberry.type(description="The outcome of createDatabaseCatalog.")
+class CreateDatabaseCatalogPayload(_CatalogPayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of deleteDatabaseCatalog.")
+@strawberry.type(description="The outcome of deleteDatabaseCatalog.")
 class DeleteDatabaseCatalogPayload(AdminPayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of createSyncedTable.")
-class CreateSyncedTablePayload(_OfTable):
+@strawberry.type(description="The outcome of createSyncedTable.")
+class CreateSyncedTablePayload(_TablePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of deleteSyncedTable.")
+@strawberry.type(description="The outcome of deleteSyncedTable.")
 class DeleteSyncedTablePayload(AdminPayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of refreshSyncedTable.")
-class RefreshSyncedTablePayload(_OfTable):
+@strawberry.type(description="The outcome of refreshSyncedTable.")
+class RefreshSyncedTablePayload(_TablePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of ensureOrderIndexes.")
-class EnsureOrderIndexesPayload(_OfTable):
+@strawberry.type(description="The outcome of ensureOrderIndexes.")
+class EnsureOrderIndexesPayload(_TablePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of provisionLakebase.")
-class ProvisionLakebasePayload(_OfInstance, _OfCatalog, _OfTable):
+@strawberry.type(description="The outcome of provisionLakebase.")
+class ProvisionLakebasePayload(_InstancePayload, _CatalogPayload, _TablePayload):
     """One outcome."""
 
 
-@strawberry.type(description="What became of teardownLakebase.")
+@strawberry.type(description="The outcome of teardownLakebase.")
 class TeardownLakebasePayload(AdminPayload):
     """One outcome."""
 

@@ -1,4 +1,4 @@
-"""Owns the admin root fields that read: what stands behind the API, and the work on it."""
+"""The root fields that read the instances, catalogs, synced tables and operations behind the API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.admin.names import CATALOG, INSTANCE, SYNCED_TABLE, checked_name
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
 from schema.admin.pages import instance_page, operation_page
@@ -26,19 +26,21 @@ from schema.context import Info  # noqa: TC001 # Strawberry reads the annotation
 from schema.relay.pagination import given
 
 _First = Annotated[
-    int | None, strawberry.argument(description="How many to take after `after`: 50 where absent, from 0 to 100.")
+    int | None, strawberry.argument(description="How many to return after `after`: from 0 to 100, by default 50.")
 ]
-_After = Annotated[str | None, strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say.")]
-_administers = functools.partial(strawberry.field, extensions=(Administers(),))
+_After = Annotated[
+    str | None, strawberry.argument(description="Start after this cursor, for example `pageInfo.endCursor`.")
+]
+_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(),))
 
 
 @strawberry.type
 class AdminQueries:
-    """The root fields of administrators. A field that fails is null and leaves the others alone."""
+    """The root fields for administrators. A field that fails is null; the others keep their data."""
 
-    @_administers(description="What this server is set to serve: its instance, catalog and synced table at a glance.")
+    @_administers(description="The instance, catalog and synced table that this server is configured to serve.")
     async def lakebase(self, info: Info) -> Lakebase | None:
-        """The names alone; what has them is looked up where it is selected."""
+        """Return the names. The objects themselves are looked up only if selected."""
         configured = info.context.lakebase.configured
         return Lakebase(
             instance_name=configured.instance_name,
@@ -49,56 +51,58 @@ class AdminQueries:
 
     @_administers(
         description=(
-            "The database instances that the server's own identity may see, page by page, in the platform's order. "
-            "The platform pages forward only."
+            "A page of the database instances that the server's own identity may see, in the platform's order. Paging "
+            "is forward only, as the platform's is."
         )
     )
     async def database_instances(
         self, info: Info, first: _First = UNSET, after: _After = UNSET
     ) -> DatabaseInstanceConnection | None:
-        """One page of the platform where they are few."""
+        """Takes one call of the platform if there are few instances."""
         return await instance_page(info.context.lakebase, first=given(first), after=given(after))
 
-    @_administers(description="The database instance with this name, or null where there is none.")
+    @_administers(description="The database instance with this name, or null if there is none.")
     async def database_instance(
-        self, info: Info, name: Annotated[str, strawberry.argument(description="The instance's name.")]
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the instance.")]
     ) -> DatabaseInstance | None:
-        """The platform is asked."""
+        """Looked up on the platform."""
         return await instance_named(info, checked_name(name, INSTANCE))
 
     @_administers(
         description=(
-            "The catalog of a database with this name, or null where there is none. Other catalogs are not found, and "
-            "the platform offers no list."
+            "The catalog with this name, or null if there is none. Only catalogs that register a database are found. "
+            "The platform offers no list of them."
         )
     )
     async def database_catalog(
-        self, info: Info, name: Annotated[str, strawberry.argument(description="The catalog's name.")]
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the catalog.")]
     ) -> DatabaseCatalog | None:
-        """The platform is asked."""
+        """Looked up on the platform."""
         return await catalog_named(info, checked_name(name, CATALOG))
 
     @_administers(
-        description="The synced table with this name, or null where there is none. The platform offers no list."
+        description="The synced table with this name, or null if there is none. The platform offers no list of them."
     )
     async def synced_table(
         self,
         info: Info,
-        name: Annotated[str, strawberry.argument(description="The table's name: catalog.schema.table.")],
+        name: Annotated[str, strawberry.argument(description="The name of the table: catalog.schema.table.")],
     ) -> SyncedTable | None:
-        """The platform is asked."""
+        """Looked up on the platform."""
         return await synced_table_named(info, checked_name(name, SYNCED_TABLE))
 
-    @_administers(description="The operation with this id, or null where there is none.")
+    @_administers(description="The operation with this id, or null if there is none.")
     async def operation(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The operation's `id`.")],  # noqa: A002 # the argument's name in the schema
+        id: Annotated[strawberry.ID, strawberry.argument(description="The `id` of the operation.")],  # noqa: A002 # the argument's name in the schema
     ) -> Operation | None:
-        """As it is now."""
+        """Its present state."""
         return await operation_with_key(info, operation_key_of(id))
 
-    @_administers(description="The operations that were begun here, newest first, page by page. It goes forward only.")
+    @_administers(
+        description="A page of the operations started through this API, newest first. Paging is forward only."
+    )
     async def operations(self, info: Info, first: _First = UNSET, after: _After = UNSET) -> OperationConnection | None:
-        """As they are now."""
+        """Their present states."""
         return await operation_page(info.context.lakebase, first=given(first), after=given(after))

@@ -1,4 +1,4 @@
-"""Owns the words for what instances and synced tables are and do: the enums of the admin schema."""
+"""The enums of the admin schema: states, sizes and policies of instances and synced tables."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ import strawberry
 
 from schema.ports import administration as ports
 
-_UNKNOWN: Final = "A word of the platform's that is not known here. It is not a failure."
+_UNKNOWN: Final = "A state of the platform that this API does not know. It is not a failure."
 
 
-@strawberry.enum(description="What a database instance is doing.")
+@strawberry.enum(description="The state of a database instance.")
 class DatabaseInstanceState(Enum):
     """A value is the port's."""
 
-    STARTING = strawberry.enum_value(ports.InstanceState.STARTING, description="It is being made, or started.")
-    AVAILABLE = strawberry.enum_value(ports.InstanceState.AVAILABLE, description="It takes connections.")
-    UPDATING = strawberry.enum_value(ports.InstanceState.UPDATING, description="It is being resized, or the like.")
+    STARTING = strawberry.enum_value(ports.InstanceState.STARTING, description="It is being created or started.")
+    AVAILABLE = strawberry.enum_value(ports.InstanceState.AVAILABLE, description="It accepts connections.")
+    UPDATING = strawberry.enum_value(
+        ports.InstanceState.UPDATING, description="It is being resized or otherwise changed."
+    )
     FAILING_OVER = strawberry.enum_value(
         ports.InstanceState.FAILING_OVER, description="Another node is taking over from the primary."
     )
     STOPPED = strawberry.enum_value(
         ports.InstanceState.STOPPED,
-        description="It takes no connections until it is started by `updateDatabaseInstance`.",
+        description="It accepts no connections until `updateDatabaseInstance` starts it.",
     )
     DELETING = strawberry.enum_value(ports.InstanceState.DELETING, description="It is being deleted.")
     UNKNOWN = strawberry.enum_value(ports.InstanceState.UNKNOWN, description=_UNKNOWN)
 
 
-@strawberry.enum(description="The size of a database instance, in compute units. Each costs as many times the first.")
+@strawberry.enum(description="The size of a database instance, in compute units. The cost is proportional to it.")
 class InstanceCapacity(Enum):
-    """A value is the platform's word."""
+    """A value is the platform's name of the size."""
 
     CU_1 = strawberry.enum_value("CU_1", description="One compute unit.")
     CU_2 = strawberry.enum_value("CU_2", description="Two compute units.")
@@ -40,55 +42,55 @@ class InstanceCapacity(Enum):
     CU_8 = strawberry.enum_value("CU_8", description="Eight compute units.")
 
 
-@strawberry.enum(description="What a synced table is doing, as far as its pipeline has come.")
+@strawberry.enum(description="The state of a synced table and its pipeline.")
 class SyncedTableState(Enum):
     """A value is the port's."""
 
-    PROVISIONING = strawberry.enum_value(ports.SyncState.PROVISIONING, description="It is being made.")
+    PROVISIONING = strawberry.enum_value(ports.SyncState.PROVISIONING, description="It is being created.")
     PROVISIONING_PIPELINE_RESOURCES = strawberry.enum_value(
-        ports.SyncState.PROVISIONING_PIPELINE_RESOURCES, description="Its pipeline waits for compute."
+        ports.SyncState.PROVISIONING_PIPELINE_RESOURCES, description="Its pipeline is waiting for compute."
     )
     PROVISIONING_INITIAL_SNAPSHOT = strawberry.enum_value(
-        ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT, description="The source is copied for the first time."
+        ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT, description="The source is being copied for the first time."
     )
     ONLINE = strawberry.enum_value(ports.SyncState.ONLINE, description="It can be read.")
     ONLINE_NO_PENDING_UPDATE = strawberry.enum_value(
-        ports.SyncState.ONLINE_NO_PENDING_UPDATE, description="It can be read, and no sync is under way."
+        ports.SyncState.ONLINE_NO_PENDING_UPDATE, description="It can be read. No sync is running."
     )
     ONLINE_UPDATING_PIPELINE_RESOURCES = strawberry.enum_value(
         ports.SyncState.ONLINE_UPDATING_PIPELINE_RESOURCES,
-        description="It can be read; the pipeline of the next sync waits for compute.",
+        description="It can be read. The pipeline of the next sync is waiting for compute.",
     )
     ONLINE_TRIGGERED_UPDATE = strawberry.enum_value(
-        ports.SyncState.ONLINE_TRIGGERED_UPDATE, description="It can be read, and a sync is under way."
+        ports.SyncState.ONLINE_TRIGGERED_UPDATE, description="It can be read. A sync is running."
     )
     ONLINE_CONTINUOUS_UPDATE = strawberry.enum_value(
-        ports.SyncState.ONLINE_CONTINUOUS_UPDATE, description="It can be read, and follows its source all the time."
+        ports.SyncState.ONLINE_CONTINUOUS_UPDATE, description="It can be read. It follows its source continuously."
     )
     ONLINE_PIPELINE_FAILED = strawberry.enum_value(
         ports.SyncState.ONLINE_PIPELINE_FAILED,
-        description="It can be read as it was last synced; the last sync has failed.",
+        description="It can be read, as of the last successful sync. The latest sync has failed.",
     )
     OFFLINE = strawberry.enum_value(ports.SyncState.OFFLINE, description="It cannot be read.")
     OFFLINE_FAILED = strawberry.enum_value(
-        ports.SyncState.OFFLINE_FAILED, description="It cannot be read: its first sync has failed."
+        ports.SyncState.OFFLINE_FAILED, description="It cannot be read, because its first sync has failed."
     )
     UNKNOWN = strawberry.enum_value(ports.SyncState.UNKNOWN, description=_UNKNOWN)
 
 
-@strawberry.enum(description="When a synced table is brought up to date with its source.")
+@strawberry.enum(description="When a synced table is updated from its source.")
 class SyncPolicy(Enum):
     """A value is the port's."""
 
     SNAPSHOT = strawberry.enum_value(
         ports.SyncPolicy.SNAPSHOT,
-        description="When it is told to (`refreshSyncedTable`), by copying all of the source.",
+        description="On request (`refreshSyncedTable`), by copying the whole source.",
     )
     TRIGGERED = strawberry.enum_value(
         ports.SyncPolicy.TRIGGERED,
-        description="When it is told to, by copying what has changed. The source needs a change data feed.",
+        description="On request, by copying only what has changed. The source needs a change data feed.",
     )
     CONTINUOUS = strawberry.enum_value(
         ports.SyncPolicy.CONTINUOUS,
-        description="All the time, by a pipeline that never ends, and costs. The source needs a change data feed.",
+        description="Continuously, by a pipeline that always runs, and costs. The source needs a change data feed.",
     )

@@ -1,4 +1,4 @@
-"""Owns the admin root field that goes on: an operation and each step that it comes further."""
+"""The subscription to the progress of an operation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import strawberry
 
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.admin.operations import Operation, operation_key_of
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import PlatformError, Reason
@@ -16,25 +16,27 @@ from schema.errors import PlatformError, Reason
 
 @strawberry.type
 class AdminSubscriptions:
-    """The root fields that administrators listen to."""
+    """The subscriptions for administrators."""
 
     @strawberry.subscription(
         description=(
-            "The operation as it is now, and again whenever it has come further. It ends with the operation, whose "
-            "end is the last that is told."
+            "The operation as it is now, and again whenever it makes progress. The last event shows its end; then the "
+            "subscription completes."
         ),
-        extensions=[Administers()],
+        extensions=[RequiresAdmin()],
     )
     async def operation_progress(
         self,
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="The operation's `id`.")],  # noqa: A002 # the argument's name in the schema
     ) -> AsyncGenerator[Operation, None]:
-        """Whoever comes late, or back, begins with how it is."""
+        """A client that subscribes late, or again, starts with the present state."""
         found = False
-        async with aclosing(info.context.lakebase.progress(operation_key_of(id))) as further:
-            async for operation in further:
+        async with aclosing(info.context.lakebase.progress(operation_key_of(id))) as events:
+            async for operation in events:
                 found = True
                 yield Operation.of(operation)
         if not found:
-            raise PlatformError(Reason.RESOURCE_NOT_FOUND, "There is no operation with this id, or it is forgotten.")
+            raise PlatformError(
+                Reason.RESOURCE_NOT_FOUND, "There is no operation with this id, or the server no longer remembers it."
+            )

@@ -1,4 +1,4 @@
-"""Owns the types that describe what stands behind the API: instances, catalogs, synced tables and their indexes."""
+"""The types of what is behind the API: instances, catalogs, synced tables and their indexes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import strawberry
 
-from schema.admin.guard import InTime
+from schema.admin.guard import WithDeadline
 from schema.admin.states import DatabaseInstanceState, SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
 from schema.permissions import Role
@@ -16,46 +16,44 @@ from schema.relay.node import Node
 from schema.relay.pagination import Connection
 from schema.scalars import BigInt
 
-_PRESENT = "Looked up when it is selected; null where there is none of that name."
+_PRESENT = "Looked up only if selected; null if it does not exist."
 
 
-@strawberry.type(
-    description="A database instance: a PostgreSQL that the platform runs, as the platform says it is now."
-)
+@strawberry.type(description="A database instance: a PostgreSQL server run by the platform, in its present state.")
 class DatabaseInstance(Node):
-    """One instance. What the platform does not say is null."""
+    """One instance. What the platform does not report is null."""
 
     role: ClassVar[Role] = Role.ADMIN
 
-    name: str = strawberry.field(description="Its name, which is its own among all instances of the workspace.")
+    name: str = strawberry.field(description="The name, unique among the instances of the workspace.")
     uid: str | None = strawberry.field(
-        description="Tells it from a later instance of the same name; the platform's own id."
+        description="The platform's id, which distinguishes it from a later instance of the same name."
     )
-    state: DatabaseInstanceState = strawberry.field(description="What it is doing.")
+    state: DatabaseInstanceState = strawberry.field(description="The state of the instance.")
     capacity: str | None = strawberry.field(
-        description="Its size, `CU_1` say. A word and no enum, for the platform may have sizes that are not known here."
+        description="The size, for example `CU_1`. It is not an enum, because the platform may add sizes."
     )
-    node_count: int | None = strawberry.field(description="How many nodes it has: the primary and its secondaries.")
+    node_count: int | None = strawberry.field(description="The number of nodes: the primary and its secondaries.")
     readable_secondaries: bool | None = strawberry.field(
-        description="Whether its secondaries answer reads, under `readOnlyHost`."
+        description="Whether the secondaries answer reads, at `readOnlyHost`."
     )
     retention_window_in_days: int | None = strawberry.field(
-        description="For how many days back it can be restored to a point in time."
+        description="How many days back the instance can be restored."
     )
     stopped: bool | None = strawberry.field(
-        description="Whether it was told to be stopped. One that merely sleeps is not: the next connection wakes it."
+        description="Whether it was stopped on purpose. An instance that is asleep is not: a connection wakes it."
     )
     postgres_version: str | None = strawberry.field(description="The version of PostgreSQL, as the platform names it.")
-    creator: str | None = strawberry.field(description="Who made it.")
-    created_at: datetime | None = strawberry.field(description="When it was made.")
-    host: str | None = strawberry.field(description="The host to connect to for reading and writing.")
+    creator: str | None = strawberry.field(description="The user who created it.")
+    created_at: datetime | None = strawberry.field(description="When it was created.")
+    host: str | None = strawberry.field(description="The host for reading and writing.")
     read_only_host: str | None = strawberry.field(
-        description="The host to connect to for reading alone; null without readable secondaries."
+        description="The host for reading only; null without readable secondaries."
     )
 
     @classmethod
     def of(cls, found: ports.Instance) -> DatabaseInstance:
-        """The instance as it is answered."""
+        """The GraphQL instance of the port's."""
         return cls(
             name=found.name,
             uid=found.uid,
@@ -77,35 +75,37 @@ class DatabaseInstance(Node):
         return self.name
 
 
-@strawberry.type(description="A page of database instances, in the platform's own order. It goes forward only.")
+@strawberry.type(description="A page of database instances, in the platform's order. Paging is forward only.")
 class DatabaseInstanceConnection(Connection[DatabaseInstance]):
     """Relay's connection of instances."""
 
 
 @strawberry.type(
     description=(
-        "A catalog of Unity Catalog that registers one database of an instance. The platform cannot list an "
-        "instance's catalogs, so neither does this API: they are found by name."
+        "A catalog in Unity Catalog that registers one database of an instance. It is found by name only: the platform "
+        "cannot list the catalogs of an instance."
     )
 )
 class DatabaseCatalog(Node):
-    """One catalog. What the platform does not say is null."""
+    """One catalog. What the platform does not report is null."""
 
     role: ClassVar[Role] = Role.ADMIN
 
-    name: str = strawberry.field(description="Its name in Unity Catalog.")
-    uid: str | None = strawberry.field(description="Tells it from a later catalog of the same name.")
-    instance_name: str | None = strawberry.field(description="The name of the instance that its database is on.")
-    database_name: str | None = strawberry.field(description="The name of the database that it registers.")
+    name: str = strawberry.field(description="The name in Unity Catalog.")
+    uid: str | None = strawberry.field(
+        description="The platform's id, which distinguishes it from a later catalog of the same name."
+    )
+    instance_name: str | None = strawberry.field(description="The name of the instance with the database.")
+    database_name: str | None = strawberry.field(description="The name of the registered database.")
 
-    @strawberry.field(description=f"The instance that its database is on. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The instance with the database. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
 
     @classmethod
     def of(cls, found: ports.Catalog) -> DatabaseCatalog:
-        """The catalog as it is answered."""
+        """The GraphQL catalog of the port's."""
         return cls(
             name=found.name,
             uid=found.uid,
@@ -118,95 +118,99 @@ class DatabaseCatalog(Node):
         return self.name
 
 
-@strawberry.type(description="An index on the PostgreSQL table that a synced table fills.")
+@strawberry.type(description="An index on the PostgreSQL table of a synced table.")
 class TableIndex:
     """One index."""
 
-    name: str = strawberry.field(description="Its name in PostgreSQL.")
-    definition: str = strawberry.field(description="The statement that makes it, as PostgreSQL words it.")
+    name: str = strawberry.field(description="The name in PostgreSQL.")
+    definition: str = strawberry.field(description="The statement that creates it, as PostgreSQL writes it.")
     valid: bool = strawberry.field(
-        description="Whether it is of use. What a broken build left invalid is rebuilt by `ensureOrderIndexes`."
+        description="Whether PostgreSQL can use it. `ensureOrderIndexes` rebuilds what a failed build left invalid."
     )
 
 
 @strawberry.type(
     description=(
-        "A table of Unity Catalog that the platform copies into PostgreSQL by a pipeline. The platform cannot list "
-        "an instance's synced tables, so neither does this API: they are found by name."
+        "A synced table: a copy in PostgreSQL of a table in Unity Catalog, updated by a pipeline of the platform. It "
+        "is found by name only: the platform cannot list the synced tables of an instance."
     )
 )
 class SyncedTable(Node):
-    """One synced table. What the platform does not say is null."""
+    """One synced table. What the platform does not report is null."""
 
     role: ClassVar[Role] = Role.ADMIN
 
     table: strawberry.Private[ports.SyncedTable]
 
-    name: str = strawberry.field(description="Its name in Unity Catalog: catalog.schema.table.")
-    uid: str | None = strawberry.field(description="Tells it from a later table of the same name.")
-    instance_name: str | None = strawberry.field(description="The name of the instance that it is copied to.")
-    database_name: str | None = strawberry.field(description="The name of the database that it is copied to.")
-    source_table: str | None = strawberry.field(description="The table that it is a copy of: catalog.schema.table.")
-    primary_key: list[str] = strawberry.field(description="The columns that tell its rows apart.")
-    timeseries_key: str | None = strawberry.field(
-        description="The column by which the latest of several rows with one primary key is told; null where none is."
+    name: str = strawberry.field(description="The name in Unity Catalog: catalog.schema.table.")
+    uid: str | None = strawberry.field(
+        description="The platform's id, which distinguishes it from a later table of the same name."
     )
-    policy: SyncPolicy | None = strawberry.field(description="When it is brought up to date with its source.")
-    state: SyncedTableState = strawberry.field(description="What it is doing.")
-    message: str | None = strawberry.field(description="What the platform says about that, in its own words.")
+    instance_name: str | None = strawberry.field(description="The name of the instance that holds the copy.")
+    database_name: str | None = strawberry.field(description="The name of the database that holds the copy.")
+    source_table: str | None = strawberry.field(description="The source table: catalog.schema.table.")
+    primary_key: list[str] = strawberry.field(description="The columns that identify a row.")
+    timeseries_key: str | None = strawberry.field(
+        description="The column by which the latest of several rows with the same primary key is chosen, if any."
+    )
+    policy: SyncPolicy | None = strawberry.field(description="When it is updated from its source.")
+    state: SyncedTableState = strawberry.field(description="The state of the table and its pipeline.")
+    message: str | None = strawberry.field(description="The platform's own message about the state.")
     catalog_state: str | None = strawberry.field(
-        description="How far its registration in Unity Catalog has come, in the platform's word: `ACTIVE` is its end."
+        description="The platform's state of its registration in Unity Catalog: `ACTIVE` once it is complete."
     )
     progress: float | None = strawberry.field(
-        description="How much of the sync under way is done, from 0 to 1; null where none is."
+        description="The progress of the running sync, from 0 to 1; null if none is running."
     )
-    rows_synced: BigInt | None = strawberry.field(description="How many rows the sync under way has copied.")
-    rows_total: BigInt | None = strawberry.field(description="How many rows it has to copy.")
+    rows_synced: BigInt | None = strawberry.field(description="How many rows the running sync has copied.")
+    rows_total: BigInt | None = strawberry.field(description="How many rows the running sync has to copy in all.")
     estimated_completion_seconds: float | None = strawberry.field(
-        description="In how many seconds the platform expects the sync under way to be done."
+        description="In how many seconds the platform expects the running sync to end."
     )
-    last_sync_started_at: datetime | None = strawberry.field(
-        description="When the last sync that came to its end was begun."
+    last_sync_started_at: datetime | None = strawberry.field(description="When the last completed sync started.")
+    last_sync_finished_at: datetime | None = strawberry.field(description="When the last completed sync ended.")
+    source_version: BigInt | None = strawberry.field(
+        description="The version of the source that the last completed sync copied."
     )
-    last_sync_finished_at: datetime | None = strawberry.field(description="When it came to its end.")
-    source_version: BigInt | None = strawberry.field(description="The version of the source that it copied.")
-    source_committed_at: datetime | None = strawberry.field(description="When that version of the source was made.")
+    source_committed_at: datetime | None = strawberry.field(
+        description="When that version of the source was committed."
+    )
     pipeline_id: str | None = strawberry.field(
-        description="The pipeline that copies it; null for a moment after it is made."
+        description="The id of the pipeline; null for a moment after the table is created."
     )
     pipeline_url: str | None = strawberry.field(description="The pipeline's page in the workspace.")
 
-    @strawberry.field(description=f"The instance that it is copied to. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The instance that holds the copy. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
 
     @strawberry.field(
         description=(
-            "The catalog that it is in, where that is one of a database: null for one in a standard catalog. "
-            "Looked up when it is selected."
+            "The catalog of the table, if it registers a database; null for a table in a standard catalog. Looked up "
+            "only if selected."
         ),
-        extensions=[InTime()],
+        extensions=[WithDeadline()],
     )
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await catalog_named(info, self.name.partition(".")[0])
 
     @strawberry.field(
         description=(
-            "The indexes on its PostgreSQL table. The database is asked when this is selected; null, with an error, "
-            "where it does not answer."
+            "The indexes on the PostgreSQL table. They are read from the database only if selected; null, with an "
+            "error, if it does not answer."
         ),
-        extensions=[InTime()],
+        extensions=[WithDeadline()],
     )
     async def indexes(self, info: Info) -> list[TableIndex] | None:
-        """The platform does not know them."""
+        """Read from the database: the platform does not know them."""
         found = await info.context.lakebase.indexes(self.table)
         return [TableIndex(name=index.name, definition=index.definition, valid=index.valid) for index in found]
 
     @classmethod
     def of(cls, found: ports.SyncedTable) -> SyncedTable:
-        """The synced table as it is answered."""
+        """The GraphQL synced table of the port's."""
         return cls(
             table=found,
             name=found.name,
@@ -237,46 +241,46 @@ class SyncedTable(Node):
         return self.name
 
 
-@strawberry.type(description="What this server is set to serve, and how that is.")
+@strawberry.type(description="The instance, catalog and synced table that this server is configured to serve.")
 class Lakebase:
-    """The configured names, and what has them."""
+    """The configured names, and the objects with these names."""
 
-    instance_name: str | None = strawberry.field(description="The instance that the server is set to, if any.")
-    catalog_name: str | None = strawberry.field(description="The catalog that the server is set to, if any.")
-    database_name: str | None = strawberry.field(description="The database that the server is set to, if any.")
+    instance_name: str | None = strawberry.field(description="The name of the configured instance, if any.")
+    catalog_name: str | None = strawberry.field(description="The name of the configured catalog, if any.")
+    database_name: str | None = strawberry.field(description="The name of the configured database, if any.")
     table_name: str | None = strawberry.field(
-        description="The synced table that the server is set to, catalog.schema.table, if any."
+        description="The name of the configured synced table, catalog.schema.table, if any."
     )
 
-    @strawberry.field(description=f"That instance. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured instance. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await instance_named(info, self.instance_name)
 
-    @strawberry.field(description=f"That catalog. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[WithDeadline()])
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await catalog_named(info, self.catalog_name)
 
-    @strawberry.field(description=f"That synced table. {_PRESENT}", extensions=[InTime()])
+    @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
-        """A question of its own to the platform."""
+        """Takes a call of the platform."""
         return await synced_table_named(info, self.table_name)
 
 
 async def instance_named(info: Info, name: str | None) -> DatabaseInstance | None:
-    """The instance with this name; None for no name."""
+    """The instance with this name; None if the name is None."""
     found = None if name is None else await info.context.lakebase.instance(name)
     return None if found is None else DatabaseInstance.of(found)
 
 
 async def catalog_named(info: Info, name: str | None) -> DatabaseCatalog | None:
-    """The catalog with this name; None for no name."""
+    """The catalog with this name; None if the name is None."""
     found = None if name is None else await info.context.lakebase.catalog(name)
     return None if found is None else DatabaseCatalog.of(found)
 
 
 async def synced_table_named(info: Info, name: str | None) -> SyncedTable | None:
-    """The synced table with this name; None for no name."""
+    """The synced table with this name; None if the name is None."""
     found = None if name is None else await info.context.lakebase.synced_table(name)
     return None if found is None else SyncedTable.of(found)

@@ -1,4 +1,4 @@
-"""Owns the checking of admin inputs: all that is wrong with one is found at once, before anything is sent."""
+"""Validation of admin inputs. It finds all mistakes of an input at once, before anything is sent to the platform."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _RETENTION_DAYS: Final = range(2, 36)
 _NODES_WITH_SECONDARIES: Final = 2
-# An index of PostgreSQL has no more columns.
+# The most columns that an index of PostgreSQL can have.
 _MAX_KEY_COLUMNS: Final = 32
 _TEARDOWN_RULES: Final[dict[str, NameRule | TableNameRule]] = {
     "instanceName": INSTANCE,
@@ -35,130 +35,130 @@ _TEARDOWN_RULES: Final[dict[str, NameRule | TableNameRule]] = {
 _Kind = ports.OperationKind
 
 
-class Checks:
-    """Checks one input, and keeps what is wrong with it: nothing may be sent once `mistakes` has any."""
+class InputValidation:
+    """Checks one input and turns it into a request. The request may be sent only if `mistakes` stays empty."""
 
     def __init__(self, configured: ports.Configured) -> None:
         self.mistakes: list[ports.AdminRefusal] = []
         self._configured = configured
 
-    def create_instance(self, asked: inputs.CreateDatabaseInstanceInput) -> ports.AdminRequest:
+    def create_instance(self, input_: inputs.CreateDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of createDatabaseInstance."""
         return ports.AdminRequest(
             _Kind.CREATE_INSTANCE,
-            instance=self._instance_spec(self._name(asked.name, INSTANCE, "name"), asked),
-            acknowledge_cost=asked.acknowledge_cost,
-            dry_run=asked.dry_run,
+            instance=self._instance_spec(self._name(input_.name, INSTANCE, "name"), input_),
+            acknowledge_cost=input_.acknowledge_cost,
+            dry_run=input_.dry_run,
         )
 
-    def update_instance(self, asked: inputs.UpdateDatabaseInstanceInput) -> ports.AdminRequest:
+    def update_instance(self, input_: inputs.UpdateDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of updateDatabaseInstance."""
-        capacity, secondaries = given(asked.capacity), given(asked.enable_readable_secondaries)
-        nodes, days, stopped = given(asked.node_count), given(asked.retention_window_in_days), given(asked.stopped)
+        capacity, secondaries = given(input_.capacity), given(input_.enable_readable_secondaries)
+        nodes, days, stopped = given(input_.node_count), given(input_.retention_window_in_days), given(input_.stopped)
         self._instance_properties(nodes, days, secondaries=bool(secondaries))
         if (capacity, nodes, secondaries, days, stopped) == (None,) * 5:
             self._setting(
                 None,
-                "Nothing is to change: give one of `capacity`, `nodeCount`, `enableReadableSecondaries`, "
-                "`retentionWindowInDays` and `stopped`.",
+                "There is nothing to change: give at least one of `capacity`, `nodeCount`, "
+                "`enableReadableSecondaries`, `retentionWindowInDays` and `stopped`.",
             )
         return ports.AdminRequest(
             _Kind.UPDATE_INSTANCE,
             change=ports.InstanceChange(
-                self._name(asked.name, INSTANCE, "name"),
+                self._name(input_.name, INSTANCE, "name"),
                 capacity=None if capacity is None else str(capacity.value),
                 node_count=nodes,
                 readable_secondaries=secondaries,
                 retention_days=days,
                 stopped=stopped,
             ),
-            acknowledge_cost=asked.acknowledge_cost,
-            dry_run=asked.dry_run,
+            acknowledge_cost=input_.acknowledge_cost,
+            dry_run=input_.dry_run,
         )
 
-    def delete_instance(self, asked: inputs.DeleteDatabaseInstanceInput) -> ports.AdminRequest:
+    def delete_instance(self, input_: inputs.DeleteDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of deleteDatabaseInstance."""
         return ports.AdminRequest(
             _Kind.DELETE_INSTANCE,
-            instance_name=self._name(asked.name, INSTANCE, "name"),
-            confirm_deletion=asked.confirm_deletion,
-            discard_status_changes=asked.discard_status_changes,
-            dry_run=asked.dry_run,
+            instance_name=self._name(input_.name, INSTANCE, "name"),
+            confirm_deletion=input_.confirm_deletion,
+            discard_status_changes=input_.discard_status_changes,
+            dry_run=input_.dry_run,
         )
 
-    def create_catalog(self, asked: inputs.CreateDatabaseCatalogInput) -> ports.AdminRequest:
+    def create_catalog(self, input_: inputs.CreateDatabaseCatalogInput) -> ports.AdminRequest:
         """The request of createDatabaseCatalog."""
         return ports.AdminRequest(
             _Kind.CREATE_CATALOG,
             catalog=ports.CatalogSpec(
-                self._name(asked.name, CATALOG, "name"),
-                self._name(asked.instance_name, INSTANCE, "instanceName"),
-                self._name(asked.database_name, DATABASE, "databaseName"),
-                create_database=asked.create_database,
+                self._name(input_.name, CATALOG, "name"),
+                self._name(input_.instance_name, INSTANCE, "instanceName"),
+                self._name(input_.database_name, DATABASE, "databaseName"),
+                create_database=input_.create_database,
             ),
-            dry_run=asked.dry_run,
+            dry_run=input_.dry_run,
         )
 
-    def delete_catalog(self, asked: inputs.DeleteDatabaseCatalogInput) -> ports.AdminRequest:
+    def delete_catalog(self, input_: inputs.DeleteDatabaseCatalogInput) -> ports.AdminRequest:
         """The request of deleteDatabaseCatalog."""
         return ports.AdminRequest(
             _Kind.DELETE_CATALOG,
-            catalog_name=self._name(asked.name, CATALOG, "name"),
-            confirm_deletion=asked.confirm_deletion,
-            discard_status_changes=asked.discard_status_changes,
-            dry_run=asked.dry_run,
+            catalog_name=self._name(input_.name, CATALOG, "name"),
+            confirm_deletion=input_.confirm_deletion,
+            discard_status_changes=input_.discard_status_changes,
+            dry_run=input_.dry_run,
         )
 
-    def create_synced_table(self, asked: inputs.CreateSyncedTableInput) -> ports.AdminRequest:
+    def create_synced_table(self, input_: inputs.CreateSyncedTableInput) -> ports.AdminRequest:
         """The request of createSyncedTable."""
-        instance, database = given(asked.instance_name), given(asked.database_name)
+        instance, database = given(input_.instance_name), given(input_.database_name)
         if (instance is None) != (database is None):
             missing = "instanceName" if instance is None else "databaseName"
-            self._setting(missing, "`instanceName` and `databaseName` go together: give both, or neither.")
-        name = self._name(asked.name, SYNCED_TABLE, "name")
+            self._setting(missing, "Give both `instanceName` and `databaseName`, or neither.")
+        name = self._name(input_.name, SYNCED_TABLE, "name")
         return ports.AdminRequest(
             _Kind.CREATE_SYNCED_TABLE,
             table=self._table_spec(
                 name,
-                asked,
+                input_,
                 instance_name=self._name_if_given(instance, INSTANCE, "instanceName"),
                 database_name=self._name_if_given(database, DATABASE, "databaseName"),
             ),
-            acknowledge_cost=asked.acknowledge_cost,
-            dry_run=asked.dry_run,
+            acknowledge_cost=input_.acknowledge_cost,
+            dry_run=input_.dry_run,
         )
 
-    def delete_synced_table(self, asked: inputs.DeleteSyncedTableInput) -> ports.AdminRequest:
+    def delete_synced_table(self, input_: inputs.DeleteSyncedTableInput) -> ports.AdminRequest:
         """The request of deleteSyncedTable."""
         return ports.AdminRequest(
             _Kind.DELETE_SYNCED_TABLE,
-            table_name=self._name(asked.name, SYNCED_TABLE, "name"),
-            confirm_deletion=asked.confirm_deletion,
-            dry_run=asked.dry_run,
+            table_name=self._name(input_.name, SYNCED_TABLE, "name"),
+            confirm_deletion=input_.confirm_deletion,
+            dry_run=input_.dry_run,
         )
 
-    def refresh_synced_table(self, asked: inputs.RefreshSyncedTableInput) -> ports.AdminRequest:
+    def refresh_synced_table(self, input_: inputs.RefreshSyncedTableInput) -> ports.AdminRequest:
         """The request of refreshSyncedTable."""
         return ports.AdminRequest(
-            _Kind.REFRESH_SYNCED_TABLE, table_name=self._table_name(given(asked.name), "name"), dry_run=asked.dry_run
+            _Kind.REFRESH_SYNCED_TABLE, table_name=self._table_name(given(input_.name), "name"), dry_run=input_.dry_run
         )
 
-    def ensure_order_indexes(self, asked: inputs.EnsureOrderIndexesInput) -> ports.AdminRequest:
+    def ensure_order_indexes(self, input_: inputs.EnsureOrderIndexesInput) -> ports.AdminRequest:
         """The request of ensureOrderIndexes."""
         return ports.AdminRequest(
             _Kind.ENSURE_INDEXES,
-            table_name=self._table_name(given(asked.table_name), "tableName"),
-            dry_run=asked.dry_run,
+            table_name=self._table_name(given(input_.table_name), "tableName"),
+            dry_run=input_.dry_run,
         )
 
-    def provision(self, asked: inputs.ProvisionLakebaseInput) -> ports.AdminRequest:
+    def provision(self, input_: inputs.ProvisionLakebaseInput) -> ports.AdminRequest:
         """The request of provisionLakebase."""
-        instance = self._instance_name(given(asked.instance_name))
-        catalog = self._catalog_name(given(asked.catalog_name))
-        table = self._table_name(given(asked.table_name), "tableName")
+        instance = self._instance_name(given(input_.instance_name))
+        catalog = self._catalog_name(given(input_.catalog_name))
+        table = self._table_name(given(input_.table_name), "tableName")
         self._table_in_catalog(table, catalog)
         database = self._or_configured(
-            given(asked.database_name),
+            given(input_.database_name),
             self._configured.database_name,
             DATABASE,
             "databaseName",
@@ -166,26 +166,28 @@ class Checks:
         )
         return ports.AdminRequest(
             _Kind.PROVISION,
-            instance=self._instance_spec(instance, asked),
-            catalog=ports.CatalogSpec(catalog, instance, database, create_database=asked.create_database),
-            table=self._table_spec(table, asked),
-            acknowledge_cost=asked.acknowledge_cost,
-            dry_run=asked.dry_run,
+            instance=self._instance_spec(instance, input_),
+            catalog=ports.CatalogSpec(catalog, instance, database, create_database=input_.create_database),
+            table=self._table_spec(table, input_),
+            acknowledge_cost=input_.acknowledge_cost,
+            dry_run=input_.dry_run,
         )
 
-    def teardown(self, asked: inputs.TeardownLakebaseInput) -> ports.AdminRequest:
+    def teardown(self, input_: inputs.TeardownLakebaseInput) -> ports.AdminRequest:
         """The request of teardownLakebase."""
         named = {
-            "instanceName": given(asked.instance_name),
-            "catalogName": given(asked.catalog_name),
-            "tableName": given(asked.table_name),
+            "instanceName": given(input_.instance_name),
+            "catalogName": given(input_.catalog_name),
+            "tableName": given(input_.table_name),
         }
         absent = [field for field, name in named.items() if name is None]
         if 0 < len(absent) < len(named):
-            # Or the table that is served would go with a catalog and an instance that were only tried out.
+            # Otherwise the table that is served could be deleted together with a catalog and an instance of a trial.
             for field in absent:
                 self._mistake(
-                    Reason.NAME_INVALID, field, "Give all three names, or none for what the server is set to."
+                    Reason.NAME_INVALID,
+                    field,
+                    "Give all three names, or none for those that the server is configured with.",
                 )
             instance, catalog, table = (
                 self._name_if_given(name, _TEARDOWN_RULES[field], field) or "" for field, name in named.items()
@@ -200,68 +202,71 @@ class Checks:
             instance_name=instance,
             catalog_name=catalog,
             table_name=table,
-            confirm_deletion=asked.confirm_deletion,
-            discard_status_changes=asked.discard_status_changes,
-            dry_run=asked.dry_run,
+            confirm_deletion=input_.confirm_deletion,
+            discard_status_changes=input_.discard_status_changes,
+            dry_run=input_.dry_run,
         )
 
     def _instance_spec(
-        self, name: str, asked: inputs.CreateDatabaseInstanceInput | inputs.ProvisionLakebaseInput
+        self, name: str, input_: inputs.CreateDatabaseInstanceInput | inputs.ProvisionLakebaseInput
     ) -> ports.InstanceSpec:
-        secondaries = asked.enable_readable_secondaries
-        self._instance_properties(asked.node_count, asked.retention_window_in_days, secondaries=secondaries)
+        secondaries = input_.enable_readable_secondaries
+        self._instance_properties(input_.node_count, input_.retention_window_in_days, secondaries=secondaries)
         return ports.InstanceSpec(
             name,
-            capacity=str(asked.capacity.value),
-            node_count=asked.node_count,
+            capacity=str(input_.capacity.value),
+            node_count=input_.node_count,
             readable_secondaries=secondaries,
-            retention_days=asked.retention_window_in_days,
+            retention_days=input_.retention_window_in_days,
         )
 
     def _instance_properties(self, nodes: int | None, days: int | None, *, secondaries: bool) -> None:
         if nodes is not None and nodes < 1:
-            self._setting("nodeCount", f"{nodes} nodes: there is at least the primary, 1.")
+            self._setting("nodeCount", f"`nodeCount` is {nodes}; it must be at least 1, for the primary.")
         elif nodes is not None and secondaries and nodes < _NODES_WITH_SECONDARIES:
             self._setting(
-                "enableReadableSecondaries", f"Readable secondaries take at least two nodes; `nodeCount` is {nodes}."
+                "enableReadableSecondaries", f"Readable secondaries need at least two nodes; `nodeCount` is {nodes}."
             )
         if days is not None and days not in _RETENTION_DAYS:
             self._setting(
                 "retentionWindowInDays",
-                f"{days} days: it has to be from {_RETENTION_DAYS[0]} to {_RETENTION_DAYS[-1]}.",
+                f"`retentionWindowInDays` is {days}; it must be from {_RETENTION_DAYS[0]} to {_RETENTION_DAYS[-1]}.",
             )
 
     def _table_spec(
         self,
         name: str,
-        asked: inputs.CreateSyncedTableInput | inputs.ProvisionLakebaseInput,
+        input_: inputs.CreateSyncedTableInput | inputs.ProvisionLakebaseInput,
         *,
         instance_name: str | None = None,
         database_name: str | None = None,
     ) -> ports.SyncedTableSpec:
-        self._primary_key(asked.primary_key)
-        storage = self._name_if_given(given(asked.storage_catalog), STORAGE_CATALOG, "storageCatalog")
+        self._primary_key(input_.primary_key)
+        storage = self._name_if_given(given(input_.storage_catalog), STORAGE_CATALOG, "storageCatalog")
         if storage and instance_name is None and storage.lower() == _catalog_of(name):
             self._setting(
-                "storageCatalog", "The pipeline keeps its tables in a standard catalog, not in that of the database."
+                "storageCatalog",
+                "The pipeline keeps its own tables in a standard catalog, not in one that registers a database.",
             )
         return ports.SyncedTableSpec(
             name,
-            source=self._name(asked.source_table, SOURCE_TABLE, "sourceTable"),
-            primary_key=tuple(asked.primary_key),
-            policy=asked.policy.value.value,
-            timeseries_key=self._name_if_given(given(asked.timeseries_key), COLUMN, "timeseriesKey"),
+            source=self._name(input_.source_table, SOURCE_TABLE, "sourceTable"),
+            primary_key=tuple(input_.primary_key),
+            policy=input_.policy.value.value,
+            timeseries_key=self._name_if_given(given(input_.timeseries_key), COLUMN, "timeseriesKey"),
             instance_name=instance_name,
             database_name=database_name,
             storage_catalog=storage,
-            storage_schema=self._name_if_given(given(asked.storage_schema), STORAGE_SCHEMA, "storageSchema"),
+            storage_schema=self._name_if_given(given(input_.storage_schema), STORAGE_SCHEMA, "storageSchema"),
         )
 
     def _primary_key(self, columns: list[str]) -> None:
         if not 1 <= len(columns) <= _MAX_KEY_COLUMNS:
-            self._setting("primaryKey", f"{len(columns)} columns: it has to be from 1 to {_MAX_KEY_COLUMNS}.")
+            self._setting(
+                "primaryKey", f"`primaryKey` has {len(columns)} columns; it must have from 1 to {_MAX_KEY_COLUMNS}."
+            )
         elif len(set(columns)) < len(columns):
-            self._setting("primaryKey", "A column stands twice in it.")
+            self._setting("primaryKey", "`primaryKey` names a column twice.")
         for index, column in enumerate(columns[:_MAX_KEY_COLUMNS]):
             self._name(column, COLUMN, f"primaryKey.{index}")
 
@@ -274,7 +279,7 @@ class Checks:
         return self._or_configured(name, self._configured.catalog_name, CATALOG, "catalogName", "LAKEBASE_CATALOG_NAME")
 
     def _table_name(self, name: str | None, field: str) -> str:
-        # The table that the server serves is that catalog's ORDERS_TABLE.
+        # The configured table is ORDERS_TABLE in this catalog.
         return self._or_configured(name, self._configured.table_name, SYNCED_TABLE, field, "LAKEBASE_CATALOG_NAME")
 
     def _or_configured(
@@ -283,7 +288,7 @@ class Checks:
         if name is not None:
             return self._name(name, rule, field)
         if configured is None:
-            self._mistake(Reason.NAME_INVALID, field, f"Give `{field}`: the setting `{setting}` names none either.")
+            self._mistake(Reason.NAME_INVALID, field, f"Give `{field}`, or configure the server's setting `{setting}`.")
             return ""
         if mistake := rule.mistake(configured):
             self._mistake(Reason.NAME_INVALID, field, f"{mistake} It comes from the setting `{setting}`.")
@@ -299,7 +304,7 @@ class Checks:
 
     def _table_in_catalog(self, table: str, catalog: str) -> None:
         if table and catalog and _catalog_of(table) != catalog.lower():
-            self._mistake(Reason.NAME_INVALID, "tableName", "The synced table is not in the catalog of `catalogName`.")
+            self._mistake(Reason.NAME_INVALID, "tableName", "The synced table is not in the catalog `catalogName`.")
 
     def _setting(self, field: str | None, message: str) -> None:
         self._mistake(Reason.SETTING_INVALID, field, message)
@@ -309,5 +314,5 @@ class Checks:
 
 
 def _catalog_of(table: str) -> str:
-    # Unity Catalog's names are the same in upper and lower case.
+    # Names in Unity Catalog are case-insensitive.
     return table.partition(".")[0].lower()

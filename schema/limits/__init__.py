@@ -1,1 +1,1 @@
-"""What a document may contain and what it costs, decided before anything of it runs. Read `document.py` first."""
+"""Limits on what a document contains and costs, checked before any of it runs. Read `document.py` first."""

@@ -1,14 +1,13 @@
-"""Owns the cost of an operation: a formula made once of its document, and worked out with each request's variables.
+"""The cost of an operation: a formula compiled once from its document, and evaluated with each request's variables.
 
-Every field costs a point, `__typename` none. What is selected of a list counts as often as the list is long, a page as
-often as it was asked to be, whatever it turns out to hold; an element of a list that is given costs a point too. Fields
-that take more than a value's work have a price (schema/limits/prices.py). What `@skip` and `@include` leave out is
-counted.
+Every field costs a point, `__typename` none. The selection on a list is multiplied by the length of the list. A page
+has the length that was asked for, however many entries it turns out to hold. Each element of a list in the arguments
+costs a point too. Fields that take more work than a scalar have a price (schema/limits/prices.py). Fields that `@skip`
+and `@include` leave out are counted.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
@@ -26,16 +25,34 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
-    get_operation_ast,
     is_composite_type,
     is_list_type,
     value_from_ast_untyped,
 )
 
 from schema.errors import LimitError, Reason
-from schema.limits.document import INTROSPECTION_FIELDS, merged
-from schema.limits.formulas import ONE, Elements, Formula, Given, Length, PageSize, Priced, bare, has_lists, length_of
-from schema.limits.prices import About, AsLongAs, Cheaper, OfPage, Paged, check_sizes, price_of, size_of
+from schema.limits.document import INTROSPECTION_FIELDS, merged_fields
+from schema.limits.formulas import (
+    ONE,
+    ArgumentValue,
+    Elements,
+    Formula,
+    Length,
+    PageSize,
+    PriceByArgument,
+    bare,
+    has_lists,
+    length_of,
+)
+from schema.limits.prices import (
+    ConditionalPrice,
+    ListArgument,
+    PageArguments,
+    PageEntries,
+    TypicalLength,
+    price_of,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +69,11 @@ if TYPE_CHECKING:
 
     from schema.limits.formulas import Number
 
+# Digits that are read of an integer literal; the number then exceeds every limit.
 _MOST_DIGITS: Final = 18
-_MOST_TOLD: Final = 2**53 - 1
-# How long the lists of the schema's own types are, about.
+# The largest integer that every JSON parser reads exactly.
+_MOST_REPORTED: Final = 2**53 - 1
+# The approximate lengths of the lists in the schema's own types.
 _INTROSPECTED: Final = {
     "types": 100,
     "fields": 8,
@@ -65,80 +84,44 @@ _INTROSPECTED: Final = {
     "interfaces": 1,
     "directives": 6,
 }
-# A value of them takes some microseconds, as ten of an order do.
+# A value of an introspection takes some microseconds: ten of them are charged like one field.
 _VALUES_FOR_A_POINT: Final = 10
-# Twice what the standard query comes to, and more.
+# Values of an introspection; more than twice what the standard query comes to.
 MOST_INTROSPECTED: Final = 300_000
 
 
-class Costs:
-    """The formulas of a schema's documents; the latest are remembered.
+def check_cost(formula: Formula, cost: int, limit: int) -> None:
+    """Refuse an operation that costs too much.
 
     Args:
-        schema: the schema.
-        limit: what an operation may cost.
-        most: how many are remembered.
-        longest: the length of the longest document of those, in characters.
+        formula: its formula.
+        cost: what the formula comes to for the request's variables.
+        limit: what an operation may cost, introspection aside, which has a bound of its own.
 
     Raises:
-        ValueError: the schema has a list whose length is not known.
+        LimitError: COST_EXCEEDED.
     """
-
-    def __init__(self, schema: GraphQLSchema, *, limit: int, most: int, longest: int) -> None:
-        check_sizes(schema)
-        self.limit = limit
-        self._schema = schema
-        self._most = most
-        self._longest = longest
-        self._formulas: OrderedDict[tuple[str, str | None], Formula] = OrderedDict()
-
-    def formula(self, query: str | None, document: DocumentNode, operation_name: str | None) -> Formula:
-        """The formula of an operation of a valid document; `query` is its text.
-
-        Raises:
-            LimitError: COST_EXCEEDED, it would describe the schema over and over.
-        """
-        key = (query or "", operation_name)
-        if (formula := self._formulas.get(key)) is not None:
-            self._formulas.move_to_end(key)
-            return formula
-        operation = get_operation_ast(document, operation_name)
-        formula = Formula() if operation is None else formula_of(self._schema, document, operation)
-        if query and len(query) <= self._longest:
-            self._formulas[key] = formula
-            if len(self._formulas) > self._most:
-                self._formulas.popitem(last=False)
-        return formula
-
-    def hold(self, formula: Formula, cost: int) -> None:
-        """Go on only with an operation that does not cost too much.
-
-        Raises:
-            LimitError: COST_EXCEEDED.
-        """
-        requested = cost - formula.introspection
-        if requested > self.limit:
-            message = (
-                f"The operation costs {told_cost(requested):,}, and at most {self.limit:,} are allowed: ask for "
-                "smaller pages or fewer fields."
-            )
-            raise LimitError(
-                Reason.COST_EXCEEDED, message, limit="cost", requested=told_cost(requested), allowed=self.limit
-            )
+    requested = cost - formula.introspection
+    if requested > limit:
+        message = (
+            f"The operation costs {reported_cost(requested):,}, and at most {limit:,} are allowed: ask for "
+            "smaller pages or fewer fields."
+        )
+        raise LimitError(Reason.COST_EXCEEDED, message, limit="cost", requested=reported_cost(requested), allowed=limit)
 
 
 def formula_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Formula:
-    """The formula of an operation of a valid document that is within its limits.
+    """The cost formula of an operation of a valid document that is within its limits.
 
     Raises:
-        LimitError: COST_EXCEEDED, it would describe the schema over and over.
+        LimitError: COST_EXCEEDED, the operation would describe the schema over and over.
     """
     return _Compiler(schema, document, operation).formula(operation)
 
 
-def told_cost(cost: int) -> int:
-    """A cost as it is told: no larger than what every reader of JSON has as a number."""
-    return min(cost, _MOST_TOLD)
+def reported_cost(cost: int) -> int:
+    """A cost as it is reported: at most the largest integer that every JSON parser reads exactly."""
+    return min(cost, _MOST_REPORTED)
 
 
 class _Compiler:
@@ -159,7 +142,7 @@ class _Compiler:
         if root is None:
             return Formula()
         formula = self._selected(root, [operation.selection_set], None)
-        # An operation that asks for nothing but its type's name is one all the same.
+        # An operation that selects nothing but `__typename` still costs a point.
         formula.points = max(formula.points, 1)
         return formula
 
@@ -178,7 +161,7 @@ class _Compiler:
     def _fields(
         self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode]
     ) -> Sequence[tuple[GraphQLObjectType | GraphQLInterfaceType, list[FieldNode]]]:
-        """The fields of selections that are one, those of one response key and type together."""
+        """The fields of merged selections, grouped by response key and type."""
         found: dict[tuple[str, str], tuple[Any, list[FieldNode]]] = {}
         entered: set[str] = set()
         waiting: list[tuple[GraphQLNamedType, SelectionSetNode]] = [(type_, some) for some in reversed(selection_sets)]
@@ -207,7 +190,7 @@ class _Compiler:
         node, declared = nodes[0], parent.fields[nodes[0].name.value]
         name = node.name.value
         formula = Formula()
-        formula.add_often(self._price(price_of(parent.name, name, declared.type), node), ONE)
+        formula.add_times(self._price(price_of(parent.name, name, declared.type), node), ONE)
         for argument in node.arguments or ():
             if argument.name.value in declared.args and has_lists(type_ := declared.args[argument.name.value].type):
                 self._add_elements(formula, argument.value, type_)
@@ -219,60 +202,62 @@ class _Compiler:
         selection_sets = [some.selection_set for some in nodes if some.selection_set]
         below = self._selected(named, selection_sets, None if listed else size)
         if listed:
-            # One that nothing but its type's name is asked of has to be found all the same.
+            # Even an element of which only `__typename` is selected has to be found.
             below.points = max(below.points, 1)
-            formula.add_often(1 if size is None else size, below)
+            formula.add_times(1 if size is None else size, below)
         else:
             formula.add(below)
         return formula
 
-    def _price(self, price: int | Cheaper, node: FieldNode) -> int | Number:
+    def _price(self, price: int | ConditionalPrice, node: FieldNode) -> int | Number:
         if isinstance(price, int):
             return price
         given = self._argument(node, price.argument)
         if given is None or given.variable is None:
             return price.price if given is not None and given.literal == price.value else price.otherwise
-        return Priced(given, price)
+        return PriceByArgument(given, price)
 
     def _size(self, type_name: str, name: str, node: FieldNode, page: int | Number | None) -> int | Number | None:
         size = size_of(type_name, name)
-        if isinstance(size, Paged):
+        if isinstance(size, PageArguments):
             given = (self._argument(node, argument) for argument in size.arguments)
             return PageSize(tuple(one for one in given if one is not None), size.limits, size.default)
-        if isinstance(size, AsLongAs):
+        if isinstance(size, ListArgument):
             argument, *path = size.path
             found = self._argument(node, argument, *path)
             if found is None or found.variable is None:
                 return length_of(found.literal) if found else 0
             return Length(found)
-        if isinstance(size, About):
+        if isinstance(size, TypicalLength):
             return size.length
-        return page if isinstance(size, OfPage) else None
+        return page if isinstance(size, PageEntries) else None
 
-    def _argument(self, node: FieldNode, name: str, *path: str) -> Given | None:
-        """What is given for an argument, or at a path within it; None where nothing is."""
+    def _argument(self, node: FieldNode, name: str, *path: str) -> ArgumentValue | None:
+        """The value of an argument, or at a path within it; None if it is not given."""
         value: ValueNode | None = next((some.value for some in node.arguments or () if some.name.value == name), None)
         while path and isinstance(value, ObjectValueNode):
             value = next((some.value for some in value.fields if some.name.value == path[0]), None)
             path = path[1:]
         return None if value is None else self._given(value, path)
 
-    def _given(self, value: ValueNode, path: tuple[str, ...] = ()) -> Given:
+    def _given(self, value: ValueNode, path: tuple[str, ...] = ()) -> ArgumentValue:
         if isinstance(value, VariableNode):
             variable = value.name.value
-            return Given(variable=variable, default=self._defaults.get(variable), path=path)
+            return ArgumentValue(variable=variable, default=self._defaults.get(variable), path=path)
         if isinstance(value, ListValueNode):
-            return Given([None] * len(value.values))
+            return ArgumentValue([None] * len(value.values))
         if isinstance(value, IntValueNode):
-            # A literal of any length is a number to the grammar, and Python reads no more than 4,300 digits.
-            return Given(int(value.value) if len(value.value) <= _MOST_DIGITS else int(value.value[:_MOST_DIGITS]))
-        return Given(None if isinstance(value, NullValueNode) else getattr(value, "value", value))
+            # The grammar allows literals of any length, but Python reads at most 4,300 digits.
+            return ArgumentValue(
+                int(value.value) if len(value.value) <= _MOST_DIGITS else int(value.value[:_MOST_DIGITS])
+            )
+        return ArgumentValue(None if isinstance(value, NullValueNode) else getattr(value, "value", value))
 
     def _add_elements(self, formula: Formula, value: ValueNode, type_: GraphQLInputType) -> None:
-        """Add the elements of the lists that are given for an argument, those in variables too."""
+        """Add the elements of the lists in an argument, literal or in variables."""
         type_ = bare(type_)
         if isinstance(value, VariableNode):
-            formula.add_often(Elements(self._given(value), type_), ONE)
+            formula.add_times(Elements(self._given(value), type_), ONE)
         elif isinstance(type_, GraphQLList):
             within = value.values if isinstance(value, ListValueNode) else (value,)
             formula.points += 0 if isinstance(value, NullValueNode) else len(within)
@@ -285,7 +270,7 @@ class _Compiler:
 
     def _introspection(self, nodes: list[FieldNode]) -> Formula:
         values = self._introspected([node.selection_set for node in nodes if node.selection_set])
-        # Of all that the operation asks of them: under twenty names, twenty times.
+        # One total for the operation: an introspection under twenty aliases counts twenty times.
         self._values += values
         if self._values > MOST_INTROSPECTED:
             message = (
@@ -300,11 +285,11 @@ class _Compiler:
 
     def _introspected(self, selection_sets: list[SelectionSetNode]) -> int:
         by_key: dict[str, list[FieldNode]] = {}
-        for node in merged(selection_sets, self._fragments, met=set()):
+        for node in merged_fields(selection_sets, self._fragments, visited=set()):
             by_key.setdefault((node.alias or node.name).value, []).append(node)
         values = 0
         for nodes in by_key.values():
-            often = _INTROSPECTED.get(nodes[0].name.value, 1)
+            times = _INTROSPECTED.get(nodes[0].name.value, 1)
             below = [node.selection_set for node in nodes if node.selection_set]
-            values += 1 + often * (self._introspected(below) if below else 0)
+            values += 1 + times * (self._introspected(below) if below else 0)
         return values

@@ -1,4 +1,4 @@
-"""Owns the formula of a cost: sums and products of numbers that a request's variables decide."""
+"""Cost formulas: sums and products of numbers that depend on a request's variables."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from graphql import GraphQLInputType
 
     from schema.context import PageLimits
-    from schema.limits.prices import Cheaper
+    from schema.limits.prices import ConditionalPrice
 
 Variables: TypeAlias = "Mapping[str, Any]"
-# A number that a request's variables decide.
+# A number that depends on a request's variables.
 Number: TypeAlias = "Callable[[Variables, PageLimits], int]"
 
 
 @dataclass(slots=True)
 class Formula:
-    """What a selection costs: so many points, and for each term so often what is below it.
+    """The cost of a selection: its points, plus for each term a number times another formula.
 
-    `introspection` is what of the points is the schema's own description, which has a bound of its own.
+    `introspection` is the part of `points` for the schema's own description, which has a limit of its own.
     """
 
     points: int = 0
@@ -32,38 +32,38 @@ class Formula:
     introspection: int = 0
 
     def evaluate(self, variables: Variables, pages: PageLimits) -> int:
-        """The cost with these variables, and these lengths of a page. What is wrong with them is for others to say."""
+        """The cost for these variables and page limits. Invalid variables are refused elsewhere."""
         total = self.points
         for term in self.terms:
             below = term.below
-            total += term.often(variables, pages) * (below.evaluate(variables, pages) if below.terms else below.points)
+            total += term.times(variables, pages) * (below.evaluate(variables, pages) if below.terms else below.points)
         return total
 
     def add(self, other: Formula) -> None:
-        """Add another."""
+        """Add another formula."""
         self.points += other.points
         self.terms += other.terms
         self.introspection += other.introspection
 
-    def add_often(self, often: int | Number, other: Formula) -> None:
-        """Add another so many times."""
-        if not isinstance(often, int):
-            self.terms.append(_Term(often, other))
+    def add_times(self, times: int | Number, other: Formula) -> None:
+        """Add another formula, multiplied by a number."""
+        if not isinstance(times, int):
+            self.terms.append(_Term(times, other))
             return
-        self.points += often * other.points
+        self.points += times * other.points
         if other.terms:
-            self.terms.append(_Term(Always(often), Formula(terms=other.terms)))
+            self.terms.append(_Term(Constant(times), Formula(terms=other.terms)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    often: Number
+    times: Number
     below: Formula
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
-    """A number that no variable decides."""
+class Constant:
+    """A number that does not depend on variables."""
 
     number: int
 
@@ -73,16 +73,16 @@ class Always:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What an argument, or a part of it, is: as it stands there, or as a variable says."""
+class ArgumentValue:
+    """The value of an argument or of a part of it: a literal, or a variable and a path within its value."""
 
     literal: Any = None
     variable: str | None = None
     default: Any = None
     path: tuple[str, ...] = ()
 
-    def of(self, variables: Variables) -> Any:
-        """The value; None where there is none."""
+    def value(self, variables: Variables) -> Any:
+        """The value; None if there is none."""
         value = self.literal if self.variable is None else variables.get(self.variable, self.default)
         for name in self.path:
             value = value.get(name) if isinstance(value, dict) else None
@@ -91,9 +91,9 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class PageSize:
-    """The size of a page. What is no size at all counts as none given, and one that is too large as the largest."""
+    """The size of a page. An invalid size counts as none given, and one that is too large as the maximum."""
 
-    given: tuple[Given, ...]
+    given: tuple[ArgumentValue, ...]
     limits: PageLimits | None
     default: int | None
 
@@ -102,7 +102,7 @@ class PageSize:
         limits = self.limits or pages
         size = -1
         for given in self.given:
-            value = given.of(variables)
+            value = given.value(variables)
             if type(value) is int or (type(value) is float and value.is_integer()):
                 size = max(size, 0, min(int(value), limits.maximum))
         if size >= 0:
@@ -112,46 +112,46 @@ class PageSize:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """The length of a list that is given."""
+    """The length of a list in an argument."""
 
-    given: Given
+    given: ArgumentValue
 
     def __call__(self, variables: Variables, _pages: PageLimits) -> int:
         """How many elements."""
-        return length_of(self.given.of(variables))
+        return length_of(self.given.value(variables))
 
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """How many elements the lists within a value have, by the type that it should be of."""
+    """The number of elements in all lists within a value, as far as its type has lists."""
 
-    given: Given
+    given: ArgumentValue
     type_: GraphQLInputType
 
     def __call__(self, variables: Variables, _pages: PageLimits) -> int:
-        """How many elements, together."""
-        return _elements(self.given.of(variables), self.type_)
+        """How many elements all lists have together."""
+        return _elements(self.given.value(variables), self.type_)
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
-    """One price or another, by an argument."""
+class PriceByArgument:
+    """A price that depends on an argument."""
 
-    given: Given
-    price: Cheaper
+    given: ArgumentValue
+    price: ConditionalPrice
 
     def __call__(self, variables: Variables, _pages: PageLimits) -> int:
         """The price."""
-        return self.price.price if self.given.of(variables) == self.price.value else self.price.otherwise
+        return self.price.price if self.given.value(variables) == self.price.value else self.price.otherwise
 
 
 def length_of(value: Any) -> int:
-    """The length of a list as GraphQL has it: a value alone is a list of one."""
+    """The length of a list. To GraphQL, a single value is a list of one."""
     return len(value) if isinstance(value, list) else value is not None
 
 
 def _elements(value: Any, type_: GraphQLInputType) -> int:
-    """As deep as the type goes, whatever the value is."""
+    """Count as deep as the type goes, however deep the value is."""
     type_ = bare(type_)
     if isinstance(type_, GraphQLList):
         within = sum(_elements(element, type_.of_type) for element in value) if _holds_lists(type_, value) else 0
@@ -171,12 +171,12 @@ def _holds_lists(type_: GraphQLList[Any], value: Any) -> bool:
 
 
 def has_lists(type_: GraphQLInputType) -> bool:
-    """Whether a value of the type may have lists within."""
+    """Whether a value of the type may contain lists."""
     type_ = bare(type_)
     if isinstance(type_, GraphQLList):
         return True
     return isinstance(type_, GraphQLInputObjectType) and any(has_lists(part.type) for part in type_.fields.values())
 
 
-# The formula of a field that is a value.
+# The formula of a scalar field.
 ONE: Final = Formula(points=1)

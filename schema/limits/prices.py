@@ -1,4 +1,4 @@
-"""Owns what fields cost beside their one point, and how long each list of the schema may be taken to be."""
+"""The prices of fields that cost more than a point, and the assumed length of each list in the schema."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Paged:
-    """As long as the arguments say. `limits` are those of the page, the server's where None; `default` is another."""
+class PageArguments:
+    """A page, as long as its arguments say.
+
+    `limits` are the page limits, or None for the server's. `default` replaces the default of the limits.
+    """
 
     arguments: tuple[str, ...] = ("first", "last")
     limits: PageLimits | None = None
@@ -28,27 +31,27 @@ class Paged:
 
 
 @dataclass(frozen=True, slots=True)
-class AsLongAs:
-    """As long as a list that is given: `path` is that of the argument, and below it of the input's field."""
+class ListArgument:
+    """As long as a list in the arguments. `path` names the argument, and the field within it."""
 
     path: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """As long as it is by its nature, or hardly ever longer."""
+class TypicalLength:
+    """A typical length, which is hardly ever exceeded."""
 
     length: int
 
 
 @dataclass(frozen=True, slots=True)
-class OfPage:
-    """As long as the page that it is a part of."""
+class PageEntries:
+    """As long as the page that it is part of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cheaper:
-    """A price, and the one where an enum's argument says so."""
+class ConditionalPrice:
+    """A price, and a lower one if an enum argument has a certain value."""
 
     otherwise: int
     argument: str
@@ -56,49 +59,49 @@ class Cheaper:
     price: int
 
 
-Size: TypeAlias = Paged | AsLongAs | About | OfPage
+Size: TypeAlias = PageArguments | ListArgument | TypicalLength | PageEntries
 
-# Fields that are lists of objects, and fields whose arguments say how long the lists below them are. A schema with a
-# list that is not here is not built.
+# The lists of objects, and the fields whose arguments decide how long the lists below them are. `build_schema` refuses
+# a schema with a list that is missing here.
 SIZES: Final[dict[str, Size]] = {
-    "Query.orders": Paged(),
-    "Query.orderStatusChanges": Paged(),
-    "Order.statusChanges": Paged(),
-    "Query.ordersPage": Paged(("pageSize",)),
-    "Query.orderSample": Paged(("size",), default=10),
-    "Query.databaseInstances": Paged(("first",), ADMIN_PAGE_LIMITS),
-    "Query.operations": Paged(("first",), ADMIN_PAGE_LIMITS),
-    "Query.nodes": AsLongAs(("ids",)),
-    "Mutation.setOrderStatuses": AsLongAs(("input", "changes")),
+    "Query.orders": PageArguments(),
+    "Query.orderStatusChanges": PageArguments(),
+    "Order.statusChanges": PageArguments(),
+    "Query.ordersPage": PageArguments(("pageSize",)),
+    "Query.orderSample": PageArguments(("size",), default=10),
+    "Query.databaseInstances": PageArguments(("first",), ADMIN_PAGE_LIMITS),
+    "Query.operations": PageArguments(("first",), ADMIN_PAGE_LIMITS),
+    "Query.nodes": ListArgument(("ids",)),
+    "Mutation.setOrderStatuses": ListArgument(("input", "changes")),
     **{
-        f"{name}Connection.{part}": OfPage()
+        f"{name}Connection.{part}": PageEntries()
         for name in ("Order", "OrderStatusChange", "DatabaseInstance", "Operation")
         for part in ("edges", "nodes")
     },
-    "OrderPage.nodes": OfPage(),
-    "SetOrderStatusesPayload.results": OfPage(),
-    "OrderStats.byStatus": About(4),
-    "OrderStats.byPriority": About(6),
-    "SyncedTable.indexes": About(10),
-    "Operation.steps": About(10),
-    "Plan.steps": About(10),
-    "PlannedStep.differences": About(5),
-    "AdminError.differences": About(5),
+    "OrderPage.nodes": PageEntries(),
+    "SetOrderStatusesPayload.results": PageEntries(),
+    "OrderStats.byStatus": TypicalLength(4),
+    "OrderStats.byPriority": TypicalLength(6),
+    "SyncedTable.indexes": TypicalLength(10),
+    "Operation.steps": TypicalLength(10),
+    "Plan.steps": TypicalLength(10),
+    "PlannedStep.differences": TypicalLength(5),
+    "AdminError.differences": TypicalLength(5),
 }
-# One where all is well.
-_ERRORS: Final = About(1)
+# There is hardly ever more than one.
+_ERRORS: Final = TypicalLength(1)
 
-# A statement that reads every order that matches, where a page reads its own: up to 10 s of the database are allowed
-# for it and 2 s for a page. So a twentieth of what an operation may cost by default.
+# An aggregate reads every order that matches, where a page reads only its own: the database may take 10 s for it, and
+# 2 s for a page. So it costs a twentieth of what an operation may cost by default.
 _AGGREGATE: Final = 1_000
 _ESTIMATE: Final = 10
-# A call to the platform, a few hundred milliseconds away, whose number in a minute it limits.
+# A call to the control plane takes a few hundred milliseconds, and the control plane limits the calls per minute.
 _PLATFORM: Final = 100
-# A transaction of some five statements, and a commit that waits for the disk.
+# A write is a transaction of some five statements, and a commit that waits for the disk.
 _WRITE: Final = 10
-_COUNTED: Final = Cheaper(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
+_COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
 
-PRICES: Final[dict[str, int | Cheaper]] = {
+PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "OrderConnection.totalCount": _COUNTED,
     "OrderPage.totalCount": _AGGREGATE,
     "OrderPage.totalPages": _AGGREGATE,
@@ -126,12 +129,12 @@ _ADMIN_PAYLOADS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "Sync
 
 
 def size_of(type_name: str, field: str) -> Size | None:
-    """How long the lists of a field are; None where none is known."""
+    """How long the lists of a field are; None if that is not known."""
     return _ERRORS if field == "userErrors" else SIZES.get(f"{type_name}.{field}")
 
 
-def price_of(type_name: str, field: str, output: GraphQLOutputType) -> int | Cheaper:
-    """What a field costs, whatever is selected below it."""
+def price_of(type_name: str, field: str, output: GraphQLOutputType) -> int | ConditionalPrice:
+    """The price of a field, without the selection below it."""
     if (price := PRICES.get(f"{type_name}.{field}")) is not None:
         return price
     named = get_named_type(output).name
@@ -141,14 +144,14 @@ def price_of(type_name: str, field: str, output: GraphQLOutputType) -> int | Che
 
 
 def check_sizes(schema: GraphQLSchema) -> None:
-    """Go on only where the length of every list of objects in the schema is known.
+    """Check that the length of every list of objects in the schema is known.
 
     Raises:
-        ValueError: it is not, or a name is not one of the schema's.
+        ValueError: a length is not known.
     """
     unknown = [name for name in _lists(schema) if size_of(*name.split(".")) is None]
     if unknown:
-        message = f"schema/limits/prices.py does not say how long these are: {', '.join(unknown)}"
+        message = f"SIZES in schema/limits/prices.py lacks the length of {', '.join(unknown)}"
         raise ValueError(message)
 
 

@@ -1,7 +1,7 @@
-"""Owns the limits of variables: how much of them is looked at, before they are held against their types.
+"""The limits of variables, checked before the variables are coerced to their types.
 
-What does not fit its type is quoted, and compared with what would, for each mistake anew: an object of 150,000 unknown
-fields would be more than a second of work.
+For each mistake, graphql-core quotes the value and looks for similar names: an object of 150,000 unknown fields would
+take more than a second.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from schema.orders.arguments import MAX_LIST_VALUES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# In all lists and objects. The longest list of changes, with all that there is to say about each, has 8,000; holding a
-# value against its type takes two to four microseconds.
+# Values in all lists and objects. The longest list of changes, with every field of each change, has 8,000. Coercing a
+# value takes two to four microseconds.
 MOST_VALUES: Final = 10 * MAX_LIST_VALUES
-# No input of the schema has as many fields, and no document of a thousand tokens as many variables.
+# Fields of an object. No input of the schema has as many, and no document of 1,000 tokens has as many variables.
 MOST_NAMES: Final = 300
-# Of all long texts together: no argument has a use for one. As many as a document may have, in which they could stand.
+# Characters of all long strings together. No argument needs a long string. The limit is that of a document, whose
+# literals could hold the same strings.
 MOST_CHARACTERS: Final = 65_536
 _LONG_CHARACTERS: Final = 1_000
 _LONGEST_NAME: Final = 1_000
 _FEW: Final = 20
-_WORDS: Final = {
+_MESSAGES: Final = {
     "variableValues": "There are {requested:,} values in `variables`, and at most {allowed:,} are read.",
     "variableNames": "An object in `variables` has {requested:,} fields, and at most {allowed:,} are read.",
     "variableNameCharacters": "A name in `variables` has {requested:,} characters, and at most {allowed:,} are read.",
@@ -35,37 +36,37 @@ _WORDS: Final = {
 
 
 def check_variables(variables: Mapping[str, Any] | None) -> None:
-    """Go on only with variables that are within the limits, whatever they are for.
+    """Refuse variables that exceed the limits, whatever their types.
 
     Raises:
         LimitError: LIMIT_EXCEEDED.
     """
-    if not variables or _are_plain(variables):
+    if not variables or _are_few_and_short(variables):
         return
     values = characters = 0
     level: list[Any] = [variables]
     while level:
-        # What all of them hold is counted before any of it is looked at, which takes longer.
-        for holder in level:
-            if type(holder) is not list and holder:
-                _hold("variableNames", len(holder), MOST_NAMES)
-                _hold("variableNameCharacters", max(map(len, holder)), _LONGEST_NAME)
+        # Counting is quick, so the values of a level are counted before the first of them is looked at.
+        for container in level:
+            if type(container) is not list and container:
+                _check("variableNames", len(container), MOST_NAMES)
+                _check("variableNameCharacters", max(map(len, container)), _LONGEST_NAME)
         values += sum(map(len, level))
-        _hold("variableValues", values, MOST_VALUES)
+        _check("variableValues", values, MOST_VALUES)
         deeper: list[Any] = []
-        for holder in level:
-            for value in holder if type(holder) is list else holder.values():
+        for container in level:
+            for value in container if type(container) is list else container.values():
                 kind = type(value)
                 if kind is dict or kind is list:
                     deeper.append(value)
                 elif kind is str and len(value) > _LONG_CHARACTERS:
                     characters += len(value)
-                    _hold("variableCharacters", characters, MOST_CHARACTERS)
+                    _check("variableCharacters", characters, MOST_CHARACTERS)
         level = deeper
 
 
-def _are_plain(variables: Mapping[str, Any]) -> bool:
-    """Whether they are a few short values, as nearly always, which takes less to see than to count."""
+def _are_few_and_short(variables: Mapping[str, Any]) -> bool:
+    """Whether there are only a few short values, which is nearly always so and quicker to see than to count."""
     if len(variables) > _FEW:
         return False
     for name, value in variables.items():
@@ -75,7 +76,7 @@ def _are_plain(variables: Mapping[str, Any]) -> bool:
     return True
 
 
-def _hold(limit: str, requested: int, allowed: int) -> None:
+def _check(limit: str, requested: int, allowed: int) -> None:
     if requested > allowed:
-        message = _WORDS[limit].format(requested=requested, allowed=allowed)
+        message = _MESSAGES[limit].format(requested=requested, allowed=allowed)
         raise LimitError(Reason.LIMIT_EXCEEDED, message, limit=limit, requested=requested, allowed=allowed)

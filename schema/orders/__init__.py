@@ -1,4 +1,4 @@
 """Orders and their status changes as GraphQL types and fields.
 
-A field turns its arguments into a question to a port, and the answer into types. Read `queries.py` first.
+A field turns its arguments into a call of a port, and the result into GraphQL types. Read `queries.py` first.
 """

@@ -1,4 +1,4 @@
-"""Owns the arguments of order queries: filter and order, and what they mean to the store."""
+"""The arguments of order queries: filters and orderings, and their conversion to values of the ports."""
 
 from __future__ import annotations
 
@@ -17,65 +17,60 @@ from schema.scalars import BigInt  # noqa: TC001 # as above
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
 MAX_LIST_VALUES = 1000
 
 _EQ = "Equal to this."
-_IN = f"Equal to one of these, at most {MAX_LIST_VALUES:,}. An empty list matches no order."
+_IN = f"Equal to one of these values, at most {MAX_LIST_VALUES:,}. An empty list matches no order."
 _GT = "Greater than this."
 _GTE = "Greater than or equal to this."
 _LT = "Less than this."
 _LTE = "Less than or equal to this."
-_INDEXED = "Backed by an index, if the table has those in the README."
-_UNINDEXED = (
-    "Not backed by an index: on a large table combine it with one that is, or the statement timeout may strike."
-)
+_INDEXED = "Fast if the table has the indexes that `ensureOrderIndexes` builds."
+_UNINDEXED = "Not indexed: on a large table, combine it with an indexed condition, or the query may time out."
 
 
-@strawberry.enum(description="How far an order has come.")
+@strawberry.enum(description="The status of an order.")
 class OrderStatus(Enum):
-    """TPC-H's order statuses; a value is what is stored."""
+    """TPC-H's order statuses. A value is the stored one."""
 
     OPEN = strawberry.enum_value("O", description="No part of the order has been shipped. Stored as `O`.")
-    FULFILLED = strawberry.enum_value("F", description="All of the order has been shipped. Stored as `F`.")
-    PARTIAL = strawberry.enum_value("P", description="A part of the order has been shipped. Stored as `P`.")
+    FULFILLED = strawberry.enum_value("F", description="The whole order has been shipped. Stored as `F`.")
+    PARTIAL = strawberry.enum_value("P", description="Part of the order has been shipped. Stored as `P`.")
 
 
 _BY_STORED_VALUE = {str(status.value): status for status in OrderStatus}
 
 
 def known_status(stored: str | None) -> OrderStatus | None:
-    """The status that is stored so; None where there is none, or one that is unknown to the schema."""
+    """The status with this stored value; None if the value is None or not in the schema."""
     return None if stored is None else _BY_STORED_VALUE.get(stored)
 
 
 @strawberry.enum(description="How urgent an order is.")
 class OrderPriority(Enum):
-    """TPC-H's order priorities; a value is what is stored."""
+    """TPC-H's order priorities. A value is the stored one."""
 
     URGENT = strawberry.enum_value("1-URGENT", description="The most urgent. Stored as `1-URGENT`.")
     HIGH = strawberry.enum_value("2-HIGH", description="Stored as `2-HIGH`.")
     MEDIUM = strawberry.enum_value("3-MEDIUM", description="Stored as `3-MEDIUM`.")
-    NOT_SPECIFIED = strawberry.enum_value("4-NOT SPECIFIED", description="Nobody said. Stored as `4-NOT SPECIFIED`.")
+    NOT_SPECIFIED = strawberry.enum_value(
+        "4-NOT SPECIFIED", description="No priority was given. Stored as `4-NOT SPECIFIED`."
+    )
     LOW = strawberry.enum_value("5-LOW", description="The least urgent. Stored as `5-LOW`.")
 
 
-@strawberry.enum(description="By what orders can be sorted. Equal values are sorted by order key.")
+@strawberry.enum(
+    description="The fields that orders can be sorted by. Orders with equal values are sorted by order key."
+)
 class OrderSortField(Enum):
-    """A value is the column that is sorted by."""
+    """A value is the column to sort by."""
 
-    ORDER_KEY = strawberry.enum_value(OrderColumn.ORDER_KEY, description="The order's key: the default.")
-    ORDER_DATE = strawberry.enum_value(OrderColumn.ORDER_DATE, description="The day the order was placed.")
-    TOTAL_PRICE = strawberry.enum_value(OrderColumn.TOTAL_PRICE, description="What the order costs.")
+    ORDER_KEY = strawberry.enum_value(OrderColumn.ORDER_KEY, description="By the order's key. This is the default.")
+    ORDER_DATE = strawberry.enum_value(OrderColumn.ORDER_DATE, description="By the date on which the order was placed.")
+    TOTAL_PRICE = strawberry.enum_value(OrderColumn.TOTAL_PRICE, description="By the total price of the order.")
 
 
-@strawberry.enum(description="Which way to sort.")
+@strawberry.enum(description="The direction of sorting.")
 class SortDirection(Enum):
     """Ascending or descending."""
 
@@ -83,18 +78,20 @@ class SortDirection(Enum):
     DESC = strawberry.enum_value("desc", description="Largest or latest first.")
 
 
-@strawberry.input(description="How to sort orders. A cursor belongs to the order it was issued under.")
+@strawberry.input(description="How to sort orders. A cursor is valid only for the `orderBy` it was issued for.")
 class OrderOrder:
     """The orderBy argument."""
 
     field: OrderSortField | None = strawberry.field(
         default=OrderSortField.ORDER_KEY,
-        description="By what to sort. Every choice is backed by an index, if the table has those in the README.",
+        description="The field to sort by. Every choice is fast with the indexes that `ensureOrderIndexes` builds.",
     )
-    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description="Which way to sort.")
+    direction: SortDirection | None = strawberry.field(
+        default=SortDirection.ASC, description="The direction of sorting."
+    )
 
 
-@strawberry.input(description="Conditions on an order key. All that are given hold together.")
+@strawberry.input(description="Conditions on an order key. An order must satisfy all of them.")
 class OrderKeyFilter:
     """Conditions on o_orderkey."""
 
@@ -106,7 +103,7 @@ class OrderKeyFilter:
     lte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
 
 
-@strawberry.input(description="Conditions on a customer key. All that are given hold together.")
+@strawberry.input(description="Conditions on a customer key. An order must satisfy all of them.")
 class CustomerKeyFilter:
     """Conditions on o_custkey."""
 
@@ -114,7 +111,7 @@ class CustomerKeyFilter:
     in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
 
 
-@strawberry.input(description="Conditions on a status. All that are given hold together.")
+@strawberry.input(description="Conditions on a status. An order must satisfy all of them.")
 class OrderStatusFilter:
     """Conditions on o_orderstatus."""
 
@@ -122,7 +119,7 @@ class OrderStatusFilter:
     in_: list[OrderStatus] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
 
 
-@strawberry.input(description="Conditions on a priority. All that are given hold together.")
+@strawberry.input(description="Conditions on a priority. An order must satisfy all of them.")
 class OrderPriorityFilter:
     """Conditions on o_orderpriority."""
 
@@ -130,7 +127,7 @@ class OrderPriorityFilter:
     in_: list[OrderPriority] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
 
 
-@strawberry.input(description="Conditions on a clerk's name, compared exactly. All that are given hold together.")
+@strawberry.input(description="Conditions on a clerk's name, compared exactly. An order must satisfy all of them.")
 class ClerkFilter:
     """Conditions on o_clerk."""
 
@@ -139,7 +136,9 @@ class ClerkFilter:
 
 
 @strawberry.input(
-    description="Conditions on an order date. All that are given hold together; one day is `gte` and `lte` alike."
+    description=(
+        "Conditions on an order date. An order must satisfy all of them. For one day, pass it as `gte` and `lte`."
+    )
 )
 class OrderDateFilter:
     """Conditions on o_orderdate."""
@@ -150,7 +149,7 @@ class OrderDateFilter:
     lte: date | None = strawberry.field(default=strawberry.UNSET, description="On this day or earlier.")
 
 
-@strawberry.input(description="Conditions on a total price. All that are given hold together.")
+@strawberry.input(description="Conditions on a total price. An order must satisfy all of them.")
 class TotalPriceFilter:
     """Conditions on o_totalprice."""
 
@@ -162,39 +161,38 @@ class TotalPriceFilter:
 
 @strawberry.input(
     description=(
-        "Which orders to take. All given conditions hold together; contradictory ones match no order. "
-        "A condition that is absent or `null`, and an empty object `{}`, restrict nothing; "
-        "`in: []` matches no order."
+        "Which orders to return: those that satisfy all conditions. Contradictory conditions match no order. "
+        "A condition that is absent, `null` or an empty object `{}` restricts nothing; `in: []` matches no order."
     )
 )
 class OrderFilter:
-    """The filter argument. An attribute is named as the column it restricts."""
+    """The filter argument. An attribute has the name of the column that it restricts."""
 
     order_key: OrderKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `orderKey`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderKey`. {_INDEXED}"
     )
     customer_key: CustomerKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `customerKey`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {_INDEXED}"
     )
     status: OrderStatusFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `status`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `status`. {_UNINDEXED}"
     )
     order_priority: OrderPriorityFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `orderPriority`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderPriority`. {_UNINDEXED}"
     )
     clerk: ClerkFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `clerk`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `clerk`. {_UNINDEXED}"
     )
     order_date: OrderDateFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `orderDate`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderDate`. {_INDEXED}"
     )
     total_price: TotalPriceFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Restricts `totalPrice`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `totalPrice`. {_INDEXED}"
     )
 
 
 def ordering_of(order_by: OrderOrder | None) -> Ordering:
-    """The ordering asked for; by order key where none is."""
+    """The requested ordering; by order key if none is given."""
     if not order_by:
         return Ordering()
     field = order_by.field or OrderSortField.ORDER_KEY
@@ -202,7 +200,7 @@ def ordering_of(order_by: OrderOrder | None) -> Ordering:
 
 
 def conditions_of(order_filter: OrderFilter | None) -> Conditions:
-    """The conditions of a filter; none for an absent or empty one.
+    """The conditions of a filter; none if it is absent or empty.
 
     Raises:
         InputError: TOO_MANY_VALUES, VALUE_INVALID.
@@ -217,7 +215,7 @@ def conditions_of(order_filter: OrderFilter | None) -> Conditions:
 
 
 def check_list_length(values: Sequence[object], *, argument: str) -> None:
-    """Hold a list argument to its cap.
+    """Check that a list argument is not too long.
 
     Raises:
         InputError: TOO_MANY_VALUES.
@@ -240,25 +238,27 @@ def _stored(value: object, operator: Operator, *, name: str) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, str) and "\0" in value:
-        raise InputError(Reason.VALUE_INVALID, f"`{name}` contains a NUL byte, which no order has.")
+        raise InputError(Reason.VALUE_INVALID, f"`{name}` contains a NUL byte, which no order can contain.")
     return value
 
 
-@strawberry.input(description="Which changes to take. All that is given holds together; nothing given takes all.")
+@strawberry.input(
+    description="Which changes to return: those that satisfy all conditions. Without conditions it is all of them."
+)
 class OrderStatusChangeFilter:
     """The filter argument of orderStatusChanges."""
 
     order_keys: list[BigInt] | None = strawberry.field(
-        default=strawberry.UNSET, description="Of these orders, at most 1,000. An empty list matches no change."
+        default=strawberry.UNSET, description="Changes of these orders, at most 1,000. An empty list matches no change."
     )
-    changed_by: str | None = strawberry.field(default=strawberry.UNSET, description="Made by this user.")
+    changed_by: str | None = strawberry.field(default=strawberry.UNSET, description="Changes made by this user.")
 
 
 def chosen_orders(keys: Sequence[int] | None, *, argument: str) -> frozenset[int] | None:
-    """The set of order keys that a list argument chooses; None where it is absent.
+    """The order keys in a list argument, as a set; None if it is absent.
 
     Raises:
-        InputError: TOO_MANY_VALUES, VALUE_INVALID.
+        InputError: TOO_MANY_VALUES.
     """
     if keys is None or keys is strawberry.UNSET:
         return None
@@ -267,11 +267,11 @@ def chosen_orders(keys: Sequence[int] | None, *, argument: str) -> frozenset[int
 
 
 def checked_text(text: str | None, *, argument: str) -> str | None:
-    """A text that PostgreSQL can hold.
+    """The text, checked to be one that PostgreSQL can store.
 
     Raises:
-        InputError: VALUE_INVALID, a NUL byte.
+        InputError: VALUE_INVALID for a NUL byte.
     """
     if text and "\0" in text:
-        raise InputError(Reason.VALUE_INVALID, f"`{argument}` contains a NUL byte.")
+        raise InputError(Reason.VALUE_INVALID, f"`{argument}` contains a NUL byte, which cannot be stored.")
     return text

@@ -1,4 +1,4 @@
-"""Owns how an input is made of plain values, and of a list of such inputs: by the names of its fields alone."""
+"""Fast construction of large inputs: directly from graphql-core's values, by the names of the fields."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _T = TypeVar("_T", bound=type)
 
 
 def made_by_names(input_type: _T) -> _T:
-    """Have an input made of what graphql-core has made of the values of its fields.
+    """Construct an input type directly from the values that graphql-core has coerced.
 
-    Strawberry looks for the name and the type of each field anew for each value, which takes longer than all else
-    that is done with a list of a thousand.
+    Strawberry looks up the name and the type of each field again for each value. For a list of a thousand inputs this
+    takes longer than everything else.
 
     Raises:
-        TypeError: a field is neither a scalar, nor an enum, nor a list of inputs that are made so themselves.
+        TypeError: if a field is neither a scalar, nor an enum, nor a list of inputs that are made by names too.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {field.graphql_name or to_camel_case(field.python_name): field.python_name for field in definition.fields}
     elements = {field.python_name: element for field in definition.fields if (element := _element(field))}
 
-    def from_input(made: type, value: Mapping[str, Any], context: InputContext) -> Any:
+    def from_input(cls: type, value: Mapping[str, Any], context: InputContext) -> Any:
         parts = {names[name]: part for name, part in value.items()}
         for name, element in elements.items():
             make = get_object_definition(element, strict=True).from_input
             if make is not None and parts.get(name) is not None:
                 parts[name] = [make(element, part, context) for part in parts[name]]
-        return made(**parts)
+        return cls(**parts)
 
     definition.from_input = from_input
     return input_type
 
 
 def _element(field: StrawberryField) -> type | None:
-    """The input that a field has a list of; None where it is a plain value."""
+    """The input type of a field's list elements; None if the field is a plain value."""
     type_ = field.type.of_type if isinstance(field.type, StrawberryOptional) else field.type
     if not isinstance(type_, StrawberryContainer) and not has_object_definition(type_):
         return None

@@ -1,4 +1,4 @@
-"""Owns the mutations of an order's status: their inputs checked, their outcomes as payloads."""
+"""The mutations of an order's status: they check the input, write through the port, and return the outcome."""
 
 from __future__ import annotations
 
@@ -32,38 +32,40 @@ if TYPE_CHECKING:
 _writes = functools.partial(strawberry.field, extensions=(Requires(Role.WRITER),))
 
 
-@strawberry.enum(description="Why a change was not made.")
+@strawberry.enum(description="Why a change was refused.")
 class UserErrorCode(Enum):
-    """The reasons that stand in `userErrors`."""
+    """The reasons that are reported in `userErrors`."""
 
     STATUS_CONFLICT = strawberry.enum_value(
         Reason.STATUS_CONFLICT,
-        description="The order is not as expected. `currentStatus` and `currentVersion` say how it is.",
+        description="The order is not as expected. `currentStatus` and `currentVersion` say what it is.",
     )
-    ORDER_NOT_FOUND = strawberry.enum_value(Reason.ORDER_NOT_FOUND, description="There is no such order.")
+    ORDER_NOT_FOUND = strawberry.enum_value(Reason.ORDER_NOT_FOUND, description="The order does not exist.")
     CHANGE_NOT_APPLIED = strawberry.enum_value(
-        Reason.CHANGE_NOT_APPLIED, description="Another change of the same ATOMIC list was refused."
+        Reason.CHANGE_NOT_APPLIED, description="Another change in the same ATOMIC list was refused."
     )
     IDEMPOTENCY_KEY_REUSED = strawberry.enum_value(
-        Reason.IDEMPOTENCY_KEY_REUSED, description="The key was used for another input before."
+        Reason.IDEMPOTENCY_KEY_REUSED, description="The idempotency key was already used with another input."
     )
 
 
-@strawberry.type(description="Why a change was not made. Nothing was written for it.")
+@strawberry.type(description="Why a change was refused. Nothing was written for it.")
 class UserError:
     """One refusal."""
 
-    code: UserErrorCode = strawberry.field(description="Why, for programs.")
-    field: list[str] | None = strawberry.field(description="The path of the argument that it is about.")
-    message: str = strawberry.field(description="Why, for people.")
+    code: UserErrorCode = strawberry.field(description="The reason, for programs.")
+    field: list[str] | None = strawberry.field(description="The path of the argument that the error is about.")
+    message: str = strawberry.field(description="The reason, for people.")
     current_status: OrderStatus | None = strawberry.field(
-        description="With STATUS_CONFLICT: the status that the order had when this was decided."
+        description="With STATUS_CONFLICT: the status of the order when the change was refused."
     )
-    current_version: int | None = strawberry.field(description="With STATUS_CONFLICT: the version that it had then.")
+    current_version: int | None = strawberry.field(
+        description="With STATUS_CONFLICT: the order's `statusVersion` at that time."
+    )
 
     @classmethod
     def of(cls, refusal: Refusal, *path: str) -> UserError:
-        """The refusal of a change whose own input stands at the path."""
+        """The error for a refused change, whose input is at the path."""
         return cls(
             code=UserErrorCode(refusal.reason),
             field=[*path, refusal.field] if refusal.field else list(path),
@@ -73,26 +75,26 @@ class UserError:
         )
 
 
-@strawberry.interface(description="What became of one wanted change.")
+@strawberry.interface(description="The outcome of one change.")
 class OrderStatusOutcome:
-    """The fields of every payload and result. Without change and error the order had that status already."""
+    """The fields of every payload and result. Without a change or an error, the order had that status already."""
 
     key: strawberry.Private[int | None]
     previous_status: OrderStatus | None = strawberry.field(
-        description="The order's status before, as it was when this was decided."
+        description="The order's status before the change, as read in the same transaction."
     )
     change: OrderStatusChange | None = strawberry.field(
-        description="The change that was made; null where the order had that status already, or with an error."
+        description="The change that was made. Null if the order had that status already, or on an error."
     )
-    user_errors: list[UserError] = strawberry.field(description="Why nothing was changed; empty where all is well.")
+    user_errors: list[UserError] = strawberry.field(description="Why nothing was changed. Empty on success.")
 
-    @strawberry.field(description="The order as it is now, also in a replay. Null where there is none.")
+    @strawberry.field(description="The order as it is now, even in a replay. Null if there is no such order.")
     async def order(self, info: Info) -> Order | None:
-        """Read after the commit; all orders of an answer are one statement."""
+        """Read after the commit. All orders of an answer are read in one statement."""
         return None if self.key is None else await selected_order(info, self.key)
 
 
-_REPLAYED = "Whether the key had been used before, and this is the recorded outcome of that first time."
+_REPLAYED = "Whether the idempotency key was used before. If so, this is the recorded outcome of the first time."
 
 
 @strawberry.type(description="The outcome of setOrderStatus.")
@@ -116,14 +118,14 @@ class SetOrderStatusResult(OrderStatusOutcome):
 
 @strawberry.type(description="The outcomes of setOrderStatuses.")
 class SetOrderStatusesPayload:
-    """As many outcomes as changes."""
+    """One outcome for each change."""
 
     results: list[SetOrderStatusResult] = strawberry.field(
-        description="What became of each change, in their order. Empty where the whole list was refused."
+        description="The outcome of each change, in order. Empty if the whole list was refused."
     )
     replayed: bool = strawberry.field(description=_REPLAYED)
     user_errors: list[UserError] = strawberry.field(
-        description="Why the whole list was refused; what is wrong with one change stands in its result."
+        description="Why the whole list was refused. Errors of a single change are in its result."
     )
 
 
@@ -133,54 +135,60 @@ class OrderMutations:
 
     @_writes(
         description=(
-            "Set an order's status. It wins over the synced one, now and after every sync, until it is set anew or "
-            "cleared. Setting the status that the order has already is a success without a change."
+            "Set an order's status. It takes precedence over the synced status, even after later syncs, until it is "
+            "set again or cleared. Setting the status that the order already has succeeds without a change."
         )
     )
     async def set_order_status(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # the argument's name in the schema
-            SetOrderStatusInput, strawberry.argument(description="Which order, which status, and on what condition.")
+            SetOrderStatusInput,
+            strawberry.argument(description="Which order, which status, and under which condition."),
         ],
     ) -> SetOrderStatusPayload:
-        """One transaction, committed before the answer."""
-        done = await _write(info, "setOrderStatus", [_wanted(input, "input")], input.idempotency_key)
-        return SetOrderStatusPayload(**_only(done), replayed=done.replayed)
+        """Write in one transaction, committed before the answer."""
+        result = await _write(info, "setOrderStatus", [_wanted(input, "input")], input.idempotency_key)
+        return SetOrderStatusPayload(**_only_outcome(result), replayed=result.replayed)
 
-    @_writes(description="Go back to the synced status, as a change like any other: its version keeps rising.")
+    @_writes(
+        description=(
+            "Go back to the synced status. This is a change like any other: it is recorded and raises `statusVersion`."
+        )
+    )
     async def clear_order_status(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            ClearOrderStatusInput, strawberry.argument(description="Which order, and on what condition.")
+            ClearOrderStatusInput, strawberry.argument(description="Which order, and under which condition.")
         ],
     ) -> ClearOrderStatusPayload:
-        """One transaction, committed before the answer."""
-        done = await _write(info, "clearOrderStatus", [_wanted(input, "input")], input.idempotency_key)
-        return ClearOrderStatusPayload(**_only(done), replayed=done.replayed)
+        """Write in one transaction, committed before the answer."""
+        result = await _write(info, "clearOrderStatus", [_wanted(input, "input")], input.idempotency_key)
+        return ClearOrderStatusPayload(**_only_outcome(result), replayed=result.replayed)
 
     @_writes(description="Set the statuses of up to 1,000 orders in one transaction.")
     async def set_order_statuses(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            SetOrderStatusesInput, strawberry.argument(description="Which orders, which statuses, and all or each.")
+            SetOrderStatusesInput,
+            strawberry.argument(description="Which orders, which statuses, and whether all or none."),
         ],
     ) -> SetOrderStatusesPayload:
-        """A constant number of statements, whatever the number of changes."""
+        """Run a constant number of statements, however many changes there are."""
         check_list_length(input.changes, argument="input.changes")
         wanted = [_wanted(change, f"input.changes.{index}") for index, change in enumerate(input.changes)]
         _check_repeats(wanted)
         atomic = input.mode is ChangeMode.ATOMIC
-        done = await _write(info, "setOrderStatuses", wanted, input.idempotency_key, atomic=atomic)
+        result = await _write(info, "setOrderStatuses", wanted, input.idempotency_key, atomic=atomic)
         return SetOrderStatusesPayload(
             results=[
                 SetOrderStatusResult(**_fields(outcome, "input", "changes", str(index)))
-                for index, outcome in enumerate(done.outcomes)
+                for index, outcome in enumerate(result.outcomes)
             ],
-            replayed=done.replayed,
-            user_errors=[UserError.of(done.refusal, "input")] if done.refusal else [],
+            replayed=result.replayed,
+            user_errors=[UserError.of(result.refusal, "input")] if result.refusal else [],
         )
 
 
@@ -191,11 +199,11 @@ async def _write(
     return await info.context.statuses.write(request, info.context.principal.user)
 
 
-def _only(done: WriteOutcome) -> dict[str, Any]:
-    if done.refusal:
-        refused = Outcome(order_key=0, previous_status=None, change=None, refusal=done.refusal)
+def _only_outcome(result: WriteOutcome) -> dict[str, Any]:
+    if result.refusal:
+        refused = Outcome(order_key=0, previous_status=None, change=None, refusal=result.refusal)
         return {**_fields(refused, "input"), "key": None}
-    return _fields(done.outcomes[0], "input")
+    return _fields(result.outcomes[0], "input")
 
 
 def _fields(outcome: Outcome, *path: str) -> dict[str, Any]:
@@ -215,7 +223,7 @@ def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -
     if note and len(note) > MAX_NOTE_CHARACTERS:
         raise InputError(
             Reason.VALUE_INVALID,
-            f"`{path}.note` has {len(note):,} characters; at most {MAX_NOTE_CHARACTERS:,} are kept.",
+            f"`{path}.note` has {len(note):,} characters; at most {MAX_NOTE_CHARACTERS:,} are allowed.",
         )
     return WantedStatus(
         order_key=_order_key(given(change.order_key), given(change.id), path),
@@ -229,7 +237,7 @@ def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -
 def _order_key(key: int | None, global_id: str | None, path: str) -> int:
     if (key is None) == (global_id is None):
         raise InputError(
-            Reason.ORDER_UNDETERMINED, f"Name the order in `{path}` by either `orderKey` or `id`, and not both."
+            Reason.ORDER_UNDETERMINED, f"Identify the order in `{path}` by either `orderKey` or `id`, not both."
         )
     key = order_key_of(global_id) if global_id is not None else key
     if key is None or key < 1:
@@ -243,6 +251,7 @@ def _check_repeats(wanted: Sequence[WantedStatus]) -> None:
         if item.order_key in first:
             raise InputError(
                 Reason.ORDER_REPEATED,
-                f"`input.changes.{first[item.order_key]}` and `input.changes.{index}` are one order, {item.order_key}.",
+                f"`input.changes.{first[item.order_key]}` and `input.changes.{index}` change the same order, "
+                f"{item.order_key}. Send one change for each order.",
             )
         first[item.order_key] = index

@@ -1,4 +1,4 @@
-"""Pages of orders: the Relay connection, and the page by number."""
+"""Pages of orders: the Relay connection, and the numbered page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info  # noqa: TC001 # as above
+from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.orders.statistics import CountPrecision
+from schema.orders.types import Order, orders_in
 from schema.ports.values import Conditions, Count, OrderColumn, OrderColumns
 from schema.relay.pagination import Connection, Edge, PageInfo, encode_cursor
 
@@ -15,39 +17,35 @@ if TYPE_CHECKING:
     from schema.ports.values import Ordering, Page, PageRequest
 
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from schema.orders.types import Order
-from schema.orders.statistics import CountPrecision
-from schema.orders.types import Order, orders_in
-
-
-@strawberry.type(description="A page of orders, and how many there are in all.")
+@strawberry.type(description="A page of orders, and the number of all matching orders.")
 class OrderConnection(Connection[Order]):
     """Relay's connection of orders."""
 
     conditions: strawberry.Private[Conditions] = ()
 
-    @strawberry.field(description="How many orders match the filter, whatever the page. Counted only when selected.")
+    @strawberry.field(
+        description="How many orders match the filter, on all pages. Counted only if this field is selected."
+    )
     async def total_count(
         self,
         info: Info,
         precision: Annotated[
             CountPrecision | None,
-            strawberry.argument(description="How to find it. An estimate is null where there is none to be had."),
+            strawberry.argument(
+                description="Exact, or estimated at low cost. An estimate is null if the database has none."
+            ),
         ] = CountPrecision.EXACT,
     ) -> int | None:
-        """The count, or None where an estimate is not to be had."""
+        """The count; None if an estimate is asked for and the database has none."""
         if precision is CountPrecision.ESTIMATED:
             return await info.context.orders.estimated_count(self.conditions)
         return (await info.context.orders.count(self.conditions)).count
 
     @classmethod
     def of(cls, request: PageRequest, page: Page | None, *, with_cursors: bool) -> OrderConnection:
-        """The connection of a page; of None where nothing of the page is selected.
+        """The connection of a page. `page` is None if nothing of the page is selected.
 
-        Without cursors, where none is selected, they are empty.
+        Cursors are empty unless `with_cursors`: computing them would be wasted if none is selected.
         """
         if page is None:
             return cls(edges=[], nodes=[], page_info=PageInfo.empty(), conditions=request.conditions)
@@ -71,40 +69,40 @@ def _cursor(ordering: Ordering, order: Order) -> str:
 
 
 def cursor_columns(ordering: Ordering) -> OrderColumns:
-    """The columns that the cursors of an ordering are made of."""
+    """The columns that the cursors of an ordering need."""
     return frozenset({ordering.column, OrderColumn.ORDER_KEY})
 
 
 @strawberry.type(
     description=(
-        "A page by its number, for interfaces with page numbers. Numbers shift when orders come and go, and the "
-        "database reads everything before the page: for far pages use `orders` with a cursor."
+        "A numbered page, for user interfaces with page numbers. Page numbers shift when orders are added or removed, "
+        "and the database reads everything before the page. For distant pages, use `orders` with a cursor."
     )
 )
 class OrderPage:
-    """A page by number."""
+    """A numbered page."""
 
     nodes: list[Order | None] = strawberry.field(
-        description="The orders of this page. Null, with an error, where a stored value is outside the schema."
+        description="The orders of this page. Null, with an error, where a stored value does not fit the schema."
     )
-    page: int = strawberry.field(description="The number of this page, from 1.")
-    page_size: int = strawberry.field(description="How many orders a page holds.")
+    page: int = strawberry.field(description="The number of this page. Numbers start at 1.")
+    page_size: int = strawberry.field(description="The number of orders on a full page.")
     has_next_page: bool = strawberry.field(description="Whether there is a page after this one.")
     has_previous_page: bool = strawberry.field(
-        description="Whether there is a page before this one: true from page 2 on, also past the last page."
+        description="Whether there is a page before this one. It is true from page 2 on, even past the last page."
     )
     conditions: strawberry.Private[Conditions]
     counted: strawberry.Private[bool]
     _count: strawberry.Private[asyncio.Future[Count] | None] = None
 
-    @strawberry.field(description="How many orders match the filter. Null with `includeCount: false`.")
+    @strawberry.field(description="How many orders match the filter. Null if `includeCount` is false.")
     async def total_count(self, info: Info) -> int | None:
-        """Counted only when selected."""
+        """Counted only if selected."""
         return await self._total(info) if self.counted else None
 
-    @strawberry.field(description="How many pages there are. Null with `includeCount: false`.")
+    @strawberry.field(description="How many pages there are. Null if `includeCount` is false.")
     async def total_pages(self, info: Info) -> int | None:
-        """From the same count as total_count."""
+        """Computed from the count that total_count returns."""
         return -(-await self._total(info) // self.page_size) if self.counted else None
 
     async def _total(self, info: Info) -> int:

@@ -1,4 +1,4 @@
-"""Owns the root fields that read orders: arguments become a question to a port, and its answer becomes types."""
+"""The root fields that read orders. Arguments become a call of a port, and its result becomes GraphQL types."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from schema.scalars import BigInt  # noqa: TC001 # as above
 
 _Filter = Annotated[
     OrderFilter | None,
-    strawberry.argument(description="Which orders to take; all of them where it is absent."),
+    strawberry.argument(description="Which orders to include; all if absent."),
 ]
 _OrderBy = Annotated[
     OrderOrder | None,
-    strawberry.argument(description="How to sort; by order key, ascending, where it is absent."),
+    strawberry.argument(description="How to sort; by ascending order key if absent."),
 ]
-# The defaults of the settings that say otherwise.
-_SIZES = "50 where it is absent, from 0 to 1,000 unless the server is set otherwise"
+# The defaults of the settings for page sizes.
+_SIZES = "from 0 to 1,000, by default 50, unless the server is configured otherwise"
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
 _SAMPLE_SIZE = 10
@@ -55,12 +55,12 @@ _SAMPLE_SIZE = 10
 
 @strawberry.type
 class OrderQueries:
-    """The root fields of readers. A field that fails is null and leaves the others alone."""
+    """The root fields for readers. A field that fails is null; the others keep their data."""
 
     @_reads(
         description=(
-            "Orders, page by page (Relay). Go forward with `first` and `after`, back with `last` and `before`; "
-            "neither gives the first page. Any page costs what the first one costs."
+            "Orders, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`. "
+            "Without them you get the first page. Every page costs as little as the first."
         )
     )
     async def orders(
@@ -68,24 +68,24 @@ class OrderQueries:
         info: Info,
         first: Annotated[
             int | None,
-            strawberry.argument(description=f"How many orders to take after `after`: {_SIZES}."),
+            strawberry.argument(description=f"How many orders to return after `after`: {_SIZES}."),
         ] = UNSET,
         after: Annotated[
             str | None,
-            strawberry.argument(description="The cursor to start after: `pageInfo.endCursor`, say."),
+            strawberry.argument(description="Return orders after this cursor, for example `pageInfo.endCursor`."),
         ] = UNSET,
         last: Annotated[
             int | None,
-            strawberry.argument(description=f"How many orders to take before `before`: {_SIZES}."),
+            strawberry.argument(description=f"How many orders to return before `before`: {_SIZES}."),
         ] = UNSET,
         before: Annotated[
             str | None,
-            strawberry.argument(description="The cursor to end before: `pageInfo.startCursor`, say."),
+            strawberry.argument(description="Return orders before this cursor, for example `pageInfo.startCursor`."),
         ] = UNSET,
         filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = UNSET,
     ) -> OrderConnection | None:
-        """One statement at most, for just the columns selected; none where nothing of the page is."""
+        """Run at most one statement, for just the selected columns; none if nothing of the page is selected."""
         request = page_request(
             info.context.limits,
             ordering_of(order_by),
@@ -106,38 +106,40 @@ class OrderQueries:
         page = await info.context.orders.page(replace(request, look_back=behind in page_info), columns)
         return OrderConnection.of(request, page, with_cursors=with_cursors)
 
-    @_reads(description="The order with this key, or null where there is none.")
+    @_reads(description="The order with this key, or null if there is none.")
     async def order(
         self,
         info: Info,
-        order_key: Annotated[BigInt, strawberry.argument(description="The order's own key.")],
+        order_key: Annotated[BigInt, strawberry.argument(description="The order's key.")],
     ) -> Order | None:
         """All `order`, `node` and `nodes` of an operation share one statement."""
         return await selected_order(info, order_key)
 
-    @_reads(description="A page of orders by its number, for interfaces with page numbers. Prefer `orders`.")
+    @_reads(description="A numbered page of orders, for user interfaces with page numbers. Prefer `orders`.")
     async def orders_page(
         self,
         info: Info,
-        page: Annotated[int | None, strawberry.argument(description="The page's number, from 1.")] = _FIRST_PAGE,
+        page: Annotated[
+            int | None, strawberry.argument(description="The number of the page. Numbers start at 1.")
+        ] = _FIRST_PAGE,
         page_size_: Annotated[
             int | None,
             strawberry.argument(
                 name="pageSize",
-                description="How many orders a page holds: 50 where absent, from 1 to 1,000 unless set otherwise.",
+                description="The page size: from 1 to 1,000, by default 50, unless the server is configured otherwise.",
             ),
         ] = UNSET,
         filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = UNSET,
         include_count: Annotated[  # noqa: FBT002 # an argument of GraphQL, always named
-            bool | None, strawberry.argument(description="Whether to count all orders that match.")
+            bool | None, strawberry.argument(description="Whether to count all matching orders.")
         ] = True,
     ) -> OrderPage | None:
-        """One statement for the page; the count is taken where it is selected."""
+        """Run one statement for the page. The orders are counted only if the count is selected."""
         size = page_size(given(page_size_), info.context.limits, argument="pageSize")
         page = _FIRST_PAGE if page is None else page
         if page < 1 or size < 1:
-            raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` start at 1.")
+            raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` must be at least 1.")
         conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
         found = await info.context.orders.numbered_page(
             ordering_of(order_by),
@@ -156,14 +158,14 @@ class OrderQueries:
             counted=include_count is not False,
         )
 
-    @_reads(description="How many orders match the filter, exactly.")
+    @_reads(description="The exact number of orders that match the filter.")
     async def order_count(self, info: Info, filter: _Filter = UNSET) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
-        """Over all orders the count is shared by all who ask within a few seconds."""
+        """Without a filter, all requests within a few seconds share one count."""
         return OrderCount.of(await info.context.orders.count(conditions_of(filter)))
 
-    @_reads(description="What the orders that match the filter come to, in all and by group.")
+    @_reads(description="Statistics of the orders that match the filter, in total and by group.")
     async def order_stats(self, info: Info, filter: _Filter = UNSET) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
-        """One statement, for just the groups selected."""
+        """Run one statement, for just the selected groups."""
         selected = Selection.below(info, "OrderStats").fields()
         groups = frozenset(
             group
@@ -172,43 +174,48 @@ class OrderQueries:
         )
         return OrderStats.of(await info.context.orders.stats(conditions_of(filter), groups))
 
-    @_reads(description="Different orders drawn at random, each equally likely. Cheap on a large table.")
+    @_reads(description="Distinct orders drawn at random, each equally likely. Cheap even on a large table.")
     async def order_sample(
         self,
         info: Info,
         size: Annotated[
             int | None,
-            strawberry.argument(description="How many to draw, from 0 to 1,000; fewer come where there are fewer."),
+            strawberry.argument(
+                description="How many orders to draw, from 0 to 1,000. You get fewer if there are fewer."
+            ),
         ] = _SAMPLE_SIZE,
     ) -> list[Order | None] | None:
-        """In random order."""
+        """The orders come in random order."""
         size = page_size(_SAMPLE_SIZE if size is None else size, info.context.limits, argument="size")
         columns = order_columns(Selection.below(info, "Order"))
         return list(orders_in(await info.context.orders.sample(size, columns)))
 
     @_reads(
         description=(
-            "The status changes that were made here, of all orders, oldest first (`last: 10` are the latest): the "
-            "history that `orderStatusChanged` goes on with. Load, take `headCursor`, and subscribe with it as `after`."
+            "The status changes of all orders through this API, oldest first; `last: 10` gives the latest ten. "
+            "`orderStatusChanged` continues this history live: load a page, then subscribe with its `headCursor` as "
+            "`after`."
         )
     )
     async def order_status_changes(
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description=f"How many to take: {_SIZES}.")] = UNSET,
+        first: Annotated[
+            int | None, strawberry.argument(description=f"How many changes to return after `after`: {_SIZES}.")
+        ] = UNSET,
         after: Annotated[
-            str | None, strawberry.argument(description="The cursor to start after: of a change, or of an event.")
+            str | None, strawberry.argument(description="Return changes after this cursor, of a change or an event.")
         ] = UNSET,
         last: Annotated[
-            int | None, strawberry.argument(description=f"How many to take before `before`: {_SIZES}.")
+            int | None, strawberry.argument(description=f"How many changes to return before `before`: {_SIZES}.")
         ] = UNSET,
-        before: Annotated[str | None, strawberry.argument(description="The cursor to end before.")] = UNSET,
+        before: Annotated[str | None, strawberry.argument(description="Return changes before this cursor.")] = UNSET,
         filter: Annotated[  # noqa: A002 # the argument's name in the schema
             OrderStatusChangeFilter | None,
-            strawberry.argument(description="Which changes to take; all of them where it is absent."),
+            strawberry.argument(description="Which changes to return; all if absent."),
         ] = UNSET,
     ) -> OrderStatusChangeConnection:
-        """One statement at most, and the head's."""
+        """Run at most one statement, besides the one that reads the head."""
         window = change_window(
             page_window(
                 info.context.limits,

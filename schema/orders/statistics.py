@@ -16,53 +16,50 @@ if TYPE_CHECKING:
     from schema.ports.values import Stats
 
 
-from typing import TYPE_CHECKING
-
-
-@strawberry.enum(description="How a number of orders is found.")
+@strawberry.enum(description="How orders are counted.")
 class CountPrecision(Enum):
     """The precision argument of totalCount."""
 
     EXACT = strawberry.enum_value(
         "exact",
-        description="Counted, which takes longer the more orders match. Over all orders it may be seconds old.",
+        description="Counted exactly. It takes longer the more orders match. Without a filter it may be seconds old.",
     )
     ESTIMATED = strawberry.enum_value(
         "estimated",
         description=(
-            "Taken from the database's statistics: cheap at any size. Over all orders it is off by some percent, "
-            "with several conditions it may be off by any factor."
+            "Estimated from the database's statistics. It is cheap at any size. Without a filter it is off by a few "
+            "percent; with several conditions it may be off by any factor."
         ),
     )
 
 
 @strawberry.type(description="A number of orders.")
 class OrderCount:
-    """A count, as of a moment."""
+    """A count, and when it was taken."""
 
-    count: int = strawberry.field(description="How many orders match the filter, exactly.")
+    count: int = strawberry.field(description="The exact number of orders that match the filter.")
     as_of: datetime = strawberry.field(
-        description="When they were counted. Over all orders a count is reused for a few seconds."
+        description="When the orders were counted. Without a filter, a count is reused for a few seconds."
     )
 
     @classmethod
     def of(cls, count: Count) -> OrderCount:
-        """The count as it came from the store."""
+        """The count from the store's value."""
         return cls(count=count.count, as_of=count.as_of)
 
 
-@strawberry.type(description="What total prices come to. Null where there are no orders.")
+@strawberry.type(description="Statistics of total prices. Values are null if there are no orders.")
 class TotalPriceStats:
     """Statistics of o_totalprice."""
 
-    sum: Decimal | None = strawberry.field(description="All prices added up, exactly.")
-    average: Decimal | None = strawberry.field(description="The mean price, rounded to four decimals.")
+    sum: Decimal | None = strawberry.field(description="The exact sum of all prices.")
+    average: Decimal | None = strawberry.field(description="The mean price, rounded to four decimal places.")
     minimum: Decimal | None = strawberry.field(description="The lowest price.")
     maximum: Decimal | None = strawberry.field(description="The highest price.")
 
     @classmethod
     def of(cls, stats: PriceStats) -> TotalPriceStats:
-        """The statistics as they came from the store."""
+        """The statistics from the store's values."""
         return cls(sum=stats.sum, average=stats.average, minimum=stats.minimum, maximum=stats.maximum)
 
 
@@ -71,10 +68,10 @@ class OrderStatusStats:
     """One group of orderStats.byStatus."""
 
     status: OrderStatus | None = strawberry.field(
-        description="The status. Null where the stored status is missing or unknown to the schema."
+        description="The status. Null if the stored status is missing or not in the schema."
     )
-    count: int = strawberry.field(description="How many orders have it.")
-    total_price: TotalPriceStats = strawberry.field(description="What they come to.")
+    count: int = strawberry.field(description="How many orders are in this group.")
+    total_price: TotalPriceStats = strawberry.field(description="Statistics of their total prices.")
 
 
 @strawberry.type(description="The statistics of the orders with one priority.")
@@ -82,31 +79,31 @@ class OrderPriorityStats:
     """One group of orderStats.byPriority."""
 
     priority: OrderPriority | None = strawberry.field(
-        description="The priority. Null where the stored priority is missing or unknown to the schema."
+        description="The priority. Null if the stored priority is missing or not in the schema."
     )
-    count: int = strawberry.field(description="How many orders have it.")
-    total_price: TotalPriceStats = strawberry.field(description="What they come to.")
+    count: int = strawberry.field(description="How many orders are in this group.")
+    total_price: TotalPriceStats = strawberry.field(description="Statistics of their total prices.")
 
 
 @strawberry.type(description="Statistics of all orders that match a filter.")
 class OrderStats:
-    """Statistics, as of a moment."""
+    """Statistics, and when they were computed."""
 
-    count: int = strawberry.field(description="How many orders match the filter, exactly.")
-    total_price: TotalPriceStats = strawberry.field(description="What they come to.")
+    count: int = strawberry.field(description="The exact number of orders that match the filter.")
+    total_price: TotalPriceStats = strawberry.field(description="Statistics of their total prices.")
     by_status: list[OrderStatusStats] = strawberry.field(
-        description="The same by status, for each that occurs, in the order of the enum."
+        description="Statistics for each status that occurs, in the order of the enum."
     )
     by_priority: list[OrderPriorityStats] = strawberry.field(
-        description="The same by priority, for each that occurs, the most urgent first."
+        description="Statistics for each priority that occurs, the most urgent first."
     )
     as_of: datetime = strawberry.field(
-        description="When they were computed. Over all orders they are reused for a few seconds."
+        description="When the statistics were computed. Without a filter, they are reused for a few seconds."
     )
 
     @classmethod
     def of(cls, stats: Stats) -> OrderStats:
-        """The statistics as they came from the store."""
+        """The statistics from the store's values."""
         return cls(
             count=stats.total.count,
             total_price=TotalPriceStats.of(stats.total),
@@ -128,7 +125,7 @@ _EnumT = TypeVar("_EnumT", bound=Enum)
 def _by_member(
     enum: type[_EnumT], groups: list[tuple[str | None, PriceStats]]
 ) -> list[tuple[_EnumT | None, PriceStats]]:
-    """Groups by stored value as groups by enum member, in the enum's order, what is unknown to it last."""
+    """Groups by enum member, in the enum's order, from groups by stored value. Unknown values come last, as None."""
     members: list[_EnumT | None] = [*enum, None]
     by_value = {member.value: member for member in enum}
     return sorted(((by_value.get(value), group) for value, group in groups), key=lambda pair: members.index(pair[0]))

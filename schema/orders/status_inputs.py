@@ -1,4 +1,4 @@
-"""Owns the inputs of the mutations of an order's status."""
+"""The inputs of the mutations of an order's status."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from schema.orders.made_by_names import made_by_names
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 MAX_NOTE_CHARACTERS: Final = 1000
-_ORDER_KEY = "The order's own key. Give either this or `id`."
+_ORDER_KEY = "The order's key. Give either this or `id`."
 _ID = "The order's global id. Give either this or `orderKey`."
-_EXPECTED_VERSION = "Change it only if its `statusVersion` is still this; 0 is as synced."
-_EXPECTED_STATUS = "Change it only if its status is still this."
-_NOTE = f"Why, for the history: at most {MAX_NOTE_CHARACTERS:,} characters."
+_EXPECTED_VERSION = (
+    "Change the status only if the order's `statusVersion` is still this. It is 0 if the status was never changed here."
+)
+_EXPECTED_STATUS = "Change the status only if it is still this."
+_NOTE = f"A note for the history, at most {MAX_NOTE_CHARACTERS:,} characters."
 _IDEMPOTENCY_KEY = (
-    "Makes a repetition safe: the same key with the same input changes nothing again and answers as it did the "
-    "first time, with `replayed: true`. Make a new one for each intent, and keep it until you have an answer."
+    "Makes a repetition safe: the same key with the same input changes nothing again and returns the first outcome, "
+    "with `replayed: true`. Create a new key for each intended change, and keep it until you have an answer."
 )
 
 
-@strawberry.enum(description="What one refused change means for the others of its list.")
+@strawberry.enum(description="What happens to the other changes of a list if one is refused.")
 class ChangeMode(Enum):
     """The mode of setOrderStatuses."""
 
-    ATOMIC = strawberry.enum_value("atomic", description="All changes are made, or none.")
+    ATOMIC = strawberry.enum_value("atomic", description="Either all changes are made, or none.")
     INDEPENDENT = strawberry.enum_value("independent", description="Every change that can be made is made.")
 
 
 @made_by_names
-@strawberry.input(description="A status for one order.")
+@strawberry.input(description="A status for one order. Give exactly one of `orderKey` and `id`.")
 class OrderStatusChangeInput:
     """One element of setOrderStatuses.changes."""
 
@@ -46,14 +48,14 @@ class OrderStatusChangeInput:
     note: str | None = strawberry.field(default=UNSET, description=_NOTE)
 
 
-@strawberry.input(description="A status for one order. Name the order by exactly one of `orderKey` and `id`.")
+@strawberry.input(description="A status for one order. Give exactly one of `orderKey` and `id`.")
 class SetOrderStatusInput(OrderStatusChangeInput):
     """The input of setOrderStatus."""
 
     idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
 
 
-@strawberry.input(description="An order to go back to its synced status.")
+@strawberry.input(description="The order whose status is cleared. Give exactly one of `orderKey` and `id`.")
 class ClearOrderStatusInput:
     """The input of clearOrderStatus."""
 
@@ -70,9 +72,9 @@ class SetOrderStatusesInput:
     """The input of setOrderStatuses."""
 
     changes: list[OrderStatusChangeInput] = strawberry.field(
-        description="At most 1,000, each of another order. They are made in one transaction."
+        description="At most 1,000 changes, each of a different order. They are made in one transaction."
     )
     mode: ChangeMode = strawberry.field(
-        default=ChangeMode.ATOMIC, description="What one refused change means for the others."
+        default=ChangeMode.ATOMIC, description="What happens to the other changes if one is refused."
     )
     idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)

@@ -1,4 +1,4 @@
-"""Owns the root field of the feed: each event of the feed as it is committed."""
+"""The subscription to the feed of status changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import strawberry
 from strawberry import UNSET
 
 from schema.access import Requires
-from schema.context import Info  # noqa: TC001 # as above
+from schema.context import FeedPosition, Info
 from schema.orders.arguments import chosen_orders
 from schema.orders.types import OrderStatusChange
 from schema.permissions import Role
@@ -24,9 +24,9 @@ class OrderSubscriptions:
 
     @strawberry.subscription(
         description=(
-            "Every status change as it is committed: none left out, none twice, in an order that all see alike. "
-            "Without `after` it starts now. Keep the `cursor` of the last event: with it as `after` a new "
-            "subscription goes on exactly there."
+            "Every status change as it is committed: each exactly once, in the same order for all subscribers. "
+            "Without `after` the subscription starts now. Keep the `cursor` of the last event: a new subscription "
+            "with it as `after` continues exactly there."
         ),
         extensions=[Requires(Role.READER)],
     )
@@ -35,24 +35,25 @@ class OrderSubscriptions:
         info: Info,
         order_keys: Annotated[
             list[BigInt] | None,
-            strawberry.argument(description="Only changes of these orders, at most 1,000; of all where it is absent."),
+            strawberry.argument(description="Only changes of these orders, at most 1,000; of all orders if absent."),
         ] = UNSET,
         after: Annotated[
             str | None,
             strawberry.argument(
-                description="The cursor to go on after: of the last event, or `orderStatusChanges.headCursor`."
+                description="Start after this cursor: that of the last event, or `orderStatusChanges.headCursor`."
             ),
         ] = UNSET,
     ) -> AsyncGenerator[OrderStatusChange, None]:
-        """A transport that knows where its client stopped has the better cursor."""
-        context, place = info.context, info.context.position
-        cursor = place.resume or given(after)
+        """Start after the transport's cursor if it has one: it is newer than the one in the document."""
+        context = info.context
+        position = context.feed_position or FeedPosition()
+        cursor = position.resume or given(after)
         keys = chosen_orders(given(order_keys), argument="orderKeys")
         start = await context.history.head() if cursor is None else decode_change_cursor(cursor)
-        # A client that is cut off before the first event goes on from here too.
-        place.reached = encode_change_cursor(start)
-        place.begun.set()
+        # A client that loses its connection before the first event resumes from here.
+        position.reached = encode_change_cursor(start)
+        position.begun.set()
         async with aclosing(context.feed.changes(start, keys)) as changes:
             async for change in changes:
-                place.reached = encode_change_cursor(change.id)
+                position.reached = encode_change_cursor(change.id)
                 yield OrderStatusChange(change=change)

@@ -1,4 +1,4 @@
-"""Owns the types that describe orders: the order itself, its pages, counts and statistics."""
+"""The order, its status changes, and the connection of changes."""
 
 from __future__ import annotations
 
@@ -38,52 +38,60 @@ if TYPE_CHECKING:
 
 
 def _column(description: str) -> Any:
-    # Only the selected columns are read, so an attribute may be left out when an order is made.
+    # Only the selected columns are read, so any attribute may be missing when an order is constructed.
     return strawberry.field(default=None, description=description)
 
 
-@strawberry.type(description="An order as the lakehouse last delivered it, with the status that was set here since.")
+@strawberry.type(
+    description="An order: the row that was last synced from the lakehouse, with the status set through this API."
+)
 class Order(Node):
-    """One row. An attribute is named as its `OrderColumn` and holds the value as stored."""
+    """One order. An attribute has the name of its `OrderColumn` and holds the stored value."""
 
     role: ClassVar[Role] = Role.READER
 
-    order_key: BigInt = _column("The order's own key. Keys are unique but not consecutive.")
-    customer_key: BigInt = _column("The key of the customer who ordered.")
+    order_key: BigInt = _column("The order's key. Keys are unique but not consecutive.")
+    customer_key: BigInt = _column("The key of the customer who placed the order.")
     status: OrderStatus = _column(
-        "How far the order has come: what was set here last, or the synced status where nothing was."
+        "The order's status: the one set through this API if there is one, otherwise the synced status."
     )
-    total_price: Decimal = _column("What the order costs, exactly.")
-    order_date: date = _column("The day the order was placed.")
+    total_price: Decimal = _column("The total price of the order, exact.")
+    order_date: date = _column("The date on which the order was placed.")
     order_priority: OrderPriority = _column("How urgent the order is.")
-    clerk: str = _column("The clerk who took the order, `Clerk#000000951` say.")
-    ship_priority: int = _column("The priority of shipping; 0 in TPC-H data.")
-    comment: str = _column("Free text.")
+    clerk: str = _column("The clerk who took the order, for example `Clerk#000000951`.")
+    ship_priority: int = _column("The shipping priority; 0 in TPC-H data.")
+    comment: str = _column("A free-text comment.")
     status_version: int = _column(
-        "How often the status was changed here; 0 as synced. Give it as `expectedVersion` to change what you saw."
+        "How many times the status was changed through this API; 0 if never. Pass it as `expectedVersion`, so that a "
+        "change applies only to what you saw."
     )
-    status_updated_at: datetime | None = _column("When the status was last changed here; null as synced.")
-    status_updated_by: str | None = _column("Who changed the status here last; null as synced.")
-    synced_status: OrderStatus | None = _column("What the synced table says, whatever was set here.")
+    status_updated_at: datetime | None = _column("When the status was last changed through this API; null if never.")
+    status_updated_by: str | None = _column("Who last changed the status through this API; null if nobody did.")
+    synced_status: OrderStatus | None = _column("The status in the synced table, whatever was set through this API.")
     status_superseded: bool = _column(
-        "Whether the synced status has moved on since the status was set here. What was set here still wins."
+        "Whether the synced status has changed since a status was set through this API. The status that was set still "
+        "wins."
     )
 
     @strawberry.field(
         description=(
-            "The changes of this order's status that were made here, oldest first: `last: 3` are the latest. "
-            "For all orders of a page they are one statement."
+            "The changes of this order's status through this API, oldest first; `last: 3` gives the latest three. "
+            "For all orders of a page they are read in one SQL statement."
         )
     )
     async def status_changes(  # Relay's four arguments
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description="How many to take after `after`.")] = UNSET,
-        after: Annotated[str | None, strawberry.argument(description="The cursor to start after.")] = UNSET,
-        last: Annotated[int | None, strawberry.argument(description="How many to take before `before`.")] = UNSET,
-        before: Annotated[str | None, strawberry.argument(description="The cursor to end before.")] = UNSET,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many changes to return after `after`.")
+        ] = UNSET,
+        after: Annotated[str | None, strawberry.argument(description="Return changes after this cursor.")] = UNSET,
+        last: Annotated[
+            int | None, strawberry.argument(description="How many changes to return before `before`.")
+        ] = UNSET,
+        before: Annotated[str | None, strawberry.argument(description="Return changes before this cursor.")] = UNSET,
     ) -> OrderStatusChangeConnection:
-        """Through the operation's lookup."""
+        """Read through the operation's lookup, which batches the orders of a page."""
         window = change_window(
             page_window(
                 info.context.limits,
@@ -101,7 +109,7 @@ class Order(Node):
         return str(self.order_key)
 
 
-# Which column each field of Order is read from: the one map, for whatever reads orders.
+# The column that each field of Order is read from. Both the ordinary path and the plans use this map.
 COLUMN_OF_FIELD: dict[str, OrderColumn] = {
     "id": OrderColumn.ORDER_KEY,
     "statusChanges": OrderColumn.ORDER_KEY,
@@ -128,89 +136,89 @@ def order_key_of(global_id: str) -> int:
     """
     type_name, key = decode_global_id(global_id)
     if type_name != Order.__name__:
-        raise InputError(Reason.ID_INVALID, f"The id is that of an {type_name}, not of an Order.")
+        raise InputError(Reason.ID_INVALID, f"The id names an object of type {type_name}, not an Order.")
     if (row_key := row_key_of(key)) is None:
-        raise InputError(Reason.ID_INVALID, "No order can have this id.")
+        raise InputError(Reason.ID_INVALID, "The id does not name an order.")
     return row_key
 
 
 async def selected_order(info: Info, key: int) -> Order | None:
-    """The order with this key, with what the field being resolved selects of it."""
+    """The order with this key, with the columns that the field being resolved selects."""
     block = await info.context.lookup.order(key, order_columns(Selection.below(info, "Order")))
     return None if block is None else next(orders_in(block))
 
 
 def orders_in(block: OrderBlock) -> Iterator[Order]:
-    """The orders of a block, in its order."""
+    """The orders of a block, in the order of its rows."""
     names = [column.value for column in block.columns]
     make: Callable[..., Order] = Order
     return (make(**dict(zip(names, row, strict=True))) for row in block.rows)
 
 
-_UNKNOWN = "Null where the synced table had none, or one that is unknown to the schema."
+_UNKNOWN = "Null if the synced table had no status, or one that is not in the schema."
 
 
-@strawberry.type(description="One change of an order's status that was made here. Changes are kept for good.")
+@strawberry.type(description="A change of an order's status through this API. Changes are kept forever.")
 class OrderStatusChange(Node):
-    """One row of the history."""
+    """One change of the history."""
 
     role: ClassVar[Role] = Role.READER
 
     change: strawberry.Private[StatusChange]
 
-    @strawberry.field(description="Its place in the feed: give it as `after` to hear of everything later.")
+    @strawberry.field(description="The change's place in the feed. Pass it as `after` to receive everything later.")
     def cursor(self) -> str:
-        """The same as the cursor of its edge."""
+        """The cursor of its edge."""
         return encode_change_cursor(self.change.id)
 
-    @strawberry.field(description="The key of the order that was changed.")
+    @strawberry.field(description="The key of the order.")
     def order_key(self) -> BigInt:
-        """As in the synced table."""
+        """The key in the synced table."""
         return BigInt(self.change.order_key)
 
-    @strawberry.field(description="The order as it is now. Null while the synced table does not have it.")
+    @strawberry.field(description="The order as it is now. Null while it is not in the synced table.")
     async def order(self, info: Info) -> Annotated[Order, strawberry.lazy("schema.orders.types")] | None:
-        """All orders of an answer are one statement."""
+        """All orders of an answer are read in one statement."""
         return await selected_order(info, self.change.order_key)
 
-    @strawberry.field(description=f"The status before. {_UNKNOWN}")
+    @strawberry.field(description=f"The status before the change. {_UNKNOWN}")
     def previous_status(self) -> OrderStatus | None:
-        """Where it is known."""
+        """Null for a stored status that is not in the schema."""
         return known_status(self.change.previous_status)
 
-    @strawberry.field(description=f"The status after. {_UNKNOWN}")
+    @strawberry.field(description=f"The status after the change. {_UNKNOWN}")
     def status(self) -> OrderStatus | None:
-        """Where it is known."""
+        """Null for a stored status that is not in the schema."""
         return known_status(self.change.status)
 
-    @strawberry.field(description="Whether it went back to the synced status, which `status` was at that time.")
+    @strawberry.field(description="Whether the change went back to the synced status, which is then its `status`.")
     def cleared(self) -> bool:
-        """True for what clearOrderStatus did."""
+        """True for a change by clearOrderStatus."""
         return self.change.cleared
 
-    @strawberry.field(description=f"The status in the synced table when the change was made. {_UNKNOWN}")
+    @strawberry.field(description=f"The synced status at the time of the change. {_UNKNOWN}")
     def synced_status(self) -> OrderStatus | None:
-        """Where it is known."""
+        """Null for a stored status that is not in the schema."""
         return known_status(self.change.synced_status)
 
-    @strawberry.field(description="The order's `statusVersion` after the change. It rises by one with each.")
+    @strawberry.field(description="The order's `statusVersion` after the change. Each change raises it by one.")
     def version(self) -> int:
-        """From 1."""
+        """Versions start at 1."""
         return self.change.version
 
     @strawberry.field(description="Who made the change.")
     def changed_by(self) -> str:
-        """The principal's user."""
+        """The `user` of the principal."""
         return self.change.changed_by
 
-    @strawberry.field(description="When the change was made, by the database's clock.")
+    @strawberry.field(description="When the change was made, by the clock of the database.")
     def changed_at(self) -> datetime:
-        """In UTC."""
+        """A time in UTC."""
         return self.change.changed_at
 
-    @strawberry.field(description="What was said about it, if anything.")
+    @strawberry.field(description="The note that was given with the change, if any.")
     def note(self) -> str | None:
-        """As given."""
+        """The note, unchanged."""
         return self.change.note
 
     def node_key(self) -> str:
@@ -226,13 +234,13 @@ class OrderStatusChangeConnection(Connection[OrderStatusChange]):
 
     @strawberry.field(
         description=(
-            "The place in the feed of the newest change of any order. In a query it is read before anything else, "
-            "and no page goes beyond it: subscribe with it as `after`, and nothing is missed between what the query "
-            "loaded and the first event."
+            "The head of the feed: the cursor of the newest change of any order. A query reads it before anything "
+            "else, and returns no change after it. Subscribe with it as `after` to miss nothing between the query and "
+            "the first event."
         )
     )
     async def head_cursor(self, info: Info) -> str:
-        """Read at the start of the operation; here only where that failed, to say why at this place."""
+        """Read at the start of the operation. If that failed, it is read here, to report the error at this field."""
         head = self.head if self.head is not None else await info.context.history.head()
         return encode_change_cursor(head)
 
@@ -255,7 +263,7 @@ class OrderStatusChangeConnection(Connection[OrderStatusChange]):
 
 
 def change_window(window: Window) -> ChangeWindow:
-    """A window of Relay's arguments as a window of the feed.
+    """The window of the feed for Relay's arguments.
 
     Raises:
         InputError: CURSOR_INVALID.

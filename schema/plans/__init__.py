@@ -1,4 +1,4 @@
-"""Plans: a parsed operation becomes a JSON template that the store fills, so that nothing of it is executed.
+"""Plans: an operation becomes a JSON template that the store fills, so graphql-core does not execute it.
 
 Read `operation.py` first.
 """

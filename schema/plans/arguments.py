@@ -1,4 +1,4 @@
-"""Owns the variables and arguments of a planned operation: what graphql-core and Strawberry would make of them."""
+"""The variables and arguments of a planned operation, coerced as graphql-core and Strawberry would."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class UnplannedError(Exception):
-    """It is not for a plan: graphql-core answers."""
+    """The operation, or this request for it, has no plan: the ordinary path answers."""
 
 
 def _int(value: object) -> object:
@@ -68,7 +68,7 @@ def _bigint(value: object) -> object:
         raise UnplannedError from None
 
 
-# What needs no coercion in its usual spelling; another one (1.0 as an Int, 1 as an ID) is left to graphql-core.
+# Scalars whose usual JSON form needs no coercion. Other forms (1.0 as an Int, 1 as an ID) are left to graphql-core.
 _SIMPLE: Final[dict[str, Callable[[object], object]]] = {
     "Int": _int,
     "String": _str,
@@ -80,7 +80,10 @@ _SIMPLE: Final[dict[str, Callable[[object], object]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The variables of one request: by name those that are there, and as graphql-core has them, where it was asked."""
+    """The variables of one request.
+
+    `by_name` holds those that have a value. `full` is graphql-core's form of them, if graphql-core coerced them.
+    """
 
     by_name: Mapping[str, Any]
     full: VariableValues | None = None
@@ -89,8 +92,8 @@ class Values:
 class Variables:
     """The variables that an operation declares.
 
-    Where all are of simple types and stand alone they are checked here, as graphql-core would; otherwise it is asked
-    for all of them.
+    If all of them are of simple types and none is used within a list or object, they are checked here, as graphql-core
+    would check them. Otherwise graphql-core coerces all of them.
     """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
@@ -98,7 +101,7 @@ class Variables:
         self._definitions = operation.variable_definitions or ()
         self._simple: list[tuple[str, Callable[[object], object], bool]] = []
         self._defaults: dict[str, Any] = {}
-        # One within a list or an object is for graphql-core to put in its place.
+        # Only graphql-core puts a variable into a list or object.
         self.simple = not _has_variables_within_literals(document)
         for definition in self._definitions:
             name, required, check = _declared(definition)
@@ -109,8 +112,8 @@ class Variables:
             if definition.default_value is not None:
                 self._defaults |= self._coerced([definition], {}).coerced
 
-    def of(self, given: Mapping[str, Any]) -> Values:
-        """The values of a request.
+    def coerce(self, given: Mapping[str, Any]) -> Values:
+        """Coerce the variables of a request.
 
         Raises:
             UnplannedError: graphql-core would refuse them, or might.
@@ -132,7 +135,7 @@ class Variables:
         return Values(found)
 
     def _coerced(self, definitions: Sequence[VariableDefinitionNode], given: dict[str, Any]) -> VariableValues:
-        # One that does not fit is enough: graphql-core is asked again, to tell of all.
+        # Stop at the first error: the ordinary path reports all of them.
         values = get_variable_values(self._schema, definitions, given, max_errors=0)
         if not isinstance(values, VariableValues):
             raise UnplannedError
@@ -140,7 +143,7 @@ class Variables:
 
 
 class Arguments:
-    """The arguments of one field, by the names that its resolver takes them by."""
+    """The arguments of one field, by their names in the resolver."""
 
     def __init__(self, schema: strawberry.Schema, type_name: str, node: FieldNode, variables: Variables) -> None:
         self._schema = schema
@@ -170,13 +173,13 @@ class Arguments:
 
     @property
     def changing(self) -> frozenset[str]:
-        """The names of those that a request's variables decide."""
+        """The names of the arguments that depend on variables."""
         if self._by_graphql_core:
             return frozenset(argument.python_name for argument in self._field.arguments)
         return frozenset(self._from_variables)
 
-    def of(self, values: Values) -> dict[str, Any]:
-        """Those that are given, for these values of the variables.
+    def coerce(self, values: Values) -> dict[str, Any]:
+        """Coerce the arguments for these variables; those that are not given are left out.
 
         Raises:
             UnplannedError: graphql-core would refuse them.
@@ -208,7 +211,7 @@ class Arguments:
 
 
 def _has_too_long_a_list(given: Mapping[str, Any]) -> bool:
-    """Whether one is longer than any query takes: it would be coerced for the plan, and again for graphql-core."""
+    """Whether a list is longer than any query takes. Such a list would be coerced here and then again."""
     waiting = [*given.values()]
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""Owns a planned operation: which questions it asks of the store, and the JSON that their answers become."""
+"""A planned operation: the questions that it asks the store, and the JSON that it writes from the answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
-from schema.limits.cost import formula_of
 from schema.orders.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
 from schema.orders.statistics import CountPrecision
 from schema.orders.types import order_key_of
@@ -26,35 +25,43 @@ if TYPE_CHECKING:
     from graphql import DocumentNode, OperationDefinitionNode
 
     from schema.context import Context, PageLimits
+    from schema.limits.formulas import Formula
     from schema.plans.arguments import Values
     from schema.plans.replay import Failures
     from schema.plans.selections import Group
-    from schema.ports.templates import WrittenPage
+    from schema.ports.templates import JsonPage
     from schema.ports.values import Conditions, Ordering, PageRequest
 
+# Bounds on the memory of a plan. Each combination of the variables in `@skip` and `@include` is a variant of its own.
 _MOST_VARIANTS: Final = 4
 _MOST_ROOTS: Final = 50
-# Of all pages and lookups of a plan: what it holds is some hundred bytes for each.
+# Slots in the templates of all pages and lookups; each takes some hundred bytes.
 _MOST_SLOTS: Final = 300
 _INTS: Final = range(-(2**31), 2**31)
 _CONSTANT: Final = frozenset({"filter", "order_by"})
 
-# The texts of the orders that were found, by key and then by template.
+# The JSON texts of the orders that were found, by key and then by template.
 _Written: TypeAlias = "Mapping[int, tuple[str, ...]]"
 
 
 class PlannedOperation:
-    """An operation of a valid document. What is selected is planned once for each choice that its variables make.
+    """A query that the store can answer in JSON. It has a plan for each combination of its `@skip` and `@include`.
 
     Args:
-        schema: what the document was validated against.
+        schema: the schema against which the document was validated.
         document: the document.
-        operation: one of its operations, a query.
+        operation: the query, an operation of the document.
+        cost: its cost formula.
+
+    Raises:
+        UnplannedError: the query cannot be planned.
     """
 
-    def __init__(self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(
+        self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode, cost: Formula
+    ) -> None:
         self.name = operation.name.value if operation.name else None
-        self.cost = formula_of(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
+        self.cost = cost
         self._schema = schema
         self._operation = operation
         self._fragments = {
@@ -62,17 +69,17 @@ class PlannedOperation:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # as above
+        self._variables = Variables(schema._schema, document, operation)  # noqa: SLF001 # Strawberry has no public way to it
         self._deciding = _deciding(document)
         self._variants: dict[tuple[Any, ...], _Plan | None] = {}
-        # Where nothing decides, it is known by now whether there is a plan at all.
+        # If no variable decides what is selected, there is one plan or none.
         if not self._deciding and self._plan(()) is None:
             raise UnplannedError
 
     async def write(self, context: Context, variables: Mapping[str, Any], failures: Failures) -> list[str] | None:
-        """The answer's `data` in JSON, in pieces; None where graphql-core has to answer, and meet the failures."""
+        """The answer's `data` in JSON, in pieces; None if the ordinary path has to answer and replay `failures`."""
         try:
-            values = self._variables.of(variables)
+            values = self._variables.coerce(variables)
             choice = tuple(values.by_name.get(name) for name in self._deciding)
             plan = self._plan(choice)
             if plan is None:
@@ -80,7 +87,7 @@ class PlannedOperation:
             context.principal.demand(Role.READER)
             return await plan.write(context, values, failures)
         except (ApiError, UnplannedError):
-            # What a caller has got wrong is said at its place by the resolvers.
+            # The resolvers report the caller's mistakes, each at its place in the document.
             return None
 
     def _plan(self, choice: tuple[Any, ...]) -> _Plan | None:
@@ -109,8 +116,8 @@ class _Page:
     _chosen: tuple[Ordering, Conditions] | None = None
 
     def request(self, values: Values, limits: PageLimits) -> PageRequest:
-        """The page that is asked for."""
-        arguments = self.arguments.of(values)
+        """The page that the request asks for."""
+        arguments = self.arguments.coerce(values)
         ordering, conditions = self._chosen or (
             ordering_of(arguments.get("order_by")),
             conditions_of(arguments.get("filter")),
@@ -132,10 +139,10 @@ class _Page:
 
     async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> list[str]:
         """The connection in JSON, in pieces."""
-        page: WrittenPage | None = None
+        page: JsonPage | None = None
         if self.connection.paged:
             try:
-                page = await context.orders.written_page(request, self.connection.templates, ends=self.connection.ends)
+                page = await context.orders.json_page(request, self.connection.templates, ends=self.connection.ends)
             except ApiError as error:
                 failures.note(("page", request), error)
                 raise
@@ -143,7 +150,7 @@ class _Page:
                 raise UnplannedError
         totals = {}
         for key, arguments in self.counted.items():
-            totals[key] = await self._total(context, request.conditions, arguments.of(values), failures)
+            totals[key] = await self._total(context, request.conditions, arguments.coerce(values), failures)
         return self.connection.write(Found(request, page, totals))
 
     @staticmethod
@@ -167,7 +174,7 @@ class _Page:
 
 @dataclass(slots=True)
 class _Lookup:
-    """A root field `order`, `node` or `nodes`: how its orders' keys are told, and the template that writes them."""
+    """A root field `order`, `node` or `nodes`: the keys of its orders, and the template that writes them."""
 
     arguments: Arguments
     keys_of: Callable[[dict[str, Any]], Sequence[int]]
@@ -175,7 +182,7 @@ class _Lookup:
     listed: bool
 
     def written(self, keys: Sequence[int], orders: _Written) -> str:
-        """The order, or the list of them, in JSON; null for one that there is not."""
+        """The order, or the list of orders, in JSON; null for an order that does not exist."""
         texts = [orders[key][self.place] if key in orders else "null" for key in keys]
         return f"[{','.join(texts)}]" if self.listed else texts[0]
 
@@ -209,14 +216,14 @@ class _Plan:
             raise UnplannedError
 
     async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
-        """The data in JSON, in pieces: pages and single orders are asked for side by side, all single orders at once.
+        """The data in JSON, in pieces. Pages are read side by side, and all single orders in one question.
 
         Raises:
-            ApiError, UnplannedError: it is for graphql-core.
+            ApiError, UnplannedError: the ordinary path has to answer.
         """
-        # Everything that may be wrong with the arguments is found before anything is asked.
+        # All arguments are checked before the store is asked for anything.
         requests = [root.request(values, context.limits) for _, root in self._pages]
-        keys = [root.keys_of(root.arguments.of(values)) for _, root in self._lookups]
+        keys = [root.keys_of(root.arguments.coerce(values)) for _, root in self._lookups]
         work: list[Awaitable[Any]] = [
             root.written(context, request, values, failures)
             for (_, root), request in zip(self._pages, requests, strict=True)
@@ -238,7 +245,7 @@ class _Plan:
 
     async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
         try:
-            orders = await context.orders.written_orders(keys, self._templates)
+            orders = await context.orders.json_orders(keys, self._templates)
         except ApiError as error:
             failures.note(("orders",), error)
             raise
@@ -248,10 +255,10 @@ class _Plan:
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
-    """The results of all, once all have ended: what is asked on the way to graphql-core would be asked again there.
+    """Wait for all, even if one fails: the ordinary path would ask again for what is still being read.
 
     Raises:
-        Exception: the first that any of them raised.
+        Exception: the first in order that was raised.
     """
     if len(work) == 1:
         return [await work[0]]
@@ -303,7 +310,7 @@ class _Directives(Visitor):
 
 
 def _deciding(document: DocumentNode) -> tuple[str, ...]:
-    """The variables that decide what is selected."""
+    """The variables in directives, which decide what is selected."""
     visitor = _Directives()
     visit(document, visitor)
     return tuple(visitor.names)

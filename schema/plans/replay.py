@@ -1,4 +1,4 @@
-"""Owns what has already failed when a planned operation goes the ordinary way: it fails there at once, and alike."""
+"""Failures of a plan, repeated on the ordinary path at once, so that a request waits for each only once."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _Question = tuple[Any, ...]
 
 
 class Failures:
-    """The questions of one operation that were not answered, and why: nobody waits for the same failure twice."""
+    """The questions to the store that failed for one operation, with their errors."""
 
     def __init__(self) -> None:
         self._errors: dict[_Question, ApiError] = {}
 
     def note(self, question: _Question, error: ApiError) -> None:
-        """Note that it was not answered. What else may be wrong with it is found out again, in the resolvers' words."""
+        """Note that the store was unavailable for a question. Other errors are raised again by the resolvers."""
         if isinstance(error, UnavailableError):
             self._errors[question] = error
 
     def replayed(self, context: Context) -> Context:
-        """The context in which they fail at once."""
+        """A context in which the same questions fail at once with the same errors."""
         if not self._errors:
             return context
         orders = _FailingStore(context.orders, self._errors)

@@ -1,4 +1,4 @@
-"""Owns what a selection on orders comes to: templates for the rows, and the parts of the connection around them."""
+"""A selection on orders as templates for the rows, and parts of the connection around them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphql.execution.values import VariableValues
 
 from schema.orders.types import COLUMN_OF_FIELD
 from schema.plans.arguments import UnplannedError
-from schema.ports.templates import MOST_SLOTS, Form, Slot, Template, WrittenPage
+from schema.ports.templates import MOST_SLOTS, Form, JsonPage, Slot, Template
 from schema.ports.values import OrderColumn, Ordering, PageRequest
 from schema.relay.pagination import encode_cursor
 
@@ -37,9 +37,9 @@ CURSOR: Final = Slot(OrderColumn.ORDER_KEY, Form.CURSOR)
 
 
 class Selections:
-    """The selections of one operation, with the values of the variables that decide on them.
+    """The selections of one operation, for given values of the variables in `@skip` and `@include`.
 
-    graphql-core's own functions do the collecting: fragments, merged fields, `@skip` and `@include` are theirs.
+    graphql-core's own functions collect the fields, so they resolve fragments, merge fields and apply directives.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Selections:
         self._booleans = VariableValues({}, dict(booleans))
 
     def roots(self) -> dict[str, Group]:
-        """The root fields by their keys in the answer."""
+        """The root fields by response key."""
         query = self.schema.query_type
         if query is None:
             raise UnplannedError
@@ -63,7 +63,7 @@ class Selections:
         return collected.grouped_field_set
 
     def below(self, type_name: str, group: Group) -> Iterable[tuple[str, str, Group]]:
-        """What is selected of an object of this type: each field's key in the answer, and its name."""
+        """The fields selected on an object of this type: response key, name and nodes of each."""
         collected = collect_subfields(
             self.schema, self._fragments, self._booleans, self._operation, self.object_type(type_name), group
         )
@@ -78,12 +78,12 @@ class Selections:
 
 
 def node_of(group: Group) -> FieldNode:
-    """The first of the fields that share a key; they have the same name and arguments."""
+    """The first of the fields that share a response key; all of them have the same name and arguments."""
     return group[0].node
 
 
 class Templates:
-    """The templates of one statement: those that say the same are one."""
+    """The templates of one statement. Equal templates are one."""
 
     def __init__(self, selections: Selections) -> None:
         self._selections = selections
@@ -91,18 +91,18 @@ class Templates:
         self._slots = slots_of(selections.schema)
 
     def all(self) -> tuple[Template, ...]:
-        """The templates, each at its place."""
+        """All templates, each at its place."""
         templates = tuple(Template(parts) for parts in self._known)
         if len(templates) > _MOST_TEMPLATES or sum(len(template.slots) for template in templates) > MOST_SLOTS:
             raise UnplannedError
         return templates
 
     def of_order(self, group: Group) -> int:
-        """The place of the template that writes an order as it is selected."""
+        """The place of the template for this selection on an order."""
         return self._place(self._order(group))
 
     def of_edge(self, group: Group) -> int:
-        """The place of the template that writes an edge."""
+        """The place of the template for this selection on an edge."""
         parts: list[str | Slot] = []
         for key, name, details in self._selections.below("OrderEdge", group):
             parts.append(f',"{key}":')
@@ -132,7 +132,7 @@ class Templates:
 
 
 def slots_of(schema: GraphQLSchema) -> dict[str, Slot]:
-    """How each field of an order is written that is a value of its own, by the field's name."""
+    """The slot of each scalar field of an order, by the field's name."""
     order = schema.type_map["Order"]
     fields: dict[str, GraphQLField] = order.fields if isinstance(order, GraphQLObjectType) else {}
     slots = {name: _slot(COLUMN_OF_FIELD[name], field) for name, field in fields.items() if name in COLUMN_OF_FIELD}
@@ -160,7 +160,7 @@ def _type_name(field_name: str, type_name: str) -> str:
 
 
 def _braced(parts: list[str | Slot]) -> list[str | Slot]:
-    """An object of parts that each begin with a comma."""
+    """A JSON object of members that each begin with a comma."""
     if not parts:
         return ["{}"]
     first = parts[0]
@@ -169,10 +169,10 @@ def _braced(parts: list[str | Slot]) -> list[str | Slot]:
 
 @dataclass(slots=True)
 class Found:
-    """What a connection is written from."""
+    """What the store found for a connection."""
 
     request: PageRequest
-    page: WrittenPage | None
+    page: JsonPage | None
     totals: dict[str, int | None]
 
 
@@ -181,9 +181,10 @@ Part: TypeAlias = "str | Callable[[Found], str]"
 
 @dataclass(slots=True)
 class Connection:
-    """How a connection is written: its parts, and what has to be found for them.
+    """How to write a connection: its parts, and what they need from the store.
 
-    `counted` are the nodes of `totalCount` by their keys in the answer.
+    `paged`: it needs a page. `ends`: it needs the page's first and last cursor. `looks_forward`, `looks_backward`: it
+    needs to know whether there is a next or previous page. `counted`: the nodes of `totalCount`, by response key.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -196,10 +197,10 @@ class Connection:
 
     @classmethod
     def of(cls, selections: Selections, group: Group) -> Connection:
-        """The connection as it is selected.
+        """Plan the selection on a connection.
 
         Raises:
-            UnplannedError: something is selected that is not known here.
+            UnplannedError: it selects a field that plans do not cover.
         """
         self, templates = cls(), Templates(selections)
         for key, name, details in selections.below("OrderConnection", group):
@@ -220,7 +221,7 @@ class Connection:
         return self
 
     def write(self, found: Found) -> list[str]:
-        """The connection in JSON, in pieces: a page is too long to be copied from one whole into the next."""
+        """The connection in JSON, in pieces: the long text of a page is copied once, when all pieces are joined."""
         return [part if isinstance(part, str) else part(found) for part in self.parts]
 
     def _add_page_info(self, selections: Selections, group: Group) -> None:

@@ -1,1 +1,1 @@
-"""What the schema may ask of the server: Protocols, and the values they take and give. Read `orders.py` first."""
+"""What the schema needs from the server: Protocols, and the values they take and return. Read `orders.py` first."""

@@ -1,7 +1,7 @@
-"""Owns the questions that administration asks of the world: what stands behind the API, and the work that changes it.
+"""The port of administration: the instance, catalog and synced table behind the API, and operations on them.
 
-Nothing here is of one control plane alone: an instance may be a Lakebase instance, or a project with its branch and
-endpoint.
+Nothing here is specific to one control plane. An instance can be a Lakebase instance, or a project with its branch
+and endpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class InstanceState(Enum):
-    """What an instance is doing. UNKNOWN is a word of the platform's that is not known here: not a failure."""
+    """The state of an instance. UNKNOWN is a state of the platform that this API does not know; it is not a failure."""
 
     STARTING = "STARTING"
     AVAILABLE = "AVAILABLE"
@@ -30,7 +30,7 @@ class InstanceState(Enum):
 
 
 class SyncState(Enum):
-    """What a synced table is doing, as far as its pipeline has come."""
+    """The state of a synced table and its pipeline."""
 
     PROVISIONING = "PROVISIONING"
     PROVISIONING_PIPELINE_RESOURCES = "PROVISIONING_PIPELINE_RESOURCES"
@@ -47,7 +47,7 @@ class SyncState(Enum):
 
 
 class SyncPolicy(Enum):
-    """When a synced table is brought up to date."""
+    """When a synced table is updated from its source."""
 
     SNAPSHOT = "SNAPSHOT"
     TRIGGERED = "TRIGGERED"
@@ -56,7 +56,7 @@ class SyncPolicy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A database instance as the platform says it is. What it does not say is None."""
+    """A database instance, as the platform reports it. What the platform does not report is None."""
 
     name: str
     uid: str | None
@@ -75,7 +75,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class InstancePage:
-    """Some instances, and the platform's token of the next page; None after the last."""
+    """Instances, and the platform's token for the next page; None after the last page."""
 
     instances: Sequence[Instance]
     next_token: str | None
@@ -83,7 +83,7 @@ class InstancePage:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalog of Unity Catalog that registers one database of an instance."""
+    """A catalog in Unity Catalog that registers one database of an instance."""
 
     name: str
     uid: str | None
@@ -93,7 +93,7 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class SyncedTable:
-    """A synced table as the platform says it is. `name` is catalog.schema.table; `progress` is 0 to 1."""
+    """A synced table, as the platform reports it. `name` is catalog.schema.table; `progress` is from 0 to 1."""
 
     name: str
     uid: str | None
@@ -120,7 +120,7 @@ class SyncedTable:
 
 @dataclass(frozen=True, slots=True)
 class TableIndex:
-    """An index on the PostgreSQL table. One that is not valid is of no use, and in the way of a new one."""
+    """An index on the PostgreSQL table. An invalid index is not used, and blocks a new one of its name."""
 
     name: str
     definition: str
@@ -129,7 +129,7 @@ class TableIndex:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The names that this server is set to serve; None where it is not set to any."""
+    """The names that this server is configured with; None for each that is not configured."""
 
     instance_name: str | None
     catalog_name: str | None
@@ -155,7 +155,7 @@ class OperationKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
-    """An instance as it is wanted."""
+    """The wanted state of an instance."""
 
     name: str
     capacity: str = "CU_1"
@@ -166,7 +166,7 @@ class InstanceSpec:
 
 @dataclass(frozen=True, slots=True)
 class InstanceChange:
-    """What is wanted otherwise of an instance; None leaves a thing as it is."""
+    """Changes to an instance. None leaves a property as it is."""
 
     name: str
     capacity: str | None = None
@@ -178,7 +178,7 @@ class InstanceChange:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSpec:
-    """A catalog as it is wanted; `create_database` makes the database where the instance has none of that name."""
+    """The wanted state of a catalog. `create_database` creates the database if the instance does not have it."""
 
     name: str
     instance_name: str
@@ -188,10 +188,10 @@ class CatalogSpec:
 
 @dataclass(frozen=True, slots=True)
 class SyncedTableSpec:
-    """A synced table as it is wanted.
+    """The wanted state of a synced table.
 
-    In a catalog of a database its instance and database are those of the catalog, and stay None. The pipeline keeps
-    its own tables in the storage catalog and schema; None takes the ones that the server is set to.
+    In a catalog that registers a database, the instance and database follow from the catalog and stay None. The
+    pipeline keeps its own tables in the storage catalog and schema; None means the server's settings.
     """
 
     name: str
@@ -207,7 +207,7 @@ class SyncedTableSpec:
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """What an operator asks for: what stands in it depends on the kind.
+    """What an operator asks for. Which fields are set depends on the kind.
 
     CREATE_INSTANCE: instance. UPDATE_INSTANCE: change. CREATE_CATALOG: catalog. CREATE_SYNCED_TABLE: table.
     PROVISION: instance, catalog and table. DELETE_INSTANCE: instance_name. DELETE_CATALOG: catalog_name.
@@ -243,7 +243,7 @@ class PlanAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One property that is not as wanted, both values as text."""
+    """A property that differs from the wanted state, with both values as text."""
 
     field: str
     current: str
@@ -252,9 +252,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step: on which resource ("instance orders-pg"), whether that exists, and what would change.
+    """One step of a plan: the resource ("instance orders-pg"), whether it exists, and what would change.
 
-    `exists` is None where it cannot be known beforehand. `costs` says that money is spent from then on.
+    `exists` is None if it cannot be known beforehand. `costs` says that the resource costs money from then on.
     """
 
     name: str
@@ -268,9 +268,9 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in their order, and how many status changes would be destroyed with their only copy.
+    """The steps, in order, and how many status changes would lose their only copy.
 
-    `status_changes_lost` is 0 where none would, and None where they could not be counted.
+    `status_changes_lost` is None if they could not be counted.
     """
 
     steps: Sequence[PlannedStep]
@@ -279,7 +279,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class AdminRefusal:
-    """Why nothing was begun. `field` is the path in the input that it is about ("acknowledgeCost")."""
+    """Why nothing was started. `field` is the path of the field in the input ("acknowledgeCost")."""
 
     reason: Reason
     message: str
@@ -289,7 +289,7 @@ class AdminRefusal:
 
 
 class WorkState(Enum):
-    """How far an operation or one of its steps has come. SKIPPED: a step that was not reached."""
+    """The state of an operation or of one of its steps. SKIPPED is a step that was not reached."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -300,7 +300,7 @@ class WorkState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OperationStep:
-    """One step of an operation. Its times are the clock's of whoever runs it; `progress` is 0 to 1."""
+    """One step of an operation. Its times are by the clock of the process that runs it; `progress` is from 0 to 1."""
 
     name: str
     resource: str
@@ -313,7 +313,7 @@ class OperationStep:
 
 @dataclass(frozen=True, slots=True)
 class OperationFailure:
-    """Why an operation ended without its end being reached, and what to do. `reason` is one of ours."""
+    """Why an operation failed, and what to do. `reason` is one of this API's, not the platform's."""
 
     reason: Reason
     message: str
@@ -322,7 +322,7 @@ class OperationFailure:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A piece of long work. `durable` says that it is kept in the database, and outlives this process."""
+    """Long-running work. `durable` says that it is stored in the database and outlives this process."""
 
     id: str
     kind: OperationKind
@@ -338,7 +338,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class OperationPage:
-    """Operations, newest first."""
+    """Operations, newest first; `more` says whether older ones follow."""
 
     operations: Sequence[Operation]
     more: bool
@@ -346,10 +346,10 @@ class OperationPage:
 
 @dataclass(frozen=True, slots=True)
 class AdminOutcome:
-    """What became of a request.
+    """The outcome of a request.
 
-    Refused: refusals, and the plan where one could be made. A dry run: the plan, and as refusals what stands in its
-    way. Begun or found under way: the operation and the plan.
+    Refused: the refusals, and the plan if one could be made. Dry run: the plan, and as refusals whatever would prevent
+    it. Started, or already running: the operation and the plan.
     """
 
     plan: Plan | None = None
@@ -358,45 +358,45 @@ class AdminOutcome:
 
 
 class Administration(Protocol):
-    """What stands behind the API, and the changing of it.
+    """Reads and changes the instance, catalog and synced table behind the API.
 
-    All of it may raise ApiError: CONTROL_PLANE_NOT_CONFIGURED where no platform is set, CONTROL_PLANE_UNAVAILABLE and
-    the like where it does not answer, PERMISSION_MISSING. Names are checked by the caller, before they come here.
+    Every method may raise ApiError: CONTROL_PLANE_NOT_CONFIGURED if no platform is configured, one of the other
+    CONTROL_PLANE reasons if the platform does not answer, or PERMISSION_MISSING. The caller has checked all names.
     """
 
     @property
     def configured(self) -> Configured:
-        """The names that this server is set to."""
+        """The names that this server is configured with."""
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
-        """One page of all instances that the server's identity may see, as the platform pages them."""
+        """One of the platform's pages of the instances that the server's identity may see."""
 
     async def instance(self, name: str) -> Instance | None:
         """The instance with this name."""
 
     async def catalog(self, name: str) -> Catalog | None:
-        """The catalog of a database with this name."""
+        """The catalog with this name, if it registers a database."""
 
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name, catalog.schema.table."""
 
     async def indexes(self, table: SyncedTable) -> Sequence[TableIndex]:
-        """The indexes on its PostgreSQL table, which is asked."""
+        """The indexes on its PostgreSQL table, read from the database."""
 
     async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
-        """Plan the work, and begin it unless something is in the way or it is a dry run. Answers at once.
+        """Plan the work and start it, unless it is refused or a dry run. It does not wait for the work.
 
-        What it tells in an outcome it has left an audit entry of; what it raises, the caller notes.
+        It writes the audit entry of every outcome that it returns. If it raises, the caller writes it.
         """
 
     async def operation(self, id_: str) -> Operation | None:
         """The operation with this id."""
 
     async def operations(self, *, size: int, after: str | None) -> OperationPage:
-        """Operations, newest first, after the one with that id."""
+        """A page of operations, newest first, after the one with this id."""
 
     def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
-        """The operation as it is, and anew whenever it has come further; ends with its end. Nothing where none is."""
+        """The operation as it is now, and again after each progress, until it ends. Empty if there is none."""
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Leave an audit entry of an action that was not let through: a field's name, and why. It never fails."""
+        """Write an audit entry of a refused action: the name of the field, and why. It never fails."""

@@ -1,4 +1,4 @@
-"""Owns the questions about status changes, as Protocols, and the values they are put in."""
+"""The ports of status changes: the writer, the history, the lookup and the feed, and their values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """One applied change, as it is kept for good.
+    """An applied change. The history keeps it for good.
 
-    `id` is its place in the feed: later changes have higher ones, and nobody ever sees a higher one before a lower.
-    Statuses are as stored. `cleared` says that it went back to the synced status, which `status` then is.
+    `id` is its place in the feed. A later change has a higher id and never becomes visible before an earlier one.
+    Statuses are as stored. `cleared` says that the change went back to the synced status, which is then `status`.
     """
 
     id: int
@@ -35,7 +35,7 @@ class StatusChange:
 
 @dataclass(frozen=True, slots=True)
 class WantedStatus:
-    """What an order's status is to become, and what it has to be for that. A status of None is the synced one."""
+    """The status to set, on a condition. A `status` of None goes back to the synced status."""
 
     order_key: int
     status: str | None
@@ -46,7 +46,7 @@ class WantedStatus:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """Changes that are made in one transaction: all or none of them where `atomic`, else each that can be."""
+    """Changes to make in one transaction: all or none if `atomic`, otherwise every change that can be made."""
 
     operation: str
     wanted: tuple[WantedStatus, ...]
@@ -56,7 +56,7 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a change was not made, with what the order was then. `field` is the argument below the change's own input."""
+    """Why a change was refused, and the order's state at that time. `field` is a field of the change's input."""
 
     reason: Reason
     message: str
@@ -67,7 +67,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one wanted status. Without change and refusal the order had that status already."""
+    """The outcome of one wanted status. Without a change or a refusal, the order had that status already."""
 
     order_key: int
     previous_status: str | None
@@ -77,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """As many outcomes as statuses wanted, in their order, or a refusal of the whole request."""
+    """One outcome for each wanted status, in order, or a refusal of the whole request."""
 
     outcomes: tuple[Outcome, ...]
     replayed: bool = False
@@ -86,7 +86,7 @@ class WriteOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ChangeWindow:
-    """At most `size` changes next to a place in the feed; `backward` takes those before it."""
+    """At most `size` changes after a place in the feed, or before it if `backward`."""
 
     size: int
     position: int | None = None
@@ -95,7 +95,7 @@ class ChangeWindow:
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Which changes to take; None takes all. An empty set takes none."""
+    """Which changes to return. None does not restrict; an empty set matches no change."""
 
     order_keys: frozenset[int] | None = None
     changed_by: str | None = None
@@ -103,7 +103,7 @@ class ChangeFilter:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes, oldest first, whether more follow in the direction of travel, and whether any lie behind."""
+    """Changes, oldest first; whether more follow in the direction of paging, and whether there are any behind."""
 
     changes: Sequence[StatusChange]
     more_ahead: bool
@@ -111,48 +111,48 @@ class ChangePage:
 
 
 class StatusWriter(Protocol):
-    """Where statuses are changed."""
+    """Changes statuses."""
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Make the changes and commit them, then answer.
+        """Make the changes and commit them before returning.
 
         Raises:
-            UnavailableError: nothing was written.
-            OutcomeUnknownError: the reply to the commit was lost.
+            UnavailableError: if nothing was written.
+            OutcomeUnknownError: if the reply to the commit was lost.
         """
 
 
 class ChangeHistory(Protocol):
-    """Where changes are read, all of them, in the order of the feed.
+    """Reads the history of all changes, in the order of the feed.
 
-    Every method raises `schema.errors.UnavailableError` where the store does not answer.
+    Every method raises `schema.errors.UnavailableError` if the store does not answer.
     """
 
     async def head(self) -> int:
-        """The id of the newest change that can be read; 0 where there is none."""
+        """The head: the id of the newest change that can be read, 0 if there is none."""
 
     async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
-        """A page of the history, up to the change `until`."""
+        """A page of the history, up to and including the change `until`."""
 
 
 class ChangeLookup(Protocol):
-    """Finds changes for one operation, putting all that are asked for at once into one statement."""
+    """Looks up changes for one operation. Lookups made at the same time share one statement."""
 
     async def changes(self, ids: Sequence[int]) -> Sequence[StatusChange | None]:
-        """The changes with these ids: as many, in their order."""
+        """The changes with these ids, in order; None for an id that does not exist."""
 
     async def of_order(self, order_key: int, window: ChangeWindow, *, until: int | None) -> ChangePage:
-        """A page of the changes of one order; all orders asked for at once with one window are one statement."""
+        """A page of the changes of one order. Calls made at the same time with the same window share one statement."""
 
 
 class ChangeFeed(Protocol):
-    """Where changes are heard of as they are committed."""
+    """Delivers changes as they are committed."""
 
     def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
-        """Every change after that place, of these orders or all: none left out, none twice, in order.
+        """Every change after a place in the feed, of these orders or of all: in order, each exactly once.
 
-        It ends only when it is closed.
+        The generator does not end until it is closed.
 
         Raises:
-            UnavailableError: the feed cannot be read, or SUBSCRIBER_TOO_SLOW.
+            UnavailableError: if the feed cannot be read; SUBSCRIBER_TOO_SLOW if the subscriber falls behind.
         """

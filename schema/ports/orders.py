@@ -1,4 +1,4 @@
-"""Owns the questions that the schema may ask of the world, as Protocols, and the values they are put in."""
+"""The ports of orders: the store, which reads pages and statistics, and the lookup of single orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schema.ports.templates import Template, WrittenPage
+    from schema.ports.templates import JsonPage, Template
     from schema.ports.values import (
         Conditions,
         Count,
@@ -22,54 +22,52 @@ if TYPE_CHECKING:
 
 
 class OrderStore(Protocol):
-    """Where orders are read.
+    """Reads orders.
 
-    Every method raises `schema.errors.UnavailableError` where the store does not answer.
-    A block holds the columns asked for and no others.
+    Every method raises `schema.errors.UnavailableError` if the store does not answer.
+    A block holds exactly the requested columns.
     """
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
-        """A page by position: costs the same at any depth."""
+        """A page next to a position. It costs the same at any depth."""
 
-    async def written_page(
-        self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool
-    ) -> WrittenPage | None:
-        """The same page in JSON, with its outermost positions where `ends` are wanted.
+    async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
+        """The same page as JSON, with the positions of its first and last order if `ends`.
 
-        None where a value has no JSON of its own: `page` then says what it is.
+        None if a stored value does not fit the schema: the ordinary path then reports it.
         """
 
-    async def written_orders(
+    async def json_orders(
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
-        """Each order with one of these keys, as every template has it; one that there is not is left out.
+        """The JSON of each order with one of these keys, by each template. Keys without an order are left out.
 
-        None as above.
+        None as for `json_page`.
         """
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
     ) -> Page:
-        """A page by number of orders skipped: costs more the deeper it is."""
+        """A page by the number of orders skipped. It costs more the deeper it is."""
 
     async def count(self, conditions: Conditions) -> Count:
-        """Exactly how many orders there are. Without conditions it may be a few seconds old."""
+        """The exact number of matching orders. Without conditions it may be a few seconds old."""
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
-        """About how many orders there are, from the database's statistics; None where it has none."""
+        """The approximate number of matching orders, from the database's statistics; None if it has none."""
 
     async def stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
-        """What the total prices come to. Without conditions it may be a few seconds old."""
+        """Statistics of the matching orders. Without conditions they may be a few seconds old."""
 
     async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
-        """`size` different orders drawn at random, each equally likely; fewer where there are fewer."""
+        """`size` distinct orders drawn at random, each equally likely; fewer if there are fewer."""
 
 
 class OrderLookup(Protocol):
-    """Finds single orders for one operation, putting all that are asked for at once into one statement."""
+    """Looks up single orders for one operation. Lookups made at the same time share one statement."""
 
     async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
-        """A block of one row, or None where there is no such order."""
+        """A block of one row, or None if there is no such order."""
 
     async def orders(self, keys: Iterable[int], columns: OrderColumns) -> Sequence[OrderBlock | None]:
-        """As many as keys, in their order."""
+        """For each key, in order: a block of one row, or None if there is no such order."""

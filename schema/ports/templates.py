@@ -1,4 +1,4 @@
-"""Owns the templates of orders as JSON: text with slots, which a store fills with a row's values."""
+"""Templates: the JSON text of an order with slots, which the store fills with the values of each row."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Form(Enum):
-    """How a value is written in JSON, which is how its GraphQL type writes it.
+    """How a value is written in JSON. It is the form in which its GraphQL type serializes it.
 
-    A value that its type would refuse has no such form: it is for graphql-core, whose errors are the errors.
+    A value that its type would refuse cannot be written. It is left to graphql-core, which reports the error.
     """
 
     INT = auto()
@@ -30,10 +30,10 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One value of an order.
+    """The place of one value in a template.
 
-    `column` is what it is made of, `nullable` whether null is one of its values; `names` are those of an enum's
-    members by their stored values. A cursor is made of the ordering's columns too.
+    `column` is where the value comes from, and `nullable` says whether it can be null. `names` are pairs of an enum's
+    stored value and its member's name. A cursor also needs the columns of the ordering.
     """
 
     column: OrderColumn
@@ -42,28 +42,28 @@ class Slot:
     names: tuple[tuple[str, str], ...] = ()
 
 
-# Of the slots of one statement, all its templates together: beyond it the statement itself would cost more than it
-# spares, and what is remembered of it would be the caller's to choose.
+# The most slots that all templates of one statement may have. A longer statement would cost more than it saves, and
+# clients could make the server remember statements of any size.
 MOST_SLOTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """What one order looks like in an answer. Itself and no other, so that what is made of it can be remembered."""
+    """The JSON text of one order with its slots. Compared by identity, so that caches can use it as a key cheaply."""
 
     parts: tuple[str | Slot, ...]
 
     @property
     def slots(self) -> list[Slot]:
-        """Its slots, in their order."""
+        """The slots, in order."""
         return [part for part in self.parts if isinstance(part, Slot)]
 
 
-class WrittenPage(NamedTuple):
-    """A page of orders in JSON.
+class JsonPage(NamedTuple):
+    """A page of orders as JSON.
 
-    `rows[i]` are all orders as the i-th template has them, with commas between. `first` and `last` are the sort value
-    and the key of the outermost orders, in the ordering; None on an empty page, and where they were not asked for.
+    `rows[i]` is the text of all orders by the i-th template, separated by commas. `first` and `last` are the sort
+    value and the key of the first and the last order; None on an empty page, and if they were not asked for.
     """
 
     rows: tuple[str, ...]

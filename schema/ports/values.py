@@ -1,4 +1,4 @@
-"""The values that the ports of orders take and give."""
+"""The values that the ports of orders take and return."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ if TYPE_CHECKING:
 
 
 ColumnValue = object
-
-
 Row = tuple[ColumnValue, ...]
 
 
 class OrderColumn(Enum):
-    """What is known of an order. A value is the attribute's name on `schema.orders.types.Order`.
+    """The columns of an order. A value is the name of the attribute of `schema.orders.types.Order`.
 
-    STATUS is the merged one: that of the last change, or the synced one where there was none.
+    STATUS is the merged status: the overlay's status if there is one, else the synced status.
     """
 
     ORDER_KEY = "order_key"
@@ -44,7 +42,7 @@ OrderColumns = frozenset[OrderColumn]
 
 
 class Operator(Enum):
-    """How a condition compares. IN takes a tuple of values; an empty one holds for no order."""
+    """How a condition compares. IN takes a tuple of values; an empty tuple matches no order."""
 
     EQ = "eq"
     IN = "in_"
@@ -56,7 +54,7 @@ class Operator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One comparison that every order of an answer satisfies, with the value as it is stored."""
+    """A comparison of a column with a value, or with a tuple of values. Values are as stored."""
 
     column: OrderColumn
     operator: Operator
@@ -70,7 +68,7 @@ Conditions = tuple[Condition, ...]
 class Ordering:
     """A total order: by `column`, then by order key, both in the same direction.
 
-    Orders without a value in `column` come last when ascending and first when descending.
+    Null in `column` sorts last when ascending and first when descending.
     """
 
     column: OrderColumn = OrderColumn.ORDER_KEY
@@ -79,7 +77,7 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in an ordering: the order with this value and key, whether it still exists or not."""
+    """A place in an ordering: that of an order with this value and key, which need not exist any more."""
 
     value: ColumnValue | None
     key: int
@@ -87,10 +85,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page of at most `size` orders next to `position`, on its far side in the direction of travel.
+    """A page of at most `size` orders after `position`, or before it if `backward`.
 
-    `backward` travels against the ordering; the rows of the answer are in its order all the same.
-    `look_back` asks also whether there is any order at `position` or behind it.
+    The rows of the answer are in the ordering either way. `look_back` also asks whether there is any order at
+    `position` or on its other side.
     """
 
     ordering: Ordering
@@ -103,7 +101,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class OrderBlock:
-    """Rows of orders as they came from the store: `rows[i][j]` is the value of `columns[j]`."""
+    """Rows of orders, as stored: `rows[i][j]` is the value of `columns[j]`."""
 
     columns: tuple[OrderColumn, ...]
     rows: Sequence[Row]
@@ -111,9 +109,10 @@ class OrderBlock:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A block, whether more orders follow in the direction of travel, and whether any lie behind.
+    """A page of orders.
 
-    Behind a numbered page lies whatever its number skips.
+    `more_ahead` says whether more orders follow in the direction of paging, `any_behind` whether there are any in the
+    other direction. Behind a numbered page are the orders that its number skips.
     """
 
     block: OrderBlock
@@ -123,14 +122,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of orders, as of a moment."""
+    """A number of orders, and when they were counted."""
 
     count: int
     as_of: datetime
 
 
 class StatsGroup(Enum):
-    """By what the statistics can be broken down."""
+    """How statistics can be grouped."""
 
     STATUS = "status"
     PRIORITY = "priority"
@@ -138,7 +137,7 @@ class StatsGroup(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PriceStats:
-    """How many orders, and what their total prices come to; None where there are no orders."""
+    """The number of orders and the statistics of their total prices, which are None if there are no orders."""
 
     count: int
     sum: Decimal | None
@@ -149,7 +148,7 @@ class PriceStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Statistics over all orders asked for, and by group: the stored value and its statistics."""
+    """Statistics of all matching orders, and of each group: its stored value and its statistics."""
 
     total: PriceStats
     groups: dict[StatsGroup, list[tuple[str | None, PriceStats]]]

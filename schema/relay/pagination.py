@@ -1,4 +1,4 @@
-"""Owns paging: arguments checked once, the opaque cursor, and the Relay types Connection, Edge and PageInfo."""
+"""Paging: the checked arguments, the opaque cursor, and the Relay types Connection, Edge and PageInfo."""
 
 from __future__ import annotations
 
@@ -12,75 +12,77 @@ import strawberry
 
 from schema.errors import InputError, Reason
 from schema.ports.values import Conditions, OrderColumn, Ordering, PageRequest, Position
+from schema.scalars import sort_date
 
 if TYPE_CHECKING:
     from schema.context import PageLimits
-from schema.scalars import sort_date
 
 NodeT = TypeVar("NodeT")
 
 CURSOR_VERSION = 1
 _CHANGES = "changes"
-# Longer than any cursor of ours: the longest holds two numbers of 19 digits and a price.
+# Longer than any cursor that we issue: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
-# What PostgreSQL's numeric and date may hold, and an order with such a value has a cursor like any other.
+# All that PostgreSQL's numeric can hold: an order with such a value has a cursor like any other.
 _NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
 _KEY_CURSOR = re.compile(rb'\[%d,"(order_key[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
 
 
-@strawberry.type(description="Where a page lies in the whole list.")
+@strawberry.type(description="Where a page is in the whole list.")
 class PageInfo:
-    """Relay's PageInfo; both flags are exact, whichever way one travels."""
+    """Relay's PageInfo. Both flags are exact, whichever way the client pages."""
 
-    has_next_page: bool = strawberry.field(description="Whether more follows after this page. Always exact.")
-    has_previous_page: bool = strawberry.field(description="Whether anything comes before this page. Always exact.")
+    has_next_page: bool = strawberry.field(description="Whether there are entries after this page. Always exact.")
+    has_previous_page: bool = strawberry.field(description="Whether there are entries before this page. Always exact.")
     start_cursor: str | None = strawberry.field(
-        description="The cursor of the first edge: give it as `before` to go back. Null on an empty page."
+        description="The cursor of the first edge. Pass it as `before` to page backward. Null on an empty page."
     )
     end_cursor: str | None = strawberry.field(
-        description="The cursor of the last edge: give it as `after` to go on. Null on an empty page."
+        description="The cursor of the last edge. Pass it as `after` for the next page. Null on an empty page."
     )
 
     @classmethod
     def empty(cls) -> PageInfo:
-        """That of a page of nothing."""
+        """The page info of an empty page."""
         return cls(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
 
 
-@strawberry.type(description="One entry of a page, with the cursor that leads back to it.")
+@strawberry.type(description="One entry of a page, with its cursor.")
 class Edge(Generic[NodeT]):
-    """Relay's Edge. `node` is nullable, so that one unreadable row does not take the page with it."""
+    """Relay's Edge. `node` is nullable, so that one invalid row does not null the whole page."""
 
     cursor: str = strawberry.field(
-        description="An opaque bookmark. It stays good when its entry is deleted, and belongs to one `orderBy`."
+        description="An opaque bookmark. It stays valid when its entry is deleted, and is valid only for its `orderBy`."
     )
     node: NodeT | None = strawberry.field(
-        description="The entry itself. Null, with an error, where a stored value is outside the schema."
+        description="The entry. Null, with an error, if a stored value does not fit the schema."
     )
 
 
 @strawberry.type(description="A page of a list.")
 class Connection(Generic[NodeT]):
-    """Relay's Connection, with `nodes` for callers who need no cursors."""
+    """Relay's Connection, with `nodes` for clients that need no cursors."""
 
     edges: list[Edge[NodeT]] = strawberry.field(description="The entries of this page, each with its cursor.")
     nodes: list[NodeT | None] = strawberry.field(
-        description="The entries of this page without their cursors; null as `edges.node` is."
+        description="The entries of this page without cursors. An entry is null where its `edges.node` is."
     )
-    page_info: PageInfo = strawberry.field(description="Where this page lies, and the cursors to go on from.")
+    page_info: PageInfo = strawberry.field(
+        description="Where this page is in the list, and the cursors for the pages around it."
+    )
 
 
 _T = TypeVar("_T")
 
 
 def given(argument: _T | None) -> _T | None:
-    """An argument, absent and null alike as None. Its default is not None, for the schema would print it."""
+    """The argument, or None if it is absent. Arguments default to UNSET because the schema would print `= null`."""
     return None if argument is strawberry.UNSET else argument
 
 
 def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> int:
-    """The size to use, the default where none was given.
+    """The page size: as requested, or the default.
 
     Raises:
         InputError: PAGE_SIZE_INVALID.
@@ -89,7 +91,7 @@ def page_size(requested: int | None, limits: PageLimits, *, argument: str) -> in
         return limits.default
     if not 0 <= requested <= limits.maximum:
         raise InputError(
-            Reason.PAGE_SIZE_INVALID, f"`{argument}` is {requested}; it has to be from 0 to {limits.maximum}."
+            Reason.PAGE_SIZE_INVALID, f"`{argument}` is {requested}; it must be from 0 to {limits.maximum}."
         )
     return requested
 
@@ -104,7 +106,7 @@ def page_request(
     last: int | None,
     before: str | None,
 ) -> PageRequest:
-    """The page that the four arguments of Relay ask for.
+    """The page that Relay's four arguments ask for.
 
     Raises:
         InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID, CURSOR_INVALID, CURSOR_ORDER_MISMATCH.
@@ -120,7 +122,7 @@ def page_request(
 
 
 class Window(NamedTuple):
-    """What the four arguments of Relay come to."""
+    """Relay's four arguments, combined."""
 
     size: int
     cursor: str | None
@@ -130,7 +132,7 @@ class Window(NamedTuple):
 def page_window(
     limits: PageLimits, *, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Window:
-    """The window that the four arguments of Relay ask for.
+    """The window that Relay's four arguments ask for.
 
     Raises:
         InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID.
@@ -139,7 +141,7 @@ def page_window(
     if forward and backward:
         raise InputError(
             Reason.PAGE_ARGUMENTS_CONFLICT,
-            "Use `first` with `after` to go forward, or `last` with `before` to go back, and not both.",
+            "Use either `first` and `after` to page forward, or `last` and `before` to page backward.",
         )
     size = page_size(last if backward else first, limits, argument="last" if backward else "first")
     return Window(size, before if backward else after, backward)
@@ -154,16 +156,16 @@ def encode_cursor(ordering: Ordering, value: object, key: int) -> str:
 
 
 def cursor_start(ordering: Ordering) -> str:
-    """What every cursor of an ordering begins with, before the key and the value; it is not encoded yet."""
+    """The start of every cursor of an ordering, before the key and the value, not yet encoded."""
     return f'[{CURSOR_VERSION},"{_ordering_name(ordering)}",'
 
 
 def decode_cursor(cursor: str, ordering: Ordering) -> Position:
-    """The position that a cursor names.
+    """The position in a cursor.
 
     Raises:
-        InputError: CURSOR_INVALID where it is none of ours, CURSOR_ORDER_MISMATCH where it belongs
-            to another ordering.
+        InputError: CURSOR_INVALID if this API did not issue it, CURSOR_ORDER_MISMATCH if it belongs to
+            another ordering.
     """
     try:
         return _key_position(cursor, ordering) or _position(cursor, ordering)
@@ -172,20 +174,22 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
 
 
 def encode_change_cursor(change: int) -> str:
-    """The opaque cursor of a place in the feed of changes: after the change with this id."""
+    """The opaque cursor of the place in the feed after the change with this id."""
     return opaque([CURSOR_VERSION, _CHANGES, change])
 
 
 def decode_change_cursor(cursor: str) -> int:
-    """The place in the feed that a cursor names.
+    """The place in the feed that is in a cursor.
 
     Raises:
-        InputError: CURSOR_INVALID where it is none of ours, or a cursor of orders.
+        InputError: CURSOR_INVALID if it is not a cursor of the feed.
     """
     try:
         return _change(cursor)
     except (ValueError, RecursionError) as error:
-        raise InputError(Reason.CURSOR_INVALID, "The cursor is none of the feed of changes, or is damaged.") from error
+        raise InputError(
+            Reason.CURSOR_INVALID, "The cursor does not belong to the feed of changes, or is damaged."
+        ) from error
 
 
 def _change(cursor: str) -> int:
@@ -207,7 +211,7 @@ def _encoded(text: bytes) -> str:
 
 
 def _key_position(cursor: str, ordering: Ordering) -> Position | None:
-    """The same of the plainest and most common of cursors, at a fifth of the cost; None for every other one."""
+    """`_position` for the simplest and most common cursor, at a fifth of the cost; None for any other cursor."""
     if ordering.column is not OrderColumn.ORDER_KEY or len(cursor) > _CURSOR_MAX_CHARACTERS:
         return None
     text = base64.urlsafe_b64decode(f"{cursor}==")
@@ -227,28 +231,28 @@ def _position(cursor: str, ordering: Ordering) -> Position:
     if name != _ordering_name(ordering):
         raise InputError(
             Reason.CURSOR_ORDER_MISMATCH,
-            f"The cursor belongs to another `orderBy` than {ordering.column.name} "
-            f"{'DESC' if ordering.descending else 'ASC'}. Ask for its own, or start again without a cursor.",
+            f"The cursor was issued for another `orderBy` than {ordering.column.name} "
+            f"{'DESC' if ordering.descending else 'ASC'}. Use that `orderBy`, or start again without a cursor.",
         )
     value = _sort_value(ordering.column, rest)
-    # Only the spelling that we issue is ours: one position, one cursor.
+    # Only the exact encoding that we issue is accepted: each position has one cursor.
     if encode_cursor(ordering, value, key) != cursor:
         raise ValueError(cursor)
     return Position(value=value, key=key)
 
 
 def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[object]:
-    """The parts that a cursor holds, whatever they are.
+    """The parts of a cursor, not yet checked.
 
     Raises:
-        ValueError: none could have made it. A RecursionError is the same.
+        ValueError: if this API cannot have issued it. A RecursionError means the same.
     """
     if len(cursor) > longest:
         raise ValueError(cursor)
     padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
     parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     if not isinstance(parts, list):
-        raise ValueError(cursor)  # noqa: TRY004 # a cursor of the wrong shape is a wrong value to the caller
+        raise ValueError(cursor)  # noqa: TRY004 # to the caller a cursor of the wrong shape is a wrong value
     return parts
 
 

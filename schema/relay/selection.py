@@ -1,4 +1,4 @@
-"""Owns the question of what is selected below a field, so that only that is read from the store."""
+"""The fields selected below a field, so that only these are read from the store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The fields selected below a field, fragments, `@skip` and `@include` applied.
+    """The fields selected below a field, with fragments, `@skip` and `@include` applied.
 
-    graphql-core's own collect_subfields does the work, so that what is read is what will be resolved.
+    It uses graphql-core's own collect_subfields, so that exactly the fields that will be resolved are read.
     """
 
     _info: GraphQLResolveInfo[Any]
@@ -30,14 +30,14 @@ class Selection:
 
     @classmethod
     def below(cls, info: Info, type_name: str) -> Selection:
-        """What the field being resolved selects, were its value of the named object type."""
-        raw = info._raw_info  # noqa: SLF001 # Strawberry has no public way to the fragments and nodes that are needed here
+        """The selection below the field being resolved, for a value of the named object type."""
+        raw = info._raw_info  # noqa: SLF001 # Strawberry has no public access to the fragments and field nodes
         return cls(raw, _object_type(raw, type_name), [FieldDetails(node, None) for node in raw.field_nodes])
 
     def fields(self) -> dict[str, Selection | None]:
-        """The selected fields by their name in the schema, and what each selects in turn.
+        """The selected fields by their name in the schema, each with its own selection.
 
-        A field selected under several aliases stands once, with all that they select.
+        A field selected under several aliases is listed once, with the selections of all of them.
         """
         details: dict[str, list[FieldDetails]] = {}
         for group in self._collect():

@@ -27,6 +27,8 @@ _IDENTITY: Final = ("x-forwarded-email", "x-forwarded-user")
 _IDENTITY_CHARACTERS: Final = 320
 _EVERYBODY: Final = "*"
 _REMEMBERED_CALLERS: Final = 1_000
+# How long a caller's groups are remembered: a caller that leaves a group loses its role within this time.
+_GROUPS_SECONDS: Final = 300.0
 # While the platform cannot be asked for groups, its last answer counts for an hour more.
 _GRACE_SECONDS: Final = 3_600.0
 
@@ -48,7 +50,7 @@ class DatabricksAuthentication:
             Role.WRITER: settings.writer_groups,
             Role.ADMIN: settings.admin_groups,
         }
-        self._directory = _Directory(groups_of, ttl_seconds=settings.groups_ttl)
+        self._directory = _Directory(groups_of, ttl_seconds=_GROUPS_SECONDS)
 
     async def principal(
         self,

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _HEADER: Final = "authorization"
 _TOKEN_BYTES: Final = 8_192
+# After so long the issuer's keys are fetched anew; a key that is not known yet is looked for at once.
+_KEYS_SECONDS: Final = 3_600.0
 _LEEWAY_SECONDS: Final = 30.0
 _REQUIRED: Final = ["exp", "iat", "iss", "aud", "sub"]
 _TIMES: Final = ("exp", "iat", "nbf")
@@ -61,7 +63,7 @@ class JwtAuthentication:
         # The settings refuse this mode without these.
         self._issuer = settings.jwt_issuer or ""
         self._audience = settings.jwt_audience or ""
-        self._keys = Keys(settings.jwt_jwks_url or "", ttl_seconds=settings.jwt_jwks_ttl)
+        self._keys = Keys(settings.jwt_jwks_url or "", ttl_seconds=_KEYS_SECONDS)
         self._algorithms = sorted(settings.jwt_algorithms)
         self._roles_claim = settings.jwt_roles_claim
         self._user_claim = settings.jwt_user_claim

@@ -14,8 +14,9 @@ from schema.ports.changes import ChangePage, StatusChange
 from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.observability.request_record import note_load
-from server.observability.statements import note_statement
+from server.observability.observations import StatementRun
+from server.observability.sinks import observe
+from server.read_requirement import note_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,12 +118,8 @@ class SqlChangeHistory:
             try:
                 rows = (await connection.execute(statement)).all()
             finally:
-                note_statement(
-                    text=lambda: text_of(statement),
-                    rows=len(rows),
-                    seconds=time.perf_counter() - started,
-                    pool=self._pool.name,
-                )
+                seconds = time.perf_counter() - started
+                observe(StatementRun(lambda: text_of(statement), len(rows), seconds, self._pool.name))
         return rows
 
 

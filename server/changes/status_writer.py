@@ -27,7 +27,7 @@ from server.changes.outcomes import (
 )
 from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.observability.request_record import NOWHERE, current_record
+from server.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,22 +185,22 @@ class SqlStatusWriter:
             if _definite(error):
                 raise
             await driver.cut(error)
-            if record := current_record.get():
+            if reads := current_reads.get(None):
                 # Whoever looks whether it was made has to look where it was.
-                record.written = NOWHERE
+                reads.written = UNREACHABLE
             raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
 
     @staticmethod
     async def _note_place(driver: Driver) -> None:
         """Note how far the log is now: who reads on a secondary that has come there finds what was written."""
-        if (record := current_record.get()) is None:
+        if (reads := current_reads.get(None)) is None:
             return
         try:
             place = await driver.written()
         except Exception as error:  # noqa: BLE001 # it is committed, and that is what has to be told
             await driver.cut(error)
-            place = NOWHERE
-        record.written = max(record.written, place)
+            place = UNREACHABLE
+        reads.written = max(reads.written, place)
 
     async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
         """The outcome, and whether anything was written that has to be committed."""

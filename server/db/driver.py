@@ -17,7 +17,8 @@ import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from server.db.errors import is_refused_value, sqlstate
-from server.observability.statements import note_statement
+from server.observability.observations import StatementRun
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class Driver:
             raise
         finally:
             seconds = time.perf_counter() - started
-            note_statement(text=lambda: text.text, rows=found, seconds=seconds, pool=self._pool)
+            observe(StatementRun(lambda: text.text, found, seconds, self._pool))
         return rows
 
     async def written(self) -> int:

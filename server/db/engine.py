@@ -25,6 +25,18 @@ _IDLE_IN_TRANSACTION_SECONDS = 5.0
 # How much longer than PostgreSQL's statement timeout the client waits, for a peer that has gone silent.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
+# Counts and statistics are few and slow: more of them at once would only slow one another down.
+_AGGREGATE_CONNECTIONS: Final = 3
+# How long an operation waits for a free connection before POOL_EXHAUSTED. Pages are quick, so a longer queue is an
+# overload; counts take seconds, and several of them may be asked for at once.
+_PAGE_WAIT_SECONDS: Final = 0.25
+_AGGREGATE_WAIT_SECONDS: Final = 5.0
+_WRITE_WAIT_SECONDS: Final = 1.0
+# The longest that a connection is used. Half an hour is well within an OAuth token's life of an hour, and replacements
+# are spread out by the pool.
+_RECYCLE_SECONDS: Final = 1_800.0
+# For one attempt to connect, its login included.
+CONNECT_SECONDS: Final = 3.0
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
@@ -60,8 +72,7 @@ class Engines:
 
 def connections_of(settings: Settings) -> int:
     """How many connections to the primary all processes with these settings may hold at once."""
-    pages, writes = settings.pool_size + settings.pool_overflow, settings.write_pool_size + settings.pool_overflow
-    kept = pages + settings.aggregate_pool_size + writes + OPERATION_CONNECTIONS
+    kept = settings.pool_size + _AGGREGATE_CONNECTIONS + settings.write_pool_size + OPERATION_CONNECTIONS
     return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS + _ADMIN_CONNECTIONS)
 
 
@@ -92,8 +103,7 @@ def create_engines(settings: Settings, database: Database) -> Engines:
             database,
             "writes",
             size=settings.write_pool_size,
-            overflow=settings.pool_overflow,
-            pool_timeout=settings.write_pool_timeout,
+            pool_timeout=_WRITE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
             read_only=False,
         ),
@@ -108,16 +118,15 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             database,
             f"{prefix}pages",
             size=settings.pool_size,
-            overflow=settings.pool_overflow,
-            pool_timeout=settings.pool_timeout,
+            pool_timeout=_PAGE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
         ),
         _pool(
             settings,
             database,
             f"{prefix}aggregates",
-            size=settings.aggregate_pool_size,
-            pool_timeout=settings.aggregate_pool_timeout,
+            size=_AGGREGATE_CONNECTIONS,
+            pool_timeout=_AGGREGATE_WAIT_SECONDS,
             statement_timeout=settings.aggregate_statement_timeout,
         ),
     )
@@ -166,7 +175,6 @@ def _pool(
     size: int,
     pool_timeout: float,
     statement_timeout: float,
-    overflow: int = 0,
     read_only: bool = True,
 ) -> Pool:
     return Pool(
@@ -174,9 +182,8 @@ def _pool(
         _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
         database.waking,
         size=size,
-        overflow=overflow,
         acquisition=pool_timeout,
-        recycle=settings.pool_recycle,
+        recycle=_RECYCLE_SECONDS,
     )
 
 
@@ -206,7 +213,7 @@ def _connector(
     }
 
     async def connect() -> asyncpg.Connection:
-        return await database.connect(timeout=settings.connect_timeout, **options)
+        return await database.connect(timeout=CONNECT_SECONDS, **options)
 
     return connect
 

@@ -13,11 +13,10 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from schema.scalars import sort_date
 from server.db.wait_queue import WaitQueue
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 from server.traffic.admission import patience_left
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ class Pool:
         connect: opens a connection.
         waking: what is known of the database's sleep.
         size: connections that are kept.
-        overflow: further connections, which are closed after use.
         acquisition: seconds to wait for a connection.
         recycle: seconds after which a connection is replaced at the latest.
     """
@@ -64,12 +62,11 @@ class Pool:
         waking: Waking,
         *,
         size: int,
-        overflow: int,
         acquisition: float,
         recycle: float,
     ) -> None:
         self.name = name
-        self.size = size + overflow
+        self.size = size
         # Checked out of SQLAlchemy's pool but not in use. The next request skips the checkout, which takes half as long
         # as the statement of one order.
         self._spare: list[PoolProxiedConnection] = []
@@ -88,7 +85,7 @@ class Pool:
             # A read is one statement and needs no transaction: this saves a BEGIN and a ROLLBACK.
             isolation_level="AUTOCOMMIT",
             pool_size=size,
-            max_overflow=overflow,
+            max_overflow=0,
             pool_timeout=acquisition,
             pool_use_lifo=True,
             # Errors are logged with their statement. Its parameters are the callers' data.
@@ -183,29 +180,24 @@ class Pool:
             # The peer is silent or gone.
             raw.driver_connection.terminate()  # type: ignore[union-attr] # asyncpg's own
             raw.invalidate(error)
-        await self.put_back(raw)
+        self.put_back(raw)
 
-    async def put_back(self, raw: PoolProxiedConnection) -> None:
+    def put_back(self, raw: PoolProxiedConnection) -> None:
         """Return a connection to SQLAlchemy's pool, unless it is invalidated."""
-        if not raw.is_valid:
-            return
-        if self._has_overflown():
-            # An overflow connection is closed, which takes a round trip.
-            await asyncio.shield(asyncio.ensure_future(self._closed(greenlet_spawn(raw.close))))
-        else:
+        if raw.is_valid:
             raw.close()
 
     async def _closed(self, closing: Awaitable[None]) -> None:
         try:
             await closing
         finally:
-            # Only now is there room for another connection.
+            # Only now does SQLAlchemy's pool have the connection, or room for another.
             self._wake_next()
 
     def keep_spare(self, raw: PoolProxiedConnection) -> bool:
-        """Keep a good connection for the next request, or hand it to a queued one; False for an overflow connection."""
+        """Keep a good connection for the next request, or hand it to a queued one; False if it cannot be kept."""
         self._waking.answered()
-        if self._asking or self._disposed or not raw.is_valid or self._has_overflown():
+        if self._asking or self._disposed or not raw.is_valid:
             return False
         if self._queue:
             if self._is_worn(raw.driver_connection, raw.info):
@@ -255,10 +247,6 @@ class Pool:
     def _wake_next(self) -> None:
         """Let the first request in the queue ask SQLAlchemy's pool, which has a connection, or room for one, by now."""
         self._queue.give(None)
-
-    def _has_overflown(self) -> bool:
-        pool: Any = self.engine.pool
-        return bool(pool.overflow() > 0)
 
     def _return_spares(self) -> None:
         """Return spare connections to SQLAlchemy's pool. There is nothing to roll back, so this does not wait."""

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import HTMLResponse, Response
 
 from server.graphiql.vendor import STATIC, is_complete
-from server.http.security_headers import PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,12 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 _HEADERS: Final = {
     "content-security-policy": _CONTENT_SECURITY_POLICY,
-    **PAGE,
+    # No other page frames it, holds its window, or learns of it from a link.
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
     # A client that does not ask for a page gets JSON from the same address.
     "vary": "accept",
 }

@@ -1,4 +1,4 @@
-"""Owns the GraphQL-over-HTTP endpoint: one request in, one operation run, one answer out."""
+"""The GraphQL endpoint over HTTP: GET and POST, and the GraphiQL page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from strawberry.asgi import GraphQL
-from strawberry.exceptions import MissingQueryError
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
-from schema.context import Context
 from schema.errors import (
     ApiError,
     OutcomeUnknownError,
@@ -22,40 +18,34 @@ from schema.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from schema.limits.variables import check_variables
 from server.graphiql import page as graphiql
-from server.graphql.execution import refusal_of
-from server.graphql.introspection import may_explore, no_page
-from server.graphql.request import asks, request_data
+from server.graphql.introspection import no_page
+from server.graphql.request import names_operation
 from server.http.caching import NO_STORE
 from server.http.client import CALLER
 from server.http.error_response import (
     RATE_LIMITED,
     RETRY_AFTER_SECONDS,
     UNAVAILABLE,
-    present,
     present_fault,
     present_refusal,
     refusal_headers,
 )
 from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page
-from server.observability.request_record import current_record
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    import strawberry
     from starlette.types import Receive, Scope, Send
 
+    from schema.context import Context
     from server.graphql.fast_path import FastPath
-    from server.graphql.introspection import ExploredBy
-    from server.graphql.persisted_documents import Documents
+    from server.graphql.gateway import Gateway
     from server.graphql.request import RequestData
     from server.http.caching import Caching
     from server.http.client import Caller
-    from server.http.compression import Compression
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.http.compression import Compression, Encoding
     from server.traffic.admission import Admission
 
 _OK = 200
@@ -63,7 +53,7 @@ _CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (JSON, 
 _VARY = b"accept, accept-encoding"
 _METHODS = "GET, POST"
 _OPERATIONS = {"GET": (OperationType.QUERY,), "POST": (OperationType.QUERY, OperationType.MUTATION)}
-# What clients that know only application/json have always been answered with a 200 (and graphql-http audits).
+# Clients that only know application/json expect a 200 for these (the audits of graphql-http check it).
 _OK_AS_PLAIN_JSON = frozenset(
     {
         Reason.SYNTAX,
@@ -76,33 +66,32 @@ _OK_AS_PLAIN_JSON = frozenset(
 )
 
 
-class GraphQLEndpoint(GraphQL[Context, None]):
-    """Strawberry's endpoint, held to the GraphQL-over-HTTP rules."""
+class GraphQLEndpoint:
+    """An ASGI endpoint that follows the GraphQL-over-HTTP specification.
 
-    def __init__(  # noqa: PLR0913 # the parts that all requests share
+    Args:
+        gateway: checks the requests.
+        fast: answers planned operations; None if the fast path is off.
+        admission: admits planned operations. Others are admitted once their document has proved valid
+            (server/graphql/extensions.py).
+        compression: compresses the answers.
+        caching: lets clients cache the answers to GET.
+    """
+
+    def __init__(
         self,
-        schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        gateway: Gateway,
         *,
-        consistency: Consistency,
-        documents: Documents,
-        explored_by: ExploredBy,
         fast: FastPath | None,
         admission: Admission,
         compression: Compression,
         caching: Caching,
-        origins: Origins,
     ) -> None:
-        super().__init__(schema, graphql_ide=None, subscription_protocols=())
+        self._gateway = gateway
         self._fast = fast
-        self._documents = documents
-        self._explored_by = explored_by
         self._admission = admission
-        self._new_context = new_context
-        self._consistency = consistency
         self._compression = compression
         self._caching = caching
-        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -112,55 +101,39 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         except asyncio.CancelledError:
             if not request.app.state.draining.begun:
                 raise
-            # uvicorn ends what takes too long when it stops, and would answer with words of its own.
-            response = _cut(request)
+            # uvicorn cancels slow requests when it stops, and would send an answer that is not ours.
+            response = _cancelled(request)
         except ApiError as error:
-            if isinstance(error, UnauthenticatedError) and _asks_for_page(request):
-                if self._explored_by == "on":
-                    # There is nobody's data in it, and it is where a person puts their token in.
-                    await graphiql.page()(scope, receive, send)
-                    return
-                error = no_page()  # what is refused is the page
             answer, status = present_refusal(error)
             accepted = media_type(accepted_by(request)) or JSON
             response = _response(answer, status, accepted, headers=_refusal_headers(error, request))
         except ClientDisconnect:
-            # Nobody is there to be answered.
+            # There is no client to answer.
             raise
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+        except Exception as error:  # noqa: BLE001 # any exception is masked
             answer, status = present_fault(error)
             response = _response(answer, status, media_type(accepted_by(request)) or JSON)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        context = await self._new_context(request)
-        if request.method == "POST":
-            self._origins.check(request)
-        elif request.method != "GET":
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
-        if _asks_for_page(request):
-            if not may_explore(context.principal, self._explored_by):
-                raise no_page()
-            return graphiql.page()
-        accepted = media_type(accepted_by(request))
-        if accepted is None:
-            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
-        encoding = self._compression.accepted(request.scope)
-        data = await request_data(request)
-        check_variables(data.variables)
-        self._documents.resolve(data)
-        self._consistency.demand(request)
-        work = self._execute(request, data, context)
+        method = request.method
+        is_get = method == "GET"
+        if is_get and _asks_for_page(request):
+            return await self._page(request)
+        # A page of any origin can send a GET, without a preflight. It changes nothing, and the page cannot read the
+        # answer.
+        context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
+        work = self._execute(data, context, method=method)
         caller: Caller | None = request.scope.get(CALLER)
         answer, status = await (work if caller is None else caller.while_there(work))
         response: Response = (
-            _Written(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
+            _JsonResponse(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )
-        self._consistency.tell(response)
+        self._gateway.consistency.add_headers(response)
         encoded = self._compression.encodes(encoding, len(response.body))
-        if request.method == "GET" and (isinstance(answer, bytes) or "errors" not in answer):
+        if is_get and (isinstance(answer, bytes) or "errors" not in answer):
             if context.tells_cost:
-                # Only who asks is told, and a cache does not know who did.
+                # The answer has the cost for clients that ask by a header, which is not part of a cache's key.
                 response.headers["cache-control"] = NO_STORE
             else:
                 response = self._caching.told(request.scope, response, encoded=encoded)
@@ -169,62 +142,71 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await self._compression.apply(response)
         return response
 
-    async def _execute(
-        self, request: Request, data: RequestData, context: Context
-    ) -> tuple[dict[str, Any] | bytes, int]:
+    async def _page(self, request: Request) -> Response:
+        """GraphiQL. If everyone may explore, unauthenticated callers get it too.
+
+        The page contains nobody's data, and it is where a person enters a token.
+        """
+        try:
+            context = await self._gateway.authenticate(request, any_origin=True)
+            shown = context.explores
+        except UnauthenticatedError:
+            shown = self._gateway.explored_by == "on"
+        if not shown:
+            raise no_page()
+        return graphiql.page()
+
+    def _negotiate(self, request: Request) -> tuple[str, Encoding]:
+        """The media type and the encoding of the answer."""
+        if request.method not in _OPERATIONS:
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
+        accepted = media_type(accepted_by(request))
+        if accepted is None:
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+        return accepted, self._compression.accepted(request.scope)
+
+    async def _execute(self, data: RequestData, context: Context, *, method: str) -> tuple[dict[str, Any] | bytes, int]:
+        allowed = _OPERATIONS[method]
         planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
-            return await self._executed(request, data, context)
-        # Until the first byte of the answer: nobody holds a place by being slow. What has no plan gets one when its
-        # document has been found right (server/graphql/extensions.py).
-        place = await self._admission.enter()
+            return await self._gateway.execute(data, context, allowed=allowed, method=method)
+        # The slot is given back before the answer is sent, so that a slow client does not hold one.
+        slot = await self._admission.enter()
         try:
             async with self._fast.deadline():
                 written, context = await self._fast.answer(planned, data, context)
-                return (written, _OK) if written is not None else await self._executed(request, data, context)
+                if written is not None:
+                    return written, _OK
+                return await self._gateway.execute(data, context, allowed=allowed, method=method)
         finally:
-            place.leave()
-
-    async def _executed(self, request: Request, data: RequestData, context: Context) -> tuple[dict[str, Any], int]:
-        try:
-            result = await self.schema.execute(
-                data.query,
-                variable_values=data.variables,
-                context_value=context,
-                operation_name=data.operation_name,
-                operation_extensions=data.extensions,
-                allowed_operation_types=_OPERATIONS[request.method],
-            )
-        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
-            raise refusal_of(error, over=request.method) or error from None
-        return present(result)
+            slot.leave()
 
 
-def _cut(request: Request) -> Response:
-    """The answer to what could not be finished before the server had to stop."""
-    record = current_record.get()
+def _cancelled(request: Request) -> Response:
+    """The answer to a request that was not finished before the server had to stop."""
     error: ApiError = UnavailableError(
-        Reason.SERVER_STOPPING, "The server is being stopped or replaced, and this took too long. Try again."
+        Reason.SERVER_STOPPING, "The server is stopping, and the request took too long. Try again."
     )
-    if record is not None and record.primary_only:
+    if (reads := current_reads.get(None)) and reads.primary_only:
+        # It was a mutation, whose change may have been committed.
         error = OutcomeUnknownError(with_key=False)
     answer, status = present_refusal(error)
     return _response(answer, status, media_type(accepted_by(request)) or JSON)
 
 
 def _asks_for_page(request: Request) -> bool:
-    return request.method == "GET" and not asks(request) and wants_page(accepted_by(request))
+    return not names_operation(request) and wants_page(accepted_by(request))
 
 
 def _refusal_headers(error: ApiError, request: Request) -> dict[str, str]:
     if error.reason is not Reason.METHOD_NOT_ALLOWED:
         return refusal_headers(error)
-    # A GET that is refused here was one of a mutation.
+    # A GET is only refused for this reason if it asks for a mutation or a subscription.
     return {"allow": "POST" if request.method == "GET" else _METHODS}
 
 
-class _Written(Response):
-    """An answer that is JSON already, in the media type that is accepted."""
+class _JsonResponse(Response):
+    """The response of an answer that is JSON already."""
 
     def __init__(self, content: bytes, media: str) -> None:
         self.status_code = _OK
@@ -244,7 +226,7 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
     response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
     response.headers["vary"] = _VARY.decode()
     if "errors" in answer:
-        # By GET, caches may keep some of them without being told that they may.
+        # A cache may keep the answer to a GET by its own rules if the server does not forbid it.
         response.headers["cache-control"] = NO_STORE
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER_SECONDS

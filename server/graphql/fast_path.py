@@ -1,4 +1,4 @@
-"""Owns the fast way of answering: the JSON of a planned operation, with all around it that is around any other."""
+"""The fast path: answers planned operations from their JSON template, with the same checks as any other request."""
 
 from __future__ import annotations
 
@@ -8,56 +8,59 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from schema.context import free
 from schema.deadline import request_deadline
 from schema.errors import ApiError
-from schema.extensions import asks_for_cost, cost_told
+from schema.extensions import asks_for_cost, cost_extension
 from schema.plans.replay import Failures
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import current_record, running_loop
 from server.observability.tracing import tracing
 
 if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
+    from schema import DocumentCache
     from schema.context import Context
     from schema.plans.operation import PlannedOperation
-    from schema.plans.remembered import Plans
 
 _log = structlog.get_logger(__name__)
+# An operation's name is cut to so many characters in logs and traces.
 NAME_CHARACTERS = 100
 
 
 class FastPath:
-    """Answers what has a plan.
+    """Answers planned operations from their template, with the same checks as the ordinary path.
 
-    What the schema's extensions do around an operation (server/graphql/extensions.py) is done here too: its name is
-    noted, and it is kept to its deadline. That it may be read from a secondary is what a record says unless it is told
-    otherwise.
+    It does what the extensions of the ordinary path do (server/graphql/extensions.py): it notes the operation's name
+    and keeps to the deadline. It need not allow reads from a replica, which a request record does by default.
 
     Args:
-        plans: the plans.
+        documents: the cache of documents, which holds the plans.
         seconds: how long a query may take.
-        limit: what an operation may cost.
+        limit: the cost limit of an operation.
     """
 
-    def __init__(self, plans: Plans, *, seconds: float, limit: int) -> None:
-        self._plans = plans
+    def __init__(self, documents: DocumentCache, *, seconds: float, limit: int) -> None:
+        self._documents = documents
         self._seconds = seconds
         self._limit = limit
 
     def find(self, data: GraphQLRequestData) -> PlannedOperation | None:
-        """The plan of a request, where there is one."""
-        return self._plans.find(data.query, data.operation_name)
+        """The plan of a request's operation; None if it has none, or none yet."""
+        document = self._documents.get(data.query or "")
+        return None if document is None else document.plans.get(data.operation_name)
 
     def deadline(self) -> request_deadline:
-        """That of a query, both ways together."""
+        """The deadline of a query, which the fast and the ordinary path share."""
         return request_deadline(self._seconds, running_loop())
 
     async def answer(
         self, planned: PlannedOperation, data: GraphQLRequestData, context: Context
     ) -> tuple[bytes | None, Context]:
-        """The whole answer in JSON; None where it has to be had the ordinary way, and the context for that."""
+        """Answer an operation.
+
+        Returns:
+            The whole answer in JSON, or None if the ordinary path has to answer; and the context for that path.
+        """
         record = current_record.get()
         if record is not None and planned.name:
             record.operation = planned.name[:NAME_CHARACTERS]
@@ -65,22 +68,23 @@ class FastPath:
         variables = data.variables or {}
         cost = planned.cost.evaluate(variables, context.limits)
         if cost > self._limit:
-            # It is refused there.
+            # The ordinary path refuses it.
             return None, context
         try:
-            context.charge(cost)
+            if context.charge is not None:
+                context.charge(cost)
         except ApiError as error:
             return None, replace(context, charge=_Refusing(error))
         failures = Failures()
         try:
             pieces = await planned.write(context, variables, failures)
-        except Exception:  # noqa: BLE001 # whatever it is, it is logged, and nobody has to suffer it
-            # A fault of ours, which need not be the caller's: the ordinary way does without.
-            _log.exception("fault on the fast way")
+        except Exception:  # noqa: BLE001 # a fault of a plan must not fail the request
+            # The ordinary path answers without the plan.
+            _log.exception("the fast path failed")
             pieces = None
         if pieces is None:
-            # Its cost has been charged.
-            return None, replace(failures.replayed(context), charge=free)
+            # The cost has been charged.
+            return None, replace(failures.replayed(context), charge=None)
         if record is not None:
             record.fast = True
         end = "}"
@@ -91,11 +95,11 @@ class FastPath:
     def _end(self, cost: int, data: GraphQLRequestData, context: Context) -> str:
         if not asks_for_cost(context, data.extensions):
             return "}"
-        return f',"extensions":{orjson.dumps(cost_told(cost, self._limit)).decode()}}}'
+        return f',"extensions":{orjson.dumps(cost_extension(cost, self._limit)).decode()}}}'
 
 
 class _Refusing:
-    """Refuses an operation the ordinary way as it has been refused already."""
+    """A charge that refuses the operation on the ordinary path with the error of the fast path."""
 
     def __init__(self, error: ApiError) -> None:
         self._error = error

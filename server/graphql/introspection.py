@@ -1,4 +1,4 @@
-"""Owns who may look around: at the schema, at GraphiQL, at what an error suggests."""
+"""Who may explore: introspection, the GraphiQL page, and the suggestions in error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from strawberry.extensions import SchemaExtension
 
 from schema.errors import Reason, RequestError
 from schema.permissions import Role
-from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,48 +21,33 @@ if TYPE_CHECKING:
 
 ExploredBy = Literal["on", "admin", "off"]
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
-# A name cannot be written in any other way, so that a text without them asks for none; not `__typename`.
+# A name can be written in one way only, so a text without a match has no introspection. `__typename` is none.
 _NAMED: Final = re.compile(r"__(?:schema|type)(?![A-Za-z0-9_])", re.ASCII)
-_REFUSED: Final = "The schema is not shown here, or not to you: `__schema` and `__type` are not answered."
+_REFUSED: Final = "Introspection is disabled, here or for you: `__schema` and `__type` are not answered."
 _NO_PAGE: Final = (
-    "GraphiQL is not shown here, or not to you: `EXPLORING` says to whom. Where callers send tokens a browser has none "
-    "to send when it asks for a page, so that only `EXPLORING=on` shows it."
+    "GraphiQL is disabled, here or for you: see the setting `EXPLORING`. If callers authenticate with tokens, only "
+    "`EXPLORING=on` shows it: a browser that opens a page has no token to send."
 )
 
 
 def may_explore(principal: Principal, explored_by: ExploredBy) -> bool:
-    """Whether a principal may look around."""
+    """Whether a principal may explore the schema."""
     return explored_by == "on" or (explored_by == "admin" and principal.holds(Role.ADMIN))
 
 
 def no_page() -> RequestError:
-    """The refusal of GraphiQL, where it is not shown: there is nothing here then but JSON."""
+    """The refusal of the GraphiQL page, in whose place the endpoint has only JSON to offer."""
     return RequestError(Reason.NOT_ACCEPTABLE, _NO_PAGE)
 
 
 class IntrospectionPolicy(SchemaExtension):
-    """Refuses to show the schema to those who may not see it, and notes who may, for the wording of errors.
-
-    Args:
-        explored_by: who may.
-    """
-
-    def __init__(self, explored_by: ExploredBy) -> None:
-        self._explored_by = explored_by
-        self._may = False
-
-    def on_operation(self) -> Iterator[None]:
-        """Errors are worded after the operation, by then with nothing at hand but the record."""
-        context: Context = self.execution_context.context
-        self._may = may_explore(context.principal, self._explored_by)
-        if record := current_record.get():
-            record.explores = self._may
-        yield
+    """Refuses `__schema` and `__type` to callers who may not explore."""
 
     def on_validate(self) -> Iterator[None]:
-        """Before the document is validated, and so before any resolver or plan has anything of it."""
+        """Refuse the document before it is validated, and so before any plan or resolver sees it."""
         document, query = self.execution_context.graphql_document, self.execution_context.query
-        if not self._may and document is not None and _NAMED.search(query or "") and _introspects(document):
+        context: Context = self.execution_context.context
+        if not context.explores and document is not None and _NAMED.search(query or "") and _introspects(document):
             raise RequestError(Reason.INTROSPECTION_DISABLED, _REFUSED)
         yield
 
@@ -75,7 +59,7 @@ def _introspects(document: DocumentNode) -> bool:
 
 
 class _Search(Visitor):
-    """Finds the fields that show the schema, wherever they stand, whatever alias they have."""
+    """Finds introspection fields anywhere in a document, under any alias."""
 
     found = False
 

@@ -1,4 +1,4 @@
-"""Owns the manifest of trusted documents: its forms, and what has to be true of it before anything is served."""
+"""The manifest of trusted documents: how it is read, and how it is checked before the server starts."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _PREFIX: Final = "sha256:"
 
 
 def hash_in(identifier: str) -> str | None:
-    """The SHA-256 that an identifier is, in lower case; None where it is none, but a name or another hash.
+    """The SHA-256 in an identifier, in lower case; None if the identifier is a name or another hash.
 
-    It may come with the prefix of GraphQL over HTTP's appendix on persisted documents.
+    It may have the prefix `sha256:` of GraphQL over HTTP's appendix on persisted documents.
     """
     bare = identifier.removeprefix(_PREFIX)
     return bare.lower() if _SHA256.fullmatch(bare) else None
 
 
 def sha256_of(text: str) -> str:
-    """The hash of a document."""
-    # A lone surrogate, which JSON can bring along, is not UTF-8: such a text has no hash that a client could know.
+    """The SHA-256 of a document."""
+    # JSON can contain a lone surrogate, which has no UTF-8 form. No client can know the hash of such a text.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """The documents of a manifest by their identifiers, hashes without prefix and in lower case.
+    """Read the documents of a manifest, by identifier. Hashes lose their prefix and are in lower case.
 
     Raises:
-        SettingsError: it cannot be read, is of no form that is known here, or a hash is not that of its text.
+        SettingsError: the file cannot be read, its format is unknown, or a hash is not that of its text.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -62,7 +62,7 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def check_manifest(settings: Settings) -> None:
-    """Go on only where every document of the manifest, if one is set, is one that fits the schema.
+    """Check that every document of the manifest, if one is set, is valid for the schema.
 
     Raises:
         SettingsError: with a line for each mistake.
@@ -70,7 +70,7 @@ def check_manifest(settings: Settings) -> None:
     if settings.persisted_documents is None:
         return
     documents = read_manifest(settings.persisted_documents)
-    # They take half a second, which whoever has no manifest is spared.
+    # These imports take half a second, which a server without a manifest need not spend.
     from graphql import GraphQLError, parse, validate  # noqa: PLC0415
 
     from schema import build_schema  # noqa: PLC0415
@@ -90,7 +90,7 @@ def check_manifest(settings: Settings) -> None:
 
 
 def _pairs(content: Any) -> Iterator[tuple[str, str]]:
-    """Identifier and text of each document, whichever form the manifest has."""
+    """The identifier and text of each document, in either format."""
     if isinstance(content, dict) and "format" in content:
         if (content["format"], content.get("version")) != (_APOLLO, _APOLLO_VERSION):
             raise _wrong([f"`format` and `version` are not `{_APOLLO}` and {_APOLLO_VERSION}"])

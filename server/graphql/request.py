@@ -1,4 +1,4 @@
-"""Owns the reading of a GraphQL request: its document, variables and the rest, from a URL or a body."""
+"""Reading a GraphQL request, from its URL or its body: the document, the variables and the rest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope
 
-# Clients send the same few.
-_REMEMBERED: Final = 128
-# What a URL asks with, besides by `query`.
+COST_HEADER: Final = "x-graphql-cost"
+_COST_HEADER: Final = COST_HEADER.encode()
+_INCLUDE: Final = "include"
+# Content types are cached, because clients send the same few.
+_CONTENT_TYPES: Final = 128
+# The parameters of a URL that ask for an operation.
 _ASKING: Final = frozenset({"query", "documentId", "doc_id", "extensions"})
 _PERSISTED_VERSION: Final = 1
 
@@ -32,92 +35,42 @@ _PERSISTED_VERSION: Final = 1
 class RequestData(GraphQLRequestData):
     """What a request asks for.
 
-    `document_id` names the document where its text is not sent, or beside it; `offered` is that the text is there to
-    be remembered by its hash.
+    Attributes:
+        document_id: names the document, if its text is not sent, or in addition to it.
+        offered: whether the text was sent to be remembered by its hash.
     """
 
     document_id: str | None = None
     offered: bool = False
 
 
-def asks(request: Request) -> bool:
-    """Whether a GET asks for anything to be run."""
+def names_operation(request: Request) -> bool:
+    """Whether a GET asks for an operation."""
     return not _ASKING.isdisjoint(request.query_params.keys())
 
 
+def asks_for_cost(scope: Scope) -> bool:
+    """Whether the answers to a request, or to all operations of a WebSocket, include the cost."""
+    value = header(scope, _COST_HEADER)
+    return value is not None and value.strip().lower() == _INCLUDE
+
+
 async def request_data(request: Request) -> RequestData:
-    """What a GET or a POST asks for.
+    """Read a GET or a POST.
 
     Raises:
+        ClientDisconnect: the client has gone away before the end of the body.
         RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
             the connection finds wrong with the body.
     """
-    return data_of(_from_url(request) if request.method == "GET" else await _from_body(request))
-
-
-def _from_url(request: Request) -> dict[str, object]:
-    # An empty parameter is an absent one, as a form sends it.
-    given: dict[str, object] = {name: value for name, value in request.query_params.items() if value}
-    for name in ("variables", "extensions"):
-        if isinstance(text := given.get(name), str):
-            given[name] = _json(text.encode(), reason=Reason.PARAMETER_INVALID, what=f"`{name}`")
-    return given
-
-
-async def _from_body(request: Request) -> dict[str, object]:
-    kinds, encoded = [], False
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            kinds.append(value)
-        elif name == b"content-encoding":
-            encoded = encoded or value.strip().lower() != b"identity"
-    # Of two, whoever looked before may have believed the other.
-    if len(kinds) != 1 or not _is_json(kinds[0].decode("latin-1")):
-        raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
-    if encoded:
-        raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body as it is, and not compressed.")
-    body = _json(await _body(request.receive, request.scope), reason=Reason.BODY_INVALID, what="The body")
-    if not isinstance(body, dict):
-        kind = "a batch, which is not served here" if isinstance(body, list) else "not a JSON object"
-        raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
-    return body
-
-
-async def _body(receive: Receive, scope: Scope) -> bytes:
-    """The whole body.
-
-    Raises:
-        ClientDisconnect: the caller has gone away before its end.
-        RequestError: it is too long, too slow, or not framed as HTTP has it.
-    """
-    chunks: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            if refusal := scope.get(REFUSAL):
-                raise refusal
-            return b"".join(chunks)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _is_json(content_type: str) -> bool:
-    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
-    return kind == JSON and charsets <= {"utf-8", "utf8"}
-
-
-def _json(text: bytes, *, reason: Reason, what: str) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
+    if request.method == "GET":
+        return data_of(_from_url(request))
+    _check_body_headers(request.scope)
+    return data_of(_from_body(await _body(request.receive, request.scope)))
 
 
 def data_of(parameters: Mapping[str, object]) -> RequestData:
-    """The parts of a request, held to their types.
+    """Check the types of a request's parameters.
 
     Raises:
         RequestError: PARAMETER_INVALID.
@@ -132,33 +85,8 @@ def data_of(parameters: Mapping[str, object]) -> RequestData:
     )
 
 
-def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
-    """What names the document: as GraphQL over HTTP has it, as Relay's network layers do, or in Apollo's extension."""
-    name = "documentId" if "documentId" in parameters else "doc_id"
-    named: str | None = _optional(parameters, name, str, "a string") if name in parameters else None
-    persisted = extensions.get("persistedQuery") if extensions else None
-    if persisted is None:
-        return named
-    if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
-        raise RequestError(
-            Reason.PARAMETER_INVALID, f"`extensions.persistedQuery` has to be of version {_PERSISTED_VERSION}."
-        )
-    hashed = persisted.get("sha256Hash")
-    if not isinstance(hashed, str) or named not in {None, hashed}:
-        wrong = "has to be a string, and no other than the id beside it"
-        raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
-    return hashed
-
-
-def _optional(parameters: Mapping[str, object], name: str, kind: type, said: str) -> Any:
-    value = parameters.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` has to be {said}.")
-    return value
-
-
 def is_subscription(data: GraphQLRequestData) -> bool:
-    """Whether an operation would go on for ever; False where it cannot be told, for that ends by itself."""
+    """Whether the operation is a subscription. An invalid document is none: it ends by itself."""
     try:
         operation = get_operation_ast(parse(data.query or "", no_location=True), data.operation_name)
     except (GraphQLError, RecursionError):
@@ -166,16 +94,85 @@ def is_subscription(data: GraphQLRequestData) -> bool:
     return operation is not None and operation.operation is OperationType.SUBSCRIPTION
 
 
-COST_HEADER: Final = "x-graphql-cost"
+def _from_url(request: Request) -> dict[str, object]:
+    # A form sends an absent parameter as an empty one.
+    given: dict[str, object] = {name: value for name, value in request.query_params.items() if value}
+    for name in ("variables", "extensions"):
+        if isinstance(text := given.get(name), str):
+            given[name] = _json(text.encode(), reason=Reason.PARAMETER_INVALID, what=f"`{name}`")
+    return given
 
 
-_NAME: Final = COST_HEADER.encode()
+def _check_body_headers(scope: Scope) -> None:
+    content_types, encoded = [], False
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_types.append(value)
+        elif name == b"content-encoding":
+            encoded = encoded or value.strip().lower() != b"identity"
+    # If there are two, a proxy or a browser may have checked the other one.
+    if len(content_types) != 1 or not _is_json(content_types[0].decode("latin-1")):
+        raise RequestError(Reason.CONTENT_TYPE_UNSUPPORTED, f"Send the request as {JSON}, in UTF-8.")
+    if encoded:
+        raise RequestError(Reason.CONTENT_ENCODING_UNSUPPORTED, "Send the body uncompressed.")
 
 
-_INCLUDE: Final = "include"
+def _from_body(text: bytes) -> dict[str, object]:
+    body = _json(text, reason=Reason.BODY_INVALID, what="The body")
+    if not isinstance(body, dict):
+        kind = "a batch, which is not supported" if isinstance(body, list) else "not a JSON object"
+        raise RequestError(Reason.BODY_INVALID, f"The body is {kind}.")
+    return body
 
 
-def asks_for_cost(scope: Scope) -> bool:
-    """Whether the answers to a request, or those over a WebSocket that it opens, are to tell the cost."""
-    value = header(scope, _NAME)
-    return value is not None and value.strip().lower() == _INCLUDE
+async def _body(receive: Receive, scope: Scope) -> bytes:
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            # The connection ends a body that is too long, too slow or badly framed, and leaves the reason here.
+            if refusal := scope.get(REFUSAL):
+                raise refusal
+            return b"".join(chunks)
+
+
+@lru_cache(maxsize=_CONTENT_TYPES)
+def _is_json(content_type: str) -> bool:
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
+    return kind == JSON and charsets <= {"utf-8", "utf8"}
+
+
+def _json(text: bytes, *, reason: Reason, what: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
+
+
+def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
+    """The document's id, as GraphQL over HTTP, Relay's network layers or Apollo's extension send it."""
+    name = "documentId" if "documentId" in parameters else "doc_id"
+    id_: str | None = _optional(parameters, name, str, "a string") if name in parameters else None
+    persisted = extensions.get("persistedQuery") if extensions else None
+    if persisted is None:
+        return id_
+    if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, f"The version of `extensions.persistedQuery` must be {_PERSISTED_VERSION}."
+        )
+    digest = persisted.get("sha256Hash")
+    if not isinstance(digest, str) or id_ not in {None, digest}:
+        wrong = "must be a string, and the same as the document id if there is one"
+        raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
+    return digest
+
+
+def _optional(parameters: Mapping[str, object], name: str, kind: type, expected: str) -> Any:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` must be {expected}.")
+    return value

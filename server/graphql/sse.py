@@ -1,4 +1,4 @@
-"""Owns GraphQL over server-sent events: graphql-sse's distinct connections by POST, a browser's EventSource by GET."""
+"""GraphQL over server-sent events: graphql-sse's distinct connections by POST, and a browser's EventSource by GET."""
 
 from __future__ import annotations
 
@@ -6,83 +6,72 @@ import asyncio
 import contextlib
 import time
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from strawberry.types.graphql import OperationType
 
+from schema.context import FeedPosition
 from schema.errors import ApiError, Reason, RequestError
-from schema.limits.variables import check_variables
-from server.graphql.execution import answers
-from server.graphql.request import is_subscription, request_data
+from server.graphql.request import is_subscription
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import EVENT_STREAM, JSON, accepted_by, wants_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    import strawberry
     from starlette.types import Receive, Scope, Send
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
-    from server.graphql.persisted_documents import Documents
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.graphql.gateway import Gateway
     from server.traffic.draining import Draining
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _METHODS: Final = "GET, POST"
 _BAD_REQUEST: Final = 400
-# The platform's proxy ends a stream that says nothing for long; every hop has to hear something within 15 s.
+# The platform's proxy ends a stream that is silent for long. With this interval every hop hears something within 15 s.
 _KEEP_ALIVE_SECONDS: Final = 12
 _SEPARATOR: Final = "\n"
-# Half of what browsers wait by themselves.
+# Half of the pause that browsers make by default.
 _RECONNECT_MILLISECONDS: Final = 1500
 _GET_OPERATIONS: Final = (OperationType.QUERY, OperationType.SUBSCRIPTION)
 _POST_OPERATIONS: Final = (*_GET_OPERATIONS, OperationType.MUTATION)
 
 
 class GraphQLStream:
-    """An ASGI endpoint. Every event carries the cursor of its change as its id, whether it is selected or not."""
+    """An ASGI endpoint. The id of each event is the cursor of its change, even if the client does not select it.
 
-    def __init__(
-        self,
-        schema: strawberry.Schema,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
-        draining: Draining,
-        *,
-        origins: Origins,
-        consistency: Consistency,
-        documents: Documents,
-        lasting_seconds: float,
-        send_seconds: float,
-    ) -> None:
-        self._documents = documents
-        self._consistency = consistency
-        self._lasting_seconds = lasting_seconds
-        # A reader that takes nothing for so long is gone, or will come back with its cursor.
-        self._send_seconds = send_seconds
-        self._schema = schema
-        self._new_context = new_context
+    Args:
+        gateway: checks the requests.
+        draining: says when the process is about to stop.
+        lasting_seconds: how long a subscription lasts.
+        send_seconds: how long the server waits for a client that reads nothing. Such a client is gone, or will resume
+            from its cursor.
+    """
+
+    def __init__(self, gateway: Gateway, draining: Draining, *, lasting_seconds: float, send_seconds: float) -> None:
+        self._gateway = gateway
         self._draining = draining
-        self._origins = origins
+        self._lasting_seconds = lasting_seconds
+        self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request, for as long as it is listened to."""
+        """Answer one HTTP request, for as long as its client listens."""
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
-            # To a client of streams a 200 is a stream.
+            # A client of streams takes a 200 for a stream.
             status = max(status, _BAD_REQUEST)
             headers = {"cache-control": NO_STORE} | refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
@@ -94,23 +83,14 @@ class GraphQLStream:
             _log.info("subscriber gone", reason=f"it has read nothing for {self._send_seconds:g} s")
 
     async def _respond(self, request: Request) -> Response:
-        context = await self._new_context(request)
-        self._origins.check(request)
-        if request.method not in {"GET", "POST"}:
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
-        if not wants_stream(accepted_by(request)):
-            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
-        data = await request_data(request)
-        check_variables(data.variables)
-        self._documents.resolve(data)
+        context, data, _ = await self._gateway.prepare(request, _negotiate)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
-        self._consistency.demand(request)
-        # What a browser sends by itself when it comes back knows better than the URL that it was first given.
-        context.position.resume = request.headers.get("last-event-id") or None
-        from_browser = request.method == "GET"
+        # A browser that reconnects sends the id of its last event. That is newer than the cursor in its URL.
+        position = FeedPosition(resume=request.headers.get("last-event-id") or None)
+        context = replace(context, feed_position=position)
         return EventSourceResponse(
-            self._events(data, context, from_browser=from_browser),
+            self._events(data, context, position, from_browser=request.method == "GET"),
             ping=_KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
             send_timeout=self._send_seconds,
@@ -119,47 +99,49 @@ class GraphQLStream:
         )
 
     async def _events(
-        self, data: GraphQLRequestData, context: Context, *, from_browser: bool
+        self, data: GraphQLRequestData, context: Context, position: FeedPosition, *, from_browser: bool
     ) -> AsyncGenerator[ServerSentEvent, None]:
         if from_browser:
-            # It also opens the stream at once, where something between would wait for a first byte.
+            # This also opens the stream at once, for proxies that wait for a first byte.
             yield ServerSentEvent(retry=_RECONNECT_MILLISECONDS, sep=_SEPARATOR)
-        ended_early, reached = False, None
+        may_resume, id_ = False, None
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
-        told = answers(self._schema, data, context, allowed, self._consistency, lasting_seconds=self._lasting_seconds)
+        results = self._gateway.answers(data, context, allowed=allowed, lasting_seconds=self._lasting_seconds)
         try:
-            async with aclosing(told), self._sent_on(data, context.principal.expires_at) as sent_on:
-                begun = context.position.begun if from_browser else None
-                async for answer in _until(sent_on, told, begun):
+            async with aclosing(results), self._stopping(data, context.principal.expires_at) as stopping:
+                begun = position.begun if from_browser else None
+                async for answer in _until(stopping, results, begun):
                     if answer is None:
-                        # Without data it is no event, and the browser keeps the id: to come back with, should it be cut
-                        # off before the first change.
-                        reached = context.position.reached
-                        yield ServerSentEvent(id=reached, sep=_SEPARATOR)
+                        # Without data the browser fires no event but keeps the id. It reconnects with this id if it is
+                        # cut off before the first change.
+                        id_ = position.reached
+                        yield ServerSentEvent(id=id_, sep=_SEPARATOR)
                         continue
-                    ended_early = _may_resume(answer)
-                    # What ends the stream may have come between a change and the telling of it.
-                    reached = context.position.reached if "data" in answer else reached
-                    yield _next(answer, reached, retry=_retry_milliseconds(answer) if from_browser else None)
-                if sent_on.done():
+                    may_resume = _may_resume(answer)
+                    # An error that ends the stream may come after a change was reached and before it was sent.
+                    id_ = position.reached if "data" in answer else id_
+                    yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
+                if stopping.done():
                     return
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked, and ends this operation
-            ended_early = False
+        except Exception as error:  # noqa: BLE001 # any exception is masked, and ends this operation
+            may_resume = False
             yield _next(present_fault(error)[0])
-        # Who is not told of an end comes back: an EventSource by itself, with the id of the last event it had.
-        if not (from_browser and ended_early):
+        # An EventSource that receives no `complete` reconnects by itself, with the id of its last event.
+        if not (from_browser and may_resume):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
     @asynccontextmanager
-    async def _sent_on(self, data: GraphQLRequestData, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
-        """Done once this operation is to be ended: because the process is, or with the token that says who calls."""
-        sent_on = asyncio.ensure_future(self._sends_on(data, expires_at))
+    async def _stopping(
+        self, data: GraphQLRequestData, expires_at: float | None
+    ) -> AsyncIterator[asyncio.Future[None]]:
+        """A future that is done once the operation has to end, because the process stops or the token expires."""
+        stopping = asyncio.ensure_future(self._wait_to_stop(data, expires_at))
         try:
-            yield sent_on
+            yield stopping
         finally:
-            sent_on.cancel()
+            stopping.cancel()
 
-    async def _sends_on(self, data: GraphQLRequestData, expires_at: float | None) -> None:
+    async def _wait_to_stop(self, data: GraphQLRequestData, expires_at: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
                 await self._draining.wait()
@@ -168,15 +150,19 @@ class GraphQLStream:
                     await asyncio.get_running_loop().create_future()
 
 
-async def _until(
-    stopped: asyncio.Future[None], told: AsyncGenerator[_T, None], begun: asyncio.Event | None
-) -> AsyncGenerator[_T | None, None]:
-    """What is told until its end, or until `stopped` is done.
+def _negotiate(request: Request) -> None:
+    if request.method not in {"GET", "POST"}:
+        raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
+    if not wants_stream(accepted_by(request)):
+        raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
 
-    With None, once, between: the subscription has begun.
-    """
+
+async def _until(
+    stopped: asyncio.Future[None], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
+) -> AsyncGenerator[_T | None, None]:
+    """The results, until their end or until `stopped` is done; and None, once, when `begun` is set."""
     beginning = asyncio.ensure_future(begun.wait()) if begun else None
-    coming = asyncio.ensure_future(anext(told, None))
+    coming = asyncio.ensure_future(anext(results, None))
     try:
         while True:
             awaited: set[asyncio.Future[Any]] = {stopped, coming, beginning} if beginning else {stopped, coming}
@@ -185,15 +171,15 @@ async def _until(
                 beginning = None
                 yield None
             if stopped.done():
-                # What has not been told is heard after the last cursor that was.
+                # The client receives the rest when it resumes from its last cursor.
                 return
             if coming.done():
-                answer = coming.result()
-                if answer is None:
+                result = coming.result()
+                if result is None:
                     return
-                yield answer
-                coming = asyncio.ensure_future(anext(told, None))
-            # Also between two of many answers.
+                yield result
+                coming = asyncio.ensure_future(anext(results, None))
+            # Checked again, because `coming` may be done each time when there are many results.
             if stopped.done():
                 return
     finally:
@@ -208,11 +194,12 @@ def _next(answer: dict[str, Any], id_: str | None = None, *, retry: int | None =
 
 
 def _may_resume(answer: dict[str, object]) -> bool:
+    """Whether the answer ends the operation with errors after which the client may try again."""
     errors = answer.get("errors")
     return "data" not in answer and isinstance(errors, list) and all(e["extensions"]["retryable"] for e in errors)
 
 
 def _retry_milliseconds(answer: dict[str, Any]) -> int | None:
-    """When a browser is to come back, where it was told in seconds; None is as it was told before."""
+    """The pause before a browser reconnects, if errors name one in seconds; None leaves it as it is."""
     seconds = [error["extensions"].get("retryAfter", 0) for error in answer.get("errors", ())]
     return 1000 * max(seconds) if any(seconds) else None

@@ -1,4 +1,4 @@
-"""Owns GraphQL over WebSocket: who may open one, and the handshake of graphql-transport-ws."""
+"""GraphQL over WebSocket: the upgrade, and the handshake of graphql-transport-ws."""
 
 from __future__ import annotations
 
@@ -14,41 +14,30 @@ from server.graphql.websocket_connection import SocketConnection
 from server.graphql.websocket_messages import PROTOCOL, SUBPROTOCOL_NOT_ACCEPTABLE
 from server.http.error_response import present_fault, refusal_headers
 from server.http.negotiation import JSON
-from server.http.security_headers import EVERY_ANSWER
+from server.http.request_middleware import EVERY_ANSWER
 
 if TYPE_CHECKING:
-    import strawberry
     from starlette.types import Receive, Scope, Send
 
-    from server.graphql.persisted_documents import Documents
-    from server.graphql.websocket_connection import NewContext, SocketLimits
-    from server.http.consistency import Consistency
-    from server.http.origins import Origins
+    from server.graphql.gateway import Gateway
+    from server.graphql.websocket_connection import SocketLimits
     from server.traffic.draining import Draining
 
 
 class GraphQLSocket:
-    """An ASGI endpoint for WebSockets. With `by_init` it is the `connection_init` that says who calls."""
+    """An ASGI endpoint for WebSockets.
 
-    def __init__(
-        self,
-        schema: strawberry.Schema,
-        new_context: NewContext,
-        draining: Draining,
-        *,
-        origins: Origins,
-        consistency: Consistency,
-        documents: Documents,
-        limits: SocketLimits,
-        by_init: bool = False,
-    ) -> None:
-        self._documents = documents
-        self._consistency = consistency
-        self._limits = limits
-        self._schema = schema
-        self._new_context = new_context
+    Args:
+        gateway: checks the upgrade and the operations.
+        draining: says when the process is about to stop.
+        limits: the limits of each connection.
+        by_init: whether the client authenticates in its `connection_init`, and not in the upgrade.
+    """
+
+    def __init__(self, gateway: Gateway, draining: Draining, *, limits: SocketLimits, by_init: bool = False) -> None:
+        self._gateway = gateway
         self._draining = draining
-        self._origins = origins
+        self._limits = limits
         self._by_init = by_init
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,11 +47,14 @@ class GraphQLSocket:
 
     async def _serve(self, websocket: WebSocket) -> None:
         try:
-            context = None if self._by_init else await self._new_context(websocket)
-            self._origins.check(websocket)
-            needed = self._consistency.needed(websocket)
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked where it is not for the caller
-            # Before it is accepted, so that it is answered as any request is.
+            context = None
+            if self._by_init:
+                self._gateway.check_origin(websocket)
+            else:
+                context = await self._gateway.authenticate(websocket)
+            position = self._gateway.consistency.position(websocket)
+        except Exception as error:  # noqa: BLE001 # any exception is masked
+            # The upgrade has not been accepted, so it can be answered like any HTTP request.
             answer, status = present_fault(error)
             headers = EVERY_ANSWER | (refusal_headers(error) if isinstance(error, ApiError) else {})
             await websocket.send_denial_response(
@@ -75,14 +67,6 @@ class GraphQLSocket:
             return
         await websocket.accept(PROTOCOL)
         connection = SocketConnection(
-            websocket,
-            self._schema,
-            context,
-            self._new_context,
-            self._draining,
-            self._consistency,
-            self._documents,
-            limits=self._limits,
-            needed=needed,
+            websocket, self._gateway, self._draining, context=context, limits=self._limits, position=position
         )
         await connection.serve()

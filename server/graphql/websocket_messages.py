@@ -1,4 +1,4 @@
-"""Owns the messages of graphql-transport-ws: their form, and the codes that a WebSocket is closed with."""
+"""The messages of graphql-transport-ws: their form, and the codes with which a WebSocket is closed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ SUBPROTOCOL_NOT_ACCEPTABLE: Final = 4406
 INIT_TIMEOUT: Final = 4408
 SUBSCRIBER_EXISTS: Final = 4409
 TOO_MANY_INITS: Final = 4429
-# "Going away", "internal error", "service restart" and "try again later" (IANA): clients of the protocol reconnect on
-# all but the second, those that have nothing to ask as soon as they have.
+# The codes of IANA for "going away", "internal error", "service restart" and "try again later". The protocol's clients
+# reconnect after all of them but the second: at once, or when they have an operation to send.
 GOING_AWAY: Final = 1001
 INTERNAL: Final = 1011
 RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
+# The longest reason that a close frame can hold.
 _REASON_BYTES: Final = 123
 
 
 class ClosedError(Exception):
-    """The connection has to be closed, with this code and reason, which is cut to what a close frame holds."""
+    """The connection has to be closed with this code and reason. A reason that is too long for the frame is cut."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
@@ -33,31 +34,31 @@ class ClosedError(Exception):
 
 
 def message_of(event: Any) -> dict[str, Any]:
-    """The message in what was received.
+    """The message in an ASGI event.
 
     Raises:
         ClosedError: INVALID_MESSAGE.
     """
     text = event.get("text")
     if text is None:
-        raise ClosedError(INVALID_MESSAGE, "Messages are JSON in text frames")
+        raise ClosedError(INVALID_MESSAGE, "Send messages as JSON in text frames")
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise ClosedError(INVALID_MESSAGE, "The message is not JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise ClosedError(INVALID_MESSAGE, "The message has to be an object with a `type`")
+        raise ClosedError(INVALID_MESSAGE, "The message must be an object with a `type`")
     return message
 
 
 def check_payload(message: dict[str, Any]) -> None:
-    """Go on only where a message's payload is an object or none.
+    """Check that a message has an object as its payload, or no payload.
 
     Raises:
         ClosedError: INVALID_MESSAGE.
     """
     if not isinstance(message.get("payload"), dict | None):
-        raise ClosedError(INVALID_MESSAGE, "`payload` has to be an object")
+        raise ClosedError(INVALID_MESSAGE, "`payload` must be an object")
 
 
 def id_of(message: dict[str, Any]) -> str:
@@ -68,5 +69,5 @@ def id_of(message: dict[str, Any]) -> str:
     """
     id_ = message.get("id")
     if not isinstance(id_, str) or not id_:
-        raise ClosedError(INVALID_MESSAGE, "`id` has to be a string that is not empty")
+        raise ClosedError(INVALID_MESSAGE, "`id` must be a string that is not empty")
     return id_

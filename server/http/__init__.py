@@ -1,4 +1,4 @@
-"""What HTTP asks of every route: middleware, headers, content negotiation, caching, and the wording of errors.
+"""What every route needs of HTTP: middleware, headers, content negotiation, caching, and error responses.
 
 Read `request_middleware.py` first.
 """

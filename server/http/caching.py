@@ -1,4 +1,4 @@
-"""Owns what caches may keep of an answer: Cache-Control and ETag of a query by GET, 304 for what has not changed."""
+"""HTTP caching of queries by GET: Cache-Control, ETag, and 304 for a response that has not changed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ NO_STORE: Final = "no-store"
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 _TAG_BYTES: Final = 16
 _NOT_MODIFIED: Final = 304
-# Who calls is said in `authorization`, or in the cookie of the platform's proxy. What that proxy adds comes after all
-# caches that may keep a private answer. The token and cookie of one's own change lead past what was kept before it.
+# `authorization`, or the cookie of the platform's proxy, says who the caller is. (The proxy adds its headers behind
+# every cache that may keep a private response.) With the consistency token or cookie of its own change, a client does
+# not get a response that was kept before the change.
 _VARY: Final = "accept, accept-encoding, authorization, cookie, x-consistency-token"
 
 
 def reuses(seconds: int | Literal["off"]) -> bool:
-    """Whether answers are used again without asking, so that one may be older than a caller's own change."""
+    """Whether clients may reuse a response without asking, so that it may be older than the client's own change."""
     return seconds not in {0, "off"}
 
 
 class Caching:
-    """Lets a caller's own cache keep what it asked for by GET; no cache that others share, whatever the mode.
+    """Lets a client's own cache keep responses to GET, but never a shared cache, whatever the authentication mode.
 
-    The answer is computed for every request that arrives, from the place in the log that the caller needs, before its
-    tag is compared: a 304 is as fresh as a 200. POST needs no header, for nothing keeps its answers without one.
+    The server computes the response to every request, as far along in the write-ahead log as the client needs, before
+    it compares tags: a 304 is as fresh as a 200. Responses to POST need no header, because no cache keeps them.
 
     Args:
-        seconds: for how long it may be used again without asking; 0 for never, `off` for not being kept at all. No
-            longer than a consistency cookie lives: it leads past what was kept before a change, and if it ended first,
-            that would be used again.
+        seconds: how long a cache may reuse a response without asking; 0 for never, `off` for not keeping it at all. No
+            longer than a consistency cookie lives: once the cookie has ended, a response that was kept before the
+            client's change could be reused.
     """
 
     def __init__(self, seconds: int | Literal["off"]) -> None:
@@ -44,12 +45,12 @@ class Caching:
         self._control = NO_STORE if seconds == "off" else f"private, {kept}"
 
     def told(self, scope: Scope, response: Response, *, encoded: bool) -> Response:
-        """The answer with what a cache needs to know; without a body, a 304, where the caller has it already.
+        """Return the response with its caching headers, or a 304 without a body if the client has it already.
 
         Args:
             scope: of the request.
-            response: the answer to a query by GET, without errors, as it is before it is encoded.
-            encoded: whether it goes out encoded, which makes its tag another.
+            response: the response to a query by GET, without errors, before it is compressed.
+            encoded: whether it will be compressed, which gives it another tag.
         """
         response.headers["cache-control"] = self._control
         if self._control == NO_STORE:
@@ -64,8 +65,8 @@ class Caching:
 
 
 def _tag(response: Response, *, encoded: bool) -> str:
-    """The same from every process for the same bytes in the same media type and encoding."""
-    # SHA-256 is what processors have instructions for: 22 µs for 29 KB, where BLAKE2 takes 31.
+    """Every process gives the same tag to the same bytes in the same media type and encoding."""
+    # Processors have instructions for SHA-256: it takes 22 µs for 29 KB, and BLAKE2 31.
     digest = hashlib.sha256(response.body)
     digest.update(response.headers["content-type"].encode())
     return digest.hexdigest()[: 2 * _TAG_BYTES] + ("-gzip" if encoded else "")

@@ -1,4 +1,4 @@
-"""Owns the caller at the other end of a connection: what ends when they go away."""
+"""The client at the other end of a connection: which work ends when it goes away, and the headers that it sent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from starlette.requests import ClientDisconnect
 
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import running_loop
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _T = TypeVar("_T")
-# Where a request's scope keeps its caller.
+# The key of a request's scope with the `Caller` of its connection.
 CALLER: Final = "server.caller"
+# The key of a request's scope with the error that the connection found in its body while it was read.
+REFUSAL: Final = "server.refusal"
 
 
 class Caller:
-    """Whoever sends the requests of one connection, of which one at a time is answered.
+    """The client of one connection, of whose requests one at a time is answered.
 
-    The connection itself says when they are gone: a task that waits for that beside each request would cost a request
-    that has to wait a tenth of what it takes.
+    The connection reports when the client goes away. A task for each request that waits for that would make a request
+    that has to wait a tenth slower.
     """
 
     __slots__ = ("_end", "_gone")
@@ -35,26 +37,26 @@ class Caller:
         self._gone = False
 
     def leave(self) -> None:
-        """Be gone."""
+        """Report that the client has gone away."""
         self._gone = True
         if self._end is not None:
             self._end()
 
     async def while_there(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """What the work gives. A query ends with its statements when its caller goes away; a change is made anyway.
+        """Return the result of the work. If the client goes away, a query and its statements end; a change goes on.
 
         Raises:
-            ClientDisconnect: the caller has gone away.
+            ClientDisconnect: the client has gone away.
         """
         if self._gone:
-            # Before it was known what they ask for: a request whose body has been read is not begun without them.
+            # It went away before it was known what it asked for: nothing is started for it.
             work.close()
             raise ClientDisconnect
-        task, record, gone = asyncio.current_task(running_loop()), current_record.get(), False
+        task, reads, gone = asyncio.current_task(running_loop()), current_reads.get(None), False
 
         def end() -> None:
             nonlocal gone
-            if task is not None and not (record and record.primary_only):
+            if task is not None and not (reads and reads.primary_only):
                 gone = True
                 task.cancel()
 
@@ -62,7 +64,7 @@ class Caller:
         try:
             return await work
         except asyncio.CancelledError:
-            # Where it is this cancellation, and no other, it goes no further.
+            # Only the cancellation by `end` stops here. Any other goes on.
             if gone and task is not None and task.uncancel() == 0:
                 raise ClientDisconnect from None
             raise
@@ -70,12 +72,8 @@ class Caller:
             self._end = None
 
 
-# Where a request's scope keeps what was found wrong with its body while it was read.
-REFUSAL: Final = "server.refusal"
-
-
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header with this name, in lower case; None where there is none."""
+    """The first header with this name, which is in lower case; None if there is none."""
     for given, value in scope["headers"]:
         if given == name:
             text: str = value.decode("latin-1")
@@ -84,5 +82,5 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def headers(scope: Scope, name: bytes) -> list[str]:
-    """All headers with this name."""
+    """All headers with this name, which is in lower case."""
     return [value.decode("latin-1") for given, value in scope["headers"] if given == name]

@@ -1,4 +1,4 @@
-"""Owns the compression of answers: which encoding a caller takes, from which size on it pays, and where it is done."""
+"""Compression of responses: which encoding a client accepts, from which size on it pays, and where it is done."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from isal import isal_zlib
 
 from schema.errors import Reason, RequestError
 from server.http.client import headers
+from server.http.negotiation import weights_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -28,21 +29,21 @@ if TYPE_CHECKING:
 #   brotli 1         12     983       60     6,381        890     48,884
 #   brotli 4         35     818      153     4,963      1,900     42,940
 #
-# isal's first level saves nearly a gigabyte a second, more than any network takes, and whoever takes zstd takes gzip:
-# a sixth less to send is not worth another library and another choice. With what is around it and with the client's
-# part, 10 orders take 21 µs and save 16 µs of a gigabit line, 30 take 30 and save 53: between them, at 4 KiB, is the
-# default. GraphiQL's files are left out: they are fetched once, and after that asked for by their tags.
+# isal's first level saves nearly a gigabyte a second, more than any network takes. A client that accepts zstd accepts
+# gzip too, and sending a sixth less is not worth another library and another choice. Including the client's part, 10
+# orders take 21 µs and save 16 µs of a gigabit line; 30 take 30 and save 53. The default, 4 KiB, is between them.
+# GraphiQL's files are not compressed: a browser fetches them once, and after that asks with their tags.
 _LEVEL: Final = 1
 _GZIP_FORMAT: Final = 31
-# What takes longer than half a millisecond is done beside the event loop; handing it to a thread costs 0.1 ms.
+# Compressing more than this takes longer than half a millisecond, so a thread does it. Handing it over costs 0.1 ms.
 _THREAD_FROM_BYTES: Final = 512 << 10
-# Clients send the same few.
+# Clients send the same few headers.
 _REMEMBERED: Final = 128
 _GZIP_NAMES: Final = ("gzip", "x-gzip")
 
 
 class Encoding(Enum):
-    """What a caller takes: as it is, gzip where it pays, or nothing but gzip."""
+    """What a client accepts: only the plain response, gzip where it pays, or nothing but gzip."""
 
     IDENTITY = auto()
     GZIP = auto()
@@ -50,24 +51,25 @@ class Encoding(Enum):
 
 
 class Compression:
-    """Compresses answers that are whole, and never a stream: events and WebSockets do not come by here.
+    """Compresses whole responses, never streams: server-sent events and WebSockets do not come by here.
 
-    Secrets stand in no body (consistency tokens are headers), so that text of a caller's own in a compressed body
-    tells whoever sees its length only what the data beside it is (BREACH). Somebody who can have another ask what they
-    please learns that from the length of any answer, compressed or not: by a filter that it passes or does not.
+    Compression can leak a secret that is in the same body as text of an attacker's choice, by the body's length
+    (BREACH). No body has a secret in it: consistency tokens are headers. The length can tell of nothing but the data
+    beside the text, and an attacker who can make a victim send queries learns that from any response, compressed or
+    not, by a filter that matches or does not.
 
     Args:
-        from_bytes: the size from which on an answer is compressed, or `off`.
+        from_bytes: the size from which on a response is compressed, or `off`.
     """
 
     def __init__(self, from_bytes: int | Literal["off"]) -> None:
         self._from_bytes = None if from_bytes == "off" else from_bytes
 
     def accepted(self, scope: Scope) -> Encoding:
-        """What the caller takes, to be asked before the answer is computed.
+        """What the client accepts. It is checked before the response is computed.
 
         Raises:
-            RequestError: NOT_ACCEPTABLE, neither gzip nor the answer as it is.
+            RequestError: NOT_ACCEPTABLE, neither gzip nor the plain response.
         """
         given = headers(scope, b"accept-encoding")
         if not given:
@@ -78,13 +80,13 @@ class Compression:
         return encoding
 
     def encodes(self, accepted: Encoding, size_bytes: int) -> bool:
-        """Whether an answer of this size is to be compressed."""
+        """Whether a response of this size is compressed."""
         if accepted is Encoding.IDENTITY or self._from_bytes is None:
             return False
         return accepted is Encoding.ONLY_GZIP or size_bytes >= self._from_bytes
 
     async def apply(self, response: Response) -> None:
-        """Compress the body of an answer, and say so in its headers."""
+        """Compress the body of a response, and set its headers accordingly."""
         body = bytes(response.body)
         if len(body) < _THREAD_FROM_BYTES:
             response.body = _compressed(body)
@@ -100,28 +102,13 @@ def _compressed(body: bytes) -> bytes:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _accepted(header: str) -> Encoding | None:
-    """What an Accept-Encoding header takes (RFC 9110, section 12.5.3); None where it takes neither."""
-    weights = _weights(header)
-    wildcard = weights.get("*")
-    named = [weights[name] for name in _GZIP_NAMES if name in weights]
+    """What an Accept-Encoding header accepts (RFC 9110, section 12.5.3); None if it accepts neither."""
+    given = weights_of(header)
+    wildcard = given.get("*")
+    named = [given[name] for name in _GZIP_NAMES if name in given]
     gzip = max(named) if named else wildcard or 0.0
-    identity = weights.get("identity", wildcard)
+    identity = given.get("identity", wildcard)
     if identity == 0:
         return Encoding.ONLY_GZIP if gzip else None
-    # Identity that is not named is taken, and less welcome than whatever is.
+    # If identity is not named, it is accepted, but less welcome than whatever is named.
     return Encoding.GZIP if gzip and gzip >= (identity or 0.0) else Encoding.IDENTITY
-
-
-def _weights(header: str) -> dict[str, float]:
-    weights = {}
-    for part in header.split(","):
-        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        if not name:
-            continue
-        weight = next((piece[2:].strip() for piece in parameters if piece.startswith("q=")), "1")
-        try:
-            weights[name] = max(0.0, min(1.0, float(weight)))
-        except ValueError:
-            # Whatever is meant, it is not said that it is taken; and identity is not refused by a slip.
-            weights.pop(name, None)
-    return weights

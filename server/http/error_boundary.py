@@ -1,4 +1,4 @@
-"""Owns the last place that an exception can come to over HTTP: what goes out is JSON, and says nothing of it."""
+"""The last place that catches an exception over HTTP: the client gets JSON that tells nothing of its cause."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _NOT_ALLOWED = 405
 
 
 class Masked:
-    """Answers in place of what raises, with an error id that is also in the log; other scopes pass through.
+    """Answers a request whose handler raises, with an error id that is also in the log. Other scopes pass through.
 
-    Where the answer has begun already nothing can be said any more: it is left incomplete, and uvicorn closes the
-    connection, by which its reader knows.
+    If the response has begun, it is left incomplete and uvicorn closes the connection, so the client notices.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,16 +47,16 @@ class Masked:
         try:
             await self._app(scope, receive, send_noting)
         except ClientDisconnect:
-            # Nobody is there to be answered, and nothing of ours has failed.
+            # Nobody is there to get a response, and nothing of ours has failed.
             raise
         except asyncio.CancelledError:
             if not scope["app"].state.draining.begun:
                 raise
-            # uvicorn ends what takes too long when it stops, and would answer with words of its own.
+            # When uvicorn stops, it cancels requests that take too long, and would answer with a text of its own.
             stopping = UnavailableError(Reason.SERVER_STOPPING, "The server is being stopped or replaced. Try again.")
             if not begun:
                 await refusal(Request(scope), stopping)(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is masked
+        except Exception as error:  # noqa: BLE001 # any exception is masked
             answer, status = present_fault(error)
             if not begun:
                 headers = refusal_headers(error) if isinstance(error, ApiError) else {}
@@ -65,28 +64,28 @@ class Masked:
 
 
 async def http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette finds no route, no method or no file for, in our words."""
-    raised: HTTPException = error  # type: ignore[assignment] # it is registered for no other
+    """Answer with our errors where Starlette finds no route, method or file."""
+    raised: HTTPException = error  # type: ignore[assignment] # it is registered for this type alone
     if raised.status_code == _NOT_ALLOWED:
         allowed = dict(raised.headers or {})
         refused = RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {', '.join(allowed.values())}.")
         return refusal(request, refused, headers=allowed)
-    # A file that may not be read is none for the caller.
+    # To the caller, a file that must not be read does not exist.
     return refusal(request, RequestError(Reason.PATH_UNKNOWN, "Nothing is served at this path."))
 
 
 async def fault(_request: Request, error: Exception) -> Response:
-    """What Starlette would answer in words of its own is left to `Masked`."""
+    """Leave to `Masked` what Starlette would answer with a text of its own."""
     raise error
 
 
 def refusal(request: Request, error: ApiError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The response that says this error."""
+    """The response to a request that is refused with this error."""
     answer, status = present_refusal(error)
     return _response(request, answer, status, {**refusal_headers(error), **(headers or {})})
 
 
 def _response(request: Request, answer: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     accepted = media_type(accepted_by(request)) or JSON
-    told = {"cache-control": NO_STORE, "vary": "accept", **headers}
-    return Response(orjson.dumps(answer), status, told, media_type=f"{accepted}; charset=utf-8")
+    headers = {"cache-control": NO_STORE, "vary": "accept", **headers}
+    return Response(orjson.dumps(answer), status, headers, media_type=f"{accepted}; charset=utf-8")

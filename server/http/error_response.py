@@ -1,4 +1,4 @@
-"""Owns the last look at an answer: which errors go out, in which words, with which HTTP status."""
+"""Error responses: which errors a client sees, with which messages, and the HTTP status of the response."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ _SERVER_ERRORS = 500
 RATE_LIMITED = 429
 UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = "1"
-_DATA_INVALID = "A value that is stored for this field is not one that the schema allows."
+_DATA_INVALID = "The value stored for this field is not one that the schema allows."
 _INTERNAL = "Something went wrong on our side. Quote the error id {} when you report it."
-_TOO_MANY_DIGITS = "A number in the document has more digits than are read."
-_TOO_DEEP = "The document is nested too deeply to be read."
-# What graphql-core raises, as a TypeError, for a null where the schema allows none.
+_TOO_MANY_DIGITS = "A number in the document has too many digits."
+_TOO_DEEP = "The document is nested too deeply."
+# graphql-core raises a TypeError with this text for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
-# What graphql-core begins a suggestion with, and what it ends with: "Did you mean 'orders' or 'order'?"
+# Where graphql-core's suggestions begin and end: "Did you mean 'orders' or 'order'?"
 _SUGGESTION, _SUGGESTED = " Did you mean ", "?"
 _SUGGESTING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
-# A thousand bad rows are a thousand errors to the caller; the log needs the first few.
+# A thousand bad rows are a thousand errors to the client. The log needs the first few.
 _LOGGED_PER_ANSWER = 3
-# Of what is wrong with a document a person reads so much; graphql-core finds up to a hundred, and quotes all of it.
+# A person reads no more errors of one document. graphql-core finds up to a hundred, and quotes the document in each.
 _ERRORS_BEFORE_EXECUTION = 20
 _LOCATIONS_PER_ERROR = 10
-MESSAGE_CHARACTERS = 500
+_MESSAGE_CHARACTERS = 500
 
 
-def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
-    """The answer as it goes out, and its HTTP status.
+def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
+    """Return the response's body and its HTTP status.
 
-    Nothing of an exception that is not an `ApiError` leaves the process: it is logged, and found by its error id.
+    Unless the caller `explores`, error messages suggest no names of the schema.
+
+    Nothing of an exception that is not an `ApiError` leaves the process: it is logged under its error id.
     """
     before_execution = isinstance(result, PreExecutionError) or (
         result.data is None and all(error.path is None for error in result.errors or [])
@@ -56,8 +58,11 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        told = [_formatted(error, reason, error_id) for error, reason in zip(errors, reasons, strict=True)]
-        answer["errors"] = _shortened_list(told) if before_execution else told
+        formatted = [
+            _formatted(error, reason, error_id, explores=explores)
+            for error, reason in zip(errors, reasons, strict=True)
+        ]
+        answer["errors"] = _shortened_list(formatted) if before_execution else formatted
     if result.extensions:
         answer["extensions"] = result.extensions
     _note(reasons)
@@ -65,31 +70,26 @@ def present(result: ExecutionResult) -> tuple[dict[str, Any], int]:
 
 
 def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
-    """The answer to a request that is not executed at all."""
+    """Return the body and status for a request that is refused before its execution."""
     _note([error.reason])
     return {
-        "errors": [{"message": shortened(error.message), "extensions": _extensions(error.reason, error)}]
+        "errors": [{"message": _shortened(error.message), "extensions": _extensions(error.reason, error)}]
     }, error.reason.value.status
 
 
 def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
-    """The answer where something of ours was raised that nobody has taken for an answer; it is logged."""
+    """Return the body and status for an unexpected exception, and log it."""
     if isinstance(error, ApiError):
         return present_refusal(error)
     _note([Reason.INTERNAL])
     error_id = _error_id()
     _log.error("fault", error_id=error_id, exc_info=error)
-    said = {"message": _INTERNAL.format(error_id), "extensions": _extensions(Reason.INTERNAL, None, error_id=error_id)}
-    return {"errors": [said]}, _SERVER_ERRORS
-
-
-def shortened(message: str) -> str:
-    """A message as long as a person reads, whatever of the caller's own it quotes."""
-    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[: MESSAGE_CHARACTERS - 1]}…"
+    extensions = _extensions(Reason.INTERNAL, None, error_id=error_id)
+    return {"errors": [{"message": _INTERNAL.format(error_id), "extensions": extensions}]}, _SERVER_ERRORS
 
 
 def refusal_headers(error: ApiError) -> dict[str, str]:
-    """The headers that go with it: when to try again, or how to say who calls."""
+    """The headers that go with an error: when to try again, or how to authenticate."""
     if isinstance(error, UnauthenticatedError) and error.challenge:
         return {"www-authenticate": error.challenge}
     if isinstance(error, RateLimitedError):
@@ -103,7 +103,7 @@ def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: b
         return cause.reason
     if before_execution:
         return _reason_before_execution(error, result)
-    # graphql-core's own errors have no cause, or another GraphQLError; what else is raised is not to be repeated.
+    # graphql-core's own errors have no cause, or another GraphQLError. The text of any other exception stays in here.
     own = cause is None or isinstance(cause, GraphQLError)
     if own and error.message.startswith("Argument "):
         return Reason.VARIABLES_INVALID
@@ -122,13 +122,13 @@ def _reason_before_execution(error: GraphQLError, result: ExecutionResult) -> Re
 
 
 def _has_too_many_digits(cause: BaseException | None) -> bool:
-    """Whether graphql-core has met a number that Python does not read, which it does not foresee."""
+    """Whether Python refused to convert a number of the document, which graphql-core does not foresee."""
     return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
 
 
-def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, Any]:
+def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
-    formatted["message"] = shortened(error.message)
+    formatted["message"] = _shortened(error.message)
     if error.locations:
         formatted["locations"] = formatted["locations"][:_LOCATIONS_PER_ERROR]
     if reason is Reason.INTERNAL:
@@ -139,40 +139,39 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str) -> dict[str, 
         formatted["message"] = _TOO_DEEP
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
-    elif reason in _SUGGESTING and not _explores():
-        formatted["message"] = shortened(_without_suggestions(error.message))
+    elif reason in _SUGGESTING and not explores:
+        formatted["message"] = _shortened(_without_suggestions(error.message))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
 
-def _explores() -> bool:
-    """Whether the caller may be told what the schema has beside what they have named."""
-    record = current_record.get()
-    return record is not None and record.explores
+def _shortened(message: str) -> str:
+    """Cut a message to what a person reads, because it may quote a client's text of any length."""
+    return message if len(message) <= _MESSAGE_CHARACTERS else f"{message[: _MESSAGE_CHARACTERS - 1]}…"
 
 
 def _without_suggestions(message: str) -> str:
-    """The message as it is where nothing is suggested.
+    """Remove suggestions from a message.
 
-    Validated documents are remembered with their errors for all callers, so that the same message goes out both ways.
-    Of what a caller has sent, and is repeated in it, a like part goes too; a suggestion never stays, for no name has a
-    question mark.
+    Validation results are cached for all callers, so the same message is sent with its suggestions and without. If the
+    client's own text in it looks like a suggestion, that goes too. A suggestion never stays: names have no question
+    mark, so its end is found.
     """
     kept, *suggesting = message.split(_SUGGESTION)
     return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
 
 
 def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What is wrong with a document: the same said once, with the places where it is, and the first of it all."""
+    """The first distinct errors of a document: equal messages become one error with all their locations."""
     distinct: dict[str, dict[str, Any]] = {}
     for error in errors:
         known = distinct.setdefault(error["message"], error)
         if known is not error and "locations" in known:
             known["locations"] = [*known["locations"], *error.get("locations", [])][:_LOCATIONS_PER_ERROR]
-    told = list(distinct.values())[:_ERRORS_BEFORE_EXECUTION]
-    if more := len(distinct) - len(told):
-        told.append({"message": f"There are {more} more errors.", "extensions": told[0]["extensions"]})
-    return told
+    first = list(distinct.values())[:_ERRORS_BEFORE_EXECUTION]
+    if more := len(distinct) - len(first):
+        first.append({"message": f"There are {more} more errors.", "extensions": first[0]["extensions"]})
+    return first
 
 
 def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | None = None) -> dict[str, Any]:
@@ -186,9 +185,9 @@ def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | 
 
 
 def _status(data: dict[str, Any] | None, reasons: list[Reason]) -> int:
-    """200 where any root field has data; otherwise what the worst error says.
+    """200 if any root field has data; otherwise the status of the worst error.
 
-    An answer whose `data` is an object is never the caller's fault alone, so 400 is not for it.
+    A response whose `data` is an object was executed, so the request itself was right: it is never a 400.
     """
     if not reasons or any(_has_data(value) for value in (data or {}).values()):
         return _OK
@@ -197,12 +196,12 @@ def _status(data: dict[str, Any] | None, reasons: list[Reason]) -> int:
 
 
 def _has_data(value: object) -> bool:
-    """Whether a root field has data: a list of nothing but nulls has none."""
+    """Whether a root field has data. A list of nothing but nulls has none."""
     return any(map(_has_data, value)) if isinstance(value, list) and value else value is not None
 
 
 def _error_id() -> str:
-    """What an error is found by in the log: the id of the request, or outside of one an id of its own."""
+    """The id under which an error is logged: the request's, or a new one outside of a request."""
     return record.request_id if (record := current_record.get()) else str(uuid.uuid4())
 
 
@@ -216,7 +215,7 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
         cause = error.original_error
         where: dict[str, Any] = {"path": error.path, "error_id": error_id}
         if isinstance(cause, ApiError):
-            # The statement and the server's own words stand in the exception that it was raised from.
+            # The statement and the database's message are in the exception that it was raised from.
             _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), **where)
         elif cause is None or isinstance(cause, GraphQLError) or _NULL_IN_NON_NULL.fullmatch(error.message):
             _log.warning("data invalid", message=error.message, **where)

@@ -1,4 +1,4 @@
-"""Owns the endpoint that Prometheus scrapes, and who may: an admin, or whoever has the metrics token."""
+"""The endpoint that Prometheus scrapes, for admins and for the holder of the metrics token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
     from starlette.types import Receive, Scope, Send
 
-    from schema.context import Context
+    from schema.permissions import Principal
     from server.http.compression import Compression
 
 _METHODS: Final = "GET, HEAD"
@@ -33,16 +33,16 @@ _BEARER: Final = "bearer"
 
 
 class MetricsEndpoint:
-    """An ASGI endpoint."""
+    """The ASGI endpoint of /api/metrics."""
 
     def __init__(
         self,
-        new_context: Callable[[HTTPConnection], Awaitable[Context]],
+        principal_of: Callable[[HTTPConnection], Awaitable[Principal]],
         compression: Compression,
         *,
         token: SecretStr | None,
     ) -> None:
-        self._new_context = new_context
+        self._principal_of = principal_of
         self._compression = compression
         self._token = token.get_secret_value().encode() if token else None
 
@@ -53,14 +53,14 @@ class MetricsEndpoint:
             await self._check(request)
             encoding = self._compression.accepted(scope)
             request.state["sampler"].sample()
-            # Hundreds of series of every worker: some ten milliseconds, which requests need not wait for.
+            # Reading hundreds of series of every worker takes some ten milliseconds. Requests need not wait for it.
             text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
             response = Response(text, headers={"content-type": media_type})
             if self._compression.encodes(encoding, len(text)):
                 await self._compression.apply(response)
         except ApiError as error:
             answer, status = present_refusal(error)
-            # A GraphQL answer without data can be a 200; this one is none.
+            # A GraphQL response without data may be a 200. This is not GraphQL.
             status = _FORBIDDEN if status == _OK else status
             response = Response(orjson.dumps(answer), status, media_type=f"{JSON}; charset=utf-8")
             if status == _UNAUTHENTICATED:
@@ -74,7 +74,7 @@ class MetricsEndpoint:
         if request.method not in {"GET", "HEAD"}:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         if not self._has_token(request):
-            (await self._new_context(request)).principal.demand(Role.ADMIN)
+            (await self._principal_of(request)).demand(Role.ADMIN)
 
     def _has_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

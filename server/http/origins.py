@@ -1,4 +1,4 @@
-"""Owns the question from which pages a browser may call."""
+"""The origins from whose pages a browser may call."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-# The browser's own word, which no page can set. It holds also where a proxy asks us under another name.
+# Values of `Sec-Fetch-Site`, which the browser sets and no page can. They hold even if a proxy changes the host.
 _OWN_SITES: Final = ("same-origin", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """The origins whose pages may call, beside our own.
+    """The origins whose pages may call, in addition to the server's own.
 
-    `forwarded`: the platform's proxy stands before us and says in `X-Forwarded-Host` which host it was asked for. A
-    page cannot set that header in what is checked here.
+    Attributes:
+        allowed: these origins.
+        forwarded: whether the platform's proxy is in front of the server, and sends the host that it was asked for as
+            `X-Forwarded-Host`. A page cannot set that header in a request that is checked here.
     """
 
     allowed: Collection[str]
     forwarded: bool = False
 
     def check(self, connection: HTTPConnection) -> None:
-        """Let a browser's request through only from a page of our own or of an allowed origin.
+        """Refuse a browser's request from a page of a foreign origin.
 
-        For what a browser sends across origins without asking first, a WebSocket and an EventSource; and for whatever
-        can change anything, though for that it has to ask first: one fault in a browser, or in what is between, is not
-        to be enough.
+        A browser opens WebSockets and EventSources across origins without a preflight, so they need this check. A
+        request that can change something needs a preflight, and is checked nevertheless: a fault in one browser or
+        proxy must not be enough.
 
         Raises:
             ForbiddenError: ORIGIN_FORBIDDEN.
         """
         origin, site = header(connection.scope, b"origin"), header(connection.scope, b"sec-fetch-site")
         if origin is None:
-            # No browser, or one that asks for an image, say: it tells where such a request comes from in another way.
+            # Not a browser, or a browser that loads an image or the like: then it sends only `Sec-Fetch-Site`.
             forbidden = site is not None and site not in _OWN_SITES
         else:
             forbidden = (
@@ -48,7 +50,8 @@ class Origins:
             )
         if forbidden:
             raise ForbiddenError(
-                Reason.ORIGIN_FORBIDDEN, "Pages of this origin may not ask; ALLOWED_ORIGINS names those that may."
+                Reason.ORIGIN_FORBIDDEN,
+                "Pages of this origin may not call: ALLOWED_ORIGINS names the origins that may.",
             )
 
     def _own(self, connection: HTTPConnection) -> set[str]:

@@ -1,37 +1,42 @@
-"""Owns what surrounds every HTTP request: its id, its record, its timing, and the one line it leaves in the log."""
+"""Surrounds every HTTP request: gives it an id and a record, adds headers to its response, and observes its end."""
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
 from server.http.client import header
-from server.http.paths import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED
-from server.http.security_headers import EVERY_ANSWER_RAW
-from server.observability.access_log import request_log
-from server.observability.log_processors import cut
-from server.observability.metrics import CLIENT_GONE, note_request, outcome_label
-from server.observability.request_record import RequestRecord, current_record
+from server.observability.observations import RequestServed
+from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What a caller may name a request: bounded, and nothing that could pass for a second line of the log.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# Those that are served have no more; each may be written in twelve, escaped.
-_PATH_CHARACTERS = 100
-# As nginx has it; no such answer is ever sent.
-_CLIENT_GONE = 499
-_BAD_REQUEST = 400
+    from server.observability.observations import Purpose
+
+GRAPHQL_PATH: Final = "/api/graphql"
+STREAM_PATH: Final = f"{GRAPHQL_PATH}/stream"
+METRICS_PATH: Final = "/api/metrics"
+# Paths of health checks and scrapes, and of the files that pages load: neither counted nor traced.
+WATCHED: Final = ("/livez", "/readyz", "/static/", METRICS_PATH)
+
+# On every response: a browser must not guess its type, and no page of another origin may embed it. The proxy that
+# terminates TLS sets `strict-transport-security`, because that holds for everything under the host name.
+EVERY_ANSWER: Final = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
+_EVERY_ANSWER_RAW: Final = tuple((name.encode(), value.encode()) for name, value in EVERY_ANSWER.items())
+# The ids that a client may give its requests: bounded, and nothing that could pass for a second line of the log.
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+# nginx's status for a client that has gone. It is only logged, for nobody is there to get it.
+_CLIENT_GONE: Final = 499
 
 
 class CanonicalLog:
-    """Gives a request its id and record, and logs one line when it ends."""
+    """Gives a request its id and record, and observes it when it ends: that is one line of the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,14 +59,14 @@ class CanonicalLog:
                 total = time.perf_counter() - started
                 timing = f"db;dur={record.database_seconds * 1000:.2f}, total;dur={total * 1000:.2f}"
                 ours = (b"x-request-id", record.request_id.encode()), (b"server-timing", timing.encode())
-                message["headers"] = [*message["headers"], *EVERY_ANSWER_RAW, *ours]
+                message["headers"] = [*message["headers"], *_EVERY_ANSWER_RAW, *ours]
             await send(message)
 
         token = current_record.set(record)
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            # Nobody is there to be answered, and nothing of ours has failed.
+            # Nobody is there to get a response, and nothing of ours has failed.
             status = _CLIENT_GONE
             record.errors.append(CLIENT_GONE)
         except BaseException as error:
@@ -69,46 +74,24 @@ class CanonicalLog:
             raise
         finally:
             current_record.reset(token)
+            path, client = scope["path"], scope.get("client")
             seconds = time.perf_counter() - started
-            self._count(scope["path"], record, status, seconds)
-            self._write(scope, record, status, seconds)
-
-    @staticmethod
-    def _count(path: str, record: RequestRecord, status: int, seconds: float) -> None:
-        if not path.startswith(WATCHED):
-            note_request(
-                transport=record.transport,
-                operation=record.operation,
-                outcome=outcome_label(record.errors, status),
-                seconds=None if record.subscription else seconds,
-                graphql=path in {GRAPHQL_PATH, STREAM_PATH},
+            observe(
+                RequestServed(
+                    record, scope["method"], path, status, seconds, _purpose(path), client[0] if client else None
+                )
             )
 
-    @staticmethod
-    def _write(scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
-        # Asked for every few seconds by whoever watches the process; at INFO they would drown the rest.
-        quiet = scope["path"].startswith(WATCHED) and (scope["path"] != METRICS_PATH or status < _BAD_REQUEST)
-        client = scope.get("client")
-        request_log.write(
-            logging.DEBUG if quiet else logging.INFO,
-            {
-                "method": scope["method"],
-                "path": cut(scope["path"], _PATH_CHARACTERS),
-                "status": status,
-                "operation": record.operation,
-                "outcome": record.outcome(status),
-                "duration_ms": seconds * 1000,
-                "database_ms": record.database_seconds * 1000,
-                "statements": record.statements,
-                "rows": record.rows,
-                "fast": record.fast,
-                "caller": client[0] if client else None,
-                "request_id": record.request_id,
-            },
-        )
+
+def _purpose(path: str) -> Purpose:
+    if path in {GRAPHQL_PATH, STREAM_PATH}:
+        return "graphql"
+    if path == METRICS_PATH:
+        return "scrape"
+    return "watch" if path.startswith(WATCHED) else "other"
 
 
 def _new_id() -> str:
-    """A UUID of version 4. It names a request and guards nothing, so that the system is not asked for its bits."""
+    """A UUID of version 4. It names a request and guards nothing, so it need not come from the system's generator."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

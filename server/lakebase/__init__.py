@@ -1,5 +1,5 @@
 """Administration of a Lakebase.
 
-An input becomes an operation, whose steps run in the background until the platform is as wanted. Read
-`administration.py` first.
+A mutation's input becomes an operation. Its steps run in the background until the platform is as wanted. Read
+`administration.py` first, and README.md here for operating it.
 """

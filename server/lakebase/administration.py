@@ -1,4 +1,4 @@
-"""Owns the schema's Administration: plans made, operations begun and found, the platform asked."""
+"""The schema's `Administration`: plans and begins operations, finds them, and reads resources of the platform."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
 from schema.ports.administration import AdminOutcome, OperationPage
 from server.lakebase.database.audit import ACTIONS, AuditEntry
-from server.lakebase.database.inspection import place_of
-from server.lakebase.operations.operation import Work
+from server.lakebase.database.inspection import location_of
+from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.plans.planner import Planner
 
 if TYPE_CHECKING:
@@ -27,22 +27,35 @@ if TYPE_CHECKING:
         SyncedTable,
         TableIndex,
     )
-    from server.lakebase.database.audit import Records
-    from server.lakebase.operations.store import OperationLog
+    from server.lakebase.database.audit import AuditLog
+    from server.lakebase.operations.store import OperationStore
     from server.lakebase.runner import Runner
-    from server.lakebase.tools import Tools
+    from server.lakebase.services import Services
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class LakebaseAdministration:
-    """The schema's Administration, over one workspace."""
+    """The schema's `Administration`, over one workspace.
+
+    Most methods also start a search for orphaned operations, in the background.
+
+    Args:
+        services: makes the services of plans and steps.
+        store: where operations are kept.
+        audit: where privileged actions are noted.
+        runner: runs the operations of this process.
+        configured: the names that this server is set to.
+        storage: whether the settings name the storage of a synced table's pipeline.
+        hosting: the instance whose database keeps the operations.
+        app_schema: the schema of the server's own tables.
+    """
 
     def __init__(
         self,
-        tools: Callable[[], Awaitable[Tools]],
-        log: OperationLog,
-        records: Records,
+        services: Callable[[], Awaitable[Services]],
+        store: OperationStore,
+        audit: AuditLog,
         runner: Runner,
         configured: Configured,
         *,
@@ -51,9 +64,9 @@ class LakebaseAdministration:
         app_schema: str,
     ) -> None:
         self._app_schema = app_schema
-        self._tools = tools
-        self._log = log
-        self._records = records
+        self._services = services
+        self._store = store
+        self._audit = audit
         self._runner = runner
         self._configured = configured
         self._storage = storage
@@ -65,24 +78,24 @@ class LakebaseAdministration:
         return self._configured
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
-        """One call."""
+        """One page of instances, by one call."""
         self._runner.look_for_orphans()
-        return await (await self._tools()).platform.instances(size=size, token=token)
+        return await (await self._services()).platform.instances(size=size, token=token)
 
     async def instance(self, name: str) -> Instance | None:
-        """One call."""
+        """The instance with this name, by one call."""
         self._runner.look_for_orphans()
-        return await (await self._tools()).platform.instance(name)
+        return await (await self._services()).platform.instance(name)
 
     async def catalog(self, name: str) -> Catalog | None:
-        """One call."""
+        """The catalog with this name, by one call."""
         self._runner.look_for_orphans()
-        return await (await self._tools()).platform.catalog(name)
+        return await (await self._services()).platform.catalog(name)
 
     async def synced_table(self, name: str) -> SyncedTable | None:
-        """Two calls: Unity Catalog knows its id."""
+        """The synced table with this name, by two calls: only Unity Catalog knows its id."""
         self._runner.look_for_orphans()
-        platform = (await self._tools()).platform
+        platform = (await self._services()).platform
         found = await platform.synced_table(name)
         if found is None:
             return None
@@ -92,89 +105,93 @@ class LakebaseAdministration:
             return found
 
     async def indexes(self, table: SyncedTable) -> Sequence[TableIndex]:
-        """One statement, on a connection of its own."""
-        return await (await self._tools()).indexes.found(place_of(table))
+        """The indexes of a synced table, by one statement on a new connection."""
+        return await (await self._services()).indexes.found(location_of(table))
 
     async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
-        """Nothing is begun before all of the plan is known, and the plan changes nothing."""
+        """Plan a request, and begin its operation unless it is refused or a dry run. Planning changes nothing."""
         self._runner.look_for_orphans()
-        tools = await self._tools()
+        services = await self._services()
         planner = Planner(
-            tools, self._configured, storage=self._storage, hosting=self._hosting, app_schema=self._app_schema
+            services, self._configured, storage=self._storage, hosting=self._hosting, app_schema=self._app_schema
         )
         draft = await planner.plan(request)
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
-        work = Work(request, tuple(draft.resources), draft.work, draft.facts, user)
-        other = self._runner.in_the_way(work) or await self._log.in_the_way(work)
+        operation = OperationRecord(request, tuple(draft.resources), draft.operation_steps, draft.facts, user)
+        other = self._runner.conflicting(operation) or await self._store.conflicting(operation)
         if other is None and not draft.refusals:
-            # Whoever asked may go away: what is begun is also worked on, and noted.
-            other = await asyncio.shield(asyncio.create_task(self._begin(work)))
+            # Shielded: if the client disconnects now, an operation that was stored must still be started and noted.
+            other = await asyncio.shield(asyncio.create_task(self._begin(operation)))
         if other is not None and other.ended:
             raise UnavailableError(
                 Reason.DATABASE_UNAVAILABLE,
-                f"The end of {ACTIONS[other.request.kind]} on the same is being written down. Try again shortly.",
+                f"The end of {ACTIONS[other.request.kind]} on the same resources is not written down yet. Try again "
+                "shortly.",
             )
-        if other is not None and other.fingerprint == work.fingerprint:
-            await self._note(work, "FOUND", operation=other)
-            return AdminOutcome(draft.plan, other.operation())
+        if other is not None and other.fingerprint == operation.fingerprint:
+            await self._note(operation, "FOUND", id_=other.id)
+            return AdminOutcome(draft.plan, other.snapshot())
         if other is not None:
-            # What the plan found is about to change.
+            # The other operation is about to change what the plan found, so the plan's refusals mean nothing.
             draft.refusals.clear()
             draft.refuse(
                 Reason.OPERATION_IN_PROGRESS,
                 f"Another operation ({ACTIONS[other.request.kind]}) is at work on "
-                f"{', '.join(sorted(set(other.resources) & set(work.resources)))}. Wait for its end.",
+                f"{', '.join(sorted(set(other.resources) & set(operation.resources)))}. Wait until it has ended.",
                 operation_id=other.id,
             )
         if draft.refusals:
-            await self._note(work, "REFUSED", reason=draft.refusals[0].reason)
+            await self._note(operation, "REFUSED", reason=draft.refusals[0].reason)
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
-        return AdminOutcome(draft.plan, work.operation())
+        return AdminOutcome(draft.plan, operation.snapshot())
 
-    async def _begin(self, work: Work) -> Work | None:
-        """Begin to work on it, unless another is in its way: that one is given then."""
-        other = await self._log.begin(work, insist=f"instance {self._hosting}".lower() in work.resources)
+    async def _begin(self, operation: OperationRecord) -> OperationRecord | None:
+        """Store and start an operation, unless a conflicting one exists: return that one then."""
+        insist = f"instance {self._hosting}".lower() in operation.resources
+        other = await self._store.begin(operation, insist=insist)
         if other is None:
-            self._runner.start(work)
-            await self._note(work, "BEGUN", operation=work)
+            self._runner.start(operation)
+            await self._note(operation, "BEGUN", id_=operation.id)
         return other
 
     async def operation(self, id_: str) -> Operation | None:
-        """As it is now, wherever it is worked on."""
+        """The operation with this id, whichever process runs it."""
         self._runner.look_for_orphans()
-        work = await self._runner.find(id_) if _UUID.fullmatch(id_) else None
-        return work.operation() if work else None
+        operation = await self._runner.find(id_) if _UUID.fullmatch(id_) else None
+        return operation.snapshot() if operation else None
 
     async def operations(self, *, size: int, after: str | None) -> OperationPage:
-        """One statement."""
+        """Operations, newest first, by one statement."""
         self._runner.look_for_orphans()
-        place = await self._runner.find(after) if after and _UUID.fullmatch(after) else None
-        found = await self._log.page(size=size + 1, after=place)
-        fresh = [self._runner.at_work(work.id) or work for work in found[:size]]
-        return OperationPage([work.operation() for work in fresh], more=len(found) > size)
+        last = await self._runner.find(after) if after and _UUID.fullmatch(after) else None
+        found = await self._store.page(size=size + 1, after=last)
+        # What this process runs is further than what it has written down.
+        current = [self._runner.running(operation.id) or operation for operation in found[:size]]
+        return OperationPage([operation.snapshot() for operation in current], more=len(found) > size)
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
-        """Heard of at once where this process works on it, else asked for every second while somebody listens."""
+        """The operation now and after every change; one of another process is read from the database every second."""
         self._runner.look_for_orphans()
         if _UUID.fullmatch(id_):
             async for operation in self._runner.progress(id_):
                 yield operation
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """An audit entry."""
-        await self._records.audit(AuditEntry(user, action, "REFUSED", reason=reason))
+        """Leave an audit entry of an action that was not permitted."""
+        await self._audit.write(AuditEntry(user, action, "REFUSED", reason=reason))
 
     async def _note(
-        self, work: Work, outcome: str, *, reason: Reason | None = None, operation: Work | None = None
+        self, operation: OperationRecord, outcome: str, *, reason: Reason | None = None, id_: str | None = None
     ) -> None:
-        await self._records.audit(
+        """Leave an audit entry; `id_` is the operation that the caller was given."""
+        await self._audit.write(
             AuditEntry(
-                work.requested_by,
-                ACTIONS[work.request.kind],
+                operation.requested_by,
+                ACTIONS[operation.request.kind],
                 outcome,
-                work.resources,
+                operation.resources,
                 reason,
-                operation.id if operation else None,
+                id_,
             )
         )

@@ -1,20 +1,23 @@
-"""Owns the putting together of administration: what it is made of, and its closing."""
+"""Assembles the administration of a process from its parts, and closes it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.ports.administration import Configured
 from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
-from server.lakebase.database.audit import Records
+from server.lakebase.database.audit import AuditLog
+from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
 from server.lakebase.database.indexes import OrderIndexes
 from server.lakebase.database.inspection import Postgres
+from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
-from server.lakebase.operations.store import OperationLog
+from server.lakebase.operations.store import OperationStore
+from server.lakebase.operations.table import OperationTable
 from server.lakebase.runner import Runner
-from server.lakebase.steps.step import Patience
-from server.lakebase.tools import Tools
+from server.lakebase.services import Services
+from server.lakebase.steps.step import StepTimeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +30,19 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
+# For one step of an operation: an instance's start, a table's first sync.
+_STEP_SECONDS: Final = 7_200.0
+# For building one index of a table of a billion orders.
+_INDEX_SECONDS: Final = 14_400.0
+# How long a step goes on trying while the platform fails: an outage of minutes ends no operation.
+_PLATFORM_PATIENCE_SECONDS: Final = 600.0
 
-class Administering:
-    """The administration of a process, and the operations that it works on."""
+
+class AdministrationRuntime:
+    """The administration of one process: its connection pool, its parts, and the operations it runs.
+
+    `ended` is called at the end of every operation, which may have created, replaced or deleted the database.
+    """
 
     def __init__(
         self,
@@ -44,25 +57,26 @@ class Administering:
         self.pool = create_operations_pool(settings, database)
         self._loader = loader
         self._settings = settings
-        records = Records(self.pool, settings.app_schema, migrations)
+        tables = OwnTables(self.pool, settings.app_schema, migrations)
+        audit, grants_and_indexes = AuditLog(tables), GrantsAndIndexesStore(tables)
         postgres = Postgres(instances, settings)
-        indexes = OrderIndexes(postgres, timeout=settings.index_timeout)
+        indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
 
-        async def tools() -> Tools:
-            return Tools(await loader.get(), instances, postgres, indexes, records)
+        async def services() -> Services:
+            return Services(await loader.get(), instances, postgres, indexes, grants_and_indexes)
 
-        log = OperationLog(self.pool, settings.app_schema, migrations)
+        store = OperationStore(OperationTable(self.pool, settings.app_schema, migrations))
         self._runner = Runner(
-            log,
-            records,
-            Patience(settings.step_timeout, settings.control_plane_patience, settings.index_timeout),
-            tools,
-            ended=ended,
+            store,
+            audit,
+            StepTimeouts(_STEP_SECONDS, _PLATFORM_PATIENCE_SECONDS, _INDEX_SECONDS),
+            services,
+            database_changed=ended,
         )
-        self._lakebase = LakebaseAdministration(
-            tools,
-            log,
-            records,
+        self._administration = LakebaseAdministration(
+            services,
+            store,
+            audit,
             self._runner,
             configured_names(settings),
             storage=bool(settings.synced_table_storage_catalog and settings.synced_table_storage_schema),
@@ -72,32 +86,32 @@ class Administering:
 
     @property
     def port(self) -> Administration:
-        """What the schema asks."""
-        return self._lakebase if self._settings.administers else NotConfigured()
+        """The administration that the schema calls."""
+        return self._administration if self._settings.administers else NotConfigured()
 
     def states(self) -> dict[str, int]:
-        """How many operations this process works on, by their states."""
+        """The number of operations that this process runs, by state."""
         return self._runner.states()
 
     def look_for_orphans(self) -> None:
-        """Take up operations that nobody works on, if there is a platform to work on."""
+        """Resume operations that no process holds, if a platform is configured."""
         if self._settings.administers:
             self._runner.look_for_orphans()
 
     async def stop_with(self, draining: Draining) -> None:
-        """Stop working as soon as the process is about to stop, while requests are still finished."""
+        """Stop operations as soon as the process begins to stop, while requests are still being finished."""
         await draining.wait()
         self._runner.stop()
 
     async def close(self) -> None:
-        """Stop working, and let others go on."""
+        """Stop operations, release their leases and close connections."""
         await self._runner.close()
         await self.pool.dispose()
         await self._loader.close()
 
 
 def configured_names(settings: Settings) -> Configured:
-    """The names that a server with these settings serves."""
+    """The names of the instance, catalog, database and table that the settings name."""
     catalog = settings.lakebase_catalog_name
     schema, _, table = settings.orders_table.rpartition(".")
     return Configured(

@@ -1,1 +1,4 @@
-"""What a laptop has in the cloud's place: an embedded PostgreSQL and TPC-H data. The server never imports it."""
+"""What a laptop has in place of the cloud: `make run`, a local Lakebase, and embedded PostgreSQL servers.
+
+The server never imports it. Read `README.md` first, then `__main__.py`.
+"""

@@ -1,4 +1,4 @@
-"""Owns `make run`: a local Lakebase, the server in front of it, and provisioning by the server's own mutations."""
+"""`make run`: starts a local Lakebase and the server in front of it, and provisions through the server's mutations."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _HOST = "127.0.0.1"
+# Between two looks whether the server answers.
 _POLL_SECONDS = 0.05
+# For the server to answer.
 _START_SECONDS = 30
+# For a process to stop before it is killed. Stopping PostgreSQL takes longest.
 _STOP_SECONDS = 30
 _MAX_SCALE = 1000
 _WRONG_SETTINGS = 2
-_NAMES = {
+_LAKEBASE = {
     "LAKEBASE_INSTANCE_NAME": "orders-pg",
     "LAKEBASE_DATABASE_NAME": "orders",
     "LAKEBASE_CATALOG_NAME": "orders_catalog",
     "SYNCED_TABLE_STORAGE_CATALOG": "main",
     "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
 }
-# What a shell may have set for another database, or another way to be.
-_ELSEWHERE = (
+# Settings that the user's shell may hold for another database or deployment. The server does not get them.
+_DROPPED = (
     "APP_ENV",
     "AUTH_MODE",
     "DATABASE_READ_URL",
@@ -58,17 +61,17 @@ _ELSEWHERE = (
     "PGUSER",
 )
 _PLATFORM = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "LAKEBASE_PORT")
-# A person waits for them; the platform's own take minutes.
+# Shorter than the platform's defaults, because a person is waiting.
 _DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
 _console = Console(highlight=False, soft_wrap=True)
 
 
 class LocalError(Exception):
-    """It cannot be run; the message says what to do."""
+    """The run failed. The message says what to do."""
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; the exit code."""
+    """Run until Ctrl-C or SIGTERM, and return the exit code."""
     try:
         directory = Path(os.environ.get("LOCAL_DIR", ".local")).absolute()
         scale = _scale(os.environ.get("SCALE", "0.1"))
@@ -76,7 +79,7 @@ def main() -> int:
     except LocalError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_SETTINGS
-    # SIGINT too: a shell that starts it in the background has it ignored.
+    # SIGINT too, which a shell ignores for a program that it starts in the background.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -97,56 +100,54 @@ def _run(directory: Path, scale: float, port: int) -> int:
         "LOCAL_DIRECTORY": str(directory / "platform"),
         "LOCAL_SCALE": str(scale),
     }
-    with (
-        _process("server.local.platform", directory / "platform.pid", platform_settings, pipe=True) as platform,
-        _said(platform) as said,
-    ):
-        settings = _server_settings(said, port)
+    with _process("server.local.platform", directory / "platform.pid", platform_settings, pipe=True) as platform:
+        addresses = _addresses(platform)
+        settings = _server_settings(addresses, port)
         _write_environment(directory / "environment", settings)
         with _process("server", directory / "server.pid", settings) as server:
             url = f"http://{_HOST}:{port}"
             _wait_for(f"{url}/livez", server)
             provisioning = Provisioning(f"{url}/api/graphql", _console)
-            made = provisioning.provision()
-            _sync_at(scale, directory / "scale", provisioning, made=made)
+            created = provisioning.provision()
+            _sync_if_rescaled(scale, directory / "scale", provisioning, created=created)
             _wait_for(f"{url}/readyz", server)
             _console.print(f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)")
-            _console.print(f"Lakebase    {said['host']}, PostgreSQL {provisioning.address()}, data in {directory}")
+            _console.print(f"Lakebase    {addresses['host']}, PostgreSQL {provisioning.address()}, data in {directory}")
             _console.print(f"GraphiQL    {url}/api/graphql")
             _console.print("Press Ctrl-C to stop.")
             _watch(server, platform)
         return 0
 
 
-def _server_settings(said: Mapping[str, Any], port: int) -> dict[str, str]:
+def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
     settings = {
         "LOG_FORMAT": "console" if sys.stdout.isatty() else "json",
-        **_NAMES,
+        **_LAKEBASE,
         **os.environ,
-        # As in the cloud: where the platform is, who we are, and the names; the rest is asked.
-        "DATABRICKS_HOST": str(said["host"]),
-        "DATABRICKS_TOKEN": str(said["token"]),
-        "LAKEBASE_PORT": str(said["pg_port"]),
+        # As in the cloud: the platform's address, our token and the names. The server asks the platform for the rest.
+        "DATABRICKS_HOST": str(addresses["host"]),
+        "DATABRICKS_TOKEN": str(addresses["token"]),
+        "LAKEBASE_PORT": str(addresses["pg_port"]),
         "HOST": _HOST,
         "PORT": str(port),
     }
-    for name in _ELSEWHERE:
+    for name in _DROPPED:
         settings.pop(name, None)
     return settings
 
 
 def _write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Leave the server's settings for its other commands, readable by nobody else: the token is among them."""
+    """Write the server's settings for its other commands. Only the user can read the file, for it holds the token."""
     path.touch(mode=0o600)
-    path.write_text("".join(f"export {name}={shlex.quote(settings[name])}\n" for name in (*_NAMES, *_PLATFORM)))
+    path.write_text("".join(f"export {name}={shlex.quote(settings[name])}\n" for name in (*_LAKEBASE, *_PLATFORM)))
 
 
-def _sync_at(scale: float, noted: Path, provisioning: Provisioning, *, made: bool) -> None:
-    """Sync again where the source is of another size than when it was synced last, or may be."""
-    if not made and not (noted.exists() and noted.read_text() == str(scale)):
-        noted.unlink(missing_ok=True)
+def _sync_if_rescaled(scale: float, last_scale: Path, provisioning: Provisioning, *, created: bool) -> None:
+    """Sync again unless the last sync was at this scale. The file is missing while a sync runs, or was interrupted."""
+    if not created and not (last_scale.exists() and last_scale.read_text() == str(scale)):
+        last_scale.unlink(missing_ok=True)
         provisioning.refresh()
-    noted.write_text(str(scale))
+    last_scale.write_text(str(scale))
 
 
 def _scale(text: str) -> float:
@@ -164,10 +165,10 @@ def _port(text: str) -> int:
 
 @contextlib.contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    """Hold the directory, and end what a killed run may have left behind in it.
+    """Lock the directory, and stop the processes that a killed run has left behind.
 
     Raises:
-        LocalError: another run holds it.
+        LocalError: another run has locked it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
@@ -175,25 +176,25 @@ def _only_one(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise LocalError(f"Another `make run` uses {directory}. Stop it, or set LOCAL_DIR.") from None
-        _end_left_behind(directory / "server.pid")
-        _end_left_behind(directory / "platform.pid")
+        _stop_left_behind(directory / "server.pid")
+        _stop_left_behind(directory / "platform.pid")
         yield
 
 
-def _end_left_behind(noted: Path) -> None:
+def _stop_left_behind(pid_file: Path) -> None:
     with contextlib.suppress(OSError, ValueError, psutil.Error):
-        identity, created = noted.read_text().split()
-        process = psutil.Process(int(identity))
-        # A process id comes round again; with the time of its birth it does not.
+        process_id, created = pid_file.read_text().split()
+        process = psutil.Process(int(process_id))
+        # Process ids are reused. The time of creation tells whether it is the same process.
         if process.create_time() == float(created):
             process.terminate()
             process.wait(_STOP_SECONDS)
-    noted.unlink(missing_ok=True)
+    pid_file.unlink(missing_ok=True)
 
 
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
-        # As the server binds it: a port that was in use a moment ago is free.
+        # As the server binds it, so that a port that was in use a moment ago counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -203,10 +204,10 @@ def _check_free(port: int) -> None:
 
 @contextlib.contextmanager
 def _process(
-    module: str, noted: Path, settings: Mapping[str, str], *, pipe: bool = False
+    module: str, pid_file: Path, settings: Mapping[str, str], *, pipe: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A module of ours as a process, ended with the block. Its id is noted for a run after a killed one."""
-    # In a session of its own, so that Ctrl-C in the terminal reaches us alone and things stop in their order.
+    """Run a module in a process, and stop it with the block. After a kill the next run finds it by its pid file."""
+    # In a session of its own: Ctrl-C in the terminal reaches only us, and we stop the processes in order.
     process = subprocess.Popen(  # noqa: S603 # our own modules
         [sys.executable, "-m", module],
         env=dict(settings),
@@ -214,7 +215,7 @@ def _process(
         start_new_session=True,
     )
     try:
-        noted.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+        pid_file.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
         yield process
     finally:
         process.terminate()
@@ -223,43 +224,43 @@ def _process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        noted.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _said(platform: subprocess.Popen[bytes]) -> Iterator[Mapping[str, Any]]:
-    """What the platform says when it listens: where, and whose token."""
+def _addresses(platform: subprocess.Popen[bytes]) -> Mapping[str, Any]:
+    """The addresses and the token that the platform prints when it listens."""
     output: IO[bytes] | None = platform.stdout
     line = output.readline() if output else b""
     if not line:
-        raise LocalError("The local Lakebase stopped at once; what it said is above.")
-    yield json.loads(line)
+        raise LocalError("The local Lakebase stopped at once. Its output is above.")
+    addresses: Mapping[str, Any] = json.loads(line)
+    return addresses
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalError("The server stopped at once; what it said is above.")
+            raise LocalError("The server stopped at once. Its log is above.")
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 # our own address
             return
-        time.sleep(_POLL_SECONDS)  # between two looks; the server has no way to tell us
-    raise LocalError(f"The server did not answer {url} in time; its log is above.")
+        time.sleep(_POLL_SECONDS)  # the server does not report to us
+    raise LocalError(f"The server did not answer {url} within {_START_SECONDS} s. Its log is above.")
 
 
 def _watch(server: subprocess.Popen[bytes], platform: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of either.
+    """Wait until one of the processes stops.
 
     Raises:
-        LocalError: one has stopped by itself.
+        LocalError: always, since neither should.
     """
     while server.poll() is None:
         if platform.poll() is not None:
-            raise LocalError("The local Lakebase has stopped. `make run` starts it again with all that it had.")
+            raise LocalError("The local Lakebase has stopped. `make run` starts it again with its data.")
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(1)
-    raise LocalError(f"The server has stopped with exit code {server.returncode}; its log is above.")
+    raise LocalError(f"The server has stopped with exit code {server.returncode}. Its log is above.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Owns an embedded PostgreSQL: made, started and stopped with the binaries of a wheel."""
+"""An embedded PostgreSQL server: created, started and stopped with the programs of a Python wheel."""
 
 from __future__ import annotations
 
@@ -12,36 +12,33 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import Self
 
 import psutil
 
-from server.local.programs import ClusterError, binaries, reachable, unprivileged
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_SUPERUSER = "postgres"
-_DATABASE = "orders"
-_WAIT_SECONDS = 60
-
+from server.local.installation import ClusterError, binaries, reachable, unprivileged
 
 __all__ = ["Cluster", "ClusterError"]
 
+_SUPERUSER = "postgres"
+_DATABASE = "orders"
+# For a start, which may have to recover after a crash, or a stop.
+_WAIT_SECONDS = 60
+
 
 class Cluster:
-    """A PostgreSQL of our own on an address of this machine, with its data below a directory.
+    """A PostgreSQL server on an address of this machine, with its data in a directory.
 
-    Used as a context manager it is running inside and stopped afterwards. A server that a killed process
-    left behind on the same data is stopped first. Our own programs reach it through its Unix socket.
+    As a context manager it starts the server on entry and stops it on exit. A start first stops a server that a killed
+    process left running on the same data. The superuser connects through the Unix socket.
 
     Args:
-        directory: of its data, its log and its superuser's password.
-        options: PostgreSQL's settings; they take effect at a start.
-        address: where it listens, 127.0.0.1 say.
-        logins: the lines of its pg_hba.conf, written at each start; without them initdb's own, which ask
-            everybody for a password.
-        database: made at the first start; None makes none.
+        directory: holds the data, the log and the superuser's password.
+        options: PostgreSQL's settings. They take effect at the next start.
+        address: the address to listen on.
+        logins: the content of pg_hba.conf, written at each start. Without it, initdb's own asks every user for a
+            password.
+        database: created at the first start; None creates none.
     """
 
     def __init__(
@@ -68,22 +65,22 @@ class Cluster:
 
     @property
     def version(self) -> str:
-        """Its version, `16.14` say."""
+        """PostgreSQL's version, `16.14` say."""
         return self._run("postgres", "--version").split()[-1]
 
     @property
     def url(self) -> str:
-        """Its database as a libpq URL, password included."""
+        """The libpq URL of its database, with the password."""
         return f"postgresql://{_SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
 
     @property
     def password(self) -> str:
-        """The superuser's, whose name is `postgres`."""
+        """The password of the superuser, `postgres`."""
         return self._password_file.read_text().strip()
 
     @property
     def socket_directory(self) -> Path:
-        """Where its Unix socket is; in a short place, because a socket's path holds 107 bytes at most."""
+        """The directory of its Unix socket. It is short, because the path of a socket has at most 107 bytes."""
         digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
 
@@ -91,7 +88,7 @@ class Cluster:
         try:
             self.start()
         except BaseException:
-            # Ctrl-C while it starts; what has begun to run must not stay behind.
+            # Ctrl-C during the start, say. A server that is starting must not be left behind.
             self.stop()
             raise
         return self
@@ -100,10 +97,10 @@ class Cluster:
         self.stop()
 
     def start(self, port: int | None = None) -> None:
-        """Make the cluster where there is none, and start it on the port, or on a free one.
+        """Start the server on the port, or on a free one. The first start creates the data.
 
         Raises:
-            ClusterError: with the end of PostgreSQL's own log.
+            ClusterError: PostgreSQL did not start. The message ends with the end of its log.
         """
         if not (self._data / "PG_VERSION").exists():
             self._create()
@@ -129,15 +126,15 @@ class Cluster:
             self._client("createdb", self._database)
 
     def adopt(self, port: int) -> bool:
-        """Take over a server that another process left running on the data and the port; whether there was one."""
+        """Take over a server that another process left running on the data and this port. False if none is running."""
         self.port = port
         return self.running()
 
     def copy_from(self, primary: Cluster) -> None:
-        """Make it, where it has no data yet, a hot standby that follows a running server of this machine.
+        """Create its data as a hot standby of a running server on this machine, unless it has data already.
 
         Raises:
-            ClusterError: the copy could not be taken.
+            ClusterError: the copy failed.
         """
         if (self._data / "PG_VERSION").exists():
             return
@@ -147,71 +144,49 @@ class Cluster:
         scratch.rename(self._data)
 
     def run_sql(self, statements: str) -> str:
-        """Run statements in the database, several as one transaction, and give what they print.
+        """Run statements in the database, several of them as one transaction, and return psql's output.
 
         Raises:
-            ClusterError: one of them failed.
+            ClusterError: a statement failed.
         """
         return self._client("psql", "-d", str(self._database), "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
 
-    def copy_in(self, statement: str, chunks: Iterable[bytes]) -> None:
-        """Run a COPY ... FROM STDIN with these bytes. Interrupted, it copies nothing.
-
-        Raises:
-            ClusterError: with what PostgreSQL said.
-        """
-        arguments = ["psql", *self._address(), "-d", str(self._database), "-qc", statement]
-        with tempfile.TemporaryFile("w+") as said, self._start_program(*arguments, output=said) as client:
-            try:
-                if client.stdin is None:
-                    raise ClusterError("psql was started without its pipe")
-                with contextlib.suppress(BrokenPipeError):
-                    for chunk in chunks:
-                        client.stdin.write(chunk)
-                    client.stdin.close()
-                code = client.wait()
-            finally:
-                client.kill()
-            said.seek(0)
-            if code != 0:
-                raise ClusterError(f"{statement} failed: {said.read()}")
-
     def stop(self, mode: str = "fast") -> None:
-        """Stop it if it runs, in one of pg_ctl's modes.
+        """Stop the server if it is running, in a shutdown mode of pg_ctl.
 
         Raises:
-            ClusterError: where it does not stop.
+            ClusterError: it did not stop.
         """
         try:
             if self.running():
                 self._pg_ctl("stop", "-m", mode)
         except ClusterError:
-            # A server that was killed a moment ago is found running, and is gone when it is told to stop.
+            # A server that was killed a moment ago may count as running, and be gone when pg_ctl stops it.
             if self.running():
                 raise
         with contextlib.suppress(OSError):
             self.socket_directory.rmdir()
 
     def destroy(self) -> None:
-        """Stop it and delete its data, where there is any."""
+        """Stop the server and delete its data, if there are any."""
         self.stop("immediate")
         shutil.rmtree(self.home, ignore_errors=not self.home.exists())
         if self._directory.is_symlink():
             self._directory.unlink()
 
     def running(self) -> bool:
-        """Whether a server runs on the data."""
+        """Whether a server is running on the data."""
         return self._call("pg_ctl", "-D", str(self._data), "status").returncode == 0
 
     def alive(self) -> bool:
-        """The same as `running`, by the process alone; it does not say so while PostgreSQL starts or stops."""
+        """Whether the server's process exists. Cheaper than `running`, but unreliable during a start or stop."""
         try:
             return bool(psutil.Process(self.process_id()).status() != psutil.STATUS_ZOMBIE)
         except (OSError, ValueError, IndexError, psutil.Error):
             return False
 
     def process_id(self) -> int:
-        """The postmaster's."""
+        """The process id of the postmaster."""
         return int((self._data / "postmaster.pid").read_text().splitlines()[0])
 
     def _create(self) -> None:
@@ -224,7 +199,7 @@ class Cluster:
         scratch.rename(self._data)
 
     def _prepare(self, password: str) -> Path:
-        """Write the password down, and make the directory that becomes the data when it is complete."""
+        """Write the password files, and create the directory that is renamed to the data once it is complete."""
         self.home.mkdir(parents=True, exist_ok=True)
         for path, text in (
             (self._password_file, password),
@@ -232,7 +207,7 @@ class Cluster:
         ):
             path.touch(mode=0o600)
             path.write_text(text)
-        # A new one each time: what a killed process began may still be written to for a moment.
+        # A new directory each time: a program that a killed process started may still be writing to the last one.
         scratch = Path(tempfile.mkdtemp(prefix="data.", dir=self.home))
         for path in (self.home, scratch, self._password_file, self._client_password_file):
             self._give(path)
@@ -241,8 +216,8 @@ class Cluster:
     def _pg_ctl(self, command: str, *arguments: str) -> None:
         result = self._call("pg_ctl", "-D", str(self._data), "-w", "-t", str(_WAIT_SECONDS), command, *arguments)
         if result.returncode != 0:
-            said = self._log.read_text()[-2000:] if self._log.exists() else ""
-            raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{said}")
+            log = self._log.read_text()[-2000:] if self._log.exists() else ""
+            raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{log}")
 
     def _client(self, program: str, *arguments: str) -> str:
         return self._run(program, *self._address(), *arguments)
@@ -257,33 +232,30 @@ class Cluster:
         return result.stdout
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # Into a file and not a pipe: the server that pg_ctl starts inherits it, and would keep a pipe open.
+        user, group = unprivileged()
+        # The output goes to a file: the server that pg_ctl starts inherits it, and would keep a pipe open.
+        # Popen and not run, which would kill pg_ctl at Ctrl-C.
         with tempfile.TemporaryFile("w+") as output:
-            with self._start_program(program, *arguments, output=output, stdin=subprocess.DEVNULL) as process:
+            with subprocess.Popen(  # noqa: S603 # the wheel's own programs
+                [self._bin / program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
+                cwd="/",
+                # Ctrl-C in the terminal must reach only our main process, which stops the others in order.
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+            ) as process:
                 code = process.wait()
             output.seek(0)
             return subprocess.CompletedProcess([program], code, output.read())
 
-    def _start_program(
-        self, program: str, *arguments: str, output: IO[str], stdin: int = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
-        user, group = unprivileged()
-        return subprocess.Popen(  # noqa: S603 # the wheel's own programs
-            [self._bin / program, *arguments],
-            stdin=stdin,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
-            cwd="/",
-            # Ctrl-C in the terminal is for us, who stop things in their order.
-            start_new_session=True,
-            user=user,
-            group=group,
-            extra_groups=None if user is None else [],
-        )
-
     @staticmethod
     def _give(path: Path) -> None:
+        """Make PostgreSQL's user the owner."""
         user, group = unprivileged()
         if user is not None and group is not None:
             os.chown(path, user, group)
@@ -296,4 +268,4 @@ def _free_port() -> int:
 
 
 if sys.platform == "win32":
-    raise ImportError("The embedded PostgreSQL is run on Linux and macOS only.")
+    raise ImportError("The embedded PostgreSQL runs on Linux and macOS only.")

@@ -1,4 +1,4 @@
-"""Owns what `make run` asks of the server: to provision and to sync, with the progress shown in the terminal."""
+"""The client that `make run` provisions and syncs with. It shows the progress of operations in the terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 if TYPE_CHECKING:
     from rich.console import Console
 
-_ANSWER_SECONDS = 40
-# Longer than any pause between two events: the server pings more often.
+# Longer than any admin field may take, which is 25 s.
+_RESPONSE_SECONDS = 40
+# Longer than any pause between two events: the server sends pings more often.
 _STREAM_SECONDS = 60
-_BEGUN = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
+_PAYLOAD = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
 _SHAPE = """
 { lakebase { instance {
   capacity nodeCount enableReadableSecondaries: readableSecondaries retentionWindowInDays
@@ -31,62 +32,66 @@ _DONE = {"SUCCEEDED", "FAILED"}
 
 
 class ProvisioningError(Exception):
-    """It did not come to its end; the message is the server's own."""
+    """An operation failed or could not be watched. The message is the server's."""
 
 
 class Provisioning:
-    """A client of the server's admin mutations, like any other."""
+    """A client of the server's admin mutations."""
 
     def __init__(self, url: str, console: Console) -> None:
         self._url = url
         self._console = console
 
     def provision(self) -> bool:
-        """Make instance, catalog, synced table and indexes, or find them; whether the table had yet to be made.
+        """Create instance, catalog, synced table and indexes, as far as they are missing.
+
+        Returns:
+            Whether the synced table was created.
 
         Raises:
-            ProvisioningError: with what the server says.
+            ProvisioningError: with the server's message.
         """
         found = self._ask(_SHAPE)["lakebase"]["instance"] or {}
-        # An operator may have made it larger: what is there is what is served.
+        # An operator may have resized the instance. It keeps its size.
         shape = "".join(f", {name}: {json.dumps(value).strip(chr(34))}" for name, value in found.items() if value)
-        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true{shape}}}) {{ {_BEGUN} }} }}"
-        begun = self._follow("provisionLakebase", mutation)
-        return {"name": "create_synced_table", "action": "CREATE"} in begun["plan"]["steps"]
+        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true{shape}}}) {{ {_PAYLOAD} }} }}"
+        payload = self._complete("provisionLakebase", mutation)
+        return {"name": "create_synced_table", "action": "CREATE"} in payload["plan"]["steps"]
 
     def refresh(self) -> None:
         """Sync the orders now.
 
         Raises:
-            ProvisioningError: with what the server says.
+            ProvisioningError: with the server's message.
         """
-        self._follow("refreshSyncedTable", f"mutation {{ refreshSyncedTable {{ {_BEGUN} }} }}")
+        self._complete("refreshSyncedTable", f"mutation {{ refreshSyncedTable {{ {_PAYLOAD} }} }}")
 
     def orders(self) -> int:
-        """How many orders are served."""
+        """The number of orders that the server serves."""
         return int(self._ask("{ orderCount { count } }")["orderCount"]["count"])
 
     def address(self) -> str:
-        """Where the instance is, and its version."""
+        """The instance's PostgreSQL version and address."""
         instance = self._ask("{ lakebase { instance { postgresVersion host } } }")["lakebase"]["instance"]
         version = str(instance["postgresVersion"]).removeprefix("PG_VERSION_")
         return f"{version} at {instance['host']}"
 
-    def _follow(self, field: str, mutation: str) -> dict[str, Any]:
-        begun: dict[str, Any] = self._ask(mutation)[field]
-        while begun["userErrors"] and begun["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
-            # What a run before this one had begun goes on by itself.
-            self._watch("another operation", begun["userErrors"][0]["operation"]["id"])
-            begun = self._ask(mutation)[field]
-        if begun["userErrors"]:
-            raise ProvisioningError("\n".join(error["message"] for error in begun["userErrors"]))
-        operation = self._watch(field, begun["operation"]["id"])
+    def _complete(self, field: str, mutation: str) -> dict[str, Any]:
+        """Send a mutation, wait until its operation has succeeded, and return its payload."""
+        payload: dict[str, Any] = self._ask(mutation)[field]
+        while payload["userErrors"] and payload["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
+            # An operation that an earlier run started goes on by itself.
+            self._watch("another operation", payload["userErrors"][0]["operation"]["id"])
+            payload = self._ask(mutation)[field]
+        if payload["userErrors"]:
+            raise ProvisioningError("\n".join(error["message"] for error in payload["userErrors"]))
+        operation = self._watch(field, payload["operation"]["id"])
         if operation["state"] != "SUCCEEDED":
-            raise ProvisioningError((operation["failure"] or {}).get("message") or "The operation was cut off.")
-        return begun
+            raise ProvisioningError((operation["failure"] or {}).get("message") or "The operation was interrupted.")
+        return payload
 
     def _watch(self, field: str, id_: str) -> dict[str, Any]:
-        """Show how far an operation is, and give it as it was last."""
+        """Show the progress of an operation until it ends, and return its last state."""
         operation: dict[str, Any] = {"state": "PENDING", "failure": None}
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         shown: set[str] = set()
@@ -98,12 +103,12 @@ class Provisioning:
                         shown.add(step["name"])
                         progress.console.print(f"{step['name']:<20} {step['resource']}: {step['message']}")
                 running = next((step for step in operation["steps"] if step["state"] == "RUNNING"), None)
-                doing = f"{running['name']}: {running['message'] or 'begins'}" if running else field
-                progress.update(bar, completed=operation["progress"], description=doing)
+                description = f"{running['name']}: {running['message'] or 'starting'}" if running else field
+                progress.update(bar, completed=operation["progress"], description=description)
         return operation
 
     def _events(self, id_: str) -> Any:
-        """The operation, at each step further, as server-sent events bring it."""
+        """Yield the operation at each progress, from server-sent events."""
         request = self._request(
             f"{self._url}/stream", {"query": _WATCH, "variables": {"id": id_}}, accept="text/event-stream"
         )
@@ -111,24 +116,24 @@ class Provisioning:
             with urllib.request.urlopen(request, timeout=_STREAM_SECONDS) as stream:  # noqa: S310 # our own address
                 for line in stream:
                     if line.startswith(b"data:") and (text := line.removeprefix(b"data:").strip()):
-                        answer = json.loads(text)
-                        if answer.get("errors"):
-                            raise ProvisioningError(answer["errors"][0]["message"])
-                        yield answer["data"]["operationProgress"]
+                        event = json.loads(text)
+                        if event.get("errors"):
+                            raise ProvisioningError(event["errors"][0]["message"])
+                        yield event["data"]["operationProgress"]
         except (OSError, http.client.HTTPException) as error:
-            raise ProvisioningError(f"The server's events broke off: {error}") from error
+            raise ProvisioningError(f"The stream of the server's events ended early: {error}") from error
 
     def _ask(self, document: str) -> dict[str, Any]:
         try:
             with urllib.request.urlopen(  # noqa: S310 # our own address
-                self._request(self._url, {"query": document}, accept="application/json"), timeout=_ANSWER_SECONDS
+                self._request(self._url, {"query": document}, accept="application/json"), timeout=_RESPONSE_SECONDS
             ) as response:
-                answer = json.load(response)
+                result = json.load(response)
         except urllib.error.HTTPError as error:
-            answer = json.load(error)
-        if answer.get("errors"):
-            raise ProvisioningError("\n".join(error["message"] for error in answer["errors"]))
-        data: dict[str, Any] = answer["data"]
+            result = json.load(error)
+        if result.get("errors"):
+            raise ProvisioningError("\n".join(error["message"] for error in result["errors"]))
+        data: dict[str, Any] = result["data"]
         return data
 
     @staticmethod

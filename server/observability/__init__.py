@@ -1,4 +1,4 @@
-"""Logs, metrics and traces: what is noted while a request is served, and where it is published.
+"""Logs, metrics and traces. Observations come in; log lines, metrics and spans go out.
 
-Read `request_record.py` first.
+Read `observations.py` first, then `sinks.py`.
 """

@@ -1,97 +1,96 @@
-"""Owns the line that every request leaves in the log, in the form of all others, at a fraction of their cost.
+"""The access log: one line for every request, in the form of all other lines, at a fraction of their cost.
 
-Through structlog and logging it would cost as much as finding an order does. So in JSON it is written out here, and the
-lines of a moment together, which is one call of the system.
+A line that goes through structlog and logging costs as much as finding an order does. So in JSON these lines are
+written here, all those of 50 ms with one system call.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections import deque
-from json.encoder import encode_basestring_ascii as quoted
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 import structlog
 
-from server.observability.event_loop import running_loop
 from server.observability.redaction import secrets_known
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    Value = str | float | bool | None
 
 _EVENT: Final = "request"
-# How long a line may wait for others.
-_TOGETHER_SECONDS: Final = 0.05
+# How long a line may wait for others to be written with it.
+_BATCH_SECONDS: Final = 0.05
 _LEVELS: Final = {logging.DEBUG: "debug", logging.INFO: "info"}
-_VALUES: Final[Mapping[type, Callable[[Any], str]]] = {
-    str: quoted,
-    int: int.__repr__,
-    float: lambda value: repr(round(value, 2)),
-    bool: lambda value: "true" if value else "false",
-    type(None): lambda _none: "null",
-}
+# orjson escapes what JSON demands. A line separator or a terminal's control characters would get through.
+_NOT_PRINTABLE_ASCII: Final = re.compile("[^ -~]")
 
 
-class RequestLog:
-    """The lines. `handler` is whose stream they go to; without one they go structlog's way."""
+class AccessLog:
+    """The lines of all requests. `handler` writes them; without one they go through structlog."""
 
     def __init__(self) -> None:
-        self.handler: RequestLogHandler | None = None
+        self.handler: AccessLogHandler | None = None
         self._log = structlog.get_logger(_EVENT)
         self._logger = logging.getLogger(_EVENT)
-        self._waiting: deque[tuple[float, int, Mapping[str, Any]]] = deque()
+        self._waiting: deque[tuple[float, int, Mapping[str, Value]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def write(self, level: int, fields: Mapping[str, str | float | bool | None]) -> None:
-        """Write a line, if its level is logged. Numbers are rounded to two decimals."""
+    def write(self, level: int, fields: Mapping[str, Value]) -> None:
+        """Write a line, if its level is logged."""
         if not self._logger.isEnabledFor(level):
             return
         if self.handler is None:
-            told = {name: round(value, 2) if isinstance(value, float) else value for name, value in fields.items()}
-            self._log.log(level, _EVENT, **told)
+            self._log.log(level, _EVENT, **fields)
             return
         self._waiting.append((time.time(), level, fields))
         loop = running_loop()
         if self._loop is not loop:
-            # The first line of a moment, or of another loop: one that has ended writes nothing any more.
+            # No flush is due in this loop. One that was due in a loop that has ended never comes.
             self._loop = loop
-            loop.call_later(_TOGETHER_SECONDS, self._write)
+            loop.call_later(_BATCH_SECONDS, self._flush)
 
-    def taken(self) -> str:
-        """The lines that wait, which from now on is the caller's affair."""
+    def take(self) -> str:
+        """Remove and return the lines that wait."""
         lines = []
         while self._waiting:
             lines.append(secrets_known.scrub(_line(*self._waiting.popleft())))
         return "".join(lines)
 
-    def _write(self) -> None:
+    def _flush(self) -> None:
         self._loop = None
         if self.handler is not None:
             try:
                 self.handler.flush()
-            except Exception:  # noqa: BLE001 # as logging has it: a log that is full or gone is no request's affair
+            except Exception:  # noqa: BLE001 # as in logging: a log that is full or gone does not disturb requests
                 self.handler.handleError(logging.makeLogRecord({"name": _EVENT, "msg": _EVENT}))
 
 
-class RequestLogHandler(logging.StreamHandler[Any]):
-    """Writes the lines that wait whenever it writes out others, the last time when logging is shut down."""
+class AccessLogHandler(logging.StreamHandler[Any]):
+    """The log's handler. With other lines, and when logging is shut down, it writes the access log's that wait."""
 
     def flush(self) -> None:
         """Write out everything."""
         self.acquire()
         try:
-            if text := request_log.taken():
+            if text := access_log.take():
                 self.stream.write(text)
             super().flush()
         finally:
             self.release()
 
     def close(self) -> None:
-        """Let it go, with everything written out that a reader takes in a moment."""
+        """Close it, after a moment in which the log's reader may take what is still to be written."""
         drain = getattr(self.stream, "drain", None)
         if drain is not None:
             with contextlib.suppress(OSError):
@@ -99,19 +98,39 @@ class RequestLogHandler(logging.StreamHandler[Any]):
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
-        """Say that a line could not be written, and not with what in it: nothing has been hidden in that yet."""
+        """Report a line that could not be written, but not its text: no secret has been hidden in it yet."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"A line of {record.name} was not logged: {type(sys.exception()).__name__}\n")
 
 
-request_log: Final = RequestLog()
+access_log: Final = AccessLog()
 
 
-def _line(moment: float, level: int, fields: Mapping[str, Any]) -> str:
-    seconds, fraction = divmod(moment, 1)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    known = ", ".join([f"{quoted(name)}: {_VALUES[type(value)](value)}" for name, value in fields.items()])
-    return (
-        f'{{{known}, "event": "{_EVENT}", "level": "{_LEVELS[level]}", "logger": "{_EVENT}", '
-        f'"timestamp": "{stamp}.{int(fraction * 1_000_000):06d}Z"}}\n'
-    )
+def _line(moment: float, level: int, fields: Mapping[str, Value]) -> str:
+    second = int(moment)
+    values = {
+        **fields,
+        "event": _EVENT,
+        "level": _LEVELS[level],
+        "logger": _EVENT,
+        "timestamp": f"{_timestamp(second)}.{int((moment - second) * 1_000_000):06d}Z",
+    }
+    try:
+        line = orjson.dumps(values).decode()
+    except TypeError:
+        # Half of a surrogate pair is no character, and orjson refuses it.
+        whole = {k: v.encode(errors="replace").decode() if isinstance(v, str) else v for k, v in values.items()}
+        line = orjson.dumps(whole).decode()
+    if not line.isascii() or "\x7f" in line:
+        line = _NOT_PRINTABLE_ASCII.sub(_escaped, line)
+    return f"{line}\n"
+
+
+# The lines of a second share it.
+@lru_cache(maxsize=1)
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return encode_basestring_ascii(match[0])[1:-1]

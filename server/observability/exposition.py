@@ -1,9 +1,11 @@
-"""Owns what is told at a scrape: the metrics of all workers, and what follows from them."""
+"""The metrics as a scrape gets them: this process's gauges set to the present, and the metrics of all workers."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -11,35 +13,102 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from server.observability.metrics import DESCRIBED, MINTED, MULTIPROCESS, REGISTRY, Described
+from server.observability import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-_AGE: Final = Described(
-    "orders_api_token_age_seconds",
-    (),
-    "Age of the latest database token: one lives an hour and is renewed at half of that, so alert at 50 minutes.",
-)
-_PROCESS: Final = Described(
-    "process_*",
-    (),
-    "Memory, processor time and open files of the worker that was scraped; of several, one at a time.",
-)
+# Prometheus scrapes every 15 s or so: gauges that are a second old are new enough.
+_SAMPLE_SECONDS: Final = 1.0
 
 
-class _Exposed(Collector):
+class PoolState(Protocol):
+    """A pool of database connections as it is now."""
+
+    @property
+    def name(self) -> str:
+        """What the pool is for."""
+
+    @property
+    def size(self) -> int:
+        """How many connections it may have."""
+
+    @property
+    def used(self) -> int:
+        """How many connections are in use."""
+
+    @property
+    def idle(self) -> int:
+        """How many connections are open and not in use."""
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+
+
+class Sampler:
+    """Sets the gauges of this process, which tell of a state, not of events.
+
+    It does so at each scrape, and with several workers every second, because a scrape may reach another worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        pools: Callable[[], Iterable[PoolState]],
+        feed_subscribers: Callable[[], int],
+        operations_at_work: Callable[[], Mapping[str, int]],
+        ready: Callable[[], Mapping[str, bool]],
+    ) -> None:
+        self._pools = pools
+        self._feed_subscribers = feed_subscribers
+        self._operations_at_work = operations_at_work
+        self._ready = ready
+        self._sampling: asyncio.Task[None] | None = None
+
+    def sample(self) -> None:
+        """Set the gauges, and count what was observed since the last time."""
+        metrics.count()
+        for pool in self._pools():
+            metrics.set_pool(pool.name, size=pool.size, used=pool.used, idle=pool.idle, waiting=pool.waiting)
+        metrics.set_feed_subscribers(self._feed_subscribers())
+        metrics.set_operations_at_work(self._operations_at_work())
+        metrics.set_ready(self._ready())
+
+    def start(self) -> None:
+        """Sample once, and with several workers from now on."""
+        self.sample()
+        if metrics.MULTIPROCESS:
+            self._sampling = asyncio.create_task(self._keep_sampling(), name="metrics")
+
+    async def close(self) -> None:
+        """Stop sampling. Everything observed is counted first."""
+        metrics.count()
+        if self._sampling is not None:
+            self._sampling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sampling
+
+    async def _keep_sampling(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)  # between two samples
+            self.sample()
+
+
+class _AllWorkers(Collector):
+    """The metrics of all workers, and the token's age."""
+
     def collect(self) -> Iterable[Metric]:
-        # Every worker's files, and the age after them: it has to be right whichever worker is asked.
-        source: Collector = MultiProcessCollector(None) if MULTIPROCESS else REGISTRY  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
+        source: Collector = MultiProcessCollector(None) if metrics.MULTIPROCESS else metrics.REGISTRY  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
         for metric in source.collect():
             yield metric
-            if metric.name == MINTED and metric.samples and (minted := metric.samples[0].value):
-                yield GaugeMetricFamily(_AGE.name, _AGE.meaning, max(0.0, time.time() - minted))
+            # Only now is the age known: any worker may have minted the token.
+            if metric.name == metrics.MINTED and metric.samples and (minted := metric.samples[0].value):
+                yield GaugeMetricFamily(metrics.AGE, metrics.AGE_MEANING, max(0.0, time.time() - minted))
 
 
 _EXPOSED: Final = CollectorRegistry()
-_EXPOSED.register(_Exposed())
+_EXPOSED.register(_AllWorkers())
 ProcessCollector(registry=_EXPOSED)
 
 
@@ -47,12 +116,3 @@ def exposition(accept: str) -> tuple[bytes, str]:
     """All metrics in the format that an `Accept` header asks for, and its media type."""
     encode, media_type = choose_encoder(accept)
     return encode(_EXPOSED), media_type
-
-
-def metrics_table() -> str:
-    """The table of all metrics as Markdown, for the README (a test holds the two together)."""
-    rows = ["| metric | labels | what to do with it |", "| --- | --- | --- |"]
-    for metric in (*DESCRIBED, _AGE, _PROCESS):
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
-        rows.append(f"| `{metric.name}` | {labels} | {metric.meaning} |")
-    return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""Owns where the log goes: to standard output, whose reader is never waited for."""
+"""The stream that the log is written to: standard output, without ever waiting for its reader."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from collections import deque
 from typing import Final
 
 STANDARD_OUTPUT: Final = 1
-# What is poured at once: a pipe that takes anything takes this much, and does not mix it with another worker's.
-_POURED_BYTES: Final = 4096
-# What waits for a reader that has stopped reading; some thousands of lines.
-_MOST_BYTES: Final = 1 << 20
-_PATIENCE_SECONDS: Final = 0.15
-_DROPPED: Final = '{{"event": "log lines dropped", "count": {count}, "level": "warning", "logger": "{name}"}}\n'
+# PIPE_BUF: a pipe that has room takes this much whole, and does not mix it with another worker's lines.
+_CHUNK_BYTES: Final = 4096
+# Some thousands of lines may wait for a reader that has stopped reading.
+_BUFFER_BYTES: Final = 1 << 20
+# A part of the time in which the process has to stop.
+_DRAIN_SECONDS: Final = 0.15
+_DROPPED: Final = '{{"event":"log lines dropped","count":{count},"level":"warning","logger":"{name}"}}\n'
 
 
 class LogStream(io.TextIOBase):
-    """Writes lines to a file descriptor, as far as it takes them now.
+    """Writes as many lines to a file descriptor as it takes without blocking.
 
-    What it does not take waits for the next line, up to a bound. Beyond that lines are dropped, and how many is said as
-    soon as the descriptor takes anything again: a log that nobody reads stops no request.
+    The others are buffered and written with the next line. When the buffer is full, lines are dropped, and their number
+    is logged as soon as the descriptor takes anything again. So a log that nobody reads stops no request.
 
     Args:
         descriptor: of a file, a pipe or a terminal.
     """
 
     def __init__(self, descriptor: int) -> None:
-        # A file takes everything.
-        self._waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._descriptor = _own(descriptor)
+        # A file never blocks.
+        self._may_block = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._descriptor = _reopened(descriptor)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
         self._chunks: deque[bytes] = deque()
@@ -41,49 +42,49 @@ class LogStream(io.TextIOBase):
         self._dropped = 0
 
     def write(self, text: str, /) -> int:
-        """Take lines, each of them whole.
+        """Write or buffer whole lines.
 
         Raises:
             OSError: the descriptor is closed, or its disk is full.
         """
-        self._take(text.encode(errors="backslashreplace"))
-        self._pour()
+        self._buffer(text.encode(errors="backslashreplace"))
+        self._write()
         return len(text)
 
     def flush(self) -> None:
-        """Pour out what is taken now."""
-        self._pour()
+        """Write as much of the buffer as the descriptor takes now."""
+        self._write()
 
     def drain(self) -> None:
-        """Pour out everything, for as long as a moment; the last thing that is done with it.
+        """Write the whole buffer, waiting for the reader for a moment. Nothing is written after it.
 
         Raises:
             OSError: as `write` does.
         """
-        until = time.monotonic() + _PATIENCE_SECONDS
+        until = time.monotonic() + _DRAIN_SECONDS
         while self._chunks and (left := until - time.monotonic()) > 0:
             self._poll.poll(1000 * left)
-            self._pour()
+            self._write()
 
-    def _take(self, lines: bytes) -> None:
-        if self._bytes + len(lines) > _MOST_BYTES:
+    def _buffer(self, lines: bytes) -> None:
+        if self._bytes + len(lines) > _BUFFER_BYTES:
             self._dropped += lines.count(b"\n")
             return
         self._bytes += len(lines)
         at = 0
-        while len(lines) - at > _POURED_BYTES:
-            # Whole lines, as many as fit; of one that is longer a part.
-            end = lines.rfind(b"\n", at, at + _POURED_BYTES) + 1 or at + _POURED_BYTES
+        while len(lines) - at > _CHUNK_BYTES:
+            # As many whole lines as fit, or a part of a line that is longer.
+            end = lines.rfind(b"\n", at, at + _CHUNK_BYTES) + 1 or at + _CHUNK_BYTES
             self._chunks.append(lines[at:end])
             at = end
         self._chunks.append(lines[at:] if at else lines)
 
-    def _pour(self) -> None:
-        while self._chunks and (not self._waits or self._poll.poll(0)):
+    def _write(self) -> None:
+        while self._chunks and (not self._may_block or self._poll.poll(0)):
             chunk = self._chunks.popleft()
             self._bytes -= len(chunk)
             written = 0
-            # Another worker may have been quicker.
+            # Since the poll, another worker may have filled the pipe.
             with contextlib.suppress(BlockingIOError):
                 written = os.write(self._descriptor, chunk)
             if written < len(chunk):
@@ -91,11 +92,11 @@ class LogStream(io.TextIOBase):
                 self._bytes += len(chunk) - written
             elif self._dropped and not self._chunks:
                 line, self._dropped = _DROPPED.format(count=self._dropped, name=__name__), 0
-                self._take(line.encode())
+                self._buffer(line.encode())
 
 
-def _own(descriptor: int) -> int:
-    """The same pipe, opened once more so that writing to it never blocks: the others who have it do not notice."""
+def _reopened(descriptor: int) -> int:
+    """Open a pipe once more, as non-blocking. Other processes that hold it are not affected."""
     if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

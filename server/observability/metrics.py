@@ -1,7 +1,7 @@
-"""Owns the metrics: their names, what they mean to an operator, and the noting of events.
+"""The metrics: their names, what they mean to an operator, and how observations are counted.
 
-prometheus_client is imported by this file and `server/observability/exposition.py` alone: it decides when it is
-imported, by PROMETHEUS_MULTIPROC_DIR, whether values are kept in the process or in files that every worker reads.
+Only this file and `server/observability/exposition.py` import prometheus_client. At its import it decides, by
+PROMETHEUS_MULTIPROC_DIR, whether it keeps values in the process or in files that every worker reads.
 """
 
 from __future__ import annotations
@@ -9,23 +9,36 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 
 from schema.errors import Reason
+from server.observability.request_record import CLIENT_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-Transport = Literal["http", "websocket", "sse"]
+    from server.observability.observations import (
+        AdminOperationEnded,
+        OperationServed,
+        RequestRefused,
+        RequestServed,
+        RequestsShed,
+        SlowStatement,
+        StatementRun,
+        SubscriptionEnded,
+        SubscriptionStarted,
+        TokenMinted,
+        TokenMintFailed,
+    )
+    from server.observability.request_record import RequestRecord, Transport
+
 _Mode = Literal["livesum", "livemax", "livemin"]
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-CLIENT_GONE: Final = "CLIENT_GONE"
-# A frontend has a few dozen operations; of more names than this many are made up by the request.
+# A frontend has a few dozen operations. If there are more names than this, clients make them up.
 _NAMES: Final = 100
 _OTHER: Final = "other"
 _ANONYMOUS: Final = "anonymous"
@@ -34,138 +47,129 @@ _BAD_REQUEST: Final = 400
 _BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 if MULTIPROCESS:
-    # It asks who it is whenever anything is counted, five times a request. Workers are spawned and never forked, so
-    # that nobody becomes another.
+    # By default it calls getpid whenever anything is counted, five times a request. Workers are spawned, never forked,
+    # so a process keeps its id.
     _PROCESS: Final = os.getpid()
     values.ValueClass = values.MultiProcessValue(lambda: _PROCESS)  # type: ignore[no-untyped-call] # as below
-# When a series began, as a series of its own: twice as many, and none of them in multiprocess mode.
+# The time at which each series began would be a series of its own: twice as many, and none of them with workers.
 disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
 REGISTRY: Final = CollectorRegistry()
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A metric as the README has it."""
-
-    name: str
-    labels: tuple[str, ...]
-    meaning: str
-
-
-DESCRIBED: Final[list[Described]] = []
-
-
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
-    DESCRIBED.append(Described(name, labels, meaning))
     return Counter(name, meaning, labels, registry=REGISTRY)
 
 
 def _gauge(name: str, meaning: str, *labels: str, mode: _Mode = "livesum") -> Gauge:
-    DESCRIBED.append(Described(name, labels, meaning))
     return Gauge(name, meaning, labels, registry=REGISTRY, multiprocess_mode=mode)
 
 
 def _seconds(name: str, meaning: str, *labels: str) -> Histogram:
-    DESCRIBED.append(Described(name, labels, meaning))
     return Histogram(name, meaning, labels, registry=REGISTRY, buckets=_BUCKETS_SECONDS)
 
 
+# The table in README.md has the same texts, which a test compares.
 _REQUESTS: Final = _counter(
     "orders_api_requests_total",
-    "Requests answered, by how they ended: alert on the share of INTERNAL, DATABASE_UNAVAILABLE and POOL_EXHAUSTED. "
-    "A subscription counts at its end.",
+    "Requests answered, by outcome. Alert on the share of INTERNAL, DATABASE_UNAVAILABLE and POOL_EXHAUSTED. "
+    "A subscription counts when it ends.",
     "transport",
     "operation",
     "outcome",
 )
 _REQUEST_SECONDS: Final = _seconds(
     "orders_api_request_duration_seconds",
-    "How long requests took, subscriptions left out: watch the 99th percentile by operation.",
+    "How long requests took, without subscriptions. Watch the 99th percentile of each operation.",
     "transport",
     "operation",
 )
 _SUBSCRIPTIONS: Final = _gauge(
     "orders_api_subscriptions",
-    "Subscriptions open now: what a restart would have come back at once.",
+    "Subscriptions open now. After a restart they all come back at once.",
     "transport",
 )
 _FEED_SUBSCRIBERS: Final = _gauge(
     "orders_api_feed_subscribers",
-    "Subscribers that hear of changes of statuses; while there are any, a database is kept awake.",
+    "Subscribers of the feed of status changes. While there are any, the database is kept awake.",
 )
 _STATEMENT_SECONDS: Final = _seconds(
     "orders_api_statement_duration_seconds",
-    "How long SQL statements took, failed ones too: where it rises with the requests', look at the database first.",
+    "How long SQL statements took, failed ones included. If it rises with the requests', look at the database first.",
     "pool",
 )
 _STATEMENT_ROWS: Final = _counter(
     "orders_api_statement_rows_total",
-    "Rows that SQL statements gave: rows per request say whether pages grow.",
+    "Rows that SQL statements returned. Rows per request show whether pages grow.",
     "pool",
 )
 _SLOW_STATEMENTS: Final = _counter(
     "orders_api_slow_statements_total",
-    "Statements that took SLOW_STATEMENT or longer: the log has each with its fingerprint.",
+    "Statements that took SLOW_STATEMENT seconds or more. The log has each with its fingerprint.",
 )
 _POOL_CONNECTIONS: Final = _gauge(
     "orders_api_pool_connections",
-    "Database connections open now, used and idle: summed over the pools, what the instance's limit has to allow.",
+    "Database connections open now, used and idle. Their sum over all pools must fit the instance's limit.",
     "pool",
     "state",
 )
 _POOL_SIZE: Final = _gauge(
     "orders_api_pool_size_connections",
-    "Database connections that the pools may open: used near it for long means that POOL_EXHAUSTED is near.",
+    "Database connections that the pool may open. If `used` stays near it, POOL_EXHAUSTED is near.",
     "pool",
 )
 _POOL_WAITING: Final = _gauge(
     "orders_api_pool_waiting_requests",
-    "Requests that wait for a database connection now: above 0 for long, the pool or the database is too small.",
+    "Requests in the wait queue now. If it stays above 0, the pool or the database is too small.",
     "pool",
 )
 _OPERATIONS: Final = _gauge(
     "orders_api_operations_at_work",
-    "Admin operations being worked on now: one that stays for hours waits for the platform, and says for what itself.",
+    "Admin operations in progress. One that stays for hours waits for the platform, and says for what itself.",
     "state",
 )
 _OPERATIONS_ENDED: Final = _counter(
     "orders_api_operations_ended_total",
-    "Admin operations that have ended: alert on any FAILED.",
+    "Admin operations that have ended. Alert on any FAILED.",
     "kind",
     "state",
 )
 _TOKEN_MINTS: Final = _counter(
     "orders_api_token_mints_total",
-    "Database tokens asked of the platform: alert on `failed` that go on, for logins fail once the last token ends.",
+    "Requests to the platform for a database token. Alert if `failed` goes on: logins fail when the last token ends.",
     "outcome",
 )
 MINTED: Final = "orders_api_token_minted_timestamp_seconds"
 _TOKEN_MINTED: Final = _gauge(
     MINTED,
-    "When the latest database token was minted, in Unix time; 0 where none was.",
+    "When the latest database token was minted, in Unix time; 0 if none was.",
     mode="livemax",
+)
+# Derived from it at a scrape.
+AGE: Final = "orders_api_token_age_seconds"
+AGE_MEANING: Final = (
+    "Age of the latest database token. A token lives for an hour and is renewed after half of it: alert at 50 minutes."
 )
 _READY: Final = _gauge(
     "orders_api_ready",
-    "1 where every worker can serve, 0 where any cannot: /readyz says why.",
+    "1 if every worker can serve, 0 if one cannot. /readyz says why.",
     "part",
     mode="livemin",
 )
 
-# Finding a series by its labels costs more than adding to it; there are as many as the labels' bounds allow.
+# Finding a series by its labels costs more than adding to it. There are as many as the labels' bounds allow.
 _requests_of = cache(_REQUESTS.labels)
 _request_seconds_of = cache(_REQUEST_SECONDS.labels)
 _statement_seconds_of = cache(_STATEMENT_SECONDS.labels)
 _statement_rows_of = cache(_STATEMENT_ROWS.labels)
 
-
-_COUNTED_AT_ONCE: Final = 256
+# Some hundred counted at once take a third of the time that each alone takes.
+_BATCH: Final = 256
 _requests: Final[deque[tuple[Transport, str, str, float | None]]] = deque()
 _statements: Final[deque[tuple[str, float, int]]] = deque()
 
 
 class OperationNames:
-    """Which names of operations are labels. They come from callers: a bounded number, and only of what succeeded."""
+    """The operation names that are labels. Clients choose names, so only names that succeeded, and a bounded number."""
 
     def __init__(self, most: int = _NAMES) -> None:
         self._most = most
@@ -187,7 +191,7 @@ _names: Final = OperationNames()
 
 
 def outcome_label(errors: Collection[str], status: int) -> str:
-    """How a request ended, in a bounded number of words: of several reasons, the one with the worst HTTP status."""
+    """How a request ended, as one of a bounded number of labels: of several reasons, the one with the worst status."""
     if not errors:
         return "ok" if status < _BAD_REQUEST else f"HTTP_{status}"
     reasons = [Reason[error] for error in errors if error in Reason.__members__]
@@ -196,77 +200,91 @@ def outcome_label(errors: Collection[str], status: int) -> str:
     return CLIENT_GONE if CLIENT_GONE in errors else Reason.INTERNAL.name
 
 
-def note_request(
-    *, transport: Transport, operation: str | None, outcome: str, seconds: float | None, graphql: bool = True
-) -> None:
-    """A request has ended.
-
-    Args:
-        transport: how it came.
-        operation: its operation's name, if it has one.
-        outcome: as `outcome_label` has it.
-        seconds: how long it took; None for a subscription, whose length is the client's affair.
-        graphql: whether it asked for the API at all.
-    """
-    name = _names.label(operation, succeeded=outcome == "ok") if graphql else _NO_OPERATION
-    _requests.append((transport, name, outcome, seconds))
-    if len(_requests) >= _COUNTED_AT_ONCE:
-        count()
+def count_request(request: RequestServed) -> None:
+    """Count a request, unless it only watches the server."""
+    if request.purpose == "graphql":
+        _count_operation(request.record, request.status, request.seconds)
+    elif request.purpose == "other":
+        record = request.record
+        _append(record.transport, _NO_OPERATION, outcome_label(record.errors, request.status), request.seconds)
 
 
-def note_refusals(outcome: str, number: int) -> None:
-    """So many requests were refused before they were served: whatever they asked for was not read."""
-    _requests_of("http", _NO_OPERATION, outcome).inc(number)
+def count_operation(operation: OperationServed) -> None:
+    """Count an operation of a WebSocket as a request."""
+    _count_operation(operation.record, 0, operation.seconds)
 
 
-def note_statement(*, pool: str, seconds: float, rows: int) -> None:
-    """A statement has ended, well or not."""
-    _statements.append((pool, seconds, rows))
-    if len(_statements) >= _COUNTED_AT_ONCE:
+def count_refusal(refusal: RequestRefused) -> None:
+    """Count a refused request. Its transport is not known, because it was not read."""
+    _requests_of("http", _NO_OPERATION, refusal.reason.name).inc()
+
+
+def count_shed(shed: RequestsShed) -> None:
+    """Count the requests that were shed."""
+    _requests_of("http", _NO_OPERATION, Reason.OVERLOADED.name).inc(shed.number)
+
+
+def count_statement(statement: StatementRun) -> None:
+    """Count a statement and its rows."""
+    _statements.append((statement.pool, statement.seconds, statement.rows))
+    if len(_statements) >= _BATCH:
         count()
 
 
 def count() -> None:
-    """Count the requests and statements that were noted: some hundred at once take a third of the time of each alone.
-
-    The sampler does it before they are told, and every second where another worker may be the one who tells them.
-    """
+    """Count the requests and statements that were observed since the last time."""
+    requests: dict[tuple[Transport, str, str], int] = {}
     while _requests:
         transport, name, outcome, seconds = _requests.popleft()
-        _requests_of(transport, name, outcome).inc()
+        labels = transport, name, outcome
+        requests[labels] = requests.get(labels, 0) + 1
         if seconds is not None:
             _request_seconds_of(transport, name).observe(seconds)
+    for labels, number in requests.items():
+        _requests_of(*labels).inc(number)
+    rows: dict[str, int] = {}
     while _statements:
-        pool, taken, rows = _statements.popleft()
-        _statement_seconds_of(pool).observe(taken)
-        if rows:
-            _statement_rows_of(pool).inc(rows)
+        pool, seconds, found = _statements.popleft()
+        rows[pool] = rows.get(pool, 0) + found
+        _statement_seconds_of(pool).observe(seconds)
+    for pool, number in rows.items():
+        if number:
+            _statement_rows_of(pool).inc(number)
 
 
-def note_slow_statement() -> None:
-    """A statement was slow."""
+def count_slow_statement(_slow: SlowStatement) -> None:
+    """Count a slow statement."""
     _SLOW_STATEMENTS.inc()
 
 
-def note_subscription(transport: Transport, change: Literal[1, -1]) -> None:
-    """A subscription has begun, or ended."""
-    _SUBSCRIPTIONS.labels(transport).inc(change)
+def count_subscription_started(started: SubscriptionStarted) -> None:
+    """Add to the open subscriptions."""
+    _SUBSCRIPTIONS.labels(started.transport).inc()
 
 
-def note_operation_ended(*, kind: str, state: str) -> None:
-    """An admin operation has ended."""
-    _OPERATIONS_ENDED.labels(kind, state).inc()
+def count_subscription_ended(ended: SubscriptionEnded) -> None:
+    """Subtract from the open subscriptions."""
+    _SUBSCRIPTIONS.labels(ended.transport).dec()
 
 
-def note_mint(*, ok: bool) -> None:
-    """The platform was asked for a database token, and gave one or did not."""
-    _TOKEN_MINTS.labels("ok" if ok else "failed").inc()
-    if ok:
-        _TOKEN_MINTED.set(time.time())
+def count_admin_operation(ended: AdminOperationEnded) -> None:
+    """Count an admin operation that has ended."""
+    _OPERATIONS_ENDED.labels(ended.kind, ended.state).inc()
+
+
+def count_mint(_minted: TokenMinted) -> None:
+    """Count a token, and keep the time."""
+    _TOKEN_MINTS.labels("ok").inc()
+    _TOKEN_MINTED.set(time.time())
+
+
+def count_failed_mint(_failed: TokenMintFailed) -> None:
+    """Count a failure. The time of the latest token stays."""
+    _TOKEN_MINTS.labels("failed").inc()
 
 
 def set_pool(name: str, *, size: int, used: int, idle: int, waiting: int) -> None:
-    """How a pool of connections is now."""
+    """Set how many connections a pool has now."""
     _POOL_SIZE.labels(name).set(size)
     _POOL_CONNECTIONS.labels(name, "used").set(used)
     _POOL_CONNECTIONS.labels(name, "idle").set(idle)
@@ -274,17 +292,30 @@ def set_pool(name: str, *, size: int, used: int, idle: int, waiting: int) -> Non
 
 
 def set_feed_subscribers(number: int) -> None:
-    """How many hear of changes now."""
+    """Set how many subscribers the feed has now."""
     _FEED_SUBSCRIBERS.set(number)
 
 
 def set_operations_at_work(numbers: Mapping[str, int]) -> None:
-    """How many admin operations are at work now, by every state that they can be at work in."""
+    """Set how many admin operations are in progress now, by each of their states."""
     for state, number in numbers.items():
         _OPERATIONS.labels(state).set(number)
 
 
 def set_ready(parts: Mapping[str, bool]) -> None:
-    """What can be served now, by its part."""
+    """Set which parts of the service can be served now."""
     for part, ready in parts.items():
         _READY.labels(part).set(ready)
+
+
+def _count_operation(record: RequestRecord, status: int, seconds: float) -> None:
+    outcome = outcome_label(record.errors, status)
+    name = _names.label(record.operation, succeeded=outcome == "ok")
+    # How long a subscription lasts is the client's choice.
+    _append(record.transport, name, outcome, None if record.subscription else seconds)
+
+
+def _append(transport: Transport, name: str, outcome: str, seconds: float | None) -> None:
+    _requests.append((transport, name, outcome, seconds))
+    if len(_requests) >= _BATCH:
+        count()

@@ -1,4 +1,4 @@
-"""Owns what is asked of OpenTelemetry: the only file that imports it, and imported only where traces are wanted."""
+"""Spans by OpenTelemetry. Only this file imports it, and only `tracing.py` imports this file, if traces are wanted."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 _SERVICE: Final = "lakebase-orders-graphql"
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-# A caller's variables stand in the query of a GET; of the URL the path is enough.
+# The query of a GET has the client's variables in it. Of the URL, a span gets only the path.
 _URLS: Final = ("http.url", "http.target", "url.full")
 
 
 class Spans:
-    """Spans of requests, operations and statements, sent to where the environment says.
+    """Spans of requests, operations and statements, sent where the environment says.
 
     Raises:
-        ImportError: the exporter of the protocol that is asked for is not installed.
+        ImportError: the exporter for the configured protocol is not installed.
     """
 
     def __init__(self) -> None:
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes before ours.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over our name.
         ours = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": _SERVICE}
         given = Resource.create()
         named = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         exporter = _exporter()
         self._provider = TracerProvider(
             resource=given if named else given.merge(Resource(ours)),
-            # Its own waits for a receiver that does not answer, for longer than a stop may take.
+            # Its own exit handler waits longer for a receiver that does not answer than a stop may take.
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -49,7 +49,7 @@ class Spans:
         self._statements.instrument(tracer_provider=self._provider)
 
     def middleware(self, excluded: Sequence[str]) -> Middleware:
-        """What makes a span of each request, and takes part in a trace of the caller's."""
+        """The middleware that makes a span of each request, as a part of the client's trace if it has one."""
         return Middleware(
             OpenTelemetryMiddleware,
             excluded_urls=",".join(excluded),
@@ -59,22 +59,22 @@ class Spans:
         )
 
     def operation(self) -> AbstractContextManager[Any]:
-        """A span, as the current one."""
+        """A new span, made the current one."""
         return self._tracer.start_as_current_span("operation")
 
     @staticmethod
     def note(attributes: dict[str, str]) -> None:
-        """Put attributes on the current span."""
+        """Set attributes on the current span."""
         get_current_span().set_attributes(attributes)
 
     def close(self) -> None:
-        """Send what is still to be sent. It may wait long for a receiver that does not answer."""
+        """Send the spans that were not sent yet. This may take long if the receiver does not answer."""
         self._statements.uninstrument()
         self._provider.shutdown()
 
 
 def _exporter() -> SpanExporter:
-    # One of them, because each brings its own: gRPC, or requests.
+    # Only the one that is needed: each brings libraries of its own, gRPC or requests.
     protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), "grpc")
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc  # noqa: PLC0415 # as above

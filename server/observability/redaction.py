@@ -1,4 +1,4 @@
-"""Owns the last look at a line of the log: no secret of ours leaves in it, nor what looks like one of anybody's."""
+"""Redaction of log lines: hides our own secrets, and whatever looks like a token or a URL's password."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 HIDDEN: Final = "[secret]"
-# A password of fewer is a word, and hiding it everywhere would spoil the log; in a URL it is hidden all the same.
-_CHARACTERS: Final = 6
-# Tokens of some instances, the old beside the new.
+# A shorter password may be a common word, and hiding it everywhere would spoil the log. In a URL it is hidden anyway.
+_LEAST_CHARACTERS: Final = 6
+# Enough for the tokens of several instances, the old ones beside the new.
 _REGISTERED: Final = 64
-# What begins each pattern: looking for a string costs next to nothing, and most lines have none of them.
+# How each pattern begins: to look for a string costs next to nothing, and most lines have none of these.
 _PATTERNS: Final = tuple(
     (sign, re.compile(sign + rest, re.ASCII), replacement)
     for sign, rest, replacement in (
@@ -32,7 +32,7 @@ _PATTERNS: Final = tuple(
 
 
 class Secrets:
-    """The secrets that are known: those of the settings, and a bounded number that come and go."""
+    """The known secrets: those of the settings, and a bounded number of others that come and go, such as tokens."""
 
     def __init__(self) -> None:
         self._fixed: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Secrets:
         self._forms: tuple[str, ...] = ()
 
     def of(self, settings: Settings) -> None:
-        """Know every secret of the settings."""
+        """Hide every secret of these settings from now on."""
         values = [getattr(settings, name) for name in type(settings).model_fields]
         fixed = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         for url in (settings.database_url, settings.database_read_url):
@@ -50,7 +50,7 @@ class Secrets:
         self._renew()
 
     def add(self, value: str) -> None:
-        """Know one more, a token say. The one that was added first of too many is forgotten."""
+        """Hide one more secret. If there are too many, the oldest is forgotten."""
         self._registered.pop(value, None)
         self._registered[value] = None
         while len(self._registered) > _REGISTERED:
@@ -58,12 +58,12 @@ class Secrets:
         self._renew()
 
     def forget(self, value: str) -> None:
-        """It is no secret any more."""
+        """Stop hiding a secret."""
         self._registered.pop(value, None)
         self._renew()
 
     def scrub(self, line: str) -> str:
-        """The line without any of them, and without what looks like a token or a URL's password."""
+        """Replace every known secret in the line, and whatever looks like a token or a URL's password."""
         for form in self._forms:
             if form in line:
                 line = line.replace(form, HIDDEN)
@@ -73,8 +73,8 @@ class Secrets:
         return line
 
     def _renew(self) -> None:
-        values = {value for value in (*self._fixed, *self._registered) if len(value) >= _CHARACTERS}
-        # The longest first: a whole URL before the password in it.
+        values = {value for value in (*self._fixed, *self._registered) if len(value) >= _LEAST_CHARACTERS}
+        # The longest first, so that a whole URL is replaced before the password in it.
         self._forms = tuple(sorted({form for value in values for form in _forms(value)}, key=len, reverse=True))
 
 
@@ -85,9 +85,9 @@ def _passwords(url: str) -> list[str]:
 
 
 def _forms(value: str) -> set[str]:
-    """A secret as it may stand in a line: plain, in a URL, in a Python string, and any of these in a JSON string."""
-    spoken = {value, quote(value, safe=""), repr(value)[1:-1], repr(f"\"'{value}")[4:-1]}
-    return spoken | {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in spoken for ascii_ in (True, False)}
+    """The forms of a secret in a line: plain, in a URL, in a Python string, and each of these in a JSON string."""
+    forms = {value, quote(value, safe=""), repr(value)[1:-1], repr(f"\"'{value}")[4:-1]}
+    return forms | {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in forms for ascii_ in (True, False)}
 
 
 secrets_known: Final = Secrets()

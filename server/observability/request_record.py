@@ -1,51 +1,41 @@
-"""Owns what is noted about the request being served: filled in by whoever knows, logged once at its end."""
+"""The request being served: its record, filled in as it is served and observed at its end; and its event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    from server.observability import metrics
+Transport = Literal["http", "websocket", "sse"]
 
-_BAD_REQUEST = 400
+# Among a record's errors: the client went away before it was answered.
+CLIENT_GONE: Final = "CLIENT_GONE"
+_BAD_REQUEST: Final = 400
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Notes on one request. Times are in seconds, places in the write-ahead log in bytes from its beginning.
+    """What is logged and counted of one request. Times are in seconds.
 
-    `needed` is how far a secondary has to have come to be read from, `primary_only` that none is; `written` is how far
-    the log was after the request's own change. `loads` are the tasks that read for it beside its own. `fast` is that
-    it was answered by its plan (server/graphql/fast_path.py), `explores` that its caller may be told what else the
-    schema has. `cost` is in points (schema/limits/cost.py).
+    `fast` is that it was answered from its plan (server/graphql/fast_path.py). `cost` is in points
+    (schema/limits/cost.py).
     """
 
     request_id: str
-    transport: metrics.Transport = "http"
+    transport: Transport = "http"
     operation: str | None = None
     subscription: bool = False
     rows: int = 0
     statements: int = 0
     database_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
-    needed: int = 0
-    primary_only: bool = False
-    written: int = 0
-    loads: set[asyncio.Task[Any]] = field(default_factory=set)
     fast: bool = False
-    explores: bool = False
     cost: int = 0
 
-    def cancel_loads(self) -> None:
-        """End what reads for a request that nobody waits for any more."""
-        for task in self.loads:
-            task.cancel()
-
     def outcome(self, status: int) -> str:
-        """The reasons of the errors that the answer carries; without any `ok`, or what its HTTP status says."""
+        """The reasons of the errors in the response. Without any it is `ok`, or the HTTP status says it."""
         return ",".join(sorted(set(self.errors))) or ("ok" if status < _BAD_REQUEST else f"HTTP_{status}")
 
 
@@ -59,12 +49,15 @@ def note_cost(cost: int) -> None:
         record.cost = cost
 
 
-def note_load() -> None:
-    """Note that this task reads for the request being served: it ends with it."""
-    if (record := current_record.get()) and (task := asyncio.current_task()):
-        record.loads.add(task)
-        task.add_done_callback(record.loads.discard)
+_last: Final = threading.local()
 
 
-# A place that no secondary reaches: it sends reads to the primary.
-NOWHERE: Final = (1 << 63) - 1
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return this thread's running event loop, which a request needs several times.
+
+    On Python 3.11 asyncio's own function makes a system call each time, and takes twice as long.
+    """
+    loop: asyncio.AbstractEventLoop | None = getattr(_last, "loop", None)
+    if loop is None or not loop.is_running():
+        loop = _last.loop = asyncio.get_running_loop()
+    return loop

@@ -1,4 +1,4 @@
-"""Owns the decision to trace: where OTEL_EXPORTER_OTLP_ENDPOINT says to whom; else no OpenTelemetry is loaded."""
+"""Tracing with OpenTelemetry, which is loaded only if OTEL_EXPORTER_OTLP_ENDPOINT says where spans go."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-# What a receiver that does not answer may hold up a stop.
+# A receiver that does not answer delays the stop of the process by no more.
 _FLUSH_SECONDS: Final = 2.0
 
 
 class Tracing:
-    """The tracing of a process, or none."""
+    """The spans of a process. Without an endpoint every method does nothing."""
 
     def __init__(self) -> None:
         self._spans: Spans | None = None
 
     def start(self, excluded: Sequence[str]) -> list[Middleware]:
-        """Begin to trace where it is asked for; the middleware that makes a span of each request."""
+        """Start to trace, if an endpoint is set. Returns the middleware that makes a span of each request.
+
+        Args:
+            excluded: the paths that are not traced.
+        """
         if not any(os.environ.get(name) for name in _ENDPOINTS):
             return []
         try:
-            # Importing it takes half a second and 20 MB, and it is an extra.
+            # OpenTelemetry is an optional dependency, and its import takes half a second and 20 MB.
             from server.observability.otel import Spans  # noqa: PLC0415
         except ImportError as error:
             _log.warning("no traces: OpenTelemetry is not installed", missing=error.name, file="requirements-otel.txt")
@@ -44,17 +48,17 @@ class Tracing:
         return [self._spans.middleware(excluded)]
 
     def operation(self) -> AbstractContextManager[object]:
-        """A span of its own for an operation on a connection that carries many."""
+        """A span for one operation on a connection that carries many."""
         return self._spans.operation() if self._spans else contextlib.nullcontext()
 
     def note_operation(self, name: str | None, kind: str) -> None:
-        """Put an operation's name and type on the span that it runs in."""
+        """Set an operation's name and type on the current span."""
         if self._spans is not None:
             named = {"graphql.operation.name": name} if name else {}
             self._spans.note({"graphql.operation.type": kind, **named})
 
     async def close(self) -> None:
-        """Send what is still to be sent, for two seconds at most, and stop."""
+        """Stop tracing. Spans that were not sent yet are sent, for two seconds at most."""
         if self._spans is None:
             return
         spans, self._spans = self._spans, None
@@ -63,10 +67,10 @@ class Tracing:
         def close() -> None:
             spans.close()
             with contextlib.suppress(RuntimeError):
-                # The loop may be closed by then.
+                # By then the loop may be closed.
                 loop.call_soon_threadsafe(sent.set)
 
-        # A thread that nobody waits for at the end of the process.
+        # A daemon thread, so that the process does not wait for it at its end.
         threading.Thread(target=close, name="last spans", daemon=True).start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):

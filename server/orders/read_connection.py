@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from server.db.driver import Driver, text_of
-from server.observability.statements import note_statement
+from server.observability.observations import StatementRun
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,8 @@ class ReadConnection:
         try:
             rows = (await self._connection.execute(statement)).all()
         finally:
-            note_statement(
-                text=lambda: text_of(statement),
-                rows=len(rows),
-                seconds=time.perf_counter() - started,
-                pool=self._pool.name,
-            )
+            seconds = time.perf_counter() - started
+            observe(StatementRun(lambda: text_of(statement), len(rows), seconds, self._pool.name))
         return rows
 
     @property

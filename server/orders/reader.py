@@ -95,7 +95,7 @@ class Reader:
                 return await self.run(pool, work, again=False)
             raise self._told(error) from error
         if not pool.keep_spare(raw):
-            await pool.put_back(raw)
+            pool.put_back(raw)
         self._readiness.succeeded()
         return rows
 

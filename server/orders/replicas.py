@@ -14,8 +14,8 @@ from schema.errors import ApiError, Reason, UnavailableError
 from server.backoff import Backoff
 from server.db.driver import WRITTEN
 from server.db.errors import classify
-from server.observability.request_record import current_record
 from server.orders.read_connection import ReadConnection
+from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -157,12 +157,12 @@ class Replicas:
         self.look()
         if orders is None or not self._usable():
             raise LeftOutError
-        record = current_record.get()
+        reads = current_reads.get(None)
         try:
             pool = self._of[pool.name]
             async with pool.checkout() as raw:
                 # Only now: what is read has to be as fresh as that when it is read.
-                await self._reach(raw, await self._place(), asked=record.needed if record else 0)
+                await self._reach(raw, await self._place(), asked=reads.position if reads else 0)
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:
             raise
@@ -175,7 +175,7 @@ class Replicas:
         return result
 
     def _usable(self) -> bool:
-        if not self._there or (record := current_record.get()) is None or record.primary_only:
+        if not self._there or (reads := current_reads.get(None)) is None or reads.primary_only:
             return False
         if self._out_until > -math.inf:
             if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):

@@ -11,6 +11,7 @@ from aiodataloader import DataLoader
 
 from schema.deadline import current_deadline, follow
 from server.observability.request_record import current_record
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -94,7 +95,10 @@ class SharedLookups:
             batch = _Batch(asked_still, task)
             for one in asked_still:
                 one.batch = batch
+            # The statement is for several operations: it stands on the record of none, and the primary is new enough
+            # for all.
             current_record.set(None)
+            current_reads.set(ReadRequirement(primary_only=True))
             # While the database wakes, everybody who waits for it is given more time.
             follow([one.deadline for one in asked_still if one.deadline])
             self._under_way += 1

@@ -43,20 +43,18 @@ _Piece: TypeAlias = str | sa.ColumnElement[str]
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def written_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
+def json_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
     """The statement of a page, compiled: what it was composed of takes a hundred times as much to remember."""
-    return Compiled(written_page_statement(orders, shape, templates, ends=ends))
+    return Compiled(json_page_statement(orders, shape, templates, ends=ends))
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def written_orders(orders: Orders, templates: tuple[Template, ...]) -> Compiled:
+def json_orders(orders: Orders, templates: tuple[Template, ...]) -> Compiled:
     """The statement of single orders, compiled."""
-    return Compiled(written_orders_statement(orders, templates))
+    return Compiled(json_orders_statement(orders, templates))
 
 
-def written_page_statement(
-    orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool
-) -> sa.Select[Any]:
+def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> sa.Select[Any]:
     """A page in one row.
 
     First how many orders were read (one more than the page holds, if there are as many), and whether any is behind;
@@ -88,7 +86,7 @@ def written_page_statement(
     return sa.select(*columns).select_from(inner)
 
 
-def written_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
+def json_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
     """The orders with the keys `keys`: each one's key, and its text by each template."""
     key = orders.column(OrderColumn.ORDER_KEY)
     return (

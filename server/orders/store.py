@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from async_lru import alru_cache
 
-from schema.ports.templates import WrittenPage
+from schema.ports.templates import JsonPage
 from schema.ports.values import (
     Count,
     Operator,
@@ -22,11 +22,11 @@ from schema.ports.values import (
     Stats,
     StatsGroup,
 )
-from server.observability.request_record import note_load
 from server.orders import sql_aggregates as aggregates
 from server.orders.shared_lookups import SharedLookups
-from server.orders.sql_json import BETWEEN_ROWS, written_orders, written_page
+from server.orders.sql_json import BETWEEN_ROWS, json_orders, json_page
 from server.orders.sql_pages import Shape, page_of, values_of
+from server.read_requirement import note_load
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SqlOrderStore:
         # Filters are too many to remember.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
-        self._lookups = SharedLookups(self._written)
+        self._lookups = SharedLookups(self._json_orders)
         self._moved = alru_cache(ttl=aggregate_ttl)(self._statuses_moved)
 
     async def probe(self) -> None:
@@ -87,14 +87,12 @@ class SqlOrderStore:
             rows = rows[::-1]
         return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
 
-    async def written_page(
-        self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool
-    ) -> WrittenPage | None:
+    async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
         """The same statement, with PostgreSQL writing what it reads."""
         shape = Shape.of(request)
         ((read, any_behind, *found),) = await self._reader.rows(
             self._engines.pages,
-            lambda orders: written_page(orders, shape, templates, ends=ends),
+            lambda orders: json_page(orders, shape, templates, ends=ends),
             values_of(request),
             count=_read,
         )
@@ -110,9 +108,9 @@ class SqlOrderStore:
             outermost = [(value, key), (last_value, last_key)]
             if request.backward:
                 outermost.reverse()
-        return WrittenPage(tuple(texts), read > request.size, any_behind, *outermost)
+        return JsonPage(tuple(texts), read > request.size, any_behind, *outermost)
 
-    async def written_orders(
+    async def json_orders(
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> Mapping[int, tuple[str, ...]] | None:
         """One statement; a single order's is shared with other requests, unless each may be read somewhere else."""
@@ -120,13 +118,15 @@ class SqlOrderStore:
             texts = await self._lookups.order(keys[0], templates)
             found = {} if texts is None else {keys[0]: texts}
         else:
-            found = await self._written(keys, templates)
+            found = await self._json_orders(keys, templates)
         written = {key: tuple(text for text in texts if text is not None) for key, texts in found.items()}
         return written if all(len(texts) == len(templates) for texts in written.values()) else None
 
-    async def _written(self, keys: Sequence[int], templates: tuple[Template, ...]) -> dict[int, tuple[str | None, ...]]:
+    async def _json_orders(
+        self, keys: Sequence[int], templates: tuple[Template, ...]
+    ) -> dict[int, tuple[str | None, ...]]:
         rows = await self._reader.rows(
-            self._engines.pages, lambda orders: written_orders(orders, templates), {"keys": list(keys)}
+            self._engines.pages, lambda orders: json_orders(orders, templates), {"keys": list(keys)}
         )
         return {row[0]: tuple(row)[1:] for row in rows}
 

@@ -11,7 +11,7 @@ import uvicorn
 
 from server.app import create_app
 from server.process.shutdown import NOT_STARTED, leave
-from server.traffic.admission import Admission
+from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.draining import Draining
 from server.wire.connections import Connections
 from server.wire.http_protocol import HttpProtocol
@@ -86,7 +86,7 @@ def serve(
 ) -> NoReturn:
     """Serve on these sockets until the stop, then end the process. `started` is called once requests are accepted."""
     draining = Draining()
-    admission = Admission(settings.requests_in_flight, wait_seconds=settings.max_requests_wait)
+    admission = Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     connections = Connections(settings, admission, idle_seconds=_IDLE_SECONDS)
     # uvicorn expects classes, but only calls them.
     http: Any = partial(HttpProtocol, connections)

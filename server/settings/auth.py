@@ -1,4 +1,4 @@
-"""Owns the settings that say who may call and how they are known."""
+"""Settings of authentication: how callers are identified, and which roles they have."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from server.settings.loopback import is_loopback
+from server.settings.dsn import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
-_Ttl = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 
 
 def _separated(value: object) -> object:
@@ -28,96 +27,99 @@ _Names = Annotated[frozenset[str], NoDecode, Separated]
 
 
 class AuthenticationSettings(BaseSettings):
-    """What the server is told about its callers."""
+    """How the server identifies callers, and which roles it gives them."""
 
     app_env: Literal["development", "production"] = Field(
         "development",
-        description=(
-            "`development` or `production`. Where the platform sets `DATABRICKS_APP_NAME` and this is not set, it is "
-            "`production`."
-        ),
+        description="`development` or `production`. On Databricks Apps the default is `production`.",
     )
     auth_mode: Literal["local", "databricks-app", "jwt"] = Field(
         "local",
         description=(
-            "How callers are known; in production it has to be set. `local`: everybody is `local`, on loopback only, "
-            "and only for a `Host` of loopback. `databricks-app`: by the headers of the platform's proxy. `jwt`: by "
-            "bearer tokens."
+            "How callers are identified. It is required in production. `local`: every caller is `local`, and the "
+            "server listens on loopback only and answers only a `Host` of loopback. `databricks-app`: by the headers "
+            "of the platform's proxy. `jwt`: by bearer tokens."
         ),
     )
     local_roles: Annotated[frozenset[Literal["reader", "writer", "admin"]], NoDecode, Separated] = Field(
         frozenset({"admin"}),
         description=(
-            "With `AUTH_MODE=local`, what everybody may: `reader`, `writer`, `admin`; each includes the one before."
+            "With `AUTH_MODE=local`: the roles of every caller, of `reader`, `writer` and `admin`. Each role includes "
+            "the one before."
         ),
     )
     databricks_app_name: str | None = Field(
-        None, description="Set by the platform, and by nobody else: without it `AUTH_MODE=databricks-app` is refused."
+        None,
+        description="Set by the platform; do not set it yourself. `AUTH_MODE=databricks-app` is refused without it.",
     )
     reader_users: _Names = Field(
         frozenset(),
         description=(
-            "With `AUTH_MODE=databricks-app`, who is a `reader`: e-mails, client ids of service principals, or `*` for "
-            "everybody whom the platform lets in; separated by commas."
+            "With `AUTH_MODE=databricks-app`: the callers with the role `reader`, separated by commas. An e-mail "
+            "address, the client id of a service principal, or `*` for everybody whom the platform lets in."
         ),
     )
-    writer_users: _Names = Field(frozenset(), description="The same for `writer`.")
-    admin_users: _Names = Field(frozenset(), description="The same for `admin`.")
+    writer_users: _Names = Field(frozenset(), description="The same for the role `writer`.")
+    admin_users: _Names = Field(frozenset(), description="The same for the role `admin`.")
     reader_groups: _Names = Field(
         frozenset(),
         description=(
-            "With `AUTH_MODE=databricks-app`, groups of the workspace whose members are `reader`. They are looked up "
-            "by SCIM, as the server's own identity."
+            "With `AUTH_MODE=databricks-app`: groups of the workspace whose members have the role `reader`. The server "
+            "looks them up by SCIM, with its own identity."
         ),
     )
-    writer_groups: _Names = Field(frozenset(), description="The same for `writer`.")
-    admin_groups: _Names = Field(frozenset(), description="The same for `admin`.")
-    groups_ttl: _Ttl = Field(300.0, description="Seconds that a caller's groups are remembered.")
-    jwt_issuer: str | None = Field(
-        None, min_length=1, description="With `AUTH_MODE=jwt`: the `iss` of the tokens that are believed,"
+    writer_groups: _Names = Field(frozenset(), description="The same for the role `writer`.")
+    admin_groups: _Names = Field(frozenset(), description="The same for the role `admin`.")
+    jwt_issuer: str | None = Field(None, min_length=1, description="With `AUTH_MODE=jwt`: the tokens' issuer, `iss`.")
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="With `AUTH_MODE=jwt`: the audience that the tokens have to name, `aud`."
     )
-    jwt_audience: str | None = Field(None, min_length=1, description="the `aud` that they have to name,")
     jwt_jwks_url: str | None = Field(
-        None, description="and the address of their issuer's keys: `https`, or `http` on loopback."
+        None, description="With `AUTH_MODE=jwt`: the URL of the issuer's keys, with `https`, or `http` on loopback."
     )
-    jwt_jwks_ttl: _Ttl = Field(3_600.0, description="Seconds after which these keys are fetched anew.")
     jwt_algorithms: Annotated[
         frozenset[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]],
         NoDecode,
         Separated,
         Field(min_length=1),
-    ] = Field(frozenset({"RS256", "ES256"}), description="How tokens may be signed; asymmetric algorithms only.")
+    ] = Field(
+        frozenset({"RS256", "ES256"}), description="The accepted signature algorithms. All of them are asymmetric."
+    )
     jwt_roles_claim: str = Field(
         "roles",
         min_length=1,
         description=(
-            "The claim with the roles `reader`, `writer` and `admin`, as a list or separated by spaces; "
-            "`realm_access.roles` is one within another."
+            "The claim that holds the roles `reader`, `writer` and `admin`, as a list or separated by spaces. "
+            "`realm_access.roles` names a claim within a claim."
         ),
     )
-    jwt_user_claim: str = Field("sub", min_length=1, description="The claim that is recorded with a change.")
+    jwt_user_claim: str = Field(
+        "sub", min_length=1, description="The claim that holds the caller's name, which is recorded with a change."
+    )
     allowed_origins: _Names = Field(
         frozenset(),
-        description="Web pages, beside our own, that may ask: `https://shop.example.com`, separated by commas.",
+        description=(
+            "Origins of other web pages that may call the API, separated by commas: `https://shop.example.com`."
+        ),
     )
 
     @property
     def in_production(self) -> bool:
-        """Whether this is no development: as it is set, or else by where it runs."""
+        """Whether this is production: by `APP_ENV`, or else whether it runs on Databricks Apps."""
         if "app_env" in self.model_fields_set:
             return self.app_env == "production"
         return bool(self.databricks_app_name)
 
     @field_validator("allowed_origins")
     @classmethod
-    def _known_origins(cls, value: frozenset[str]) -> frozenset[str]:
+    def _valid_origins(cls, value: frozenset[str]) -> frozenset[str]:
         if wrong := sorted(origin for origin in value if not _ORIGIN.fullmatch(origin)):
-            raise ValueError(f"{wrong[0]} is no origin: a scheme, a host, and a port where it is not the scheme's own")
+            raise ValueError(f"{wrong[0]} is not an origin: a scheme, a host, and a port if it is not the default one")
         return value
 
     @field_validator("jwt_jwks_url")
     @classmethod
-    def _safe_address(cls, value: str | None) -> str | None:
+    def _safe_url(cls, value: str | None) -> str | None:
         try:
             address = urlsplit(value or "https://none")
             host, _ = address.hostname or "", address.port
@@ -125,19 +127,18 @@ class AuthenticationSettings(BaseSettings):
             host = ""
         if not host or not (address.scheme == "https" or (address.scheme == "http" and is_loopback(host))):
             raise ValueError(
-                "it has to be an address of https, or of http on loopback: whoever can change the keys is in"
+                "it has to be an https URL, or an http URL on loopback: anyone who can change the keys can log in"
             )
         return value
 
     def mistakes(self) -> Iterator[str]:
-        """What does not go together, a sentence each."""
+        """Settings that contradict each other, a sentence each."""
         if self.in_production and "auth_mode" not in self.model_fields_set:
             yield "AUTH_MODE has to be set in production: `databricks-app` on Databricks Apps, `jwt` elsewhere"
         if self.auth_mode == "databricks-app" and not self.databricks_app_name:
             yield (
-                "AUTH_MODE=databricks-app believes headers that anybody can send where the platform's proxy does not "
-                "stand before the server, and DATABRICKS_APP_NAME, which the platform sets, is not set: use "
-                "AUTH_MODE=jwt"
+                "AUTH_MODE=databricks-app trusts headers that anybody can send if the platform's proxy is not in front "
+                "of the server, and DATABRICKS_APP_NAME, which the platform sets, is not set: use AUTH_MODE=jwt"
             )
         needed = {name: getattr(self, name.lower()) for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_URL")}
         missing = [name for name, value in needed.items() if value is None]

@@ -1,10 +1,10 @@
-"""Owns the settings of connections: where the database is, how long it is waited for, and how many are held."""
+"""Settings of the database: where it is, how many connections the server holds, and how long it waits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, SecretStr, field_validator
+from pydantic import AliasChoices, Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from server.settings.dsn import ENCRYPTED, InvalidDsnError, is_local, parse_dsn
@@ -12,9 +12,9 @@ from server.settings.dsn import ENCRYPTED, InvalidDsnError, is_local, parse_dsn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
-# PostgreSQL counts in milliseconds, takes 0 for no limit at all, and no number above 24 days.
-Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
+# PostgreSQL counts in milliseconds, reads 0 as no limit at all, and takes no number above 24 days.
+_Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 _ID = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _ENDPOINT = rf"^projects/{_ID}/branches/{_ID}/endpoints/{_ID}$"
 _LOCAL = "postgresql://127.0.0.1"
@@ -22,121 +22,108 @@ _MAIN_ENDPOINT = "/branches/production/endpoints/primary"
 
 
 class ConnectionSettings(BaseSettings):
-    """Where the database is and how it is connected to."""
+    """Where the database is, and how the server connects to it."""
 
     database_url: SecretStr | None = Field(
         None,
         description=(
-            "The PostgreSQL to serve, as libpq writes it: `postgresql://user:password@host/database`. To another "
-            "machine it is encrypted, `sslmode=require` at least. It comes before everything below."
+            "The PostgreSQL to serve, as a libpq URL: `postgresql://user:password@host/database`. Connections to "
+            "another machine are encrypted, with `sslmode=require` at least. It takes precedence over `LAKEBASE_*` "
+            "and `PG*`."
         ),
     )
     database_read_url: SecretStr | None = Field(
-        None, description="With `DATABASE_URL`, a hot standby of it, which pages, counts and lookups are read from."
+        None, description="With `DATABASE_URL`: a hot standby of it, for pages, counts and lookups."
     )
     lakebase_endpoint: str | None = Field(
         None,
         pattern=_ENDPOINT,
-        description=(
-            "The endpoint to serve, in the words of Lakebase Autoscaling: `projects/.../branches/.../endpoints/...`."
-        ),
-    )
-    lakebase_token_ttl: int = Field(
-        3600, ge=300, le=3600, description="Seconds that a token for `LAKEBASE_ENDPOINT` is asked to live."
+        description="The Lakebase Autoscaling endpoint to serve: `projects/.../branches/.../endpoints/...`.",
     )
     lakebase_instance_name: str | None = Field(
         None,
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
         description=(
-            "The database instance to serve, where no endpoint is set, and to administer. Its address is asked of the "
-            "platform."
+            "The database instance to administer, and to serve unless `LAKEBASE_ENDPOINT` is set. The server asks the "
+            "platform for its address."
         ),
     )
     lakebase_database_name: str = Field(
         "databricks_postgres",
-        pattern=rf"^{IDENTIFIER}$",
+        pattern=rf"^{_IDENTIFIER}$",
         validation_alias=AliasChoices("LAKEBASE_DATABASE_NAME", "PGDATABASE"),
-        description="The database in it; or else `PGDATABASE`, which Databricks Apps sets.",
+        description="The database's name. `PGDATABASE`, which Databricks Apps sets, counts where this is not set.",
     )
     lakebase_host: str | None = Field(
         None,
         validation_alias=AliasChoices("LAKEBASE_HOST", "PGHOST"),
-        description="The database's address, where it is not to be asked for; or else `PGHOST`.",
+        description=(
+            "The database's address, if the server is not to ask the platform for it. `PGHOST` counts where this is "
+            "not set."
+        ),
     )
     lakebase_read_host: str | None = Field(
-        None, description="The address of its readable secondaries, where it is not to be asked for."
+        None, description="The address of the readable secondaries, if the server is not to ask the platform for it."
     )
     lakebase_port: int = Field(
         5432,
         ge=1,
         le=65535,
         validation_alias=AliasChoices("LAKEBASE_PORT", "PGPORT"),
-        description="The port of every instance; or else `PGPORT`.",
+        description="The port of every instance. `PGPORT` counts where this is not set.",
     )
     pguser: str | None = Field(
-        None, description="The user to log in as. Where it is not set, the platform says who the server is."
+        None, description="The user to log in as. Without it the server asks the platform for its own identity."
     )
     pgpassword: SecretStr | None = Field(
-        None, description="A password that stays, for `PGUSER` at `PGHOST`: no token is minted then."
+        None, description="A lasting password for `PGUSER` at `PGHOST`. The server then mints no tokens."
     )
     pgsslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "require", description="How connections to other machines are encrypted: `require` at least."
     )
-    read_replicas: bool = Field(
-        default=True, description="Whether to read from the readable secondaries, where there are any."
+    orders_table: str = Field(
+        "public.orders_synced",
+        pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
+        description="The orders table: `schema.table`, or a table in `public`.",
     )
-    replica_max_lag: Annotated[float, Field(ge=0.02, le=60, allow_inf_nan=False)] = Field(
-        0.2,
-        description=(
-            "Seconds that what is read from a secondary may be behind; one that is further behind is left out. The "
-            "feed tells a change so much later where there are secondaries, so that whoever then reads finds it."
-        ),
+    app_schema: str = Field(
+        "orders_app",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="The schema of the server's own tables, which hold the status changes.",
     )
+    read_replicas: bool = Field(default=True, description="Whether to read from the replicas, if there are any.")
     consistency_secret: SecretStr | None = Field(
         None,
         min_length=16,
         description=(
-            "Signs consistency tokens; the same for all processes. Without it another secret of the settings is "
-            "used, so that it is needed only where there is none."
+            "Signs consistency tokens, and has to be the same for all processes. Without it the server uses another "
+            "secret of the settings, so it is needed only if there is none."
         ),
     )
-    pool_size: PositiveInt = Field(10, description="Database connections for pages and single orders.")
-    aggregate_pool_size: PositiveInt = Field(3, description="Database connections for counts and statistics.")
-    write_pool_size: PositiveInt = Field(5, description="Database connections for changes.")
-    pool_overflow: NonNegativeInt = Field(
-        0, description="Connections for pages, and for changes, beyond those: opened when all are in use, closed after."
+    pool_size: PositiveInt = Field(10, description="Database connections of a process for pages and single orders.")
+    write_pool_size: PositiveInt = Field(5, description="Database connections of a process for changes.")
+    wake_timeout: _Seconds = Field(
+        20.0, description="Seconds that requests wait for a database that fell asleep to start again."
     )
-    pool_recycle: Annotated[float, Field(ge=0.1, le=3_000, allow_inf_nan=False)] = Field(
-        1_800.0,
-        description="Seconds after which a connection is replaced at the latest, each a little sooner or later.",
-    )
-    pool_timeout: Seconds = Field(0.25, description="Seconds to wait for a free connection before `POOL_EXHAUSTED`.")
-    aggregate_pool_timeout: Seconds = Field(
-        5.0, description="The same for counts and statistics, several of which may be asked for at once."
-    )
-    write_pool_timeout: Seconds = Field(1.0, description="Seconds that a change waits for one of them.")
-    connect_timeout: Seconds = Field(
-        3.0, description="Seconds that one attempt to connect may take, its login included."
-    )
-    wake_timeout: Seconds = Field(
-        20.0, description="Seconds to wait for a database that is asleep to wake, for all who ask meanwhile."
-    )
-    statement_timeout: Seconds = Field(2.0, description="Seconds that a page or a change may take in the database.")
-    lock_timeout: Seconds = Field(0.5, description="Seconds to wait for an order that another transaction holds.")
-    aggregate_statement_timeout: Seconds = Field(
+    statement_timeout: _Seconds = Field(2.0, description="Seconds that a page or a change may take in the database.")
+    aggregate_statement_timeout: _Seconds = Field(
         10.0, description="Seconds that a count or statistics may take in the database."
     )
-    request_timeout: Seconds = Field(
+    lock_timeout: _Seconds = Field(
+        0.5, description="Seconds that a change waits for an order that another transaction has locked."
+    )
+    request_timeout: _Seconds = Field(
         15.0,
         description=(
-            "Seconds that a query may take as a whole; admin fields take 25, and more is given while the database "
-            "wakes. Then, and when its caller goes away, its statements are cancelled. Changes are not."
+            "Seconds that a whole query may take. Admin fields may take 25, and waiting for the database to wake "
+            "comes on top. When the time is up, or the client is gone, the server cancels the query's statements, "
+            "but never a change."
         ),
     )
 
     @field_validator("database_url", "database_read_url")
     @classmethod
-    def _known_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+    def _valid_url(cls, value: SecretStr | None) -> SecretStr | None:
         try:
             parse_dsn(value.get_secret_value() if value else _LOCAL)
         except InvalidDsnError as error:
@@ -144,28 +131,31 @@ class ConnectionSettings(BaseSettings):
         return value
 
     def mistakes(self) -> Iterator[str]:
-        """What does not go together, a sentence each."""
+        """Settings that contradict each other, a sentence each."""
         remote = any(host and not is_local(host) for host in (self.lakebase_host, self.lakebase_read_host))
         if self.pgsslmode not in ENCRYPTED and (remote or not (self.lakebase_host or self.database_url)):
-            yield "PGSSLMODE has to be require, verify-ca or verify-full: tokens and orders go over the net"
+            yield (
+                "PGSSLMODE has to be require, verify-ca or verify-full, because tokens and orders travel over the "
+                "network"
+            )
         if self.pgpassword and not (self.lakebase_host and self.pguser):
-            yield "PGPASSWORD needs PGHOST and PGUSER beside it"
+            yield "PGPASSWORD needs PGHOST and PGUSER too"
         if not (self.database_url or self.served_name or self.pgpassword):
             yield (
                 "DATABASE_URL, LAKEBASE_ENDPOINT or LAKEBASE_INSTANCE_NAME has to say which database to serve, or "
-                "PGHOST, PGUSER and PGPASSWORD"
+                "PGHOST, PGUSER and PGPASSWORD together"
             )
 
     @property
     def served_name(self) -> str:
-        """The endpoint or the instance that is served; empty where it is neither."""
+        """The endpoint or instance to serve; empty if the settings name neither."""
         return self.lakebase_endpoint or self.lakebase_instance_name or ""
 
     @property
     def instance_name(self) -> str | None:
-        """The instance to administer: the one that is named, or that whose main endpoint is served.
+        """The instance to administer: the one in the settings, or the one whose main endpoint is served.
 
-        An instance is a project of the same name; its main endpoint is what both APIs show.
+        An instance is a project of the same name, and both APIs show the project's main endpoint.
         """
         endpoint = self.lakebase_endpoint or ""
         project = endpoint.removeprefix("projects/").removesuffix(_MAIN_ENDPOINT)
@@ -173,5 +163,5 @@ class ConnectionSettings(BaseSettings):
 
     @property
     def hosting_instance(self) -> str | None:
-        """The instance that holds the database which is served."""
+        """The instance that holds the served database."""
         return None if self.database_url or self.pgpassword else self.instance_name

@@ -1,17 +1,16 @@
-"""Owns the reading of database URLs: what libpq writes, as asyncpg takes it."""
+"""Database URLs: reads what libpq accepts, and writes what asyncpg accepts."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from server.settings.loopback import is_loopback
-
 _SCHEMES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-# With these nothing goes out that is not encrypted.
+# Only these modes never send anything unencrypted.
 ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
-# asyncpg would send what it does not know to the server as a setting, which refuses the connection.
+# asyncpg sends a parameter that it does not know to PostgreSQL as a setting, which PostgreSQL refuses.
 _LIBPQ_ONLY = frozenset(
     {
         "channel_binding",
@@ -36,27 +35,25 @@ _LIBPQ_ONLY = frozenset(
 
 
 class InvalidDsnError(ValueError):
-    """The URL is not one of a PostgreSQL; the message never quotes it."""
+    """The URL is not a PostgreSQL URL. The message never quotes it."""
 
 
 def parse_dsn(url: str) -> str:
-    """The URL as asyncpg takes it, without the parameters that only libpq knows.
+    """Return the URL in asyncpg's form, without the parameters that only libpq knows.
 
-    Hosts may be lists, addresses, or directories of Unix sockets, in the host's place
-    (percent-encoded) or as the parameter `host`.
-
-    To a host that is not this machine the connection is encrypted, also where the URL does not say so.
+    The host may be a list, an address, or a directory of Unix sockets. It stands in the host's place (percent-encoded)
+    or in the parameter `host`. A connection to another machine is encrypted even if the URL does not say so.
 
     Raises:
-        InvalidDsnError: another scheme, a malformed port, an unknown `sslmode`, or one that sends data unencrypted to
-            another machine.
+        InvalidDsnError: another scheme, a malformed port, an unknown `sslmode`, or one that would send data unencrypted
+            to another machine.
     """
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         _check_ports(parts.netloc)
     except ValueError as error:
-        raise InvalidDsnError("is not a URL that can be read") from error
+        raise InvalidDsnError("is not a valid URL") from error
     if parts.scheme not in _SCHEMES:
         raise InvalidDsnError("has to start with postgresql://")
     given = dict(query)
@@ -67,19 +64,31 @@ def parse_dsn(url: str) -> str:
     if sslmode not in _SSL_MODES:
         raise InvalidDsnError(f"sslmode has to be one of {', '.join(sorted(_SSL_MODES))}")
     if remote and sslmode not in ENCRYPTED:
-        raise InvalidDsnError(f"sslmode={sslmode} is for this machine only; to another host it has to be require")
+        raise InvalidDsnError(
+            f"sslmode={sslmode} is for this machine only; another host needs require, verify-ca or verify-full"
+        )
     kept = urlencode([(name, value) for name, value in query if name not in _LIBPQ_ONLY])
-    # Not urlunsplit, which leaves the slashes of an empty host out.
+    # Not urlunsplit: it drops the slashes before an empty host.
     return f"postgresql://{parts.netloc}{parts.path}" + (f"?{kept}" if kept else "")
 
 
 def is_local(host: str) -> bool:
-    """Whether a host is this machine alone: a name or address of loopback, or a directory of Unix sockets."""
+    """Whether a host is this machine: a loopback name or address, or a directory of Unix sockets."""
     return not host or host.startswith(("/", "@")) or is_loopback(host.strip("[]"))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is a loopback one, which only this machine can reach."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _hosts(netloc: str, parameter: str | None) -> list[str]:
-    """The hosts of a URL; without any it is what the environment says, to libpq and asyncpg alike."""
+    """The hosts of a URL, or else of PGHOST, as libpq and asyncpg do it."""
     named = [unquote(part) for part in netloc.rpartition("@")[2].split(",") if part]
     hosts = [urlsplit(f"//{host}").hostname or "" if not host.startswith(("/", "@")) else host for host in named]
     given = parameter if parameter is not None else os.environ.get("PGHOST", "")
@@ -87,7 +96,7 @@ def _hosts(netloc: str, parameter: str | None) -> list[str]:
 
 
 def _check_ports(netloc: str) -> None:
-    # A list of hosts is libpq's own; urlsplit would take all of it for one host and misread the port.
+    # urlsplit knows no lists of hosts: it would take the list for one host, and misread the port.
     credentials, _, hosts = netloc.rpartition("@")
     for host in hosts.split(","):
         _ = urlsplit(f"//{credentials}@{host}").port

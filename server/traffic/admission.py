@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason, UnavailableError
-from server.observability.event_loop import running_loop
+from server.observability.request_record import running_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MESSAGE: Final = (
     "The server has more requests than it can answer in time. This one was not started: try again in a second."
 )
+# How long an operation waits for an admission slot before OVERLOADED.
+WAIT_SECONDS: Final = 0.25
 # The part of the longest wait that a new request may expect to wait. The rest covers an estimate that is far off.
 _EXPECTED_SHARE: Final = 0.3
 # Weight of the newest interval in the moving average. More requests than that may time out at the same moment, because

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from strawberry.extensions import SchemaExtension
 
-from schema.context import free
 from schema.errors import RateLimitedError, Reason
 
 if TYPE_CHECKING:
@@ -63,7 +62,8 @@ class RateLimit:
         user, noted = context.principal.user, context.charge
 
         def charge(cost: int) -> None:
-            noted(cost)
+            if noted is not None:
+                noted(cost)
             self.spend(user, cost)
 
         return replace(context, charge=charge)
@@ -135,7 +135,8 @@ class ChargeMistakes(SchemaExtension):
         """
         execution = self.execution_context
         context: Context = execution.context
-        if context.charge is free:
+        charge_caller = context.charge
+        if charge_caller is None:
             # The fast path has charged it already.
             yield
             return
@@ -145,7 +146,7 @@ class ChargeMistakes(SchemaExtension):
         def charge(cost: int) -> None:
             nonlocal priced
             priced = True
-            context.charge(cost)
+            charge_caller(cost)
 
         execution.context = replace(context, charge=charge)
         try:

@@ -10,8 +10,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from schema.errors import RateLimitedError, Reason, UnavailableError
-from server.observability.event_loop import running_loop
-from server.observability.request_record import current_record
+from server.observability.request_record import current_record, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from server.wire.raw_response import note_shed
+from server.observability.observations import RequestsShed
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from server.traffic.admission import Admission
 
 _log = structlog.get_logger(__name__)
+# How long a client may take for the headers of a request, and for its body, counted from the body's first byte.
+_HEADERS_SECONDS: Final = 5.0
+_BODY_SECONDS: Final = 10.0
+# A client that reads nothing of its response for so long is cut off.
+SEND_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5
-# Part of the shortest deadline, where that is a short one.
-_LOOK_SHARE: Final = 0.25
 # The part of all connections that may be lasting ones: WebSockets and event streams.
 _STREAMS_SHARE: Final = 0.75
 # Open files beside the clients' connections: to the database and the platform, the log, metrics, listening sockets.
@@ -75,14 +79,12 @@ class Connections:
         self.admission = admission
         self.body_bytes = settings.body_bytes
         self.allowed_origins = settings.allowed_origins
-        self.deadlines = Deadlines(settings.headers_timeout, settings.body_timeout, settings.send_timeout, idle_seconds)
+        self.deadlines = Deadlines(_HEADERS_SECONDS, _BODY_SECONDS, SEND_SECONDS, idle_seconds)
         self.shed = 0
         self._most = _within_files(settings)
         self._most_streams = max(1, int(_STREAMS_SHARE * self._most))
         self._streams = 0
         self._all: set[Connection] = set()
-        shortest = min(settings.headers_timeout, settings.body_timeout, settings.send_timeout)
-        self._look_seconds = min(_LOOK_SECONDS, _LOOK_SHARE * shortest)
         self._looking = False
         self._logged_at = 0.0
 
@@ -102,7 +104,7 @@ class Connections:
         self._all.add(connection)
         if not self._looking:
             self._looking = True
-            loop.call_later(self._look_seconds, self._look, loop)
+            loop.call_later(_LOOK_SECONDS, self._look, loop)
         return room
 
     def forget(self, connection: Connection) -> None:
@@ -123,7 +125,7 @@ class Connections:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self.shed and now - self._logged_at >= _LOG_SECONDS:
-            note_shed(self.shed)
+            observe(RequestsShed(self.shed))
             self.shed, self._logged_at = 0, now
         try:
             for connection in list(self._all):
@@ -132,7 +134,7 @@ class Connections:
             # If one check raises, the deadlines still hold for all other connections.
             self._looking = bool(self._all or self.shed)
             if self._looking:
-                loop.call_later(self._look_seconds, self._look, loop)
+                loop.call_later(_LOOK_SECONDS, self._look, loop)
 
 
 class SendProgress:

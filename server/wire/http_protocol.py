@@ -13,12 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.client import CALLER, REFUSAL, Caller
-from server.http.paths import GRAPHQL_PATH, STREAM_PATH
+from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.observability.observations import RequestRefused
+from server.observability.sinks import observe
 from server.traffic.admission import MESSAGE
 from server.wire import http_framing as framing
 from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
-from server.wire.raw_response import answer_of, note_refusal, readable_by
+from server.wire.raw_response import answer_of, readable_by
 
 if TYPE_CHECKING:
     import asyncio
@@ -380,7 +382,7 @@ class HttpProtocol(HttpToolsProtocol):
         if error is _OVERLOADED:
             self._all.shed += 1
         else:
-            note_refusal(error, caller=self.client[0] if self.client else None)
+            observe(RequestRefused(error.reason, self.client[0] if self.client else None))
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""

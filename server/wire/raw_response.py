@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
-import structlog
 
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.error_response import present_refusal, refusal_headers
 from server.http.negotiation import JSON
-from server.http.security_headers import EVERY_ANSWER
-from server.observability import metrics
-from server.observability.access_log import request_log
+from server.http.request_middleware import EVERY_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _READABLE: Final = ((b"access-control-expose-headers", b"retry-after"), (b"vary", b"origin"))
-_log = structlog.get_logger(__name__)
 
 
 def answer_of(
@@ -63,24 +58,3 @@ def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode(), f"{lines}\r\n".encode() + body
-
-
-def note_refusal(error: RequestError | UnavailableError, *, caller: str | None) -> None:
-    """Count and log a refused request, which the middleware never sees."""
-    metrics.note_refusals(error.reason.name, 1)
-    request_log.write(
-        logging.INFO,
-        {
-            "method": None,
-            "path": None,
-            "status": error.reason.value.status,
-            "outcome": error.reason.name,
-            "caller": caller,
-        },
-    )
-
-
-def note_shed(number: int) -> None:
-    """Count and log, in one line, how many requests were refused as OVERLOADED since the last call."""
-    metrics.note_refusals(Reason.OVERLOADED.name, number)
-    _log.warning("overloaded", refused=number)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, RequestError
+from server.observability.observations import RequestRefused
+from server.observability.sinks import observe
 from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import NOT_HTTP
-from server.wire.raw_response import answer_of, note_refusal
+from server.wire.raw_response import answer_of
 from server.wire.websocket_frames import BoundedFrames
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class WebSocketProtocol(BoundedFrames):
             super().handle_parser_exception()
             return
         error = RequestError(Reason.HTTP_INVALID, NOT_HTTP)
-        note_refusal(error, caller=self.client[0] if self.client else None)
+        observe(RequestRefused(error.reason, self.client[0] if self.client else None))
         self.transport.write(answer_of(error, self._server_state.default_headers))
         self.transport.close()
 

@@ -57,7 +57,11 @@ _PASSWORD: Final = "canary-of-the-database"  # noqa: S105 # only for this test
 _METRICS: Final = "canary-of-the-metrics"
 _PLATFORM: Final = "canary-of-the-platform"
 # For the cases that are too slow. All other servers wait for longer.
-_HASTY: Final = {"HEADERS_TIMEOUT": "0.5", "BODY_TIMEOUT": "0.5"}
+_HASTY: Final = {
+    "server.wire.connections._HEADERS_SECONDS": 0.5,
+    "server.wire.connections._BODY_SECONDS": 0.5,
+    "server.wire.connections._LOOK_SECONDS": 0.125,
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ class Subjects:
         return Subject(self._serve(), canaries=[_PASSWORD, _METRICS])
 
     def _hasty(self) -> Subject:
-        return Subject(self._serve(**_HASTY), canaries=[_PASSWORD, _METRICS])
+        return Subject(self._serve(altered=_HASTY), canaries=[_PASSWORD, _METRICS])
 
     def _guarded(self) -> Subject:
         issuer = self._stack.enter_context(running_issuer())

@@ -16,10 +16,11 @@ from schema.errors import Reason
 from tests.bad_inputs.mistakes import mistaken
 from tests.bad_inputs.truth import Truth
 from tests.bad_inputs.watching import leaks
-from tests.differences.applications import PATH, UNLIMITED, application, decoded
+from tests.differences.applications import PATH, application, decoded
 from tests.differences.database import make_database
 from tests.differences.queries import query_of
 from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, corpus_of
+from tests.differences.unlimited import UNLIMITED
 from tests.process import PATIENCE_SECONDS, Server, running_server
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ _LEAST_REFUSED: Final = 0.5
 _OUR_FAULT: Final = frozenset({Reason.INTERNAL.name, Reason.DATA_INVALID.name})
 _FAULT: Final = 500
 _REFUSALS: Final = range(400, 500)
-_AS_APPLICATION: Final[dict[str, Any]] = {"PAGE_SIZE_DEFAULT": "6", "AGGREGATE_TTL": "60"}
+_AS_APPLICATION: Final[dict[str, Any]] = {
+    "PAGE_SIZE_DEFAULT": "6",
+    "altered": {"server.lifespan._AGGREGATES_SECONDS": 60},
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,10 @@ async def test_the_process_answers_as_graphql_core_does(
     settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
     wrong = []
     async with application(database_url, fast=False, **given) as ordinary:
-        with running_server(database_url, **settings) as server, asking(server) as ask:
+        with (
+            running_server(database_url, module="tests.differences.unlimited", **settings) as server,
+            asking(server) as ask,
+        ):
             for seed in range(SEED * 1_000_000, SEED * 1_000_000 + count):
                 for request in query_of(seed, schema, corpus).bodies:
                     expected = await ordinary.ask(request)

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from server.local.cluster import Cluster, ClusterError
-from server.local.tpch import LoadError
+from server.local.platform.tables.sources import GeneratorError
 from tests.bench.measuring import BenchError
 from tests.bench.options import options
 from tests.bench.plot import plot
@@ -46,7 +46,7 @@ def main() -> int:
     except FileNotFoundError as error:
         sys.stderr.write(f"{error.filename} is missing: run `make setup`.\n")
         return 1
-    except (BenchError, ClusterError, LoadError, TimeoutError) as error:
+    except (BenchError, ClusterError, GeneratorError, TimeoutError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     (chosen.directory / "report.md").write_text(text)

@@ -6,9 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from server.local.tpch import ORDERS_AT_SCALE_1, TABLE, load_orders
 from tests.bench.contenders import Setup
 from tests.bench.works import PLACES, POINTS, SIZE, Points
+from tests.tpch import ORDERS_AT_SCALE_1, TABLE, load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def load(cluster: Cluster, scale: float) -> tuple[int, Setup]:
     """Load the table unless it is there, and return the number of orders and the setup."""
     cluster.run_sql(f"DROP SCHEMA IF EXISTS {_PEERS_SCHEMA} CASCADE; DROP SCHEMA IF EXISTS {_APP_SCHEMA} CASCADE")
     sys.stderr.write(f"Loading {ORDERS_AT_SCALE_1 * scale:,.0f} orders, unless they are there\n")
-    orders = load_orders(cluster, scale, lambda _: None)
+    orders = load_orders(cluster, scale)
     return orders, Setup(cluster.url, TABLE, _APP_SCHEMA, _PEERS_SCHEMA)
 
 

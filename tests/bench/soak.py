@@ -69,7 +69,7 @@ def soak(cluster: Cluster, setup: Setup, points: Points) -> list[Soak]:
 @contextlib.contextmanager
 def _running(setup: Setup, *, with_sdk: bool) -> Iterator[Running]:
     platform = {"DATABRICKS_HOST": f"http://127.0.0.1:{free_port()}", "DATABRICKS_TOKEN": "none"} if with_sdk else {}
-    with running_ours(setup, CONTROL_PLANE_RETRY="1", **platform) as running:
+    with running_ours(setup, altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1}, **platform) as running:
         if with_sdk:
             url = f"{running.url}/api/graphql"
             answer = httpx.post(url, json={"query": _LOADS_SDK}, timeout=_LOADING_SECONDS, verify=NO_TLS).json()

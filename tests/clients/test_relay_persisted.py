@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schema import DocumentCache
 from server.graphql.manifest import check_manifest, read_manifest
 from server.graphql.persisted_documents import Documents
 from server.graphql.request import data_of
@@ -26,5 +27,5 @@ def test_what_relay_persists_is_trusted(tmp_path: Path, algorithm: str) -> None:
     assert {text.split("(")[0] for text in documents.values()} == {"query ordersListQuery", "query ordersOrderQuery"}
     for identifier, text in documents.items():
         data = data_of({"doc_id": identifier, "variables": {}})
-        Documents.of(settings).resolve(data)
+        Documents.of(settings, DocumentCache()).resolve(data)
         assert data.query == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
@@ -15,6 +15,7 @@ from server.app import create_app
 from server.observability.request_record import current_record
 from server.settings import Settings
 from server.traffic.draining import Draining
+from tests.differences.unlimited import UNLIMITED, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -30,18 +31,12 @@ PATH: Final = "/api/graphql"
 # These differ with each request, or follow from the body's bytes.
 _OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length", b"etag"})
 _HOST: Final = (b"host", b"127.0.0.1")
-# Generated documents have to be answered, however many aliases or fragments they have.
-UNLIMITED: Final = {
-    "limit_tokens": 100_000,
-    "limit_definitions": 1_000,
-    "limit_depth": 100,
-    "limit_fields": 10_000,
-    "limit_aliases": 10_000,
-    "limit_root_fields": 1_000,
-    "limit_repeats": 100,
-    "limit_directives": 1_000,
-    "limit_cost": 10_000_000,
-}
+_PATIENCE_SECONDS: Final = 60.0
+_PATIENT_CONSTANTS: Final = (
+    "server.db.engine._AGGREGATE_WAIT_SECONDS",
+    "server.db.engine._PAGE_WAIT_SECONDS",
+    "server.lifespan._AGGREGATES_SECONDS",
+)
 
 
 @dataclass(frozen=True)
@@ -138,22 +133,26 @@ class Application:
 
 @asynccontextmanager
 async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator[Application]:
-    """Run an application on this database. Its timeouts are longer than a busy machine needs, and it has no limits."""
-    patient = dict.fromkeys(("pool_timeout", "aggregate_pool_timeout", "statement_timeout", "request_timeout"), 60.0)
+    """Run an application on this database. It answers every query, with timeouts longer than a busy machine needs."""
+    patient = dict.fromkeys(("statement_timeout", "request_timeout"), _PATIENCE_SECONDS)
     given = Settings.model_validate(
         {
             "database_url": url,
             "fast_path": fast,
             "page_size_default": 6,
-            "aggregate_ttl": 60.0,
             **UNLIMITED,
             **patient,
             **settings,
         }
     )
-    with patch("server.app.build_schema", _with_shared_core):
-        app = create_app(given, Draining())
-    async with app.router.lifespan_context(app) as state:
+    async with AsyncExitStack() as running:
+        with ExitStack() as patches:
+            patches.enter_context(unlimited())
+            patches.enter_context(patch("server.app.build_schema", _with_shared_core))
+            for constant in _PATIENT_CONSTANTS:
+                patches.enter_context(patch(constant, _PATIENCE_SECONDS))
+            app = create_app(given, Draining())
+            state = await running.enter_async_context(app.router.lifespan_context(app))
         yield Application(app, state or {})
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.local.cluster import Cluster
-from server.local.tpch import load_orders
 from tests.faults import scorecard
 from tests.faults.rig import DURABLE
 from tests.faults.scenario import reports
+from tests.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("durable") / "cluster", options=DURABLE)
     try:
         cluster.start()
-        load_orders(cluster, SCALE, lambda _: None)
+        load_orders(cluster, SCALE)
         for guarantee in DURABLE:
             assert cluster.run_sql(f"SHOW {guarantee}") == "on"
         yield cluster

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from server.local.cluster import Cluster
 from tests.faults.proxy import running_proxy
 from tests.faults.rig import DURABLE, REQUEST_TIMEOUT_SECONDS, Rig, connections, known
-from tests.operator import DATABASE, INSTANCE, operated
+from tests.operator import DATABASE, HASTE, INSTANCE, operated
 from tests.platform import platform_directory, running_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.faults.proxy import Proxy
     from tests.platform import LocalPlatform
@@ -23,11 +24,14 @@ _SCALE: Final = 0.01
 
 
 @contextlib.contextmanager
-def on_platform(*, token_seconds: float, settings: dict[str, str]) -> Iterator[tuple[Rig, LocalPlatform, Proxy]]:
+def on_platform(
+    *, token_seconds: float, recycle_seconds: float, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[Rig, LocalPlatform, Proxy]]:
     """A server that is given the name of an instance, which holds the orders.
 
     Args:
         token_seconds: the lifetime of a token, in seconds.
+        recycle_seconds: the age at which the server replaces a connection.
         settings: the server's settings.
     """
     metrics_token = secrets.token_hex(16)
@@ -45,7 +49,8 @@ def on_platform(*, token_seconds: float, settings: dict[str, str]) -> Iterator[t
             "REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
             **settings,
         }
-        operator = stack.enter_context(operated(platform, port=None, **given))
+        altered = {**HASTE, "server.db.engine._RECYCLE_SECONDS": recycle_seconds}
+        operator = stack.enter_context(operated(platform, port=None, altered=altered, **given))
         operator.provisioned()
         cluster = Cluster(next((directory / "instances").glob("*")), database=DATABASE)
         socket = quote(str(cluster.socket_directory), safe="")

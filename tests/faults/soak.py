@@ -114,7 +114,7 @@ class Soak:
 
 @contextlib.contextmanager
 def _soaking() -> Iterator[Soak]:
-    with on_platform(token_seconds=TOKEN_SECONDS, settings={"POOL_RECYCLE": "2", "WORKERS": "2"}) as (
+    with on_platform(token_seconds=TOKEN_SECONDS, recycle_seconds=2, settings={"WORKERS": "2"}) as (
         rig,
         platform,
         proxy,

@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from server.local.tpch import load_orders
 from tests.faults.rig import DURABLE, rigged
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, hold, make_slow_orders
 from tests.issuer import running_issuer
 from tests.process import NO_TLS, running_server
+from tests.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def cramped(disk: Path) -> Iterator[Cluster]:
     elsewhere = Path(tempfile.mkdtemp(prefix="wal-"))
     try:
         cluster.start()
-        load_orders(cluster, 0.01, lambda _: None)
+        load_orders(cluster, 0.01)
         cluster.stop()
         log = cluster.home / "data" / "pg_wal"
         owner = log.stat()

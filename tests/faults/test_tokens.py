@@ -31,14 +31,14 @@ pytestmark = pytest.mark.long
 LIFE_SECONDS: Final = 20.0
 CREDENTIALS: Final = "/api/2.0/(database|postgres)/credentials"
 # Lifetimes of connections: so short that each token is used for many logins, or longer than any test.
-SHORT, LONGER = "2", "3000"
+SHORT_SECONDS, LONGER_SECONDS = 2, 3000
 _Parts = tuple["Rig", "LocalPlatform", "Proxy"]
 
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[_Parts]:
     """A server that replaces its connections every two seconds."""
-    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": SHORT}) as parts:
+    with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=SHORT_SECONDS) as parts:
         yield parts
 
 
@@ -90,7 +90,7 @@ async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_p
 async def test_f7_a_platform_that_mints_nothing_past_the_end(tmp_path: Path) -> None:
     """Open connections serve on. A new one is refused with 503. The server asks for a token once a second at most."""
     per_second: list[float] = []
-    with on_platform(token_seconds=LIFE_SECONDS, settings={"POOL_RECYCLE": LONGER}) as (rig, platform, _):
+    with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=LONGER_SECONDS) as (rig, platform, _):
 
         async def inject(traffic: Traffic) -> None:
             platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)

@@ -224,7 +224,7 @@ class Traffic:
 
 
 def _contract(response: Response) -> tuple[str | None, str | None]:
-    """The reason in a response, and its deviation from README's table of errors, if there is one."""
+    """The reason in a response, and its deviation from the table of errors in schema/README.md, if there is one."""
     try:
         body = response.json()
         errors = body.get("errors", [])

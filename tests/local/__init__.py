@@ -1,1 +1,1 @@
-"""The promises of what a laptop has in the cloud's place."""
+"""Tests of `make run` and of the local Lakebase."""

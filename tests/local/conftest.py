@@ -1,4 +1,4 @@
-"""Owns what the tests of the local platform share: one that runs, an instance on it, and a catalog of that."""
+"""Fixtures of the local platform's tests: a running platform, an instance on it, and a catalog of that."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[LocalPlatform]:
-    """A local platform."""
+    """A running local platform."""
     with platform_directory() as directory, running_platform(directory) as platform:
         yield platform
 
 
 @pytest.fixture
 def workspace(platform: LocalPlatform) -> WorkspaceClient:
-    """The operator's client of the platform."""
+    """The SDK's client of the platform, as the operator."""
     return platform.workspace(retry_timeout_seconds=PATIENCE_SECONDS)
 
 
@@ -39,7 +39,7 @@ def shared(platform: LocalPlatform) -> DatabaseInstance:
 
 @pytest.fixture(autouse=True)
 def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No test meets another's faults."""
+    """Clear the faults after each test."""
     yield
     if "platform" in request.fixturenames:
         request.getfixturevalue("platform").clear_faults()

@@ -1,4 +1,4 @@
-"""Owns what several tests of the local platform need: requests that are given up, processes that stand still, short lives."""
+"""Helpers of the local platform's tests: abandoned requests, stopped processes, short-lived credentials."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from tests.platform import LocalPlatform
 
-# In seconds, of credentials: of the first that is not too short for this machine.
+# Lifetimes of credentials to try, in seconds: the first that is not too short for this machine counts.
 LIFETIMES: Final = (0.5, 2, 8, 32, 120)
 
 
 async def give_up(platform: LocalPlatform, path: str, body: Any, *, when: Callable[[], bool]) -> None:
-    """Send a POST as the operator, and go away without an answer as soon as the condition holds."""
+    """Send a POST as the operator, and disconnect before the reply as soon as the condition holds."""
     headers = {"authorization": f"Bearer {platform.token}"}
     async with httpx.AsyncClient(verify=NO_TLS, headers=headers) as client:
         sending = asyncio.create_task(client.post(f"{platform.host}{path}", json=body))
@@ -36,14 +36,14 @@ async def give_up(platform: LocalPlatform, path: str, body: Any, *, when: Callab
 
 
 def came(platform: LocalPlatform, path: str) -> Callable[[], bool]:
-    """Whether the platform has read one more POST to this path than by now."""
+    """A condition: the platform has read one more POST to this path than now."""
     before = platform.counters()["requests"].get(f"POST {path}", 0)
     return lambda: platform.counters()["requests"].get(f"POST {path}", 0) > before
 
 
 @contextlib.contextmanager
 def standing_still(process: int) -> Iterator[None]:
-    """A process does nothing inside the block, and afterwards all that it was told meanwhile."""
+    """Stop a process with SIGSTOP inside the block. Afterwards it catches up."""
     os.kill(process, signal.SIGSTOP)
     try:
         yield
@@ -52,17 +52,17 @@ def standing_still(process: int) -> Iterator[None]:
 
 
 def postmaster(platform: LocalPlatform, name: str) -> int:
-    """The process id of the only PostgreSQL of an instance."""
+    """The process id of an instance's only PostgreSQL."""
     (instance,) = (one for one in platform.inventory()["instances"] if one["name"] == name)
     (process,) = instance["processes"].values()
     return int(process)
 
 
 async def logged_in(platform: LocalPlatform, host: str | None, token: str, end: datetime) -> Any:
-    """A connection by a credential that ends then; None where that was over before, since the machine is slow.
+    """Connect with a credential that expires at `end`; None if the machine was too slow and it had expired.
 
     Raises:
-        asyncpg.InvalidAuthorizationSpecificationError: it was refused before its end.
+        asyncpg.InvalidAuthorizationSpecificationError: it was refused before it expired.
     """
     try:
         return await platform.connect(host, token)

@@ -1,4 +1,4 @@
-"""`make run`, without make: set up, served, stopped, killed and recovered."""
+"""`make run`, without make: first start, second start, stop, kill and recovery."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COUNT = "{ orderCount { count } }"
-# Others than these of the server and the platform are not what is tested here, and nothing of a test's data has to survive
-# a crash of the machine.
+# Fast settings of the server and the platform. A test's data need not survive a crash of the machine.
 QUICK = {
     **PATIENT,
     "LOCAL_START_DELAY": "0",
     "LOCAL_PROVISIONING_DELAY": "0",
     "LOCAL_RESOURCES_DELAY": "0",
     "LOCAL_SNAPSHOT_DELAY": "0",
-    # The generator takes a second to begin, whatever it is to make; where other tests keep what it has made.
+    # The generator takes a second to start, so its output is shared with other tests.
     "LOCAL_SOURCES": str(Path(tempfile.gettempdir()) / f"lakebase-orders-sources-{os.getuid()}"),
     "LOCAL_PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
 }
@@ -46,22 +45,22 @@ class Run:
 
     process: subprocess.Popen[bytes]
     url: str
-    said: Callable[[], str]
+    output: Callable[[], str]
     started: str
 
     def count(self) -> int:
-        """How many orders it serves."""
+        """The number of orders it serves."""
         answer = httpx.post(f"{self.url}/api/graphql", json={"query": COUNT}).json()
         return int(answer["data"]["orderCount"]["count"])
 
 
 @dataclass(frozen=True)
 class First:
-    """What was seen of a first run, on an empty LOCAL_DIR, which was ended by Ctrl-C."""
+    """What a first run did, in an empty LOCAL_DIR, until Ctrl-C stopped it."""
 
     directory: Path
     url: str
-    said: str
+    output: str
     count: int
     processes: int
     code: int
@@ -77,18 +76,18 @@ def first() -> Iterator[First]:
             count, processes = run.count(), len(processes_of(directory))
             run.process.send_signal(signal.SIGINT)
             code = run.process.wait(PATIENCE_SECONDS)
-            yield First(directory, run.url, run.said(), count, processes, code, processes_of(directory))
+            yield First(directory, run.url, run.output(), count, processes, code, processes_of(directory))
         end_left_behind(directory / "platform")
 
 
 @pytest.fixture(scope="module")
 def directory(first: First) -> Path:
-    """LOCAL_DIR, which the runs share as they do on a laptop: there has been a first one."""
+    """The LOCAL_DIR after the first run. The runs share it, as they do on a laptop."""
     return first.directory
 
 
 def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes]:
-    """A run that has just been started."""
+    """Start a run."""
     return subprocess.Popen(
         [sys.executable, "-m", "server.local"],
         cwd=ROOT,
@@ -99,7 +98,7 @@ def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes
 
 
 def refused(**settings: str) -> subprocess.CompletedProcess[str]:
-    """What is said by a run that ends by itself."""
+    """The output and exit code of a run that stops by itself."""
     return subprocess.run(
         [sys.executable, "-m", "server.local"],
         cwd=ROOT,
@@ -113,7 +112,7 @@ def refused(**settings: str) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True)
 class Second:
-    """A second run in the directory, as it was before it was killed, and the processes that it left."""
+    """What a second run in the directory did until it was killed, and the processes that it left."""
 
     made: tuple[list[Path], list[Path]]
     started: str
@@ -125,7 +124,7 @@ class Second:
 
 @pytest.fixture(scope="module")
 def second(directory: Path) -> Second:
-    """A run in a directory in which one has been before, ended by kill -9."""
+    """A run in the directory of an earlier one, ended by kill -9."""
     before = sorted((directory / "platform").glob("instances/*"))
     with running(directory) as run:
         count, other = run.count(), refused(LOCAL_DIR=str(directory))
@@ -142,13 +141,15 @@ def second(directory: Path) -> Second:
 
 @contextlib.contextmanager
 def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
-    """A run whose server answers."""
+    """A run that is ready."""
     port, started = free_port(), datetime.now(UTC).isoformat()
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = launched(log, LOCAL_DIR=str(directory), SCALE=scale, PORT=str(port))
         run = Run(process, f"http://127.0.0.1:{port}", lambda: Path(log.name).read_text(), started)
         try:
-            wait_for(lambda: "Press Ctrl-C" in run.said(), what=run.said, given_up=lambda: process.poll() is not None)
+            wait_for(
+                lambda: "Press Ctrl-C" in run.output(), what=run.output, given_up=lambda: process.poll() is not None
+            )
             yield run
         finally:
             process.terminate()
@@ -156,7 +157,7 @@ def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
-    """Everything that runs on the directory's data, the local Lakebase, and the server."""
+    """Every process of a run: the PostgreSQLs on the directory's data, the local Lakebase, and the server."""
     home = str((directory / "platform").resolve())
     found = [one for one in psutil.process_iter(["cmdline"]) if home in " ".join(one.info["cmdline"] or [])]
     for noted in ("server.pid", "platform.pid"):
@@ -166,20 +167,20 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 
 
 def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None:
-    """Its steps are shown, it says where GraphiQL is; Ctrl-C leaves no process and exits with 0."""
-    shown = [line.split()[0] for line in first.said.splitlines() if line.startswith(("create_", "build_"))]
-    assert shown == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
-    assert f"GraphiQL    {first.url}/api/graphql" in first.said
+    """It prints its steps and GraphiQL's address. Ctrl-C leaves no process, and the exit code is 0."""
+    steps = [line.split()[0] for line in first.output.splitlines() if line.startswith(("create_", "build_"))]
+    assert steps == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
+    assert f"GraphiQL    {first.url}/api/graphql" in first.output
     assert first.count == 1500
     assert first.processes > 2
     assert first.code == 0
-    assert "Traceback" not in first.said
+    assert "Traceback" not in first.output
     assert first.left == []
     assert not answers(f"{first.url}/livez")
 
 
 def test_a_second_run_finds_everything(second: Second) -> None:
-    """Nothing is made or synced again; another run in the same directory is refused meanwhile."""
+    """Nothing is created or synced again. Meanwhile another run in the same directory is refused."""
     before, after = second.made
     assert second.count == 1500
     assert after == before
@@ -189,7 +190,7 @@ def test_a_second_run_finds_everything(second: Second) -> None:
 
 
 def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path, second: Second) -> None:
-    """What is served is what was asked for last, statuses kept; what kill -9 leaves behind is ended by the next run."""
+    """The new scale is served, and statuses are kept. The next run ends the processes that kill -9 has left behind."""
     assert len(second.left) > 2
     with running(directory, scale="0.002") as again:
         assert not any(map(runs, second.left))
@@ -200,21 +201,21 @@ def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether it runs: one that nobody has asked how it ended has ended nonetheless."""
+    """Whether the process runs. A zombie does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
 def generates(run: int) -> bool:
-    """Whether a run has a generator of orders at work; any of its processes may end while it is looked at."""
+    """Whether a generator of orders is running below this process. Any of its processes may end during the look."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return any("tpchgen" in child.name() for child in psutil.Process(run).children(recursive=True))
     return False
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(directory: Path) -> None:
-    """However early it comes."""
+    """However early Ctrl-C comes."""
     process = launched(subprocess.DEVNULL, LOCAL_DIR=str(directory), SCALE="0.002", PORT=str(free_port()))
     wait_for((directory / "platform.pid").exists, what=lambda: "the local Lakebase to begin to start")
     process.send_signal(signal.SIGINT)
@@ -223,8 +224,8 @@ def test_ctrl_c_while_it_starts_leaves_nothing_behind(directory: Path) -> None:
 
 
 def test_ctrl_c_while_orders_are_synced_leaves_nothing_behind(directory: Path) -> None:
-    """It stops at once; the next run carries on, serves what it is asked for, and does not outlive its server."""
-    # Of this size none has been made.
+    """It stops at once. The next run carries on, serves the scale it is given, and does not outlive its server."""
+    # No other test generates this size.
     sources = str(directory / "sources")
     process = launched(
         subprocess.DEVNULL, LOCAL_DIR=str(directory), LOCAL_SOURCES=sources, SCALE="3", PORT=str(free_port())
@@ -240,28 +241,28 @@ def test_ctrl_c_while_orders_are_synced_leaves_nothing_behind(directory: Path) -
         server = int((directory / "server.pid").read_text().split()[0])
         os.kill(server, signal.SIGKILL)
         assert again.process.wait(PATIENCE_SECONDS) == 1
-        assert "The server has stopped" in again.said()
+        assert "The server has stopped" in again.output()
         assert processes_of(directory) == []
 
 
 def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -> None:
-    """Whoever listens there is not taken for the server."""
+    """Another program on the port is not taken for the server."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        shown = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
-    assert shown.returncode == 1
-    assert shown.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
+        result = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
+    assert result.returncode == 1
+    assert result.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [({"SCALE": "big"}, "SCALE"), ({"SCALE": "0"}, "SCALE"), ({"SCALE": "nan"}, "SCALE"), ({"PORT": "x"}, "PORT")],
 )
-def test_a_wrong_setting_is_refused(tmp_path: Path, settings: dict[str, str], said: str) -> None:
-    """With exit code 2, before anything is made."""
-    shown = refused(LOCAL_DIR=str(tmp_path / "none"), **settings)
-    assert shown.returncode == 2
-    assert shown.stderr.startswith(said)
+def test_a_wrong_setting_is_refused(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    """The exit code is 2, and nothing is created."""
+    result = refused(LOCAL_DIR=str(tmp_path / "none"), **settings)
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
     assert not (tmp_path / "none").exists()

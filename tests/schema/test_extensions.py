@@ -1,4 +1,4 @@
-"""Owns the promise that nothing of an operation is begun before everybody who may refuse it has let it through."""
+"""Nothing of an operation begins before every extension that may refuse it has let it pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from strawberry.extensions import SchemaExtension
 
 from schema import build_schema
 from schema.errors import Reason, UnavailableError
-from tests.schema.asked import Asked, context, reasons
+from tests.schema.recording import RecordingAdministration, context, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class History:
-    """Notes that the head was read."""
+    """A history that counts how often its head is read."""
 
     read = 0
 
@@ -38,9 +38,9 @@ class Gate(SchemaExtension):
 
 @pytest.mark.parametrize(("extensions", "read"), [([], 1), ([Gate], 0)])
 async def test_the_head_of_the_feed_is_read_for_what_is_let_in(extensions: list[Any], read: int) -> None:
-    """And not for what is refused: that would be a statement for everybody who is sent away."""
+    """But not for a refused operation: each refusal would cost a statement."""
     history = History()
-    asking = replace(context(Asked()), history=cast("Any", history))
+    asking = replace(context(RecordingAdministration()), history=cast("Any", history))
     document = "{ orderStatusChanges(first: 1) { headCursor } }"
     result = await build_schema(extensions=extensions).execute(document, context_value=asking)
     assert history.read == read

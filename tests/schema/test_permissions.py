@@ -1,4 +1,4 @@
-"""Owns the promises about roles: no root field and no Node type is without one, and none is got round."""
+"""Roles: every root field and every Node type needs one, and none can be bypassed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ADMINISTRATION = {
 
 
 def root_fields() -> list[tuple[str, str, list[Role]]]:
-    """Every root field: its operation, its name, and the roles that it asks for."""
+    """Every root field: its operation, its name, and the roles that it needs."""
     found = []
     for operation in ROOTS:
         type_ = getattr(SCHEMA, operation)
@@ -62,14 +62,14 @@ def test_every_root_field_names_its_role(operation: str, name: str, roles: list[
 
 
 def test_no_root_field_is_overlooked() -> None:
-    """What is asked about here is what the schema has."""
+    """The fields checked here are all fields of the schema."""
     served = {(operation, name) for operation in ROOTS for name in getattr(CORE, f"{operation}_type").fields}
     assert {(operation, to_camel_case(name)) for operation, name, _ in root_fields()} == served
     assert {name for _, name, _ in root_fields()} >= ADMINISTRATION
 
 
 def test_every_node_type_names_its_role() -> None:
-    """And `node` knows every type that the schema says is one."""
+    """And `node` knows every type that implements Node."""
     interface = CORE.type_map["Node"]
     served = {name for name, type_ in CORE.type_map.items() if is_object_type(type_) and interface in type_.interfaces}
     assert served == NODE_TYPES.keys()
@@ -100,6 +100,6 @@ def test_a_role_includes_those_before_it(*, held: Role, demanded: Role, allowed:
 
 
 def test_nobody_may_do_nothing() -> None:
-    """Whoever is not known has no role at all."""
+    """An unknown caller has no role."""
     with pytest.raises(ForbiddenError, match="no role"):
         NOBODY.demand(Role.READER)

@@ -1,4 +1,4 @@
-"""Scalars: what they take, what they give, and that nothing else passes."""
+"""Scalars: what they accept, what they return, and that they refuse everything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCALARS: dict[str, Any] = build_schema()._schema.type_map  # noqa: SLF001 # Stra
 
 
 def scalar(name: str) -> GraphQLScalarType:
-    """The scalar of that name."""
+    """The scalar with this name."""
     found = SCALARS[name]
     assert isinstance(found, GraphQLScalarType)
     return found
@@ -39,7 +39,7 @@ def test_a_64_bit_integer_survives_every_way_in_and_out(value: int) -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**15), max_value=10**15))
 def test_an_amount_survives_every_way_in_and_out(value: Decimal) -> None:
-    """To the cent, as a string and as a literal, never by way of a float."""
+    """To the cent, as a string and as a literal, never through a float."""
     assert parse_decimal(f"{value:f}") == value
     assert scalar("Decimal").parse_literal(parse_value(f"{value:f}")) == value
     assert Decimal(str(scalar("Decimal").coerce_output_value(value))) == value
@@ -47,7 +47,7 @@ def test_an_amount_survives_every_way_in_and_out(value: Decimal) -> None:
 
 @given(st.dates())
 def test_a_day_survives_every_way_in_and_out(value: date) -> None:
-    """In one spelling."""
+    """In one form."""
     assert parse_date(value.isoformat()) == value
     assert scalar("Date").coerce_output_value(value) == value.isoformat()
 
@@ -82,7 +82,7 @@ def test_a_day_survives_every_way_in_and_out(value: date) -> None:
     ],
 )
 def test_nothing_else_passes(parse: Callable[[object], object], value: object) -> None:
-    """Other types, other spellings and numbers out of range are refused, in words that do not repeat the value."""
+    """Other types, other forms and numbers out of range are refused, without repeating the value."""
     with pytest.raises(GraphQLError) as refusal:
         parse(value)
     assert "expected" in str(refusal.value) or "string" in str(refusal.value)
@@ -96,6 +96,6 @@ def test_a_price_may_be_a_json_number_where_that_is_exact(value: object, exact: 
 
 @pytest.mark.parametrize("value", [1.5, True, "x", Decimal("NaN"), Decimal("Infinity")])
 def test_an_amount_that_is_none_does_not_go_out(value: object) -> None:
-    """A float, or PostgreSQL's NaN, is an error at its field and no number."""
+    """A float, or PostgreSQL's NaN, is an error at its field, not a number."""
     with pytest.raises(GraphQLError):
         scalar("Decimal").coerce_output_value(value)

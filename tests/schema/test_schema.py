@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from graphql import (
@@ -29,10 +28,10 @@ from schema.errors import (
     Reason,
     RequestError,
     UnavailableError,
-    error_table,
 )
 from schema.orders.mutations import UserErrorCode
 from tests.process import ROOT
+from tests.tables import error_table
 
 SDL = ROOT / "schema" / "schema.graphql"
 
@@ -114,7 +113,7 @@ def test_the_schema_stands_without_the_server() -> None:
 
 def test_the_error_table_stands_in_the_readme() -> None:
     """The README's table of errors is the one that the code answers with."""
-    assert error_table() in Path(ROOT / "README.md").read_text()
+    assert error_table() in (ROOT / "schema/README.md").read_text()
 
 
 def test_every_refusal_has_its_code() -> None:

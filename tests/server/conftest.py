@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from schema import DocumentLimits, build_schema, new_plans
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
@@ -34,7 +34,7 @@ from server.orders.readiness import Readiness
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
 from tests.examples import be_patient
-from tests.process import PATIENCE_SECONDS, PATIENT
+from tests.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster
@@ -46,7 +46,7 @@ _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|
 
 
 be_patient()
-# As those of a server of a test: a busy machine may keep anything waiting.
+# Like a test's server: a busy machine may keep anything waiting.
 PATIENCE = {name.lower(): float(seconds) for name, seconds in PATIENT.items()}
 
 
@@ -63,8 +63,10 @@ def _logs() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """What has no setting: how long statements of operations, the making of our own tables and an end are waited for."""
+    """Constants: those of a test's server, and how long it waits for operations' statements, migrations and the end."""
     with pytest.MonkeyPatch.context() as patch:
+        for constant, value in PATIENT_CONSTANTS.items():
+            patch.setattr(constant, value)
         for patience in (
             "server.db.engine._OPERATION_SECONDS",
             "server.db.migrate._PATIENCE_SECONDS",
@@ -168,8 +170,8 @@ def execute(open_store: OpenStore) -> Execute:
 @pytest.fixture(params=["ordinary", "fast"])
 def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
     """Run a document the ordinary way; or do that, forget its statements, and answer it once more by its plan."""
-    plans = new_plans()
-    schema = build_schema(plans=plans)
+    documents = DocumentCache()
+    schema = build_schema(documents=documents, plans=True)
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
@@ -179,7 +181,9 @@ def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, sta
         if request.param == "ordinary":
             return present(result)[0]
         statements.clear()
-        planned = plans.find(document, None)
+        known = documents.get(document)
+        assert known
+        planned = known.plans[None]
         assert planned
         pieces = await planned.write(context, variables, Failures())
         assert pieces

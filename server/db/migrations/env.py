@@ -1,4 +1,4 @@
-"""Owns how Alembic runs our revisions: on the connection it is given, in the transaction that is open on it."""
+"""Alembic's environment: it runs the revisions on the given connection, in its open transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What administration does inside an instance's database: inspection, indexes and the audit trail.
+"""What administration reads and writes in PostgreSQL: table inspection, indexes, grants and the audit trail.
 
 Read `inspection.py` first.
 """

@@ -1,4 +1,4 @@
-"""Owns what administration asks of an instance's PostgreSQL: changes counted, grants, the table itself."""
+"""An instance's PostgreSQL as administration uses it: counts status changes, reads grants, drops leftover tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import asyncpg
 from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from server.db.engine import CONNECT_SECONDS
 from server.db.errors import DRIVER_ERRORS, classify
+from server.lakebase.database.grants_and_indexes import GrantsAndIndexes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 
 _APPLICATION: Final = "lakebase-orders-graphql admin"
 _STATEMENT_SECONDS: Final = 10.0
-# Every instance has it, and nobody deletes it.
+# The platform creates it with every instance, and it cannot be deleted.
 _FIRST_DATABASE: Final = "databricks_postgres"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
-# What the platform's pipelines log in as.
-_PIPELINE_ROLES: Final = "databricks_writer"
+# The role names of the platform's pipelines begin with this.
+_PIPELINE_ROLE_PREFIX: Final = "databricks_writer"
 _OWNER: Final = "SELECT tableowner FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
+# PostgreSQL refuses a statement: a right is missing, or a role, a column or the table is gone.
 _REFUSED: Final = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.UndefinedObjectError,
@@ -39,10 +42,11 @@ _REFUSED: Final = (
     asyncpg.DuplicateObjectError,
 )
 _INDEX_DEFINITION: Final = re.compile(r"CREATE (UNIQUE )?INDEX ")
-# Of the table and of its columns; the owner's own rights come with the table.
+# The grants on the table and on its columns, except the owner's: those come with the table.
 _GRANTS: Final = """
-    SELECT NULL AS attname, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END AS who,
-           g.privilege_type AS what, g.is_grantable AS grantable
+    SELECT NULL AS attname,
+           CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END AS grantee,
+           g.privilege_type AS privilege, g.is_grantable AS grantable
     FROM pg_class c, aclexplode(c.relacl) g WHERE c.oid = to_regclass($1) AND g.grantee <> c.relowner
     UNION ALL
     SELECT quote_ident(a.attname), CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
@@ -50,7 +54,7 @@ _GRANTS: Final = """
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid, aclexplode(a.attacl) g
     WHERE c.oid = to_regclass($1) AND g.grantee <> c.relowner
 """
-# But for those of constraints, which come with the table.
+# The valid indexes, except those of constraints: those come with the table.
 _DEFINITIONS: Final = """
     SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
     WHERE i.indrelid = to_regclass($1) AND i.indisvalid
@@ -60,29 +64,8 @@ _DEFINITIONS: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Belongings:
-    """What others have put on a table, and goes with it: statements that put it back."""
-
-    grants: tuple[str, ...] = ()
-    indexes: tuple[str, ...] = ()
-
-    def without(self, found: Belongings) -> Belongings:
-        """What of it is not among what is found."""
-        return Belongings(
-            tuple(one for one in self.grants if one not in found.grants),
-            tuple(one for one in self.indexes if one not in found.indexes),
-        )
-
-    def beside(self, found: Belongings) -> Belongings:
-        """All of both."""
-        return Belongings(
-            tuple(dict.fromkeys((*self.grants, *found.grants))), tuple(dict.fromkeys((*self.indexes, *found.indexes)))
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class TableLocation:
-    """Where the PostgreSQL table of a synced table is."""
+    """The PostgreSQL table of a synced table: its instance, database, schema and name."""
 
     instance: str
     database: str
@@ -91,29 +74,26 @@ class TableLocation:
 
     @property
     def name(self) -> str:
-        """The table's name as it stands in a statement."""
+        """The table's name, quoted for a statement."""
         return f"{quoted(self.schema)}.{quoted(self.table)}"
 
 
-def place_of(table: SyncedTable) -> TableLocation:
-    """Where a synced table's rows are.
+def location_of(table: SyncedTable) -> TableLocation:
+    """The PostgreSQL table that holds a synced table's rows.
 
     Raises:
-        PlatformError: RESOURCE_NOT_READY, the platform does not say so.
+        PlatformError: RESOURCE_NOT_READY, the platform has not assigned a database yet.
     """
     _, schema, name = table.name.split(".")
     if not table.instance_name or not table.database_name:
         raise PlatformError(
-            Reason.RESOURCE_NOT_READY, f"The platform does not say (yet) in which database {table.name} is."
+            Reason.RESOURCE_NOT_READY, f"The platform has not said yet in which database {table.name} is."
         )
     return TableLocation(table.instance_name, table.database_name, schema, name)
 
 
 class Postgres:
-    """The databases of all instances, as the server's own identity may use them.
-
-    What PostgreSQL refuses is an asyncpg error; that it cannot be reached, an UnavailableError.
-    """
+    """The databases of all instances, as the server's own identity may use them."""
 
     def __init__(self, instances: Instances, settings: Settings) -> None:
         self._instances = instances
@@ -123,18 +103,18 @@ class Postgres:
     async def connected(
         self, instance: str, database: str, *, seconds: float = _STATEMENT_SECONDS
     ) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of its own, of which each statement may take that long.
+        """A new connection, closed afterwards; each of its statements may take `seconds`.
 
         Raises:
             DatabaseAbsentError: there is no such database.
-            UnavailableError: the database does not answer, refuses a statement, or took longer than that.
-            ForbiddenError: PERMISSION_MISSING, the server's role may not.
+            UnavailableError: the database does not answer, refuses a statement, or took too long.
+            ForbiddenError: PERMISSION_MISSING, the server's role lacks a right.
         """
         try:
             connection = await self._instances.connect(
                 instance,
                 database,
-                timeout=self._settings.connect_timeout,
+                timeout=CONNECT_SECONDS,
                 command_timeout=seconds + 1,
                 server_settings={
                     "application_name": _APPLICATION,
@@ -146,13 +126,13 @@ class Postgres:
         try:
             yield connection
         except (OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise _meaning(error, seconds) from error
+            raise _to_api_error(error, seconds) from error
         finally:
             with contextlib.suppress(OSError, TimeoutError, *DRIVER_ERRORS):
                 await connection.close(timeout=1)
 
     async def count_changes(self, instance: str, database: str | None = None) -> int | None:
-        """How many status changes the instance holds, or one database of it; None where that cannot be told."""
+        """The number of status changes in an instance, or in one database of it; None if they cannot be counted."""
         try:
             if database is not None:
                 return await self._count(instance, database)
@@ -164,86 +144,85 @@ class Postgres:
         except (UnavailableError, ForbiddenError):
             return None
 
-    async def belongings(self, place: TableLocation) -> Belongings:
-        """What is on the table now; nothing where there is none.
+    async def grants_and_indexes(self, table: TableLocation) -> GrantsAndIndexes:
+        """The grants and indexes on a table now; none if there is no table.
 
         Raises:
             UnavailableError: the database does not answer.
         """
-        async with self.connected(place.instance, place.database) as connection:
-            grants = [_grant(place.name, row) for row in await connection.fetch(_GRANTS, place.name)]
-            indexes = [str(row[0]) for row in await connection.fetch(_DEFINITIONS, place.name)]
-        return Belongings(
+        async with self.connected(table.instance, table.database) as connection:
+            grants = [_grant(table.name, row) for row in await connection.fetch(_GRANTS, table.name)]
+            indexes = [str(row[0]) for row in await connection.fetch(_DEFINITIONS, table.name)]
+        return GrantsAndIndexes(
             tuple(sorted(grants)),
             tuple(_INDEX_DEFINITION.sub(r"CREATE \1INDEX CONCURRENTLY IF NOT EXISTS ", text, 1) for text in indexes),
         )
 
-    async def run_each(self, place: TableLocation, statements: Sequence[str], *, seconds: float) -> None:
-        """Run statements one by one, whether or not others before them could be run.
+    async def run_each(self, table: TableLocation, statements: Sequence[str], *, seconds: float) -> None:
+        """Run statements one by one, and go on after one that PostgreSQL refuses. Each may take `seconds`.
 
         Raises:
-            UnavailableError: the database does not answer, or one took longer than that.
+            UnavailableError: the database does not answer, or a statement took too long.
         """
-        async with self.connected(place.instance, place.database, seconds=seconds) as connection:
+        async with self.connected(table.instance, table.database, seconds=seconds) as connection:
             for statement in statements:
-                # A role that is gone, a column that is gone, no right to: who looks afterwards finds it missing.
+                # The caller compares afterwards what is there with what was wanted.
                 with contextlib.suppress(*_REFUSED):
                     await connection.execute(statement)
 
-    async def drop_table(self, place: TableLocation) -> bool:
-        """Drop the table, if the platform has left it behind: one of its own, and no other of that name.
+    async def drop_table(self, table: TableLocation) -> bool:
+        """Drop a table that the platform left behind. A table that no pipeline owns is somebody's own, and stays.
 
         Returns:
-            Whether it was dropped.
+            Whether the table was dropped.
 
         Raises:
             UnavailableError: the database does not answer.
-            PlatformError: RESOURCE_NOT_READY, it is left, and may not be dropped.
+            PlatformError: RESOURCE_NOT_READY, the server may not drop the table.
         """
         try:
-            async with self.connected(place.instance, place.database) as connection:
-                owner = await connection.fetchval(_OWNER, place.schema, place.table)
-                if owner is None or not str(owner).startswith(_PIPELINE_ROLES):
+            async with self.connected(table.instance, table.database) as connection:
+                owner = await connection.fetchval(_OWNER, table.schema, table.table)
+                if owner is None or not str(owner).startswith(_PIPELINE_ROLE_PREFIX):
                     return False
                 try:
-                    await connection.execute(f"DROP TABLE {place.name}")
+                    await connection.execute(f"DROP TABLE {table.name}")
                 except asyncpg.InsufficientPrivilegeError as error:
                     raise PlatformError(
                         Reason.RESOURCE_NOT_READY,
-                        f"The PostgreSQL table {place.name} is left, and the server may not drop it. Its owner "
-                        f"({owner}) runs: DROP TABLE {place.name}",
+                        f"The platform left the PostgreSQL table {table.name} behind, and the server may not drop it. "
+                        f"Its owner ({owner}) has to run: DROP TABLE {table.name}",
                     ) from error
         except DatabaseAbsentError:
             return False
         return True
 
     async def _count(self, instance: str, database: str) -> int:
-        table = f"{quoted(self._settings.app_schema)}.order_status_change"
+        changes = f"{quoted(self._settings.app_schema)}.order_status_change"
         async with self.connected(instance, database) as connection:
-            # By the catalog, which anybody may read: of a schema that may not be used to_regclass raises an error.
-            there = await connection.fetchval(
+            # Every role may read the catalog. to_regclass would fail on a schema that this role may not use.
+            exists = await connection.fetchval(
                 "SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND tablename = 'order_status_change'",
                 self._settings.app_schema,
             )
-            return int(await connection.fetchval(f"SELECT count(*) FROM {table}")) if there else 0  # noqa: S608 # the setting is an identifier, and quoted
+            return int(await connection.fetchval(f"SELECT count(*) FROM {changes}")) if exists else 0  # noqa: S608 # the setting is an identifier, and quoted
 
 
-def _meaning(error: BaseException, seconds: float) -> ApiError:
+def _to_api_error(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return UnavailableError(
             Reason.STEP_TIMED_OUT,
-            f"PostgreSQL did not do it within {seconds:g} s. Send the same mutation again to carry on; INDEX_TIMEOUT "
-            "is what one index may take.",
+            f"A statement took longer than {seconds:g} s in PostgreSQL. Send the same mutation again to carry on.",
         )
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ForbiddenError(
             Reason.PERMISSION_MISSING,
-            "PostgreSQL does not let the server's role do this. It takes: GRANT USAGE ON SCHEMA, and rights on the "
-            "table, by its owner.",
+            "PostgreSQL does not let the server's role do this. The table's owner has to grant USAGE on the schema, "
+            "and rights on the table.",
         )
     if isinstance(error, asyncpg.PostgresError) and classify(error) is None:
         return UnavailableError(
-            Reason.DATABASE_UNAVAILABLE, f"PostgreSQL has refused a statement (SQLSTATE {error.sqlstate})."
+            Reason.DATABASE_UNAVAILABLE, f"PostgreSQL refused a statement (SQLSTATE {error.sqlstate})."
         )
     return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
 
@@ -251,4 +230,4 @@ def _meaning(error: BaseException, seconds: float) -> ApiError:
 def _grant(table: str, row: Any) -> str:
     columns = f" ({row['attname']})" if row["attname"] else ""
     option = " WITH GRANT OPTION" if row["grantable"] else ""
-    return f"GRANT {row['what']}{columns} ON {table} TO {row['who']}{option}"
+    return f"GRANT {row['privilege']}{columns} ON {table} TO {row['grantee']}{option}"

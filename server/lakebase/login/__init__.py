@@ -1,1 +1,4 @@
-"""Logins at an instance: its address, and tokens that are minted and renewed. Read `tokens.py` first."""
+"""Logins to the platform's databases: their addresses, and tokens that are minted and renewed.
+
+Read `instances.py` first.
+"""

@@ -1,4 +1,4 @@
-"""Owns the connecting to databases of the platform: found by name, logged in to with a minted token, woken."""
+"""Connections to the platform's databases: finds an instance by name, logs in with a minted token, wakes it."""
 
 from __future__ import annotations
 
@@ -13,42 +13,47 @@ from schema.errors import ApiError, Reason, UnavailableError
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.db.wake_up import Waking
 from server.lakebase.login.tokens import TokenProvider
-from server.observability.event_loop import heard
+from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
 
 if TYPE_CHECKING:
-    from server.lakebase.platform.conversions import Whereabouts
+    from server.lakebase.platform.conversions import DatabaseAddress
     from server.lakebase.platform.loader import PlatformLoader
     from server.settings import Settings
 
 _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
-# An instance that is not there is not asked for again by each of many requests.
+# For so long an instance that was not found is not looked up again, however many requests need it.
 _REMEMBERED_SECONDS: Final = 1.0
-# An endpoint of the Autoscaling API is named by its path, which no instance's name can be.
-_ENDPOINT: Final = "projects/"
+# An endpoint of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
+_ENDPOINT_PREFIX: Final = "projects/"
+# The longest life that the platform gives a token of an endpoint.
+_TOKEN_SECONDS: Final = 3_600
 
 
-class _Known:
-    """What is remembered of one database server, by the instance's name or the endpoint's path."""
+class _Server:
+    """One database server: its address as last looked up, its tokens and its sleep."""
 
-    def __init__(self, credentials: TokenProvider, waking: Waking) -> None:
-        self.credentials = credentials
+    def __init__(self, tokens: TokenProvider, waking: Waking) -> None:
+        self.tokens = tokens
         self.waking = waking
-        self.found: Whereabouts | None = None
-        self.missing: ApiError | None = None
-        self.looked_at = -math.inf
-        self.looking: asyncio.Task[None] | None = None
+        self.address: DatabaseAddress | None = None
+        self.failure: ApiError | None = None
+        self.looked_up_at = -math.inf
+        self.lookup: asyncio.Task[None] | None = None
 
 
 class Instances:
-    """The database servers of the workspace: instances by name, endpoints by path. Nothing is asked too early."""
+    """The database servers of the workspace: instances by name, endpoints by path.
+
+    The platform is asked for a server's address only when a connection needs it.
+    """
 
     def __init__(self, settings: Settings, loader: PlatformLoader) -> None:
         self._settings = settings
         self._loader = loader
-        self._by_name: dict[str, _Known] = {}
+        self._by_name: dict[str, _Server] = {}
         self._user: str | None = settings.pguser
-        self._asking: asyncio.Task[str] | None = None
+        self._user_lookup: asyncio.Task[str] | None = None
 
     async def connect(
         self,
@@ -59,90 +64,90 @@ class Instances:
         read_only: bool = False,
         **options: Any,
     ) -> asyncpg.Connection:
-        """A new connection to a database, as the server's own identity: each attempt within that many seconds.
+        """Open a connection to a database as the server's own identity; each attempt may take `timeout` seconds.
 
-        `read_only` asks for the readable secondaries, which nobody waits for.
+        `read_only` connects to a replica. The primary's wake-up is waited for, a replica's is not.
 
         Raises:
             DatabaseAbsentError: there is no such instance or database, or it is stopped.
             UnavailableError: the platform does not answer.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
-        known = self._known(name)
-        # Seconds of imports, once a process; they always come to an end.
+        server = self._server(name)
+        # Imports the SDK once in a process, which takes seconds; so it stays outside the timeout.
         await self._loader.get()
 
         async def attempt() -> asyncpg.Connection:
-            # Finding it and minting a token included; both go on without who no longer waits.
+            # This includes finding the address and minting a token. Both go on if this attempt times out.
             async with asyncio.timeout(timeout):
-                return await self._attempt(known, name, database, options, read_only=read_only)
+                return await self._attempt(server, name, database, options, read_only=read_only)
 
         try:
-            return await (attempt() if read_only else known.waking.connect(attempt))
+            return await (attempt() if read_only else server.waking.connect(attempt))
         except asyncpg.InvalidCatalogNameError:
             raise DatabaseMissingError(
-                f"The database instance {name} has no database {database} (yet): provisionLakebase makes it."
+                f"The database instance {name} has no database {database} yet: provisionLakebase creates it."
             ) from None
 
     async def read_only_host(self, name: str) -> str | None:
-        """Where its readable secondaries are, asked of the platform anew; None where it has none.
+        """The host of an instance's replicas, looked up now; None if it has none.
 
         Raises:
             UnavailableError: the platform does not answer.
         """
         if self._settings.lakebase_read_host and name == self._settings.served_name:
             return self._settings.lakebase_read_host
-        known = self._known(name)
-        await self._look(known, name)
-        if known.found is None and known.missing is not None:
-            raise known.missing.with_traceback(None)
-        return known.found.read_only_host if known.found else None
+        server = self._server(name)
+        await self._refresh_address(server, name)
+        if server.address is None and server.failure is not None:
+            raise server.failure.with_traceback(None)
+        return server.address.read_only_host if server.address else None
 
     def waking(self, name: str) -> Waking:
-        """What is known of its sleep."""
-        return self._known(name).waking
+        """What is known of an instance's sleep."""
+        return self._server(name).waking
 
     def token_state(self, name: str) -> str:
-        """How it stands with its token, for an operator."""
-        credentials = self._known(name).credentials
-        if failure := credentials.failure:
+        """The state of an instance's token, in words for an operator."""
+        tokens = self._server(name).tokens
+        if failure := tokens.failure:
             return f"{failure.reason.name}: {failure.message}"
-        return "ok" if credentials.minted else "none has been minted yet"
+        return "ok" if tokens.minted else "none has been minted yet"
 
     def forget(self, name: str) -> None:
-        """Look for it anew: it has been deleted, or made."""
-        if known := self._by_name.get(name):
-            known.found, known.missing = None, None
+        """Look an instance up again at the next connection, because it was created, changed or deleted."""
+        if server := self._by_name.get(name):
+            server.address, server.failure = None, None
 
-    def _known(self, name: str) -> _Known:
+    def _server(self, name: str) -> _Server:
         if name not in self._by_name:
             waking = Waking(sleeps=True, patience=self._settings.wake_timeout)
-            self._by_name[name] = _Known(TokenProvider(lambda: self._mint(name)), waking)
+            self._by_name[name] = _Server(TokenProvider(lambda: self._mint(name)), waking)
         return self._by_name[name]
 
     async def _attempt(
-        self, known: _Known, name: str, database: str, options: dict[str, Any], *, read_only: bool
+        self, server: _Server, name: str, database: str, options: dict[str, Any], *, read_only: bool
     ) -> asyncpg.Connection:
         try:
             try:
-                return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
+                return await self._open(server, await self._host(server, name, read_only=read_only), database, options)
             except _REFUSED:
-                # The platform may have ended the token early, or the instance is another than it was.
-                if not read_only and not self._is_fresh(known):
-                    await self._look(known, name)
-                return await self._open(known, await self._host(known, name, read_only=read_only), database, options)
+                # The platform may have revoked the token, or another instance may have this name now.
+                if not read_only and not self._is_fresh(server):
+                    await self._refresh_address(server, name)
+                return await self._open(server, await self._host(server, name, read_only=read_only), database, options)
         except OSError:
-            # It may be elsewhere by now. Until that is known, it is where it was.
-            if not read_only and not self._is_fresh(known):
-                self._start_looking(known, name)
+            # The address may have changed. It is used until the new one is known.
+            if not read_only and not self._is_fresh(server):
+                self._start_lookup(server, name)
             raise
 
-    async def _open(self, known: _Known, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
-        given: list[str] = []
+    async def _open(self, server: _Server, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
+        used: list[str] = []
 
         async def password() -> str:
-            given.append(await known.credentials.get())
-            return given[-1]
+            used.append(await server.tokens.get())
+            return used[-1]
 
         try:
             return await asyncpg.connect(
@@ -151,73 +156,73 @@ class Instances:
                 user=await self._user_name(),
                 database=database,
                 password=password,
-                # The embedded PostgreSQL of a laptop has no TLS; anything that is not this machine must have it.
+                # The embedded PostgreSQL of a laptop has no TLS. Every other machine must have it.
                 ssl=False if is_local(host) else self._settings.pgsslmode,
                 **options,
             )
         except _REFUSED:
-            for token in given:
-                known.credentials.reject(token)
+            for token in used:
+                server.tokens.reject(token)
             raise
 
-    async def _host(self, known: _Known, name: str, *, read_only: bool) -> str:
-        given = self._settings.lakebase_read_host if read_only else self._settings.lakebase_host
-        if given and name == self._settings.served_name:
-            return given
-        if known.found is None and (known.missing is None or not self._is_fresh(known)):
-            await self._look(known, name)
-        found = known.found
+    async def _host(self, server: _Server, name: str, *, read_only: bool) -> str:
+        configured = self._settings.lakebase_read_host if read_only else self._settings.lakebase_host
+        if configured and name == self._settings.served_name:
+            return configured
+        if server.address is None and (server.failure is None or not self._is_fresh(server)):
+            await self._refresh_address(server, name)
+        found = server.address
         if found is not None and (host := found.read_only_host if read_only else found.host):
             return host
-        raise known.missing.with_traceback(None) if known.missing else DatabaseMissingError(_absent(name))
+        raise server.failure.with_traceback(None) if server.failure else DatabaseMissingError(_not_found(name))
 
     @staticmethod
-    def _is_fresh(known: _Known) -> bool:
-        return time.monotonic() - known.looked_at <= _REMEMBERED_SECONDS
+    def _is_fresh(server: _Server) -> bool:
+        return time.monotonic() - server.looked_up_at <= _REMEMBERED_SECONDS
 
-    def _start_looking(self, known: _Known, name: str) -> asyncio.Task[None]:
-        if known.looking is None or known.looking.done():
-            known.looking = asyncio.create_task(self._find(known, name), name="find instance")
-        return known.looking
+    def _start_lookup(self, server: _Server, name: str) -> asyncio.Task[None]:
+        if server.lookup is None or server.lookup.done():
+            server.lookup = asyncio.create_task(self._look_up(server, name), name="look up instance")
+        return server.lookup
 
-    async def _look(self, known: _Known, name: str) -> None:
-        await asyncio.shield(self._start_looking(known, name))
+    async def _refresh_address(self, server: _Server, name: str) -> None:
+        await asyncio.shield(self._start_lookup(server, name))
 
-    async def _find(self, known: _Known, name: str) -> None:
+    async def _look_up(self, server: _Server, name: str) -> None:
         try:
-            platform = await self._loader.get()
-            find = platform.find_endpoint if name.startswith(_ENDPOINT) else platform.find_instance
+            logins = (await self._loader.get()).logins
+            find = logins.find_endpoint if name.startswith(_ENDPOINT_PREFIX) else logins.find_instance
             found = await find(name)
-            known.missing = None if found and found.host and not found.stopped else _why_not(name, found)
-            known.found = None if known.missing else found
+            server.failure = None if found and found.host and not found.stopped else _absence(name, found)
+            server.address = None if server.failure else found
         except ApiError as error:
-            # Whoever wants orders is told of the database, if it is not known from before where it is; the platform's
-            # own word goes with it.
-            known.missing = UnavailableError(
+            # A request for orders fails because of its database, so that is its reason; the platform's message follows.
+            # An address that is known from before stays in use.
+            server.failure = UnavailableError(
                 Reason.DATABASE_UNAVAILABLE, f"The database instance {name} cannot be looked up. {error.message}"
             )
-        known.looked_at = time.monotonic()
+        server.looked_up_at = time.monotonic()
 
     async def _mint(self, name: str) -> Any:
-        platform = await self._loader.get()
-        if name.startswith(_ENDPOINT):
-            return await platform.endpoint_credential(name, seconds=self._settings.lakebase_token_ttl)
-        return await platform.credential(name)
+        logins = (await self._loader.get()).logins
+        if name.startswith(_ENDPOINT_PREFIX):
+            return await logins.endpoint_credential(name, seconds=_TOKEN_SECONDS)
+        return await logins.credential(name)
 
     async def _user_name(self) -> str:
         if self._user is None:
-            if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._ask_user_name(), name="who are we")
-                self._asking.add_done_callback(heard)
-            self._user = await asyncio.shield(self._asking)
+            if self._user_lookup is None or self._user_lookup.done():
+                self._user_lookup = asyncio.create_task(self._look_up_user_name(), name="look up user name")
+                self._user_lookup.add_done_callback(silence_failure)
+            self._user = await asyncio.shield(self._user_lookup)
         return self._user
 
-    async def _ask_user_name(self) -> str:
-        return await (await self._loader.get()).user_name()
+    async def _look_up_user_name(self) -> str:
+        return await (await self._loader.get()).logins.user_name()
 
 
 class InstanceDatabase:
-    """One database of one instance or endpoint, for the pools; or of its readable secondaries."""
+    """One database of an instance or endpoint, or of its replicas, as the pools connect to it."""
 
     def __init__(self, instances: Instances, name: str, database: str, *, read_only: bool = False) -> None:
         self._instances = instances
@@ -227,27 +232,27 @@ class InstanceDatabase:
 
     @property
     def waking(self) -> Waking:
-        """That of the instance."""
+        """What is known of the instance's sleep."""
         return self._instances.waking(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
-        """As the instance is found then."""
+        """Open a connection, as `Instances.connect`."""
         return await self._instances.connect(
             self._name, self._database, timeout=timeout, read_only=self._read_only, **options
         )
 
 
-def _why_not(name: str, found: Whereabouts | None) -> DatabaseAbsentError:
+def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError:
     if found is None:
-        return DatabaseMissingError(_absent(name))
+        return DatabaseMissingError(_not_found(name))
     if found.stopped:
         return DatabaseAbsentError(
-            f"The database instance {name} is stopped. Somebody has to start it: updateDatabaseInstance."
+            f"The database instance {name} is stopped. An admin has to start it with updateDatabaseInstance."
         )
-    return DatabaseAbsentError(f"The database instance {name} has no address yet; it is {found.state}.")
+    return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
 
 
-def _absent(name: str) -> str:
-    if name.startswith(_ENDPOINT):
-        return f"There is no endpoint {name} (yet), or the server's identity may not see it."
-    return f"There is no database instance {name} (yet): provisionLakebase makes it."
+def _not_found(name: str) -> str:
+    if name.startswith(_ENDPOINT_PREFIX):
+        return f"There is no endpoint {name} yet, or the server's identity may not see it."
+    return f"There is no database instance {name} yet: provisionLakebase creates it."

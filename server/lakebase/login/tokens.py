@@ -1,4 +1,4 @@
-"""Owns the password of each login: a token that lives for an hour, minted when needed and kept while it is good."""
+"""The password of each login: a token that lives for an hour, minted when needed and kept while it is valid."""
 
 from __future__ import annotations
 
@@ -8,39 +8,38 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from schema.errors import ApiError, Reason, UnavailableError
 from server.backoff import Backoff
-from server.observability.metrics import note_mint
+from server.observability.log_setup import silence_failure
+from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.redaction import secrets_known
+from server.observability.sinks import observe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.lakebase.platform.api import Credential
-from server.observability.event_loop import heard
+    from server.lakebase.platform.login_api import Credential
 
-_log = structlog.get_logger(__name__)
-# A token with less than this to live may end before the server has looked at it.
+# A token that ends sooner than this may have ended when PostgreSQL checks it.
 _MARGIN_SECONDS: Final = 0.5
-# Between two tokens, whatever is said of the first one.
+# The least time between two mintings, even if PostgreSQL refuses the first token at once.
 _LEAST_SECONDS: Final = 1.0
-# A token that is refused so soon was never good.
+# A token that is refused this soon after its minting was never valid.
 _YOUNG_SECONDS: Final = 0.5
 _REFUSED: Final = (
-    "PostgreSQL refuses the server's logins, also with a token that has just been minted. Has the role that it logs in "
-    "as (PGUSER, or else its identity) been made there, and may it connect?"
+    "PostgreSQL refuses the server's logins, even with a token that has just been minted. Check that the role it logs "
+    "in as (PGUSER, or else its identity) exists there and may connect."
 )
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LAST_PAUSE_SECONDS: Final = 30.0
 
 
 class TokenProvider:
-    """The token of one database: asyncpg's `password`, awaited at every login. PostgreSQL looks at it at login only.
+    """The token of one database server: asyncpg awaits it as `password` at every login.
 
-    One minting is under way at most, for all who log in. Past half of its life a token is renewed while it goes on
-    being used; where that fails, it is used until its end, and the next attempt comes after a pause.
+    PostgreSQL checks the token at login only. All logins share one minting at a time. A token is renewed in the
+    background after half of its life. If that fails, the token is used until its end, and the next attempt comes after
+    a pause.
     """
 
     def __init__(self, mint: Callable[[], Awaitable[Credential]]) -> None:
@@ -51,24 +50,24 @@ class TokenProvider:
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._minting: asyncio.Task[None] | None = None
         self._failure: ApiError | None = None
-        # Whether the token has come in the place of one that was refused.
+        # Whether the token replaced one that PostgreSQL refused.
         self._is_second = False
 
     @property
     def minted(self) -> bool:
-        """Whether there ever was a token."""
+        """Whether a token was ever minted."""
         return self._minted_at > -math.inf
 
     @property
     def failure(self) -> ApiError | None:
-        """Why the last minting gave no token; None where it did, or there was none yet."""
+        """Why the last minting failed; None if it succeeded, or none was tried yet."""
         return self._failure
 
     async def get(self) -> str:
-        """A token that is good.
+        """A valid token, minted now if necessary.
 
         Raises:
-            ApiError: there is none, and none can be had.
+            ApiError: minting failed, or failed a moment ago and is not tried again yet.
         """
         now = time.monotonic()
         if self._token is not None and now < self._ends_at:
@@ -80,14 +79,14 @@ class TokenProvider:
             raise self._failure.with_traceback(None)
         await asyncio.shield(self._start())
         if self._token is None:
-            raise RuntimeError("a minting that did not fail has left no token")
+            raise RuntimeError("a minting succeeded and left no token")
         return self._token
 
     def reject(self, token: str) -> None:
-        """PostgreSQL has refused this token: it is not used again. One that has come in its place is.
+        """Stop using this token, because PostgreSQL refused it. A token that has replaced it meanwhile stays.
 
-        One more is minted at once, also where the last attempt to renew it has failed. Where that is refused as
-        well, it is not for the token: the next one comes after a pause, as after a minting that failed.
+        The next login mints a new token at once, even after a failed renewal. If PostgreSQL refuses that one too, the
+        token is not the cause: the next minting comes after a pause, as after a failed one.
         """
         if self._token != token:
             return
@@ -104,37 +103,40 @@ class TokenProvider:
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
             self._minting = asyncio.create_task(self._renew(), name="mint")
-            self._minting.add_done_callback(heard)
+            self._minting.add_done_callback(silence_failure)
         return self._minting
 
     async def _renew(self) -> None:
-        # Tokens that are refused as soon as they are made would be made without end.
+        # Without this pause, tokens that PostgreSQL always refuses would be minted without end.
         await asyncio.sleep(max(0.0, self._minted_at + _LEAST_SECONDS - time.monotonic()))
-        asked_at = time.monotonic()
+        # Taken before the call, so that a token is never thought to live longer than it does.
+        requested_at = time.monotonic()
         try:
             minted = await self._mint()
         except ApiError as error:
-            note_mint(ok=False)
             self._fail(error)
-            _log.warning("no new token", reason=error.reason.name, old_one_lives=time.monotonic() < self._ends_at)
+            observe(TokenMintFailed(error.reason, old_token_lives=time.monotonic() < self._ends_at))
             raise
-        note_mint(ok=True)
-        # Whatever is logged of a login, the token is not.
+        observe(TokenMinted())
+        # From now on the log redacts this token wherever it appears.
         secrets_known.add(minted.token)
         seconds = _lifetime(minted)
         if time.monotonic() - self._minted_at > _LAST_PAUSE_SECONDS:
-            # It is not one of a row of tokens that are refused.
+            # The token before was used for a while, so this is no series of refused tokens.
             self._backoff.reset()
         self._token, self._failure = minted.token, None
-        self._minted_at = asked_at
-        self._renew_at, self._ends_at = asked_at + seconds / 2, asked_at + max(seconds - _MARGIN_SECONDS, seconds / 2)
+        self._minted_at = requested_at
+        self._renew_at, self._ends_at = (
+            requested_at + seconds / 2,
+            requested_at + max(seconds - _MARGIN_SECONDS, seconds / 2),
+        )
 
 
 def _lifetime(minted: Credential) -> float:
     """How long a token lives, in seconds, by our own clock.
 
-    The platform's clock may differ by minutes: a token that is said to have ended already is believed to be good
-    until PostgreSQL refuses it, and none lives longer than it may.
+    The platform's clock may differ from ours by minutes. A token that seems to have ended already is used until
+    PostgreSQL refuses it, and no token is trusted for longer than the platform ever grants.
     """
     if minted.expires_at is None:
         return minted.longest_seconds

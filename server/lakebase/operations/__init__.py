@@ -1,1 +1,5 @@
-"""Operations and the store that keeps them, each held by one process at a time. Read `operation.py` first."""
+"""Operations and the store that keeps them.
+
+A request becomes an `OperationRecord`. The store keeps it, and one process at a time holds its lease. Read
+`operation.py` first.
+"""

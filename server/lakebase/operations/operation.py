@@ -1,4 +1,4 @@
-"""Owns an operation while it is worked on: what was asked for, how far it is, and its form in the database."""
+"""One operation: its request, its steps and how far they are, and its form as a database row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _log = structlog.get_logger(__name__)
-# What an operator says beside what is wanted: two requests that differ in these alone are the same.
+# An operator's confirmations do not change what is asked for: requests that differ only in these are the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
 _ENDED: Final = frozenset({WorkState.SUCCEEDED, WorkState.FAILED})
@@ -38,11 +38,11 @@ _PASSED: Final = frozenset({WorkState.SUCCEEDED, WorkState.SKIPPED})
 
 
 @dataclass(slots=True)
-class Work:
-    """An operation as the process has it that works on it.
+class OperationRecord:
+    """An operation as a process works on it and the store keeps it.
 
-    `facts` is what the steps have to remember: uids as they were planned, and what has been sent. `fence` is the
-    number under which it was taken up; 0 while it lives in memory alone.
+    `facts` is what the steps have to remember: the uids found when the operation was planned, and which calls were
+    sent. `fence` is the number under which the holder claimed the operation; 0 while it is only in memory.
     """
 
     request: AdminRequest
@@ -59,22 +59,22 @@ class Work:
 
     @property
     def durable(self) -> bool:
-        """Whether it is kept in the database."""
+        """Whether the operation is kept in the database."""
         return self.fence > 0
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens."""
+        """Whether the operation has succeeded or failed."""
         return self.state in _ENDED
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same request."""
+        """A hash of the request without its confirmations: the same for the same request."""
         wanted = {name: value for name, value in request_to_json(self.request).items() if name not in _FLAGS}
         return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
-    def operation(self) -> Operation:
-        """As it is shown."""
+    def snapshot(self) -> Operation:
+        """The operation as the API shows it now."""
         done = sum(1.0 if step.state is WorkState.SUCCEEDED else step.progress for step in self.steps)
         return Operation(
             id=self.id,
@@ -90,44 +90,51 @@ class Work:
         )
 
     def next_step(self) -> int | None:
-        """The place of the step to go on with; None behind the last."""
-        return next((place for place, step in enumerate(self.steps) if step.state not in _PASSED), None)
+        """The index of the next step to run; None after the last."""
+        return next((index for index, step in enumerate(self.steps) if step.state not in _PASSED), None)
 
-    def put(self, place: int, **values: Any) -> None:
-        """Change the step at a place."""
-        self.steps[place] = replace(self.steps[place], **values)
+    def update_step(self, index: int, **values: Any) -> None:
+        """Change fields of one step."""
+        self.steps[index] = replace(self.steps[index], **values)
 
     def end(self, failure: OperationFailure | None = None) -> None:
-        """It has come to its end; what was not reached is skipped."""
+        """Mark the operation as ended; steps that were not reached become SKIPPED."""
         self.failure = failure
         self.state = WorkState.FAILED if failure else WorkState.SUCCEEDED
         self.finished_at = datetime.now(UTC)
-        for place, step in enumerate(self.steps):
+        for index, step in enumerate(self.steps):
             if step.state is WorkState.PENDING:
-                self.put(place, state=WorkState.SKIPPED)
+                self.update_step(index, state=WorkState.SKIPPED)
             elif step.state is WorkState.RUNNING:
-                self.put(place, state=self.state, finished_at=self.finished_at)
+                self.update_step(index, state=self.state, finished_at=self.finished_at)
+
+
+def required(value: Any) -> Any:
+    """The part of a request that its kind always has."""
+    if value is None:
+        raise ValueError("the request lacks what its kind needs")
+    return value
 
 
 def request_to_json(request: AdminRequest) -> dict[str, Any]:
-    """A request as JSON has it."""
+    """A request as JSON values."""
     return {**dataclasses.asdict(request), "kind": request.kind.value}
 
 
-def request_from_json(found: Mapping[str, Any]) -> AdminRequest:
-    """The request again. What another version of this code has written beside it is left out."""
-    values = {name: found[name] for name in _names(AdminRequest) & found.keys()}
+def request_from_json(values: Mapping[str, Any]) -> AdminRequest:
+    """The request in JSON values. Fields that only another version of this code knows are ignored."""
+    known = {name: values[name] for name in _field_names(AdminRequest) & values.keys()}
     for name, kind in _SPECS.items():
-        if values.get(name) is not None:
-            given = {key: values[name][key] for key in _names(kind) & values[name].keys()}
-            if "primary_key" in given:
-                given["primary_key"] = tuple(given["primary_key"])
-            values[name] = kind(**given)
-    return AdminRequest(**{**values, "kind": OperationKind(values["kind"])})
+        if known.get(name) is not None:
+            spec = {key: known[name][key] for key in _field_names(kind) & known[name].keys()}
+            if "primary_key" in spec:
+                spec["primary_key"] = tuple(spec["primary_key"])
+            known[name] = kind(**spec)
+    return AdminRequest(**{**known, "kind": OperationKind(known["kind"])})
 
 
 def steps_to_json(steps: Sequence[OperationStep]) -> list[dict[str, Any]]:
-    """Steps as JSON has them."""
+    """Steps as JSON values."""
     return [
         {
             **dataclasses.asdict(step),
@@ -139,8 +146,8 @@ def steps_to_json(steps: Sequence[OperationStep]) -> list[dict[str, Any]]:
     ]
 
 
-def steps_from_json(found: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
-    """The steps again."""
+def steps_from_json(values: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
+    """The steps in JSON values."""
     return [
         OperationStep(
             name=step["name"],
@@ -148,69 +155,69 @@ def steps_from_json(found: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
             state=WorkState(step["state"]),
             progress=step["progress"],
             message=step["message"],
-            started_at=_moment(step["started_at"]),
-            finished_at=_moment(step["finished_at"]),
+            started_at=_parse_time(step["started_at"]),
+            finished_at=_parse_time(step["finished_at"]),
         )
-        for step in found
+        for step in values
     ]
 
 
 def failure_to_json(failure: OperationFailure | None) -> dict[str, Any] | None:
-    """A failure as JSON has it."""
+    """A failure as JSON values."""
     return (
         {"reason": failure.reason.name, "message": failure.message, "retryable": failure.retryable} if failure else None
     )
 
 
-def failure_from_json(found: Mapping[str, Any] | None) -> OperationFailure | None:
-    """The failure again."""
-    return OperationFailure(Reason[found["reason"]], found["message"], found["retryable"]) if found else None
+def failure_from_json(values: Mapping[str, Any] | None) -> OperationFailure | None:
+    """The failure in JSON values."""
+    return OperationFailure(Reason[values["reason"]], values["message"], values["retryable"]) if values else None
 
 
-def _names(kind: type[Any]) -> frozenset[str]:
+def _field_names(kind: type[Any]) -> frozenset[str]:
     return frozenset(one.name for one in dataclasses.fields(kind))
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def values_of(work: Work) -> dict[str, Any]:
-    """What changes of its row while it is worked on."""
+def row_values(operation: OperationRecord) -> dict[str, Any]:
+    """The columns of an operation's row that change while it runs."""
     return {
-        "id": work.id,
-        "fence": work.fence,
-        "state": work.state.value,
-        "steps": json.dumps(steps_to_json(work.steps)),
-        "facts": json.dumps(work.facts),
-        "failure": json.dumps(failure_to_json(work.failure)) if work.failure else None,
-        "finished_at": work.finished_at,
+        "id": operation.id,
+        "fence": operation.fence,
+        "state": operation.state.value,
+        "steps": json.dumps(steps_to_json(operation.steps)),
+        "facts": json.dumps(operation.facts),
+        "failure": json.dumps(failure_to_json(operation.failure)) if operation.failure else None,
+        "finished_at": operation.finished_at,
     }
 
 
-def works_of(rows: Iterable[Any]) -> list[Work]:
-    """The operations of rows; one that another version of this code has written may be left out."""
-    found = []
+def operations_from_rows(rows: Iterable[Any]) -> list[OperationRecord]:
+    """The operations in rows. A row that this version of the code cannot read is logged and left out."""
+    operations = []
     for row in rows:
         try:
-            found.append(_work(row))
+            operations.append(_from_row(row))
         except (KeyError, TypeError, ValueError):
-            _log.exception("an operation cannot be read", operation=str(row[0]))
-    return found
+            _log.exception("operation row cannot be read", operation=str(row[0]))
+    return operations
 
 
-def _work(row: Any) -> Work:
-    found = row._mapping  # noqa: SLF001 # SQLAlchemy's public name for it
-    return Work(
-        id=str(found["id"]),
-        request=request_from_json(found["request"]),
-        resources=tuple(found["resources"]),
-        steps=steps_from_json(found["steps"]),
-        facts=found["facts"],
-        requested_by=found["requested_by"],
-        requested_at=found["requested_at"],
-        state=WorkState(found["state"]),
-        finished_at=found["finished_at"],
-        failure=failure_from_json(found["failure"]),
-        fence=found["fence"],
+def _from_row(row: Any) -> OperationRecord:
+    columns = row._mapping  # noqa: SLF001 # SQLAlchemy's public name for it
+    return OperationRecord(
+        id=str(columns["id"]),
+        request=request_from_json(columns["request"]),
+        resources=tuple(columns["resources"]),
+        steps=steps_from_json(columns["steps"]),
+        facts=columns["facts"],
+        requested_by=columns["requested_by"],
+        requested_at=columns["requested_at"],
+        state=WorkState(columns["state"]),
+        finished_at=columns["finished_at"],
+        failure=failure_from_json(columns["failure"]),
+        fence=columns["fence"],
     )

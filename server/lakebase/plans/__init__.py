@@ -1,1 +1,1 @@
-"""Plans of operations: what would change, and the steps that change it. Read `planner.py` first."""
+"""Plans of operations: what a request would change, and by which steps. Read `planner.py` first."""

@@ -1,4 +1,4 @@
-"""Owns the plans about catalogs: what making and deleting one comes to."""
+"""Plans the creation and deletion of a catalog."""
 
 from __future__ import annotations
 
@@ -6,62 +6,63 @@ from typing import TYPE_CHECKING
 
 from schema.errors import ForbiddenError, Reason
 from schema.ports.administration import OperationKind, PlanAction
-from server.lakebase.plans.differences import catalog_differences, said
-from server.lakebase.plans.draft import ALREADY, adder, given
+from server.lakebase.operations.operation import required
+from server.lakebase.plans.differences import catalog_differences, describe
+from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
     from schema.ports.administration import Catalog, Configured
     from server.lakebase.plans.draft import Draft
-    from server.lakebase.tools import Tools
+    from server.lakebase.services import Services
 
 
 class CatalogPlans:
-    """Plans about one catalog."""
+    """Adds the steps about one catalog to a draft."""
 
-    def __init__(self, tools: Tools, configured: Configured) -> None:
-        self._platform = tools.platform
-        self._postgres = tools.postgres
+    def __init__(self, services: Services, configured: Configured) -> None:
+        self._platform = services.platform
+        self._postgres = services.postgres
         self._configured = configured
 
     async def create(self, draft: Draft) -> None:
-        """Registers the database, or finds it registered as wanted."""
-        spec = given(draft.request.catalog)
+        """Plan to register the database, unless it is registered as wanted."""
+        spec = required(draft.request.catalog)
         resource, found = f"catalog {spec.name}", await self._platform.catalog(spec.name)
-        add = adder(draft, "create_catalog", resource, exists=found is not None)
+        add = step_adder(draft, "create_catalog", resource, exists=found is not None)
         if found is not None:
             if not (differences := catalog_differences(found, spec)):
-                add(PlanAction.NOTHING, ALREADY)
+                add(PlanAction.NOTHING, EXISTS)
                 return
-            add(PlanAction.NOTHING, "exists and is otherwise", differences=differences)
+            add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
-                f"The {resource} exists and is otherwise: {said(differences)}. Take another name.",
+                f"The {resource} exists with other properties: {describe(differences)}. Take another name.",
                 draft.name_field("catalog"),
                 differences=differences,
             )
             return
-        made = ", which is made where it is missing" if spec.create_database else ""
-        add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{made}")
+        created = ", which is created if it is missing" if spec.create_database else ""
+        add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{created}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:
             instance = await self._platform.instance(spec.instance_name)
             if instance is None:
-                message = f"There is no instance {spec.instance_name}: make it first."
+                message = f"There is no instance {spec.instance_name}. Create it first."
                 draft.refuse(Reason.RESOURCE_NOT_FOUND, message, "instanceName")
             else:
-                draft.need_running(instance, "instanceName")
+                draft.require_available(instance, "instanceName")
 
     async def delete_alone(self, draft: Draft) -> None:
-        """Takes the registration back, and has the changes counted that its database holds."""
+        """Plan the deletion of the catalog, and count the status changes in its database."""
         found = await self.delete(draft)
         if found and found.instance_name and found.database_name:
-            # Nowhere is it said that the platform leaves the database alone.
+            # The platform does not document that it keeps the database.
             draft.status_changes_lost = await self._postgres.count_changes(found.instance_name, found.database_name)
 
-    async def delete(self, draft: Draft, *, besides: str | None = None) -> Catalog | None:
-        """Takes the registration back; `besides` is a synced table that goes before it. The catalog, if it is there."""
-        name = given(draft.request.catalog_name)
+    async def delete(self, draft: Draft, *, except_table: str | None = None) -> Catalog | None:
+        """Plan the deletion of the catalog and return it, if it exists; `except_table` is deleted before it."""
+        name = required(draft.request.catalog_name)
         found = await self._platform.catalog(name)
-        add = adder(draft, "delete_catalog", f"catalog {name}", exists=found is not None)
+        add = step_adder(draft, "delete_catalog", f"catalog {name}", exists=found is not None)
         if found is None:
             draft.facts["catalog_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
@@ -75,7 +76,7 @@ class CatalogPlans:
                 draft.name_field("catalog"),
             )
         add(PlanAction.DELETE, f"no longer registers the database {found.database_name} of {found.instance_name}")
-        if tables := [table for table in await self._tables_of(name) if table != besides]:
+        if tables := [table for table in await self._tables_of(name) if table != except_table]:
             draft.refuse(
                 Reason.RESOURCE_IN_USE,
                 f"The catalog {name} still holds synced tables: {', '.join(tables)}. Delete them first.",
@@ -84,7 +85,7 @@ class CatalogPlans:
         return found
 
     async def _tables_of(self, catalog: str) -> list[str]:
-        """What is known of a catalog's synced tables: from Unity Catalog's list, and the one that is served."""
+        """The known synced tables of a catalog: those that Unity Catalog lists, and the configured one."""
         configured = self._configured.table_name
         try:
             tables = await self._platform.tables_of(catalog)

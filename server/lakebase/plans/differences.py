@@ -1,4 +1,4 @@
-"""Owns what differs between how a resource is and how it is wanted."""
+"""Compares a resource as it is with how it is wanted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
-    """What is otherwise than a new instance would be. What the platform does not say (yet) is no difference."""
+    """How an instance differs from a new one of this spec. What the platform does not say (yet) is no difference."""
     return _differences(
         ("capacity", found.capacity, spec.capacity),
         ("nodeCount", found.node_count, spec.node_count),
@@ -30,8 +30,8 @@ def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference
     )
 
 
-def change_differences(found: Instance, change: InstanceChange) -> list[Difference]:
-    """What a change would change."""
+def pending_changes(found: Instance, change: InstanceChange) -> list[Difference]:
+    """The properties that an update would change."""
     return _differences(
         ("capacity", found.capacity, change.capacity),
         ("nodeCount", found.node_count, change.node_count),
@@ -42,7 +42,7 @@ def change_differences(found: Instance, change: InstanceChange) -> list[Differen
 
 
 def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
-    """What is otherwise than wanted."""
+    """How a catalog differs from this spec."""
     return _differences(
         ("instanceName", found.instance_name, spec.instance_name),
         ("databaseName", found.database_name, spec.database_name),
@@ -50,7 +50,7 @@ def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
 
 
 def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Difference]:
-    """What is otherwise than wanted; the storage of its pipeline, which the platform does not tell, left out."""
+    """How a synced table differs from this spec, except in its pipeline's storage, which the platform does not tell."""
     return _differences(
         ("sourceTable", found.source, spec.source),
         ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key)),
@@ -61,10 +61,10 @@ def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Differe
     )
 
 
-def said(differences: Sequence[Difference]) -> str:
+def describe(differences: Sequence[Difference]) -> str:
     """Differences in words."""
     return (
-        ", ".join(f"{one.field} is {one.current}, wanted is {one.wanted}" for one in differences) or "all is as wanted"
+        ", ".join(f"{one.field} is {one.current}, should be {one.wanted}" for one in differences) or "nothing differs"
     )
 
 

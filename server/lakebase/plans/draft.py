@@ -1,4 +1,4 @@
-"""Owns a plan being made: its steps, the operation's steps beside them, and what is in the way."""
+"""A plan in the making: its steps, the operation's steps, and the reasons to refuse it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 
     from schema.ports.administration import AdminRequest, Instance
 
-ALREADY: Final = "exists as wanted"
-# Their inputs name each thing by its kind; the others are about one thing, whose name is `name`.
+EXISTS: Final = "exists as wanted"
+CONFLICTS: Final = "exists with other properties"
+# The inputs of these have a name for each resource (`tableName`). The others are about one resource, called `name`.
 _NAMING_KINDS: Final = frozenset({OperationKind.PROVISION, OperationKind.TEARDOWN, OperationKind.ENSURE_INDEXES})
 
 
 @dataclass(slots=True)
 class Draft:
-    """A plan being made: its steps, those of the operation beside them, and what is in the way."""
+    """A plan in the making.
+
+    `facts` and `resources` become those of the operation: what its steps have to remember, and what no other operation
+    may work on meanwhile.
+    """
 
     request: AdminRequest
     steps: list[PlannedStep] = field(default_factory=list)
-    work: list[OperationStep] = field(default_factory=list)
+    operation_steps: list[OperationStep] = field(default_factory=list)
     resources: list[str] = field(default_factory=list)
     refusals: list[AdminRefusal] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +45,7 @@ class Draft:
 
     @property
     def plan(self) -> Plan:
-        """As it is shown."""
+        """The plan as the API shows it."""
         return Plan(tuple(self.steps), self.status_changes_lost)
 
     def add(
@@ -54,46 +59,39 @@ class Draft:
         differences: Sequence[Any] = (),
         costs: bool = False,
     ) -> None:
-        """Plan a step, which is one of the operation too, unless nothing is to be done."""
+        """Add a step to the plan and to the operation, and reserve its resource."""
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
-        self.work.append(OperationStep(name, resource))
-        self.hold(resource)
+        self.operation_steps.append(OperationStep(name, resource))
+        self.reserve(resource)
 
-    def hold(self, *resources: str) -> None:
-        """Let no other operation be at work on these. Unity Catalog does not tell upper case from lower."""
+    def reserve(self, *resources: str) -> None:
+        """Keep other operations off these resources. Their names are in lower case, as Unity Catalog ignores case."""
         self.resources += [one.lower() for one in resources if one.lower() not in self.resources]
 
     def name_field(self, of: str) -> str:
-        """The field of the input that names its instance, catalog or table."""
+        """The input field that names the instance, catalog or table: `of` is its kind."""
         return f"{of}Name" if self.request.kind in _NAMING_KINDS else "name"
 
-    def need_running(self, instance: Instance, field_: str) -> None:
-        """Refuse what cannot be done on an instance that is stopped, or about to go."""
+    def require_available(self, instance: Instance, field_: str) -> None:
+        """Refuse the request unless the instance is available."""
         if instance.state is InstanceState.STOPPED:
-            message = f"The instance {instance.name} is stopped: start it first (updateDatabaseInstance)."
+            message = f"The instance {instance.name} is stopped. Start it first with updateDatabaseInstance."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
         elif instance.state is InstanceState.DELETING:
             self.refuse(Reason.RESOURCE_NOT_READY, f"The instance {instance.name} is being deleted.", field_)
         elif instance.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}:
-            message = f"The instance {instance.name} is {instance.state.value}: wait until it is AVAILABLE."
+            message = f"The instance {instance.name} is {instance.state.value}. Wait until it is AVAILABLE."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
 
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
-        """Something is in the way."""
+        """Add a reason to refuse the request."""
         self.refusals.append(AdminRefusal(reason, message, field_, **more))
 
 
-def adder(draft: Draft, name: str, resource: str, *, exists: bool) -> Callable[..., None]:
-    """Add a step of this name to the draft, once it is known what it does."""
+def step_adder(draft: Draft, name: str, resource: str, *, exists: bool) -> Callable[..., None]:
+    """A function that adds the step of this name, once its action is known."""
 
     def add(action: PlanAction, message: str, **more: Any) -> None:
         draft.add(name, action, resource, message, exists=exists, **more)
 
     return add
-
-
-def given(value: Any) -> Any:
-    """What a request of this kind always has."""
-    if value is None:
-        raise ValueError("the request lacks what its kind needs")
-    return value

@@ -1,4 +1,4 @@
-"""Owns the plan of a request: what is there, what would be done, and what is in the way. It changes nothing."""
+"""Plans a request: what exists, what would be done, and why it may be refused. Planning changes nothing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.ports.administration import OperationKind
+from server.lakebase.operations.operation import required
 from server.lakebase.plans.catalog import CatalogPlans
-from server.lakebase.plans.draft import Draft, given
+from server.lakebase.plans.draft import Draft
 from server.lakebase.plans.instance import InstancePlans
-from server.lakebase.plans.synced_table import TablePlans
+from server.lakebase.plans.synced_table import SyncedTablePlans
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from schema.ports.administration import AdminRequest, Configured
-    from server.lakebase.tools import Tools
+    from server.lakebase.services import Services
 
 _DELETES: Final = frozenset(
     {
@@ -28,14 +29,14 @@ _DELETES: Final = frozenset(
 
 
 class Planner:
-    """Makes plans. All of it raises ApiError where the platform cannot be asked."""
+    """Makes the plan of a request of any kind."""
 
     def __init__(
-        self, tools: Tools, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
+        self, services: Services, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
     ) -> None:
-        self._instances = InstancePlans(tools, configured, hosting=hosting)
-        self._catalogs = CatalogPlans(tools, configured)
-        self._tables = TablePlans(tools, storage=storage, app_schema=app_schema)
+        self._instances = InstancePlans(services, configured, hosting=hosting)
+        self._catalogs = CatalogPlans(services, configured)
+        self._tables = SyncedTablePlans(services, storage=storage, app_schema=app_schema)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,
@@ -51,7 +52,11 @@ class Planner:
         }
 
     async def plan(self, request: AdminRequest) -> Draft:
-        """What it would come to, and why it would be refused."""
+        """The plan of a request, with the reasons to refuse it.
+
+        Raises:
+            ApiError: the platform cannot be asked.
+        """
         draft = Draft(request)
         await self._kinds[request.kind](draft)
         if not request.dry_run:
@@ -61,12 +66,12 @@ class Planner:
     async def _provision(self, draft: Draft) -> None:
         await self._instances.create(draft)
         await self._catalogs.create(draft)
-        await self._tables.ensure(draft, given(draft.request.table))
-        self._tables.after_sync(draft, given(draft.request.table).name)
+        await self._tables.ensure(draft, required(draft.request.table))
+        self._tables.after_sync(draft, required(draft.request.table).name)
 
     async def _teardown(self, draft: Draft) -> None:
         await self._tables.delete(draft)
-        await self._catalogs.delete(draft, besides=draft.request.table_name)
+        await self._catalogs.delete(draft, except_table=draft.request.table_name)
         await self._instances.delete(draft)
 
 
@@ -75,14 +80,14 @@ def _check_flags(draft: Draft) -> None:
     if request.kind in _DELETES and not request.confirm_deletion:
         draft.refuse(
             Reason.DELETION_NOT_CONFIRMED,
-            "This deletes what the plan says. Send it with confirmDeletion: true if that is meant.",
+            "This deletes what the plan shows. Send it with confirmDeletion: true to confirm that.",
             "confirmDeletion",
         )
     if lost != 0 and not request.discard_status_changes:
         held = "Status changes that cannot be counted now" if lost is None else f"{lost:,} recorded status change(s)"
         draft.refuse(
             Reason.STATUS_CHANGES_AT_STAKE,
-            f"{held} may lose their only copy. Save them first (python -m server export-changes), or send it with "
+            f"{held} may lose their only copy. Save them first (python -m server export-changes), or send this with "
             "discardStatusChanges: true.",
             "discardStatusChanges",
         )
@@ -90,7 +95,7 @@ def _check_flags(draft: Draft) -> None:
     if costly and not request.acknowledge_cost:
         draft.refuse(
             Reason.COST_NOT_ACKNOWLEDGED,
-            f"This costs money from then on: {', '.join(dict.fromkeys(costly))}. Send it with acknowledgeCost: "
-            "true if that is meant.",
+            f"This costs money from then on: {', '.join(dict.fromkeys(costly))}. Send it with acknowledgeCost: true to "
+            "accept that.",
             "acknowledgeCost",
         )

@@ -1,1 +1,1 @@
-"""Calls of the Databricks API, in a thread and within a deadline. Read `api.py` first."""
+"""Calls to the Databricks API through its SDK, each in a thread and within a deadline. Read `api.py` first."""

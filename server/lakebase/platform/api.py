@@ -1,70 +1,55 @@
-"""Owns what is asked of the platform: each call of the Provisioned API that we make, in the schema's own terms."""
+"""The platform's administration calls: one method for each, in the schema's own types."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import uuid
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
-from databricks.sdk.service import iam
-from google.protobuf.duration_pb2 import Duration
 
-from schema.errors import ApiError, PlatformError, Reason
-from schema.ports.administration import Catalog, Instance, InstancePage, InstanceState, SyncedTable
-from server.lakebase.platform.conversions import (
-    Whereabouts,
-    read_endpoint,
-    read_instance,
-    read_moment,
-    read_synced_table,
-)
+from schema.errors import ApiError, ForbiddenError, PlatformError, Reason
+from schema.ports.administration import Catalog, InstancePage
+from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
-from server.lakebase.platform.sdk_client import Workspace
+from server.lakebase.platform.login_api import LoginApi
+from server.lakebase.platform.sdk_client import SdkClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from databricks.sdk import WorkspaceClient
 
-    from schema.ports.administration import CatalogSpec, InstanceChange, InstanceSpec, SyncedTableSpec
+    from schema.ports.administration import (
+        CatalogSpec,
+        Instance,
+        InstanceChange,
+        InstanceSpec,
+        SyncedTable,
+        SyncedTableSpec,
+    )
     from server.settings import Settings
 
-# Two threads of their own, so that a login never waits behind admin work that hangs.
-_CREDENTIAL_THREADS: Final = 2
+_DELETION_THREADS: Final = 2
+# The largest page that the platform gives, and the most tables of a catalog that are looked at.
 _MAX_LISTED: Final = 100
-_ASKING_SECONDS: Final = 8.0
-_SCIM: Final = "/api/2.0/preview/scim/v2"
-_CLIENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-# What would end the text of a filter; nobody is called so.
-_UNQUOTABLE: Final = frozenset('"\\')
-# What may stand in a path: the SDK does not escape it.
+# All tables of a catalog are looked at within this time, so that a plan is an answer and not an operation.
+_TABLES_SECONDS: Final = 8.0
+# The SDK does not escape names in paths, so only these are sent.
 _NAME: Final = re.compile(r"\w{1,255}(\.\w{1,255}){2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """A password for PostgreSQL, when it ends by the platform's clock, and how long it lives at the most."""
-
-    token: str
-    expires_at: datetime | None
-    longest_seconds: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A table of Unity Catalog: its columns' names."""
+    """A table of Unity Catalog, with the names of its columns."""
 
     columns: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineRun:
-    """One update of a pipeline; `done` with `failed` or without."""
+    """One run of a pipeline. A failed run is done, too."""
 
     id: str
     done: bool
@@ -72,100 +57,35 @@ class PipelineRun:
 
 
 class Platform:
-    """The Provisioned API (`w.database`), with Unity Catalog and pipelines beside it.
+    """The control plane: the Provisioned API (`w.database`), and Unity Catalog and pipelines beside it.
 
-    Of the Autoscaling API (`w.postgres`) there is what logins take. Whatever may be missing is None. All of it raises
-    ApiError, as `failures.meaning_of` says.
+    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too. A method that reads
+    returns None if there is no such thing. All methods raise ApiError, as `failures.to_api_error` says.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._workspace = Workspace(settings)
-        self._logins = Workspace(settings, threads=_CREDENTIAL_THREADS)
-        # Steps look again before each attempt to delete; the SDK, which sends it again by itself, does not.
-        self._deletions = Workspace(settings, threads=_CREDENTIAL_THREADS, retry_seconds=1)
-        # A caller waits for it, and there is an answer from before or another time.
-        self._people = Workspace(settings, retry_seconds=1)
+        self.logins = LoginApi(settings)
+        self._client = SdkClient(settings)
+        # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
+        self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
     def close(self) -> None:
         """Begin no further calls."""
-        self._workspace.close()
-        self._logins.close()
-        self._deletions.close()
-        self._people.close()
-
-    async def user_name(self) -> str:
-        """The user that the server's identity is to PostgreSQL: an e-mail, or a service principal's client id."""
-        me = await self._logins.call(Action.GET_IDENTITY, lambda client: client.current_user.me())
-        if not me.user_name:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform does not say who the server is.")
-        return me.user_name
-
-    async def groups_of(self, user: str) -> frozenset[str]:
-        """The names of the groups of a user, by e-mail, or of a service principal, by client id. Nobody has none."""
-        if _UNQUOTABLE & set(user):
-            return frozenset()
-        kind, attribute = (
-            ("ServicePrincipals", "applicationId") if _CLIENT_ID.fullmatch(user) else ("Users", "userName")
-        )
-
-        def work(client: WorkspaceClient) -> frozenset[str]:
-            # The SDK's own method asks for page after page until one is empty.
-            query = {"filter": f'{attribute} eq "{user}"', "attributes": "groups"}
-            answer = client.api_client.do("GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"})
-            found = iam.ListUsersResponse.from_dict(answer).resources or []
-            # More than one would be the answer to another question.
-            groups = (found[0].groups or []) if len(found) == 1 else []
-            return frozenset(group.display for group in groups if group.display)
-
-        return await self._people.call(Action.GET_GROUPS, work)
-
-    async def credential(self, instance: str) -> Credential:
-        """A new password for the instance."""
-        minted = await self._logins.call(
-            Action.MINT_CREDENTIAL,
-            lambda client: client.database.generate_database_credential(
-                instance_names=[instance], request_id=str(uuid.uuid4())
-            ),
-        )
-        if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
-        return Credential(minted.token, read_moment(minted.expiration_time))
-
-    async def endpoint_credential(self, path: str, *, seconds: int) -> Credential:
-        """A new password for the endpoint, good for so many seconds."""
-        ttl = Duration()
-        ttl.FromSeconds(seconds)
-        minted = await self._logins.call(
-            Action.MINT_CREDENTIAL, lambda client: client.postgres.generate_database_credential(path, ttl=ttl)
-        )
-        if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
-        ends = minted.expire_time
-        return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
-
-    async def find_endpoint(self, path: str) -> Whereabouts | None:
-        """Where the endpoint is, by the threads that logins have."""
-        found = await self._found(Action.GET_ENDPOINT, lambda client: client.postgres.get_endpoint(path), self._logins)
-        return found and read_endpoint(found)
-
-    async def find_instance(self, name: str) -> Whereabouts | None:
-        """Where the instance is, by the threads that logins have."""
-        found = await self._instance(self._logins, name)
-        if found is None:
-            return None
-        stopped = found.state is InstanceState.STOPPED
-        return Whereabouts(found.host, found.read_only_host, found.state.value, stopped=stopped)
+        self.logins.close()
+        self._client.close()
+        self._deletion_client.close()
 
     async def instance(self, name: str) -> Instance | None:
         """The instance with this name."""
-        return await self._instance(self._workspace, name)
+        found = await self._client.find(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
+        return read_instance(found) if found else None
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
-        """One page of instances, of at most 100."""
+        """One page of instances, at most 100."""
 
-        def work(client: WorkspaceClient) -> InstancePage:
-            # The SDK's own method walks all pages; a page of ours is one of the platform's.
+        def request(client: WorkspaceClient) -> InstancePage:
+            # Not by the SDK's own method, which fetches all pages; a page of ours is one page of the platform.
             query: dict[str, Any] = {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})}
             answer = client.api_client.do(
                 "GET", "/api/2.0/database/instances", query=query, headers={"Accept": "application/json"}
@@ -175,10 +95,10 @@ class Platform:
                 [read_instance(one) for one in page.database_instances or []], page.next_page_token or None
             )
 
-        return await self._workspace.call(Action.LIST_INSTANCES, work)
+        return await self._client.call(Action.LIST_INSTANCES, request)
 
     async def create_instance(self, spec: InstanceSpec) -> None:
-        """Ask for a new instance; it takes minutes until it is AVAILABLE."""
+        """Request a new instance. It takes minutes until it is AVAILABLE."""
         wanted = api.DatabaseInstance(
             name=spec.name,
             capacity=spec.capacity,
@@ -186,95 +106,103 @@ class Platform:
             enable_readable_secondaries=spec.readable_secondaries,
             retention_window_in_days=spec.retention_days,
         )
-        await self._workspace.call(
+        await self._client.call(
             Action.CREATE_INSTANCE, lambda client: client.database.create_database_instance(wanted).response
         )
 
     async def update_instance(self, change: InstanceChange) -> None:
-        """Ask for changes; what is None stays."""
-        values: dict[str, Any] = {
+        """Request a change of an instance. Properties that are None stay as they are."""
+        properties: dict[str, Any] = {
             "capacity": change.capacity,
             "node_count": change.node_count,
             "enable_readable_secondaries": change.readable_secondaries,
             "retention_window_in_days": change.retention_days,
             "stopped": change.stopped,
         }
-        given = {name: value for name, value in values.items() if value is not None}
-        wanted = api.DatabaseInstance(name=change.name, **given)
-        await self._workspace.call(
+        changed = {name: value for name, value in properties.items() if value is not None}
+        wanted = api.DatabaseInstance(name=change.name, **changed)
+        await self._client.call(
             Action.UPDATE_INSTANCE,
-            lambda client: client.database.update_database_instance(change.name, wanted, ",".join(given)),
+            lambda client: client.database.update_database_instance(change.name, wanted, ",".join(changed)),
         )
 
     async def delete_instance(self, name: str) -> None:
-        """Ask for its deletion, for good: there is no other."""
+        """Request the deletion of an instance, for good: the platform has no other kind."""
         await self._delete(
             Action.DELETE_INSTANCE, lambda client: client.database.delete_database_instance(name, purge=True)
         )
 
     async def catalog(self, name: str) -> Catalog | None:
-        """The catalog with this name, if it is one of a database."""
-        found = await self._found(Action.GET_CATALOG, lambda client: client.database.get_database_catalog(name))
-        return found and Catalog(found.name, found.uid, found.database_instance_name, found.database_name)
+        """The database catalog with this name; None if it is another kind of catalog."""
+        found = await self._client.find(Action.GET_CATALOG, lambda client: client.database.get_database_catalog(name))
+        return Catalog(found.name, found.uid, found.database_instance_name, found.database_name) if found else None
 
     async def create_catalog(self, spec: CatalogSpec) -> None:
-        """Register a database."""
+        """Request a catalog that registers a database."""
         wanted = api.DatabaseCatalog(
             name=spec.name,
             database_instance_name=spec.instance_name,
             database_name=spec.database_name,
             create_database_if_not_exists=spec.create_database,
         )
-        await self._workspace.call(
-            Action.CREATE_CATALOG, lambda client: client.database.create_database_catalog(wanted)
-        )
+        await self._client.call(Action.CREATE_CATALOG, lambda client: client.database.create_database_catalog(wanted))
 
     async def delete_catalog(self, name: str) -> None:
-        """Take the registration back."""
+        """Request the deletion of a catalog."""
         await self._delete(Action.DELETE_CATALOG, lambda client: client.database.delete_database_catalog(name))
 
     async def tables_of(self, catalog: str) -> list[str]:
-        """The synced tables in a catalog: Unity Catalog lists its tables, and each is asked whether it is synced.
+        """The names of the synced tables in a catalog: lists its tables, and looks at each.
 
-        Of a catalog of very many tables only some can be asked in time; the platform itself knows them all.
+        In a catalog of very many tables only some can be looked at in time. The platform itself checks them all when it
+        deletes the catalog.
         """
 
-        def work(client: WorkspaceClient) -> list[str]:
+        def request(client: WorkspaceClient) -> list[str]:
             listed = client.tables.list_summaries(catalog, max_results=_MAX_LISTED)
             return [table.full_name for table, _ in zip(listed, range(_MAX_LISTED), strict=False) if table.full_name]
 
-        names = [name for name in await self._workspace.call(Action.LIST_TABLES, work) if _NAME.fullmatch(name)]
-        asked = {name: asyncio.create_task(self._is_synced(name)) for name in names}
-        if asked:
-            _, late = await asyncio.wait(asked.values(), timeout=_ASKING_SECONDS)
+        names = [name for name in await self._client.call(Action.LIST_TABLES, request) if _NAME.fullmatch(name)]
+        checks = {name: asyncio.create_task(self._is_synced(name)) for name in names}
+        if checks:
+            _, late = await asyncio.wait(checks.values(), timeout=_TABLES_SECONDS)
             for task in late:
                 task.cancel()
-        return [name for name, task in asked.items() if task.done() and not task.cancelled() and task.result()]
+        return [name for name, task in checks.items() if task.done() and not task.cancelled() and task.result()]
 
     async def _is_synced(self, name: str) -> bool:
         try:
             return await self.synced_table(name) is not None
         except ApiError:
-            # Another kind of table, or one that is not shown, or it is not told now.
+            # Another kind of table, or the server may not see it, or the platform does not answer now.
             return False
 
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name."""
-        found = await self._found(Action.GET_TABLE, lambda client: client.database.get_synced_database_table(name))
-        return found and read_synced_table(found, self._workspace.host)
+        found = await self._client.find(
+            Action.GET_TABLE, lambda client: client.database.get_synced_database_table(name)
+        )
+        return read_synced_table(found, self._client.host) if found else None
 
     async def table_uid(self, name: str) -> str | None:
-        """What tells a table from another of the same name: Unity Catalog's id of it. None where it is not told."""
-        found = await self._found(Action.GET_TABLE, lambda client: client.tables.get(name))
+        """Unity Catalog's id of a table, which tells it from a later table of the same name; None if it is not told."""
+        found = await self._client.find(Action.GET_TABLE, lambda client: client.tables.get(name))
         return found.table_id if found else None
 
+    async def identity_of(self, table: SyncedTable) -> str | None:
+        """What tells a synced table from a later one of its name: its id, or its pipeline's if the id is not told."""
+        try:
+            return await self.table_uid(table.name) or table.pipeline_id
+        except ForbiddenError:
+            return table.pipeline_id
+
     async def source(self, name: str) -> SourceTable | None:
-        """A table of Unity Catalog."""
-        found = await self._found(Action.GET_SOURCE, lambda client: client.tables.get(name))
-        return found and SourceTable(frozenset(column.name for column in found.columns or [] if column.name))
+        """The source table with this name."""
+        found = await self._client.find(Action.GET_SOURCE, lambda client: client.tables.get(name))
+        return SourceTable(frozenset(column.name for column in found.columns or [] if column.name)) if found else None
 
     async def create_synced_table(self, spec: SyncedTableSpec) -> None:
-        """Ask for a synced table with a pipeline of its own; the first sync takes as long as the rows do."""
+        """Request a synced table with its own pipeline. The first sync takes as long as the rows need."""
         wanted = api.SyncedDatabaseTable(
             name=spec.name,
             database_instance_name=spec.instance_name,
@@ -284,7 +212,7 @@ class Platform:
                 primary_key_columns=list(spec.primary_key),
                 timeseries_key=spec.timeseries_key,
                 scheduling_policy=api.SyncedTableSchedulingPolicy(spec.policy),
-                # The two control planes differ in what they take where it is left out.
+                # Set explicitly, because the two control planes have different defaults.
                 create_database_objects_if_missing=True,
                 new_pipeline_spec=api.NewPipelineSpec(
                     storage_catalog=spec.storage_catalog or self._storage[0],
@@ -292,23 +220,23 @@ class Platform:
                 ),
             ),
         )
-        await self._workspace.call(
+        await self._client.call(
             Action.CREATE_TABLE, lambda client: client.database.create_synced_database_table(wanted)
         )
 
     async def delete_synced_table(self, name: str) -> None:
-        """Ask for its deletion, that of its PostgreSQL table with it."""
+        """Request the deletion of a synced table and of its PostgreSQL table."""
         await self._delete(
             Action.DELETE_TABLE, lambda client: client.database.delete_synced_database_table(name, purge_data=True)
         )
 
     async def start_pipeline(self, pipeline_id: str) -> None:
-        """Begin a sync."""
-        await self._workspace.call(Action.START_PIPELINE, lambda client: client.pipelines.start_update(pipeline_id))
+        """Start a sync."""
+        await self._client.call(Action.START_PIPELINE, lambda client: client.pipelines.start_update(pipeline_id))
 
     async def latest_run(self, pipeline_id: str) -> PipelineRun | None:
-        """The newest update of a pipeline, that of its creation included."""
-        found = await self._found(Action.GET_PIPELINE, lambda client: client.pipelines.get(pipeline_id))
+        """The newest run of a pipeline, including the one at its creation; None if there was none."""
+        found = await self._client.find(Action.GET_PIPELINE, lambda client: client.pipelines.get(pipeline_id))
         updates = (found and found.latest_updates) or []
         if not updates or not updates[0].update_id:
             return None
@@ -319,30 +247,10 @@ class Platform:
             failed=state in {"FAILED", "CANCELED"},
         )
 
-    async def _instance(self, workspace: Workspace, name: str) -> Instance | None:
+    async def _delete(self, action: Action, request: Callable[[WorkspaceClient], None]) -> None:
+        """Send a deletion. A resource that is gone already was what was wanted."""
         try:
-            return read_instance(
-                await workspace.call(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
-            )
-        except PlatformError as error:
-            if error.reason is Reason.RESOURCE_NOT_FOUND:
-                return None
-            raise
-
-    async def _found(
-        self, action: Action, work: Callable[[WorkspaceClient], Any], workspace: Workspace | None = None
-    ) -> Any:
-        try:
-            return await (workspace or self._workspace).call(action, work)
-        except PlatformError as error:
-            if error.reason is Reason.RESOURCE_NOT_FOUND:
-                return None
-            raise
-
-    async def _delete(self, action: Action, work: Callable[[WorkspaceClient], None]) -> None:
-        """What is gone already is what was wanted."""
-        try:
-            await self._deletions.call(action, work)
+            await self._deletion_client.call(action, request)
         except PlatformError as error:
             if error.reason is Reason.RESOURCE_NOT_FOUND:
                 return

@@ -1,4 +1,4 @@
-"""Owns the reading of the SDK's objects into the schema's own terms; what is not said, or not known, is left open."""
+"""Converts the SDK's objects to the schema's own. What the platform does not say is None or UNKNOWN."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from schema.ports.administration import Instance, InstanceState, SyncedTable, Sy
 if TYPE_CHECKING:
     from enum import Enum
 
-# Two control planes spell it in two ways, one of them wrongly.
+# The two control planes spell the prefix differently, one of them wrongly.
 _STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """Where a database can be connected to; its state in the platform's own word. No host is none yet."""
+class DatabaseAddress:
+    """Where to connect to an instance or endpoint; `state` is the platform's word. Without a host there is none yet."""
 
     host: str | None
     read_only_host: str | None
@@ -28,16 +28,16 @@ class Whereabouts:
     stopped: bool
 
 
-def read_endpoint(found: postgres.Endpoint) -> Whereabouts:
-    """An endpoint of the Autoscaling API. One that is IDLE wakes when it is connected to."""
+def read_endpoint(found: postgres.Endpoint) -> DatabaseAddress:
+    """The address of an endpoint of the Autoscaling API. An IDLE endpoint wakes at the first connection."""
     status = found.status or postgres.EndpointStatus()
     hosts = status.hosts or postgres.EndpointHosts()
     state = status.current_state.value if status.current_state else InstanceState.UNKNOWN.value
-    return Whereabouts(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled))
+    return DatabaseAddress(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled))
 
 
 def read_instance(found: api.DatabaseInstance) -> Instance:
-    """Every property as it is in effect, where that is said: what was asked for is not echoed."""
+    """An instance of the Provisioned API, with its effective properties where the platform tells them."""
     return Instance(
         name=found.name,
         uid=found.uid,
@@ -49,14 +49,14 @@ def read_instance(found: api.DatabaseInstance) -> Instance:
         stopped=_first(found.effective_stopped, found.stopped),
         postgres_version=found.pg_version,
         creator=found.creator,
-        created_at=read_moment(found.creation_time),
+        created_at=parse_time(found.creation_time),
         host=found.read_write_dns,
         read_only_host=found.read_only_dns,
     )
 
 
 def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedTable:
-    """Its progress is that of whichever sync is under way; `workspace` is where its pipeline has a page."""
+    """A synced table, with the progress of the sync under way; `workspace` is the address that shows its pipeline."""
     spec = found.spec or api.SyncedTableSpec()
     status = found.data_synchronization_status or api.SyncedTableStatus()
     progress = _progress(status)
@@ -82,22 +82,23 @@ def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedT
         rows_synced=progress.synced_row_count,
         rows_total=progress.total_row_count,
         estimated_completion_seconds=progress.estimated_completion_time_seconds,
-        last_sync_started_at=read_moment(last.sync_start_timestamp),
-        last_sync_finished_at=read_moment(last.sync_end_timestamp),
+        last_sync_started_at=parse_time(last.sync_start_timestamp),
+        last_sync_finished_at=parse_time(last.sync_end_timestamp),
         source_version=delta.delta_commit_version,
-        source_committed_at=read_moment(delta.delta_commit_timestamp),
+        source_committed_at=parse_time(delta.delta_commit_timestamp),
         pipeline_id=status.pipeline_id,
         pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
     )
 
 
 def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:
-    """That of whichever status is there."""
-    updated, first, always = status.triggered_update_status, status.provisioning_status, status.continuous_update_status
+    """The progress of whichever sync the status tells of."""
+    triggered, initial = status.triggered_update_status, status.provisioning_status
+    continuous = status.continuous_update_status
     return (
-        (updated and updated.triggered_update_progress)
-        or (first and first.initial_pipeline_sync_progress)
-        or (always and always.initial_pipeline_sync_progress)
+        (triggered and triggered.triggered_update_progress)
+        or (initial and initial.initial_pipeline_sync_progress)
+        or (continuous and continuous.initial_pipeline_sync_progress)
         or api.SyncedTablePipelineProgress()
     )
 
@@ -106,12 +107,12 @@ def _enum(kind: type[InstanceState], value: Enum | None) -> InstanceState:
     return kind(value.value) if value is not None and value.value in kind.__members__ else kind.UNKNOWN
 
 
-def _first(effective: Any, asked: Any) -> Any:
-    return asked if effective is None else effective
+def _first(effective: Any, requested: Any) -> Any:
+    return requested if effective is None else effective
 
 
-def read_moment(text: str | None) -> datetime | None:
-    """A time of the platform's, in UTC; None where it is none that can be read."""
+def parse_time(text: str | None) -> datetime | None:
+    """A time as the platform writes it, in UTC if it has no zone; None if it cannot be parsed."""
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:

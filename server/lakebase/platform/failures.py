@@ -1,4 +1,4 @@
-"""Owns what a failure of the platform means: from the SDK's exceptions, by class, to errors that can be acted on."""
+"""Translates the SDK's exceptions, by their class, into errors that a caller can act on."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from databricks.sdk.errors.base import DatabricksError
 
 from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 
-_WORDS: Final = 300
-# A token, wherever it stands: personal, OAuth, or in a header.
+# The most characters of the platform's own message that are repeated.
+_MESSAGE_CHARACTERS: Final = 300
+# A token in any place: personal, OAuth, or in a header.
 _SECRET: Final = re.compile(r"dapi[0-9a-zA-Z-]+|eyJ[\w.-]+|dose[0-9a-f]+|(?i:bearer)\s+\S+|(token|secret|password)=\S+")
-# From here on the SDK adds its own configuration.
-_OWN_WORDS: Final = re.compile(r"\.?\s+(Config: |Env: |Request log:)")
+# After one of these the SDK appends its own configuration.
+_CONFIGURATION: Final = re.compile(r"\.?\s+(Config: |Env: |Request log:)")
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
-
-
-# The first that fits counts: an aborted request is a conflict to the SDK too.
-_ANSWERS: Final = (
-    ((NotFound,), Reason.RESOURCE_NOT_FOUND, "finds no such thing"),
-    ((Aborted,), Reason.CONTROL_PLANE_BUSY, "is busy with it"),
-    ((ResourceConflict,), Reason.SPEC_CONFLICT, "says that it conflicts"),
-    ((InvalidState,), Reason.RESOURCE_NOT_READY, "says that it is in no state for it"),
+# The first match counts: the SDK's class of aborted requests is a kind of conflict.
+_REFUSALS: Final = (
+    ((NotFound,), Reason.RESOURCE_NOT_FOUND, "finds no such resource"),
+    ((Aborted,), Reason.CONTROL_PLANE_BUSY, "is busy with this resource"),
+    ((ResourceConflict,), Reason.SPEC_CONFLICT, "reports a conflict"),
+    ((InvalidState,), Reason.RESOURCE_NOT_READY, "says that the resource is in the wrong state"),
     ((BadRequest, NotOffered), Reason.CONTROL_PLANE_REFUSED, "refuses this"),
     ((DeadlineExceeded,), Reason.CONTROL_PLANE_TIMEOUT, "took too long"),
 )
@@ -44,14 +43,14 @@ _ANSWERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a call does, and the grant that it takes (Databricks' documentation; README has the whole table)."""
+    """What a call does, and the grant that it needs, by Databricks' documentation. README.md has the whole table."""
 
     doing: str
     grant: str
 
 
 class Action(Enum):
-    """Every call that is made of the platform."""
+    """Every call that the server makes to the platform."""
 
     LIST_INSTANCES = Call("listing the database instances", "CAN USE on the database instances")
     GET_INSTANCE = Call("reading the database instance", "CAN USE on the database instance")
@@ -76,81 +75,83 @@ class Action(Enum):
     START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
     GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on its project")
     GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
-    GET_GROUPS = Call("reading the caller's groups", "to see the users of the workspace by SCIM, as its admins do")
+    GET_GROUPS = Call(
+        "reading the caller's groups", "read access to the workspace's users by SCIM, which its admins have"
+    )
     MINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database instance")
 
 
-def meaning_of(error: BaseException, action: Action) -> ApiError:  # noqa: PLR0911 # a table, one row for each kind of failure
-    """What a failure of the SDK means. Nothing of it is repeated that may hold a secret or the SDK's configuration."""
+def to_api_error(error: BaseException, action: Action) -> ApiError:  # noqa: PLR0911 # a table, one row for each kind of failure
+    """The error for a failed call. It repeats nothing that may hold a secret or the SDK's configuration."""
     if isinstance(error, ApiError):
         return error
     doing = action.value.doing
     if isinstance(error, TimeoutError) and isinstance(error.__cause__ or error.__context__, DatabricksError):
-        # The SDK has tried again for as long as it may; what it met last says why.
+        # The SDK used up its time for repeating the call; the last failure says why.
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, TooManyRequests):
         return UnavailableError(
-            Reason.CONTROL_PLANE_BUSY, f"The platform asks for fewer requests ({doing}). Try again in a minute."
+            Reason.CONTROL_PLANE_BUSY, f"The platform limits the rate of requests ({doing}). Try again in a minute."
         )
     if isinstance(error, PermissionDenied):
         return ForbiddenError(
             Reason.PERMISSION_MISSING,
-            f"The platform does not let the server's identity do this ({doing}). It takes: {action.value.grant}.",
+            f"The platform does not let the server's identity do this ({doing}). It needs: {action.value.grant}.",
         )
     if isinstance(error, Unauthenticated):
         return UnavailableError(
-            Reason.CONTROL_PLANE_LOGIN_FAILED, f"The platform does not know the server's credentials ({doing})."
+            Reason.CONTROL_PLANE_LOGIN_FAILED, f"The platform does not accept the server's credentials ({doing})."
         )
     if isinstance(error, DatabricksError):
-        return _said_no(error, doing)
+        return _refusal(error, doing)
     if isinstance(error, ValueError) and not _is_reply(error):
-        # The SDK's own word on its configuration: two ways to log in, or none.
+        # The SDK complains of its configuration: two ways to log in, or none.
         return UnavailableError(
             Reason.CONTROL_PLANE_NOT_CONFIGURED,
-            "The platform's client cannot be set up: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "
+            "The platform's client cannot be configured: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "
             "DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET, not both.",
         )
     if isinstance(error, (OSError, ValueError, TypeError, AttributeError, KeyError)):
-        # Refused, reset, silent; or an answer that is no JSON, or JSON of another shape.
+        # The connection was refused, reset or silent; or the answer is not JSON, or JSON of another shape.
         return UnavailableError(
             Reason.CONTROL_PLANE_UNAVAILABLE,
-            f"The platform cannot be reached, or gives answers that cannot be read ({doing}). Try again shortly.",
+            f"The platform cannot be reached, or its answers cannot be read ({doing}). Try again shortly.",
         )
     raise error
 
 
-class Summary(Exception):  # noqa: N818 # it is not raised: it stands for one that is not to be repeated
+class Summary(Exception):  # noqa: N818 # it is never raised, only logged in place of the SDK's exception
     """What may be logged of an exception of the SDK: its class, the platform's code, and the request's id."""
 
 
 def summary_of(error: BaseException) -> Summary:
-    """The summary of an exception, and of what it was raised from."""
+    """The summary of an exception and of its cause."""
     parts = [type(error).__name__]
     if isinstance(error, DatabricksError):
         details = error.get_error_details().request_info
         parts += [error.error_code or "", details.request_id if details else ""]
     elif error.__cause__ is not None:
         parts += summary_of(error.__cause__).args
-    return Summary(*(part[:_WORDS] for part in parts if part))
+    return Summary(*(part[:_MESSAGE_CHARACTERS] for part in parts if part))
 
 
-def _said_no(error: DatabricksError, doing: str) -> ApiError:
-    for kinds, reason, words in _ANSWERS:
+def _refusal(error: DatabricksError, doing: str) -> ApiError:
+    for kinds, reason, predicate in _REFUSALS:
         if isinstance(error, kinds):
             kind = PlatformError if reason in PlatformError.reasons else UnavailableError
-            return kind(reason, f"The platform {words} ({doing}){_words(error)}")
-    return UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, f"The platform has failed ({doing}). Try again shortly.")
+            return kind(reason, f"The platform {predicate} ({doing}){_details(error)}")
+    return UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, f"The platform failed ({doing}). Try again shortly.")
 
 
-def _words(error: DatabricksError) -> str:
-    """What the platform said: its code, and its message cut short, on one line, without secrets."""
+def _details(error: DatabricksError) -> str:
+    """The platform's code and message: cut short, on one line, without secrets."""
     code = error.error_code if error.error_code and _CODE.fullmatch(error.error_code) else type(error).__name__
-    message = _OWN_WORDS.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
+    message = _CONFIGURATION.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
     message = _SECRET.sub("***", "".join(letter if letter.isprintable() else " " for letter in message))
-    shown = message.rstrip(". ") if len(message) <= _WORDS else f"{message[:_WORDS]}..."
+    shown = message.rstrip(". ") if len(message) <= _MESSAGE_CHARACTERS else f"{message[:_MESSAGE_CHARACTERS]}..."
     return f": {code}{f', {shown}' if shown else ''}."
 
 
 def _is_reply(error: ValueError) -> bool:
-    """Whether it is about an answer's text: requests raises a ValueError for what is not JSON."""
+    """Whether the error is about the text of an answer: requests raises a ValueError if it is not JSON."""
     return isinstance(error, OSError) or type(error).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}

@@ -1,4 +1,4 @@
-"""Owns the loading of the SDK: two seconds of imports, off the event loop, and only where a platform is used."""
+"""Loads the SDK off the event loop, and only if a platform is used: importing it takes two seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PlatformLoader:
-    """The platform, made when it is first asked for."""
+    """The platform, created at its first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -25,11 +25,11 @@ class PlatformLoader:
         return await asyncio.shield(self._loading)
 
     async def groups_of(self, user: str) -> frozenset[str]:
-        """The names of a user's groups. Raises an ApiError as the platform's own method does."""
-        return await (await self.get()).groups_of(user)
+        """The names of a user's groups, as `LoginApi.groups_of`."""
+        return await (await self.get()).logins.groups_of(user)
 
     async def close(self) -> None:
-        """Begin no further calls of it."""
+        """Begin no further calls."""
         if self._loading is not None:
             (await self._loading).close()
 

@@ -1,1 +1,1 @@
-"""Steps of operations: each looks, acts if needed, and looks again. Read `step.py` first."""
+"""The steps of operations. Each looks at what exists, acts if needed, and looks again. Read `step.py` first."""

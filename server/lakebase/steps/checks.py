@@ -1,12 +1,12 @@
-"""Owns what the steps of operations have in common: asking once, being sure, telling one from its namesake."""
+"""What steps check before they act: costs, conflicts, namesakes, lost changes, and calls sent a moment ago."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
-from server.lakebase.plans.differences import said
+from server.lakebase.plans.differences import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -14,55 +14,52 @@ if TYPE_CHECKING:
     from schema.ports.administration import Difference
     from server.lakebase.steps.step import Step
 
-# What has been asked for may not be shown for a moment, and is not asked for again before this. Making it again would
-# be refused; deleting it again does no harm.
-_UNSEEN_SECONDS: Final = 20.0
-UNGONE_SECONDS: Final = 3.0
-# How far a step is that has asked for what takes time.
-ASKED: Final = 0.05
+# The platform may not show a new resource for a moment. Its creation is not repeated sooner than this, because the
+# platform would refuse it.
+_CREATE_AGAIN_SECONDS: Final = 20.0
+# The same for deletions, which may be repeated sooner: a second one does no harm.
+DELETE_AGAIN_SECONDS: Final = 3.0
+# The progress of a step whose request was sent, and takes time.
+REQUESTED: Final = 0.05
 
 
-class Once:
-    """Something that is asked for, and not again while its effect may merely not be visible yet."""
+class SentRecently:
+    """A call that is not repeated while its effect may merely not be visible yet."""
 
-    def __init__(self, seconds: float = _UNSEEN_SECONDS) -> None:
+    def __init__(self, seconds: float = _CREATE_AGAIN_SECONDS) -> None:
         self._seconds = seconds
-        self._at: float | None = None
+        self._sent_at: float | None = None
 
     def due(self) -> bool:
-        """Whether to ask (again)."""
-        return self._at is None or time.monotonic() - self._at > self._seconds
+        """Whether the call should be sent now."""
+        return self._sent_at is None or time.monotonic() - self._sent_at > self._seconds
 
-    def done(self) -> None:
-        """It has been asked for."""
-        self._at = time.monotonic()
+    def sent(self) -> None:
+        """Note that the call was sent."""
+        self._sent_at = time.monotonic()
 
 
 class Absence:
-    """What is not found may be merely not shown for a moment: it is gone where it is not found twice in a row."""
+    """Whether a resource is gone. It may be invisible for a moment, so it has to be missing twice in a row."""
 
     def __init__(self) -> None:
-        self._looks = 0
+        self._times = 0
 
-    def sure(self) -> bool:
-        """It has not been found, again: whether it is certain now that it is gone."""
-        self._looks += 1
-        return self._looks > 1
+    def confirmed(self) -> bool:
+        """Note that the resource was not found, and say whether it is certainly gone."""
+        self._times += 1
+        return self._times > 1
 
-    def over(self) -> None:
-        """It has been found."""
-        self._looks = 0
-
-
-def given(value: Any) -> Any:
-    """What the request of this kind of operation always has."""
-    if value is None:
-        raise ValueError("the request lacks what its kind needs")
-    return value
+    def reset(self) -> None:
+        """Note that the resource was found."""
+        self._times = 0
 
 
-async def unless_there(creating: Awaitable[None]) -> None:
-    """Somebody else may have made it, or we ourselves, whose reply was lost: what is there is looked at next."""
+async def ignore_conflict(creating: Awaitable[None]) -> None:
+    """Send a creation, and go on if the resource exists already.
+
+    Another client may have created it, or we did and the reply was lost. The next look compares it with what is wanted.
+    """
     try:
         await creating
     except PlatformError as error:
@@ -70,24 +67,25 @@ async def unless_there(creating: Awaitable[None]) -> None:
             raise
 
 
-def same(what: str, differences: list[Difference]) -> None:
-    """Go on only where what is found is as it is wanted.
+def require_same(resource: str, differences: list[Difference]) -> None:
+    """Go on only if a resource is as wanted.
 
     Raises:
-        PlatformError: SPEC_CONFLICT, with what differs.
+        PlatformError: SPEC_CONFLICT, with the differences.
     """
     if differences:
         raise PlatformError(
-            Reason.SPEC_CONFLICT, f"The {what} exists and is otherwise: {said(differences)}. It was left alone."
+            Reason.SPEC_CONFLICT,
+            f"The {resource} exists with other properties: {describe(differences)}. It was left alone.",
         )
 
 
-def check_uid(what: str, planned: str | None, found: str | None) -> None:
-    """Go on only where what is found is what was meant when the operation was planned.
+def require_uid(resource: str, planned: str | None, found: str | None) -> None:
+    """Go on only if a resource is the one that the operation was planned for.
 
     Args:
-        what: its kind and name.
-        planned: its uid then; empty where there was none, None where it was not told.
+        resource: its kind and name.
+        planned: its uid in the plan; empty if it did not exist, None if the platform did not tell it.
         found: its uid now.
 
     Raises:
@@ -95,15 +93,14 @@ def check_uid(what: str, planned: str | None, found: str | None) -> None:
     """
     if planned is None or found is None or planned == found:
         return
-    was = "that one is gone" if planned else "there was none"
+    before = "the one that was planned for is gone" if planned else "there was none when this was planned"
     raise PlatformError(
-        Reason.NAMESAKE_FOUND,
-        f"The {what} is another than the one that was planned for: {was}. This one was left alone.",
+        Reason.NAMESAKE_FOUND, f"Another {resource} exists by now: {before}. The new one was left alone."
     )
 
 
-def acknowledged(step: Step, what: str) -> None:
-    """Go on to what costs only where that was acknowledged; the plan may have found that nothing has to be made.
+def require_cost_acknowledged(step: Step, resource: str) -> None:
+    """Go on only if the operator accepted costs. The plan may have found that nothing had to be created.
 
     Raises:
         PlatformError: COST_NOT_ACKNOWLEDGED.
@@ -111,40 +108,42 @@ def acknowledged(step: Step, what: str) -> None:
     if not step.request.acknowledge_cost:
         raise PlatformError(
             Reason.COST_NOT_ACKNOWLEDGED,
-            f"The {what} has to be made or started by now, which costs money: send it again with acknowledgeCost: "
-            "true.",
+            f"The {resource} has to be created or started by now, which costs money. Send this again with "
+            "acknowledgeCost: true.",
         )
 
 
-async def count_again(step: Step, what: str, instance: str, database: str | None = None, *, sent: bool) -> None:
-    """Go on only where no status change is lost that the request did not give up; some may be newer than the plan.
+async def require_no_changes_lost(
+    step: Step, resource: str, instance: str, database: str | None = None, *, sent: bool
+) -> None:
+    """Go on only if no status change is lost that the operator did not give up. Some may be newer than the plan.
 
     Args:
         step: the step.
-        what: the kind and name of what is deleted.
-        instance: where changes may be.
-        database: in which database of it; None for all.
-        sent: whether the deletion has been sent before: it may no longer be possible to count.
+        resource: the kind and name of what is deleted.
+        instance: the instance that may hold status changes.
+        database: the database of it; None for all.
+        sent: whether the deletion was sent before: the changes may not be countable any more.
 
     Raises:
         PlatformError: STATUS_CHANGES_AT_STAKE.
     """
     if step.request.discard_status_changes:
         return
-    count = await step.tools.postgres.count_changes(instance, database)
+    count = await step.services.postgres.count_changes(instance, database)
     if count == 0 or (count is None and sent):
         return
     held = "status changes that cannot be counted" if count is None else f"{count:,} status change(s)"
     raise PlatformError(
-        Reason.STATUS_CHANGES_AT_STAKE, f"The {what} holds {held}, which may be lost. It was left alone."
+        Reason.STATUS_CHANGES_AT_STAKE, f"The {resource} holds {held}, which may be lost. It was left alone."
     )
 
 
-def gone(step: Step, kind: str) -> str:
-    """What to say at the end of a deletion."""
-    return f"the {kind} is gone" if step.facts.get(f"{kind}_sent") else f"there was no {kind}"
-
-
-def sending(kind: str, step: Step) -> None:
-    """Remember, before it is sent, that it may have been."""
+def note_deletion_sent(step: Step, kind: str) -> None:
+    """Remember that a deletion is about to be sent, before it is."""
     step.facts[f"{kind}_sent"] = True
+
+
+def deletion_message(step: Step, kind: str) -> str:
+    """The message of a deletion step at its end."""
+    return f"the {kind} is gone" if step.facts.get(f"{kind}_sent") else f"there was no {kind}"

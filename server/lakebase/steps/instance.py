@@ -1,4 +1,4 @@
-"""Owns the steps that make, change and delete an instance."""
+"""The steps that create, change and delete an instance."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
 from schema.ports.administration import InstanceChange, InstanceState
-from server.lakebase.plans.differences import change_differences, instance_differences, said
+from server.lakebase.operations.operation import required
+from server.lakebase.plans.differences import describe, instance_differences, pending_changes
 from server.lakebase.steps.checks import (
-    ASKED,
-    UNGONE_SECONDS,
+    DELETE_AGAIN_SECONDS,
+    REQUESTED,
     Absence,
-    Once,
-    acknowledged,
-    check_uid,
-    count_again,
-    given,
-    gone,
-    same,
-    sending,
-    unless_there,
+    SentRecently,
+    deletion_message,
+    ignore_conflict,
+    note_deletion_sent,
+    require_cost_acknowledged,
+    require_no_changes_lost,
+    require_same,
+    require_uid,
 )
 
 if TYPE_CHECKING:
@@ -29,27 +29,27 @@ _SETTLED: Final = frozenset({InstanceState.AVAILABLE, InstanceState.STOPPED})
 
 
 async def create_instance(step: Step) -> str:
-    """Make the instance, or find it as it is wanted; start it where it is stopped; wait until it is available."""
-    spec, platform = given(step.request.instance), step.tools.platform
-    made, started = Once(), Once()
+    """Create the instance, or find it as wanted; start it if it is stopped; wait until it is available."""
+    spec, platform = required(step.request.instance), step.services.platform
+    creation, start = SentRecently(), SentRecently()
 
     async def look() -> bool:
         found = await platform.instance(spec.name)
         if found is None:
-            if made.due():
-                acknowledged(step, f"instance {spec.name}")
+            if creation.due():
+                require_cost_acknowledged(step, f"instance {spec.name}")
                 await step.guard()
-                await unless_there(platform.create_instance(spec))
-                made.done()
-                step.tools.instances.forget(spec.name)
-                await step.report(ASKED, "asked for; the platform starts it")
+                await ignore_conflict(platform.create_instance(spec))
+                creation.sent()
+                step.services.instances.forget(spec.name)
+                await step.report(REQUESTED, "requested; the platform starts it")
             return False
-        same(f"instance {spec.name}", instance_differences(found, spec))
-        if found.state is InstanceState.STOPPED and started.due():
-            acknowledged(step, f"instance {spec.name}")
+        require_same(f"instance {spec.name}", instance_differences(found, spec))
+        if found.state is InstanceState.STOPPED and start.due():
+            require_cost_acknowledged(step, f"instance {spec.name}")
             await step.guard()
             await platform.update_instance(InstanceChange(spec.name, stopped=False))
-            started.done()
+            start.sent()
         if found.state is InstanceState.AVAILABLE:
             return True
         await step.report(0.5, f"the instance is {found.state.value}")
@@ -60,25 +60,28 @@ async def create_instance(step: Step) -> str:
 
 
 async def update_instance(step: Step) -> str:
-    """Ask for what is otherwise than wanted, and wait until it is so."""
-    change, platform = given(step.request.change), step.tools.platform
-    asked = Once()
+    """Request the properties that differ, and wait until they are as wanted."""
+    change, platform = required(step.request.change), step.services.platform
+    update = SentRecently()
 
     async def look() -> bool:
         found = await platform.instance(change.name)
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no instance {change.name} any more.")
-        check_uid(f"instance {change.name}", step.facts.get("instance_uid"), found.uid)
-        missing = change_differences(found, change)
+        require_uid(f"instance {change.name}", step.facts.get("instance_uid"), found.uid)
+        pending = pending_changes(found, change)
         settled = found.state in _SETTLED
-        if settled and not missing:
+        if settled and not pending:
             return True
-        if settled and asked.due():
-            await (step.detach(going=False) if change.stopped and step.facts.get("hosts_operations") else step.guard())
+        if settled and update.due():
+            if change.stopped and step.facts.get("hosts_operations"):
+                await step.detach(deleting=False)
+            else:
+                await step.guard()
             await platform.update_instance(change)
-            asked.done()
-            step.tools.instances.forget(change.name)
-        await step.report(0.5, f"the instance is {found.state.value}; {said(missing)}")
+            update.sent()
+            step.services.instances.forget(change.name)
+        await step.report(0.5, f"the instance is {found.state.value}; {describe(pending)}")
         return False
 
     await step.until(look)
@@ -86,25 +89,29 @@ async def update_instance(step: Step) -> str:
 
 
 async def delete_instance(step: Step) -> str:
-    """Delete the instance that was meant, and wait until it is gone."""
-    name = given(step.request.instance_name)
-    asked, absent = Once(UNGONE_SECONDS), Absence()
+    """Delete the instance that was planned for, and wait until it is gone."""
+    name = required(step.request.instance_name)
+    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
 
     async def look() -> bool:
-        found = await step.tools.platform.instance(name)
+        found = await step.services.platform.instance(name)
         if found is None:
-            return absent.sure()
-        absent.over()
-        check_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)
-        if found.state is not InstanceState.DELETING and asked.due():
-            await count_again(step, f"instance {name}", name, sent=bool(step.facts.get("instance_sent")))
-            sending("instance", step)
-            await (step.detach(going=True) if step.facts.get("hosts_operations") else step.guard())
-            await step.tools.platform.delete_instance(name)
-            asked.done()
-            step.tools.instances.forget(name)
+            return absence.confirmed()
+        absence.reset()
+        require_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)
+        if found.state is not InstanceState.DELETING and deletion.due():
+            sent = bool(step.facts.get("instance_sent"))
+            await require_no_changes_lost(step, f"instance {name}", name, sent=sent)
+            note_deletion_sent(step, "instance")
+            if step.facts.get("hosts_operations"):
+                await step.detach(deleting=True)
+            else:
+                await step.guard()
+            await step.services.platform.delete_instance(name)
+            deletion.sent()
+            step.services.instances.forget(name)
         await step.report(0.5, f"the instance is {found.state.value}")
         return False
 
     await step.until(look)
-    return gone(step, "instance")
+    return deletion_message(step, "instance")

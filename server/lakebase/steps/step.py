@@ -1,4 +1,4 @@
-"""Owns what a step of an operation is given: what is wanted, what it may use, and how it waits, acts and reports."""
+"""The running step of an operation: its request and services, and how it waits, acts and reports."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from schema.ports.administration import AdminRequest
-    from server.lakebase.operations.operation import Work
-    from server.lakebase.tools import Tools
+    from server.lakebase.operations.operation import OperationRecord
+    from server.lakebase.services import Services
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LAST_PAUSE_SECONDS: Final = 5.0
@@ -25,26 +25,26 @@ _JITTER: Final = 0.2
 
 
 class StepTimedOutError(UnavailableError):
-    """A step took longer than it is given."""
+    """A step took longer than it may."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.STEP_TIMED_OUT, message)
 
 
 class StoppedError(Exception):
-    """The process is about to stop: whoever comes next goes on from here."""
+    """The process is about to stop. Another process, or the next one, goes on from here."""
 
 
-class Detach(Protocol):
-    """How an operation is moved out of the database."""
+class DetachCallback(Protocol):
+    """Moves an operation out of the database, as `Step.detach`."""
 
-    async def __call__(self, *, going: bool) -> None:
-        """As `Step.detach`."""
+    async def __call__(self, *, deleting: bool) -> None:
+        """Move it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a step may take, how long of that the platform may fail, and how long one index may take, in seconds."""
+class StepTimeouts:
+    """Limits in seconds: for a step, for failures of the platform in a row within it, and for building one index."""
 
     step: float
     failures: float
@@ -52,23 +52,23 @@ class Patience:
 
 
 class Step:
-    """One step being worked on. It looks, acts if need be, and looks again, until what is wanted is so."""
+    """One running step. It looks, acts if needed, and looks again, until everything is as wanted."""
 
     def __init__(
         self,
-        work: Work,
-        tools: Tools,
-        patience: Patience,
+        operation: OperationRecord,
+        services: Services,
+        timeouts: StepTimeouts,
         *,
         save: Callable[[float | None, str], Awaitable[None]],
         guard: Callable[[], Awaitable[None]],
-        detach: Detach,
+        detach: DetachCallback,
         stopping: asyncio.Event,
     ) -> None:
-        self.tools = tools
+        self.services = services
         self._stopping = stopping
-        self._work = work
-        self._patience = patience
+        self._operation = operation
+        self._timeouts = timeouts
         self._save = save
         self._guard = guard
         self._detach = detach
@@ -76,50 +76,50 @@ class Step:
 
     @property
     def request(self) -> AdminRequest:
-        """What was asked for."""
-        return self._work.request
+        """The request of the operation."""
+        return self._operation.request
 
     @property
     def index_seconds(self) -> float:
-        """How long the building of one index may take."""
-        return self._patience.index
+        """How long building one index may take."""
+        return self._timeouts.index
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the operation remembers; written down with the next report or guard."""
-        return self._work.facts
+        """What the operation remembers; saved with the next report or guard."""
+        return self._operation.facts
 
     async def report(self, progress: float | None, message: str) -> None:
-        """Say how far it is, 0 to 1; None where it is as far as before."""
+        """Report the progress, 0 to 1, and a message; None keeps the progress as it was."""
         await self._save(progress, message)
 
     async def guard(self) -> None:
-        """Make sure, just before something is done, that the operation is still this process's.
+        """Confirm, just before acting, that this process still holds the operation.
 
         Raises:
-            LeaseLostError: it is another's.
-            UnavailableError: it cannot be made sure.
+            LeaseLostError: another process holds it.
+            UnavailableError: the database does not answer, so it cannot be confirmed.
         """
         await self._guard()
 
-    async def detach(self, *, going: bool) -> None:
-        """Move the operation out of the database, which is not there after what is done next.
+    async def detach(self, *, deleting: bool) -> None:
+        """Move the operation out of the database, because the next call stops or deletes it.
 
-        A database that is going for good may fail to answer already.
+        A database that is being deleted may have stopped answering already. Then the operation just goes on in memory.
 
         Raises:
             LeaseLostError, UnavailableError: as `guard`.
         """
-        await self._detach(going=going)
+        await self._detach(deleting=deleting)
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        """Look until it says that all is as wanted; it acts itself where it has to.
+        """Call `look` again and again until it returns True; `look` acts itself if it has to.
 
-        A failure of the platform that may pass is waited out for a while.
+        A failure that may pass is tolerated for as long as the timeouts allow.
 
         Raises:
-            ApiError: a failure that will not pass, or has not in that time; STEP_TIMED_OUT.
-            StoppedError: the process is about to stop, between two looks.
+            ApiError: a failure that will not pass, or did not pass in time; STEP_TIMED_OUT.
+            StoppedError: the process is about to stop; this is checked between two looks.
         """
         async for _ in self._looks():
             try:
@@ -135,19 +135,19 @@ class Step:
         if not error.retryable or error.reason is Reason.STEP_TIMED_OUT:
             return False
         self._failing_since = self._failing_since or time.monotonic()
-        return time.monotonic() - self._failing_since < self._patience.failures
+        return time.monotonic() - self._failing_since < self._timeouts.failures
 
     async def _looks(self) -> AsyncIterator[None]:
         started = time.monotonic()
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS, factor=_GROWTH, jitter=_JITTER)
-        while time.monotonic() - started < self._patience.step:
+        while time.monotonic() - started < self._timeouts.step:
             yield
             with contextlib.suppress(TimeoutError):
-                # The platform tells nobody, so that it is looked at again and again.
+                # The platform has no notifications, so it is polled.
                 async with asyncio.timeout(backoff.next_pause()):
                     await self._stopping.wait()
                 raise StoppedError
         raise StepTimedOutError(
-            f"This took longer than {self._patience.step:g} s. The platform may still come to its end with it: send "
-            "the same mutation again to carry on."
+            f"This took longer than {self._timeouts.step:g} s. The platform may still finish it: send the same "
+            "mutation again to carry on."
         )

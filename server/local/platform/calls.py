@@ -1,4 +1,4 @@
-"""Owns the call of a handler: what it is given, and what it may answer."""
+"""A call of a route's handler: what the handler is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from server.local.platform.rest.exchange import Exchange
     from server.local.platform.service import Platform
 
-    # What is done, at once or in a while; None is answered with an empty object.
+    # Returns the body of the reply, or awaits it. None is replied as an empty object.
     Handler = Callable[["Call"], dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
+    # Method, path template, handler.
+    Route = tuple[str, str, Handler]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a handler: the exchange, the parameters of its path, and who calls (None on public paths)."""
+    """The arguments of a handler. `params` are of the path; `identity` is None on a public path without a token."""
 
     platform: Platform
     exchange: Exchange
@@ -33,23 +35,27 @@ class Call:
 
     @property
     def caller(self) -> Identity:
-        """Who calls, where that is certain."""
+        """The authenticated caller.
+
+        Raises:
+            PlatformError: UNAUTHENTICATED.
+        """
         if self.identity is None:
             raise PlatformError(401, "UNAUTHENTICATED", "Credential was not sent.")
         return self.identity
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters of the query."""
+        """The query parameters."""
         return self.exchange.query
 
     @property
     def body(self) -> bytes:
-        """The body as it came."""
+        """The raw body."""
         return self.exchange.body
 
 
-def listed(call: Call, name: str, items: list[dict[str, Any]], limit: int = 100) -> dict[str, Any]:
-    """A page of the items, under the name that the reply gives them."""
+def listing(call: Call, name: str, items: list[dict[str, Any]], limit: int = 100) -> dict[str, Any]:
+    """The page of the items that the query asks for, as a reply that holds them under this name."""
     found = page(items, call.query, limit)
     return {name: found.pop("items"), **found}

@@ -1,4 +1,4 @@
-"""Owns the paths of the REST API, and what each of them does."""
+"""The routes of the REST API: method, path and handler of each."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import binascii
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from server.local.platform.calls import listed
-from server.local.platform.controls import CONTROLS
-from server.local.platform.instances.instances import shown
+from server.local.platform.calls import listing
+from server.local.platform.instances.instances import as_json
 from server.local.platform.rest import bodies as requests
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import OAuthError, invalid, not_implemented
 
 if TYPE_CHECKING:
-    from server.local.platform.calls import Call, Handler
+    from server.local.platform.calls import Call, Handler, Route
 
 _MAX_SUMMARIES = 10_000
 
 
 def _token(call: Call) -> dict[str, Any]:
-    """OAuth's client credentials, by Basic or in the form."""
+    """OAuth's client credentials grant; the credentials come by Basic authentication or in the form."""
     form = dict(urllib.parse.parse_qsl(call.body.decode(errors="replace")))
     client, secret = form.get("client_id", ""), form.get("client_secret", "")
     scheme, _, encoded = call.exchange.header("authorization").partition(" ")
@@ -32,7 +31,7 @@ def _token(call: Call) -> dict[str, Any]:
             raise OAuthError(401, "invalid_client", "Client authentication failed") from None
         client, secret = urllib.parse.unquote(client), urllib.parse.unquote(secret)
     if form.get("grant_type") != "client_credentials":
-        raise OAuthError(400, "unsupported_grant_type", "Only client_credentials is offered.")
+        raise OAuthError(400, "unsupported_grant_type", "Only client_credentials is supported.")
     token = call.platform.credentials.exchange(client, secret)
     if token is None:
         raise OAuthError(401, "invalid_client", "Client authentication failed")
@@ -45,36 +44,35 @@ def _credential(call: Call) -> dict[str, Any]:
     if not body.instance_names:
         raise invalid("instance_names is required.")
     uids = [call.platform.instances.find(name).uid for name in body.instance_names]
-    token, end = call.platform.credentials.mint(call.caller, uids)
-    return {"token": token, "expiration_time": end}
+    token, expiry = call.platform.credentials.mint(call.caller, uids)
+    return {"token": token, "expiration_time": expiry}
 
 
 def _endpoint_credential(call: Call) -> dict[str, Any]:
-    instance, seconds = call.platform.projects.asked_for(parsed(requests.EndpointCredentialBody, call.body))
-    token, end = call.platform.credentials.mint(call.caller, [instance.uid], seconds=seconds)
-    return {"token": token, "expire_time": end}
+    instance, seconds = call.platform.projects.requested(parsed(requests.EndpointCredentialBody, call.body))
+    token, expiry = call.platform.credentials.mint(call.caller, [instance.uid], seconds=seconds)
+    return {"token": token, "expire_time": expiry}
 
 
-def _unimplemented(what: str) -> Handler:
+def _unimplemented(name: str) -> Handler:
     def refuse(_: Call) -> dict[str, Any]:
-        raise not_implemented(f"{what} is not yet implemented.")
+        raise not_implemented(f"{name} is not yet implemented.")
 
     return refuse
 
 
 async def _roles(call: Call) -> dict[str, Any]:
-    return listed(call, "database_instance_roles", await call.platform.roles.listed(call["instance"]))
+    return listing(call, "database_instance_roles", await call.platform.roles.all(call["instance"]))
 
 
+# Open without a token.
 PUBLIC = {
     "/.well-known/databricks-config",
     "/oidc/.well-known/oauth-authorization-server",
     "/oidc/v1/token",
 }
-# Where credentials are asked for.
-MINTS = {"/api/2.0/database/credentials", "/api/2.0/postgres/credentials"}
 
-_OIDC: list[tuple[str, str, Handler]] = [
+_OIDC: list[Route] = [
     (
         "GET",
         "/.well-known/databricks-config",
@@ -91,7 +89,7 @@ _OIDC: list[tuple[str, str, Handler]] = [
     ("POST", "/oidc/v1/token", _token),
 ]
 
-_SCIM: list[tuple[str, str, Handler]] = [
+_SCIM: list[Route] = [
     ("GET", "/Me", lambda call: call.platform.directory.me(call.caller)),
     ("GET", "/Users", lambda call: call.platform.directory.users(call.query)),
     ("GET", "/Users/{id}", lambda call: call.platform.directory.user(call["id"], call.query)),
@@ -103,15 +101,15 @@ _SCIM: list[tuple[str, str, Handler]] = [
     ),
 ]
 
-_DATABASE: list[tuple[str, str, Handler]] = [
+_DATABASE: list[Route] = [
     (
         "POST",
         "/instances",
         lambda call: call.platform.instances.create(parsed(requests.InstanceBody, call.body), call.caller),
     ),
-    ("GET", "/instances", lambda call: listed(call, "database_instances", call.platform.instances.listed())),
+    ("GET", "/instances", lambda call: listing(call, "database_instances", call.platform.instances.all())),
     ("GET", "/instances:findByUid", lambda call: call.platform.instances.find_by_uid(call.query.get("uid"))),
-    ("GET", "/instances/{name}", lambda call: shown(call.platform.instances.find(call["name"]))),
+    ("GET", "/instances/{name}", lambda call: as_json(call.platform.instances.find(call["name"]))),
     (
         "PATCH",
         "/instances/{name}",
@@ -162,19 +160,19 @@ _DATABASE: list[tuple[str, str, Handler]] = [
     ("POST", "/credentials", _credential),
 ]
 
-_POSTGRES: list[tuple[str, str, Handler]] = [
-    ("GET", "/projects", lambda call: listed(call, "projects", call.platform.projects.listed())),
+_POSTGRES: list[Route] = [
+    ("GET", "/projects", lambda call: listing(call, "projects", call.platform.projects.all())),
     ("GET", "/projects/{project}", lambda call: call.platform.projects.project(**call.params)),
     (
         "GET",
         "/projects/{project}/branches",
-        lambda call: listed(call, "branches", call.platform.projects.branches(**call.params)),
+        lambda call: listing(call, "branches", call.platform.projects.branches(**call.params)),
     ),
     ("GET", "/projects/{project}/branches/{branch}", lambda call: call.platform.projects.branch(**call.params)),
     (
         "GET",
         "/projects/{project}/branches/{branch}/endpoints",
-        lambda call: listed(call, "endpoints", call.platform.projects.endpoints(**call.params)),
+        lambda call: listing(call, "endpoints", call.platform.projects.endpoints(**call.params)),
     ),
     (
         "GET",
@@ -184,18 +182,18 @@ _POSTGRES: list[tuple[str, str, Handler]] = [
     ("POST", "/credentials", _endpoint_credential),
 ]
 
-_UNITY: list[tuple[str, str, Handler]] = [
+_UNITY: list[Route] = [
     ("GET", "/catalogs/{name}", lambda call: call.platform.unity.catalog(call["name"])),
     ("GET", "/schemas/{full_name}", lambda call: call.platform.unity.schema(call["full_name"])),
     ("GET", "/tables/{full_name}", lambda call: call.platform.unity.table(call["full_name"])),
     (
         "GET",
         "/table-summaries",
-        lambda call: listed(call, "tables", call.platform.unity.summaries(call.query), _MAX_SUMMARIES),
+        lambda call: listing(call, "tables", call.platform.unity.summaries(call.query), _MAX_SUMMARIES),
     ),
 ]
 
-_PIPELINES: list[tuple[str, str, Handler]] = [
+_PIPELINES: list[Route] = [
     ("GET", "/{id}", lambda call: call.platform.pipelines.get(call["id"])),
     ("DELETE", "/{id}", lambda call: call.platform.pipelines.delete(call["id"])),
     (
@@ -207,7 +205,7 @@ _PIPELINES: list[tuple[str, str, Handler]] = [
     ("GET", "/{id}/updates/{update}", lambda call: call.platform.pipelines.get_update(call["id"], call["update"])),
 ]
 
-ROUTES = [
+ROUTES: list[Route] = [
     (method, f"{prefix}{path}", handler)
     for prefix, routes in (
         ("", _OIDC),
@@ -216,7 +214,6 @@ ROUTES = [
         ("/api/2.0/postgres", _POSTGRES),
         ("/api/2.1/unity-catalog", _UNITY),
         ("/api/2.0/pipelines", _PIPELINES),
-        ("/local", CONTROLS),
     )
     for method, path, handler in routes
 ]

@@ -1,12 +1,10 @@
-"""Owns the parts of the local platform, put together, and their start and stop."""
+"""The parts of the local platform, put together, and their start and stop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from server.local.platform.faults import Faults
 from server.local.platform.identities.credentials import Credentials
 from server.local.platform.identities.directory import Directory
 from server.local.platform.identities.radius import RadiusServer
@@ -14,7 +12,6 @@ from server.local.platform.instances.instances import Instances
 from server.local.platform.instances.lifecycle import Lifecycle
 from server.local.platform.instances.projects import Projects
 from server.local.platform.instances.roles import Roles
-from server.local.platform.mints import Mints
 from server.local.platform.state import Store, free_port
 from server.local.platform.tables.catalogs import Catalogs
 from server.local.platform.tables.pipelines import Pipelines
@@ -23,13 +20,22 @@ from server.local.platform.tables.syncs import Syncs
 from server.local.platform.tables.unity import UnityCatalog
 
 if TYPE_CHECKING:
+    from server.local.platform.events import Observer
     from server.local.platform.options import Options
 
 
 class Platform:
-    """Everything that the REST API speaks to. Ports are chosen at the first start and kept."""
+    """Everything behind the REST API. Ports are chosen at the first start and kept.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: how it behaves.
+        observer: called at each event.
+
+    Raises:
+        OSError: another process has the directory, or no port is free.
+    """
+
+    def __init__(self, options: Options, observer: Observer) -> None:
         self.options = options
         self.store = store = Store(options.directory)
         state = store.state
@@ -37,39 +43,36 @@ class Platform:
         state.pg_port = options.pg_port or state.pg_port or free_port()
         state.radius_port = state.radius_port or free_port()
         store.save()
-        self.credentials = Credentials(store, options)
+        self.credentials = Credentials(store, options, observer)
         self.directory = Directory(store, options)
-        self.life = Lifecycle(store, options, self.credentials)
-        self.instances = Instances(store, self.life)
+        self.lifecycle = Lifecycle(store, options, self.credentials, observer)
+        self.instances = Instances(store, self.lifecycle)
         self.projects = Projects(store, options)
         self.unity = UnityCatalog(store)
-        self.catalogs = Catalogs(store, self.life, self.instances, self.unity)
-        self.syncs = Syncs(store, options, self.life)
+        self.catalogs = Catalogs(store, self.lifecycle, self.instances, self.unity)
+        self.syncs = Syncs(store, options, self.lifecycle)
         self.synced_tables = SyncedTables(store, options, self.instances, self.unity, self.syncs)
         self.pipelines = Pipelines(store, self.syncs)
-        self.roles = Roles(self.life, self.instances)
-        self.faults = Faults()
-        self.mints = Mints()
-        self.requests: Counter[str] = Counter()
+        self.roles = Roles(self.lifecycle, self.instances)
         self._radius: asyncio.DatagramTransport | None = None
 
     async def open(self) -> None:
-        """Answer PostgreSQL's questions, and take everything up where it was left.
+        """Start to check PostgreSQL's logins, and resume every instance and sync where it was left.
 
         Raises:
-            OSError: the port of RADIUS is taken.
+            OSError: the RADIUS port is taken.
         """
         state = self.store.state
         self._radius, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: RadiusServer(state.radius_secret, self.credentials.check),
             local_addr=("127.0.0.1", state.radius_port),
         )
-        self.life.open()
+        self.lifecycle.open()
         self.syncs.open()
 
     async def close(self) -> None:
         """Stop every sync and every PostgreSQL."""
         await self.syncs.close()
-        await self.life.close()
+        await self.lifecycle.close()
         if self._radius:
             self._radius.close()

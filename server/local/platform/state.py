@@ -1,4 +1,4 @@
-"""Owns what outlives the process: instances, catalogs, synced tables, pipelines and tokens, in one JSON file."""
+"""The state that outlives the process: instances, catalogs, synced tables, pipelines and tokens, in one JSON file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pydantic import BaseModel, Field
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Below the ports that the system hands out by itself, so that nobody is given one of ours in between.
+# Below the ephemeral ports, so that the system gives none of these to another socket between two of our runs.
 _PORTS = range(20_000, 32_000)
 
 
 class Instance(BaseModel):
-    """A database instance. While `suspended` it is AVAILABLE all the same."""
+    """A database instance. Its state is AVAILABLE also while it is suspended."""
 
     name: str
     uid: str
@@ -44,7 +44,7 @@ class Instance(BaseModel):
 
 
 class Catalog(BaseModel):
-    """A catalog of Unity Catalog that stands for a database of an instance."""
+    """A catalog of Unity Catalog that registers a database of an instance."""
 
     name: str
     uid: str
@@ -54,7 +54,7 @@ class Catalog(BaseModel):
 
 
 class SyncedTable(BaseModel):
-    """A synced table. `spec` is as it was given; `synced_once` whether a sync of it has ever succeeded."""
+    """A synced table. `spec` is as the client sent it. `synced_once` tells whether a sync has ever succeeded."""
 
     name: str
     uid: str
@@ -81,7 +81,7 @@ class Update(BaseModel):
 
 
 class Pipeline(BaseModel):
-    """What fills synced tables, newest update last."""
+    """A pipeline, which fills synced tables. The newest update is last."""
 
     id: str
     name: str
@@ -90,7 +90,7 @@ class Pipeline(BaseModel):
 
 
 class Token(BaseModel):
-    """A credential or an access token, by its digest; a credential is good for instances, `expires` in Unix time."""
+    """A credential or an access token. `instances` are uids that a credential is valid for; `expires` is Unix time."""
 
     user: str
     expires: float
@@ -98,7 +98,7 @@ class Token(BaseModel):
 
 
 class State(BaseModel):
-    """All of it."""
+    """The whole state. Tokens are by their digests, everything else by name or id."""
 
     operator_token: str = Field(default_factory=lambda: f"dapi{secrets.token_hex(16)}")
     client_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
@@ -117,7 +117,7 @@ class State(BaseModel):
 
 
 class Store:
-    """The state, and its file. Whoever changes the state saves it before telling anybody.
+    """The state and its file. Code that changes the state saves it before it replies.
 
     Raises:
         OSError: another process has the directory.
@@ -126,7 +126,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        # Held until the process ends, however it ends.
+        # The system releases the lock when the process ends, also after a kill.
         self._lock = (directory / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,8 +136,10 @@ class Store:
         self.state = State.model_validate_json(self._file.read_bytes()) if self._file.exists() else State()
 
     def save(self) -> None:
-        """Write it down so that it is there after a crash, and never half of it: some kilobytes, a millisecond."""
+        """Write the state durably and atomically. It is some kilobytes, and takes a millisecond."""
         scratch = self._file.with_suffix(".new")
+        # Readable by its owner alone: the operator's token is in it.
+        scratch.touch(mode=0o600)
         with scratch.open("w") as file:
             file.write(self.state.model_dump_json())
             file.flush()
@@ -151,15 +153,15 @@ class Store:
 
 
 def now() -> str:
-    """The time as the platform writes it."""
+    """The time in the platform's format."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def free_port() -> int:
-    """A port that is free for TCP and UDP on every address of this machine.
+    """A port that is free for TCP on every address of this machine, and for UDP on 127.0.0.1.
 
     Raises:
-        OSError: after a hundred that were not.
+        OSError: a hundred random ports were taken.
     """
     for _ in range(100):
         port = random.choice(_PORTS)  # noqa: S311 # a port is no secret
@@ -177,5 +179,5 @@ def free_port() -> int:
 
 
 def now_milliseconds() -> int:
-    """The time in milliseconds since 1970, as pipelines write it."""
+    """The time in milliseconds since 1970, the format of pipelines."""
     return time.time_ns() // 1_000_000

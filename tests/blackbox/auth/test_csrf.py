@@ -1,6 +1,6 @@
-"""Tests against cross-site requests: what a browser sends for foreign pages without a preflight changes nothing.
+"""Foreign pages can change nothing: what a browser sends for them without a preflight is refused.
 
-Each row is a request of a current browser, or of an older one that does not send `Sec-Fetch-Site`.
+Each row is a request as a browser sends it today, or as an older one sends it, without `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def body(document: str = MUTATION) -> bytes:
-    """A request in JSON, which a page can also send under another content type."""
+    """A request in JSON. A page can send it as text of any type."""
     return b'{"query": "%s"}' % document.encode()
 
 
@@ -145,7 +145,7 @@ def body(document: str = MUTATION) -> bytes:
 def test_what_a_page_sends(
     client: httpx.Client, method: str, path: str, options: dict[str, Any], expected: str | int
 ) -> None:
-    """The response has the expected reason and its status, or the expected status."""
+    """`expected` is the reason of the refusal, or the status."""
     answer = client.request(method, path, **options)
     if isinstance(expected, int):
         assert answer.status_code == expected
@@ -159,7 +159,7 @@ def test_what_a_page_sends(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
-    """The server accepts both schemes: it cannot know whether TLS ends before it."""
+    """Its origin has the host that it calls. The scheme does not count: a proxy may terminate TLS."""
     origin = server.url.replace("http", scheme, 1)
     answer = httpx.post(server.graphql, content=body(QUERY), headers=JSON | {"origin": origin})
     assert answer.json() == {"data": {"__typename": "Query"}}
@@ -173,7 +173,7 @@ def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
     ],
 )
 def test_behind_the_platforms_proxy_the_forwarded_host_is_our_name(given: dict[str, str], *, allowed: bool) -> None:
-    """The proxy forwards the name; without the proxy that header is not trusted."""
+    """The proxy sends that name as `X-Forwarded-Host`, which counts nowhere else."""
     assert _passes(Origins(set(), forwarded=True), given) is allowed
     assert not _passes(Origins(set()), given)
 
@@ -199,7 +199,7 @@ class _Connection:
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"]
 )
 def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path: str, host: str) -> None:
-    """With AUTH_MODE=local this holds on every path: a page of such a name could read the response."""
+    """With AUTH_MODE=local this holds for every path: a page of that name could read the answer."""
     answer = client.get(path, headers={"host": host})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["reason"]) == (403, "HOST_FORBIDDEN")
     handshake = client.get(path, headers=HANDSHAKE | {"host": host})
@@ -207,7 +207,7 @@ def test_a_name_that_points_at_loopback_gets_nothing(client: httpx.Client, path:
 
 
 def preflight(client: httpx.Client, path: str = GRAPHQL, **changed: str) -> httpx.Response:
-    """The preflight for a POST from the allowed origin."""
+    """The preflight of a POST from a page of the allowed origin."""
     asked = {
         "origin": SHOP,
         "access-control-request-method": "POST",
@@ -218,7 +218,7 @@ def preflight(client: httpx.Client, path: str = GRAPHQL, **changed: str) -> http
 
 @pytest.mark.parametrize("path", [GRAPHQL, STREAM])
 def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client, path: str) -> None:
-    """For two hours, for the headers that the server reads, without wildcards and credentials."""
+    """The answer holds for two hours and for the headers that the server reads. It has no wildcard, and no credentials."""
     answer = preflight(client, path)
     assert answer.status_code == 200
     given = {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
@@ -244,7 +244,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
     ],
 )
 def test_a_preflight_of_another_origin_is_refused(client: httpx.Client, changed: dict[str, str], message: str) -> None:
-    """The response gives the reason, and the browser then sends no request."""
+    """The answer says why, and the browser then sends nothing."""
     answer = preflight(client, **changed)
     assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {message}")
     if message == "origin":
@@ -264,7 +264,7 @@ def test_a_preflight_of_another_origin_is_refused(client: httpx.Client, changed:
 def test_an_allowed_page_can_read_why_it_is_refused(
     client: httpx.Client, method: str, options: dict[str, Any], status: int
 ) -> None:
-    """An error response has the CORS headers too, and exposes its own."""
+    """A refusal has the same CORS headers as any other answer."""
     options = options | {"headers": options.get("headers", {}) | {"origin": SHOP}}
     answer = client.request(method, GRAPHQL, **options)
     assert answer.status_code == status
@@ -274,7 +274,7 @@ def test_an_allowed_page_can_read_why_it_is_refused(
 
 @pytest.mark.parametrize("path", EVERY_PATH)
 def test_every_response_has_security_headers(client: httpx.Client, path: str) -> None:
-    """Every response forbids type guessing and embedding by other origins, and does not name the server's software."""
+    """Browsers must not guess its type, and foreign pages must not embed it. It does not name the server."""
     answer = client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
@@ -284,7 +284,7 @@ def test_every_response_has_security_headers(client: httpx.Client, path: str) ->
 
 
 def test_graphiql_is_isolated_from_other_pages(client: httpx.Client) -> None:
-    """The page cannot be framed, cached, controlled by the window that opened it, or given access to devices."""
+    """It may not be framed, cached, held by the window that opened it, or use devices."""
     answer = client.get(GRAPHQL, headers={"accept": "text/html"})
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"

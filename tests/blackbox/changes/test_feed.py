@@ -131,7 +131,8 @@ def steady(stage: Stage) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def strict(stage: Stage) -> Iterator[Server]:
     """A server that polls for changes often, and buffers few of them for a slow subscriber."""
-    with running_server(stage.url, FEED_BUFFER=str(_BUFFER), FEED_CATCH_UP="0.2") as server:
+    altered = {"server.lifespan._FEED_BUFFER": _BUFFER, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.2}
+    with running_server(stage.url, altered=altered) as server:
         yield server
 
 

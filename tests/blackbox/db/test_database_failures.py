@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from server.local.tpch import load_orders
 from tests.blackbox.load import READ, Fate, Load, quantile, send
 from tests.calibration import MEASURES, hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
+from tests.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("killed") / "cluster")
     try:
         cluster.start()
-        load_orders(cluster, _SCALE, lambda _: None)
+        load_orders(cluster, _SCALE)
         yield cluster
     finally:
         cluster.destroy()
@@ -124,7 +124,7 @@ async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_t
     port = free_port()
     try:
         cluster.start(port)
-        load_orders(cluster, _SCALE, lambda _: None)
+        load_orders(cluster, _SCALE)
         cluster.stop()
         with running_server(cluster.url, ready=False) as server:
             assert answers(f"{server.url}/livez")
@@ -169,9 +169,9 @@ async def wait_until_locked(observer: asyncpg.Connection, *, locked_out: bool) -
 async def test_an_exhausted_pool_refuses_at_once_and_blocks_nothing_else(
     own: Cluster,
 ) -> None:
-    """With all ten connections waiting for a lock: 503 after POOL_TIMEOUT. /livez and refusals need no connection."""
+    """With all ten connections locked: 503 after a quarter of a second. /livez and refusals need no connection."""
     limits = httpx.Limits(max_connections=100)
-    with running_server(own.url, POOL_TIMEOUT="0.25") as server:
+    with running_server(own.url, altered={"server.db.engine._PAGE_WAIT_SECONDS": 0.25}) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
             async with locked(own):
                 crowd = [asyncio.create_task(send(client, {"query": READ})) for _ in range(20)]
@@ -229,7 +229,7 @@ async def test_pipelined_requests_do_not_outlive_their_client(own: Cluster, kill
     await until(lambda: "several-0" in killed.log())
     assert "CLIENT_GONE" in next(line for line in killed.log().splitlines() if "several-0" in line)
     assert "several-1" not in killed.log()
-    assert '"level": "error"' not in killed.log()[begun:]
+    assert '"level":"error"' not in killed.log()[begun:]
 
 
 async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from tests.blackbox.feed_clients import Subscriber, change, following, head, over_sse, over_websocket
 from tests.blackbox.load import READ, Load
 from tests.calibration import MEASURES
-from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.operator import DATABASE, HASTE, INSTANCE, TABLE, Operator, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, until, wait_for
 
@@ -30,7 +30,9 @@ SET = "mutation { setOrderStatus(input: {orderKey: %d, status: %s}) { change { v
 HEADER = "x-consistency-token"
 # How far a standby may be behind. Events are held back for as long. On a slow machine a standby is often further behind
 # and left out, which is right, and matters only where the test reads from it.
-LAG_SECONDS, NO_LAG = 0.05, "60"
+LAG_SECONDS = 0.05
+STRICT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": LAG_SECONDS}
+LENIENT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": 60}
 SILENT = "it does not answer"
 
 
@@ -45,7 +47,7 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def first(platform: LocalPlatform) -> Iterator[Operator]:
     """A process that serves the platform's orders."""
-    with operated(platform, REPLICA_MAX_LAG=str(LAG_SECONDS)) as operator:
+    with operated(platform, altered=STRICT) as operator:
         operator.done(
             "createDatabaseCatalog",
             name="orders_catalog",
@@ -63,7 +65,7 @@ def first(platform: LocalPlatform) -> Iterator[Operator]:
 def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
     """A second process."""
     assert first
-    with operated(platform, REPLICA_MAX_LAG=str(LAG_SECONDS)) as operator:
+    with operated(platform, altered=STRICT) as operator:
         until_used(operator)
         yield operator
 
@@ -72,7 +74,7 @@ def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
     """A process that accepts any standby that answers."""
     assert first
-    with operated(platform, REPLICA_MAX_LAG=NO_LAG) as operator:
+    with operated(platform, altered=LENIENT) as operator:
         until_used(operator)
         yield operator
 
@@ -121,7 +123,7 @@ async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: Loca
     assert after["primary"] - before["primary"] < 0.2 * (after["standby"] - before["standby"])
 
 
-@pytest.mark.parametrize("carried", ["header", "cookie"])
+@pytest.mark.parametrize("carried", ["header", "cookie", "extensions"])
 async def test_a_writer_reads_its_own_change_at_once_through_another_process(
     platform: LocalPlatform, first: Operator, second: Operator, carried: str
 ) -> None:
@@ -132,11 +134,15 @@ async def test_a_writer_reads_its_own_change_at_once_through_another_process(
             for turn in range(10):
                 document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
                 response = await client.post(first.server.graphql, json={"query": document})
-                headers = {HEADER: response.headers[HEADER]} if carried == "header" else {}
-                if carried == "header":
+                token = response.headers[HEADER]
+                if carried != "cookie":
                     client.cookies.clear()
+                headers = {HEADER: token} if carried == "header" else {}
+                body: dict[str, Any] = {"query": LOOK_UP % 7}
+                if carried == "extensions":
+                    body["extensions"] = {"consistencyToken": token}
                 made = response.json()["data"]["setOrderStatus"]
-                read = await client.post(second.server.graphql, json={"query": LOOK_UP % 7}, headers=headers)
+                read = await client.post(second.server.graphql, json=body, headers=headers)
                 assert read.json()["data"]["order"]["statusVersion"] == made["order"]["statusVersion"]
     finally:
         platform.pause_replay(INSTANCE, paused=False)

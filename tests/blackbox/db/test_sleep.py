@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.blackbox.feed_clients import Change, Subscriber, change, following, head, over_websocket
-from tests.operator import DATABASE, INSTANCE, operated
+from tests.operator import DATABASE, HASTE, INSTANCE, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import PATIENCE_SECONDS, answers, until
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 SUSPEND_AFTER = 1.0
+# How often the feed polls, in seconds.
+LOOKS_OFTEN = {**HASTE, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.1}
 OPEN = """
 mutation {
   setOrderStatus(input: {orderKey: 1, status: OPEN, idempotencyKey: "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5"}) {
@@ -86,7 +88,7 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
 ) -> None:
     """The subscriber gets another process's changes as soon as this process uses the database again."""
     with (
-        operated(platform, SUBSCRIBERS_KEEP_AWAKE="false", FEED_CATCH_UP="0.1") as ours,
+        operated(platform, SUBSCRIBERS_KEEP_AWAKE="false", altered=LOOKS_OFTEN) as ours,
         operated(platform) as theirs,
     ):
         async with contextlib.AsyncExitStack() as stack:
@@ -109,7 +111,7 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
 
 async def test_a_subscriber_makes_the_server_poll(platform: LocalPlatform) -> None:
     """So the instance never counts as idle. Without a subscriber the server does not poll it, and it falls asleep."""
-    with operated(platform, FEED_CATCH_UP="0.1") as ours:
+    with operated(platform, altered=LOOKS_OFTEN) as ours:
         async with kept_awake(platform) as witness:
             await ready(ours)
             subscriber = Subscriber(over_websocket, ours.server.url, await head(ours.server.url))
@@ -127,11 +129,11 @@ async def test_a_subscriber_makes_the_server_poll(platform: LocalPlatform) -> No
 @pytest.mark.long
 async def test_a_subscriber_keeps_it_awake_by_default(platform: LocalPlatform) -> None:
     """The server polls the database so often that it never counts as idle."""
-    with operated(platform, FEED_CATCH_UP="0.2") as ours:
+    with operated(platform, altered=LOOKS_OFTEN) as ours:
         await ready(ours)
         subscriber = Subscriber(over_websocket, ours.server.url, await head(ours.server.url))
         async with following(subscriber):
-            await change(ours.server.url, 2, "PARTIAL")
+            await change(ours.server.url, 3, "PARTIAL")
             await subscriber.hear(1)
             wakes = platform.counters()["wakes"][INSTANCE]
             with pytest.raises(TimeoutError):

@@ -42,7 +42,11 @@ def waking_after(seconds: float, *, on: Path | None = None) -> Iterator[LocalPla
 
 
 # While no platform runs, between two platforms, the server would look only every 30 seconds.
-LOOKS_OFTEN = {**HASTE, "server.orders.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0}
+LOOKS_OFTEN = {
+    **HASTE,
+    "server.orders.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0,
+    "server.lakebase.platform.sdk_client._RETRY_SECONDS": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +127,7 @@ async def test_a_database_that_does_not_wake_is_given_up_and_tried_again_later()
         with waking_after(NEVER_SECONDS, on=directory) as platform:
             with operated(platform) as first:
                 first.provisioned()
-            operator = stack.enter_context(
-                operated(platform, altered=LOOKS_OFTEN, WAKE_TIMEOUT=str(PATIENCE), CONTROL_PLANE_RETRY="1")
-            )
+            operator = stack.enter_context(operated(platform, altered=LOOKS_OFTEN, WAKE_TIMEOUT=str(PATIENCE)))
             await until(lambda: answers(f"{operator.server.url}/readyz"))
             platform.suspend(INSTANCE)
             fates = await crowd(operator.server.url, 1) + await crowd(operator.server.url, 1)

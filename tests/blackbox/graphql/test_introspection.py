@@ -1,4 +1,4 @@
-"""Who may look around: the real process, on every transport and by a browser, for each of EXPLORING's values."""
+"""Who may explore, for each value of EXPLORING: on every transport, and in a browser."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 @pytest.fixture(scope="module")
 def closed(orders_url: str) -> Iterator[Server]:
-    """A server where nobody may look around."""
+    """A server with EXPLORING=off."""
     with running_server(orders_url, EXPLORING="off") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    """Whose tokens the server believes."""
+    """The issuer of the server's tokens."""
     with running_issuer() as issuer:
         yield issuer
 
 
 @pytest.fixture(scope="module")
 def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
-    """A server in production, where EXPLORING is not set."""
+    """A server in production without EXPLORING."""
     with running_server(orders_url, APP_ENV="production", **issuer.settings()) as server:
         yield server
 
 
 @TRANSPORTS
 def test_where_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: Ask) -> None:
-    """Neither the schema nor a suggestion; where it is on, as in development, both are."""
+    """With `off` a caller sees neither the schema nor suggestions. With `on`, the default in development, both are shown."""
     status, told = ask(closed, {"query": SCHEMA})
     assert status in {200, 400, None}
     assert reason(told) == "INTROSPECTION_DISABLED"
@@ -58,13 +58,13 @@ def test_where_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: A
 
 
 def test_a_client_of_the_newer_media_type_is_told_by_the_status_too(closed: Server) -> None:
-    """400, as for any document that is not valid."""
+    """The status is 400, as for any invalid document."""
     accept = {"accept": "application/graphql-response+json"}
     assert httpx.post(closed.graphql, json={"query": SCHEMA}, headers=accept).status_code == 400
 
 
 def test_in_production_it_is_for_admins(guarded: Server, issuer: Issuer) -> None:
-    """What one caller is told another is not, though the document has been looked at once for both."""
+    """Admins see it and writers do not, although the server has validated the document once for both."""
 
     def told(roles: list[str], document: str) -> Any:
         headers = {"authorization": f"Bearer {issuer.token(roles=roles)}"}
@@ -80,7 +80,7 @@ def test_in_production_it_is_for_admins(guarded: Server, issuer: Issuer) -> None
 def test_graphiql_is_shown_to_those_who_may_look_around(
     closed: Server, server: Server, guarded: Server, issuer: Issuer
 ) -> None:
-    """A browser that has no token is told why there is nothing to see, and a client sees no difference."""
+    """A browser without a token is told why there is no page. For other clients nothing changes."""
     assert httpx.get(server.graphql, headers=BROWSER).headers["content-type"] == "text/html; charset=utf-8"
     reader, admin = ({"authorization": f"Bearer {issuer.token(roles=[role])}"} for role in ("reader", "admin"))
     for refused in (
@@ -98,7 +98,7 @@ def test_graphiql_is_shown_to_those_who_may_look_around(
 
 
 def test_with_tokens_graphiql_is_shown_to_everybody_where_that_is_said(orders_url: str, issuer: Issuer) -> None:
-    """There is nobody's data in the page, and it is where a person puts their token in."""
+    """The page contains nobody's data, and it is where a person enters a token."""
     with running_server(orders_url, APP_ENV="production", EXPLORING="on", **issuer.settings()) as server:
         shown = httpx.get(server.graphql, headers=BROWSER)
         assert shown.headers["content-type"] == "text/html; charset=utf-8"

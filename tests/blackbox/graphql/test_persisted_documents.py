@@ -96,7 +96,7 @@ def by_name(server: Server, name: str, *, count: int) -> list[str]:
     """The log's lines of the operations of a name, as soon as there are so many."""
 
     def lines() -> list[str]:
-        return [line for line in server.log().splitlines() if f'"operation": "{name}"' in line]
+        return [line for line in server.log().splitlines() if f'"operation":"{name}"' in line]
 
     wait_for(lambda: len(lines()) >= count, what=server.log)
     return lines()

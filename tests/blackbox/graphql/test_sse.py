@@ -1,4 +1,4 @@
-"""Owns the promises of server-sent events: what is streamed, to whom, and in which form."""
+"""GraphQL over server-sent events: what is streamed, to which clients, and in which form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAD = "{ orderStatusChanges(first: 0) { headCursor } }"
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server whose history is the tests' own."""
+    """A server with a history of its own."""
     with running_server(orders_url, APP_SCHEMA="stream") as server:
         yield server
 
@@ -46,13 +46,13 @@ def ask(client: httpx.Client, query: str, **variables: object) -> dict[str, Any]
 
 
 def change(client: httpx.Client, key: int, status: str) -> str:
-    """Set a status, and give the cursor of the change."""
+    """Set a status, and return the cursor of the change."""
     mutation = "mutation($k: BigInt!, $s: OrderStatus!) { setOrderStatus(input: {orderKey: $k, status: $s}) { change { cursor } } }"
     return str(ask(client, mutation, k=key, s=status)["setOrderStatus"]["change"]["cursor"])
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, str]]:
-    """The events of a stream, each by its fields; comments are left out."""
+    """The events of a stream as their fields, without comments."""
     event: dict[str, str] = {}
     for line in response.iter_lines():
         name, _, value = line.partition(":")
@@ -65,7 +65,7 @@ def events(response: httpx.Response) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_query_is_one_event_and_the_end(client: httpx.Client, method: str) -> None:
-    """As the protocol has it for any operation; the end has data, because browsers drop an event without."""
+    """The protocol sends any operation like that. `complete` has data, because browsers drop an event without data."""
     query = {"query": "{ order(orderKey: 1) { orderKey } }"}
     body: dict[str, Any] = {"params": query} if method == "GET" else {"json": query}
     with client.stream(method, "/api/graphql/stream", headers=EVENTS, **body) as response:
@@ -87,7 +87,7 @@ def test_a_query_is_one_event_and_the_end(client: httpx.Client, method: str) -> 
     ],
 )
 def test_what_is_wrong_with_an_operation_is_an_event(client: httpx.Client, query: str, reason: str) -> None:
-    """A client of the protocol reads nothing else."""
+    """The protocol's clients read nothing else."""
     with client.stream("POST", "/api/graphql/stream", headers=EVENTS, json={"query": query}) as response:
         found = list(events(response))
     assert [event["event"] for event in found] == ["next", "complete"]
@@ -112,7 +112,7 @@ def test_what_is_wrong_with_an_operation_is_an_event(client: httpx.Client, query
 def test_a_request_that_is_none_gets_a_status(
     client: httpx.Client, method: str, options: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Before a stream is opened, and in JSON."""
+    """The refusal is JSON, and no stream is opened."""
     options = {**options, "headers": EVENTS | options.get("headers", {})}
     answer = client.request(method, "/api/graphql/stream", **options)
     assert answer.status_code == status
@@ -120,7 +120,7 @@ def test_a_request_that_is_none_gets_a_status(
 
 
 def test_a_mutation_is_not_run_by_get(client: httpx.Client) -> None:
-    """A link that is followed must not change anything."""
+    """Following a link must not change anything."""
     head = ask(client, HEAD)
     mutation = "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { replayed } }"
     with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": mutation}) as response:
@@ -131,7 +131,7 @@ def test_a_mutation_is_not_run_by_get(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_event_has_its_cursor_as_id(client: httpx.Client, method: str) -> None:
-    """Though the cursor is not selected."""
+    """The operation need not select the cursor."""
     body: dict[str, Any] = {"params": {"query": FEED}} if method == "GET" else {"json": {"query": FEED}}
     after = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
     cursors = [change(client, 1, status) for status in ("PARTIAL", "FULFILLED", "OPEN")]
@@ -142,7 +142,7 @@ def test_an_event_has_its_cursor_as_id(client: httpx.Client, method: str) -> Non
 
 
 def test_a_browser_knows_at_once_where_to_go_on(client: httpx.Client) -> None:
-    """It is told its place before the first change: cut off before that, it comes back to where it was."""
+    """It receives an id before the first change, so that it misses nothing if it is cut off before that change."""
     head = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
     with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": FEED}) as response:
         told = events(response)
@@ -150,7 +150,7 @@ def test_a_browser_knows_at_once_where_to_go_on(client: httpx.Client) -> None:
 
 
 def test_the_last_event_id_wins(client: httpx.Client) -> None:
-    """A browser that comes back sends the URL that it was first given, and the id of what it heard last."""
+    """A browser that reconnects sends the cursor in its URL, and the id of its last event, which is newer."""
     first, second, third = (change(client, 2, status) for status in ("PARTIAL", "FULFILLED", "OPEN"))
     query = "subscription($a: String) { orderStatusChanged(after: $a) { cursor } }"
     body = {"query": query, "variables": {"a": first}}
@@ -161,7 +161,7 @@ def test_the_last_event_id_wins(client: httpx.Client) -> None:
 
 
 def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
-    """Every hop hears something again and again, although nothing is told."""
+    """Every hop receives comments while there are no events."""
     quick = {"server.graphql.sse._KEEP_ALIVE_SECONDS": 0.1}
     with running_server(orders_url, altered=quick, APP_SCHEMA="stream") as server:
         body = {"query": FEED}
@@ -173,7 +173,7 @@ def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
 
 @pytest.mark.long
 def test_a_silent_stream_is_kept_alive_every_fifteen_seconds(client: httpx.Client) -> None:
-    """As proxies on the way expect it."""
+    """Proxies close streams that are silent for longer."""
     began = time.monotonic()
     with client.stream("POST", "/api/graphql/stream", headers=EVENTS, json={"query": FEED}) as response:
         assert next(response.iter_lines()).startswith(":")
@@ -181,7 +181,7 @@ def test_a_silent_stream_is_kept_alive_every_fifteen_seconds(client: httpx.Clien
 
 
 def test_an_allowed_origin_may_listen_and_read(orders_url: str) -> None:
-    """A browser hands the answer over only where a header says so."""
+    """A browser gives a page the answer only if a header allows it."""
     origin = "https://shop.example"
     with running_server(orders_url, ALLOWED_ORIGINS=origin, APP_SCHEMA="stream") as server:
         for path, query in (("/api/graphql/stream", FEED), ("/api/graphql", HEAD)):

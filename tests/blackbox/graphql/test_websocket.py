@@ -1,4 +1,4 @@
-"""Owns the promises of the WebSocket: graphql-transport-ws to the letter, and no operation that harms another."""
+"""GraphQL over WebSocket follows graphql-transport-ws to the letter, and no operation harms another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 
 @pytest.fixture
 def address(server: Server) -> str:
-    """Where the server's WebSocket is."""
+    """The address of the server's WebSocket."""
     return server.graphql.replace("http", "ws", 1)
 
 
@@ -40,13 +40,13 @@ def socket(address: str) -> Iterator[ClientConnection]:
 
 
 def send(connection: ClientConnection, *messages: object) -> None:
-    """Send messages as they are where they are text, as JSON otherwise."""
+    """Send messages: text as it is, anything else as JSON."""
     for message in messages:
         connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
 
 def receive(connection: ClientConnection) -> dict[str, Any]:
-    """The next message, which has to come in a text frame."""
+    """The next message, which must come in a text frame."""
     text = connection.recv(timeout=PATIENCE_SECONDS)
     assert isinstance(text, str)
     message = json.loads(text)
@@ -55,7 +55,7 @@ def receive(connection: ClientConnection) -> dict[str, Any]:
 
 
 def closed_with(connection: ClientConnection) -> int:
-    """The code that the server closes with, whatever it says before."""
+    """The code with which the server closes the connection, after any other messages."""
     try:
         while True:
             connection.recv(timeout=PATIENCE_SECONDS)
@@ -64,7 +64,7 @@ def closed_with(connection: ClientConnection) -> int:
 
 
 def test_an_operation_is_answered_and_completed(socket: ClientConnection) -> None:
-    """One next and one complete, for a query as for a mutation."""
+    """A query and a mutation get one `next` and one `complete`."""
     send(socket, {"id": "q", "type": "subscribe", "payload": ORDER})
     assert receive(socket) == {"id": "q", "type": "next", "payload": {"data": {"order": {"orderKey": "1"}}}}
     assert receive(socket) == {"id": "q", "type": "complete"}
@@ -88,7 +88,7 @@ def test_an_operation_is_answered_and_completed(socket: ClientConnection) -> Non
     ],
 )
 def test_a_bad_operation_ends_itself_alone(socket: ClientConnection, payload: dict[str, Any], reason: str) -> None:
-    """Its error names the reason, and what else runs on the socket goes on."""
+    """Its error has the reason, and other operations on the connection go on."""
     send(socket, {"id": "feed", "type": "subscribe", "payload": FEED})
     send(socket, {"id": "bad", "type": "subscribe", "payload": payload})
     error = receive(socket)
@@ -101,14 +101,14 @@ def test_a_bad_operation_ends_itself_alone(socket: ClientConnection, payload: di
 
 @pytest.mark.parametrize("init", [INIT, INIT | {"payload": None}, INIT | {"payload": {}}, INIT | {"payload": {"a": 1}}])
 def test_an_init_may_come_with_a_payload_or_without(address: str, init: dict[str, Any]) -> None:
-    """Null is no payload."""
+    """A payload of null is no payload."""
     with connect(address, subprotocols=[PROTOCOL]) as connection:
         send(connection, init)
         assert receive(connection) == {"type": "connection_ack"}
 
 
 def test_a_ping_is_answered_before_and_after_the_init(address: str) -> None:
-    """With or without a payload."""
+    """The ping may have a payload."""
     with connect(address, subprotocols=[PROTOCOL]) as connection:
         for message in ({"type": "ping"}, {"type": "ping", "payload": {"a": 1}}, {"type": "ping", "payload": None}):
             send(connection, {"type": "pong"}, message)
@@ -142,16 +142,16 @@ def test_a_ping_is_answered_before_and_after_the_init(address: str) -> None:
     ],
 )
 def test_what_the_protocol_forbids_closes_the_socket(address: str, messages: list[Any], code: int) -> None:
-    """With the code that the protocol has for it."""
+    """The close has the code that the protocol defines for it."""
     with connect(address, subprotocols=[PROTOCOL]) as connection:
         send(connection, *messages)
         assert closed_with(connection) == code
 
 
 def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
-    """After SOCKET_INIT_TIMEOUT without an init."""
+    """The connection is closed after three seconds without a `connection_init`."""
     with (
-        running_server(orders_url, SOCKET_INIT_TIMEOUT="0.2") as hasty,
+        running_server(orders_url, altered={"server.graphql.websocket_connection._INIT_SECONDS": 0.2}) as hasty,
         connect(hasty.graphql.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as connection,
     ):
         assert closed_with(connection) == 4408
@@ -159,13 +159,13 @@ def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("graphql-ws")]])
 def test_another_protocol_is_not_spoken(address: str, subprotocols: list[Subprotocol] | None) -> None:
-    """The old one of subscriptions-transport-ws least of all."""
+    """This includes the old protocol of subscriptions-transport-ws."""
     with connect(address, subprotocols=subprotocols) as connection:
         assert closed_with(connection) == 4406
 
 
 def test_a_subscription_that_is_completed_says_no_more(socket: ClientConnection) -> None:
-    """And its id may be used again at once."""
+    """Its id may be used again at once."""
     for _ in range(3):
         send(socket, {"id": "1", "type": "subscribe", "payload": FEED}, {"id": "1", "type": "complete"})
     send(socket, {"id": "never used", "type": "complete"})
@@ -177,13 +177,13 @@ def test_a_subscription_that_is_completed_says_no_more(socket: ClientConnection)
 
 
 def test_a_message_that_is_too_long_closes_the_socket(socket: ClientConnection) -> None:
-    """1009 is the WebSocket protocol's own word for it."""
+    """The code is 1009: message too big."""
     send(socket, {"id": "1", "type": "subscribe", "payload": {"query": "#" * (2 << 20)}})
     assert closed_with(socket) == 1009
 
 
 def test_an_operation_leaves_a_line_in_the_log(server: Server, socket: ClientConnection) -> None:
-    """As a request does: its name, its outcome, its statements."""
+    """Like a request's line, it has the name, the outcome and the statements."""
     query = "query OverTheSocket { order(orderKey: 1) { orderKey } }"
     send(socket, {"id": "1", "type": "subscribe", "payload": {"query": query}})
     assert [receive(socket)["type"] for _ in range(2)] == ["next", "complete"]
@@ -200,14 +200,14 @@ def test_an_operation_leaves_a_line_in_the_log(server: Server, socket: ClientCon
     ],
 )
 def test_a_page_of_another_origin_may_not_connect(address: str, headers: dict[str, str], status: int) -> None:
-    """It is refused before the handshake is done."""
+    """The upgrade is refused."""
     with pytest.raises(InvalidStatus) as refused, connect(address, subprotocols=[PROTOCOL], additional_headers=headers):
         pass
     assert refused.value.response.status_code == status
 
 
 def test_a_page_of_an_allowed_origin_may(orders_url: str) -> None:
-    """Where the setting names it."""
+    """ALLOWED_ORIGINS names the origin."""
     allowed = "http://shop.example:3000"
     with running_server(orders_url, ALLOWED_ORIGINS=allowed, APP_SCHEMA="origins") as server:
         address = server.graphql.replace("http", "ws", 1)
@@ -217,7 +217,7 @@ def test_a_page_of_an_allowed_origin_may(orders_url: str) -> None:
 
 
 def test_a_name_that_is_not_loopback_may_not_connect(server: Server) -> None:
-    """As a page has it that lets its own name point at 127.0.0.1."""
+    """A page whose own name points at 127.0.0.1 (DNS rebinding) would connect like that."""
     handshake = {
         "Host": "evil.example",
         "Connection": "Upgrade",

@@ -1,4 +1,4 @@
-"""Bodies: how long they may be, announced or not, and that they come as they are."""
+"""Bodies: how long they may be, with a length or in chunks, and that they may not be compressed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATHS = ("/api/graphql", "/api/graphql/stream")
 
 @pytest.fixture(scope="module")
 def narrow(orders_url: str) -> Iterator[Server]:
-    """A server that reads short bodies only."""
+    """A server that reads only short bodies."""
     with running_server(orders_url, BODY_BYTES=str(MOST), APP_SCHEMA="bodies") as server:
         yield server
 
@@ -36,14 +36,14 @@ def head(path: str, *headers: str) -> bytes:
 
 
 def padded(length: int) -> bytes:
-    """A request of that many bytes."""
+    """A request whose body has that many bytes."""
     body = b'{"query": "{__typename}"}'
     return body + b" " * (length - len(body))
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_that_is_announced_too_long_is_refused_at_once(narrow: Server, path: str) -> None:
-    """413 before any of it is sent, whoever waits to be told to send it too."""
+    """413 before any of it is sent, also to a client that sent Expect: 100-continue."""
     for more in ((), ("Expect: 100-continue",)):
         with Wire(narrow) as wire:
             wire.send(head(path, f"Content-Length: {MOST + 1}", *more))
@@ -53,7 +53,7 @@ def test_a_body_that_is_announced_too_long_is_refused_at_once(narrow: Server, pa
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_in_chunks_is_counted(narrow: Server, path: str) -> None:
-    """413 as soon as it is too long, although its end is not there."""
+    """413 as soon as it is too long, although its end has not been sent."""
     with Wire(narrow) as wire:
         wire.send(head(path, "Transfer-Encoding: chunked"), b"%x\r\n" % MOST, padded(MOST), b"\r\n2\r\n  ")
         assert wire.refused() == (413, "BODY_TOO_LARGE")
@@ -61,7 +61,7 @@ def test_a_body_in_chunks_is_counted(narrow: Server, path: str) -> None:
 
 
 def test_a_body_of_just_that_length_is_read(narrow: Server) -> None:
-    """Either way, and the connection is kept."""
+    """With a length or in chunks. The connection is kept."""
     with Wire(narrow) as wire:
         for _ in range(2):
             wire.send(head(PATHS[0], f"Content-Length: {MOST}"), padded(MOST))
@@ -71,7 +71,7 @@ def test_a_body_of_just_that_length_is_read(narrow: Server) -> None:
 
 
 def test_who_sends_all_of_it_hears_the_refusal_all_the_same(narrow: Server) -> None:
-    """Though the server reads none of it, and more than a socket holds is sent before the answer is looked for."""
+    """The server reads none of it, and the client sends more than a socket holds before it reads the response."""
     with httpx.Client(verify=NO_TLS) as client:
         for path in (*PATHS, "/nowhere"):
             answer = client.post(f"{narrow.url}{path}", content=b" " * 8_000_000)
@@ -83,7 +83,7 @@ def test_who_sends_all_of_it_hears_the_refusal_all_the_same(narrow: Server) -> N
 
 
 def test_what_surrounds_chunks_is_bounded_too(narrow: Server) -> None:
-    """Extensions of chunks, and trailers, which nobody reads."""
+    """Chunk extensions and trailers, which the server ignores, count too."""
     for more in (b"1;" + b"a" * 200_000, b"1\r\n \r\n0\r\n" + b"X-A: " + b"a" * 200_000):
         with Wire(narrow) as wire:
             wire.send(head(PATHS[0], "Transfer-Encoding: chunked"), more)
@@ -92,7 +92,7 @@ def test_what_surrounds_chunks_is_bounded_too(narrow: Server) -> None:
 
 
 def test_what_is_wrong_with_a_body_is_said_by_whoever_reads_it(narrow: Server) -> None:
-    """With the request's own id, as any refusal, and in the log."""
+    """The refusal has the request's id, like any other, and is in the log."""
     with Wire(narrow) as wire:
         wire.send(head(PATHS[0], "Transfer-Encoding: chunked", "X-Request-Id: chunks-1"), b"zz\r\n")
         status, headers, body = wire.answer()
@@ -108,7 +108,7 @@ def test_what_is_wrong_with_a_body_is_said_by_whoever_reads_it(narrow: Server) -
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip", "x"])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_compressed_body_is_refused(server: Server, path: str, encoding: str) -> None:
-    """415, unread."""
+    """415, without reading it."""
     headers = {"content-encoding": encoding, "content-type": "application/json", "accept": "*/*"}
     answer = httpx.post(f"{server.url}{path}", content=b"\x1f\x8b", headers=headers, verify=NO_TLS)
     assert answer.status_code == 415
@@ -116,7 +116,7 @@ def test_a_compressed_body_is_refused(server: Server, path: str, encoding: str) 
 
 
 def test_a_body_may_say_that_it_is_not_compressed(server: Server) -> None:
-    """Identity is no encoding."""
+    """`identity` means no encoding."""
     with Wire(server) as wire:
         wire.send(request(1, "Content-Encoding: identity"))
         assert wire.answer()[0] == "HTTP/1.1 200 OK"
@@ -140,7 +140,7 @@ def test_a_body_may_say_that_it_is_not_compressed(server: Server) -> None:
     ],
 )
 def test_a_content_type_is_one_and_compared_whole(server: Server, path: str, types: list[str]) -> None:
-    """415: whoever looked before may have believed another."""
+    """415 if there are two: a proxy in front may have believed the other one."""
     body = padded(25)
     with Wire(server) as wire:
         lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Accept: */*", f"Content-Length: {len(body)}"]
@@ -150,7 +150,7 @@ def test_a_content_type_is_one_and_compared_whole(server: Server, path: str, typ
 
 
 def test_a_message_of_a_websocket_is_no_longer_than_a_body(narrow: Server) -> None:
-    """1009 closes it."""
+    """A longer message closes the socket with 1009."""
     url = f"{narrow.url.replace('http', 'ws', 1)}/api/graphql"
     with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item] # its NewType of str
         socket.send('{"type": "connection_init"}')

@@ -1,4 +1,4 @@
-"""Caching over HTTP: a query by GET carries a tag, what has not changed is a 304, and a change is always seen."""
+"""Caching over HTTP: a query by GET has a tag, an unchanged response is a 304, and every change is seen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SET = "mutation ($key: BigInt!, $status: OrderStatus!) { setOrderStatus(input: {
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server whose changes are the tests' own."""
+    """A server whose status changes are only these tests'."""
     with running_server(orders_url, APP_SCHEMA="caching") as server:
         yield server
 
@@ -35,7 +35,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def get(client: httpx.Client, query: str, **headers: str) -> httpx.Response:
-    """The answer to a query by GET; a header's name has `_` for `-`."""
+    """The response to a query by GET. In a header's name, `_` stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return client.get(GRAPHQL, params={"query": query}, headers={"accept": "application/json", **named})
 
@@ -49,13 +49,13 @@ def change(client: httpx.Client, status: str, key: int = 1) -> None:
 
 
 def settled(client: httpx.Client, query: str, **headers: str) -> httpx.Response:
-    """The answer as it is from the second time on, when the text has a plan."""
+    """The response from the second time on, when the document has a plan."""
     get(client, query, **headers)
     return get(client, query, **headers)
 
 
 def test_what_has_not_changed_is_a_304_until_it_has(client: httpx.Client) -> None:
-    """Without a body, with what the kept answer needs; after a change, of anybody, it is the new answer."""
+    """The 304 has no body, and the headers that the kept response needs. After any client's change the response is new."""
     change(client, "OPEN")
     first = settled(client, PAGE)
     assert first.headers["cache-control"] == "private, no-cache"
@@ -74,7 +74,7 @@ def test_what_has_not_changed_is_a_304_until_it_has(client: httpx.Client) -> Non
 
 
 def test_each_encoding_and_media_type_has_its_own_tag(client: httpx.Client) -> None:
-    """A strong tag stands for bytes; the connection goes on after a 304."""
+    """A strong tag stands for bytes. The connection is kept after a 304."""
     new = "application/graphql-response+json"
     asked = [{}, {"accept_encoding": "identity"}, {"accept": new}]
     answers = [settled(client, PAGE, **headers) for headers in asked]
@@ -88,7 +88,7 @@ def test_each_encoding_and_media_type_has_its_own_tag(client: httpx.Client) -> N
 
 
 def test_an_answer_with_errors_is_kept_nowhere(client: httpx.Client) -> None:
-    """No tag, and no-store, by GET and by POST; nor is it a 304 to anybody."""
+    """By GET and by POST it has no tag and `no-store`, and it is never a 304."""
     partly = "{ orders(first: 3) { nodes { id } } none: orders(first: -1) { nodes { id } } }"
     for query in (partly, "{ nope }", "{"):
         response = get(client, query, if_none_match="*")
@@ -101,14 +101,14 @@ def test_an_answer_with_errors_is_kept_nowhere(client: httpx.Client) -> None:
 
 
 def test_an_answer_by_post_has_no_tag(client: httpx.Client) -> None:
-    """No cache keeps it without being told that it may."""
+    """No cache keeps a response to POST unless a header allows it."""
     response = client.post(GRAPHQL, json={"query": PAGE}, headers={"if-none-match": "*"})
     assert response.status_code == 200
     assert {"etag", "cache-control"}.isdisjoint(response.headers)
 
 
 def test_where_answers_are_used_again_a_change_leads_past_them(orders_url: str) -> None:
-    """It gives a token and a cookie, standby or not, and what is kept is of those who had another or none."""
+    """With or without a replica a change gives a token and a cookie, and kept responses belong to other ones."""
     with (
         running_server(
             orders_url, APP_SCHEMA="caching", CACHE_SECONDS="60", COMPRESS_FROM_BYTES="off", CONSISTENCY_SECRET="s" * 32
@@ -128,7 +128,7 @@ def test_where_answers_are_used_again_a_change_leads_past_them(orders_url: str) 
 
 
 def test_decoded_bytes_are_those_that_are_tagged_alike(client: httpx.Client) -> None:
-    """The two tags of one answer differ in the encoding alone."""
+    """The two tags of one response differ only in the encoding."""
     plain, packed = settled(client, PAGE, accept_encoding="identity"), settled(client, PAGE)
     assert packed.headers["etag"] == plain.headers["etag"][:-1] + '-gzip"'
     with client.stream("GET", GRAPHQL, params={"query": PAGE}, headers={"accept": "application/json"}) as response:

@@ -1,4 +1,4 @@
-"""Compression over HTTP: who accepts gzip gets large answers in it, and everybody the same bytes."""
+"""Compression over HTTP: large responses are gzipped if the client accepts it, and decode to the same bytes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def server(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client of it that asks for no encoding by itself."""
+    """A client of it that sends no Accept-Encoding by itself."""
     with httpx.Client(base_url=server.url) as client:
         del client.headers["accept-encoding"]
         yield client
 
 
 def raw(client: httpx.Client, query: str, encoding: str | None, **variables: Any) -> tuple[httpx.Response, bytes]:
-    """An answer, and its body as it came."""
+    """A response, and its body before it is decoded."""
     headers = {} if encoding is None else {"accept-encoding": encoding}
     body = {"query": query, "variables": variables}
     with client.stream("POST", GRAPHQL, json=body, headers=headers) as response:
@@ -45,8 +45,8 @@ def raw(client: httpx.Client, query: str, encoding: str | None, **variables: Any
 
 @pytest.mark.parametrize("first", [100, 1000, 8000])
 def test_a_large_page_goes_out_in_gzip(client: httpx.Client, first: int) -> None:
-    """To those who accept it, with its length and what it depends on; decoded it is what others get."""
-    # The first time a text is answered it is spaced otherwise.
+    """If the client accepts it, with a length and `vary`. Decoded it is what other clients get."""
+    # The ordinary path, which answers a document's first request, spaces the JSON differently.
     raw(client, PAGE, None, first=1)
     plain, expected = raw(client, PAGE, None, first=first)
     assert "content-encoding" not in plain.headers
@@ -61,8 +61,8 @@ def test_a_large_page_goes_out_in_gzip(client: httpx.Client, first: int) -> None
 
 
 def test_clients_decode_it_by_themselves(server: Server) -> None:
-    """An ordinary client sees nothing of it, on whichever way the answer was made."""
-    # A text that is new is answered the ordinary way, and then on the fast one.
+    """An ordinary client does not notice it, on the ordinary path and on the fast path."""
+    # A new document takes the ordinary path first, and then the fast path.
     body = {"query": f"# decoded\n{PAGE}", "variables": {"first": 300}}
     for _ in range(2):
         response = httpx.post(server.graphql, json=body, verify=NO_TLS)
@@ -72,14 +72,14 @@ def test_clients_decode_it_by_themselves(server: Server) -> None:
 
 @pytest.mark.parametrize("accept", [None, "", "identity", "br", "gzip;q=0", "gzip;q=0.5, identity"])
 def test_who_does_not_accept_gzip_gets_none(client: httpx.Client, accept: str | None) -> None:
-    """However large the page."""
+    """However large the page is."""
     response, body = raw(client, PAGE, accept, first=100)
     assert "content-encoding" not in response.headers
     assert body.startswith(b'{"data":')
 
 
 def test_a_small_answer_goes_out_as_it_is(client: httpx.Client) -> None:
-    """Compressing it takes longer than sending it, unless nothing else is accepted."""
+    """To compress it would take longer than to send it. If only gzip is accepted, it is gzipped all the same."""
     response, body = raw(client, PAGE, "gzip", first=3)
     assert "content-encoding" not in response.headers
     response, compressed = raw(client, PAGE, "gzip, identity;q=0", first=3)
@@ -89,14 +89,14 @@ def test_a_small_answer_goes_out_as_it_is(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("accept", ["identity;q=0", "br, *;q=0"])
 def test_what_cannot_be_encoded_as_asked_is_not_computed(client: httpx.Client, accept: str) -> None:
-    """406, which can be read all the same."""
+    """406, in an encoding that the client can read."""
     response = client.post(GRAPHQL, json={"query": PAGE}, headers={"accept-encoding": accept})
     assert response.status_code == 406
     assert response.json()["errors"][0]["extensions"]["reason"] == "NOT_ACCEPTABLE"
 
 
 def test_events_are_never_compressed(client: httpx.Client) -> None:
-    """Not even one that is large: it is sent when it comes, and waits in no buffer."""
+    """Not even a large one: an event is sent as it comes, and never waits in a buffer."""
     headers = {"accept": "text/event-stream", "accept-encoding": "gzip"}
     body = {"query": PAGE, "variables": {"first": 1000}}
     with client.stream("POST", STREAM, json=body, headers=headers) as response:
@@ -107,7 +107,7 @@ def test_events_are_never_compressed(client: httpx.Client) -> None:
 
 
 def test_metrics_are_compressed_for_a_scraper(client: httpx.Client) -> None:
-    """Prometheus asks for gzip, and there are hundreds of series."""
+    """Prometheus accepts gzip, and there are hundreds of series."""
     plain = client.get("/api/metrics")
     assert "content-encoding" not in plain.headers
     response = client.get("/api/metrics", headers={"accept-encoding": "gzip"})

@@ -52,7 +52,7 @@ def code_of(response: httpx.Response) -> tuple[int, str, str]:
 def test_the_answer_comes_in_the_media_type_that_is_accepted(
     http: httpx.Client, accept: str | None, media_type: str
 ) -> None:
-    """Weights are respected, and urql's list, which names event streams too, gets plain GraphQL."""
+    """Weights are respected. urql's list, which also names event streams, gets plain GraphQL."""
     request = http.build_request("POST", GRAPHQL, json={"query": QUERY})
     del request.headers["accept"]
     if accept is not None:
@@ -65,14 +65,14 @@ def test_the_answer_comes_in_the_media_type_that_is_accepted(
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", "application/json;q=0", "application/xml, text/*"])
 def test_an_answer_that_is_not_accepted_is_not_computed(http: httpx.Client, accept: str) -> None:
-    """406, as JSON all the same, so that it can be read."""
+    """406. Its body is JSON all the same, so that the client can read it."""
     response = http.post(GRAPHQL, json={"query": QUERY}, headers={"accept": accept})
     assert code_of(response) == (406, "BAD_REQUEST", "NOT_ACCEPTABLE")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
 def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: str) -> None:
-    """405 with Allow."""
+    """405 with `allow`."""
     response = http.request(method, GRAPHQL)
     assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
 
@@ -94,14 +94,14 @@ def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: st
 def test_other_paths_refuse_in_json_too(
     http: httpx.Client, method: str, path: str, refused: tuple[int, str, str], allowed: set[str] | None
 ) -> None:
-    """With a code, as all errors; and no file but those that are served is there."""
+    """With a code, like all errors. No file can be read but those that are served."""
     response = http.request(method, path)
     assert code_of(response) == refused
     assert set(response.headers.get("allow", "").split(", ")) == (allowed or {""})
 
 
 def test_a_query_may_be_sent_by_get(http: httpx.Client) -> None:
-    """With variables and a name; empty parameters are absent ones."""
+    """With variables and a name. An empty parameter counts as absent."""
     parameters = {
         "query": "query A($k: BigInt!) { order(orderKey: $k) { orderKey } } query B { __typename }",
         "variables": '{"k": 1}',
@@ -113,7 +113,7 @@ def test_a_query_may_be_sent_by_get(http: httpx.Client) -> None:
 
 
 def test_several_operations_need_a_name(http: httpx.Client) -> None:
-    """The first one is not run by chance, and a name that is not there is refused."""
+    """The server does not just run the first one, and it refuses a name that the document does not have."""
     document = "query A { __typename } query B { __typename }"
     for extra in ({}, {"operationName": None}, {"operationName": "C"}, {"operationName": ""}):
         response = http.post(GRAPHQL, json={"query": document, **extra}, headers=NEW)
@@ -143,7 +143,7 @@ def test_several_operations_need_a_name(http: httpx.Client) -> None:
 def test_a_document_that_cannot_run_has_no_data(
     http: httpx.Client, body: dict[str, Any], code: str, reason: str
 ) -> None:
-    """400 for those who accept GraphQL's own media type, 200 for those who know only JSON, and no `data`."""
+    """400 if the client accepts GraphQL's media type, 200 if it knows only JSON; and no `data`."""
     assert code_of(http.post(GRAPHQL, json=body, headers=NEW)) == (400, code, reason)
     assert code_of(http.post(GRAPHQL, json=body, headers=OLD)) == (200, code, reason)
 
@@ -158,7 +158,7 @@ def test_a_document_that_cannot_run_has_no_data(
 )
 @pytest.mark.parametrize("accept", [NEW, OLD])
 def test_a_body_that_is_no_json_object_is_refused(http: httpx.Client, body: bytes, accept: dict[str, str]) -> None:
-    """400, never 500, whatever the bytes."""
+    """400, never 500, whatever the bytes are."""
     response = http.post(GRAPHQL, content=body, headers={**accept, "content-type": "application/json"})
     assert code_of(response) == (400, "BAD_REQUEST", "BODY_INVALID")
 
@@ -188,7 +188,7 @@ def test_a_parameter_of_the_wrong_type_is_refused(http: httpx.Client, body: dict
     ],
 )
 def test_a_url_with_bad_parameters_is_refused(http: httpx.Client, parameters: dict[str, str]) -> None:
-    """400, to those who are no browser."""
+    """400, unless a browser asks for a page."""
     response = http.get(GRAPHQL, params=parameters, headers={"accept": "*/*"})
     assert code_of(response) == (400, "BAD_REQUEST", "PARAMETER_INVALID")
 
@@ -207,21 +207,21 @@ def test_a_url_with_bad_parameters_is_refused(http: httpx.Client, parameters: di
     ],
 )
 def test_another_content_type_is_refused(http: httpx.Client, content_type: str | None) -> None:
-    """415: the type is compared whole, so that no form on another page can pass for a client."""
+    """415. The type is compared whole, so that a form on another page cannot pass for a client."""
     headers = {} if content_type is None else {"content-type": content_type}
     response = http.post(GRAPHQL, content=json.dumps({"query": QUERY}).encode(), headers=headers)
     assert code_of(response) == (415, "BAD_REQUEST", "CONTENT_TYPE_UNSUPPORTED")
 
 
 def test_json_may_name_its_charset(http: httpx.Client) -> None:
-    """UTF-8 in any spelling."""
+    """UTF-8, in any spelling."""
     for content_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
         response = http.post(GRAPHQL, content=json.dumps({"query": QUERY}), headers={"content-type": content_type})
         assert response.json() == DATA
 
 
 def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: Server) -> None:
-    """The caller's own id where it is a decent one, another otherwise; and the log has one line with it."""
+    """The id is the client's if it is valid, otherwise a new one. The log has one line with it."""
     response = http.post(
         GRAPHQL,
         json={"query": "query Mine { orders(first: 3) { nodes { clerk } } }"},
@@ -229,9 +229,9 @@ def test_every_answer_says_its_request_id_and_time(http: httpx.Client, server: S
     )
     assert response.headers["x-request-id"] == "mine-1"
     assert "db;dur=" in response.headers["server-timing"]
-    # It is written when the answer has gone out.
-    wait_for(lambda: '"request_id": "mine-1"' in server.log(), what=lambda: "the line in the log")
-    (line,) = [line for line in server.log().splitlines() if '"request_id": "mine-1"' in line]
+    # It is written after the response.
+    wait_for(lambda: '"request_id":"mine-1"' in server.log(), what=lambda: "the line in the log")
+    (line,) = [line for line in server.log().splitlines() if '"request_id":"mine-1"' in line]
     entry = json.loads(line)
     assert entry | {"operation": "Mine", "outcome": "ok", "status": 200, "rows": 4, "caller": "127.0.0.1"} == entry
     assert entry["duration_ms"] >= entry["database_ms"] > 0
@@ -254,7 +254,7 @@ def test_the_root_leads_a_browser_to_graphiql(http: httpx.Client) -> None:
 
 
 def test_a_caller_who_goes_away_is_no_failure(server: Server) -> None:
-    """Half a body and a closed connection leave a line that says so, and no traceback."""
+    """Half a body and a closed connection leave a line with CLIENT_GONE, and no traceback."""
     host, port = server.url.removeprefix("http://").split(":")
     head = "POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\nX-Request-Id: gone-1\r\n"
     with socket.create_connection((host, int(port))) as connection:
@@ -266,7 +266,7 @@ def test_a_caller_who_goes_away_is_no_failure(server: Server) -> None:
 
 
 def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> None:
-    """/livez and /readyz answer, and leave no line at INFO."""
+    """/livez and /readyz answer, and are not logged at INFO."""
     assert http.get("/livez").json() == {"status": "alive"}
     assert http.get("/readyz").json() == {
         "status": "ready",

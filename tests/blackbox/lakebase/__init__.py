@@ -1,1 +1,1 @@
-"""The promises of server/lakebase, seen from outside the real process."""
+"""Tests of server/lakebase from outside, with the real server in front of the local Lakebase."""

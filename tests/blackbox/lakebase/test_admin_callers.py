@@ -1,4 +1,4 @@
-"""Who administers nothing: a caller without the role, and everybody where no platform is set."""
+"""Refused administration: callers without the role, and servers without a platform."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def writer(platform: LocalPlatform) -> Iterator[Operator]:
-    """Somebody without it."""
+    """A caller without the admin role."""
     with operated(platform, LOCAL_ROLES="writer") as writer:
         yield writer
 
 
 @pytest.fixture(scope="module")
 def alone(orders_url: str) -> Iterator[Server]:
-    """A server that is given a database, and no platform."""
+    """A server with a database and without a platform."""
     with running_server(orders_url, APP_SCHEMA="bad_admin") as alone:
         yield alone
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_made(platform: LocalPlatform) -> Iterator[None]:
-    """Whatever a test sends, the platform is asked for GETs alone, and stays empty."""
+    """Whatever a test sends, the platform gets GETs only, and stays empty."""
     yield
     changing, inventory = touched(platform)
     assert changing == {}
@@ -75,10 +75,10 @@ def _nothing_is_made(platform: LocalPlatform) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("kind", "field"), ADMIN_FIELDS)
-def test_who_lacks_the_role_is_refused_and_noted(writer: Operator, kind: str, field: str) -> None:
-    """Dry runs too; nothing is looked up, and the audit says who tried what."""
-    for asked in (field, field.replace("{name:", "{dryRun: true, name:")) if kind == "mutation" else (field,):
-        answer = writer.answer(f"{kind} {{ {asked} }}")
+def test_a_caller_without_the_role_is_refused_and_audited(writer: Operator, kind: str, field: str) -> None:
+    """Dry runs too. Nothing is looked up, and the audit says who tried what."""
+    for sent in (field, field.replace("{name:", "{dryRun: true, name:")) if kind == "mutation" else (field,):
+        answer = writer.answer(f"{kind} {{ {sent} }}")
         assert reasons(answer) == ["ROLE_MISSING"]
         assert set(answer["data"].values()) == {None}
     action = field.partition("(")[0].partition(" ")[0]
@@ -88,7 +88,7 @@ def test_who_lacks_the_role_is_refused_and_noted(writer: Operator, kind: str, fi
     )
 
 
-def test_who_lacks_the_role_listens_to_nothing(writer: Operator) -> None:
+def test_a_caller_without_the_role_cannot_subscribe(writer: Operator) -> None:
     """The subscription is refused at once, with an audit entry of its own."""
     assert [reasons(answer) for answer in progress(writer.server, NOWHERE)] == [["ROLE_MISSING"]]
     wait_for(
@@ -106,8 +106,8 @@ def test_who_lacks_the_role_listens_to_nothing(writer: Operator) -> None:
         NOWHERE,
     ],
 )
-def test_a_global_id_is_no_way_round(writer: Operator, id_: str) -> None:
-    """What takes the role by its own field takes it by `node` and `nodes`."""
+def test_a_global_id_does_not_bypass_the_role(writer: Operator, id_: str) -> None:
+    """A type whose own field needs the role needs it in `node` and `nodes` too."""
     assert reasons(writer.answer(f'{{ node(id: "{id_}") {{ id }} }}')) == ["ROLE_MISSING"]
     assert reasons(writer.answer(f'{{ nodes(ids: ["{id_}"]) {{ id }} }}')) == ["ROLE_MISSING"]
 
@@ -115,8 +115,8 @@ def test_a_global_id_is_no_way_round(writer: Operator, id_: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "field"), [one for one in ADMIN_FIELDS if not one[1].startswith(("lakebase", "operation"))]
 )
-def test_without_a_platform_there_is_nothing_to_administer(alone: Server, kind: str, field: str) -> None:
-    """It says which settings are missing, as a failure that a retry does not mend; who tried is noted all the same."""
+def test_without_a_platform_administration_is_refused(alone: Server, kind: str, field: str) -> None:
+    """The error names the missing settings, and says that a retry does not help; the attempt is audited all the same."""
     answer = httpx.post(alone.graphql, json={"query": f"{kind} {{ {field} }}"}, verify=NO_TLS)
     assert answer.status_code == 503
     (error,) = answer.json()["errors"]
@@ -127,12 +127,12 @@ def test_without_a_platform_there_is_nothing_to_administer(alone: Server, kind: 
     assert error["extensions"]["retryable"] is False
     assert "`DATABRICKS_HOST`" in error["message"]
     if kind == "mutation":
-        noted = field.partition("(")[0], "CONTROL_PLANE_NOT_CONFIGURED"
-        wait_for(lambda: noted in audited(alone), what=lambda: f"the audit of {noted}: {audited(alone)}")
+        audit_entry = field.partition("(")[0], "CONTROL_PLANE_NOT_CONFIGURED"
+        wait_for(lambda: audit_entry in audited(alone), what=lambda: f"the audit of {audit_entry}: {audited(alone)}")
 
 
-def test_without_a_platform_the_glance_is_empty(alone: Server) -> None:
-    """And there never was an operation; that is no error."""
+def test_without_a_platform_the_overview_is_empty(alone: Server) -> None:
+    """There are no operations either, and none of this is an error."""
     document = f'{{ lakebase {{ instanceName instance {{ name }} }} operations {{ nodes {{ id }} }} operation(id: "{NOWHERE}") {{ id }} }}'
     answer = httpx.post(alone.graphql, json={"query": document}, verify=NO_TLS)
     assert answer.json() == {
@@ -142,7 +142,7 @@ def test_without_a_platform_the_glance_is_empty(alone: Server) -> None:
 
 @pytest.mark.parametrize("field", ADMIN_MUTATIONS)
 def test_nothing_is_administered_by_get(alone: Server, field: str) -> None:
-    """A link that is followed makes nothing and costs nothing, whoever follows it."""
+    """Following a link never creates anything or costs anything."""
     answer = httpx.get(alone.graphql, params={"query": f"mutation {{ {field} }}"}, verify=NO_TLS)
     assert answer.status_code == 405
     assert reasons(answer.json()) == ["METHOD_NOT_ALLOWED"]

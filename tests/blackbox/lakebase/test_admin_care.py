@@ -1,4 +1,4 @@
-"""What could be lost or done wrongly between the plan of an operation and its end, and is not."""
+"""Changes between the plan of an operation and its end: nothing is lost, and nothing else is deleted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """Somebody who has provisioned."""
+    """An operator who has provisioned."""
     with operated(platform, module=HASTY) as operator:
         operator.provisioned()
         yield operator
@@ -38,7 +38,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(autouse=True)
 def _no_faults(platform: LocalPlatform) -> Iterator[None]:
-    """No test meets another's faults."""
+    """Faults end with the test that set them."""
     yield
     platform.clear_faults()
 
@@ -58,23 +58,23 @@ def held(platform: LocalPlatform) -> None:
 
 
 def failed(operator: Operator, payload: dict[str, Any]) -> str:
-    """The reason that an operation ends with."""
+    """The reason with which an operation fails."""
     ended = operator.ended(payload)
     assert ended["state"] == "FAILED", ended
     return str(ended["failure"]["reason"])
 
 
-def test_our_own_tables_are_no_synced_tables(operator: Operator) -> None:
-    """A synced table by the name of the history would be deleted with it."""
+def test_a_synced_table_may_not_have_the_name_of_our_own_table(operator: Operator) -> None:
+    """Deleting a synced table of that name would delete the history of changes."""
     name = f"{CATALOG}.orders_app.order_status_change"
     payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
     assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [("NAME_INVALID", ["input", "name"])]
 
 
-async def test_a_table_of_somebody_elses_is_not_dropped(
+async def test_a_table_that_no_pipeline_made_is_not_dropped(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """The name of a synced table that never came to be may be that of a table that is no copy of anything."""
+    """A synced table that failed to be created may have the name of an ordinary table."""
     await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
     name = f"{CATALOG}.public.mine"
     ended = operator.ended(operator.send("createSyncedTable", name=name, acknowledgeCost=True))
@@ -86,8 +86,8 @@ async def test_a_table_of_somebody_elses_is_not_dropped(
     await database.execute("DROP TABLE public.mine")
 
 
-def test_what_comes_to_be_after_the_plan_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
-    """The plan said that there was none of this name."""
+def test_an_instance_created_after_the_plan_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
+    """The plan said that there was no instance of this name."""
     platform.fault("hold_before", method="GET", path=f"{API}/instances/late", skip=1)
     payload = operator.send("deleteDatabaseInstance", name="late", confirmDeletion=True)
     assert payload["plan"]["steps"][0]["exists"] is False
@@ -100,15 +100,15 @@ def test_what_comes_to_be_after_the_plan_is_not_deleted(platform: LocalPlatform,
 
 
 def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: Operator) -> None:
-    """The SDK sends it again, and is told that one is under way: that one is waited for."""
+    """The SDK sends it again, and the platform refuses it because a sync is under way: the step waits for that one."""
     platform.fault("lost_reply", method="POST", path="/api/2.0/pipelines/.*/updates")
     operator.done("refreshSyncedTable")
 
 
-async def test_a_change_made_after_the_plan_is_counted_too(
+async def test_a_status_change_made_after_the_plan_stops_the_deletion(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """A deletion that failed at first, and is tried again, stops at the change that was made meanwhile."""
+    """A deletion that failed at first counts the status changes again before it is repeated."""
     path = f"{API}/catalogs/{CATALOG}"
     operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
     platform.fault("unavailable", method="DELETE", path=path, times=None, retry_after=1)
@@ -129,8 +129,8 @@ async def test_a_change_made_after_the_plan_is_counted_too(
     operator.provisioned()
 
 
-def test_what_costs_is_not_made_again_without_being_asked(platform: LocalPlatform, operator: Operator) -> None:
-    """Provisioning that found everything, and whose table is deleted meanwhile, stops there."""
+def test_what_costs_is_not_created_again_without_acknowledgement(platform: LocalPlatform, operator: Operator) -> None:
+    """Provisioning found everything, so it needed no acknowledgement. When the table is deleted meanwhile, it stops."""
     platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{TABLE}", skip=1)
     payload = operator.send("provisionLakebase")
     assert payload["userErrors"] == []
@@ -141,8 +141,8 @@ def test_what_costs_is_not_made_again_without_being_asked(platform: LocalPlatfor
     operator.provisioned()
 
 
-async def test_a_right_that_was_taken_away_does_not_come_back(operator: Operator, database: asyncpg.Connection) -> None:
-    """Though another one cannot be put back at all, because its role is gone: what is put back is forgotten."""
+async def test_a_revoked_grant_does_not_come_back(operator: Operator, database: asyncpg.Connection) -> None:
+    """A grant that was restored is forgotten, even if another one cannot be restored because its role is gone."""
     for role in ("reader_one", "reader_two"):
         await database.execute(f"DROP ROLE IF EXISTS {role}")
         await database.execute(f"CREATE ROLE {role}")
@@ -157,10 +157,10 @@ async def test_a_right_that_was_taken_away_does_not_come_back(operator: Operator
     assert not await database.fetchval("SELECT has_table_privilege('reader_one', 'public.orders_synced', 'SELECT')")
 
 
-async def test_an_operation_told_as_failed_is_not_carried_out_later(
+async def test_an_operation_shown_as_failed_is_not_resumed_later(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """Though the end could not be written down at first: it is, as soon as the database answers."""
+    """Its end is written down as soon as the database answers, and no other operation begins before that."""
     updates = "/api/2.0/pipelines/.*/updates"
     platform.fault("forbidden", method="POST", path=updates, skip=1)
     platform.fault("hold_before", method="POST", path=updates)
@@ -168,11 +168,11 @@ async def test_an_operation_told_as_failed_is_not_carried_out_later(
     held(platform)
     async with database.transaction():
         await database.execute("LOCK TABLE orders_app.operation IN ACCESS EXCLUSIVE MODE")
-        # What is held is answered by a reset, and sent again by the SDK: that one is forbidden.
+        # The held request is answered with a reset. The SDK sends it again, and that one is forbidden.
         platform.fault("connection_reset", method="POST", path=updates)
         assert platform.release()
         other = operator.answer("mutation { ensureOrderIndexes { operation { id } } }")
-        # Nothing else is begun meanwhile, whether it is found at work or merely cannot be written down yet.
+        # The other operation is refused: this one is either still running or not written down yet.
         assert not (other["data"]["ensureOrderIndexes"] or {}).get("operation")
     ended = operator.ended(payload)
     again = operator.operation(payload["operation"]["id"])

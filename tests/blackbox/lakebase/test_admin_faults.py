@@ -1,4 +1,4 @@
-"""What the platform may do wrong at every call: work on it ends done, or says what to do, and nothing is doubled."""
+"""Faults of the platform at every call: operations succeed or say what to do, and nothing is created twice."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ FAULTS = (
     "forbidden",
     "lost_reply",
 )
-# Each round puts another fault on each call, so that after all rounds every fault has met every call.
+# Each round puts another fault on each call, so that all rounds together test every fault at every call.
 ROUNDS = range(len(FAULTS)) if MEASURES else (0, 4, 9)
-# What may stand at the end of an attempt: each of these says what to do.
+# The reasons with which an attempt may fail; each says what to do.
 EXPLAINED = {
     "PERMISSION_MISSING",
     "CONTROL_PLANE_UNAVAILABLE",
@@ -65,19 +65,19 @@ EXPLAINED = {
     "STATUS_CHANGES_AT_STAKE",
     "CONTROL_PLANE_REFUSED",
 }
-# On a slow machine the platform may take longer than it is given for any answer; on a quiet one it does not.
+# On a slow machine the platform may exceed its timeout at any call; on a quiet one it does not.
 ATTEMPTS, RETRY_AFTER_SECONDS = 12, 1
 TIMEOUT_SECONDS, RETRY_SECONDS = 0.5 if MEASURES else 1.0, 1
-# What was asked to go, and is there yet, is asked again so soon.
+# Short pauses before a step looks again and repeats a deletion.
 ALTERED = MappingProxyType(
     {}
     if MEASURES
     else {
         **HASTE,
         "server.lakebase.steps.step._LAST_PAUSE_SECONDS": 0.2,
-        "server.lakebase.steps.synced_table.UNGONE_SECONDS": 0.2,
-        "server.lakebase.steps.instance.UNGONE_SECONDS": 0.2,
-        "server.lakebase.steps.registry.UNGONE_SECONDS": 0.2,
+        "server.lakebase.steps.synced_table.DELETE_AGAIN_SECONDS": 0.2,
+        "server.lakebase.steps.instance.DELETE_AGAIN_SECONDS": 0.2,
+        "server.lakebase.steps.catalog.DELETE_AGAIN_SECONDS": 0.2,
     }
 )
 
@@ -92,16 +92,16 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """An operator of a server that does not wait long for the platform."""
-    settings: dict[str, Any] = {
-        "CONTROL_PLANE_TIMEOUT": str(TIMEOUT_SECONDS),
-        "CONTROL_PLANE_RETRY": str(RETRY_SECONDS),
+    impatient = {
+        "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": TIMEOUT_SECONDS,
+        "server.lakebase.platform.sdk_client._RETRY_SECONDS": RETRY_SECONDS,
     }
-    with operated(platform, module=HASTY, altered=ALTERED, **settings) as operator:
+    with operated(platform, module=HASTY, altered={**ALTERED, **impatient}) as operator:
         yield operator
 
 
 def attempt(operator: Operator, mutation: str, **values: object) -> str:
-    """Send the mutation once, see it to its end, and give SUCCEEDED or the reason of its failure."""
+    """Send the mutation once and wait for its end; return SUCCEEDED or the reason of its failure."""
     input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
     answer = operator.answer(
         f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ operation {{ {OPERATION} }} userErrors {{ code message }} }} }}",
@@ -119,8 +119,8 @@ def attempt(operator: Operator, mutation: str, **values: object) -> str:
     return str(ended["failure"]["reason"])
 
 
-def brought_about(operator: Operator, mutation: str, **values: object) -> list[str]:
-    """Send it until it has succeeded; what every attempt came to."""
+def send_until_done(operator: Operator, mutation: str, **values: object) -> list[str]:
+    """Send the mutation until it succeeds; return the reasons of the failed attempts."""
     outcomes: list[str] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (outcome := attempt(operator, mutation, **values)) != "SUCCEEDED":
@@ -129,35 +129,35 @@ def brought_about(operator: Operator, mutation: str, **values: object) -> list[s
         assert time.monotonic() < deadline, f"timed out: {outcomes}"
         if MEASURES:
             assert len(outcomes) < ATTEMPTS, outcomes
-            # As Retry-After says: a token that could not be minted is asked for again after a second.
+            # As Retry-After says: the server mints no new token sooner than a second after a failure.
             time.sleep(RETRY_AFTER_SECONDS)
     return outcomes
 
 
 def faults_of(round_: int) -> dict[str, str]:
-    """Which fault each call meets in a round."""
-    return {call: FAULTS[(place + round_) % len(FAULTS)] for place, call in enumerate(CALLS)}
+    """The fault at each call in a round."""
+    return {call: FAULTS[(index + round_) % len(FAULTS)] for index, call in enumerate(CALLS)}
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
 def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     platform: LocalPlatform, operator: Operator, round_: int
 ) -> None:
-    """Provisioned and torn down under faults: one instance, catalog, table and pipeline; and none of them afterwards."""
+    """Provisioning under faults leaves one instance, catalog, table and pipeline; a teardown leaves none."""
     for call, fault in faults_of(round_).items():
         method, path = CALLS[call]
-        # Plans look too; every other round lets them pass, so that steps meet the fault.
+        # Plans read too. Every other round lets those reads pass, so that the fault hits a step.
         skip = 2 if method == "GET" and round_ % 2 == 0 else 0
         platform.fault(fault, method=method, path=path, times=1, skip=skip, seconds=0.3, retry_after=1)
-    brought_about(operator, "provisionLakebase", acknowledgeCost=True)
+    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
     inventory = platform.inventory()
     assert {kind: len(found) for kind, found in inventory.items()} == dict.fromkeys(
         ("instances", "catalogs", "synced_tables", "pipelines"), 1
     )
-    brought_about(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
+    send_until_done(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     platform.clear_faults()
-    # A fault may have hidden what was there: "not found" is what was wanted, and is looked at again.
-    brought_about(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
+    # A fault may have hidden a resource, and the teardown was content with "not found"; so it is sent again.
+    send_until_done(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert not any(platform.inventory().values())
 
 
@@ -165,10 +165,10 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     "fault", ["forbidden", "internal_error", "unavailable", "too_many_requests", "not_found_as_code"]
 )
 def test_nothing_secret_is_repeated(platform: LocalPlatform, operator: Operator, fault: str) -> None:
-    """Neither a token that the platform echoes, nor ours, nor the SDK's configuration: not to callers, nor in the log."""
+    """Neither answers nor the log contain the server's token, one that the platform echoes, or the SDK's configuration."""
     canary = "dapi0123456789abcdef-2"
-    said = f"No. token={canary} Bearer {canary}. Config: host=http://x, token={canary}. Env: A_SECRET"
-    platform.fault(fault, path=f"{API}/instances/{INSTANCE}", times=None, message=said, retry_after=1)
+    message = f"No. token={canary} Bearer {canary}. Config: host=http://x, token={canary}. Env: A_SECRET"
+    platform.fault(fault, path=f"{API}/instances/{INSTANCE}", times=None, message=message, retry_after=1)
     answer = str(operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}'))
     answer += str(
         operator.answer("mutation { teardownLakebase(input: {dryRun: true}) { plan { statusChangesLost } } }")
@@ -180,8 +180,8 @@ def test_nothing_secret_is_repeated(platform: LocalPlatform, operator: Operator,
         assert secret not in log
 
 
-def test_admin_fields_end_by_themselves(platform: LocalPlatform, operator: Operator) -> None:
-    """Where the platform hangs, the answer comes within seconds, and says that it may be sent again."""
+def test_admin_fields_have_a_deadline(platform: LocalPlatform, operator: Operator) -> None:
+    """If the platform hangs, the error comes within seconds, and says that it is retryable."""
     platform.fault("hang", path=f"{API}/instances.*", times=None)
     began = time.monotonic()
     answer = operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}')

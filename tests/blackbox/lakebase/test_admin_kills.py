@@ -1,7 +1,7 @@
-"""What `kill -9` of the server may interrupt: work is taken up again within ten seconds, nothing doubled or orphaned.
+"""Operations interrupted by `kill -9`: they are resumed within ten seconds, and nothing is created twice or orphaned.
 
-A lease lasts for seconds, and so does the pause between two looks for leases that are over. Where the time is not what
-is tested, the server has others.
+A lease lasts for seconds, and so does the pause between two searches for orphans. Where a test is not about these times,
+the server has shorter ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ API = "/api/2.0/database"
 PROVISION: tuple[str, dict[str, object]] = ("provisionLakebase", {"acknowledgeCost": True})
 TEARDOWN: tuple[str, dict[str, object]] = ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
 REFRESH: tuple[str, dict[str, object]] = ("refreshSyncedTable", {"name": TABLE})
-# The call at which the server is killed, the mutation that makes it, and whether it is durable by then.
+# For each call at which the server is killed: its mutation, and whether the operation is durable by then.
 BOUNDARIES = {
     "create instance": (PROVISION, "POST", f"{API}/instances", False),
     "create catalog": (PROVISION, "POST", f"{API}/catalogs", False),
@@ -42,17 +42,17 @@ BOUNDARIES = {
 }
 ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
 SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
-# Of one that is to be killed: its lease is over soon. If it renews it too late, nobody is there to take it.
+# For a server that is killed: its lease ends soon. If it renews it too late, no other server is there to claim it.
 SOON_OVER = MappingProxyType(
-    {**HASTE, "server.lakebase.operations.store.LEASE_SECONDS": 0.3, "server.lakebase.runner.HEARTBEAT_SECONDS": 0.1}
+    {**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 0.3, "server.lakebase.execution.HEARTBEAT_SECONDS": 0.1}
 )
-# Of one that is to let go: whoever waits for its lease waits in vain.
-NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.operations.store.LEASE_SECONDS": 3600})
-# Of those who come after them.
+# For a server that is stopped: its lease does not end by itself, so it has to be released.
+NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 3600})
+# For their successors.
 LOOKS_OFTEN = MappingProxyType({**HASTE, "server.lakebase.runner._LOOK_SECONDS": 0.1})
-# As it is.
+# The server with its own constants.
 PRODUCT: Mapping[str, float] = MappingProxyType({})
-# Until a lease of 6 s is over, and somebody has looked after that; what is let go of is found by the next look.
+# A lease ends within 6 s, and a search follows; a released lease is found by the next search.
 LEASE_SECONDS, LOOK_SECONDS = 7, 5
 
 
@@ -66,23 +66,23 @@ def platform() -> Iterator[LocalPlatform]:
 def served(
     platform: LocalPlatform, altered: Mapping[str, float], *, port: int | None = None
 ) -> AbstractContextManager[Operator]:
-    """An operator of a server with these constants; with none it is the product as it is."""
+    """An operator of a server with these constants changed; without any it is the server as it is."""
     return operated(platform, port=port, module="tests.hasty" if altered else "server", altered=altered)
 
 
 def counts(platform: LocalPlatform) -> dict[str, int]:
-    """How many there are of each."""
+    """The number of each kind of resource."""
     return {kind: len(found) for kind, found in platform.inventory().items()}
 
 
 def killed_at(platform: LocalPlatform, operator: Operator, call: str, moment: str) -> dict[str, Any]:
-    """The payload of the mutation that makes this call; the server was killed while the platform held the call."""
+    """Send the mutation that makes this call, and kill the server while the platform holds the call; return the payload."""
     (mutation, values), method, path, durable = BOUNDARIES[call]
     platform.fault(moment, method=method, path=path, times=1)
     payload = operator.send(mutation, **values)
 
     def reached() -> bool:
-        # It may become durable only with the next heartbeat.
+        # The next heartbeat may be what makes it durable.
         operation = operator.operation(payload["operation"]["id"])
         return bool(platform.held() and operation and operation["durable"] == durable)
 
@@ -95,7 +95,7 @@ def killed_at(platform: LocalPlatform, operator: Operator, call: str, moment: st
 def check_succession(
     platform: LocalPlatform, call: str, moment: str, *, victim: Mapping[str, float], heir: Mapping[str, float]
 ) -> float:
-    """Kill a server at a call, and have another one go on; after how many seconds that has begun to."""
+    """Kill a server at a call, and let another one resume; return the seconds until it does."""
     (mutation, values), _, _, durable = BOUNDARIES[call]
     with served(platform, victim) as operator:
         if mutation != PROVISION[0]:
@@ -117,63 +117,63 @@ def check_succession(
 
 
 @pytest.mark.parametrize(("call", "moment"), SAMPLE)
-def test_a_killed_server_is_succeeded(platform: LocalPlatform, call: str, moment: str) -> None:
-    """A durable operation goes on by itself, one in memory when the mutation is sent again; one of each is left."""
+def test_a_successor_resumes_after_a_kill(platform: LocalPlatform, call: str, moment: str) -> None:
+    """A durable operation is resumed by itself, one in memory when the mutation is sent again; no resource is doubled."""
     check_succession(platform, call, moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("call", "moment"), ALL)
-def test_a_killed_server_is_succeeded_within_ten_seconds(platform: LocalPlatform, call: str, moment: str) -> None:
-    """The same at every call, with the leases that there are."""
+def test_a_successor_resumes_within_ten_seconds_of_a_kill(platform: LocalPlatform, call: str, moment: str) -> None:
+    """The same at every call, with the server's own leases."""
     seconds = check_succession(platform, call, moment, victim=PRODUCT, heir=PRODUCT)
     hold(f"succession at {call}, {moment}", seconds, computing_seconds=3, waiting_seconds=LEASE_SECONDS)
 
 
 def resumed(operator: Operator, payload: dict[str, Any]) -> bool:
-    """Whether the operation has come to its end, or is being worked on."""
+    """Whether the operation has ended, or this server runs it."""
     operation = operator.operation(payload["operation"]["id"])
     assert operation is not None
-    return operation["state"] in ("SUCCEEDED", "FAILED") or taken_up(operator, payload)
+    return operation["state"] in ("SUCCEEDED", "FAILED") or claimed(operator, payload)
 
 
-def taken_up(operator: Operator, payload: dict[str, Any]) -> bool:
-    """Whether this server has taken the operation up."""
-    lines = [line for line in operator.server.log().splitlines() if "operation taken up" in line]
+def claimed(operator: Operator, payload: dict[str, Any]) -> bool:
+    """Whether this server has resumed the operation."""
+    lines = [line for line in operator.server.log().splitlines() if "operation resumed" in line]
     return any(plain_id(payload["operation"]["id"]) in line for line in lines)
 
 
 def check_survivor(platform: LocalPlatform, *, victim: Mapping[str, float], heir: Mapping[str, float]) -> float:
-    """Kill one of two servers at its work, and have the other one take it up; after how many seconds."""
+    """Kill one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
     with served(platform, heir) as survivor, served(platform, victim) as operator:
         operator.provisioned()
         payload = killed_at(platform, operator, "start sync", "hold_after")
         killed = time.monotonic()
         assert survivor.operation(payload["operation"]["id"]) is not None
-        wait_for(lambda: taken_up(survivor, payload), what=lambda: survivor.server.log()[-3000:])
+        wait_for(lambda: claimed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - killed
         ended = survivor.ended(payload)
         assert (ended["state"], ended["failure"]) == ("SUCCEEDED", None), survivor.server.log()
     return seconds
 
 
-def test_another_process_takes_it_up(platform: LocalPlatform) -> None:
-    """One that has seen the unfinished operation looks again and again; who was killed is not waited for."""
+def test_another_process_resumes_the_operation(platform: LocalPlatform) -> None:
+    """A process that has seen an unfinished operation keeps searching, so the killed one need not come back."""
     check_survivor(platform, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_another_process_takes_it_up_within_twelve_seconds(platform: LocalPlatform) -> None:
-    """It looks every five seconds, with the leases that there are."""
+def test_another_process_resumes_the_operation_within_twelve_seconds(platform: LocalPlatform) -> None:
+    """It searches every five seconds, with the server's own leases."""
     seconds = check_survivor(platform, victim=PRODUCT, heir=PRODUCT)
     hold("taken up by a survivor", seconds, computing_seconds=5, waiting_seconds=LEASE_SECONDS)
 
 
-def check_letting_go(platform: LocalPlatform, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
-    """Stop one of two servers at its work, and have the other one take it up; after how many seconds."""
+def check_release(platform: LocalPlatform, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
+    """Stop one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
     with served(platform, heir) as survivor, served(platform, stopped) as operator:
         operator.provisioned()
-        # With that it does not come to an end, and looks again and again.
+        # With this fault the step never ends, and looks again and again.
         platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
         payload = operator.send(REFRESH[0], **REFRESH[1])
         wait_for(
@@ -191,24 +191,24 @@ def check_letting_go(platform: LocalPlatform, *, stopped: Mapping[str, float], h
         wait_for(lambda: resumed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - began
         assert survivor.ended(payload)["state"] == "SUCCEEDED"
-        assert taken_up(survivor, payload)
+        assert claimed(survivor, payload)
     return seconds
 
 
-def test_a_stopped_process_lets_go_of_what_it_works_on(platform: LocalPlatform) -> None:
-    """Between two looks at the platform, with exit code 0; another goes on, though the lease would last for an hour."""
-    check_letting_go(platform, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
+def test_a_stopped_process_releases_its_operations(platform: LocalPlatform) -> None:
+    """It stops between two looks, with exit code 0; another process resumes, though the lease would last for an hour."""
+    check_release(platform, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_what_a_stopped_process_lets_go_of_is_taken_up_within_ten_seconds(platform: LocalPlatform) -> None:
-    """By one that looks every five seconds."""
-    seconds = check_letting_go(platform, stopped=PRODUCT, heir=PRODUCT)
+def test_a_released_operation_is_resumed_within_ten_seconds(platform: LocalPlatform) -> None:
+    """By a process that searches every five seconds."""
+    seconds = check_release(platform, stopped=PRODUCT, heir=PRODUCT)
     hold("let go of and taken up", seconds, computing_seconds=5, waiting_seconds=LOOK_SECONDS)
 
 
-def test_a_namesake_made_meanwhile_is_not_deleted(platform: LocalPlatform) -> None:
-    """A teardown that was cut off before it deleted the table finds another table of that name, and stops."""
+def test_a_namesake_created_meanwhile_is_not_deleted(platform: LocalPlatform) -> None:
+    """A teardown was interrupted before it deleted the table. It finds another table of that name, and stops."""
     port = free_port()
     with served(platform, SOON_OVER, port=port) as operator:
         operator.provisioned()

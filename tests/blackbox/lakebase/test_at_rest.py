@@ -1,4 +1,4 @@
-"""What is behind a server at rest: what it was made of and no more, and nothing that keeps it awake or ends it."""
+"""An idle server: it has created nothing superfluous, lets its instance sleep, and survives without a platform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 SUSPEND_AFTER = 1
-# Of rests in which something was asked for, so that it was none yet.
+# Attempts to see the server idle; on a slow machine a late background task may spoil one.
 RESTLESS = 3
 API = "/api/2.0/database"
 ORDER = "{ order(orderKey: 1) { orderKey } }"
@@ -40,8 +40,8 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
         yield operator
 
 
-def test_provisioning_makes_one_of_each_and_no_role(platform: LocalPlatform, operator: Operator) -> None:  # noqa: ARG001 # what it has provisioned is looked at
-    """The server's identity has the role that comes with its creation, and gives nobody more than that."""
+def test_provisioning_makes_one_of_each_and_no_role(platform: LocalPlatform, operator: Operator) -> None:  # noqa: ARG001 # it has provisioned what is checked
+    """The creator of an instance has a role in it already, so no other role or grant is requested."""
     made = {
         call: count
         for call, count in platform.counters()["requests"].items()
@@ -51,11 +51,11 @@ def test_provisioning_makes_one_of_each_and_no_role(platform: LocalPlatform, ope
     assert made == {f"POST {API}/{kind}": 1 for kind in ("instances", "catalogs", "synced_tables")}
 
 
-def test_the_database_that_is_made_is_the_one_that_is_served(operator: Operator) -> None:
-    """The one setting names both: a status that is set is found in the database that the catalog registers."""
+def test_the_database_that_is_provisioned_is_the_one_that_is_served(operator: Operator) -> None:
+    """One setting names both: a status set through the API is in the database that the catalog registers."""
     found = operator.ask("{ lakebase { databaseName catalog { databaseName } } }")["lakebase"]
     assert found == {"databaseName": DATABASE, "catalog": {"databaseName": DATABASE}}
-    # Just as it falls asleep nobody can be answered, and nothing can be counted.
+    # While the instance is falling asleep, requests fail and changes cannot be counted; so both are tried again.
     operator.insist(
         'mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL, idempotencyKey: "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5"}) { change { cursor } } }'
     )
@@ -70,7 +70,7 @@ def test_the_database_that_is_made_is_the_one_that_is_served(operator: Operator)
 
 
 def test_an_idle_server_lets_its_instance_fall_asleep(platform: LocalPlatform, operator: Operator) -> None:
-    """It asks neither the database nor the platform for anything; probes go on, and wake nobody."""
+    """It sends nothing to the database or the platform. Probes go on, and do not wake the instance."""
     seen: list[bool] = []
 
     def asleep() -> bool:
@@ -79,7 +79,7 @@ def test_an_idle_server_lets_its_instance_fall_asleep(platform: LocalPlatform, o
         (instance,) = platform.inventory()["instances"]
         return bool(instance["suspended"] and not instance["processes"])
 
-    # On a slow machine what was to be done after the answer may come when it is counted already.
+    # On a slow machine, background work after an answer may fall into the time that is checked.
     while True not in seen and len(seen) < RESTLESS:
         assert operator.insist(ORDER) == {"order": {"orderKey": "1"}}
         before = platform.counters()
@@ -90,15 +90,15 @@ def test_an_idle_server_lets_its_instance_fall_asleep(platform: LocalPlatform, o
 
 
 def test_a_platform_that_is_down_does_not_stop_the_start() -> None:
-    """Orders and administration both say so, as a failure to try again."""
+    """Orders and administration both fail with a retryable error."""
     with running_server(
         None,
         ready=False,
         DATABRICKS_HOST=f"http://127.0.0.1:{free_port()}",
-        DATABRICKS_TOKEN="none",  # noqa: S106 # there is nobody to log in at
+        DATABRICKS_TOKEN="none",  # noqa: S106 # no platform checks it
         LAKEBASE_INSTANCE_NAME=INSTANCE,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
     ) as server:
         for document, reason in (
             (ORDER, "DATABASE_UNAVAILABLE"),

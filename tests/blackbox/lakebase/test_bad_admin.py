@@ -1,4 +1,4 @@
-"""What admin inputs get that make no sense as they stand: a reason and a place, and nothing is begun."""
+"""Admin inputs that are invalid in themselves: each gets a reason and a field, and nothing is begun."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """Somebody with the role."""
+    """An operator with the admin role."""
     with operated(platform) as operator:
         yield operator
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_made(platform: LocalPlatform) -> Iterator[None]:
-    """Whatever a test sends, the platform is asked for GETs alone, and stays empty."""
+    """Whatever a test sends, the platform gets GETs only, and stays empty."""
     yield
     changing, inventory = touched(platform)
     assert changing == {}
@@ -112,7 +112,7 @@ BAD_TABLES = [
     ],
 )
 def test_a_bad_name_is_refused(operator: Operator, mutation: str, given: dict[str, Any], field: str) -> None:
-    """Characters with which paths are led astray, names that are too long, and those that the platform keeps."""
+    """Characters that would change the path of a call, names that are too long, and names reserved by the platform."""
     assert told(refused(operator, mutation, given)) == [("NAME_INVALID", field)]
 
 
@@ -145,16 +145,14 @@ def test_a_bad_name_is_refused(operator: Operator, mutation: str, given: dict[st
         ("createSyncedTable", {**CREATE_TABLE, "storageCatalog": CATALOG}, "storageCatalog"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(
-    operator: Operator, mutation: str, given: dict[str, Any], field: str
-) -> None:
-    """Out of its range, or without what it goes with."""
+def test_an_impossible_setting_is_refused(operator: Operator, mutation: str, given: dict[str, Any], field: str) -> None:
+    """It is out of its range, or lacks another value that it needs."""
     assert told(refused(operator, mutation, given)) == [("SETTING_INVALID", field)]
 
 
 @pytest.mark.parametrize("capacity", ["CU_3", "cu_1", "", None, 1])
 def test_an_unknown_capacity_is_refused(operator: Operator, capacity: object) -> None:
-    """Written into the document, and in a variable, before anything is run."""
+    """In the document and in a variable alike, before anything is executed."""
     literal = "null" if capacity is None else str(capacity) or '""'
     answer = operator.answer(
         f'mutation {{ createDatabaseInstance(input: {{name: "new-pg", capacity: {literal}, acknowledgeCost: true}}) {{ userErrors {{ code }} }} }}'
@@ -167,8 +165,8 @@ def test_an_unknown_capacity_is_refused(operator: Operator, capacity: object) ->
     assert [error["extensions"]["reason"] for error in answer["errors"]] == ["VARIABLES_INVALID"]
 
 
-def test_a_refused_input_is_noted(operator: Operator) -> None:
-    """One who may, and sends what cannot be, leaves an audit entry too."""
+def test_a_refused_input_is_audited(operator: Operator) -> None:
+    """An admin's invalid input leaves an audit entry too."""
     refused(operator, "createDatabaseInstance", {"name": "a/b"})
     wait_for(
         lambda: ("createDatabaseInstance", "NAME_INVALID") in audited(operator.server),
@@ -199,20 +197,20 @@ def test_a_refused_input_is_noted(operator: Operator) -> None:
         *(
             (f'{pages}(after: "{after}")', "CURSOR_INVALID")
             for pages in ("databaseInstances", "operations")
-            # The second is of an order.
+            # One of these is a cursor of orders.
             for after in ("", "x", "WzEsIm9yZGVyX2tleSsiLDFd", "WzEsIm9wZXJhdGlvbnMiLCJnb25lIl0")
         ),
     ],
 )
-def test_a_look_that_makes_no_sense_is_refused(operator: Operator, field: str, reason: str) -> None:
-    """Its field is null, with the reason."""
+def test_an_invalid_query_is_refused(operator: Operator, field: str, reason: str) -> None:
+    """Its field is null, with a reason."""
     answer = operator.answer(f"{{ found: {field} {{ __typename }} }}")
     assert reasons(answer) == [reason]
     assert answer["data"] == {"found": None}
 
 
-def test_what_is_not_there_is_null(operator: Operator) -> None:
-    """By its name or its id, without an error."""
+def test_a_resource_that_does_not_exist_is_null(operator: Operator) -> None:
+    """By name and by id, without an error."""
     fields = (
         'databaseInstance(name: "nowhere")',
         'databaseCatalog(name: "nowhere")',
@@ -226,6 +224,6 @@ def test_what_is_not_there_is_null(operator: Operator) -> None:
         assert operator.ask(f"{{ found: {field} {{ __typename }} }}") == {"found": None}
 
 
-def test_an_operation_that_is_not_there_cannot_be_followed(operator: Operator) -> None:
-    """The subscription ends, and says so."""
+def test_an_operation_that_does_not_exist_cannot_be_watched(operator: Operator) -> None:
+    """The subscription ends with an error."""
     assert [reasons(answer) for answer in progress(operator.server, NOWHERE)] == [["RESOURCE_NOT_FOUND"]]

@@ -1,4 +1,4 @@
-"""What admin mutations get that do not fit what is there: a code, the input's own field, and nothing is changed."""
+"""Admin mutations that do not fit what exists: each gets a code and a field, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """Of a server with everything and one status change; beside it an empty catalog, and a stopped instance with a table."""
+    """An operator with everything provisioned, one status change, an empty catalog, and a stopped instance with a table."""
     with operated(platform) as operator:
         begun = operator.send("createDatabaseInstance", name=STOPPED, acknowledgeCost=True)
         operator.provisioned()
@@ -48,16 +48,16 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _all_is_as_it_was(operator: Operator, platform: LocalPlatform) -> Iterator[None]:  # noqa: ARG001 # what it has provisioned is there before
-    """After all tests the platform has what it had."""
+def _nothing_is_changed(operator: Operator, platform: LocalPlatform) -> Iterator[None]:  # noqa: ARG001 # it has provisioned before
+    """The platform has the same resources before and after all tests."""
     before = platform.inventory()
     yield
     assert platform.inventory() == before
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_asked_for(platform: LocalPlatform) -> Iterator[None]:
-    """Whatever a test sends, the platform is asked for GETs and credentials alone."""
+def _nothing_is_requested(platform: LocalPlatform) -> Iterator[None]:
+    """Whatever a test sends, the platform gets GETs and requests for credentials only."""
     before = changing(platform)
     yield
     assert changing(platform) == before
@@ -77,9 +77,9 @@ def _nothing_is_asked_for(platform: LocalPlatform) -> Iterator[None]:
     ],
 )
 def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, given: dict[str, Any]) -> None:
-    """Made, started or made larger: nothing is begun until the cost is acknowledged, and the plan says what costs."""
-    for unsaid in ({}, {"acknowledgeCost": False}):
-        payload = operator.send(mutation, **given, **unsaid)
+    """Creating, starting, enlarging: nothing is begun without the acknowledgement, and the plan says what costs."""
+    for unacknowledged in ({}, {"acknowledgeCost": False}):
+        payload = operator.send(mutation, **given, **unacknowledged)
         assert payload["operation"] is None
         assert told(payload["userErrors"]) == [COST]
         assert any(step["costs"] for step in payload["plan"]["steps"])
@@ -94,7 +94,7 @@ def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, gi
         ("teardownLakebase", {}, [CONFIRM, AT_STAKE], 1),
         ("teardownLakebase", {"confirmDeletion": True}, [AT_STAKE], 1),
         ("teardownLakebase", {"discardStatusChanges": True}, [CONFIRM], 1),
-        # Nobody can look into one that is stopped.
+        # The changes in a stopped instance cannot be counted.
         ("deleteDatabaseInstance", {"name": STOPPED, "confirmDeletion": True}, [AT_STAKE], None),
         ("deleteDatabaseInstance", {"name": STOPPED, "discardStatusChanges": True}, [CONFIRM], None),
         (
@@ -117,18 +117,18 @@ def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, gi
         ),
     ],
 )
-def test_nothing_is_deleted_unasked(
+def test_nothing_is_deleted_without_confirmation(
     operator: Operator, mutation: str, given: dict[str, Any], errors: list[tuple[str, str]], lost: int | None
 ) -> None:
-    """Without a confirmation, with the only copy of status changes in it, or with something that stands on it."""
+    """A deletion is refused without confirmation, for the only copy of status changes, and for a resource in use."""
     payload = operator.send(mutation, **given)
     assert payload["operation"] is None
     assert told(payload["userErrors"]) == errors
     assert payload["plan"]["statusChangesLost"] == lost
 
 
-def test_what_stands_on_a_resource_is_named(operator: Operator) -> None:
-    """The catalog of an instance that is to be deleted, and the synced table of a catalog."""
+def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
+    """The message names the catalog on an instance, and the synced table in a catalog."""
     for mutation, name, standing in (
         ("deleteDatabaseInstance", INSTANCE, CATALOG),
         ("deleteDatabaseCatalog", CATALOG, TABLE),
@@ -196,10 +196,10 @@ def test_what_stands_on_a_resource_is_named(operator: Operator) -> None:
         ("ensureOrderIndexes", {"tableName": f"{CATALOG}.public.nowhere"}, ("RESOURCE_NOT_FOUND", "tableName")),
     ],
 )
-def test_what_is_needed_has_to_be_there(
+def test_what_a_request_needs_has_to_exist(
     operator: Operator, mutation: str, given: dict[str, Any], error: tuple[str, str]
 ) -> None:
-    """A source and its columns, a catalog, an instance that runs, a second node, and whatever is to be changed."""
+    """A source and its columns, a catalog, a running instance, a second node, and the resource to change."""
     assert told(refused(operator, mutation, given)) == [error]
 
 
@@ -232,14 +232,14 @@ def test_what_is_needed_has_to_be_there(
         ("provisionLakebase", {"timeseriesKey": "o_orderdate"}, "tableName", [("timeseriesKey", "", "o_orderdate")]),
     ],
 )
-def test_a_name_that_is_taken_by_another_is_a_conflict(
+def test_a_name_taken_by_a_different_resource_is_a_conflict(
     operator: Operator,
     mutation: str,
     given: dict[str, Any],
     field: str,
     differences: list[tuple[str, str, str]],
 ) -> None:
-    """It says what is otherwise, in the words of the input."""
+    """The differences have the names of the input's fields."""
     if mutation != "createDatabaseCatalog":
         given = {**given, "acknowledgeCost": True}
     (error,) = refused(operator, mutation, given)
@@ -247,8 +247,8 @@ def test_a_name_that_is_taken_by_another_is_a_conflict(
     assert [(one["field"], one["current"], one["wanted"]) for one in error["differences"]] == differences
 
 
-def test_all_that_is_wrong_is_told_at_once(operator: Operator) -> None:
-    """Nobody mends one mistake to be told of the next, in the input or in what is there."""
+def test_all_mistakes_are_reported_at_once(operator: Operator) -> None:
+    """Mistakes in the input are reported together, and so are conflicts with what exists."""
     names = {"instanceName": "a/b", "catalogName": "main", "databaseName": "postgres", "sourceTable": "x"}
     errors = refused(operator, "provisionLakebase", {**names, "nodeCount": 0, "tableName": "main.public.t"})
     assert {field for _, field in told(errors)} == {*names, "nodeCount"}
@@ -258,8 +258,8 @@ def test_all_that_is_wrong_is_told_at_once(operator: Operator) -> None:
     assert told(errors) == [("SPEC_CONFLICT", field) for field in ("instanceName", "catalogName", "tableName")]
 
 
-def test_a_dry_run_needs_no_flags_and_says_what_is_in_the_way(operator: Operator) -> None:
-    """Nothing is begun, and a conflict is told with the plan."""
+def test_a_dry_run_needs_no_confirmation_and_reports_conflicts(operator: Operator) -> None:
+    """Nothing is begun, and conflicts come with the plan."""
     for mutation, given, errors in (
         ("createDatabaseInstance", {"name": "new-pg"}, []),
         ("teardownLakebase", {}, []),
@@ -282,14 +282,14 @@ def test_a_dry_run_needs_no_flags_and_says_what_is_in_the_way(operator: Operator
         ("deleteSyncedTable", "nowhere.public.nowhere"),
     ],
 )
-def test_what_is_not_there_is_deleted_already(operator: Operator, mutation: str, name: str) -> None:
-    """Not found is what was wanted, and is a success; no DELETE is sent."""
+def test_deleting_what_does_not_exist_succeeds(operator: Operator, mutation: str, name: str) -> None:
+    """No DELETE is sent."""
     operator.done(mutation, name=name, confirmDeletion=True)
 
 
-def test_another_operation_at_work_is_named(operator: Operator, platform: LocalPlatform) -> None:
-    """The same request again is that operation; another on the same resource waits for its end."""
-    # The plan's look passes, and the step's is held.
+def test_a_conflicting_operation_is_named(operator: Operator, platform: LocalPlatform) -> None:
+    """The same request again gets that operation; another one on the same resource is refused."""
+    # The plan's read passes, and the step's is held.
     platform.fault("hold_before", method="GET", path=f"/api/2.0/database/synced_tables/{TABLE}", skip=1, times=1)
     begun = operator.send("ensureOrderIndexes")
     wait_for(lambda: bool(platform.held()), what=lambda: f"the step to be held: {begun}")

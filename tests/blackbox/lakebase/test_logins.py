@@ -1,4 +1,4 @@
-"""How the server logs in to an instance: with minted tokens that end, and at an instance that sleeps."""
+"""Logins to an instance: with minted tokens that end, and while the instance sleeps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     Brief = tuple[LocalPlatform, Operator]
 
-# The shortest time that passes between two tokens; a server that is slow comes too late with one, and has another minted.
+# The server mints no two tokens within a shorter time. A slow one may use a token too late, and mints another.
 LIFETIME_SECONDS = 1
-# Longer than for what the server takes a token to be one that has just been minted.
+# For a shorter time the server regards a token as just minted, and a refusal as no fault of the token.
 YOUNG_SECONDS = 0.6
 ORDER = '{ order(orderKey: "1") { orderKey } }'
 END_ALL = """
@@ -42,7 +42,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """A server whose orders are there."""
+    """An operator who has provisioned."""
     with operated(platform) as operator:
         operator.provisioned()
         yield operator
@@ -50,7 +50,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def brief() -> Iterator[Brief]:
-    """A platform whose tokens live for a second, and the operator of a server whose orders are there."""
+    """A platform whose tokens live for a second, and an operator who has provisioned."""
     options = {**AT_ONCE, "token_lifetime": LIFETIME_SECONDS}
     with (
         platform_directory() as directory,
@@ -69,23 +69,23 @@ async def cut(platform: LocalPlatform, operator: Operator) -> None:
 
 
 def host_of(operator: Operator) -> str:
-    """Where the instance is."""
+    """The host of the instance."""
     host: str = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
     return host
 
 
 def crowd(operator: Operator) -> None:
-    """Thirty requests at once, for ten connections, all of which are answered."""
+    """Thirty requests at once, for ten connections; all are answered."""
     with ThreadPoolExecutor(10) as threads:
-        list(threads.map(lambda _: asked_until_answered(operator), range(30)))
+        list(threads.map(lambda _: ask_until_answered(operator), range(30)))
 
 
 async def test_a_token_is_refused_after_its_end(brief: Brief) -> None:
-    """By PostgreSQL itself, at login; so that the tests below mean something."""
+    """PostgreSQL itself refuses it at login. The tests below rely on that."""
     platform, operator = brief
     host, was_good = host_of(operator), False
     async with asyncio.timeout(PATIENCE_SECONDS):
-        # On a slow machine it may have ended before it is shown.
+        # On a slow machine a token may have ended before its first use.
         while not was_good:
             token = minted(platform)
             was_good = await is_good(platform, host, token)
@@ -94,12 +94,12 @@ async def test_a_token_is_refused_after_its_end(brief: Brief) -> None:
 
 
 def minted(platform: LocalPlatform) -> str | None:
-    """A new token."""
+    """Mint a token."""
     return platform.workspace().database.generate_database_credential(instance_names=[INSTANCE]).token
 
 
 async def is_good(platform: LocalPlatform, host: str, token: str | None) -> bool:
-    """Whether somebody is let in with the token."""
+    """Whether PostgreSQL accepts a login with the token."""
     try:
         connection = await platform.connect(host, token)
     except asyncpg.InvalidAuthorizationSpecificationError:
@@ -110,11 +110,11 @@ async def is_good(platform: LocalPlatform, host: str, token: str | None) -> bool
 
 
 async def test_orders_are_served_long_after_the_first_token_has_ended(brief: Brief) -> None:
-    """Connections that are cut are opened anew with a token that is good, three tokens later too."""
+    """The server opens new connections with a valid token, three tokens later too."""
     platform, operator = brief
     for _ in range(3):
         newest = minted(platform)
-        # When it has ended, so has every one before it.
+        # When this token has ended, so has every earlier one.
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await is_good(platform, host_of(operator), newest):
                 pass
@@ -123,8 +123,8 @@ async def test_orders_are_served_long_after_the_first_token_has_ended(brief: Bri
 
 
 async def test_a_crowd_shares_one_minting(platform: LocalPlatform, operator: Operator) -> None:
-    """Not one for each of ten connections, when the token that they had is refused."""
-    # One that is refused as soon as it is minted is refused for another reason.
+    """When the token of ten connections is refused, one new token is minted, not ten."""
+    # If PostgreSQL refused a token that was just minted, the server would pause before the next.
     wait_for(
         lambda: time.time() - platform.counters()["mint_times"][-1] > YOUNG_SECONDS,
         what=lambda: "the server's token to have been good for a while",
@@ -133,20 +133,20 @@ async def test_a_crowd_shares_one_minting(platform: LocalPlatform, operator: Ope
     platform.revoke(INSTANCE)
     await cut(platform, operator)
     crowd(operator)
-    # The server's, and the one of who cut.
+    # One by the server, and one by this test to cut the connections.
     assert platform.counters()["mints"] - mints == 2
     assert platform.counters()["mints_at_once"] == 1
 
 
-def asked_until_answered(operator: Operator) -> None:
-    """Ask as a client does: again, as long as it is told that this may help. Of ten dead connections one may be met."""
+def ask_until_answered(operator: Operator) -> None:
+    """Ask again while the error is retryable, as a client does: the pool may hand out a connection that was cut."""
     while (answer := operator.answer(ORDER)) != {"data": {"order": {"orderKey": "1"}}}:
         assert answer["errors"][0]["extensions"]["retryable"] is True, answer
         assert "token" not in str(answer)
 
 
-def test_an_instance_that_sleeps_is_woken_by_the_next_request(platform: LocalPlatform, operator: Operator) -> None:
-    """Its backends are gone, and the first request afterwards is answered all the same."""
+def test_a_sleeping_instance_is_woken_by_the_next_request(platform: LocalPlatform, operator: Operator) -> None:
+    """The first request after the instance fell asleep is answered."""
     assert operator.ask(ORDER)["order"] == {"orderKey": "1"}
     platform.suspend(INSTANCE)
     assert operator.ask(ORDER)["order"] == {"orderKey": "1"}
@@ -155,20 +155,20 @@ def test_an_instance_that_sleeps_is_woken_by_the_next_request(platform: LocalPla
     }
 
 
-def test_a_stopped_instance_is_said_to_be_stopped_and_started_by_an_operator(operator: Operator) -> None:
-    """Only the API starts it: requests are told so; starting it costs, which has to be acknowledged."""
+def test_a_stopped_instance_is_reported_and_started_by_an_operator(operator: Operator) -> None:
+    """No request for orders starts it, and the error says that it is stopped. Starting it costs, so it needs the flag."""
     ended = operator.done("updateDatabaseInstance", name=INSTANCE, stopped=True)
     assert ended["durable"] is False
-    said: list[str] = []
+    messages: list[str] = []
 
-    def told() -> bool:
-        # Who asks first may be told that it cannot be reached: why, is found out then.
+    def reported() -> bool:
+        # The first error may only say that the database cannot be reached; the server then looks up why.
         (error,) = operator.answer(ORDER)["errors"]
         assert error["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
-        said.append(error["message"])
-        return "stopped" in said[-1]
+        messages.append(error["message"])
+        return "stopped" in messages[-1]
 
-    wait_for(told, what=lambda: f"it to be said that it is stopped: {said[-1]}")
+    wait_for(reported, what=lambda: f"an error that says that it is stopped: {messages[-1]}")
     refused = operator.send("updateDatabaseInstance", name=INSTANCE, stopped=False)
     assert [one["code"] for one in refused["userErrors"]] == ["COST_NOT_ACKNOWLEDGED"]
     operator.done("updateDatabaseInstance", name=INSTANCE, stopped=False, acknowledgeCost=True)
@@ -176,7 +176,7 @@ def test_a_stopped_instance_is_said_to_be_stopped_and_started_by_an_operator(ope
 
 
 def test_a_resized_instance_is_found_again(operator: Operator) -> None:
-    """Its PostgreSQL is restarted on the way; what is known of the operation outlives that."""
+    """Its PostgreSQL restarts meanwhile, and the operation survives that."""
     ended = operator.done("updateDatabaseInstance", name=INSTANCE, capacity="CU_2", acknowledgeCost=True)
     assert ended["durable"] is True
     found = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ capacity state }} }}')["databaseInstance"]

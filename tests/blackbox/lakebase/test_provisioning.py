@@ -1,4 +1,4 @@
-"""The life of a Lakebase as an operator lives it: provisioned, refreshed, made again, torn down, without a restart."""
+"""The life of a Lakebase: provisioned, refreshed, recreated and torn down, without a restart of the server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """A server that was started before there was anything, and somebody who has provisioned by it."""
+    """An operator who has provisioned with a server that was started before anything existed."""
     with operated(platform) as operator:
         assert httpx.get(f"{operator.server.url}/readyz").status_code == 503
         operator.provisioned()
@@ -44,7 +44,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else who may use the database."""
+    """A connection to the served database beside the server's."""
     host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
     connection = await platform.connect(host, database=DATABASE)
     yield connection
@@ -52,7 +52,7 @@ async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator
 
 
 def watched(operator: Operator, payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """What operationProgress says of the operation, to its end."""
+    """The events of operationProgress, until the operation has ended."""
     body = {"query": WATCH, "variables": {"id": payload["operation"]["id"]}}
     headers = {"accept": "text/event-stream"}
     with httpx.stream("POST", f"{operator.server.graphql}/stream", json=body, headers=headers) as stream:
@@ -60,8 +60,8 @@ def watched(operator: Operator, payload: dict[str, Any]) -> list[dict[str, Any]]
     return [json.loads(text)["data"]["operationProgress"] for text in texts if text]
 
 
-async def make_belongings(operator: Operator, database: asyncpg.Connection) -> None:
-    """A status, and what others have put on the table: an index, and grants to a role. What is there already stays."""
+async def add_grants_and_index(operator: Operator, database: asyncpg.Connection) -> None:
+    """Set a status, and put an index and grants on the table, unless they exist."""
     operator.ask('mutation { setOrderStatus(input: {orderKey: "1", status: FULFILLED}) { change { version } } }')
     if not await database.fetchval("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'"):
         await database.execute("CREATE ROLE analyst")
@@ -71,12 +71,12 @@ async def make_belongings(operator: Operator, database: asyncpg.Connection) -> N
 
 
 def columns_of(indexes: list[dict[str, Any]]) -> set[str]:
-    """What valid indexes are on."""
+    """The columns of each valid index."""
     return {one["definition"].split(" USING ")[1] for one in indexes if one["valid"]}
 
 
 def test_a_server_that_found_nothing_serves_orders_after_provisioning(operator: Operator) -> None:
-    """It finds the instance by its name, logs in with a minted token, and was not restarted."""
+    """It finds the instance by name and logs in with a minted token, without a restart."""
     assert operator.ask("{ orderCount { count } }") == {"orderCount": {"count": 1500}}
     found = operator.ask(
         "{ lakebase { instanceName instance { state capacity host nodeCount retentionWindowInDays postgresVersion creator }"
@@ -91,7 +91,7 @@ def test_a_server_that_found_nothing_serves_orders_after_provisioning(operator: 
 
 
 def test_provisioning_again_finds_everything(platform: LocalPlatform, operator: Operator) -> None:
-    """It ends at once, needs no acknowledgement of any cost, and makes nothing."""
+    """It ends at once, needs no acknowledgement, and creates nothing."""
     before = platform.inventory()
     payload = operator.send("provisionLakebase")
     assert payload["userErrors"] == []
@@ -100,11 +100,11 @@ def test_provisioning_again_finds_everything(platform: LocalPlatform, operator: 
     assert platform.inventory() == before
 
 
-async def test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back(
+async def test_a_refresh_loses_no_status_and_restores_indexes_and_grants(
     operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """The sync drops and recreates the table; what others had put on it is there again too."""
-    await make_belongings(operator, database)
+    """The sync drops and recreates the table."""
+    await add_grants_and_index(operator, database)
     table = await database.fetchval("SELECT 'public.orders_synced'::regclass::oid")
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     assert len(indexes) == 5
@@ -120,11 +120,11 @@ async def test_a_refresh_loses_no_status_and_brings_indexes_and_grants_back(
     assert operator.ask(STATUS)["order"] == {"status": "FULFILLED", "syncedStatus": "OPEN", "statusVersion": 1}
 
 
-async def test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grants(
+async def test_a_recreated_table_has_its_statuses_indexes_and_grants(
     operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """Its PostgreSQL table goes with it; orders are unavailable meanwhile, and come back."""
-    await make_belongings(operator, database)
+    """The PostgreSQL table is deleted too. Orders are unavailable until the table is created again."""
+    await add_grants_and_index(operator, database)
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
     assert await database.fetchval("SELECT to_regclass('public.orders_synced')") is None
@@ -136,10 +136,10 @@ async def test_a_table_deleted_and_made_again_has_its_statuses_indexes_and_grant
     assert await database.fetchval("SELECT has_table_privilege('analyst', 'public.orders_synced', 'SELECT')")
 
 
-async def test_an_invalid_index_is_dropped_and_built_anew(
+async def test_an_invalid_index_is_dropped_and_built_again(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """Such as a build leaves that was cut off; what is there and good is left alone."""
+    """An interrupted build leaves one; valid indexes are left alone."""
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     await database.execute("DROP INDEX public.orders_synced_by_price")
     host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
@@ -152,7 +152,7 @@ async def test_an_invalid_index_is_dropped_and_built_anew(
                 "CREATE INDEX CONCURRENTLY orders_synced_by_price ON public.orders_synced (o_totalprice, o_orderkey)"
             )
         )
-        # It waits for the reader, with an index that is there and invalid.
+        # The build waits for the reader; by then its index exists and is invalid.
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await reader.fetchval("SELECT $2 = ANY(pg_blocking_pids($1))", builder, blocker):
                 assert not building.done()
@@ -168,7 +168,7 @@ async def test_an_invalid_index_is_dropped_and_built_anew(
 
 
 async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, database: asyncpg.Connection) -> None:
-    """Begun, refused and ended alike, with who and on what."""
+    """When it is begun, refused and ended, with the principal."""
     operator.done("refreshSyncedTable")
     refused = operator.send("deleteDatabaseInstance", name=INSTANCE)
     assert refused["operation"] is None
@@ -180,11 +180,11 @@ async def test_every_privileged_action_leaves_an_audit_row(operator: Operator, d
     assert {row["principal"] for row in rows} == {"local"}
 
 
-async def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
+async def test_a_teardown_needs_the_status_changes_to_be_discarded(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """The plan counts them; export-changes saves them; then all of it goes, and can be made again."""
-    await make_belongings(operator, database)
+    """The plan counts them, and export-changes saves them. Then everything is deleted, and can be created again."""
+    await add_grants_and_index(operator, database)
     await database.close()
     plan = operator.send("teardownLakebase", dryRun=True)["plan"]
     assert plan["statusChangesLost"] == 1
@@ -201,7 +201,7 @@ async def test_a_teardown_is_refused_until_the_status_changes_are_given_up(
 
 
 def exported(platform: LocalPlatform) -> list[str]:
-    """What `python -m server export-changes` gives, with the settings of a server."""
+    """The lines of `python -m server export-changes`, run with a server's settings."""
     env = environment(
         DATABRICKS_HOST=platform.host,
         DATABRICKS_TOKEN=platform.token,

@@ -1,4 +1,4 @@
-"""Tokens that end in the middle of a load: nobody notices, and no more of them are minted than are needed.
+"""Tokens that end under load: no request fails, and no more tokens are minted than needed.
 
 `make faults` has tokens of 20 s and connections of 2 s, for 70 s.
 """
@@ -32,24 +32,30 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# Of a token that ends, and of a connection. A token that the server is too slow for is replaced, once for each login: it
-# lives for longer than the server may need from minting it to being let in with it.
-LIFETIME_SECONDS, RECYCLE = 3, "0.3"
-LONG_LIFETIME_SECONDS, LONG_RECYCLE = 20, "2"
+# The lifetime of a token and of a connection, in seconds. A token has to outlive the time from its minting to the login,
+# or the server would mint another one for each login.
+LIFETIME_SECONDS, RECYCLE_SECONDS = 3, 0.3
+LONG_LIFETIME_SECONDS, LONG_RECYCLE_SECONDS = 20, 2
 EXPIRIES = 3
 LOGINS = 10
-# Longer than for what the server takes a token to be one that has just been minted: if that is refused, the next one
-# comes after a pause.
+# For a shorter time the server regards a token as just minted. If PostgreSQL refuses it then, the next one comes after a
+# pause.
 YOUNG_SECONDS = 0.6
 _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
-# So that the pauses between two mintings, and between two that fail, need not be waited for.
+# Shorter pauses between two mintings, and after one that failed.
 _QUICK: Final = MappingProxyType(
     {
         **HASTE,
+        "server.db.engine._RECYCLE_SECONDS": RECYCLE_SECONDS,
         "server.lakebase.login.tokens._LEAST_SECONDS": 0.1,
         "server.lakebase.login.tokens._FIRST_PAUSE_SECONDS": 0.2,
     }
 )
+
+
+def replacing(seconds: float) -> dict[str, float]:
+    """Constants of a server that replaces a connection after so many seconds."""
+    return {**HASTE, "server.db.engine._RECYCLE_SECONDS": seconds}
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +67,20 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """A server whose orders are there, reached by the name of an instance."""
-    with operated(platform, POOL_RECYCLE=RECYCLE) as operator:
+    """An operator who has provisioned; the server finds its database by the name of an instance."""
+    with operated(platform, altered=replacing(RECYCLE_SECONDS)) as operator:
         operator.provisioned()
         yield operator
 
 
 @contextlib.contextmanager
-def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
-    """A platform whose tokens live for so long, and the operator of a server whose orders are there."""
+def whose_tokens_end(seconds: float, *, recycle: float) -> Iterator[Brief]:
+    """A platform whose tokens live for so long, and an operator who has provisioned."""
     options = {**AT_ONCE, "token_lifetime": seconds}
     with (
         platform_directory() as directory,
         running_platform(directory, **options) as platform,
-        operated(platform, POOL_RECYCLE=recycle) as operator,
+        operated(platform, altered=replacing(recycle)) as operator,
     ):
         operator.provisioned()
         yield platform, operator
@@ -83,13 +89,13 @@ def whose_tokens_end(seconds: float, *, recycle: str) -> Iterator[Brief]:
 @pytest.fixture(scope="module")
 def twenty_seconds() -> Iterator[Brief]:
     """Tokens that live for 20 s."""
-    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE) as parts:
+    with whose_tokens_end(LONG_LIFETIME_SECONDS, recycle=LONG_RECYCLE_SECONDS) as parts:
         yield parts
 
 
 @contextlib.asynccontextmanager
 async def loaded(url: str) -> AsyncIterator[Load]:
-    """A load of queries, changes and a subscription, none of which may fail."""
+    """Run a load of queries, changes and a subscription, none of which may fail."""
     load, subscriber = Load(url), Subscriber(over_sse, url, await head(url))
     async with following(subscriber), load.running():
         await load.answered(10)
@@ -97,12 +103,12 @@ async def loaded(url: str) -> AsyncIterator[Load]:
         await load.answered(100)
         await subscriber.hear(1)
     assert not load.bad, load.bad[:3]
-    # The server's own pings and connections are its own business: the subscriber was never cut off.
+    # The server may reconnect as it likes, but the subscriber was never cut off.
     assert (subscriber.cut_off, subscriber.refusals) == (0, [])
 
 
 def check_mints(platform: LocalPlatform, since: float, *, good: bool = True) -> None:
-    """One at a time; and with a platform that answers, none before the one before has lived for half of its life."""
+    """Tokens are minted one at a time; if minting succeeds, none sooner than after half of the last one's life."""
     counted = platform.counters()
     assert counted["mints_at_once"] == 1
     times = [moment for moment in counted["mint_times"] if moment >= since]
@@ -118,14 +124,14 @@ async def logged_in(platform: LocalPlatform) -> None:
 
 
 def has_ended(platform: LocalPlatform, number: int) -> bool:
-    """Whether the token of that number, from 0 on, was minted and has ended."""
+    """Whether the token of this number, counted from 0, was minted and has ended."""
     moments = platform.counters()["mint_times"][number:]
     return bool(moments) and time.time() > moments[0] + LIFETIME_SECONDS
 
 
 async def test_no_request_fails_while_tokens_end() -> None:
     """Over three expiries, with at least ten logins after each, counted by the platform."""
-    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE) as (platform, operator):
+    with whose_tokens_end(LIFETIME_SECONDS, recycle=RECYCLE_SECONDS) as (platform, operator):
         async with loaded(operator.server.url):
             newest = len(platform.counters()["mint_times"]) - 1
             for number in range(newest, newest + EXPIRIES):
@@ -136,7 +142,7 @@ async def test_no_request_fails_while_tokens_end() -> None:
 
 @pytest.mark.long
 async def test_a_token_of_twenty_seconds_is_renewed_at_half_of_its_life(twenty_seconds: Brief) -> None:
-    """Over three expiries too, with at least ten logins in the life after each; and none is refused."""
+    """Over three expiries, with at least ten logins in the life after each, and none refused."""
     platform, operator = twenty_seconds
     began = time.time()
     async with loaded(operator.server.url):
@@ -152,13 +158,11 @@ async def test_a_token_of_twenty_seconds_is_renewed_at_half_of_its_life(twenty_s
     assert counted["logins_refused"] == 0
 
 
-async def test_a_platform_that_mints_nothing_for_a_while_is_not_noticed(
-    platform: LocalPlatform, operator: Operator
-) -> None:
-    """A token that cannot be renewed is used as long as it is good, and minting is tried again until it succeeds."""
+async def test_no_request_fails_while_minting_fails_for_a_while(platform: LocalPlatform, operator: Operator) -> None:
+    """A token that cannot be renewed is used until its end, and minting is tried again until it succeeds."""
     assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
     refused = platform.counters()["logins_refused"]
-    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3", POOL_RECYCLE=RECYCLE) as ours:
+    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3") as ours:
         await until(lambda: "errors" not in ours.answer("{ orders(first: 1) { nodes { orderKey } } }"))
         async with loaded(ours.server.url):
             for _ in range(2):
@@ -174,8 +178,8 @@ async def test_a_platform_that_mints_nothing_for_a_while_is_not_noticed(
 
 
 @pytest.mark.long
-async def test_a_platform_that_mints_nothing_for_most_of_a_life_is_not_noticed(twenty_seconds: Brief) -> None:
-    """For 60 % of each token's life minting fails: the old token is used, and the next attempt comes in time."""
+async def test_no_request_fails_while_minting_fails_for_most_of_a_life(twenty_seconds: Brief) -> None:
+    """Minting fails for 60 % of each token's life. The old token is used, and the next attempt comes in time."""
     platform, operator = twenty_seconds
     began, lives = time.time(), 2
     async with loaded(operator.server.url):
@@ -193,8 +197,8 @@ async def test_a_platform_that_mints_nothing_for_most_of_a_life_is_not_noticed(t
     assert platform.counters()["logins_refused"] == 0
 
 
-async def test_a_token_that_is_revoked_early_is_replaced(platform: LocalPlatform, operator: Operator) -> None:
-    """The login that is refused drops it, and tries once more with a new one."""
+async def test_a_revoked_token_is_replaced(platform: LocalPlatform, operator: Operator) -> None:
+    """The login that PostgreSQL refuses drops the token, and tries once more with a new one."""
     refused = platform.counters()["logins_refused"]
     async with loaded(operator.server.url) as load:
         for _ in range(2):
@@ -202,14 +206,14 @@ async def test_a_token_that_is_revoked_early_is_replaced(platform: LocalPlatform
             platform.revoke(INSTANCE)
             await logged_in(platform)
             await load.answered(20)
-    # On a slow machine all connections may be about to log in with it.
+    # On a slow machine all connections may be logging in with the revoked token.
     connections = connections_of(Settings.model_validate({"database_url": "postgresql://127.0.0.1/orders"}))
     assert 1 <= platform.counters()["logins_refused"] - refused <= (20 if MEASURES else 2 * connections)
     assert platform.counters()["mints_at_once"] == 1
 
 
-def test_an_endpoint_of_the_autoscaling_api_is_served_alike(platform: LocalPlatform, operator: Operator) -> None:
-    """`LAKEBASE_ENDPOINT` alone says which database: found, logged in to, and administered as the same instance."""
+def test_an_endpoint_of_the_autoscaling_api_is_served_too(platform: LocalPlatform, operator: Operator) -> None:
+    """`LAKEBASE_ENDPOINT` alone names the database; it is administered as the same instance."""
     assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
     before = platform.counters()["requests"].get("POST /api/2.0/postgres/credentials", 0)
     endpoint = platform.endpoint_name(INSTANCE)

@@ -1,4 +1,4 @@
-"""Canaries planted in every secret: whatever is asked and whatever fails, none is in a log, an answer or a metric."""
+"""Every secret is a canary: whatever is asked and whatever fails, none is in a log, a response or a metric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.process import Server
 
 ROLE = "canaries"
-# Characters that a URL, JSON and Python's strings each write in another way.
+# Characters that a URL, JSON and Python's strings each write differently.
 PASSWORD = "canary'pass\"word\\1/@ü"  # noqa: S105 # a test's
 WRONG = "canary-wrong-password"
 TOKEN = "canary-platform-token"  # noqa: S105 # as above
@@ -37,7 +37,7 @@ DOCUMENTS = [
     'mutation { setOrderStatus(input: {orderKey: 1, status: FULFILLED, note: "\\u0000"}) { replayed } }',
     "mutation { setOrderStatus(input: {orderKey: 1, status: FULFILLED}) { userErrors { message } } }",
 ]
-# Each is tried again for a while where the platform does not answer.
+# Calls are retried for a while when the platform does not answer.
 ADMIN_DOCUMENTS = [
     "{ databaseInstances(first: 5) { nodes { name } } }",
     'mutation { createDatabaseInstance(input: {name: "canaries", capacity: CU_1, acknowledgeCost: true}) { userErrors { message } } }',
@@ -66,7 +66,7 @@ def url(port: int, password: str = PASSWORD) -> str:
 
 
 def asked(server: Server, *documents: str) -> str:
-    """Everything that the server says to all kinds of requests, headers too."""
+    """All responses of the server to all kinds of requests, headers included."""
     headers = {"authorization": f"Bearer {CALLERS}", "accept": "application/json"}
     with httpx.Client(verify=NO_TLS, headers=headers) as client:
         answers = [client.post(server.graphql, json={"query": document}) for document in (*DOCUMENTS, *documents)]
@@ -91,7 +91,7 @@ def asked(server: Server, *documents: str) -> str:
 
 
 def forms(canary: str) -> set[str]:
-    """A canary as it may stand in a text."""
+    """The forms in which a canary may be in a text."""
     spoken = {canary, quote(canary, safe=""), repr(canary)[1:-1]}
     return spoken | {json.dumps(form)[1:-1] for form in spoken}
 
@@ -102,14 +102,14 @@ def found(text: str) -> list[str]:
 
 
 def test_no_canary_is_seen(cluster: Cluster, role: str) -> None:
-    """While all is well, with a password that is refused, and with a platform that does not answer; at DEBUG."""
+    """At DEBUG, while all is well, with a wrong password, and with a platform that does not answer."""
     with running_server(
         url(cluster.port),
         DATABRICKS_HOST=f"http://127.0.0.1:{free_port()}",
         DATABRICKS_TOKEN=TOKEN,
         METRICS_TOKEN=METRICS,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
         LOG_LEVEL="DEBUG",
     ) as server:
         said = asked(server, *ADMIN_DOCUMENTS)
@@ -129,7 +129,7 @@ def test_no_canary_is_seen(cluster: Cluster, role: str) -> None:
 
 
 def test_no_canary_is_seen_where_nothing_answers() -> None:
-    """Neither the database nor the platform, from the start."""
+    """Neither the database nor the platform answers from the start on."""
     with running_server(
         url(free_port(), WRONG),
         ready=False,
@@ -137,8 +137,8 @@ def test_no_canary_is_seen_where_nothing_answers() -> None:
         DATABRICKS_CLIENT_ID="canaries",
         DATABRICKS_CLIENT_SECRET=CLIENT_SECRET,
         METRICS_TOKEN=METRICS,
-        CONTROL_PLANE_RETRY="1",
         module=HASTY,
+        altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
         LOG_LEVEL="DEBUG",
         LOG_FORMAT="console",
     ) as server:
@@ -151,7 +151,7 @@ def test_no_canary_is_seen_where_nothing_answers() -> None:
 
 
 def test_no_canary_is_seen_where_the_settings_are_wrong() -> None:
-    """What is refused at the start is not repeated."""
+    """The message that refuses a setting does not repeat its value."""
     with pytest.raises(TimeoutError) as raised, running_server(f"mysql://u:{WRONG}@h/db", METRICS_TOKEN="canary"):  # noqa: S106 # a test's
         pass
     assert "DATABASE_URL" in str(raised.value)

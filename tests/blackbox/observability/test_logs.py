@@ -1,4 +1,4 @@
-"""What a bad request may write into the log and get for an answer: so much, and nothing that reads as more than it is."""
+"""What a bad request writes into the log, and the response it gets: both are bounded, and no value passes for a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_LOGGED, MOST_ANSWERED = 2_048, 16_384
 MANY_VARIABLES = ", ".join(f"$v{number}: Int!" for number in range(1000))
-# Lines of their own, colours, a bell, the rest of the line wiped out, and a change of the writing's direction.
+# New lines, colours, a bell, an erased line, and a change of the writing's direction.
 FORGED = 'a\r\n{"event": "forged"}\n2026-01-01T00:00:00Z [info] forged \x1b[2K\x1b[31m\x07\x9b1m\u2028\u202e'
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
 BAD: dict[str, dict[str, Any]] = {
@@ -58,14 +58,14 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=["json", "console"])
 def logging_server(orders_url: str, request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server whose log is only this module's."""
+    """A server whose log has only this module's requests."""
     with running_server(orders_url, LOG_FORMAT=request.param) as server:
         yield server
 
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_request_writes_little_and_gets_little(logging_server: Server, bad: str) -> None:
-    """Less than 2 KB of log, on lines of the server's own making; and an answer of less than 16 KB with a code."""
+    """It writes less than 2 KB of log, in lines that the server made, and gets less than 16 KB with a code."""
     before = len(logging_server.log())
     sent = {"method": "POST", "url": "/api/graphql", **BAD[bad]}
     response = httpx.request(**{**sent, "url": f"{logging_server.url}{sent['url']}"}, verify=NO_TLS)
@@ -83,7 +83,7 @@ def test_a_bad_request_writes_little_and_gets_little(logging_server: Server, bad
 
 
 def test_the_last_of_many_errors_says_that_there_may_be_more(logging_server: Server) -> None:
-    """A person mends the first ten, and asks again."""
+    """A person corrects the first ten and tries again."""
     query = f"{{ order(orderKey: 1) {{ {' '.join(f'f{number}' for number in range(60))} }} }}"
     errors = httpx.post(logging_server.graphql, json={"query": query}, verify=NO_TLS).json()["errors"]
     told = ["Too many validation errors, error limit reached. Validation aborted."]
@@ -92,7 +92,7 @@ def test_the_last_of_many_errors_says_that_there_may_be_more(logging_server: Ser
 
 
 def test_what_is_not_http_writes_a_short_line_at_most(logging_server: Server) -> None:
-    """As every refusal does, with nothing of what came in it; uvicorn has no say in it."""
+    """As every refusal does. The line repeats nothing that was sent, and uvicorn adds no line of its own."""
     before = len(logging_server.log())
     host, port = logging_server.url.removeprefix("http://").split(":")
     for _ in range(50):
@@ -100,7 +100,7 @@ def test_what_is_not_http_writes_a_short_line_at_most(logging_server: Server) ->
             connection.sendall(b"\x16\x03\x01 nothing of HTTP \x1b[31m\r\n\r\n")
             while connection.recv(4096):
                 pass
-    # Lines are written after the answers, in their order.
+    # Lines are written after the responses, in the same order.
     last = httpx.get(f"{logging_server.url}/nowhere", verify=NO_TLS).headers["x-request-id"]
     wait_for(lambda: last in logging_server.log(), what=lambda: "the last line")
     written = logging_server.log()[before:]
@@ -112,7 +112,7 @@ def test_what_is_not_http_writes_a_short_line_at_most(logging_server: Server) ->
 
 
 def test_values_are_in_no_line(orders_url: str) -> None:
-    """Of variables, literals, queries in a URL and headers: at INFO nobody reads what was asked for."""
+    """At INFO no value of a variable, a literal, a URL's query or a header is logged."""
     secret = "value-that-nobody-reads"  # noqa: S105 # a test's
     token = f"Bearer eyJ{secret}"
     documents: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Metrics of the real process: who may scrape them, and what they say of what was asked."""
+"""Metrics of the real process: who may scrape them, and what they say of the requests."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ PATH = "/api/metrics"
 
 @pytest.fixture(scope="module")
 def watched(orders_url: str) -> Iterator[Server]:
-    """A server whose callers are no admins, with a metrics token."""
+    """A server with a metrics token, whose callers are not admins."""
     with running_server(orders_url, LOCAL_ROLES="writer", METRICS_TOKEN=TOKEN) as server:
         yield server
 
 
 def scrape(server: Server, token: str | None = TOKEN, **headers: str) -> httpx.Response:
-    """The answer to a scrape."""
+    """The response to a scrape."""
     given = {"authorization": f"Bearer {token}"} if token else {}
     return httpx.get(f"{server.url}{PATH}", headers={**given, **headers}, verify=NO_TLS)
 
 
 def ask(server: Server, document: str) -> dict[str, Any]:
-    """The answer to a document."""
+    """The response to a document."""
     answer: dict[str, Any] = httpx.post(server.graphql, json={"query": document}, verify=NO_TLS).json()
     return answer
 
 
 def test_an_admin_may_scrape(server: Server) -> None:
-    """Without any token, by the role alone; and it is not to be kept by caches on the way."""
+    """The role is enough, without a token. No cache may keep the response."""
     response = scrape(server, None)
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
@@ -52,7 +52,7 @@ def test_an_admin_may_scrape(server: Server) -> None:
 
 @pytest.mark.parametrize("token", [None, "wrong", f"{TOKEN}x", TOKEN[:-1], "\u00fc" * 20])
 def test_others_may_not(watched: Server, token: str | None) -> None:
-    """They are refused in the words of GraphQL errors."""
+    """They are refused with a GraphQL error."""
     given = httpx.Headers({"authorization": f"Bearer {token}"} if token else {}, encoding="utf-8")
     response = httpx.get(f"{watched.url}{PATH}", headers=given, verify=NO_TLS)
     assert response.status_code == 403
@@ -61,7 +61,7 @@ def test_others_may_not(watched: Server, token: str | None) -> None:
 
 
 def test_the_metrics_token_is_good_for_nothing_else(watched: Server) -> None:
-    """It makes nobody an admin; and a scrape is a GET."""
+    """It makes nobody an admin, and it allows only GET."""
     headers = {"authorization": f"Bearer {TOKEN}"}
     body = {"query": "{ databaseInstances(first: 5) { nodes { name } } }"}
     refused = httpx.post(watched.graphql, json=body, headers=headers, verify=NO_TLS).json()
@@ -71,14 +71,14 @@ def test_the_metrics_token_is_good_for_nothing_else(watched: Server) -> None:
 
 
 def test_the_format_is_what_is_asked_for(watched: Server) -> None:
-    """OpenMetrics for Prometheus, which prefers it."""
+    """Prometheus prefers OpenMetrics, and gets it."""
     response = scrape(watched, accept="application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
     assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert response.text.endswith("# EOF\n")
 
 
 def test_requests_and_statements_are_counted(watched: Server) -> None:
-    """By transport, name and outcome; what only watches is not."""
+    """They are counted by transport, name and outcome. Health checks and scrapes are not."""
     ask(watched, "query Counted { orders(first: 5) { nodes { orderKey } } }")
     ask(watched, "{ orders(first: 5) { nodes { orderKey } } }")
     ask(watched, "query Bad { nothing }")
@@ -102,7 +102,7 @@ def test_requests_and_statements_are_counted(watched: Server) -> None:
 
 
 async def test_subscriptions_are_counted_while_they_are_open(watched: Server) -> None:
-    """On a WebSocket and as events; and once more as requests at their ends, whose length is nobody's latency."""
+    """On a WebSocket and as server-sent events. At its end each counts as a request, but not as a latency."""
     document = "subscription Listening { orderStatusChanged { cursor } }"
 
     text = ""
@@ -137,9 +137,9 @@ async def test_subscriptions_are_counted_while_they_are_open(watched: Server) ->
 
 
 def test_scrapes_leave_no_line_in_the_log_unless_they_are_refused(watched: Server) -> None:
-    """They come every few seconds."""
+    """They come every few seconds and would drown other lines."""
     scrape(watched)
     scrape(watched, None)
-    statuses = [json.loads(line)["status"] for line in watched.log().splitlines() if f'"path": "{PATH}"' in line]
+    statuses = [json.loads(line)["status"] for line in watched.log().splitlines() if f'"path":"{PATH}"' in line]
     assert 200 not in statuses
     assert 403 in statuses

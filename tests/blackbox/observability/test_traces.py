@@ -1,4 +1,4 @@
-"""Traces of the real process, received as a collector receives them; and nothing of OpenTelemetry where none are wanted."""
+"""Traces of the real process, as a collector receives them. Without an endpoint OpenTelemetry is not loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Receiver:
-    """An OTLP receiver on loopback, and what it was sent."""
+    """An OTLP receiver on loopback, with what it received."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -41,7 +41,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -64,7 +64,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver that listens inside the block."""
+    """A receiver that listens within the block."""
     receiver = Receiver()
     thread = threading.Thread(target=receiver.server.serve_forever)
     thread.start()
@@ -78,7 +78,7 @@ def receiving() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 async def received(orders_url: str) -> Receiver:
-    """What was received of a server that has answered a GET and two operations on a WebSocket, and then stopped."""
+    """The spans of a server that answered a GET and two operations on a WebSocket, and then stopped."""
     document = 'query Traced { orders(first: 3, filter: {clerk: {eq: "value-canary"}}) { nodes { orderKey } } }'
     with receiving() as receiver:
         with running_server(
@@ -99,7 +99,7 @@ async def received(orders_url: str) -> Receiver:
 
 
 def test_a_request_and_its_statements_are_one_trace(received: Receiver) -> None:
-    """The request's span has the operation's name and type, its statements' are below it."""
+    """The request's span has the operation's name and type, and its statements' spans are below it."""
     (request,) = [span for span in received.spans() if attribute(span, "graphql.operation.name") == "Traced"]
     assert attribute(request, "graphql.operation.type") == "query"
     below = [span for span in received.spans() if span.trace_id == request.trace_id and span.parent_span_id]
@@ -107,14 +107,14 @@ def test_a_request_and_its_statements_are_one_trace(received: Receiver) -> None:
 
 
 def test_each_operation_on_a_websocket_is_a_span(received: Receiver) -> None:
-    """Of its own, under the connection's, with its own name."""
+    """The span is below the connection's, and has the operation's name."""
     spans = [span for span in received.spans() if span.name == "operation"]
     assert sorted(attribute(span, "graphql.operation.name") for span in spans) == ["One", "Two"]
     assert all(span.parent_span_id for span in spans)
 
 
 def test_what_is_no_concern_of_a_collector_is_not_sent(received: Receiver) -> None:
-    """No value of a caller's, no health check; and it is told whose spans they are."""
+    """No value of a client and no health check is sent. The name of the service is."""
     assert received.service() == "lakebase-orders-graphql"
     spans = str(received.spans())
     for unsaid in ("canary", "livez", "readyz"):
@@ -122,13 +122,13 @@ def test_what_is_no_concern_of_a_collector_is_not_sent(received: Receiver) -> No
 
 
 def attribute(span: Span, name: str) -> str:
-    """An attribute of a span, empty where it has none of that name."""
+    """An attribute of a span; empty if there is none of that name."""
     found = (pair.value.string_value for pair in span.attributes if pair.key == name)
     return str(next(found, ""))
 
 
 def stopped_without_a_receiver(orders_url: str, **altered: float) -> float:
-    """How long a server takes to stop whose receiver does not answer, and which would try for ten minutes."""
+    """How long a server takes to stop if its receiver does not answer, which it would try for ten minutes."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     constants = {f"server.observability.tracing.{name}": seconds for name, seconds in altered.items()}
     with running_server(
@@ -143,18 +143,18 @@ def stopped_without_a_receiver(orders_url: str, **altered: float) -> float:
 
 
 def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> None:
-    """By gRPC, which is the default: requests are answered, and a stop takes a moment and exits with 0."""
+    """By gRPC, the default. Requests are answered, the stop takes a moment, and the exit code is 0."""
     stopped_without_a_receiver(orders_url, _FLUSH_SECONDS=0.1)
 
 
 @pytest.mark.long
 def test_a_stop_waits_two_seconds_for_a_receiver(orders_url: str) -> None:
-    """And not for longer."""
+    """And no longer."""
     hold("a stop without a receiver", stopped_without_a_receiver(orders_url), computing_seconds=8, waiting_seconds=2)
 
 
 def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
-    """Without the variable the process knows nothing of OpenTelemetry."""
+    """Without the variable no module of OpenTelemetry is imported."""
     env = environment(DATABASE_URL="postgresql://h/db")
     done = fork_server().run("tests.untraced", env=env, seconds=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
@@ -165,7 +165,7 @@ def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
 
 def test_wanted_and_not_installed_is_said_once_and_no_more(orders_url: str, tmp_path: Path) -> None:
     """The server serves all the same."""
-    # As it is where the extra is not installed.
+    # As if the extra were not installed.
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module named opentelemetry', name=__name__)\n")
     with running_server(
         orders_url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=str(tmp_path)

@@ -250,8 +250,9 @@ def test_a_pool_in_full_use_refuses_soon(orders_url: str) -> None:
     def is_answered(server: Server) -> bool:
         return "errors" not in ask(server, document).json()
 
-    with running_server(orders_url, POOL_SIZE="1", POOL_TIMEOUT="0.2", LOCK_TIMEOUT="0.5") as server:
-        # On a busy machine four statements in turn may take longer than the timeout.
+    altered = {"server.db.engine._PAGE_WAIT_SECONDS": 0.2}
+    with running_server(orders_url, POOL_SIZE="1", LOCK_TIMEOUT="0.5", altered=altered) as server:
+        # On a busy machine four statements in turn may take longer than the wait.
         wait_for(lambda: is_answered(server), what=lambda: "an answer")
         blocker = asyncio.new_event_loop()
         connection: Any = blocker.run_until_complete(asyncpg.connect(orders_url))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
 SCHEMA = "admission"
 WAIT = 0.3
+WAITING = "server.traffic.admission.WAIT_SECONDS"
 SHOP = "https://shop.example.com"
 CHANGE = {
     "query": "mutation { setOrderStatus(input: {orderKey: 7, status: PARTIAL}) { change { version } userErrors { code } } }"
@@ -38,7 +39,7 @@ def tight(orders_url: str) -> Iterator[Server]:
         APP_SCHEMA=SCHEMA,
         ALLOWED_ORIGINS=SHOP,
         MAX_REQUESTS="2",
-        MAX_REQUESTS_WAIT=str(WAIT),
+        altered={WAITING: WAIT},
     ) as server:
         yield server
 
@@ -57,7 +58,7 @@ def reasons(answer: httpx.Response) -> list[str]:
 
 def refusals(server: Server) -> list[dict[str, Any]]:
     """The log lines with the number of refusals."""
-    return [json.loads(line) for line in server.log().splitlines() if '"event": "overloaded"' in line]
+    return [json.loads(line) for line in server.log().splitlines() if '"event":"overloaded"' in line]
 
 
 async def blocked(connection: asyncpg.Connection, number: int) -> None:
@@ -77,7 +78,7 @@ async def test_a_burst_is_answered(orders_url: str) -> None:
 @pytest.mark.long
 async def test_a_burst_is_answered_within_two_seconds(orders_url: str) -> None:
     """A request that cannot be answered within that time is refused."""
-    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS_WAIT="2", patient=False) as server:
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, altered={WAITING: 2}, patient=False) as server:
         began = time.monotonic()
         for answer in await burst(server):
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -161,7 +162,7 @@ async def until_answered(client: httpx.AsyncClient) -> None:
 
 async def test_an_overloaded_process_sheds_load(orders_url: str) -> None:
     """Requests it cannot reach in time are refused unread, with Retry-After, counted, and logged once a second."""
-    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", MAX_REQUESTS_WAIT="0.02") as busy:
+    with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", altered={WAITING: 0.02}) as busy:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not refusals(busy):
                 for answer in await burst(busy):

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.faults
 
 FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 ORDER = {"query": "{ order(orderKey: 1) { orderKey } }"}
+SOCKETS = "server.graphql.websocket_connection"
 IDLE_SECONDS = 1.0
 MOST = 3
 BODY_BYTES = 2 << 20
@@ -35,14 +36,18 @@ BODY_BYTES = 2 << 20
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
     """A server with low limits for sockets."""
-    with running_server(orders_url, MAX_SUBSCRIPTIONS=str(MOST), APP_SCHEMA="socket_limits") as server:
+    with running_server(
+        orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._OPERATIONS_AT_ONCE": MOST}
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
     """A server that soon closes idle sockets."""
-    with running_server(orders_url, SOCKET_IDLE_TIMEOUT=str(IDLE_SECONDS), APP_SCHEMA="socket_limits") as server:
+    with running_server(
+        orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._IDLE_SECONDS": IDLE_SECONDS}
+    ) as server:
         yield server
 
 
@@ -60,9 +65,9 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
 
 
 def test_a_socket_without_an_init_is_closed(orders_url: str) -> None:
-    """After SOCKET_INIT_TIMEOUT the server closes the socket, even if the client sends pings meanwhile."""
+    """After three seconds, even if the client sends pings meanwhile."""
     with (
-        running_server(orders_url, SOCKET_INIT_TIMEOUT="0.3", APP_SCHEMA="socket_limits") as server,
+        running_server(orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._INIT_SECONDS": 0.3}) as server,
         raw_socket(server.url, init=False) as socket,
     ):
         began = time.monotonic()
@@ -78,7 +83,7 @@ def test_an_idle_socket_is_closed(hasty: Server) -> None:
 
 
 def test_a_socket_in_use_is_not_closed(hasty: Server) -> None:
-    """A client's pings keep its socket open beyond SOCKET_IDLE_TIMEOUT, and so does a subscription."""
+    """A client's pings keep its socket open for longer than an idle one lives, and so does a subscription."""
     with raw_socket(hasty.url) as socket:
         began = time.monotonic()
         while time.monotonic() - began < 1.2 * IDLE_SECONDS:

@@ -25,6 +25,11 @@ pytestmark = pytest.mark.faults
 
 HEADERS, BODY = 0.6, 1.0
 SEND = 2.0
+QUICK = {
+    "server.wire.connections._HEADERS_SECONDS": HEADERS,
+    "server.wire.connections._BODY_SECONDS": BODY,
+    "server.wire.connections._LOOK_SECONDS": HEADERS / 4,
+}
 CONNECTIONS = 12
 HEAD = b"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 STREAM = b"GET /api/graphql/stream?query=subscription{orderStatusChanged{orderKey}} HTTP/1.1\r\nHost: localhost\r\n"
@@ -33,9 +38,7 @@ STREAM = b"GET /api/graphql/stream?query=subscription{orderStatusChanged{orderKe
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
     """A server with short deadlines for requests."""
-    with running_server(
-        orders_url, APP_SCHEMA="deadlines", HEADERS_TIMEOUT=str(HEADERS), BODY_TIMEOUT=str(BODY)
-    ) as server:
+    with running_server(orders_url, APP_SCHEMA="deadlines", altered=QUICK) as server:
         yield server
 
 
@@ -136,7 +139,9 @@ def test_a_client_that_does_not_read_its_response_is_cut(orders_url: str) -> Non
     body = json.dumps({"query": query}).encode()
     sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with (
-        running_server(orders_url, APP_SCHEMA="deadlines", SEND_TIMEOUT=str(SEND)) as server,
+        running_server(
+            orders_url, APP_SCHEMA="deadlines", altered={"server.wire.connections.SEND_SECONDS": SEND}
+        ) as server,
         Wire(server, receives=4096) as stuck,
         Wire(server, receives=4096) as slow,
     ):

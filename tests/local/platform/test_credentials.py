@@ -1,4 +1,4 @@
-"""The local platform's tokens: of the REST API, and those that PostgreSQL asks about at each login."""
+"""The local platform's tokens: access tokens for the REST API, and credentials that PostgreSQL checks at each login."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def other(platform: LocalPlatform) -> DatabaseInstance:
-    """Another instance than the shared one."""
+    """A second instance."""
     return platform.create_instance("other")
 
 
 def mint(workspace: WorkspaceClient, *instances: str) -> str:
-    """A credential for the instances."""
+    """Mint a credential for the instances."""
     return str(workspace.database.generate_database_credential(instance_names=list(instances)).token)
 
 
-async def test_a_credential_is_good_for_its_user_and_its_instance(
+async def test_a_credential_is_valid_for_its_user_and_its_instance(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance, other: DatabaseInstance
 ) -> None:
-    """Several are at once; for anybody else, anywhere else, and without one, PostgreSQL answers 28000. All is counted."""
+    """Several are valid at once. Any other user, instance or password is refused with 28000. Logins are counted."""
     before = platform.counters()
     first, second = mint(workspace, "shared"), mint(workspace, "shared")
     assert len(first) < 100
@@ -64,8 +64,8 @@ async def test_a_credential_is_good_for_its_user_and_its_instance(
     await (await platform.connect(other.read_write_dns, both)).close()
 
 
-def test_a_credential_needs_instances_that_are(workspace: WorkspaceClient) -> None:
-    """None, and one that is not there, are refused."""
+def test_a_credential_needs_existing_instances(workspace: WorkspaceClient) -> None:
+    """A request for no instance, or for an unknown one, is refused."""
     with pytest.raises(InvalidParameterValue):
         mint(workspace)
     with pytest.raises(NotFound):
@@ -73,7 +73,7 @@ def test_a_credential_needs_instances_that_are(workspace: WorkspaceClient) -> No
 
 
 async def test_a_credential_expires_and_an_open_session_does_not() -> None:
-    """Its lifetime is as it says; afterwards a login is refused, and what was logged in goes on."""
+    """It is valid until its expiration time. Then a login is refused, and an open session goes on."""
     for seconds in LIFETIMES:
         if await expires(seconds):
             return
@@ -81,7 +81,7 @@ async def test_a_credential_expires_and_an_open_session_does_not() -> None:
 
 
 async def expires(seconds: float) -> bool:
-    """Whether a credential of so many seconds was used in time; then it has been refused after its end."""
+    """Whether a credential with this lifetime could be used in time. Asserts that it was refused after it expired."""
     lifetime = timedelta(seconds=seconds)
     with platform_directory() as directory, running_platform(directory, token_lifetime=seconds) as platform:
         host = platform.create_instance("brief").read_write_dns
@@ -89,7 +89,7 @@ async def expires(seconds: float) -> bool:
         before = datetime.now(UTC)
         credential = generate(instance_names=["brief"])
         end = datetime.fromisoformat(str(credential.expiration_time))
-        # It is told in milliseconds.
+        # The platform rounds it to milliseconds.
         assert before + lifetime - timedelta(milliseconds=1) <= end <= datetime.now(UTC) + lifetime
         connection = await logged_in(platform, host, str(credential.token), end)
         if connection is None:
@@ -110,7 +110,7 @@ async def expires(seconds: float) -> bool:
 async def test_revoked_credentials_are_refused_and_open_sessions_live_on(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance, other: DatabaseInstance
 ) -> None:
-    """Of one instance, or of all; what is minted afterwards is good."""
+    """Credentials of one instance or of all. A credential that is minted afterwards is valid."""
     both = mint(workspace, "shared", "other")
     connection = await platform.connect(shared.read_write_dns, both)
     assert platform.revoke("shared") >= 1
@@ -128,8 +128,8 @@ async def test_revoked_credentials_are_refused_and_open_sessions_live_on(
     await connection.close()
 
 
-def test_only_the_operator_revokes_and_only_of_what_there_is(platform: LocalPlatform) -> None:
-    """Anybody else is nobody; an instance that is not there is not found."""
+def test_only_the_operator_revokes_and_only_for_existing_instances(platform: LocalPlatform) -> None:
+    """Without the operator's token it is a 401, and an unknown instance is not found."""
     assert httpx.post(f"{platform.host}/local/credentials/revoke", json={}).status_code == 401
     with pytest.raises(AssertionError, match="NOT_FOUND"):
         platform.revoke("nobody")
@@ -138,7 +138,7 @@ def test_only_the_operator_revokes_and_only_of_what_there_is(platform: LocalPlat
 async def test_mints_and_accepted_logins_are_counted_with_their_times(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """In Unix time, one for each; a refused login has none."""
+    """Each has its Unix time. A refused login has none."""
     before, started = platform.counters(), time.time()
     token = mint(workspace, "shared")
     for _ in range(2):
@@ -152,7 +152,7 @@ async def test_mints_and_accepted_logins_are_counted_with_their_times(
 
 
 async def test_requests_for_credentials_that_are_in_flight_at_once_are_counted() -> None:
-    """Of both APIs, held ones included; one whose client has given up is in flight no longer."""
+    """Requests of both APIs count, and held ones too. After its client has disconnected a request is not in flight."""
     with platform_directory() as directory, running_platform(directory) as platform:
         headers = {"authorization": f"Bearer {platform.token}"}
         paths = [f"/api/2.0/{api}/credentials" for api in ("database", "postgres")]
@@ -165,7 +165,7 @@ async def test_requests_for_credentials_that_are_in_flight_at_once_are_counted()
         for fault in ("hang", "slow"):
             platform.fault(fault, path=paths[0], seconds=PATIENCE_SECONDS)
             await give_up(platform, paths[0], {}, when=came(platform, paths[0]))
-            # The end of a connection is there before what comes by a later one.
+            # The platform sees the end of a connection before a request on a later one.
             assert platform.counters()["mints_at_once"] == 1
             assert ask(paths[1]) == 400
         assert platform.counters()["mints_at_once"] == 1
@@ -176,14 +176,14 @@ async def test_requests_for_credentials_that_are_in_flight_at_once_are_counted()
             platform.release()
             assert [reply.result(PATIENCE_SECONDS) for reply in replies] == [400, 400]
         assert platform.counters()["mints_at_once"] == 2
-        # The slow one would hold an ordered end up.
+        # The slow request would delay an orderly stop.
         platform.kill()
 
 
 async def test_a_service_principal_signs_in_and_logs_in_with_its_role(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """OAuth's client credentials, discovered as the SDK does; a login takes a role of the principal's name."""
+    """The SDK discovers OAuth's token endpoint. A login needs a role of the principal's name."""
     config = Config(
         host=platform.host,
         client_id=platform.client_id,
@@ -202,6 +202,6 @@ async def test_a_service_principal_signs_in_and_logs_in_with_its_role(
     connection = await platform.connect(shared.read_write_dns, token, platform.client_id)
     assert await connection.fetchval("SELECT current_user::text") == platform.client_id
     await connection.close()
-    wrong = Config(host=platform.host, client_id=platform.client_id, client_secret="no", auth_type="oauth-m2m")  # noqa: S106 # a secret that is none
+    wrong = Config(host=platform.host, client_id=platform.client_id, client_secret="no", auth_type="oauth-m2m")  # noqa: S106 # not a real secret
     with pytest.raises(ValueError, match="invalid_client"):
         WorkspaceClient(config=wrong).current_user.me()

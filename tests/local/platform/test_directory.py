@@ -1,4 +1,4 @@
-"""The local platform's SCIM: who there is, and who is in which groups, as the real SDK reads it."""
+"""The local platform's SCIM API: identities and their groups, as the real SDK reads them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ GROUPS = {
 
 @pytest.fixture(scope="module")
 def grouped() -> Iterator[LocalPlatform]:
-    """A local platform with groups, and no instance."""
+    """A local platform with groups and without instances."""
     with platform_directory() as directory, running_platform(directory, groups=GROUPS) as platform:
         yield platform
 
 
 @pytest.fixture
 def workspace(grouped: LocalPlatform) -> WorkspaceClient:
-    """The operator's client of it."""
+    """The SDK's client of it, as the operator."""
     return grouped.workspace(retry_timeout_seconds=PATIENCE_SECONDS)
 
 
 def displayed(groups: list[ComplexValue] | None) -> list[str | None]:
-    """The names of the groups, each of which is a direct one with an id."""
+    """The names of the groups. Asserts that each is direct and has an id."""
     assert all(group.type == "direct" and group.value for group in groups or [])
     return [group.display for group in groups or []]
 
 
 def test_users_are_the_operator_and_the_members_of_groups(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """Through both of the SDK's APIs, in pages of any size; each is found by its id as in the list."""
+    """Both of the SDK's APIs list them, in pages of any size, and get each by its id as it is in the list."""
     users = list(workspace.users_v2.list())
     assert {user.user_name: displayed(user.groups) for user in users} == {
         "ann@example.com": ["orders readers", "orders writers"],
@@ -63,7 +63,7 @@ def test_users_are_the_operator_and_the_members_of_groups(grouped: LocalPlatform
 
 @pytest.mark.parametrize("text", ['userName eq "bob@example.com"', 'username EQ "Bob@example.com"'])
 def test_a_user_is_found_by_name(workspace: WorkspaceClient, text: str) -> None:
-    """Whatever the case, with the attributes that are asked for and no others; who is not there is not listed."""
+    """The case does not matter. Only the requested attributes are returned. An unknown name is not listed."""
     [user] = workspace.users_v2.list(filter=text, attributes="groups.display,userName")
     assert (user.user_name, displayed(user.groups), user.emails) == ("Bob@example.com", ["orders readers"], [])
     [user] = workspace.users_v2.list(filter=text, excluded_attributes="groups")
@@ -72,7 +72,7 @@ def test_a_user_is_found_by_name(workspace: WorkspaceClient, text: str) -> None:
 
 
 def test_service_principals_are_found_by_their_client_ids(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """The platform's own one, which is in no group here, and the members of groups."""
+    """They are the platform's own service principal, which is in no group here, and the members of groups."""
     principals = {one.application_id: one for one in workspace.service_principals.list(count=1)}
     assert set(principals) == {grouped.client_id, "an-app"}
     assert displayed(principals[grouped.client_id].groups) == []
@@ -83,8 +83,8 @@ def test_service_principals_are_found_by_their_client_ids(grouped: LocalPlatform
         workspace.service_principals.get("7")
 
 
-def test_who_asks_for_itself_is_the_one_in_the_list(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """With its groups; a service principal may look up others too."""
+def test_the_caller_is_the_identity_in_the_list(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """It has its groups. A service principal may look up other identities too."""
     me = workspace.current_user.me()
     assert [me] == list(workspace.users_v2.list(filter=f'userName eq "{grouped.user}"'))
     assert displayed(me.groups) == ["orders writers"]
@@ -100,10 +100,10 @@ def test_who_asks_for_itself_is_the_one_in_the_list(grouped: LocalPlatform, work
     assert (myself.id, myself.user_name) == (listed.id, grouped.client_id)
 
 
-def test_what_is_not_offered_is_refused_in_scims_words(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """Another filter, a page that is none; and nobody asks without a token."""
+def test_unsupported_queries_are_refused_with_scim_errors(grouped: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """So are unsupported filters and invalid pages. Without a token it is a 401."""
     for text in ('userName sw "a"', 'shoeSize eq "40"', "userName"):
-        with pytest.raises(BadRequest, match="not offered"):
+        with pytest.raises(BadRequest, match="not supported"):
             list(workspace.users_v2.list(filter=text))
     headers = {"authorization": f"Bearer {grouped.token}"}
     refused = httpx.get(f"{grouped.host}{SCIM}/Users?count=x", headers=headers)

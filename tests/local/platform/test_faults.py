@@ -1,4 +1,4 @@
-"""The local platform's faults: each does to a request what it says, as the real SDK or a plain client meets it."""
+"""The faults of tests/platform_tools: what each does to a request, seen by the real SDK or a plain client."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ BODY = {"name": "made", "database_instance_name": "shared", "database_name": "de
 
 
 class Leaping(Clock):
-    """A clock of the SDK's on which nothing takes time but its pauses between two tries, and these are over at once."""
+    """A clock for the SDK, on which its pauses between attempts take no real time."""
 
     def __init__(self) -> None:
         self._now = 0.0
 
     def time(self) -> float:
-        """The time that it is."""
+        """The current time."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Leap over a pause."""
+        """Skip a pause."""
         self._now += seconds
 
 
 @pytest.fixture
 def workspace(platform: LocalPlatform) -> WorkspaceClient:
-    """The operator's client of the platform, which tries again without a pause."""
+    """The SDK's client of the platform, as the operator. It retries without a pause."""
     return platform.workspace(retry_timeout_seconds=10, clock=Leaping())
 
 
 @pytest.fixture
 def post(platform: LocalPlatform, shared: DatabaseInstance) -> Callable[[], httpx.Response]:
-    """A request to create the catalog `made`, sent once; the instance is there."""
+    """Send one request to create the catalog `made`. Its instance exists."""
     assert shared.name == "shared"
     headers = {"authorization": f"Bearer {platform.token}"}
     return lambda: httpx.post(f"{platform.host}{CATALOGS}", json=BODY, headers=headers, verify=NO_TLS)
@@ -65,13 +65,13 @@ def post(platform: LocalPlatform, shared: DatabaseInstance) -> Callable[[], http
 
 @pytest.fixture(autouse=True)
 def _none_made(workspace: WorkspaceClient, platform: LocalPlatform) -> None:
-    """There is no catalog `made` before a test."""
+    """Delete the catalog `made` before a test."""
     if made(platform):
         workspace.database.delete_database_catalog("made")
 
 
 def made(platform: LocalPlatform) -> bool:
-    """Whether there is."""
+    """Whether the catalog `made` exists."""
     return "made" in {catalog["name"] for catalog in platform.inventory()["catalogs"]}
 
 
@@ -95,7 +95,7 @@ def test_a_refusal_is_answered_and_nothing_is_done(
     code: str,
     error: type[Exception],
 ) -> None:
-    """As often as it was asked for; the SDK knows it by its class, through its own retries or at once."""
+    """It is replied as often as requested. The SDK raises its class, at once or after its retries."""
     platform.fault(fault, method="POST", path=CATALOGS, retry_after=3)
     refused = post()
     assert (refused.status_code, refused.json()["error_code"]) == (status, code)
@@ -112,7 +112,7 @@ def test_a_refusal_is_answered_and_nothing_is_done(
 
 
 def test_a_fault_may_let_requests_pass_first(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """`skip` of them, and after `times` it is over."""
+    """It skips `skip` requests, applies to `times` requests, and is over."""
     platform.fault("forbidden", path="/api/2.0/preview/scim/v2/Me", skip=1, times=1)
     assert workspace.current_user.me().user_name == platform.user
     with pytest.raises(PermissionDenied):
@@ -120,10 +120,10 @@ def test_a_fault_may_let_requests_pass_first(platform: LocalPlatform, workspace:
     assert workspace.current_user.me().user_name == platform.user
 
 
-def test_a_connection_is_reset_before_or_after_it_is_done(
+def test_a_connection_is_reset_before_or_after_the_request_is_handled(
     platform: LocalPlatform, post: Callable[[], httpx.Response]
 ) -> None:
-    """connection_reset has done nothing; lost_reply has done it."""
+    """connection_reset comes before, lost_reply after."""
     platform.fault("connection_reset", method="POST", path=CATALOGS)
     with pytest.raises(httpx.TransportError):
         post()
@@ -134,8 +134,8 @@ def test_a_connection_is_reset_before_or_after_it_is_done(
     assert made(platform)
 
 
-def test_a_lost_reply_is_an_existing_thing_to_the_sdk(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """It sends the POST again by itself, and then hears that the name is taken."""
+def test_after_a_lost_reply_the_sdk_finds_the_name_taken(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """It sends the POST again by itself, and gets ALREADY_EXISTS."""
     platform.fault("lost_reply", method="POST", path=CATALOGS)
     before = platform.counters()["requests"].get(f"POST {CATALOGS}", 0)
     with pytest.raises(Exception, match="already exists"):
@@ -146,9 +146,9 @@ def test_a_lost_reply_is_an_existing_thing_to_the_sdk(platform: LocalPlatform, w
 async def test_a_slow_reply_comes_and_a_hanging_one_does_not(
     platform: LocalPlatform, post: Callable[[], httpx.Response]
 ) -> None:
-    """Slow is done; what hangs is never begun."""
+    """A slow request is handled; a hanging one never is."""
     platform.fault("slow", method="POST", path=CATALOGS, seconds=0.3)
-    # On a machine of any speed: the platform begins to wait after this look at the clock.
+    # This holds on a machine of any speed: the platform begins to wait after the clock was read.
     started = time.monotonic()
     assert post().status_code == 200
     assert time.monotonic() - started >= 0.3
@@ -161,7 +161,7 @@ async def test_a_slow_reply_comes_and_a_hanging_one_does_not(
 def test_replies_may_be_unreadable_or_of_the_future(
     platform: LocalPlatform, workspace: WorkspaceClient, post: Callable[[], httpx.Response]
 ) -> None:
-    """Malformed JSON with a 200, of something that is done; a state that the SDK does not know is None to it."""
+    """A handled request may get malformed JSON with a 200. A state that the SDK does not know is None to it."""
     platform.fault("malformed_json", method="POST", path=CATALOGS)
     with pytest.raises(ValueError, match="Expecting"):
         post().json()
@@ -172,7 +172,7 @@ def test_replies_may_be_unreadable_or_of_the_future(
 
 
 def test_exists_and_not_found_have_two_spellings(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
-    """As when a call was sent twice: it is done, and the answer is that it has been."""
+    """As if a call had been sent twice: it is handled, and the reply says that it has been before."""
     platform.fault("exists_as_400", method="POST", path=CATALOGS, times=2)
     for _ in range(2):
         with pytest.raises(ResourceAlreadyExists):
@@ -189,7 +189,7 @@ def test_exists_and_not_found_have_two_spellings(platform: LocalPlatform, worksp
 def test_a_request_is_held_until_it_is_released(
     platform: LocalPlatform, post: Callable[[], httpx.Response], fault: str
 ) -> None:
-    """Before it is done, or after that and before the reply."""
+    """It is held before it is handled, or after that and before the reply."""
     platform.fault(fault, method="POST", path=CATALOGS)
     with concurrent.futures.ThreadPoolExecutor(1) as others:
         reply = others.submit(post)
@@ -208,7 +208,7 @@ def test_a_request_is_held_until_it_is_released(
 async def test_a_held_request_whose_client_goes_away_is_held_no_longer(
     platform: LocalPlatform, shared: DatabaseInstance, fault: str
 ) -> None:
-    """Held before it is done, it is never done; held after, it stays done."""
+    """Held before, it is never handled. Held after, it stays handled."""
     assert shared.name == "shared"
     platform.fault(fault, method="POST", path=CATALOGS)
     await give_up(platform, CATALOGS, BODY, when=lambda: len(platform.held()) == 1)
@@ -216,19 +216,19 @@ async def test_a_held_request_whose_client_goes_away_is_held_no_longer(
     assert made(platform) == (fault == "hold_after")
 
 
-async def test_what_is_begun_is_done_though_its_client_goes_away(
+async def test_a_request_is_completed_though_its_client_disconnects(
     platform: LocalPlatform, shared: DatabaseInstance
 ) -> None:
-    """As on the platform, where a call that timed out may have succeeded."""
-    # A catalog takes the instance's PostgreSQL, which answers once the client has gone.
+    """As in the cloud, where a call that timed out may have succeeded."""
+    # Creating a catalog needs the instance's PostgreSQL, which answers only after the client has disconnected.
     with standing_still(postmaster(platform, str(shared.name))):
         await give_up(platform, CATALOGS, BODY, when=came(platform, CATALOGS))
         assert not made(platform)
     wait_for(lambda: made(platform), what=platform.log)
 
 
-def test_faults_are_the_operators(platform: LocalPlatform) -> None:
-    """Without the operator's token they are not switched on; a fault that there is not is refused."""
+def test_only_the_operator_switches_faults_on(platform: LocalPlatform) -> None:
+    """Without the operator's token it is a 401. An unknown fault and an invalid pattern are refused."""
     assert httpx.post(f"{platform.host}/local/faults", json={"fault": "slow", "path": ".*"}).status_code == 401
     with pytest.raises(AssertionError, match="MALFORMED_REQUEST"):
         platform.fault("earthquake", path=".*")

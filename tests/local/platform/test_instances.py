@@ -1,4 +1,4 @@
-"""The local platform's instances, driven by the real SDK: real PostgreSQLs that come, change and go."""
+"""The local platform's instances, driven by the real SDK, with real PostgreSQLs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TRIES = 10
 
 
 def gone(workspace: WorkspaceClient, name: str) -> bool:
-    """Whether the platform knows no such instance."""
+    """Whether the instance does not exist."""
     try:
         workspace.database.get_database_instance(name)
     except NotFound:
@@ -53,7 +53,7 @@ def gone(workspace: WorkspaceClient, name: str) -> bool:
 
 
 async def setting(platform: LocalPlatform, host: str | None, name: str) -> str:
-    """What a setting of the PostgreSQL at the host is."""
+    """A setting of the PostgreSQL at the host."""
     connection = await platform.connect(host)
     try:
         return str(await connection.fetchval("SELECT current_setting($1)", name))
@@ -61,10 +61,10 @@ async def setting(platform: LocalPlatform, host: str | None, name: str) -> str:
         await connection.close()
 
 
-async def test_an_instance_is_made_resized_stopped_started_and_deleted(
+async def test_an_instance_is_created_resized_stopped_started_and_deleted(
     platform: LocalPlatform, workspace: WorkspaceClient
 ) -> None:
-    """Each step is seen in its state, and done to a PostgreSQL of its own; nothing of it is left at the end."""
+    """Its state shows each transition, and its own PostgreSQL goes through it. In the end nothing is left."""
     database = workspace.database
     made: DatabaseInstance = database.create_database_instance(DatabaseInstance("life")).response
     assert made.state is DatabaseInstanceState.STARTING
@@ -78,7 +78,7 @@ async def test_an_instance_is_made_resized_stopped_started_and_deleted(
     host = instance.read_write_dns
     assert await setting(platform, host, "max_connections") == "100"
 
-    # A change is not done before PostgreSQL has been stopped.
+    # The resize cannot finish while PostgreSQL cannot stop.
     with standing_still(postmaster(platform, "life")):
         updated = database.update_database_instance("life", DatabaseInstance("life", capacity="CU_2"), "capacity")
         assert updated.state is DatabaseInstanceState.UPDATING
@@ -103,10 +103,10 @@ async def test_an_instance_is_made_resized_stopped_started_and_deleted(
         await platform.connect(host)
 
 
-async def test_what_needs_no_restart_is_changed_at_once(
+async def test_a_change_that_needs_no_restart_takes_effect_at_once(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """Only what the mask names is changed; without a mask, what is given."""
+    """Only the fields in the mask change; without a mask, the fields in the body."""
     both = DatabaseInstance("shared", retention_window_in_days=9, capacity="CU_8")
     changed = workspace.database.update_database_instance("shared", both, "retention_window_in_days")
     assert (changed.effective_retention_window_in_days, changed.effective_capacity) == (9, "CU_1")
@@ -119,7 +119,7 @@ async def test_what_needs_no_restart_is_changed_at_once(
 async def test_a_readable_secondary_is_a_hot_standby_on_an_address_of_its_own(
     platform: LocalPlatform, workspace: WorkspaceClient
 ) -> None:
-    """It reads what the primary wrote, refuses writes, and goes when it is turned off."""
+    """It shows the primary's writes, refuses its own, and disappears when it is turned off."""
     instance = platform.create_instance("replicated", node_count=2, enable_readable_secondaries=True)
     assert instance.read_only_dns not in (None, instance.read_write_dns)
     primary, standby = (
@@ -143,8 +143,8 @@ async def test_a_readable_secondary_is_a_hot_standby_on_an_address_of_its_own(
     workspace.database.delete_database_instance("replicated")
 
 
-async def test_a_suspended_instance_says_so_to_who_knocks_and_wakes(platform: LocalPlatform) -> None:
-    """Its backends are dropped; it stays AVAILABLE; 57P03 is answered until it is back, with all it had."""
+async def test_a_login_attempt_wakes_a_suspended_instance(platform: LocalPlatform) -> None:
+    """Suspending ends its sessions, and it stays AVAILABLE. Logins get 57P03 until it is back with its data."""
     instance = platform.create_instance("sleepy")
     connection = await platform.connect(instance.read_write_dns)
     await connection.execute("CREATE SCHEMA mine")
@@ -162,8 +162,8 @@ async def test_a_suspended_instance_says_so_to_who_knocks_and_wakes(platform: Lo
     assert platform.counters()["wakes"]["sleepy"] == 1
 
 
-async def test_many_who_knock_at_once_wake_it_once(platform: LocalPlatform) -> None:
-    """It is counted by the instance's name, and so is that one has never been woken."""
+async def test_many_simultaneous_logins_wake_it_once(platform: LocalPlatform) -> None:
+    """Wake-ups are counted for each instance, from 0."""
     instance = platform.create_instance("popular")
     assert platform.counters()["wakes"]["popular"] == 0
     platform.suspend("popular")
@@ -173,7 +173,7 @@ async def test_many_who_knock_at_once_wake_it_once(platform: LocalPlatform) -> N
 
 
 async def woken(platform: LocalPlatform, instance: DatabaseInstance) -> Any:
-    """A connection to an instance that is waking."""
+    """Connect to an instance as soon as it has woken."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
@@ -183,14 +183,14 @@ async def woken(platform: LocalPlatform, instance: DatabaseInstance) -> Any:
 
 
 async def test_an_instance_whose_postgresql_dies_fails_over(platform: LocalPlatform) -> None:
-    """By itself, with what was committed; its state says so meanwhile."""
+    """It comes back by itself with its committed data. Meanwhile its state is FAILING_OVER."""
     instance = platform.create_instance("mortal")
     connection = await platform.connect(instance.read_write_dns)
     await connection.execute("SET synchronous_commit = on")
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
     await connection.close()
     process = postmaster(platform, "mortal")
-    # It does not come back before this is put right.
+    # PostgreSQL does not start with this setting, so the state can be observed.
     settings = Path(psutil.Process(process).cwd()) / "postgresql.conf"
     before = settings.read_text()
     settings.write_text(f"{before}\nmax_connections = many\n")
@@ -205,7 +205,7 @@ async def test_an_instance_whose_postgresql_dies_fails_over(platform: LocalPlatf
 
 
 async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
-    """A connection that does nothing keeps nothing awake; a transaction does. Stopped is not suspended."""
+    """An idle connection does not keep it awake; a transaction does. A stopped instance is not suspended."""
     with platform_directory() as directory, running_platform(directory, suspend_after=0.3) as platform:
         instance = platform.create_instance("idle")
 
@@ -221,7 +221,7 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
                 connection.terminate()
                 return False
 
-        # One that was found idle just before is suspended all the same, though not again and again.
+        # It may have been found idle just before the transaction, but not every time.
         for _ in range(_TRIES):
             connection = await woken(platform, instance)
             if await stays_awake():
@@ -230,12 +230,12 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
             pytest.fail("it was suspended in each of many transactions")
         wait_for(suspended, what=platform.log)
 
-        # It says so as soon as it begins, and its connections are cut when its PostgreSQL has stopped.
+        # `suspended` is set first, and the connections end only when PostgreSQL has stopped.
         async def ask_on() -> None:
             while True:
                 await connection.fetchval("SELECT 1")
 
-        # The latter is the driver's word for an end that comes between two statements.
+        # asyncpg raises the latter if the connection ends between two statements.
         with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InternalClientError)):
             await asyncio.wait_for(ask_on(), timeout=PATIENCE_SECONDS)
         connection.terminate()
@@ -247,10 +247,10 @@ async def test_an_idle_instance_is_suspended_and_a_busy_one_is_not() -> None:
             await platform.connect(instance.read_write_dns)
 
 
-async def test_roles_are_made_for_identities_and_go_again(
+async def test_roles_are_created_for_identities_and_deleted(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """The creator's role is there from the start; another's has what was asked for, and no more."""
+    """The creator has a role from the start. Another identity's role has the requested attributes and no more."""
     database = workspace.database
     mine = database.get_database_instance_role("shared", platform.user)
     assert mine.membership_role is DatabaseInstanceRoleMembershipRole.DATABRICKS_SUPERUSER
@@ -273,16 +273,16 @@ async def test_roles_are_made_for_identities_and_go_again(
     database.delete_database_instance_role("shared", "app-id", allow_missing=True)
 
 
-async def test_nobody_creates_in_public_but_who_is_superuser(
+async def test_only_superusers_create_in_public(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """As on the platform: the creator may make databases and schemas; a mere role may not write into `public`."""
+    """As in the cloud, the creator may create databases and schemas, and a plain role may not create in `public`."""
     creator = await platform.connect(shared.read_write_dns)
     await creator.execute("CREATE SCHEMA made")
     await creator.execute("CREATE DATABASE made")
     assert await creator.fetchval("SELECT pg_has_role('databricks_superuser', 'member')")
-    await creator.execute("CREATE ROLE mere LOGIN")
-    assert not await creator.fetchval("SELECT has_schema_privilege('mere', 'public', 'create')")
+    await creator.execute("CREATE ROLE plain LOGIN")
+    assert not await creator.fetchval("SELECT has_schema_privilege('plain', 'public', 'create')")
     await creator.close()
     assert workspace.current_user.me().user_name == platform.user
 
@@ -306,8 +306,8 @@ async def test_nobody_creates_in_public_but_who_is_superuser(
     ],
     ids=lambda instance: str(instance.as_dict()),
 )
-def test_an_instance_that_cannot_be_is_refused(workspace: WorkspaceClient, instance: DatabaseInstance) -> None:
-    """With INVALID_PARAMETER_VALUE, and nothing is made."""
+def test_an_invalid_instance_is_refused(workspace: WorkspaceClient, instance: DatabaseInstance) -> None:
+    """The error is INVALID_PARAMETER_VALUE, and nothing is created."""
     with pytest.raises(InvalidParameterValue) as refused:
         workspace.database.create_database_instance(instance)
     assert refused.value.get_error_details().request_info is not None
@@ -315,10 +315,10 @@ def test_an_instance_that_cannot_be_is_refused(workspace: WorkspaceClient, insta
 
 
 @pytest.mark.parametrize("mask", ["name", "uid", "capacity,colour"])
-def test_a_mask_of_what_cannot_be_changed_is_refused(
+def test_a_mask_with_an_immutable_field_is_refused(
     workspace: WorkspaceClient, shared: DatabaseInstance, mask: str
 ) -> None:
-    """However right the rest is."""
+    """So it is if other fields in it are mutable."""
     with pytest.raises(InvalidParameterValue, match="update_mask"):
         workspace.database.update_database_instance(str(shared.name), DatabaseInstance("shared"), mask)
 
@@ -343,10 +343,10 @@ def test_a_mask_of_what_cannot_be_changed_is_refused(
         ("PATCH", "/api/2.0/database/synced_tables/a.b.c", "{}", 501, "NOT_IMPLEMENTED"),
     ],
 )
-def test_errors_look_as_the_platforms_do(
+def test_errors_have_the_platforms_form(
     platform: LocalPlatform, shared: DatabaseInstance, method: str, path: str, body: Any, status: int, code: str
 ) -> None:
-    """A status, a code, a message and the id of the request."""
+    """They have a status, a code, a message and a request id."""
     assert shared.name == "shared"
     headers = {"authorization": f"Bearer {platform.token}"}
     response = httpx.request(method, f"{platform.host}{path}", content=body, headers=headers)
@@ -355,15 +355,15 @@ def test_errors_look_as_the_platforms_do(
     assert response.json()["details"][0]["@type"].endswith("RequestInfo")
 
 
-def test_who_shows_no_token_is_nobody(platform: LocalPlatform) -> None:
-    """None, and a wrong one, are both a 401."""
+def test_a_request_without_a_valid_token_is_refused(platform: LocalPlatform) -> None:
+    """No token and a wrong token are both a 401."""
     assert httpx.get(f"{platform.host}{INSTANCES}").status_code == 401
     with pytest.raises(Unauthenticated):
         WorkspaceClient(host=platform.host, token=platform.token[:-1]).current_user.me()
 
 
 def test_instances_come_in_pages(platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance) -> None:
-    """By name, with a token for the next page until there is none."""
+    """They are ordered by name. Each page but the last has a token for the next."""
     platform.create_instance("another")
     first = platform.ask("GET", f"{INSTANCES}?page_size=1")
     assert len(first["database_instances"]) == 1
@@ -374,7 +374,7 @@ def test_instances_come_in_pages(platform: LocalPlatform, workspace: WorkspaceCl
     workspace.database.delete_database_instance("another")
 
 
-def test_a_bad_request_is_one_to_the_sdk(workspace: WorkspaceClient) -> None:
-    """MALFORMED_REQUEST has no class of its own: the status decides."""
+def test_the_sdk_raises_bad_request_for_malformed_requests(workspace: WorkspaceClient) -> None:
+    """MALFORMED_REQUEST has no class of its own, so the status decides."""
     with pytest.raises(BadRequest):
         workspace.api_client.do("POST", INSTANCES, body={"name": ["x"]})

@@ -1,4 +1,4 @@
-"""The local platform's Autoscaling API: instances seen as projects, and credentials for their endpoints."""
+"""The local platform's Autoscaling API: instances as projects, and credentials for their endpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSTGRES = "/api/2.0/postgres"
 
 
 def ahead(seconds: float) -> Timestamp:
-    """A time so far ahead."""
+    """The time in so many seconds."""
     stamp = Timestamp()
     stamp.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
     return stamp
@@ -58,11 +58,11 @@ def test_an_instance_is_a_project_with_a_branch_and_an_endpoint(
     assert list(postgres.list_endpoints(str(branch.name), page_size=1)) == [endpoint]
 
 
-def test_an_endpoint_says_how_its_instance_is() -> None:
-    """INIT while it starts, ACTIVE, IDLE when it is suspended, disabled when it is stopped; with its read-only host."""
+def test_an_endpoint_shows_the_state_of_its_instance() -> None:
+    """INIT while it starts, then ACTIVE with its read-only host, IDLE when suspended, disabled when stopped."""
     replicated = DatabaseInstance("watched", node_count=2, enable_readable_secondaries=True)
     with platform_directory() as directory:
-        # One that does not come to the end of it; the next takes it up where it was.
+        # This start takes too long. The next platform resumes it.
         with running_platform(directory, start_delay=PATIENCE_SECONDS) as platform:
             platform.workspace().database.create_database_instance(replicated)
             assert endpoint_state(platform) == (EndpointStatusState.INIT, False)
@@ -82,45 +82,46 @@ def test_an_endpoint_says_how_its_instance_is() -> None:
 
 
 def endpoint_state(platform: LocalPlatform) -> tuple[EndpointStatusState | None, bool | None]:
-    """What the endpoint of the instance `watched` says of itself."""
+    """The state of the endpoint of the instance `watched`, and whether it is disabled."""
     status = platform.workspace().postgres.get_endpoint(platform.endpoint_name("watched")).status
     assert status is not None
     return status.current_state, status.disabled
 
 
-async def test_a_credential_for_an_endpoint_is_good_for_its_instance(
+async def test_a_credential_for_an_endpoint_is_valid_for_its_instance(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """It lives for the time that is asked for, by its length or its end, or for an hour; mints are counted as ever."""
+    """It is valid for the requested time, given as a duration or an expiry, or for an hour. Mints are counted."""
     generate, name = workspace.postgres.generate_database_credential, platform.endpoint_name("shared")
     before = platform.counters()["mints"]
-    asked: list[tuple[float, dict[str, Any]]] = [
+    requests: list[tuple[float, dict[str, Any]]] = [
         (300, {"ttl": Duration(seconds=300)}),
         (3600, {"ttl": Duration(seconds=3600)}),
         (600, {"expire_time": ahead(600)}),
         (3600, {}),
     ]
-    for seconds, how in asked:
+    for seconds, lifetime_argument in requests:
         sent, lifetime = datetime.now(UTC), timedelta(seconds=seconds)
-        credential = generate(name, **how)
+        credential = generate(name, **lifetime_argument)
         assert credential.expire_time is not None
         end = credential.expire_time.ToDatetime(UTC)
-        # An end that is asked for was chosen before; what is told is in milliseconds.
-        earliest = how["expire_time"].ToDatetime(UTC) if "expire_time" in how else sent + lifetime
+        # An `expire_time` was computed before `sent`. The platform rounds to milliseconds.
+        requested = lifetime_argument.get("expire_time")
+        earliest = requested.ToDatetime(UTC) if requested else sent + lifetime
         assert earliest - timedelta(milliseconds=1) <= end <= datetime.now(UTC) + lifetime
         await (await platform.connect(shared.read_write_dns, credential.token)).close()
-    assert platform.counters()["mints"] == before + len(asked)
+    assert platform.counters()["mints"] == before + len(requests)
     other = platform.create_instance("next")
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
         await platform.connect(other.read_write_dns, credential.token)
-    assert platform.revoke("shared") >= len(asked)
+    assert platform.revoke("shared") >= len(requests)
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
         await platform.connect(shared.read_write_dns, credential.token)
     workspace.database.delete_database_instance("next")
 
 
 async def test_a_credential_for_an_endpoint_lives_no_longer_than_all_tokens() -> None:
-    """However long it was asked for: after LOCAL_TOKEN_LIFETIME a login is refused."""
+    """Whatever lifetime it was requested for: after LOCAL_TOKEN_LIFETIME a login is refused."""
     for seconds in LIFETIMES:
         if await ends_with_all_tokens(seconds):
             return
@@ -128,7 +129,7 @@ async def test_a_credential_for_an_endpoint_lives_no_longer_than_all_tokens() ->
 
 
 async def ends_with_all_tokens(seconds: float) -> bool:
-    """Whether a credential of a platform with such tokens was used in time; then it has been refused after its end."""
+    """Whether such a credential could be used in time. Asserts that it was refused after it expired."""
     with platform_directory() as directory, running_platform(directory, token_lifetime=seconds) as platform:
         host = platform.create_instance("brief").read_write_dns
         before, lifetime = datetime.now(UTC), timedelta(seconds=seconds)
@@ -137,7 +138,7 @@ async def ends_with_all_tokens(seconds: float) -> bool:
         )
         assert credential.expire_time is not None
         end = credential.expire_time.ToDatetime(UTC)
-        # It is told in milliseconds.
+        # The platform rounds it to milliseconds.
         assert before + lifetime - timedelta(milliseconds=1) <= end <= datetime.now(UTC) + lifetime
         connection = await logged_in(platform, host, str(credential.token), end)
         if connection is None:
@@ -166,10 +167,10 @@ async def ends_with_all_tokens(seconds: float) -> bool:
         {"endpoint": None},
     ],
 )
-def test_a_credential_that_cannot_be_is_refused(
+def test_an_invalid_request_for_a_credential_is_refused(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance, body: dict[str, str]
 ) -> None:
-    """With INVALID_PARAMETER_VALUE, as the SDK hears it; nothing is minted."""
+    """The error is INVALID_PARAMETER_VALUE, and nothing is minted."""
     before = platform.counters()["mints"]
     asked = {"endpoint": platform.endpoint_name(str(shared.name)), **body}
     with pytest.raises(InvalidParameterValue):

@@ -1,4 +1,4 @@
-"""The local platform's process: ended in order it leaves nothing running, killed it leaves nothing undone."""
+"""The local platform's process: after an orderly stop nothing runs, and after a kill nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """The directory that the platforms of these tests have one after the other."""
+    """The directory that the platforms of these tests use one after the other."""
     with platform_directory() as place:
         yield place
 
@@ -46,19 +46,19 @@ def directory(place: Path) -> Path:
 
 
 def postgres_processes(platform: LocalPlatform) -> list[int]:
-    """The process ids of the PostgreSQLs that run."""
+    """The process ids of the running PostgreSQLs."""
     return [process for instance in platform.inventory()["instances"] for process in instance["processes"].values()]
 
 
 def alive(process: int) -> bool:
-    """Whether it runs: one that nobody has asked how it ended has ended nonetheless."""
+    """Whether the process runs. A zombie does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     return False
 
 
 async def connected(platform: LocalPlatform, host: str | None, token: str | None) -> asyncpg.Connection:
-    """A connection to an instance whose PostgreSQL a platform that has just started may still be starting."""
+    """Connect to an instance of a platform that has just started, and may still be starting PostgreSQL."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with contextlib.suppress(OSError, asyncpg.CannotConnectNowError):
@@ -68,7 +68,7 @@ async def connected(platform: LocalPlatform, host: str | None, token: str | None
 
 
 async def test_a_killed_platform_finds_everything_again(directory: Path) -> None:
-    """Sessions live on; host, token, credentials, uids and ports are those of before, and RADIUS answers again."""
+    """Sessions live on. Host, token, credentials, uids and ports are the same, and logins work again."""
     with running_platform(directory) as platform:
         instance = platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE)
         table = platform.wait_for_table("kept.public.orders")
@@ -92,8 +92,8 @@ async def test_a_killed_platform_finds_everything_again(directory: Path) -> None
         assert not any(alive(process) for process in processes)
 
 
-def test_an_ordered_end_stops_everything_and_a_start_brings_it_back(directory: Path) -> None:
-    """SIGINT as SIGTERM: exit code 0, no PostgreSQL left; then all is as it was."""
+def test_an_orderly_stop_ends_everything_and_a_start_brings_it_back(directory: Path) -> None:
+    """After SIGINT, as after SIGTERM, the exit code is 0 and no PostgreSQL runs. A start finds the same instances."""
     with running_platform(directory) as platform:
         before = platform.inventory()["instances"]
         wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
@@ -107,20 +107,20 @@ def test_an_ordered_end_stops_everything_and_a_start_brings_it_back(directory: P
 
 
 async def test_a_suspended_instance_is_suspended_after_a_restart(directory: Path) -> None:
-    """And wakes when somebody knocks."""
+    """A login attempt wakes it."""
     with running_platform(directory) as platform:
         host = platform.wait_for_instance("kept", DatabaseInstanceState.AVAILABLE).read_write_dns
         platform.suspend("kept")
         platform.kill()
         with running_platform(directory) as again:
             assert again.inventory()["instances"][0]["suspended"]
-            await knocked(again, host)
+            await refused_while_suspended(again, host)
             wait_for(lambda: not again.inventory()["instances"][0]["suspended"], what=again.log)
             await (await again.connect(host)).close()
 
 
-async def knocked(platform: LocalPlatform, host: str | None) -> None:
-    """Return when a login at a suspended instance was refused; for a moment after a start nobody is there to do so."""
+async def refused_while_suspended(platform: LocalPlatform, host: str | None) -> None:
+    """Try to log in at a suspended instance until it refuses. Just after a start nothing listens yet."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
@@ -132,8 +132,8 @@ async def knocked(platform: LocalPlatform, host: str | None) -> None:
                 return
 
 
-def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
-    """Killed while it starts, stops or deletes instances: the next process brings each where it was going."""
+def test_interrupted_transitions_are_resumed(directory: Path) -> None:
+    """The platform is killed while it starts, stops or deletes instances. The next one completes each transition."""
     with running_platform(directory, start_delay=PATIENCE_SECONDS) as platform:
         database = platform.workspace().database
         wait_for(lambda: postgres_processes(platform) != [], what=platform.log)
@@ -154,8 +154,8 @@ def test_interrupted_transitions_are_taken_up(directory: Path) -> None:
         assert len(list((directory / "instances").iterdir())) == 1
 
 
-def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
-    """Killed while it copies rows: the next process copies them all."""
+def test_an_interrupted_sync_is_resumed(directory: Path) -> None:
+    """The platform is killed while it copies rows. The next one copies all of them."""
     with running_platform(directory, snapshot_delay=PATIENCE_SECONDS) as platform:
         platform.workspace().database.create_synced_database_table(
             synced_table("kept.public.customer", "customer", "c_custkey")
@@ -167,15 +167,20 @@ def test_an_interrupted_sync_is_taken_up(directory: Path) -> None:
 
 
 def test_a_directory_is_one_platforms_at_a_time(directory: Path) -> None:
-    """A second one is refused, and says why."""
+    """A second platform on it is refused, and says why."""
     with running_platform(directory), pytest.raises(TimeoutError, match="Another local platform"):  # noqa: SIM117 # the second is what raises
         with running_platform(directory):
             pass
 
 
+def test_the_state_is_readable_by_its_owner_alone(directory: Path) -> None:
+    """It holds the operator's token and the service principal's secret."""
+    assert (directory / "state.json").stat().st_mode & 0o077 == 0
+
+
 def test_wrong_options_are_named(tmp_path: Path) -> None:
-    """With exit code 2, before anything is made."""
-    shown = subprocess.run(
+    """The exit code is 2, and nothing is created."""
+    result = subprocess.run(
         [sys.executable, "-m", "server.local.platform"],
         cwd=ROOT,
         env=environment(LOCAL_DIRECTORY=str(tmp_path / "none"), LOCAL_SCALE="-1", LOCAL_SYNC_MODE="maybe"),
@@ -184,7 +189,7 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
         check=False,
         timeout=PATIENCE_SECONDS,
     )
-    assert shown.returncode == 2
-    assert "LOCAL_SCALE" in shown.stderr
-    assert "LOCAL_SYNC_MODE" in shown.stderr
+    assert result.returncode == 2
+    assert "LOCAL_SCALE" in result.stderr
+    assert "LOCAL_SYNC_MODE" in result.stderr
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""The local platform's hot standby: held back where a test wants it to lag, and brought back when it dies."""
+"""The local platform's hot standby: tests can pause its replay, and the platform restarts it when it dies."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def replicated(platform: LocalPlatform) -> DatabaseInstance:
     return platform.create_instance("with-standby", node_count=2, enable_readable_secondaries=True)
 
 
-def shown(platform: LocalPlatform, instance: DatabaseInstance) -> dict[str, Any]:
-    """What the inventory says of it."""
+def in_inventory(platform: LocalPlatform, instance: DatabaseInstance) -> dict[str, Any]:
+    """The instance in the inventory."""
     return next(one for one in platform.inventory()["instances"] if one["name"] == instance.name)
 
 
 async def replayed(standby: Any, lsn: str) -> bool:
-    """Whether the standby has come to this position of the log."""
+    """Whether the standby has replayed up to this position."""
     return bool(await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn))
 
 
 async def reached(standby: Any, lsn: str) -> None:
-    """Return when it has."""
+    """Wait until the standby has replayed up to this position."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await replayed(standby, lsn):  # noqa: ASYNC110 # the other end is a database
             await asyncio.sleep(0.02)  # between two looks
@@ -46,7 +46,7 @@ async def reached(standby: Any, lsn: str) -> None:
 async def test_a_replay_that_is_paused_stands_still_until_it_goes_on(
     platform: LocalPlatform, replicated: DatabaseInstance
 ) -> None:
-    """What is committed meanwhile is not seen on the standby, which answers all the same; then it is."""
+    """While it is paused the standby answers without newer commits. Resumed, it shows them."""
     primary = await platform.connect(replicated.read_write_dns)
     standby = await platform.connect(replicated.read_only_dns)
     await primary.execute("SET synchronous_commit = on")
@@ -54,7 +54,7 @@ async def test_a_replay_that_is_paused_stands_still_until_it_goes_on(
     await reached(standby, await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text"))
     platform.pause_replay("with-standby")
     await primary.execute("INSERT INTO paused.told VALUES (2)")
-    # Written and received; only the replay stands still.
+    # The standby receives the record, but does not replay it.
     lsn = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await standby.fetchval("SELECT pg_last_wal_receive_lsn() >= $1::text::pg_lsn", lsn):  # noqa: ASYNC110 # the same
@@ -68,10 +68,8 @@ async def test_a_replay_that_is_paused_stands_still_until_it_goes_on(
         await connection.close()
 
 
-def test_a_replay_is_paused_where_there_is_a_standby_that_runs(
-    platform: LocalPlatform, shared: DatabaseInstance
-) -> None:
-    """Without one it is refused, and so is anybody but the operator."""
+def test_a_replay_is_paused_only_on_a_running_standby(platform: LocalPlatform, shared: DatabaseInstance) -> None:
+    """It is refused without a standby, and without the operator's token."""
     with pytest.raises(AssertionError, match="INVALID_STATE"):
         platform.pause_replay(str(shared.name))
     with pytest.raises(AssertionError, match="NOT_FOUND"):
@@ -83,10 +81,10 @@ def test_a_replay_is_paused_where_there_is_a_standby_that_runs(
 async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     platform: LocalPlatform, replicated: DatabaseInstance
 ) -> None:
-    """The instance is AVAILABLE throughout, its primary the same process with the same sessions; it follows again."""
+    """The instance stays AVAILABLE and its primary keeps its process and sessions. The standby replays again."""
     primary = await platform.connect(replicated.read_write_dns)
     standby = await platform.connect(replicated.read_only_dns)
-    before = shown(platform, replicated)["processes"]
+    before = in_inventory(platform, replicated)["processes"]
     os.kill(before[replicated.read_only_dns], signal.SIGKILL)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not standby.is_closed():  # noqa: ASYNC110 # the other end is a database
@@ -94,13 +92,15 @@ async def test_a_standby_that_dies_is_brought_back_and_the_primary_goes_on(
     states = set()
 
     def back() -> bool:
-        now = shown(platform, replicated)
+        now = in_inventory(platform, replicated)
         states.add(now["state"])
         return now["processes"].get(replicated.read_only_dns) not in (None, before[replicated.read_only_dns])
 
     wait_for(back, what=platform.log)
     assert states == {DatabaseInstanceState.AVAILABLE.value}
-    assert shown(platform, replicated)["processes"][replicated.read_write_dns] == before[replicated.read_write_dns]
+    assert (
+        in_inventory(platform, replicated)["processes"][replicated.read_write_dns] == before[replicated.read_write_dns]
+    )
     await primary.execute("CREATE SCHEMA later")
     lsn = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
     async with asyncio.timeout(PATIENCE_SECONDS):

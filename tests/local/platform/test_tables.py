@@ -1,4 +1,4 @@
-"""The local platform's catalogs and synced tables: real rows of TPC-H in a real PostgreSQL, synced anew on demand."""
+"""The local platform's catalogs and synced tables: real rows of TPC-H in a real PostgreSQL, synced on demand."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ ROWS = 1500
 
 
 def status_of(table: SyncedDatabaseTable) -> Any:
-    """How far the table is."""
+    """The table's synchronization status."""
     return table.data_synchronization_status
 
 
 def refresh(platform: LocalPlatform, name: str) -> str:
-    """The id of an update that has begun to sync the table anew."""
+    """Start an update that syncs the table again, and return its id."""
     workspace = platform.workspace()
     pipeline = status_of(workspace.database.get_synced_database_table(name)).pipeline_id
     return str(workspace.pipelines.start_update(pipeline).update_id)
 
 
-def test_a_synced_table_comes_in_phases_and_counts_its_rows(
+def test_a_synced_table_goes_through_phases_and_counts_its_rows(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """PROVISIONING, its pipeline's resources, the rows with their progress, online; the pipeline is told in between."""
-    seen = coming(platform, "shared")
+    """PROVISIONING without a pipeline, then the pipeline's resources, the rows with their progress, and online."""
+    seen = watch_creation(platform, "shared")
     assert seen[0].effective_database_instance_name == shared.name
     check_phases(seen)
     if not any(0 < count < ROWS for count in counts_of(seen)):
-        # This machine is too slow to look in between.
+        # This machine is too slow to see a part of the rows.
         check_slow_phases()
     assert seen[-1].unity_catalog_provisioning_state is ProvisioningInfoState.ACTIVE
     assert status_of(seen[-1]).last_sync.sync_end_timestamp
@@ -70,20 +70,20 @@ def test_a_synced_table_comes_in_phases_and_counts_its_rows(
 
 
 def check_slow_phases() -> None:
-    """The same on a platform that takes longer, until each phase was seen."""
+    """The same on slower platforms, until a part of the rows was seen."""
     for seconds in (2, 20, PATIENCE_SECONDS):
         with platform_directory() as directory, running_platform(directory, snapshot_delay=seconds) as platform:
             platform.create_instance("slow")
             platform.create_catalog("slow", "slow")
-            seen = coming(platform, "slow")
+            seen = watch_creation(platform, "slow")
             check_phases(seen)
             if any(0 < count < ROWS for count in counts_of(seen)):
                 return
-    pytest.fail("timed out: no look in two minutes has met rows that were being copied")
+    pytest.fail("timed out: a part of the rows was never seen")
 
 
-def coming(platform: LocalPlatform, catalog: str) -> list[SyncedDatabaseTable]:
-    """A new synced table as it is seen from its creation until it is online."""
+def watch_creation(platform: LocalPlatform, catalog: str) -> list[SyncedDatabaseTable]:
+    """Create a synced table, and return everything that the platform shows of it until it is online."""
     name, database = f"{catalog}.public.phases", platform.workspace().database
     seen: list[SyncedDatabaseTable] = [database.create_synced_database_table(synced_table(name))]
 
@@ -96,18 +96,18 @@ def coming(platform: LocalPlatform, catalog: str) -> list[SyncedDatabaseTable]:
 
 
 def counts_of(seen: list[SyncedDatabaseTable]) -> list[int]:
-    """How many rows were there whenever that was told."""
-    return [progress.synced_row_count for progress in copying(seen)]
+    """The numbers of rows copied."""
+    return [progress.synced_row_count for progress in progress_of(seen)]
 
 
-def copying(seen: list[SyncedDatabaseTable]) -> list[Any]:
-    """The progress of the first sync whenever it was told."""
+def progress_of(seen: list[SyncedDatabaseTable]) -> list[Any]:
+    """The progress of the first sync, wherever it was shown."""
     statuses = [status_of(table).provisioning_status for table in seen]
     return [status.initial_pipeline_sync_progress for status in statuses if status]
 
 
 def check_phases(seen: list[SyncedDatabaseTable]) -> None:
-    """Those that were seen are in their order, and the rows become more."""
+    """Assert that the phases come in their order, and that the rows become more."""
     assert status_of(seen[0]).detailed_state is SyncedTableState.SYNCED_TABLE_PROVISIONING
     assert status_of(seen[0]).pipeline_id is None
     phases = [
@@ -120,20 +120,20 @@ def check_phases(seen: list[SyncedDatabaseTable]) -> None:
     assert order == sorted(order)
     assert order[-1] == phases.index(SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE)
     assert counts_of(seen) == sorted(counts_of(seen))
-    # Rows are counted while they are copied, and not elsewhere.
+    # A part of the rows is there only in the snapshot phase.
     snapshot = phases.index(SyncedTableState.SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT)
     assert not any(0 < count < ROWS for count in counts_of(seen)) or snapshot in order
-    assert all(0 <= progress.sync_progress_completion <= 1 for progress in copying(seen))
-    assert {progress.total_row_count for progress in copying(seen)} <= {ROWS}
+    assert all(0 <= progress.sync_progress_completion <= 1 for progress in progress_of(seen))
+    assert {progress.total_row_count for progress in progress_of(seen)} <= {ROWS}
 
 
 @pytest.mark.parametrize(
     ("source", "key", "rows"), [("orders", "o_orderkey", ROWS), ("customer", "c_custkey", 150), ("lineitem", "", 0)]
 )
-async def test_a_synced_table_is_not_ours(
+async def test_a_synced_table_belongs_to_the_platform(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance, source: str, key: str, rows: int
 ) -> None:
-    """It has its source's columns and rows and is owned by a writer; we read it and may index it, others may not."""
+    """It has its source's columns and rows, and a writer role owns it. We may read and index it; other roles may not."""
     name = f"shared.owned.{source}"
     keys = {"primary_key_columns": ["l_orderkey", "l_linenumber"]} if source == "lineitem" else {}
     workspace.database.create_synced_database_table(synced_table(name, source, key, **keys))
@@ -175,7 +175,7 @@ async def test_a_synced_table_is_not_ours(
 async def test_a_refresh_replaces_the_table_with_its_indexes_and_its_grants(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """A reader never misses it; what was written into it, indexed or granted is gone."""
+    """Readers always find a table. Changes of its rows, indexes and grants are lost."""
     platform.create_table("shared.public.refreshed")
     connection = await platform.connect(shared.read_write_dns, database="demo")
     await connection.execute(
@@ -183,7 +183,7 @@ async def test_a_refresh_replaces_the_table_with_its_indexes_and_its_grants(
         "UPDATE refreshed SET o_orderstatus = 'X'"
     )
     old = "SELECT count(*) FROM refreshed WHERE o_orderstatus = 'X'"
-    # The new table takes the old one's place once nobody reads that.
+    # The new table replaces the old one once no transaction reads that.
     async with connection.transaction():
         assert await connection.fetchval(old) == ROWS
         update = refresh(platform, "shared.public.refreshed")
@@ -203,10 +203,10 @@ async def test_a_refresh_replaces_the_table_with_its_indexes_and_its_grants(
     await connection.close()
 
 
-async def test_what_is_in_the_way_of_a_sync_fails_it_and_is_told(
+async def test_an_obstacle_fails_the_sync_and_is_named(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """A table of somebody else is left alone; once it is gone, an update makes the synced one."""
+    """A table with another owner is not touched. Once it is dropped, an update creates the synced table."""
     connection = await platform.connect(shared.read_write_dns, database="demo")
     await connection.execute("CREATE TABLE foreign_table (x int)")
     workspace.database.create_synced_database_table(synced_table("shared.public.foreign_table"))
@@ -229,7 +229,7 @@ async def test_what_is_in_the_way_of_a_sync_fails_it_and_is_told(
 async def test_a_deleted_synced_table_leaves_its_rows_unless_they_are_purged(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """Catalog entry and pipeline go; the rows stay and are taken over by a namesake; a purge takes them too."""
+    """The catalog entry and the pipeline go. The rows stay, and a new synced table of the name takes them over."""
     connection = await platform.connect(shared.read_write_dns, database="demo")
     exists = "SELECT to_regclass('left_behind') IS NOT NULL"
     pipeline = status_of(platform.create_table("shared.public.left_behind")).pipeline_id
@@ -248,10 +248,10 @@ async def test_a_deleted_synced_table_leaves_its_rows_unless_they_are_purged(
     await connection.close()
 
 
-def test_a_catalog_stands_for_a_database_and_is_held_by_its_tables(
+def test_a_catalog_registers_a_database_and_cannot_be_deleted_before_its_tables(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """The database is made if that is asked for, and outlives the catalog."""
+    """The database is created on request, and outlives the catalog."""
     database = workspace.database
     assert database.get_database_catalog("shared").database_instance_name == shared.name
     absent = DatabaseCatalog("absent", "shared", "nowhere")
@@ -276,10 +276,10 @@ def test_a_catalog_stands_for_a_database_and_is_held_by_its_tables(
     database.delete_database_catalog("second")
 
 
-def test_a_table_that_is_there_can_be_registered(
+def test_an_existing_table_can_be_registered(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:
-    """A database table is a name for it, and no more."""
+    """A database table is only a name for it."""
     platform.create_table("shared.public.registered", "customer", "c_custkey")
     table = DatabaseTable("main.public.registered", shared.name, "demo")
     assert workspace.database.create_database_table(table).logical_database_name == "demo"
@@ -311,14 +311,14 @@ def test_a_table_that_is_there_can_be_registered(
         (synced_table("shared.public.x", new_pipeline_spec=NewPipelineSpec("", "samples", "tpch")), PermissionDenied),
     ],
 )
-def test_a_synced_table_that_cannot_be_is_refused(
+def test_an_invalid_synced_table_is_refused(
     platform: LocalPlatform,
     workspace: WorkspaceClient,
     shared: DatabaseInstance,
     table: SyncedDatabaseTable,
     error: type[Exception],
 ) -> None:
-    """Before anything of it is made."""
+    """Nothing of it is created."""
     assert shared.name == "shared"
     before = platform.inventory()
     with pytest.raises(error):
@@ -328,7 +328,7 @@ def test_a_synced_table_that_cannot_be_is_refused(
 
 
 async def states_of_a_refresh(platform: LocalPlatform, connection: Any) -> set[str]:
-    """What is seen of the table of orders until a refresh that was asked for is over; then it is whole again."""
+    """The incomplete states of the orders table that a reader sees until a refresh has completed."""
     database = platform.workspace().database
     seen: set[str] = set()
     while True:
@@ -347,7 +347,7 @@ async def states_of_a_refresh(platform: LocalPlatform, connection: Any) -> set[s
 
 
 async def test_in_place_a_table_is_missing_and_then_partly_filled() -> None:
-    """The worst that a refresh can do to a reader; and without index rights nobody of ours may index."""
+    """This is the worst that a refresh can do to a reader. Without index rights our role may not create an index."""
     with (
         platform_directory() as directory,
         running_platform(directory, sync_mode="in_place", index_rights=False) as platform,
@@ -360,13 +360,13 @@ async def test_in_place_a_table_is_missing_and_then_partly_filled() -> None:
             await connection.execute("CREATE INDEX ON orders (o_custkey)")
         seen: set[str] = set()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # Each is seen in one of several, however slow this machine is.
+            # On a slow machine it may take several refreshes to see both states.
             while not {"missing", "partly"} <= seen:
                 refresh(platform, "worst.public.orders")
                 seen |= await states_of_a_refresh(platform, connection)
         await connection.close()
 
-        # A sync of a suspended instance wakes it; of a stopped one it fails.
+        # A sync wakes a suspended instance, and fails on a stopped one.
         platform.suspend("worst")
         refresh(platform, "worst.public.orders")
         platform.wait_for_table("worst.public.orders")

@@ -1,1 +1,1 @@
-"""The promises of schema/admin."""
+"""Tests of schema/admin."""

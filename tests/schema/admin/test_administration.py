@@ -1,4 +1,4 @@
-"""Owns the promises about admin fields: what they answer, who is let through, how they fail apart from one another."""
+"""Admin fields: what they answer, who may use them, and how each fails without the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schema.permissions import Role
 from schema.ports import administration as ports
 from schema.relay.node import encode_global_id
 from tests.clock import in_virtual_time, now
-from tests.schema.asked import SCHEMA, UNSET, Asked, answer, context, operation, reasons, run
+from tests.schema.recording import SCHEMA, UNSET, RecordingAdministration, answer, context, operation, reasons, run
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -47,9 +47,9 @@ PLAN = ports.Plan(
 
 
 async def test_everything_is_told_of_a_synced_table() -> None:
-    """Row counts beyond 32 bits too, its pipeline's page, its instance, its catalog, and the indexes on it."""
+    """Including row counts beyond 32 bits, the pipeline's page, the instance, the catalog, and the indexes."""
     data = await answer(
-        Asked(),
+        RecordingAdministration(),
         """{ syncedTable(name: "orders.public.orders_synced") { id name sourceTable primaryKey policy state message
             progress rowsSynced rowsTotal estimatedCompletionSeconds lastSyncFinishedAt pipelineId pipelineUrl
             instance { name state capacity nodeCount readableSecondaries retentionWindowInDays postgresVersion creator
@@ -96,11 +96,11 @@ async def test_everything_is_told_of_a_synced_table() -> None:
     }
 
 
-async def test_what_is_not_selected_is_not_asked() -> None:
-    """The platform and the database are asked for what is wanted, and no more."""
-    asked = Asked()
-    await answer(asked, '{ lakebase { tableName } syncedTable(name: "a.b.c") { name instanceName } }')
-    assert asked.questions == [("synced_table", "a.b.c")]
+async def test_what_is_not_selected_is_not_looked_up() -> None:
+    """The platform and the database are asked only for what is selected."""
+    administration = RecordingAdministration()
+    await answer(administration, '{ lakebase { tableName } syncedTable(name: "a.b.c") { name instanceName } }')
+    assert administration.calls == [("synced_table", "a.b.c")]
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ async def test_what_is_not_selected_is_not_asked() -> None:
         ("indexes", ["lakebase", "syncedTable", "indexes"]),
     ],
 )
-async def test_one_that_fails_leaves_the_others_alone(failing: str, path: list[str]) -> None:
-    """Its field alone is null, with its own error."""
-    result = await run(Asked(failures={failing: DOWN}), LAKEBASE)
+async def test_a_failing_field_leaves_the_others_alone(failing: str, path: list[str]) -> None:
+    """Only its field is null, with its own error."""
+    result = await run(RecordingAdministration(failures={failing: DOWN}), LAKEBASE)
     assert reasons(result) == ["CONTROL_PLANE_UNAVAILABLE"]
     assert result.errors
     assert result.errors[0].path == path
-    found: Any = await answer(Asked(), LAKEBASE)
+    found: Any = await answer(RecordingAdministration(), LAKEBASE)
     at = found
     for name in path[:-1]:
         at = at[name]
@@ -126,13 +126,13 @@ async def test_one_that_fails_leaves_the_others_alone(failing: str, path: list[s
     assert result.data == found
 
 
-async def test_a_server_that_is_set_to_nothing_has_nothing_looked_up() -> None:
-    """Its glance is empty, and no error."""
-    asked = Asked(UNSET)
-    assert await answer(asked, LAKEBASE) == {
+async def test_without_configured_names_nothing_is_looked_up() -> None:
+    """Its `lakebase` field is empty, without an error."""
+    administration = RecordingAdministration(UNSET)
+    assert await answer(administration, LAKEBASE) == {
         "lakebase": {"tableName": None, "instance": None, "catalog": None, "syncedTable": None}
     }
-    assert asked.questions == []
+    assert administration.calls == []
 
 
 @pytest.mark.parametrize(
@@ -145,30 +145,32 @@ async def test_a_server_that_is_set_to_nothing_has_nothing_looked_up() -> None:
     ],
 )
 async def test_an_id_leads_back_to_its_object(type_name: str, key: str, field: str) -> None:
-    """By `node` and `nodes`, the longest name included; several ids of one object are one question."""
-    asked, id_ = Asked(story=[operation()]), encode_global_id(type_name, key)
+    """By `node` and `nodes`, even with the longest name. Several ids of one object take one call."""
+    administration, id_ = RecordingAdministration(story=[operation()]), encode_global_id(type_name, key)
     selection = f"__typename id ... on {type_name} {{ {field} }}"
     data = await answer(
-        asked, f"query($id: ID!) {{ node(id: $id) {{ {selection} }} nodes(ids: [$id, $id]) {{ {selection} }} }}", id=id_
+        administration,
+        f"query($id: ID!) {{ node(id: $id) {{ {selection} }} nodes(ids: [$id, $id]) {{ {selection} }} }}",
+        id=id_,
     )
     assert data["node"] == {"__typename": type_name, "id": id_, field: "ann" if type_name == "Operation" else key}
     assert data["nodes"] == [data["node"]] * 2
-    assert len(asked.questions) == 2
+    assert len(administration.calls) == 2
 
 
 async def test_an_object_that_cannot_be_looked_up_is_null_with_its_reason() -> None:
-    """The others of the list are there."""
+    """The other elements of the list are there."""
     ids = [encode_global_id("DatabaseInstance", "a"), encode_global_id("DatabaseCatalog", "b")]
-    asked = Asked(failures={"instance": FORBIDDEN})
-    result = await run(asked, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
+    administration = RecordingAdministration(failures={"instance": FORBIDDEN})
+    result = await run(administration, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
     assert result.data == {"nodes": [None, {"id": ids[1]}]}
     assert reasons(result) == ["PERMISSION_MISSING"]
 
 
 async def test_a_dry_run_answers_with_the_plan() -> None:
-    """Step by step: what exists, what would change, what costs, and what cannot be counted."""
+    """For each step: what exists, what would change, what costs money, and what cannot be counted."""
     data = await answer(
-        Asked(outcome=ports.AdminOutcome(plan=PLAN)),
+        RecordingAdministration(outcome=ports.AdminOutcome(plan=PLAN)),
         """mutation { provisionLakebase(input: {dryRun: true}) { operation { id } userErrors { code }
             plan { statusChangesLost steps { name action resource exists message costs
                 differences { field current wanted } } } } }""",
@@ -203,12 +205,12 @@ async def test_a_dry_run_answers_with_the_plan() -> None:
 
 
 async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None:
-    """The operation is the one that was begun; instance, catalog and table are looked up where they are selected."""
+    """The operation is the one that was started. Instance, catalog and table are looked up if selected."""
     failure = ports.OperationFailure(Reason.SYNC_FAILED, "It failed.", retryable=True)
     begun = operation(state=ports.WorkState.FAILED, failure=failure)
-    asked = Asked(outcome=ports.AdminOutcome(plan=PLAN, operation=begun))
+    administration = RecordingAdministration(outcome=ports.AdminOutcome(plan=PLAN, operation=begun))
     data = await answer(
-        asked,
+        administration,
         """mutation { provisionLakebase(input: {acknowledgeCost: true}) {
             ... on AdminPayload { operation { id kind state progress requestedBy requestedAt finishedAt durable
                 steps { name state startedAt finishedAt message resource progress }
@@ -242,7 +244,7 @@ async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None
         "databaseCatalog": {"name": "orders"},
         "syncedTable": {"name": "orders.public.orders_synced"},
     }
-    assert [method for method, _ in asked.questions] == ["submit", "instance", "catalog", "synced_table"]
+    assert [method for method, _ in administration.calls] == ["submit", "instance", "catalog", "synced_table"]
 
 
 @pytest.mark.parametrize(
@@ -257,18 +259,18 @@ async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None
     ],
 )
 async def test_a_mutation_shows_what_it_is_about(mutation: str, given: str, field: str, name: str) -> None:
-    """As it is now, by the name in the input; where the input is refused nothing is looked up."""
+    """As it is now, by the name in the input. If the input is refused, nothing is looked up."""
     document = f"mutation {{ {mutation}(input: {given}) {{ {field} {{ name }} }} }}"
-    asked = Asked(outcome=ports.AdminOutcome())
-    assert await answer(asked, document) == {mutation: {field: {"name": name}}}
-    refused = Asked()
+    administration = RecordingAdministration(outcome=ports.AdminOutcome())
+    assert await answer(administration, document) == {mutation: {field: {"name": name}}}
+    refused = RecordingAdministration()
     bad = document.replace(f'"{name}"', '"a/b"')
     assert await answer(refused, bad) == {mutation: {field: None}}
-    assert refused.questions == []
+    assert refused.calls == []
 
 
 async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
-    """With its path, its differences, and the operation that is in the way, which is looked up."""
+    """With its path, its differences, and the operation that prevents it, which is looked up."""
     refusals = (
         ports.AdminRefusal(Reason.COST_NOT_ACKNOWLEDGED, "It costs.", "acknowledgeCost"),
         ports.AdminRefusal(
@@ -276,9 +278,11 @@ async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
         ),
         ports.AdminRefusal(Reason.OPERATION_IN_PROGRESS, "Wait.", operation_id="op1"),
     )
-    asked = Asked(outcome=ports.AdminOutcome(plan=PLAN, refusals=refusals), story=[operation()])
+    administration = RecordingAdministration(
+        outcome=ports.AdminOutcome(plan=PLAN, refusals=refusals), story=[operation()]
+    )
     data = await answer(
-        asked,
+        administration,
         """mutation { createDatabaseInstance(input: {name: "a"}) { operation { id } userErrors {
             code field message differences { field current wanted } operation { id } } } }""",
     )
@@ -308,31 +312,33 @@ async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
             },
         ],
     }
-    # Whoever refuses notes it.
-    assert asked.refused == []
+    # The audit entry is written where the refusal happens.
+    assert administration.refused == []
 
 
 async def test_what_the_platform_refuses_is_an_error_of_that_field() -> None:
     """A mutation beside it is still made."""
-    asked = Asked(failures={"submit": FORBIDDEN})
+    administration = RecordingAdministration(failures={"submit": FORBIDDEN})
     result = await run(
-        asked,
+        administration,
         """mutation { a: teardownLakebase { userErrors { code } }
             b: deleteDatabaseInstance(input: {name: "a/b"}) { userErrors { code } } }""",
     )
     assert result.data == {"a": None, "b": {"userErrors": [{"code": "NAME_INVALID"}]}}
     assert reasons(result) == ["PERMISSION_MISSING"]
-    assert asked.refused == [
+    assert administration.refused == [
         ("ann", "teardownLakebase", Reason.PERMISSION_MISSING),
         ("ann", "deleteDatabaseInstance", Reason.NAME_INVALID),
     ]
 
 
-async def test_a_failed_look_is_not_noted() -> None:
-    """Reading is no action: the audit is of what was changed, and of who may not."""
-    asked = Asked(failures={"instance": DOWN})
-    assert reasons(await run(asked, '{ databaseInstance(name: "a") { name } }')) == ["CONTROL_PLANE_UNAVAILABLE"]
-    assert asked.refused == []
+async def test_a_failed_read_is_not_audited() -> None:
+    """Reading is not audited. Changes are, and callers without the role."""
+    administration = RecordingAdministration(failures={"instance": DOWN})
+    assert reasons(await run(administration, '{ databaseInstance(name: "a") { name } }')) == [
+        "CONTROL_PLANE_UNAVAILABLE"
+    ]
+    assert administration.refused == []
 
 
 @pytest.mark.parametrize(
@@ -345,22 +351,22 @@ async def test_a_failed_look_is_not_noted() -> None:
         (f'{{ node(id: "{OPERATION_ID}") {{ id }} }}', "node"),
     ],
 )
-async def test_who_lacks_the_role_is_noted(document: str, action: str) -> None:
-    """Refused before anything else is looked at, with an entry of who tried what."""
-    asked = Asked()
-    result = await run(asked, document, Role.WRITER)
+async def test_a_caller_without_the_role_is_audited(document: str, action: str) -> None:
+    """Refused before anything else is checked, with an audit entry of who tried what."""
+    administration = RecordingAdministration()
+    result = await run(administration, document, Role.WRITER)
     assert reasons(result) == ["ROLE_MISSING"]
-    assert asked.refused == [("ann", action, Reason.ROLE_MISSING)]
-    assert asked.questions == []
+    assert administration.refused == [("ann", action, Reason.ROLE_MISSING)]
+    assert administration.calls == []
 
 
 async def test_many_ids_are_one_entry() -> None:
-    """No one fills the audit with a single document of a thousand ids."""
-    asked = Asked()
+    """A single document with a thousand ids cannot flood the audit."""
+    administration = RecordingAdministration()
     ids = [encode_global_id("Operation", f"op{number}") for number in range(1000)]
-    result = await run(asked, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", Role.READER, ids=ids)
+    result = await run(administration, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", Role.READER, ids=ids)
     assert reasons(result) == ["ROLE_MISSING"] * 1000
-    assert asked.refused == [("ann", "nodes", Reason.ROLE_MISSING)]
+    assert administration.refused == [("ann", "nodes", Reason.ROLE_MISSING)]
 
 
 @pytest.mark.parametrize(
@@ -378,59 +384,63 @@ async def test_many_ids_are_one_entry() -> None:
 )
 @in_virtual_time
 async def test_no_field_waits_for_ever(slow: str, document: str, data: dict[str, Any]) -> None:
-    """A platform that does not answer is an error after a while, at the field that asked it."""
-    asked = Asked(slow=frozenset({slow}), outcome=ports.AdminOutcome())
-    result = await run(asked, document)
+    """If the platform does not answer, the field that called it becomes an error after a while."""
+    administration = RecordingAdministration(slow=frozenset({slow}), outcome=ports.AdminOutcome())
+    result = await run(administration, document)
     assert result.data == data
     assert reasons(result) == ["CONTROL_PLANE_TIMEOUT"]
     assert now() == admin.ADMIN_SECONDS
-    # A change that may have been begun is an action all the same.
-    assert [action for _, action, _ in asked.refused] == (["teardownLakebase"] if slow == "submit" else [])
+    # A change that may have started is audited all the same.
+    assert [action for _, action, _ in administration.refused] == (["teardownLakebase"] if slow == "submit" else [])
 
 
-async def test_a_timeout_of_anothers_is_not_ours() -> None:
-    """What the port itself raises is told as it is."""
-    result = await run(Asked(failures={"instance": TimeoutError()}), '{ databaseInstance(name: "a") { name } }')
+async def test_a_timeout_of_the_port_is_not_the_deadlines() -> None:
+    """An error that the port itself raises is reported unchanged."""
+    result = await run(
+        RecordingAdministration(failures={"instance": TimeoutError()}), '{ databaseInstance(name: "a") { name } }'
+    )
     assert result.errors
     assert isinstance(result.errors[0].original_error, TimeoutError)
 
 
-async def progress(asked: Asked, id_: str = OPERATION_ID, role: Role = Role.ADMIN) -> list[Any]:
+async def progress(
+    administration: RecordingAdministration, id_: str = OPERATION_ID, role: Role = Role.ADMIN
+) -> list[Any]:
     """Every result of the subscription."""
     stream: Any = await SCHEMA.subscribe(
         "subscription($id: ID!) { operationProgress(id: $id) { state progress } }",
         variable_values={"id": id_},
-        context_value=context(asked, role),
+        context_value=context(administration, role),
     )
     return [result async for result in stream]
 
 
 async def test_an_operation_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step further is told, for as long as it takes: the deadline of the other fields is none here."""
+    """Every progress is sent, however long it takes: the deadline of the other fields does not apply."""
     monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.0)
     states = [ports.WorkState.PENDING, ports.WorkState.RUNNING, ports.WorkState.SUCCEEDED]
-    results = await progress(Asked(story=[operation(state=state) for state in states]))
+    results = await progress(RecordingAdministration(story=[operation(state=state) for state in states]))
     assert [result.errors for result in results] == [None] * 3
     assert [result.data["operationProgress"]["state"] for result in results] == ["PENDING", "RUNNING", "SUCCEEDED"]
 
 
 async def test_an_operation_that_is_not_there_cannot_be_followed() -> None:
-    """Its id may be of a process that has ended: the subscription ends, and says so."""
-    asked = Asked(story=[operation("another")])
-    (result,) = await progress(asked)
+    """Its id may be from a process that has ended: the subscription ends with an error that says so."""
+    administration = RecordingAdministration(story=[operation("another")])
+    (result,) = await progress(administration)
     assert reasons(result) == ["RESOURCE_NOT_FOUND"]
-    (result,) = await progress(asked, encode_global_id("DatabaseInstance", "op1"))
+    (result,) = await progress(administration, encode_global_id("DatabaseInstance", "op1"))
     assert reasons(result) == ["ID_INVALID"]
-    (result,) = await progress(asked, role=Role.WRITER)
+    (result,) = await progress(administration, role=Role.WRITER)
     assert reasons(result) == ["ROLE_MISSING"]
-    assert asked.refused == [("ann", "operationProgress", Reason.ROLE_MISSING)]
+    assert administration.refused == [("ann", "operationProgress", Reason.ROLE_MISSING)]
 
 
-async def test_who_stops_listening_ends_the_ports_work() -> None:
+async def test_unsubscribing_ends_the_work_of_the_port() -> None:
     """The port's generator is closed with the subscription, not when it is collected."""
     closed = asyncio.Event()
 
-    class Endless(Asked):
+    class Endless(RecordingAdministration):
         async def progress(self, id_: str) -> Any:
             try:
                 while True:
@@ -447,10 +457,12 @@ async def test_who_stops_listening_ends_the_ports_work() -> None:
 
 
 async def test_an_operation_is_found_by_its_id() -> None:
-    """And one that is not there is null."""
+    """And an operation that does not exist is null."""
     document = "query($id: ID!) { operation(id: $id) { id } }"
-    assert await answer(Asked(story=[operation()]), document, id=OPERATION_ID) == {"operation": {"id": OPERATION_ID}}
-    assert await answer(Asked(), document, id=OPERATION_ID) == {"operation": None}
+    assert await answer(RecordingAdministration(story=[operation()]), document, id=OPERATION_ID) == {
+        "operation": {"id": OPERATION_ID}
+    }
+    assert await answer(RecordingAdministration(), document, id=OPERATION_ID) == {"operation": None}
 
 
 @pytest.mark.parametrize(
@@ -464,8 +476,8 @@ async def test_an_operation_is_found_by_its_id() -> None:
         (ports.PlanAction, "PlanAction"),
     ],
 )
-def test_no_word_of_the_ports_is_unknown_to_the_schema(port: type[Enum], served: str) -> None:
-    """A new one cannot become a fault while it is answered."""
+def test_no_value_of_the_ports_is_unknown_to_the_schema(port: type[Enum], served: str) -> None:
+    """So that a new value cannot become an internal error."""
     type_ = SCHEMA._schema.type_map[served]  # noqa: SLF001 # Strawberry has no public name for it
     assert is_enum_type(type_)
     assert type_.values.keys() == {word.name for word in port}

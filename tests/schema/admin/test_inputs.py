@@ -1,4 +1,4 @@
-"""Owns the promises about admin inputs: what is wrong with one is told at once, noted, and never sent."""
+"""Admin inputs: all mistakes of an input are reported at once and audited, and nothing is sent to the platform."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from schema.ports import administration as ports
 from schema.relay.node import encode_global_id
-from tests.schema.asked import CONFIGURED, SCHEMA, UNSET, Asked, answer, context, reasons, run
+from tests.schema.recording import CONFIGURED, SCHEMA, UNSET, RecordingAdministration, answer, context, reasons, run
 
 BAD_PARTS = [
     "",
@@ -68,7 +68,7 @@ CATALOG_INPUT = {"name": CATALOG, "instanceName": INSTANCE, "databaseName": "ord
 
 
 def bad_names() -> list[tuple[str, dict[str, Any], str]]:
-    """A mutation, an input whose only mistake is a name, and the field it stands in."""
+    """A mutation, an input whose only mistake is a name, and the field with the name."""
     of_instances: list[tuple[str, dict[str, Any], str]] = [
         ("createDatabaseInstance", {}, "name"),
         ("updateDatabaseInstance", {"stopped": True}, "name"),
@@ -112,31 +112,33 @@ def document(mutation: str) -> str:
     return f"mutation($input: {type_}) {{ {mutation}(input: $input) {{ {selection} }} }}"
 
 
-async def refusals(asked: Asked, mutation: str, given: dict[str, Any]) -> list[tuple[str, str]]:
-    """The code and the path of every mistake, where nothing was asked and each reason was noted once."""
-    payload = (await answer(asked, document(mutation), input=given))[mutation]
+async def refusals(
+    administration: RecordingAdministration, mutation: str, given: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """The code and the path of every mistake, if nothing was sent and each reason was audited once."""
+    payload = (await answer(administration, document(mutation), input=given))[mutation]
     assert payload["operation"] is None
     assert payload["plan"] is None
-    assert asked.questions == []
+    assert administration.calls == []
     told = [(error["code"], ".".join(error["field"])) for error in payload["userErrors"]]
-    assert [(user, action) for user, action, _ in asked.refused] == [("ann", mutation)] * len(
+    assert [(user, action) for user, action, _ in administration.refused] == [("ann", mutation)] * len(
         {code for code, _ in told}
     )
-    assert {reason.name for _, _, reason in asked.refused} == {code for code, _ in told}
+    assert {reason.name for _, _, reason in administration.refused} == {code for code, _ in told}
     return told
 
 
 @pytest.mark.parametrize(("mutation", "given", "field"), bad_names())
 async def test_a_bad_name_is_never_sent(mutation: str, given: dict[str, Any], field: str) -> None:
-    """It would become a part of a path: the mistake names its place, is noted, and the platform is not asked."""
-    assert await refusals(Asked(), mutation, given) == [("NAME_INVALID", f"input.{field}")]
+    """It would become part of a URL path. The mistake names its field and is audited; the platform is not called."""
+    assert await refusals(RecordingAdministration(), mutation, given) == [("NAME_INVALID", f"input.{field}")]
 
 
 @pytest.mark.parametrize("name", ["main", "system", "no/where"])
 async def test_a_catalog_of_the_platforms_is_not_torn_down(name: str) -> None:
-    """Nor is a table that is said to be in it."""
+    """Nor is a table in such a catalog."""
     given = {"instanceName": INSTANCE, "catalogName": name, "tableName": TABLE}
-    assert await refusals(Asked(), "teardownLakebase", given) == [
+    assert await refusals(RecordingAdministration(), "teardownLakebase", given) == [
         ("NAME_INVALID", "input.catalogName"),
         ("NAME_INVALID", "input.tableName"),
     ]
@@ -232,12 +234,12 @@ async def test_a_catalog_of_the_platforms_is_not_torn_down(name: str) -> None:
 async def test_what_does_not_go_together_is_never_sent(
     mutation: str, given: dict[str, Any], told: list[tuple[str, str]]
 ) -> None:
-    """Out of its range, against another, or half of what belongs together: the mistake says where."""
-    assert await refusals(Asked(), mutation, given) == told
+    """A setting out of range, against another, or without its counterpart: the mistake names the field."""
+    assert await refusals(RecordingAdministration(), mutation, given) == told
 
 
-async def test_all_mistakes_are_told_at_once() -> None:
-    """Nobody mends one to be told of the next."""
+async def test_all_mistakes_are_reported_at_once() -> None:
+    """Nobody has to correct one mistake to learn of the next."""
     given = {
         "instanceName": "a/b",
         "catalogName": "main",
@@ -251,7 +253,7 @@ async def test_all_mistakes_are_told_at_once() -> None:
         "storageCatalog": "system",
         "storageSchema": "#",
     }
-    told = await refusals(Asked(), "provisionLakebase", given)
+    told = await refusals(RecordingAdministration(), "provisionLakebase", given)
     assert {path.split(".")[1] for _, path in told} == given.keys()
     assert len(told) == len(given) + 1
 
@@ -259,11 +261,13 @@ async def test_all_mistakes_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     "mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureOrderIndexes"]
 )
-async def test_a_name_that_nothing_gives_is_asked_for(mutation: str) -> None:
-    """Where neither the input nor the settings have it, the mistake names both places."""
-    asked = Asked(UNSET)
-    payload = (await answer(asked, f"mutation {{ {mutation} {{ userErrors {{ code field message }} }} }}"))[mutation]
-    assert asked.questions == []
+async def test_a_missing_name_is_a_mistake(mutation: str) -> None:
+    """If neither the input nor the settings have it, the mistake names both."""
+    administration = RecordingAdministration(UNSET)
+    payload = (await answer(administration, f"mutation {{ {mutation} {{ userErrors {{ code field message }} }} }}"))[
+        mutation
+    ]
+    assert administration.calls == []
     for error in payload["userErrors"]:
         assert error["code"] == "NAME_INVALID"
         assert f"`{error['field'][1]}`" in error["message"]
@@ -272,9 +276,9 @@ async def test_a_name_that_nothing_gives_is_asked_for(mutation: str) -> None:
 
 
 async def test_a_configured_name_is_checked_too() -> None:
-    """Settings are written by people as well: the mistake says which setting it comes from."""
-    asked = Asked(ports.Configured("a/b", "orders", "orders_db", TABLE))
-    payload = (await answer(asked, "mutation { teardownLakebase { userErrors { field message } } }"))[
+    """Settings can be wrong too: the mistake names the setting."""
+    administration = RecordingAdministration(ports.Configured("a/b", "orders", "orders_db", TABLE))
+    payload = (await answer(administration, "mutation { teardownLakebase { userErrors { field message } } }"))[
         "teardownLakebase"
     ]
     (error,) = payload["userErrors"]
@@ -295,12 +299,12 @@ async def test_a_configured_name_is_checked_too() -> None:
     ],
 )
 async def test_what_the_schema_does_not_allow_is_never_run(mutation: str, given: str) -> None:
-    """An unknown capacity among it: the document does not fit, and says where."""
-    asked = Asked()
-    result = await run(asked, f"mutation {{ {mutation}(input: {given}) {{ userErrors {{ code }} }} }}")
+    """Such as an unknown capacity: the document is invalid, and the error has its location."""
+    administration = RecordingAdministration()
+    result = await run(administration, f"mutation {{ {mutation}(input: {given}) {{ userErrors {{ code }} }} }}")
     assert result.data is None
     assert result.errors
-    assert asked.questions == []
+    assert administration.calls == []
 
 
 REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
@@ -458,11 +462,11 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
 async def test_a_good_input_is_handed_on_as_it_is(
     mutation: str, given: dict[str, Any], request_: ports.AdminRequest
 ) -> None:
-    """With the recipe's defaults, the configured names where none is given, and every flag as the operator set it."""
-    asked = Asked(outcome=ports.AdminOutcome())
-    await answer(asked, document(mutation), input=given)
-    assert asked.questions == [("submit", ("ann", request_))]
-    assert asked.refused == []
+    """With the recipe's defaults, the configured names if none is given, and every flag as the operator set it."""
+    administration = RecordingAdministration(outcome=ports.AdminOutcome())
+    await answer(administration, document(mutation), input=given)
+    assert administration.calls == [("submit", ("ann", request_))]
+    assert administration.refused == []
 
 
 @pytest.mark.parametrize(
@@ -471,12 +475,12 @@ async def test_a_good_input_is_handed_on_as_it_is(
 )
 async def test_a_bad_name_is_not_looked_up(field: str, names: list[str]) -> None:
     """The same rules hold for reading."""
-    asked = Asked()
+    administration = RecordingAdministration()
     for name in names:
-        result = await run(asked, f"query($name: String!) {{ {field}(name: $name) {{ name }} }}", name=name)
+        result = await run(administration, f"query($name: String!) {{ {field}(name: $name) {{ name }} }}", name=name)
         assert result.data == {field: None}
         assert reasons(result) == ["NAME_INVALID"]
-    assert asked.questions == []
+    assert administration.calls == []
 
 
 @pytest.mark.parametrize(
@@ -488,18 +492,18 @@ async def test_a_bad_name_is_not_looked_up(field: str, names: list[str]) -> None
         ("Operation", [*BAD_PARTS, "a" * 65, "a.b"]),
     ],
 )
-async def test_an_id_is_no_way_round(type_name: str, keys: list[str]) -> None:
-    """Whoever makes up a global id gets no other name to the platform either."""
-    asked = Asked()
+async def test_an_id_does_not_bypass_the_rules(type_name: str, keys: list[str]) -> None:
+    """A forged global id does not get another name to the platform either."""
+    administration = RecordingAdministration()
     for key in keys:
         id_ = encode_global_id(type_name, key)
-        result = await run(asked, "query($id: ID!) { node(id: $id) { id } operation(id: $id) { id } }", id=id_)
+        result = await run(administration, "query($id: ID!) { node(id: $id) { id } operation(id: $id) { id } }", id=id_)
         assert result.data == {"node": None, "operation": None}
         assert reasons(result) == ["ID_INVALID"] * 2
         stream: Any = await SCHEMA.subscribe(
             "subscription($id: ID!) { operationProgress(id: $id) { id } }",
             variable_values={"id": id_},
-            context_value=context(asked),
+            context_value=context(administration),
         )
         assert [reasons(result) async for result in stream] == [["ID_INVALID"]]
-    assert asked.questions == []
+    assert administration.calls == []

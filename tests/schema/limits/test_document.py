@@ -1,8 +1,9 @@
-"""The limits of a document: each at its value passes, one more is told as it is, and no document makes the pass slow."""
+"""The limits of a document: a document at a limit passes, one above is refused, and no document makes the check slow."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,14 @@ from graphql import (
     SelectionSetNode,
     get_introspection_query,
     parse,
+    validate,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
-from schema.limits.document import PLAIN_REPEATS, Documents, check_document
+from schema.limits.document import PLAIN_REPEATS, check_document, read_document
 from tests.calibration import hold
 from tests.examples import examples
 from tests.work import counted, processor_seconds
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
 MANY = DocumentLimits(definitions=1_000, tokens=100_000)
-# What fragments that double end with.
+SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
+FEW = DocumentLimits(definitions=20, fields=300, repeats=4)
+# The last selections of fragments that double.
 LAST = ("{__typename}", "{}", "{...Unknown}", "{...F0}")
 STANDARD = get_introspection_query(
     descriptions=True,
@@ -46,12 +50,12 @@ STANDARD = get_introspection_query(
 
 
 def read(document: str, limits: DocumentLimits = DocumentLimits()) -> None:  # noqa: B008 # frozen
-    """Read a document, parsed anew."""
-    Documents(limits, most=1, longest=0).read(document)
+    """Parse a document within the limits."""
+    read_document(document, limits)
 
 
 def refusal(document: str, limits: DocumentLimits = DocumentLimits()) -> dict[str, object]:  # noqa: B008 # frozen
-    """What a document that is refused is told."""
+    """The details of the refusal of a document."""
     with pytest.raises(LimitError) as refused:
         read(document, limits)
     assert refused.value.reason is Reason.LIMIT_EXCEEDED
@@ -86,7 +90,7 @@ DOCUMENTS: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("name", [limit.name for limit in fields(DocumentLimits) if limit.name != "cost"])
 @pytest.mark.parametrize("allowed", [3, None])
 def test_a_limit_is_what_is_allowed_and_no_more(name: str, allowed: int | None) -> None:
-    """One more is refused, with both numbers, whether it is set or stands at its default."""
+    """One more is refused, with both numbers, whether the limit is set or has its default."""
     allowed = allowed or getattr(DocumentLimits(), name)
     limits = replace(WIDE, **{name: allowed})
     read(DOCUMENTS[name](allowed), limits)
@@ -95,10 +99,60 @@ def test_a_limit_is_what_is_allowed_and_no_more(name: str, allowed: int | None) 
     assert refusal(DOCUMENTS[name](allowed + 1), limits) == told
 
 
+def relay_page(components: int) -> str:
+    """A page as Relay's compiler writes it: each component brings a fragment along, with what it needs of an order."""
+    spreads = " ".join(f"...Card{n}_order @include(if: $expanded)" for n in range(components))
+    fragments = "".join(
+        f"fragment Card{n}_order on Order {{ id __typename orderKey label{n}: clerk statusChanges(first: 1) {{ nodes {{ id status }} }} }}\n"
+        for n in range(components)
+    )
+    return (
+        "query PageQuery($first: Int!, $after: String, $expanded: Boolean!) { orders(first: $first, after: $after) {"
+        f" edges {{ node {{ {spreads} __typename id }} cursor }} pageInfo {{ hasNextPage endCursor }} totalCount }} }}\n{fragments}"
+    )
+
+
+def test_a_relay_page_of_25_fragments_passes() -> None:
+    """With what all of them select of the same order, and a directive on each."""
+    document = read_document(relay_page(25), DocumentLimits())
+    assert validate(SCHEMA, document) == []
+
+
+def crossed(fragments: int, repeats: int) -> str:
+    """One key so often, with every fragment below it each time: validation compares them all in pairs."""
+    spreads = " ".join(f"...F{n}" for n in range(fragments))
+    parts = " ".join(f"fragment F{n} on Order {{ id }}" for n in range(fragments))
+    return f"{{ {f'order(orderKey: 1) {{ {spreads} }} ' * repeats}}} {parts}"
+
+
+# The worst documents that are known within the limits, all of nearly 1,000 tokens.
+WORST = [crossed(22, 16), crossed(21, 17), crossed(13, 26), crossed(80, 2)]
+
+
+@pytest.mark.parametrize("text", WORST)
+def test_the_worst_document_is_bounded_work_to_validate(text: str) -> None:
+    """Some twenty times the work of reading it: the limits bound what is compared in pairs."""
+    with counted() as reading:
+        document = read_document(text, DocumentLimits())
+    with counted() as validating:
+        assert validate(SCHEMA, document) == []
+    assert validating.calls < 30 * reading.calls
+
+
+@pytest.mark.long
+def test_the_worst_document_is_validated_in_no_time() -> None:
+    """Thirty milliseconds."""
+    for text in WORST:
+        document = read_document(text, DocumentLimits())
+        seconds = processor_seconds(functools.partial(validate, SCHEMA, document))
+        hold("the worst document within the limits, validated", seconds, computing_seconds=0.06)
+
+
 def test_plain_fields_may_be_repeated_more_often() -> None:
-    """Every fragment of a frontend's components selects `id` and `__typename` once more."""
-    read("{a{" + "id " * 4 * PLAIN_REPEATS + "}}")
-    assert refusal("{a{" + "id " * (4 * PLAIN_REPEATS + 1) + "}}")["limit"] == "repeats"
+    """Every fragment of a frontend's components selects `id` and `__typename` again."""
+    most = DocumentLimits().repeats * PLAIN_REPEATS
+    read("{a{" + "id " * most + "}}")
+    assert refusal("{a{" + "id " * (most + 1) + "}}")["limit"] == "repeats"
 
 
 @pytest.mark.parametrize(
@@ -114,13 +168,13 @@ def test_plain_fields_may_be_repeated_more_often() -> None:
     ],
 )
 def test_a_fragment_counts_wherever_it_is_spread(document: str, told: tuple[str, int]) -> None:
-    """And as an operation of its own where it is not; every operation of a document counts for itself."""
+    """A fragment that is not spread counts like an operation; every operation of a document is counted separately."""
     details = refusal(document, replace(WIDE, depth=3, fields=3))
     assert (details["limit"], details["requested"]) == told
 
 
 def test_repeats_are_counted_over_selections_that_are_one() -> None:
-    """Twice two are four, by whatever way they come together; one fragment is the same however often it is spread."""
+    """Twice two are four, however they are merged; a fragment counts once, however often it is spread."""
     limits = replace(WIDE, repeats=3)
     assert refusal("{a{x{b} x{b}} a{x{b} ...F}} fragment F on A{x{b}}", limits)["requested"] == 4
     read("{a{...F ...F ...F ...F ...F}} fragment F on A{x{b}}", limits)
@@ -128,22 +182,22 @@ def test_repeats_are_counted_over_selections_that_are_one() -> None:
 
 @pytest.mark.parametrize("document", ["{...Unknown}", "{...A} fragment A on Q{...B} fragment B on Q{...A a{...B}}"])
 def test_what_is_wrong_otherwise_is_left_to_validation(document: str) -> None:
-    """A fragment that is not there, and those that lead in a circle."""
+    """A fragment that does not exist, and fragments in a circle."""
     read(document)
 
 
 @pytest.mark.parametrize("document", ["{...A} fragment A on Q{...B} fragment B on Q{", "fragment A on Q{...A "])
 def test_a_circle_hides_nothing(document: str) -> None:
-    """It counts for nothing, and what is beside it counts."""
+    """The circle counts for nothing, but the fields beside it count."""
     rest = "...A x{" * document.startswith("{") + "b{c} " * 5 + "}" * document.startswith("{")
-    assert refusal(f"{document}{rest}}}")["limit"] == "repeats"
+    assert refusal(f"{document}{rest}}}", FEW)["limit"] == "repeats"
 
 
 @pytest.mark.parametrize("last", LAST)
 @pytest.mark.parametrize("fragments", [*range(8, 41, 4), 900])
-@pytest.mark.parametrize("limits", [DocumentLimits(), MANY])
+@pytest.mark.parametrize("limits", [FEW, DocumentLimits(), MANY])
 def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: int, last: str) -> None:
-    """What is called grows with their number, whatever they would come to."""
+    """The work grows with the number of fragments, not with the number of fields they expand to."""
     document = bomb(fragments, last)
     with counted() as work:
         try:
@@ -159,7 +213,7 @@ def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: i
 @pytest.mark.parametrize(("fragments", "seconds"), [(40, 0.05), (900, 1)])
 def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: float) -> None:
     """Whatever they end with, and however many are allowed."""
-    for limits in (DocumentLimits(), MANY):
+    for limits in (FEW, DocumentLimits(), MANY):
         for last in LAST:
             document = bomb(fragments, last)
 
@@ -171,7 +225,7 @@ def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: floa
 
 
 def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
-    """By the parser, whose depth is Python's; what it can read is counted without going as deep."""
+    """By the parser, whose depth is limited by Python's. What it can read is counted without recursion."""
     for limits in (DocumentLimits(), WIDE):
         with pytest.raises(GraphQLSyntaxError, match="nested too deeply"):
             read(nested(5_000), limits)
@@ -181,7 +235,7 @@ def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
 
 
 async def test_the_standard_introspection_query_passes_whatever_is_set() -> None:
-    """With all of its options, and with every limit at 1."""
+    """With all of its options, and with every limit set to 1."""
     limits = DocumentLimits(**{limit.name: 1 for limit in fields(DocumentLimits)})
     result = await build_schema(limits=limits).execute(STANDARD, context_value=_Nobody())
     assert result.errors is None
@@ -198,12 +252,12 @@ async def test_the_standard_introspection_query_passes_whatever_is_set() -> None
     ],
 )
 def test_introspection_has_bounds_of_its_own(below: str, limit: str) -> None:
-    """No setting moves them, and none of the others counts what is below it."""
+    """No setting moves them, and no other limit counts the fields below `__schema`."""
     assert refusal(f"{{__schema{{{below}}}}}", replace(WIDE, repeats=4))["limit"] == limit
 
 
 async def test_introspection_that_goes_round_in_circles_is_refused() -> None:
-    """By depth, by graphql-core's rule, or by what it would come to."""
+    """By depth, by graphql-core's rule, or by the number of values."""
     schema = build_schema()
     round_ = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
     for document in (round_, round_.replace("__schema { types", '__type(name: "Order") ').replace("} }", "}", 1)):
@@ -240,7 +294,7 @@ _SELECTIONS = st.recursive(
 @given(st.tuples(_SELECTIONS, *(_SELECTIONS for _ in range(3))))
 @settings(max_examples=examples(50, many=100))
 def test_the_pass_counts_what_is_there_when_all_fragments_are_written_out(parts: tuple[str, ...]) -> None:
-    """A fragment spreads only those after it here: there is nothing to write out of a circle."""
+    """Here, a fragment spreads only later ones: a circle could not be written out."""
     operation, *others = parts
     texts = [f"{{{operation}}}"]
     for number, part in enumerate(others):
@@ -263,14 +317,14 @@ def test_the_pass_counts_what_is_there_when_all_fragments_are_written_out(parts:
 
 
 class _Naive:
-    """Counts by walking through everything, wherever it is spread."""
+    """Counts by walking through every fragment wherever it is spread."""
 
     def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
         self.most = dict.fromkeys(("fields", "aliases", "directives", "depth"), 0)
 
     def count(self, definition: OperationDefinitionNode | FragmentDefinitionNode) -> None:
-        """Note the most that any definition has."""
+        """Note the largest counts of any definition."""
         self._now = dict.fromkeys(self.most, 0)
         self._walk(definition.selection_set, 1)
         for name, number in self._now.items():

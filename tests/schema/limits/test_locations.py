@@ -1,4 +1,4 @@
-"""Owns the promise that telling where the mistakes of a document are takes no longer than reading it."""
+"""Finding the line and column of each mistake takes no longer than reading the document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema import DocumentLimits, build_schema
-from schema.limits.document import Documents
+from schema.limits.document import read_document
 from schema.limits.locations import IndexedSource
 from tests.calibration import hold
 from tests.work import counted, processor_seconds
@@ -24,7 +24,7 @@ SCHEMA: Final = build_schema()
 
 @pytest.mark.parametrize("text", ["", "a", "\n", "a\nb", "\r\n\r\na", "a\rb\n\rc\r\n", "\n\n\n  a", "é\r\nü"])
 def test_places_are_those_of_graphql_core(text: str) -> None:
-    """Wherever a token can begin, for each of the three ends of a line."""
+    """Wherever a token can begin, for each of the three line ends."""
     places = [position for position in range(len(text) + 1) if text[position - 1 : position + 1] != "\r\n"]
     own, other = IndexedSource(text), Source(text)
     assert [own.get_location(at) for at in places] == [other.get_location(at) for at in places]
@@ -32,24 +32,24 @@ def test_places_are_those_of_graphql_core(text: str) -> None:
 
 @given(st.lists(st.sampled_from(["a", "\n", "\r", "\r\n", "b" * 1_000]), max_size=30).map("".join), st.data())
 def test_places_are_those_of_graphql_core_in_long_documents(text: str, data: st.DataObject) -> None:
-    """However the ends of lines lie in it."""
+    """Wherever the line ends are."""
     at = data.draw(st.integers(0, len(text)).filter(lambda at: text[at - 1 : at + 1] != "\r\n"))
     assert IndexedSource(text).get_location(at) == Source(text).get_location(at)
 
 
 def behind(lines: int) -> DocumentNode:
-    """A document of two hundred mistakes behind so many lines."""
+    """A document with two hundred mistakes after this many lines."""
     text = "query(" + "\r" * lines + " ".join(f"$v{number}: Int" for number in range(200)) + ") { __typename }"
-    return Documents(DocumentLimits(), most=1, longest=1).read(text)
+    return read_document(text, DocumentLimits())
 
 
 def mistakes(document: DocumentNode) -> list[GraphQLError]:
-    """What is wrong with it."""
+    """The mistakes of a document."""
     return validate(SCHEMA._schema, document)  # noqa: SLF001 # there is no other way to graphql-core's
 
 
 def test_mistakes_behind_many_lines_take_no_longer_than_others() -> None:
-    """Each place would be looked for from the beginning otherwise: sixty thousand lines for each of a hundred."""
+    """Otherwise each place would be searched from the beginning: sixty thousand lines for each of a hundred mistakes."""
     costs = []
     for lines in (0, 60_000):
         document = behind(lines)
@@ -63,7 +63,7 @@ def test_mistakes_behind_many_lines_take_no_longer_than_others() -> None:
 
 @pytest.mark.long
 def test_mistakes_behind_many_lines_are_found_in_no_time() -> None:
-    """A second for a hundred, if each place were looked for from the beginning."""
+    """If each place were searched from the beginning, a hundred would take a second."""
     took = []
     for _ in range(3):
         # Anew each time: where its lines end is remembered.

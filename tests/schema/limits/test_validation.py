@@ -1,4 +1,4 @@
-"""Owns the promise that a document which is wrong takes little, and that nothing of it is kept."""
+"""Validating a wrong document takes little work, however many mistakes it has."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from graphql import parse
 from strawberry.types.execution import PreExecutionError
 
-from schema.extensions import MOST_MISTAKES, ValidDocuments
+from schema.extensions import MOST_MISTAKES
 from tests.calibration import hold
-from tests.schema.asked import Asked, run
+from tests.schema.recording import RecordingAdministration, run
 from tests.work import counted
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ UNKNOWN: Final = f"{{ orders(filter: {{ {' '.join(f'statuses{n}: 1' for n in ran
 
 
 async def mistakes(text: str) -> list[GraphQLError]:
-    """What is wrong with a document."""
-    result = await run(Asked(), text)
+    """The mistakes of a document."""
+    result = await run(RecordingAdministration(), text)
     assert isinstance(result, PreExecutionError)
     return result.errors or []
 
 
 async def test_mistakes_are_told_up_to_a_number() -> None:
-    """Each of these quotes all of the document: a hundred cost ten times as much, and are a quarter of a second."""
+    """Each of these quotes the whole document: a hundred would take ten times as long, a quarter of a second."""
     with counted() as reading:
         parse(UNKNOWN)
     with counted() as work:
@@ -45,17 +45,7 @@ async def test_mistakes_are_told_in_no_time() -> None:
     took = []
     for number in range(3):
         began = time.process_time()
-        # Another text each time, lest anything of it be remembered.
+        # Another text each time, in case anything of it is remembered.
         await mistakes(UNKNOWN + " " * number)
         took.append(time.process_time() - began)
     hold("320 mistakes, each of which quotes all of the document", min(took), computing_seconds=0.12)
-
-
-def test_valid_documents_are_remembered_up_to_a_number() -> None:
-    """The latest used, and no long ones."""
-    valid = ValidDocuments(most=2, longest=3)
-    for text in ("a", "b", "long"):
-        valid.add(text)
-    assert valid.has("a")
-    valid.add("c")
-    assert [valid.has(text) for text in ("a", "b", "c", "long")] == [True, False, True, False]

@@ -96,6 +96,6 @@ def test_a_list_that_is_too_long_is_not_coerced_for_a_plan() -> None:
     assert operation
     variables = Variables(build_schema()._schema, FILTERED, operation)  # noqa: SLF001 # Strawberry has no public way to it
     keys = [*range(MAX_LIST_VALUES)]
-    assert variables.of({"f": {"orderKey": {"in": keys}}}).by_name == {"f": {"orderKey": {"in": keys}}}
+    assert variables.coerce({"f": {"orderKey": {"in": keys}}}).by_name == {"f": {"orderKey": {"in": keys}}}
     with pytest.raises(UnplannedError):
-        variables.of({"f": {"orderKey": {"in": [*keys, 1]}}})
+        variables.coerce({"f": {"orderKey": {"in": [*keys, 1]}}})

@@ -1,1 +1,1 @@
-"""The promises of schema/orders."""
+"""Tests of schema/orders."""

@@ -1,4 +1,4 @@
-"""Owns the promise that an input which is made by names is what Strawberry would make."""
+"""Inputs made by names: they equal the inputs that Strawberry would make."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LISTS: Final = st.fixed_dictionaries(
 
 @given(LISTS)
 def test_it_is_what_strawberry_would_make(sent: dict[str, Any]) -> None:
-    """Whatever is left out or null."""
+    """Whichever fields are absent or null."""
     value = coerce_input_value(sent, TYPE)
     by_names = made(value)
     with pytest.MonkeyPatch.context() as undoing:
@@ -50,26 +50,26 @@ def test_it_is_what_strawberry_would_make(sent: dict[str, Any]) -> None:
 
 
 def made(value: dict[str, Any]) -> object:
-    """What a resolver is given."""
+    """The input that a resolver receives."""
     return convert_argument(value, SetOrderStatusesInput, SCHEMA.schema_converter.scalar_registry, config=SCHEMA.config)
 
 
 @strawberry.input
 class OfAnInput:
-    """Of one that would have to be made itself."""
+    """Such a field would need a conversion of its own."""
 
     within: ClearOrderStatusInput | None
 
 
 @strawberry.input
 class OfAList:
-    """Of keys, in which Strawberry may have something to make."""
+    """Strawberry may have to convert its elements."""
 
     within: list[int]
 
 
 @pytest.mark.parametrize("input_type", [OfAnInput, OfAList])
 def test_what_is_not_plain_is_left_to_strawberry(input_type: type) -> None:
-    """That is seen before anything is served."""
+    """This is found before anything is served."""
     with pytest.raises(TypeError, match="within is not made by names"):
         made_by_names(input_type)

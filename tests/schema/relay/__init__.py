@@ -1,1 +1,1 @@
-"""The promises of schema/relay."""
+"""Tests of schema/relay."""

@@ -1,4 +1,4 @@
-"""Page arguments and cursors: what is legal means one thing, what is not is refused with its reason."""
+"""Page arguments and cursors: valid ones have one meaning, and invalid ones are refused with their reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_cursor_leads_back_to_its_position(data: st.DataObject, ordering: Orde
 
 @given(st.data(), ORDERINGS, ORDERINGS, KEYS)
 def test_a_cursor_belongs_to_its_ordering(data: st.DataObject, ordering: Ordering, other: Ordering, key: int) -> None:
-    """Under another ordering, the direction included, it is refused and not misread."""
+    """With another field or direction it is refused, not misread."""
     if ordering != other:
         cursor = encode_cursor(ordering, data.draw(VALUES[ordering.column]), key)
         with pytest.raises(InputError) as refusal:
@@ -82,7 +82,7 @@ def forged(text: str) -> str:
     ],
 )
 def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
-    """Damaged, forged, padded or of another server: CURSOR_INVALID, and never another error."""
+    """Damaged, forged, padded or from another server: always CURSOR_INVALID."""
     with pytest.raises(InputError) as refusal:
         decode_cursor(cursor, BY_KEY)
     assert refusal.value.reason is Reason.CURSOR_INVALID
@@ -93,7 +93,7 @@ def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
 )
 @pytest.mark.parametrize("column", ["total_price", "order_date"])
 def test_a_forged_sort_value_is_refused(column: str, value: str) -> None:
-    """The value within a cursor is as strictly read as the rest."""
+    """The value in a cursor is parsed as strictly as the rest."""
     with pytest.raises(InputError) as refusal:
         decode_cursor(forged(f'[1,"{column}+",1,{value}]'), Ordering(OrderColumn(column)))
     assert refusal.value.reason is Reason.CURSOR_INVALID
@@ -101,7 +101,7 @@ def test_a_forged_sort_value_is_refused(column: str, value: str) -> None:
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode()))
 def test_no_text_breaks_the_reading_of_a_cursor(text: str) -> None:
-    """Anything at all is either a cursor or an input error."""
+    """Any text is either a cursor or an input error."""
     for ordering in (BY_KEY, Ordering(OrderColumn.TOTAL_PRICE), Ordering(OrderColumn.ORDER_DATE)):
         try:
             position = decode_cursor(text, ordering)
@@ -122,7 +122,7 @@ def test_no_text_breaks_the_reading_of_a_cursor(text: str) -> None:
     ],
 )
 def test_legal_arguments(arguments: dict[str, object], size: int, backward: bool) -> None:  # noqa: FBT001 # pytest gives it by name
-    """The default is 50, zero is legal, and a cursor alone says the direction."""
+    """The default is 50, zero is valid, and a cursor alone determines the direction."""
     request = page_request(PageLimits(), BY_KEY, (), **{**NONE, **arguments})  # type: ignore[arg-type] # made above
     assert (request.size, request.backward) == (size, backward)
 
@@ -148,7 +148,7 @@ def test_legal_arguments(arguments: dict[str, object], size: int, backward: bool
     ],
 )
 def test_other_arguments_are_refused(arguments: dict[str, object], reason: Reason) -> None:
-    """A size is never cut to fit, and no mix of directions is guessed at."""
+    """A size is never reduced silently, and mixed directions are refused."""
     with pytest.raises(InputError) as refusal:
         page_request(PageLimits(), BY_KEY, (), **{**NONE, **arguments})  # type: ignore[arg-type] # made above
     assert refusal.value.reason is reason
@@ -156,13 +156,13 @@ def test_other_arguments_are_refused(arguments: dict[str, object], reason: Reaso
 
 @given(st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True), st.from_regex(r"[ -~]{1,40}", fullmatch=True))
 def test_a_global_id_leads_back_to_its_object(type_name: str, key: str) -> None:
-    """Whatever the type and the key."""
+    """For every type and key."""
     assert decode_global_id(encode_global_id(type_name, key)) == (type_name, key)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()))
 def test_no_text_breaks_the_reading_of_a_global_id(text: str) -> None:
-    """Anything at all is either an id, in the one spelling that we issue, or an input error."""
+    """Any text is either an id, exactly as we issue it, or an input error."""
     with contextlib.suppress(InputError):
         assert encode_global_id(*decode_global_id(text)) == text
 
@@ -175,7 +175,7 @@ def test_no_text_breaks_the_reading_of_a_global_id(text: str) -> None:
     ],
 )
 def test_a_value_that_the_schema_does_not_have_has_a_cursor_all_the_same(column: OrderColumn, value: object) -> None:
-    """Its order is null, and the walk goes on past it."""
+    """Its order is null, and the next page continues after it."""
     ordering = Ordering(column)
     position = decode_cursor(encode_cursor(ordering, value, 1), ordering)
     assert str(position.value) == str(value if isinstance(value, str) else Decimal(f"{value:f}"))

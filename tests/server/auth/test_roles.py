@@ -9,7 +9,7 @@ from graphql import GraphQLObjectType, is_non_null_type, print_type
 from strawberry.utils.str_converters import to_camel_case
 
 from schema import build_schema
-from schema.admin.guard import Administers
+from schema.admin.guard import RequiresAdmin
 from schema.nodes import NODE_TYPES
 from schema.permissions import Role
 from schema.relay.node import encode_global_id
@@ -93,7 +93,7 @@ async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: O
     _, context = open_store(roles=frozenset({Role.READER}))
     assert (await execute("{ order(orderKey: 1) { orderKey } }", context=context))["data"]["order"]
     answer = await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
-    assert answer["errors"][0]["message"] == "This takes the role `writer`; tester has: reader."
+    assert answer["errors"][0]["message"] == "This needs the role `writer`; tester has: reader."
 
 
 def test_every_change_of_an_order_answers_with_something() -> None:
@@ -101,7 +101,7 @@ def test_every_change_of_an_order_answers_with_something() -> None:
     administers = {
         to_camel_case(field.python_name)
         for field in Mutation.__strawberry_definition__.fields  # type: ignore[attr-defined] # Strawberry adds it
-        if any(isinstance(extension, Administers) for extension in field.extensions)
+        if any(isinstance(extension, RequiresAdmin) for extension in field.extensions)
     }
     fields = root("mutation").fields
     assert {name for name, field in fields.items() if not is_non_null_type(field.type)} == administers

@@ -7,6 +7,7 @@ import contextlib
 import random
 import statistics
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
@@ -36,15 +37,12 @@ async def pool_of(
     cluster: Cluster, *, pool_timeout: float = PATIENCE_SECONDS, pool_recycle: float = PATIENCE_SECONDS
 ) -> AsyncIterator[Pool]:
     """A pool of three, in which one waits for a connection for so long, and a connection lives for so long."""
-    settings = Settings(
-        database_url=SecretStr(cluster.url),
-        pool_size=SIZE,
-        pool_timeout=pool_timeout,
-        pool_recycle=pool_recycle,
-        connect_timeout=PATIENCE_SECONDS,
-        statement_timeout=PATIENCE_SECONDS,
-    )
-    engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
+    settings = Settings(database_url=SecretStr(cluster.url), pool_size=SIZE, statement_timeout=PATIENCE_SECONDS)
+    with (
+        patch("server.db.engine._PAGE_WAIT_SECONDS", pool_timeout),
+        patch("server.db.engine._RECYCLE_SECONDS", pool_recycle),
+    ):
+        engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
     try:
         yield engines.pages
     finally:

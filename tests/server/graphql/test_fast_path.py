@@ -1,4 +1,4 @@
-"""The fast way: what has a plan, what has none, and what becomes of it when something goes wrong on the way."""
+"""The fast path: which documents have a plan, and what happens if answering from it fails."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema import DocumentLimits, build_schema
-from schema.plans.remembered import Plans
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.plans.replay import Failures
 from server.http.error_response import present
 from tests.server.conftest import engines_of, patient_settings
@@ -19,28 +18,34 @@ if TYPE_CHECKING:
     import asyncpg
 
     from schema.context import Context
+    from schema.plans.operation import PlannedOperation
     from tests.server.conftest import OpenStore
 
 PAGE = "{ orders(first: 2) { nodes { orderKey customerKey orderDate } } }"
 
 
 class Way:
-    """A schema with plans: a document is answered the ordinary way first, and by its plan from then on."""
+    """A schema with plans: the ordinary path answers a document first, and its plan from then on."""
 
-    def __init__(self, plans: Plans) -> None:
-        self.plans = plans
-        # Of what limits a document would be held to, none is about plans.
-        limits = DocumentLimits(aliases=200, root_fields=100, repeats=20)
-        self.schema = build_schema(plans=plans, limits=limits)
+    def __init__(self, documents: DocumentCache) -> None:
+        self.documents = documents
+        # None of the limits of a document is about plans.
+        limits = DocumentLimits(aliases=200, root_fields=100)
+        self.schema = build_schema(documents=documents, plans=True, limits=limits)
+
+    def plan(self, document: str) -> PlannedOperation | None:
+        """The plan of a document's only operation."""
+        known = self.documents.get(document)
+        return known.plans.get(None) if known else None
 
     async def learn(self, document: str, context: Context, **variables: Any) -> bool:
         """Whether the document has a plan once it has been answered."""
         await self.schema.execute(document, context_value=context, variable_values=variables)
-        return self.plans.find(document, None) is not None
+        return self.plan(document) is not None
 
     async def write(self, document: str, context: Context, failures: Failures | None = None, **variables: Any) -> Any:
-        """What its plan gives; None where that is left to graphql-core."""
-        planned = self.plans.find(document, None)
+        """The data that its plan writes; None if that is left to the ordinary path."""
+        planned = self.plan(document)
         assert planned
         pieces = await planned.write(context, variables, failures or Failures())
         return None if pieces is None else json.loads("".join(pieces))
@@ -48,8 +53,8 @@ class Way:
 
 @pytest.fixture
 def way() -> Way:
-    """One that remembers as much as the server does."""
-    return Way(Plans(512, characters=1 << 20))
+    """A schema with a cache as large as the server's."""
+    return Way(DocumentCache())
 
 
 @pytest.fixture
@@ -80,12 +85,12 @@ async def test_what_is_planned_is_orders_alone_and_of_a_bounded_size(
     document: str,
     planned: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
-    """A caller cannot choose how much is remembered of what it asks."""
+    """A caller cannot choose how much memory its documents take."""
     assert await way.learn(document, open_store()[1]) is planned
 
 
 async def test_a_document_is_planned_for_four_choices_of_its_variables(way: Way, open_store: OpenStore) -> None:
-    """Whoever makes more of them is answered by graphql-core."""
+    """Further choices are answered by the ordinary path."""
     names = ("a", "b", "c")
     skips = " ".join(f"{name}: clerk @skip(if: ${name})" for name in names)
     document = (
@@ -100,21 +105,21 @@ async def test_a_document_is_planned_for_four_choices_of_its_variables(way: Way,
 
 async def test_plans_are_forgotten_by_the_length_of_their_documents(open_store: OpenStore) -> None:
     """The oldest go first."""
-    way, context = Way(Plans(512, characters=3 * len(PAGE))), open_store()[1]
+    way, context = Way(DocumentCache(characters=3 * len(PAGE))), open_store()[1]
     documents = [PAGE.replace("2", str(n)) for n in range(5)]
     for document in documents:
         assert await way.learn(document, context)
-    assert [way.plans.find(document, None) is not None for document in documents] == [False, False, True, True, True]
+    assert [way.plan(document) is not None for document in documents] == [False, False, True, True, True]
 
 
 async def test_who_may_not_read_is_told_so_by_the_resolvers(way: Way, open_store: OpenStore) -> None:
-    """A plan gives nobody anything."""
+    """A plan gives nobody access."""
     assert await way.learn(PAGE, open_store()[1])
     assert await way.write(PAGE, open_store(roles=frozenset())[1]) is None
 
 
 async def test_a_failure_is_met_once_and_told_as_ever(way: Way, open_store: OpenStore) -> None:
-    """What could not be read is not read again on the way to the error that says so."""
+    """The ordinary path does not ask the database again for what the plan could not read."""
     assert await way.learn(PAGE, open_store()[1])
     context, failures = open_store("public.nowhere")[1], Failures()
     assert await way.write(PAGE, context, failures) is None
@@ -137,7 +142,7 @@ async def test_a_failure_is_met_once_and_told_as_ever(way: Way, open_store: Open
 async def test_a_column_that_becomes_another_type_cannot_write_json_of_its_own(
     way: Way, open_store: OpenStore, database: asyncpg.Connection, table: str, change: str
 ) -> None:
-    """Between two looks at the table an answer has the members that were asked for, or is graphql-core's."""
+    """Until the table is inspected again, an answer has exactly the fields that were selected, or is the ordinary path's."""
     context = open_store(table)[1]
     assert await way.learn(PAGE, context)
     assert await way.write(PAGE, context)
@@ -153,7 +158,7 @@ async def test_a_column_that_becomes_another_type_cannot_write_json_of_its_own(
 async def test_dates_are_read_as_they_are_whatever_the_database_writes(
     way: Way, open_store: OpenStore, database: asyncpg.Connection, orders_url: str
 ) -> None:
-    """A database set to another DateStyle gives the same answers, either way."""
+    """A database with another DateStyle gives the same answers on both paths."""
     expected = present(await way.schema.execute(PAGE, context_value=open_store()[1]))[0]
     name = await database.fetchval("SELECT current_database()")
     await database.execute(f'ALTER DATABASE "{name}" SET datestyle = "German"')

@@ -1,26 +1,24 @@
-"""The promises of EXPLORING in the process: who sees the schema, and what errors tell to those who may not."""
+"""Which callers see the schema, and what error messages reveal to callers who may not explore."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from graphql import GraphQLError, get_introspection_query
 from strawberry.types.execution import PreExecutionError
 
-from schema import build_schema, new_plans
+from schema import build_schema
 from schema.permissions import Role
-from server.graphql.introspection import ExploredBy, IntrospectionPolicy
+from server.graphql.introspection import ExploredBy, IntrospectionPolicy, may_explore
 from server.http.error_response import present
-from server.observability.request_record import RequestRecord, current_record
 from tests.calibration import hold
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 from tests.work import processor_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from strawberry import Schema
 
 INTROSPECTION = get_introspection_query()
@@ -60,42 +58,34 @@ WITH_VARIABLES: dict[str, tuple[str, dict[str, object]]] = {
 LONG = " Did you mean " * 100_000
 
 
-@pytest.fixture
-def record() -> Iterator[RequestRecord]:
-    """The record of a request."""
-    record = RequestRecord("id")
-    token = current_record.set(record)
-    yield record
-    current_record.reset(token)
-
-
 @functools.cache
-def schema(explored_by: ExploredBy) -> Schema:
-    """That of a server with this setting, which has answered others before."""
-    return build_schema(extensions=[lambda: IntrospectionPolicy(explored_by)], plans=new_plans())
+def schema() -> Schema:
+    """A server's schema, which has answered other callers before."""
+    return build_schema(extensions=[IntrospectionPolicy], plans=True)
 
 
 async def answer(explored_by: ExploredBy, role: Role, document: str, **variables: object) -> dict[str, Any]:
-    """What the caller is told."""
-    return present(
-        await schema(explored_by).execute(document, variable_values=variables, context_value=context(Asked(), role))
-    )[0]
+    """The answer to a caller with this role."""
+    asked = context(RecordingAdministration(), role)
+    explores = may_explore(asked.principal, explored_by)
+    result = await schema().execute(
+        document, variable_values=variables, context_value=replace(asked, explores=explores)
+    )
+    return present(result, explores=explores)[0]
 
 
-@pytest.mark.usefixtures("record")
 @pytest.mark.parametrize("document", ASKED)
 @pytest.mark.parametrize(("explored_by", "role"), [("off", Role.ADMIN), ("admin", Role.WRITER)])
 async def test_the_schema_is_not_shown_to_those_who_may_not_see_it(
     explored_by: ExploredBy, role: Role, document: str
 ) -> None:
-    """Under no alias, in no fragment, not where it is not included, and before anything of the document is run."""
+    """No alias, fragment or directive gets around it, and nothing of the document is executed."""
     told = await answer(explored_by, role, document)
     assert [error["extensions"]["reason"] for error in told["errors"]] == ["INTROSPECTION_DISABLED"]
     assert [error["extensions"]["code"] for error in told["errors"]] == ["GRAPHQL_VALIDATION_FAILED"]
     assert "data" not in told
 
 
-@pytest.mark.usefixtures("record")
 @pytest.mark.parametrize(("explored_by", "role"), [("on", Role.READER), ("admin", Role.ADMIN)])
 async def test_it_is_shown_to_those_who_may(explored_by: ExploredBy, role: Role) -> None:
     """The standard introspection query is answered in full."""
@@ -104,18 +94,16 @@ async def test_it_is_shown_to_those_who_may(explored_by: ExploredBy, role: Role)
     assert {"Order", "__Schema"} <= {type_["name"] for type_ in told["data"]["__schema"]["types"]}
 
 
-@pytest.mark.usefixtures("record")
 @pytest.mark.parametrize("document", NOT_ASKED)
 async def test_a_type_s_name_is_no_secret(document: str) -> None:
-    """Caches of clients live on `__typename`; the other names mean nothing where they are no fields."""
+    """Clients' caches need `__typename`. Other names with underscores mean nothing unless they are fields."""
     told = await answer("off", Role.READER, document)
     assert told["data"]["__typename" if "__typename" in told["data"] else "__type"] == "Query"
 
 
-@pytest.mark.usefixtures("record")
 @pytest.mark.parametrize("document", WRONG.values(), ids=WRONG)
 async def test_nothing_is_suggested_to_those_who_may_not_explore(document: str) -> None:
-    """What is wrong is said, with the place; what would be right is not, though another has just been told it."""
+    """The error says what is wrong and where, and suggests nothing, although another caller has just had a suggestion."""
     (told,) = (await answer("on", Role.READER, document))["errors"]
     (less,) = (await answer("off", Role.READER, document))["errors"]
     assert "Did you mean" in told["message"]
@@ -125,10 +113,9 @@ async def test_nothing_is_suggested_to_those_who_may_not_explore(document: str) 
     assert (await answer("on", Role.READER, document))["errors"] == [told]
 
 
-@pytest.mark.usefixtures("record")
 @pytest.mark.parametrize(("document", "variables"), WITH_VARIABLES.values(), ids=WITH_VARIABLES)
 async def test_nor_where_a_variable_is_wrong(document: str, variables: dict[str, object]) -> None:
-    """Variables are looked at after the document has proved valid, and are told of in other words."""
+    """Errors in variables are found after validation, and have other messages."""
     (told,) = (await answer("on", Role.READER, document, **variables))["errors"]
     (less,) = (await answer("admin", Role.WRITER, document, **variables))["errors"]
     assert "Did you mean" in told["message"]
@@ -146,23 +133,22 @@ async def test_nor_where_a_variable_is_wrong(document: str, variables: dict[str,
         ("'? Did you mean ?' Did you mean 'y'?", "'?'"),
     ],
 )
-def test_no_wording_of_a_caller_s_own_saves_a_suggestion(record: RequestRecord, message: str, less: str) -> None:
-    """A message repeats what was sent, which may look like a suggestion."""
+def test_no_wording_of_a_caller_s_own_saves_a_suggestion(message: str, less: str) -> None:
+    """A message quotes the client's text, which may look like a suggestion."""
     result = PreExecutionError(data=None, errors=[GraphQLError(message)])
     assert present(result)[0]["errors"][0]["message"] == less
-    record.explores = True
-    assert present(result)[0]["errors"][0]["message"] == message
+    assert present(result, explores=True)[0]["errors"][0]["message"] == message
 
 
 def test_a_long_message_is_looked_through_once() -> None:
-    """However often it has the words: looked through once for each of them, it would take minutes."""
+    """If each occurrence took another pass over the message, this one would take minutes."""
     result = PreExecutionError(data=None, errors=[GraphQLError(LONG)])
     assert present(result)[0]["errors"][0]["message"] == ""
 
 
 @pytest.mark.long
 def test_a_long_message_is_looked_through_in_no_time() -> None:
-    """The time grows with its length alone."""
+    """The time grows with the message's length only."""
 
     def work() -> None:
         present(PreExecutionError(data=None, errors=[GraphQLError(LONG)]))

@@ -1,4 +1,4 @@
-"""The promises of documents by hash in the process: which manifests are taken, what is found, what is remembered."""
+"""Documents by hash: which manifests are read, what is found in them, and what is remembered of clients' documents."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from graphql import parse
 
-from schema import build_schema
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import ApiError
 from schema.permissions import Role
 from server.graphql.manifest import check_manifest, read_manifest
-from server.graphql.persisted_documents import Documents, RememberDocument, RememberedDocuments
+from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
-from tests.schema.asked import Asked, context
+from tests.schema.recording import RecordingAdministration, context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def apollo(*bodies: str, **others: object) -> dict[str, object]:
 
 
 def write(path: Path, content: object) -> Path:
-    """A file with this content, as it is where it is text."""
+    """A file with this content; text is written as it is."""
     file = path / "manifest.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     return file
@@ -54,7 +55,7 @@ def persisted(hashed: object, query: str | None = None, version: object = 1) -> 
 
 
 def reason_of(documents: Documents, data: RequestData) -> str:
-    """Why a request is refused; `ok` where it is not, and has a text then."""
+    """Why a request is refused, or `ok`; it has a text then."""
     try:
         documents.resolve(data)
     except ApiError as error:
@@ -74,7 +75,7 @@ def reason_of(documents: Documents, data: RequestData) -> str:
     ids=["apollo", "apollo, empty", "relay", "codegen"],
 )
 def test_both_forms_are_read(tmp_path: Path, content: object, identifiers: set[str]) -> None:
-    """Apollo's, and an object of document by hash, whatever the hash is; a SHA-256 is one however it is written."""
+    """Apollo's, and an object of documents by hash, whatever the hash; a SHA-256 in upper case or with a prefix too."""
     assert set(read_manifest(write(tmp_path, content))) == identifiers
 
 
@@ -97,21 +98,21 @@ def test_both_forms_are_read(tmp_path: Path, content: object, identifiers: set[s
     ],
 )
 def test_a_manifest_that_is_wrong_is_a_wrong_setting(tmp_path: Path, content: object, said: str) -> None:
-    """In a sentence that names the setting; a hash that is not that of its text is a mistake, whoever made it."""
+    """The error names the setting. A hash that is not that of its text is a mistake too."""
     with pytest.raises(SettingsError, match=re.escape(said)) as refused:
         read_manifest(write(tmp_path, content))
     assert str(refused.value).startswith("The settings are wrong:\n  PERSISTED_DOCUMENTS: ")
 
 
 def test_a_manifest_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
-    """As is one that is no file."""
+    """And so is a directory."""
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(SettingsError, match="PERSISTED_DOCUMENTS: the file cannot be read"):
             read_manifest(path)
 
 
 def test_every_document_has_to_fit_the_schema(tmp_path: Path) -> None:
-    """All mistakes at once, each with its identifier; a field that is hidden is none of the schema."""
+    """All mistakes are reported at once, each with its identifier; a hidden field is not in the schema."""
     wrong = {"a": "{", "b": "{ nothing }", "c": ORDER, "d": "{ order(orderKey: 1) { clerk } }", "e": "{" * 9000}
     settings = Settings(
         database_url="postgresql://h/db",
@@ -145,7 +146,7 @@ def test_every_document_has_to_fit_the_schema(tmp_path: Path) -> None:
 def test_a_trusted_document_is_found(parameters: dict[str, Any], *, only: bool) -> None:
     """By `documentId`, by `doc_id`, by Apollo's extension, and by its very text."""
     data = data_of(parameters)
-    Documents({sha(ORDER): ORDER, "relay": ORDER}, only=only).resolve(data)
+    Documents(DocumentCache(), {sha(ORDER): ORDER, "relay": ORDER}, only=only).resolve(data)
     assert (data.query, data.offered) == (ORDER, False)
 
 
@@ -163,8 +164,10 @@ def test_a_trusted_document_is_found(parameters: dict[str, Any], *, only: bool) 
     ],
 )
 def test_where_only_the_manifest_is_trusted_nothing_else_is_run(data: RequestData) -> None:
-    """Neither another text, be it by a space, nor another hash, with its text or without; nothing is ever learnt."""
-    documents = Documents({sha(ORDER): ORDER}, only=True, remembered=10)
+    """Neither another text, even by a space, nor another hash, with or without its text; nothing is ever learnt."""
+    cache = DocumentCache()
+    cache.add(PAGE, parse(PAGE))
+    documents = Documents(cache, {sha(ORDER): ORDER}, only=True, remembered=10)
     documents.learn(sha(PAGE), PAGE)
     assert reason_of(documents, data) == "DOCUMENT_NOT_TRUSTED"
 
@@ -184,8 +187,8 @@ def test_where_only_the_manifest_is_trusted_nothing_else_is_run(data: RequestDat
     ],
 )
 def test_what_is_not_trusted_is_run_by_its_text(data: RequestData, remembered: int, reason: str) -> None:
-    """A hash alone has to be known, and beside a text has to be the text's own."""
-    assert reason_of(Documents({sha(ORDER): ORDER}, remembered=remembered), data) == reason
+    """A hash alone has to be known; a hash beside a text has to be the hash of that text."""
+    assert reason_of(Documents(DocumentCache(), {sha(ORDER): ORDER}, remembered=remembered), data) == reason
 
 
 @pytest.mark.parametrize(
@@ -199,40 +202,61 @@ def test_what_is_not_trusted_is_run_by_its_text(data: RequestData, remembered: i
     ],
 )
 def test_a_malformed_request_is_refused(parameters: dict[str, Any]) -> None:
-    """Of two identifiers one would be remembered that was never compared with the text."""
+    """With two identifiers, one would be remembered that was never compared with the text."""
     with pytest.raises(ApiError) as refused:
         data_of(parameters)
     assert refused.value.reason.name == "PARAMETER_INVALID"
 
 
 async def test_only_valid_documents_are_remembered() -> None:
-    """What does not parse or validate is forgotten at once; what does is found by its hash from then on."""
-    documents = Documents(remembered=10)
-    schema = build_schema(extensions=[lambda: RememberDocument(documents)])
+    """An invalid document is forgotten at once. A valid one is found by its hash from then on."""
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=10)
+    schema = build_schema(extensions=[lambda: RememberDocument(documents)], documents=cache)
     for text in ("{ __typename }", "{", "{ nothing }", "{ orders(first: 1"):
         data = persisted(sha(text), text)
         documents.resolve(data)
         assert data.offered
         await schema.execute(
-            data.query, context_value=context(Asked(), Role.ADMIN), operation_extensions=data.extensions
+            data.query,
+            context_value=context(RecordingAdministration(), Role.ADMIN),
+            operation_extensions=data.extensions,
         )
         found = reason_of(documents, persisted(sha(text)))
         assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
 
 
-def test_the_latest_used_are_remembered() -> None:
-    """As many as there may be, in entries and in characters, and none that is very long."""
-    few = RememberedDocuments(2)
-    few.learn("a", "A")
-    few.learn("b", "B")
-    assert few.find("a") == "A"
-    few.learn("c", "C")
-    assert [few.find(digest) for digest in "abc"] == ["A", None, "C"]
-    short = RememberedDocuments(100, characters=10)
-    for digest in "abc":
-        short.learn(digest, digest * 4)
-        short.learn(digest, digest * 4)
-    assert [short.find(digest) for digest in "abc"] == [None, "bbbb", "cccc"]
-    long = RememberedDocuments(100)
-    long.learn("a", "x" * 16_385)
-    assert long.find("a") is None
+async def test_what_costs_too_much_is_not_remembered_by_its_hash() -> None:
+    """It is valid, and would be refused each time; nor is a very long document."""
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=10)
+    schema = build_schema(
+        extensions=[lambda: RememberDocument(documents)], documents=cache, limits=DocumentLimits(cost=1)
+    )
+    for text in ("{ __typename }", "{ databaseInstances { nodes { name } } }", f"{{ __typename }} #{'x' * 17_000}"):
+        data = persisted(sha(text), text)
+        # Twice: what the cache knows already is no reason to believe a hash either.
+        for _ in range(2):
+            documents.resolve(data)
+            await schema.execute(
+                data.query,
+                context_value=context(RecordingAdministration(), Role.ADMIN),
+                operation_extensions=data.extensions,
+            )
+        found = reason_of(documents, persisted(sha(text)))
+        assert found == ("ok" if text == "{ __typename }" else "PERSISTED_QUERY_NOT_FOUND")
+
+
+def test_as_many_are_found_by_their_hash_as_are_set() -> None:
+    """The latest used."""
+    cache = DocumentCache()
+    documents = Documents(cache, remembered=2)
+    texts = [f"{{ {name}: __typename }}" for name in "abc"]
+    for text in texts:
+        cache.add(text, parse(text))
+    for text in texts[:2]:
+        documents.learn(sha(text), text)
+    assert reason_of(documents, persisted(sha(texts[0]))) == "ok"
+    documents.learn(sha(texts[2]), texts[2])
+    found = [reason_of(documents, persisted(sha(text))) for text in texts]
+    assert found == ["ok", "PERSISTED_QUERY_NOT_FOUND", "ok"]

@@ -1,4 +1,4 @@
-"""Caching: what an answer says to caches, and when a caller has it already."""
+"""Caching: the headers of a response, and when a 304 is enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def told(
     media: str = "application/json",
     encoded: bool = False,
 ) -> Response:
-    """An answer as it is told."""
+    """A response with its caching headers."""
     scope = {"headers": [(b"if-none-match", tag.encode()) for tag in if_none_match]}
     return Caching(seconds).told(scope, Response(body, media_type=media), encoded=encoded)
 
@@ -29,7 +29,7 @@ TAG = told().headers["etag"]
 
 
 def test_a_tag_is_of_bytes_media_type_and_encoding() -> None:
-    """Strong, so that any byte and any of these make it another."""
+    """It is a strong tag: any other byte, media type or encoding gives another."""
     tags = [
         *(TAG, told(encoded=True).headers["etag"], told(body=b"{ }").headers["etag"]),
         told(media="application/graphql-response+json").headers["etag"],
@@ -55,7 +55,7 @@ def test_a_tag_is_of_bytes_media_type_and_encoding() -> None:
     ],
 )
 def test_who_has_an_answer_is_not_sent_it(if_none_match: list[str], status: int) -> None:
-    """Tags are compared as If-None-Match has it, weakly, in lists; what is kept is told again without a body."""
+    """If-None-Match compares weakly, and may list tags. A 304 repeats the caching headers, without a body."""
     response = told(*if_none_match)
     assert response.status_code == status
     assert response.headers["etag"] == TAG
@@ -65,7 +65,7 @@ def test_who_has_an_answer_is_not_sent_it(if_none_match: list[str], status: int)
 
 
 def test_what_may_be_kept_is_set() -> None:
-    """For a while, to be asked for again, or not at all; by caches of the caller's own only."""
+    """For some time, only after asking again, or not at all; and never by a shared cache."""
     assert told(seconds=30).headers["cache-control"] == "private, max-age=30, must-revalidate"
     assert told(seconds="off").headers["cache-control"] == "no-store"
     assert "etag" not in told("*", seconds="off").headers
@@ -73,6 +73,6 @@ def test_what_may_be_kept_is_set() -> None:
 
 
 def test_nothing_is_kept_for_longer_than_a_consistency_cookie() -> None:
-    """Which leads past what was kept before a change."""
+    """Without the cookie a client could reuse a response from before its own change."""
     field = Settings.model_json_schema()["properties"]["cache_seconds"]
     assert [kind["maximum"] for kind in field["anyOf"] if "maximum" in kind] == [LIFETIME_SECONDS]

@@ -1,4 +1,4 @@
-"""Owns the promise that a query ends with its caller, and a change does not."""
+"""A query ends with its caller, and a change does not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from server.http.client import Caller
 from server.observability.request_record import RequestRecord, current_record
+from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,22 +18,31 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def record() -> Iterator[RequestRecord]:
-    """That of the request which is answered."""
+    """The record of the current request."""
     record = RequestRecord("a request")
     token = current_record.set(record)
     yield record
     current_record.reset(token)
 
 
+@pytest.fixture
+def reads() -> Iterator[ReadRequirement]:
+    """What the reads of the current request require."""
+    reads = ReadRequirement()
+    token = current_reads.set(reads)
+    yield reads
+    current_reads.reset(token)
+
+
 class Work:
-    """Something that takes until it is let, and knows how it has ended."""
+    """Work that waits until it is let go, and notes how it ended."""
 
     def __init__(self) -> None:
         self.begun, self.let = asyncio.Event(), asyncio.Event()
         self.cancelled = False
 
     async def run(self) -> str:
-        """What it gives."""
+        """Wait, and return a result."""
         self.begun.set()
         try:
             await self.let.wait()
@@ -42,8 +52,8 @@ class Work:
         return "done"
 
 
-async def test_a_query_ends_with_its_caller(record: RequestRecord) -> None:
-    """It is cancelled, which cancels its statements, and whoever would answer is told why."""
+async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
+    """It is cancelled, with its statements, and the endpoint gets a ClientDisconnect."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
@@ -51,11 +61,11 @@ async def test_a_query_ends_with_its_caller(record: RequestRecord) -> None:
     with pytest.raises(ClientDisconnect):
         await answering
     assert work.cancelled
-    assert not record.primary_only
+    assert not reads.primary_only
 
 
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
-    """They may go while it is looked who they are."""
+    """The client may go away during authentication."""
     caller, work = Caller(), Work()
     caller.leave()
     with pytest.raises(ClientDisconnect):
@@ -64,13 +74,13 @@ async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord)
     assert not record.errors
 
 
-async def test_a_change_is_made_all_the_same(record: RequestRecord) -> None:
-    """It may have been made already."""
+async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
+    """The change may have been made already."""
     caller, work = Caller(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
     # By then it is known what is asked for.
-    record.primary_only = True
+    reads.primary_only = True
     caller.leave()
     work.let.set()
     assert await answering == "done"
@@ -78,7 +88,7 @@ async def test_a_change_is_made_all_the_same(record: RequestRecord) -> None:
 
 
 async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
-    """A server that stops ends its tasks itself, whether the callers are there or not."""
+    """A server that stops cancels its tasks itself, whether the clients are there or not."""
     for leaves in (False, True):
         caller, work = Caller(), Work()
         answering = asyncio.create_task(caller.while_there(work.run()))
@@ -93,7 +103,7 @@ async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
 
 
 async def test_who_leaves_when_all_is_done_ends_nothing(record: RequestRecord) -> None:
-    """The task may be at something else by then: what it does after an answer, or the next request."""
+    """By then the task may be sending the answer, or serving the next request."""
     caller, work = Caller(), Work()
 
     async def answer() -> str:

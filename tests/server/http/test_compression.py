@@ -1,4 +1,4 @@
-"""Compression: what an Accept-Encoding header takes, from which size on, and that large bodies stop nobody."""
+"""Compression: what Accept-Encoding accepts, from which size on, and that large bodies do not block the event loop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFUSED = None
     ],
 )
 def test_an_encoding_is_chosen_as_rfc_9110_has_it(headers: list[str], accepted: Encoding | None) -> None:
-    """By weights, names before the wildcard; identity is taken unless it is refused, and without the header nothing else."""
+    """By weights, names before the wildcard. Identity is accepted unless it is refused, and alone if there is no header."""
     scope = {"headers": [(b"accept-encoding", header.encode()) for header in headers]}
     if accepted is REFUSED:
         with pytest.raises(RequestError):
@@ -58,7 +58,7 @@ def test_an_encoding_is_chosen_as_rfc_9110_has_it(headers: list[str], accepted: 
 
 
 def test_what_is_small_is_compressed_only_for_those_who_take_nothing_else() -> None:
-    """From the size on that is set; never where it is off, and who takes nothing but gzip is refused then."""
+    """From the configured size on. If compression is off, a client that accepts only gzip is refused."""
     on = Compression(1000)
     assert [on.encodes(Encoding.GZIP, size) for size in (0, 999, 1000)] == [False, False, True]
     assert [on.encodes(Encoding.ONLY_GZIP, size) for size in (0, 1000)] == [True, True]
@@ -70,14 +70,14 @@ def test_what_is_small_is_compressed_only_for_those_who_take_nothing_else() -> N
 
 
 async def test_a_large_answer_is_compressed_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event loop goes on turning until it is done."""
+    """The event loop goes on while a thread compresses."""
     body = b"".join(b'{"orderKey":"%d"},' % key for key in range(50_000))
     response = Response(body)
     compress, loops_thread = compression._compressed, threading.get_ident()  # noqa: SLF001 # where it is done is hidden
     others_served, beside = threading.Event(), []
 
     def compressed(given: bytes) -> bytes:
-        # Until others have been served, which inline nobody would be.
+        # Wait until others have been served. Without a thread, nobody would be.
         beside.append(threading.get_ident() != loops_thread and others_served.wait(PATIENCE_SECONDS))
         return compress(given)
 

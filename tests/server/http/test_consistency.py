@@ -1,4 +1,4 @@
-"""Consistency tokens: only those issued with the same secret are read, and none for ever."""
+"""Consistency tokens are read only with the secret they were issued with, and only for a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLACE = 0x1_2345_6789
 
 
 def test_a_token_is_read_by_every_process_with_the_same_secret() -> None:
-    """Also where it is the URL of the database that they have in common, or the platform's own secret."""
+    """The secret may be the database's URL or the platform's secret, if the processes share no other."""
     for settings in (
         Settings(database_url=SecretStr("postgresql://u:p@127.0.0.1/d")),
         Settings(lakebase_instance_name="orders-pg", databricks_client_secret=SecretStr("dose1234")),
@@ -26,7 +26,7 @@ def test_a_token_is_read_by_every_process_with_the_same_secret() -> None:
 
 
 def test_a_token_of_another_deployment_is_refused() -> None:
-    """Its places are of another log."""
+    """Its position is one in another log."""
     token = ConsistencyTokens(b"one").issue(PLACE)
     with pytest.raises(InvalidTokenError):
         ConsistencyTokens(b"another").read(token)
@@ -34,7 +34,7 @@ def test_a_token_of_another_deployment_is_refused() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, len("x" * 10), -1])
 def test_a_token_that_was_changed_is_refused(place: int) -> None:
-    """In any of its characters."""
+    """This holds for every character of the token."""
     tokens = ConsistencyTokens(b"one")
     token = tokens.issue(PLACE)
     changed = list(token)
@@ -44,7 +44,7 @@ def test_a_token_that_was_changed_is_refused(place: int) -> None:
 
 
 def test_an_old_token_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By then everybody has come past it; of a database that was replaced its place would never be reached."""
+    """By then every replica is past it. If the database was replaced, no replica would ever reach its position."""
     tokens = ConsistencyTokens(b"one")
     token = tokens.issue(PLACE)
     monkeypatch.setattr(consistency, "LIFETIME_SECONDS", 0)
@@ -52,5 +52,5 @@ def test_an_old_token_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_token_asks_for_nothing() -> None:
-    """As most requests have none."""
+    """Most requests have none."""
     assert ConsistencyTokens(b"one").read("") == 0

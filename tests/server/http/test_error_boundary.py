@@ -1,4 +1,4 @@
-"""Whatever is raised anywhere goes out as INTERNAL with an error id, on every transport; the log says the rest, in bounds."""
+"""Any exception becomes INTERNAL with an error id, on every transport. The log has the rest, bounded."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ UNSAID = ("canary", "SELECT", "42P01", "/srv", "Traceback", "FaultError", "Value
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server that fails where it is asked to."""
+    """A server that fails where a request asks it to."""
     with running_server(orders_url, module="tests.faulty") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client of it."""
+    """A client of the server."""
     with httpx.Client(base_url=server.url, verify=NO_TLS) as client:
         yield client
 
 
 def masked(server: Server, text: str) -> dict[str, Any]:
-    """The only error of an answer, which says nothing but an id that the log has beside the traceback."""
+    """Check that the only error has nothing but an id, and that the log has the id with the traceback."""
     assert not [word for word in UNSAID if word in text], text
     (error,) = json.loads(text)["errors"]
     assert (
@@ -91,9 +91,9 @@ def masked(server: Server, text: str) -> dict[str, Any]:
     ids=str,
 )
 def test_over_http_it_is_a_500_in_json(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
-    """In resolvers, around them, before and after them, and at all other paths."""
+    """In resolvers, around, before and after them, and at all other paths."""
     if request_.get("url") == "/in-log":
-        # It is answered before it is logged: the connection is left as it is, and the process too.
+        # The response is sent before the request is logged. Neither the connection nor the process is harmed.
         assert client.get("/in-log").json()["errors"][0]["extensions"]["reason"] == "PATH_UNKNOWN"
         return
     response = client.request(**{"method": "POST", "url": "/api/graphql", **request_})
@@ -120,7 +120,7 @@ def events(response: httpx.Response) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("operation", [faulty.AFTER_ONE, faulty.IN_PRESENTATION, faulty.IN_EXTENSION])
 def test_within_a_stream_it_is_an_event_and_the_end(server: Server, client: httpx.Client, operation: str) -> None:
-    """Its reader is told as of any other error; the connection is not just cut."""
+    """The client gets an error event, not a cut connection."""
     query = f"query {operation} {{ __typename }}"
     response = client.post("/api/graphql/stream", json={"query": query}, headers=EVENTS)
     told = events(response)
@@ -130,7 +130,7 @@ def test_within_a_stream_it_is_an_event_and_the_end(server: Server, client: http
 
 @pytest.fixture
 def socket(server: Server) -> Iterator[ClientConnection]:
-    """A connection that has been acknowledged."""
+    """An acknowledged connection."""
     with connect(server.graphql.replace("http", "ws", 1), subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type": "connection_init"}')
         assert json.loads(socket.recv(PATIENCE_SECONDS)) == {"type": "connection_ack"}
@@ -138,7 +138,7 @@ def socket(server: Server) -> Iterator[ClientConnection]:
 
 
 def subscribe(socket: ClientConnection, query: str) -> list[dict[str, Any]]:
-    """What an operation is told until its end."""
+    """The messages of an operation until its end."""
     socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
     told = [json.loads(socket.recv(PATIENCE_SECONDS))]
     while told[-1]["type"] == "next":
@@ -150,7 +150,7 @@ def subscribe(socket: ClientConnection, query: str) -> list[dict[str, Any]]:
 def test_within_an_operation_of_a_socket_it_ends_this_one_alone(
     server: Server, socket: ClientConnection, operation: str
 ) -> None:
-    """With an `error`; the next one on the same socket is answered, and its id is free."""
+    """It ends with an `error`. Its id is free, and the next operation on the same socket is answered."""
     told = subscribe(socket, f"query {operation} {{ __typename }}")
     assert told[-1]["type"] == "error"
     masked(server, json.dumps({"errors": told[-1]["payload"]}))
@@ -161,7 +161,7 @@ def test_within_an_operation_of_a_socket_it_ends_this_one_alone(
 
 
 def test_outside_of_its_operations_a_socket_is_closed(server: Server, socket: ClientConnection) -> None:
-    """1011, with the id in its reason: nothing of what was raised."""
+    """The code is 1011, and the reason has only the error id."""
     socket.send("fault")
     with pytest.raises(ConnectionClosed) as closed:
         socket.recv(PATIENCE_SECONDS)
@@ -175,7 +175,7 @@ def test_outside_of_its_operations_a_socket_is_closed(server: Server, socket: Cl
 
 
 def test_before_a_socket_is_accepted_it_is_a_500_in_json(server: Server) -> None:
-    """As over HTTP."""
+    """The handshake is answered like any HTTP request."""
     with (
         pytest.raises(InvalidStatus) as refused,
         connect(server.graphql.replace("http", "ws", 1), additional_headers={faulty.HEADER: "yes"}),
@@ -186,7 +186,7 @@ def test_before_a_socket_is_accepted_it_is_a_500_in_json(server: Server) -> None
 
 
 def test_nobody_else_has_words_of_their_own_in_the_log(server: Server, client: httpx.Client) -> None:
-    """Not uvicorn's, asyncio's or Strawberry's; and no line of the log is longer than a few kilobytes."""
+    """Neither uvicorn, asyncio nor Strawberry logs anything, and no line is longer than a few kilobytes."""
     client.post("/api/graphql", json={"query": DEEP})
     log = server.log()
     for words in ("never retrieved", "Exception in ASGI application", "strawberry.execution", "during handling of"):
@@ -195,7 +195,7 @@ def test_nobody_else_has_words_of_their_own_in_the_log(server: Server, client: h
 
 
 async def run(*messages: Message, error: BaseException) -> list[Message]:
-    """What is sent where an application sends these and then fails."""
+    """What goes out when an application sends these messages and then fails."""
     sent: list[Message] = []
 
     async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -214,7 +214,7 @@ async def run(*messages: Message, error: BaseException) -> list[Message]:
 
 
 async def test_an_answer_that_has_begun_is_left_incomplete() -> None:
-    """Nothing is added to it, so that nobody takes it for a whole one: uvicorn closes the connection."""
+    """Nothing is added to it, so no client takes it for complete. uvicorn closes the connection."""
     start: Message = {"type": "http.response.start", "status": 200, "headers": []}
     body: Message = {"type": "http.response.body", "body": b"{", "more_body": True}
     assert await run(start, body, error=faulty.FaultError(faulty.SAID)) == [start, body]
@@ -222,7 +222,7 @@ async def test_an_answer_that_has_begun_is_left_incomplete() -> None:
 
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")])
 async def test_what_python_itself_raises_is_masked(error: Exception) -> None:
-    """The process goes on."""
+    """And the process goes on."""
     start, body = await run(error=error)
     assert start["status"] == 500
     assert json.loads(body["body"])["errors"][0]["extensions"]["reason"] == "INTERNAL"

@@ -1,4 +1,4 @@
-"""What leaves the process: nothing of an exception that is not meant for a caller."""
+"""Error responses: nothing of an exception leaves the process unless it is meant for the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DSN = "postgresql://user:hunter2@host"
 
 
 def raised(cause: Exception) -> GraphQLError:
-    """A resolver's exception, as graphql-core hands it on."""
+    """A resolver's exception as graphql-core wraps it."""
     return GraphQLError(str(cause), path=["orders"], original_error=cause)
 
 
@@ -31,7 +31,7 @@ def raised(cause: Exception) -> GraphQLError:
 )
 @pytest.mark.parametrize("kind", [RuntimeError, TypeError, KeyError, ValueError])
 def test_an_exception_of_a_resolver_is_masked(message: str, kind: type[Exception]) -> None:
-    """However it words its message, it is an internal error that says nothing but where to look."""
+    """Whatever its message is, the client gets an internal error with an id."""
     answer, status = present(ExecutionResult(data={"orders": None}, errors=[raised(kind(message))]))
     assert status == 500
     assert "hunter2" not in str(answer)
@@ -41,7 +41,7 @@ def test_an_exception_of_a_resolver_is_masked(message: str, kind: type[Exception
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError, RecursionError])
 def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
-    """Raised while the document is read or validated."""
+    """It was raised while the document was parsed or validated."""
     error = GraphQLError(DSN, original_error=kind(DSN))
     answer, _ = present(PreExecutionError(data=None, errors=[error]))
     assert "hunter2" not in str(answer)
@@ -49,7 +49,7 @@ def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
 
 
 def test_the_status_is_that_of_the_worst_error_where_there_is_no_data() -> None:
-    """Data anywhere makes it 200; a list of nothing but nulls is no data; bad input alone is no failure."""
+    """Any data makes it 200, but a list of nulls is no data. Bad input to a resolver alone does not fail the request."""
     gone = raised(UnavailableError(Reason.DATABASE_UNAVAILABLE, "gone"))
     slow = raised(UnavailableError(Reason.STATEMENT_TIMEOUT, "slow"))
     wrong = raised(InputError(Reason.CURSOR_INVALID, "wrong"))

@@ -1,1 +1,1 @@
-"""The promises of server/lakebase, in the process."""
+"""Tests of server/lakebase within the process."""

@@ -1,4 +1,4 @@
-"""How operations are kept: one of each, held by one process at a time, in the database's time."""
+"""The store of operations: one for each resource, held by one process at a time, by the database's clock."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import Waking
-from server.lakebase.operations.operation import Work, request_from_json, request_to_json
-from server.lakebase.operations.store import LeaseLostError, OperationLog
+from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
+from server.lakebase.operations.store import OperationStore
+from server.lakebase.operations.table import LeaseLostError, OperationTable
 from tests.process import PATIENCE_SECONDS
 from tests.server.conftest import patient_settings
 
@@ -36,167 +37,170 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 SCHEMA = "kept_operations"
-# Far more than a test takes: a lease ends where the test has it end.
+# Far longer than a test takes: a lease ends only when the test ends it.
 LEASE_SECONDS = 10 * PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def _leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases so long."""
-    monkeypatch.setattr("server.lakebase.operations.store.LEASE_SECONDS", LEASE_SECONDS)
+    """Leases of LEASE_SECONDS."""
+    monkeypatch.setattr("server.lakebase.operations.table.LEASE_SECONDS", LEASE_SECONDS)
 
 
-def work(name: str = "one", *, capacity: str = "CU_1") -> Work:
-    """An operation that makes an instance of this name."""
+def operation(name: str = "one", *, capacity: str = "CU_1") -> OperationRecord:
+    """An operation that creates an instance of this name."""
     request = AdminRequest(OperationKind.CREATE_INSTANCE, instance=InstanceSpec(name, capacity))
     resource = f"instance {name}"
-    return Work(request, (resource,), [OperationStep("create_instance", resource)], {}, "ada")
+    return OperationRecord(request, (resource,), [OperationStep("create_instance", resource)], {}, "ada")
 
 
 @pytest.fixture
-async def new_log(orders_url: str, database: asyncpg.Connection) -> AsyncIterator[Callable[[], OperationLog]]:
-    """Logs as several processes have them, on one schema without operations."""
+async def new_store(orders_url: str, database: asyncpg.Connection) -> AsyncIterator[Callable[[], OperationStore]]:
+    """Makes stores as several processes have them, on one schema without operations."""
     settings, url = patient_settings(orders_url), UrlDatabase(orders_url)
     migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
     await migrations.upgrade()
     await database.execute(f"DELETE FROM {SCHEMA}.operation")
     engines = []
 
-    def new() -> OperationLog:
+    def new() -> OperationStore:
         engines.append(create_operations_pool(settings, url))
-        return OperationLog(engines[-1], SCHEMA, Migrations(create_migration_engine(settings, url), SCHEMA))
+        migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
+        return OperationStore(OperationTable(engines[-1], SCHEMA, migrations))
 
     yield new
     for engine in engines:
         await engine.dispose()
 
 
-async def lapse(database: asyncpg.Connection, held: Work) -> None:
-    """Let a lease be over, as if its holder had been silent for long enough."""
+async def lapse(database: asyncpg.Connection, held: OperationRecord) -> None:
+    """End a lease, as if its holder had been silent for too long."""
     await database.execute(
         f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '1 s' WHERE id = $1", held.id
     )
 
 
 async def test_an_identical_request_finds_the_operation_that_is_under_way(
-    new_log: Callable[[], OperationLog],
+    new_store: Callable[[], OperationStore],
 ) -> None:
-    """In whichever process it is sent; what differs only in what an operator confirms is identical."""
-    first, log, other = work(), new_log(), new_log()
-    assert await log.begin(first) is None
+    """In whichever process it is sent."""
+    first, store, other = operation(), new_store(), new_store()
+    assert await store.begin(first) is None
     assert first.durable
-    second = work()
+    second = operation()
     found = await other.begin(second)
     assert found is not None
     assert (found.id, found.fingerprint) == (first.id, second.fingerprint)
     assert not second.durable
-    in_the_way = await other.in_the_way(second)
-    assert in_the_way is not None
-    assert in_the_way.id == first.id
+    conflicting = await other.conflicting(second)
+    assert conflicting is not None
+    assert conflicting.id == first.id
 
 
-async def test_another_request_on_the_same_resource_is_kept_out(new_log: Callable[[], OperationLog]) -> None:
-    """Until the first has ended; one on another resource is let in."""
-    log, first, second = new_log(), work(), work(capacity="CU_2")
-    await log.begin(first)
-    found = await new_log().begin(second)
+async def test_another_request_on_the_same_resource_is_kept_out(new_store: Callable[[], OperationStore]) -> None:
+    """Until the first has ended. A request on another resource is not kept out."""
+    store, first, second = new_store(), operation(), operation(capacity="CU_2")
+    await store.begin(first)
+    found = await new_store().begin(second)
     assert found is not None
     assert (found.id, found.fingerprint == second.fingerprint) == (first.id, False)
-    assert await log.begin(work("two")) is None
+    assert await store.begin(operation("two")) is None
     first.end()
-    await log.save(first)
-    assert await log.begin(second) is None
+    await store.save(first)
+    assert await store.begin(second) is None
 
 
-async def test_only_what_nobody_holds_is_taken_up_and_its_late_holder_writes_nothing(
-    new_log: Callable[[], OperationLog], database: asyncpg.Connection
+async def test_only_an_ended_lease_is_claimed_and_its_late_holder_writes_nothing(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
 ) -> None:
-    """The fence rises with every taking; a heartbeat holds; whoever was away too long is told."""
-    log, other, held = new_log(), new_log(), work()
-    await log.begin(held)
+    """The fence rises with every claim, a heartbeat keeps the lease, and a late holder gets LeaseLostError."""
+    store, other, held = new_store(), new_store(), operation()
+    await store.begin(held)
     assert await other.claim() == []
     await lapse(database, held)
-    await log.renew(held, seconds=LEASE_SECONDS)
+    await store.renew(held)
     assert await other.claim() == []
     await lapse(database, held)
     (taken,) = await other.claim()
     assert (taken.id, taken.fence) == (held.id, held.fence + 1)
-    assert await new_log().claim() == []
-    for late in (log.save, log.renew, log.detach):
+    assert await new_store().claim() == []
+    for late in (store.save, store.renew, store.detach):
         with pytest.raises(LeaseLostError):
             await late(held)
-    taken.put(0, state=WorkState.RUNNING, progress=0.5, message="half")
+    taken.update_step(0, state=WorkState.RUNNING, progress=0.5, message="half")
     await other.save(taken)
-    seen = await log.find(held.id)
+    seen = await store.find(held.id)
     assert seen is not None
     assert seen.steps[0].message == "half"
 
 
-async def test_a_lease_that_is_let_go_of_is_taken_up_at_once(new_log: Callable[[], OperationLog]) -> None:
-    """As a process does that is told to stop."""
-    log, held = new_log(), work()
+async def test_a_lease_that_is_let_go_of_is_taken_up_at_once(new_store: Callable[[], OperationStore]) -> None:
+    """A process that stops releases its leases."""
+    store, held = new_store(), operation()
     began = time.monotonic()
-    await log.begin(held)
-    ends = await log.next_lease_end()
+    await store.begin(held)
+    ends = await store.next_lease_end()
     assert ends is not None
     assert LEASE_SECONDS - (time.monotonic() - began) - 0.1 < ends <= LEASE_SECONDS
-    await log.renew(held, seconds=0)
-    assert [one.id for one in await new_log().claim()] == [held.id]
+    await store.release(held)
+    assert [one.id for one in await new_store().claim()] == [held.id]
 
 
-async def test_what_is_detached_lives_in_memory_and_is_nobody_elses(new_log: Callable[[], OperationLog]) -> None:
-    """And it keeps others off its resource in this process."""
-    log, held = new_log(), work()
-    await log.begin(held)
-    await log.detach(held)
+async def test_a_detached_operation_lives_in_the_memory_of_its_process(new_store: Callable[[], OperationStore]) -> None:
+    """It keeps other operations off its resource there."""
+    store, held = new_store(), operation()
+    await store.begin(held)
+    await store.detach(held)
     assert not held.durable
-    assert await new_log().find(held.id) is None
-    assert await log.find(held.id) is held
-    assert await log.begin(work(capacity="CU_4")) is held
-    assert await log.keep(held) is None
+    assert await new_store().find(held.id) is None
+    assert await store.find(held.id) is held
+    assert await store.begin(operation(capacity="CU_4")) is held
+    assert await store.persist(held) is None
     assert held.durable
-    assert await new_log().find(held.id) is not None
+    assert await new_store().find(held.id) is not None
 
 
-async def test_operations_are_listed_newest_first_wherever_they_are_kept(new_log: Callable[[], OperationLog]) -> None:
-    """Pages of one give the same as one page of all."""
-    log = new_log()
-    made = [work(f"number{number}") for number in range(4)]
+async def test_operations_are_listed_newest_first_wherever_they_are_kept(
+    new_store: Callable[[], OperationStore],
+) -> None:
+    """Pages of one operation give the same as one page of all."""
+    store = new_store()
+    made = [operation(f"number{number}") for number in range(4)]
     for one in made:
-        await log.begin(one)
-    await log.detach(made[2])
+        await store.begin(one)
+    await store.detach(made[2])
     newest_first = [one.id for one in reversed(made)]
-    assert [one.id for one in await log.page(size=10, after=None)] == newest_first
+    assert [one.id for one in await store.page(size=10, after=None)] == newest_first
     walked, after = [], None
-    while page := await log.page(size=1, after=after):
+    while page := await store.page(size=1, after=after):
         after = page[0]
         walked.append(after.id)
     assert walked == newest_first
 
 
 async def test_without_a_database_operations_live_in_memory(orders_url: str) -> None:
-    """They are found there, and say that they are not durable. One that merely does not answer is another matter."""
+    """They are found there and are not durable. With a database that merely does not answer, only `insist` does that."""
     settings = patient_settings(orders_url)
-    log, held = log_of(settings, Nowhere()), work()
-    assert await log.begin(held) is None
-    assert held.operation().durable is False
-    assert await log.find(held.id) is held
-    assert await log.begin(work()) is held
-    assert await log.page(size=5, after=None) == [held]
-    assert await log.keep(held) is None
+    store, held = store_of(settings, Nowhere()), operation()
+    assert await store.begin(held) is None
+    assert held.snapshot().durable is False
+    assert await store.find(held.id) is held
+    assert await store.begin(operation()) is held
+    assert await store.page(size=5, after=None) == [held]
+    assert await store.persist(held) is None
     assert not held.durable
-    silent = log_of(settings, UrlDatabase("postgresql://nobody@127.0.0.1:1/none"))
+    silent = store_of(settings, UrlDatabase("postgresql://nobody@127.0.0.1:1/none"))
     with pytest.raises(UnavailableError):
-        await silent.begin(work())
+        await silent.begin(operation())
     assert await silent.begin(held, insist=True) is None
     with pytest.raises(UnavailableError):
-        await silent.find(work().id)
+        await silent.find(operation().id)
 
 
-def log_of(settings: Settings, database: Database) -> OperationLog:
-    """A log on a database that is not there."""
+def store_of(settings: Settings, database: Database) -> OperationStore:
+    """A store on a database that is not there."""
     migrations = Migrations(create_migration_engine(settings, database), SCHEMA)
-    return OperationLog(create_operations_pool(settings, database), SCHEMA, migrations)
+    return OperationStore(OperationTable(create_operations_pool(settings, database), SCHEMA, migrations))
 
 
 class Nowhere:
@@ -205,60 +209,60 @@ class Nowhere:
     waking = Waking(sleeps=True, patience=0)
 
     async def connect(self, **_: Any) -> asyncpg.Connection:
-        """There is none."""
+        """Fail as for an instance that does not exist."""
         raise DatabaseMissingError("There is no such instance.")
 
 
-async def test_what_nobody_has_held_for_an_hour_is_not_carried_out(
-    new_log: Callable[[], OperationLog], database: asyncpg.Connection
+async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
 ) -> None:
-    """A deletion that was cut off last week is told as failed, and not begun by whoever looks at it."""
-    log, held = new_log(), work()
-    await log.begin(held)
+    """A deletion that was interrupted last week is shown as failed, and no process resumes it."""
+    store, held = new_store(), operation()
+    await store.begin(held)
     await database.execute(
         f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '61 min' WHERE id = $1", held.id
     )
-    assert await new_log().claim() == []
-    found = await new_log().find(held.id)
+    assert await new_store().claim() == []
+    found = await new_store().find(held.id)
     assert found is not None
     assert found.failure is not None
     assert (found.state, found.failure.reason) == (WorkState.FAILED, Reason.STEP_TIMED_OUT)
     assert found.finished_at is not None
 
 
-async def test_a_commit_whose_reply_was_lost_is_its_own(new_log: Callable[[], OperationLog]) -> None:
-    """To begin or to detach again what is begun or detached is no conflict with oneself."""
-    log, held = new_log(), work()
-    await log.begin(held)
+async def test_an_attempt_after_a_lost_reply_is_no_conflict(new_store: Callable[[], OperationStore]) -> None:
+    """An operation does not conflict with itself when it is begun or detached a second time."""
+    store, held = new_store(), operation()
+    await store.begin(held)
     held.fence = 0
-    assert await log.keep(held) is None
+    assert await store.persist(held) is None
     assert held.durable
-    await log.detach(held)
+    await store.detach(held)
     held.fence = 1
-    await log.detach(held)
+    await store.detach(held)
     assert not held.durable
 
 
-async def test_a_row_that_cannot_be_read_hides_no_other(
-    new_log: Callable[[], OperationLog], database: asyncpg.Connection
+async def test_an_unreadable_row_hides_no_other(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
 ) -> None:
-    """One of a kind that this version of the code does not know is left to those that do."""
-    log, strange, held = new_log(), work("strange"), work()
-    await log.begin(strange)
-    await log.begin(held)
+    """A row of a kind that this version of the code does not know is left to newer versions."""
+    store, unknown, held = new_store(), operation("unknown"), operation()
+    await store.begin(unknown)
+    await store.begin(held)
     await database.execute(
         f"""UPDATE {SCHEMA}.operation SET request = request || '{{"kind": "OF_THE_FUTURE"}}' WHERE id = $1""",
-        strange.id,
+        unknown.id,
     )
-    assert [one.id for one in await log.page(size=10, after=None)] == [held.id]
+    assert [one.id for one in await store.page(size=10, after=None)] == [held.id]
     await lapse(database, held)
-    await lapse(database, strange)
-    assert [one.id for one in await log.claim()] == [held.id]
+    await lapse(database, unknown)
+    assert [one.id for one in await store.claim()] == [held.id]
 
 
-async def test_what_is_kept_comes_back_as_it_was(new_log: Callable[[], OperationLog]) -> None:
-    """Request, steps, facts and failure, by way of JSON."""
-    log = new_log()
+async def test_a_stored_operation_comes_back_unchanged(new_store: Callable[[], OperationStore]) -> None:
+    """With its request, steps, facts and failure, which are stored as JSON."""
+    store = new_store()
     request = AdminRequest(
         OperationKind.PROVISION,
         instance=InstanceSpec("one"),
@@ -267,17 +271,19 @@ async def test_what_is_kept_comes_back_as_it_was(new_log: Callable[[], Operation
         acknowledge_cost=True,
     )
     assert request_from_json(request_to_json(request)) == request
-    held = Work(request, ("instance one", "catalog c"), [OperationStep("create_instance", "instance one")], {}, "ada")
-    await log.begin(held)
+    held = OperationRecord(
+        request, ("instance one", "catalog c"), [OperationStep("create_instance", "instance one")], {}, "ada"
+    )
+    await store.begin(held)
     held.facts["instance_uid"] = "u-1"
-    held.put(0, state=WorkState.FAILED, started_at=held.requested_at, message="no")
+    held.update_step(0, state=WorkState.FAILED, started_at=held.requested_at, message="no")
     held.end(OperationFailure(Reason.PERMISSION_MISSING, "It takes CAN MANAGE.", retryable=False))
-    await log.save(held)
-    found = await new_log().find(held.id)
+    await store.save(held)
+    found = await new_store().find(held.id)
     assert found == held
 
 
-async def test_a_malformed_row_of_another_version_is_read_as_far_as_it_is_known() -> None:
-    """What a later version of this code writes beside is left out."""
+async def test_unknown_fields_of_a_request_are_ignored() -> None:
+    """A later version of this code may write more fields."""
     written = {**request_to_json(AdminRequest(OperationKind.TEARDOWN, instance_name="one")), "of_the_future": 1}
     assert request_from_json(written).instance_name == "one"

@@ -1,4 +1,4 @@
-"""The token of a login: kept while it is good, renewed at half of its life, one minting at a time, whatever fails."""
+"""The tokens of logins: kept while valid, renewed after half of their life, one minting at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from schema.errors import Reason, UnavailableError
 from server.lakebase.login import tokens as module
 from server.lakebase.login.tokens import TokenProvider
-from server.lakebase.platform.api import Credential
+from server.lakebase.platform.login_api import Credential
 from tests.clock import LoopDatetime, LoopTime, in_virtual_time, now
 
 LIFE_SECONDS: Final = 3600.0
@@ -20,7 +20,7 @@ FAILURE: Final = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "The platfor
 
 
 class Mint:
-    """Mints tokens `1`, `2` and so on, as slowly and as badly as it is told to."""
+    """Mints tokens `1`, `2` and so on, as slowly as the test says, or fails."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -29,12 +29,12 @@ class Mint:
         self.at_once = self.most_at_once = 0
 
     async def __call__(self) -> Credential:
-        """A token."""
+        """Mint a token."""
         self.times.append(now())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.seconds)  # as long as it is to take
+            await asyncio.sleep(self.seconds)  # the time that the platform takes
         finally:
             self.at_once -= 1
         if self.fails:
@@ -45,20 +45,20 @@ class Mint:
 
 @pytest.fixture
 def mint(monkeypatch: pytest.MonkeyPatch) -> Mint:
-    """A mint, and a provider whose clock is the loop's."""
+    """A mint; providers use the loop's clock."""
     monkeypatch.setattr(module, "time", LoopTime)
     monkeypatch.setattr(module, "datetime", LoopDatetime)
     return Mint()
 
 
 async def later(moment: float) -> None:
-    """Return at that time of the loop."""
+    """Wait until this time of the loop."""
     await asyncio.sleep(max(0.0, moment - now()))
 
 
 @in_virtual_time
 async def test_a_crowd_shares_one_minting(mint: Mint) -> None:
-    """A hundred logins at once are one call of the platform."""
+    """A hundred logins at once make one call to the platform."""
     mint.seconds = 5
     provider = TokenProvider(mint)
     assert set(await asyncio.gather(*(provider.get() for _ in range(100)))) == {"1"}
@@ -66,8 +66,8 @@ async def test_a_crowd_shares_one_minting(mint: Mint) -> None:
 
 
 @in_virtual_time
-async def test_a_token_is_renewed_past_half_of_its_life_while_the_old_one_is_given(mint: Mint) -> None:
-    """Nobody waits for the new one, however long the platform takes; before that it is not asked for."""
+async def test_a_token_is_renewed_after_half_of_its_life_while_the_old_one_is_used(mint: Mint) -> None:
+    """No login waits for the new one, however long the platform takes."""
     provider = TokenProvider(mint)
     assert await provider.get() == "1"
     await later(0.49 * LIFE_SECONDS)
@@ -75,19 +75,19 @@ async def test_a_token_is_renewed_past_half_of_its_life_while_the_old_one_is_giv
     assert len(mint.times) == 1
     mint.seconds = 60
     await later(0.51 * LIFE_SECONDS)
-    asked = now()
+    started = now()
     assert await provider.get() == "1"
-    assert now() == asked
-    await later(asked + 59)
+    assert now() == started
+    await later(started + 59)
     assert await provider.get() == "1"
     assert len(mint.times) == 2
-    await later(asked + 61)
+    await later(started + 61)
     assert await provider.get() == "2"
 
 
 @in_virtual_time
-async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then_the_failure(mint: Mint) -> None:
-    """Attempts come after pauses that grow; who asks between two of them is told at once."""
+async def test_while_minting_fails_the_old_token_is_used_until_its_end_and_then_logins_fail(mint: Mint) -> None:
+    """Attempts come after growing pauses. A login between two of them fails at once."""
     provider = TokenProvider(mint)
     assert await provider.get() == "1"
     mint.fails = True
@@ -95,7 +95,7 @@ async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then
         await later(moment)
         for _ in range(20):
             assert await provider.get() == "1"
-            await asyncio.sleep(0)  # the others have their turn
+            await asyncio.sleep(0)  # lets the renewal run
         assert provider.failure is FAILURE
     assert len(mint.times) == 3
     # The first pause was of 1 s, and this one is of 2 s; the next is of 4 s.
@@ -113,8 +113,8 @@ async def test_while_minting_fails_the_old_token_is_given_until_its_end_and_then
 
 
 @in_virtual_time
-async def test_the_token_that_was_refused_is_dropped_and_not_its_successor(mint: Mint) -> None:
-    """Many logins are refused with one token; the one that has come in its place is none of theirs."""
+async def test_a_refused_token_is_dropped_and_its_successor_is_not(mint: Mint) -> None:
+    """Late refusals of the old token do not concern the new one."""
     provider = TokenProvider(mint)
     first = await provider.get()
     provider.reject(first)
@@ -126,8 +126,8 @@ async def test_the_token_that_was_refused_is_dropped_and_not_its_successor(mint:
 
 
 @in_virtual_time
-async def test_a_refusal_is_answered_with_a_new_token_also_after_a_failure(mint: Mint) -> None:
-    """The pause after a failed renewal is not for a token that was taken away."""
+async def test_a_refused_token_is_replaced_at_once_even_after_a_failed_renewal(mint: Mint) -> None:
+    """The pause after a failed renewal does not apply when there is no token left."""
     provider = TokenProvider(mint)
     token = await provider.get()
     mint.fails = True
@@ -141,8 +141,8 @@ async def test_a_refusal_is_answered_with_a_new_token_also_after_a_failure(mint:
 
 
 @in_virtual_time
-async def test_tokens_that_are_refused_as_soon_as_they_are_made_are_not_made_without_end(mint: Mint) -> None:
-    """A role that does not exist, say: one is tried again at once, the others after pauses that grow, and it is said."""
+async def test_tokens_that_are_always_refused_are_not_minted_without_end(mint: Mint) -> None:
+    """If the role does not exist, for example: one more token comes at once, others after growing pauses, with an error."""
     provider = TokenProvider(mint)
     while now() < 30:
         with contextlib.suppress(UnavailableError):
@@ -157,7 +157,7 @@ async def test_tokens_that_are_refused_as_soon_as_they_are_made_are_not_made_wit
 @pytest.mark.parametrize("skew_seconds", [-300.0, 300.0])
 @in_virtual_time
 async def test_a_clock_that_is_wrong_by_minutes_costs_nothing(mint: Mint, skew_seconds: float) -> None:
-    """A token that seems to have ended is used until PostgreSQL says so; none is believed to live too long."""
+    """A token that seems to have ended is used until PostgreSQL refuses it; none is trusted for too long."""
     mint.skew_seconds, mint.life_seconds = skew_seconds, 60
     provider = TokenProvider(mint)
     assert [await provider.get() for _ in range(10)] == ["1"] * 10

@@ -1,4 +1,4 @@
-"""Where the log goes: a reader that stops reading holds nobody up, and is told what it has missed."""
+"""The log's stream: a reader that stops reading delays nothing, and is told how many lines it missed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEBIBYTE = 1 << 20
 
 
 def read(descriptor: int) -> str:
-    """What is in a pipe now."""
+    """Read what is in a pipe now."""
     os.set_blocking(descriptor, False)
     parts = []
     try:
@@ -24,7 +24,7 @@ def read(descriptor: int) -> str:
 
 
 def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
-    """Lines wait up to a bound and are dropped beyond it; whoever reads again has whole lines, and the number missed."""
+    """Lines are buffered up to a bound, then dropped. A reader that reads again gets whole lines and the number missed."""
     reads, writes = os.pipe()
     stream = LogStream(writes)
     lines = [f"line {number} {'x' * 100}\n" for number in range(20_000)]
@@ -39,12 +39,12 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
     *kept, last = said.splitlines(keepends=True)
     assert kept == lines[: len(kept)]
     assert MEBIBYTE < len(said) < MEBIBYTE + 200_000
-    assert f'"event": "log lines dropped", "count": {len(lines) - len(kept)}' in last
+    assert f'"event":"log lines dropped","count":{len(lines) - len(kept)}' in last
     assert os.get_blocking(writes), "whoever has the same pipe would notice"
 
 
 def test_a_line_longer_than_a_pipe_takes_at_once_comes_whole() -> None:
-    """In pieces, in their order."""
+    """It is written in pieces, in order."""
     reads, writes = os.pipe()
     stream = LogStream(writes)
     line = "".join(chr(97 + number % 26) for number in range(30_000)) + "\n"
@@ -54,7 +54,7 @@ def test_a_line_longer_than_a_pipe_takes_at_once_comes_whole() -> None:
 
 
 def test_the_end_waits_for_a_moment_and_no_longer() -> None:
-    """Who reads on gets everything; who does not is not waited for."""
+    """A reader that reads on gets everything. The server does not wait for any other."""
     reads, writes = os.pipe()
     stream = LogStream(writes)
     stream.write("x" * 200_000)
@@ -63,7 +63,7 @@ def test_the_end_waits_for_a_moment_and_no_longer() -> None:
 
 
 def test_a_pipe_without_a_reader_says_so() -> None:
-    """As any other stream does: it is logging's affair what becomes of that."""
+    """It raises, as any other stream does, and logging handles that."""
     reads, writes = os.pipe()
     stream = LogStream(writes)
     os.close(reads)

@@ -1,4 +1,4 @@
-"""Metrics and slow statements: bounded labels, states sampled, several workers told as one, nothing that a caller sent."""
+"""Metrics and slow statements: labels are bounded, gauges sampled, workers summed, and no value of a client is told."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from schema.errors import Reason
 from server.db.driver import text_of
-from server.observability import metrics
-from server.observability.exposition import exposition, metrics_table
-from server.observability.gauges import Sampler
+from server.observability.exposition import Sampler, exposition
 from server.observability.log_setup import configure_logs
 from server.observability.metrics import OperationNames, count, outcome_label
+from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.request_record import RequestRecord, current_record
-from server.observability.statements import slow_statements
+from server.observability.sinks import observe, slow_statements
 from server.orders.read_connection import ReadConnection
 from server.settings import Settings
 from tests.exposition import value as read
+from tests.metrics_table import metrics_table
 from tests.process import PATIENCE_SECONDS, ROOT, environment
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from server.db.engine import Engines
 
-# Whether somebody sleeps in the database, and has for as long as makes a statement slow.
+# Whether a session sleeps in the database, and has for long enough to make its statement slow.
 SLEEPS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep($1%' AND state = 'active' AND clock_timestamp() - query_start > interval '0.1 s'
@@ -45,14 +46,14 @@ WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep($1%' AND state = 'active
 
 
 def value(name: str, text: str | None = None, **labels: str) -> float:
-    """One value of an exposition, by default of this process."""
+    """One value of an exposition, by default this process's."""
     count()
     return read(exposition("")[0].decode() if text is None else text, name, **labels)
 
 
 @pytest.fixture
 def log(orders_url: str) -> Iterator[io.StringIO]:
-    """The log of a test that calls whatever takes 50 ms slow."""
+    """The log of a test in which a statement of 50 ms is slow."""
     written = io.StringIO()
     configure_logs(Settings(database_url=orders_url), stream=written)
     slow_statements.from_seconds = 0.05
@@ -63,12 +64,12 @@ def log(orders_url: str) -> Iterator[io.StringIO]:
 
 
 def test_the_metrics_table_stands_in_the_readme() -> None:
-    """The README's table of metrics is of those that there are."""
-    assert metrics_table() in (ROOT / "README.md").read_text()
+    """The table has every metric, with its labels and meaning."""
+    assert metrics_table() in (ROOT / "server/observability/README.md").read_text()
 
 
 def test_names_of_operations_are_bounded() -> None:
-    """Only those that have succeeded are labels, and no more than a hundred, whatever callers send."""
+    """Only names that succeeded are labels, and no more than a hundred, whatever clients send."""
     names = OperationNames()
     assert names.label(None, succeeded=True) == "anonymous"
     assert names.label("Mistyped", succeeded=False) == "other"
@@ -88,7 +89,7 @@ def test_names_of_operations_are_bounded() -> None:
     ],
 )
 def test_outcomes_are_bounded(errors: list[str], status: int, label: str) -> None:
-    """Of several reasons the worst; an exception's own name is no label."""
+    """Of several reasons the worst is the label. An exception's name is never one."""
     assert outcome_label(errors, status) == label
 
 
@@ -104,7 +105,7 @@ class Pool:
 
 
 async def test_states_are_sampled() -> None:
-    """Each sample sets the gauges to what is then."""
+    """Each sample sets the gauges to the present state."""
     pool, subscribers = Pool(), 4
     sampler = Sampler(
         pools=lambda: [pool],
@@ -129,11 +130,13 @@ async def test_states_are_sampled() -> None:
 
 
 def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
-    """Counts and states of living workers are summed, the token's age is of the latest; a dead one's states go."""
+    """Counters and gauges are summed, and the token's age is the latest one's. A dead worker's gauges go, its counters stay."""
     work = (
         "import os, sys; from server.observability import metrics as m; from server.observability.exposition import exposition\n"
-        "m.note_request(transport='http', operation='Orders', outcome='ok', seconds=0.004)\n"
-        "m.count(); m.note_mint(ok=True); m.set_feed_subscribers(3)\n"
+        "from server.observability.observations import OperationServed, TokenMinted\n"
+        "from server.observability.request_record import RequestRecord\n"
+        "m.count_operation(OperationServed(RequestRecord('its-request', operation='Orders'), events=1, seconds=0.004))\n"
+        "m.count(); m.count_mint(TokenMinted()); m.set_feed_subscribers(3)\n"
         "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
     )
     given = environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
@@ -161,17 +164,17 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
 
 
 def test_a_mint_that_fails_is_counted_and_ages_the_token() -> None:
-    """The time of the last one that succeeded stays."""
+    """The time of the latest token stays."""
     failed = value("orders_api_token_mints_total", outcome="failed")
-    metrics.note_mint(ok=True)
+    observe(TokenMinted())
     minted = value("orders_api_token_minted_timestamp_seconds")
-    metrics.note_mint(ok=False)
+    observe(TokenMintFailed(Reason.CONTROL_PLANE_TIMEOUT, old_token_lives=True))
     assert value("orders_api_token_mints_total", outcome="failed") == failed + 1
     assert value("orders_api_token_minted_timestamp_seconds") == minted > 0
 
 
 async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, log: io.StringIO) -> None:
-    """With the operation, a fingerprint of its text, and neither values nor text; a quick one leaves no line."""
+    """The line has the operation and a fingerprint, but neither text nor values. A quick statement leaves no line."""
     record = RequestRecord("its-request")
     record.operation = "Slow"
     token = current_record.set(record)
@@ -180,7 +183,7 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
     async with engines.pages.checkout() as raw:
         reading = ReadConnection(engines.pages, raw)
         await reading.rows(statement)
-        # What is quick on a busy machine too.
+        # Quick on a busy machine too.
         slow_statements.from_seconds = 3600
         await reading.rows(sa.select(sa.bindparam("canary", "value-canary")))
     current_record.reset(token)
@@ -198,7 +201,7 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
 
 
 async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO) -> None:
-    """With its placeholders, and still without values."""
+    """The text has placeholders, and still no values."""
     logging.getLogger("statement").setLevel(logging.DEBUG)
     async with engines.pages.checkout() as raw:
         reading = ReadConnection(engines.pages, raw)
@@ -211,7 +214,7 @@ async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO
 async def test_a_statement_that_is_cancelled_was_slow_too(
     engines: Engines, database: asyncpg.Connection, log: io.StringIO
 ) -> None:
-    """What times out is what has to be looked at."""
+    """A statement that times out is logged like any slow one."""
     async with engines.pages.checkout() as raw:
         reading = ReadConnection(engines.pages, raw)
         statement = reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", PATIENCE_SECONDS))))

@@ -1,4 +1,4 @@
-"""The last look at a line of the log: no secret leaves in it, in whatever form it stands."""
+"""Redaction: no secret leaves in a log line, whatever its form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSWORDS = ["plain-canary", "quo\"ted\\can'ary", "ünïcode-canary", "two\nline
 def test_a_secret_of_the_settings_is_in_no_line(
     password: str, form: Literal["json", "console"], orders_url: str
 ) -> None:
-    """As an event's value, in an exception's text and representation, in a traceback, in another library's line."""
+    """It is hidden in values, in an exception's text and representation, in tracebacks and in other libraries' lines."""
     written = io.StringIO()
     configure_logs(
         Settings(database_url=orders_url, databricks_token=password, log_format=form, log_level="DEBUG"),
@@ -42,11 +42,11 @@ def test_a_secret_of_the_settings_is_in_no_line(
 
 
 def test_the_password_of_the_database_is_known_alone_and_in_its_url() -> None:
-    """Encoded or not, as a part of the address or as a parameter."""
+    """It is hidden percent-encoded or not, from the URL's authority or its parameters."""
     secrets = Secrets()
     secrets.of(Settings(database_url="postgresql://u:can%40ary-one@h/db?password=canary-two"))
-    for said in ("can@ary-one", "can%40ary-one", "canary-two", "postgresql://u:can%40ary-one@h/db?password=canary-two"):
-        assert secrets.scrub(f"before {said} after") == "before [secret] after"
+    for text in ("can@ary-one", "can%40ary-one", "canary-two", "postgresql://u:can%40ary-one@h/db?password=canary-two"):
+        assert secrets.scrub(f"before {text} after") == "before [secret] after"
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_the_password_of_the_database_is_known_alone_and_in_its_url() -> None:
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(line: str, left: str | None) -> None:
-    """Of anybody's; what does not is left as it is."""
+    """Even if it is not ours. Other text is left as it is."""
     assert Secrets().scrub(line) == (line if left is None else left)
 
 
 def test_secrets_that_come_and_go_are_bounded() -> None:
-    """A token is hidden from when it is added until it is forgotten; the oldest of too many goes."""
+    """A token is hidden until it is forgotten. If there are too many, the oldest goes."""
     secrets = Secrets()
     secrets.add("token-of-now")
     assert secrets.scrub("token-of-now") == "[secret]"

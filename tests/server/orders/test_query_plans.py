@@ -17,7 +17,7 @@ from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
 from server.orders.orders_table import OrdersTable
 from server.orders.sql_aggregates import lookup_statement
-from server.orders.sql_json import written_page_statement
+from server.orders.sql_json import json_page_statement
 from server.orders.sql_pages import Shape, page_statement, values_of
 from server.settings import Settings
 
@@ -56,7 +56,7 @@ def paged(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], 
     if not written:
         return page_statement(orders, shape, tuple(columns)).params(**values_of(request))
     template = Template(tuple(Slot(column, Form.STRING) for column in columns))
-    return written_page_statement(orders, shape, (template,), ends=True).params(**values_of(request))
+    return json_page_statement(orders, shape, (template,), ends=True).params(**values_of(request))
 
 
 async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ async def until(database: asyncpg.Connection, waiting: int) -> None:
 
 async def look_up(store: SqlOrderStore, key: int) -> str | None:
     """What is written of the order with this key."""
-    found = await store.written_orders([key], KEY)
+    found = await store.json_orders([key], KEY)
     assert found is not None
     return found[key][0] if key in found else None
 

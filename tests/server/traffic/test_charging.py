@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from strawberry.http import GraphQLRequestData
 
-from schema import DocumentLimits, build_schema, new_plans
+from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import RateLimitedError, Reason
 from server.graphql.fast_path import FastPath
 from server.http.error_response import present
@@ -32,9 +32,11 @@ class Way:
     """Answers as the endpoint does, with a limit of 100 and the charges noted."""
 
     def __init__(self, open_store: OpenStore, *extensions: Callable[[], SchemaExtension]) -> None:
-        self.plans = new_plans()
-        self.schema = build_schema(extensions=extensions, plans=self.plans, limits=DocumentLimits(cost=100))
-        self.fast = FastPath(self.plans, seconds=PATIENCE_SECONDS, limit=100)
+        documents = DocumentCache()
+        self.schema = build_schema(
+            extensions=extensions, documents=documents, plans=True, limits=DocumentLimits(cost=100)
+        )
+        self.fast = FastPath(documents, seconds=PATIENCE_SECONDS, limit=100)
         self.open_store = open_store
         self.charged: list[int] = []
 

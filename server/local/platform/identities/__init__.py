@@ -1,4 +1,4 @@
-"""Identities of the local platform: tokens, credentials, groups, and the RADIUS check at each login.
+"""The platform's identities: access tokens and credentials, users and groups, and the check of each PostgreSQL login.
 
 Read `credentials.py` first.
 """

@@ -1,4 +1,4 @@
-"""Owns who may: access tokens of the REST API, and credentials that are good for a login at an instance."""
+"""The platform's secrets: access tokens for the REST API, and credentials with which a user logs in at an instance."""
 
 from __future__ import annotations
 
@@ -6,41 +6,38 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from server.local.platform.events import Event
 from server.local.platform.state import Token
 
 if TYPE_CHECKING:
+    from server.local.platform.events import Observer
     from server.local.platform.options import Options
     from server.local.platform.state import Store
-
-_MOST_TIMES = 10_000
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: a user by e-mail, or a service principal by its client id."""
+    """A caller: a user by e-mail, or a service principal by its client id."""
 
     name: str
     is_user: bool
 
 
 class Credentials:
-    """All tokens, kept by their digests. `last_login` is Unix time, by the instance's uid."""
+    """All tokens, of which only digests are stored. `last_login` is in Unix time, by the instance's uid."""
 
-    def __init__(self, store: Store, options: Options) -> None:
+    def __init__(self, store: Store, options: Options, observer: Observer) -> None:
         self._store = store
         self._options = options
-        self._counts: Counter[str] = Counter()
-        self._mint_times: deque[float] = deque(maxlen=_MOST_TIMES)
-        self._login_times: deque[float] = deque(maxlen=_MOST_TIMES)
+        self._observer = observer
         self.last_login: dict[str, float] = {}
 
     def identity(self, bearer: str) -> Identity | None:
-        """Whose access token it is; None where it is nobody's, or no longer."""
+        """The owner of an access token; None if the token is unknown or has expired."""
         state = self._store.state
         if _same(bearer, state.operator_token):
             return Identity(self._options.user_name, is_user=True)
@@ -50,63 +47,44 @@ class Credentials:
         return Identity(token.user, is_user=False)
 
     def exchange(self, client_id: str, client_secret: str) -> str | None:
-        """An access token for the service principal; None for a wrong id or secret."""
+        """An access token for the service principal; None if its id or secret is wrong."""
         state = self._store.state
         if not (client_id == state.client_id and _same(client_secret, state.client_secret)):
             return None
-        return self._keep(state.access_tokens, "eyJ", Token(user=client_id, expires=self._end()))
+        return self._issue(state.access_tokens, "eyJ", Token(user=client_id, expires=self._expiry()))
 
     def mint(self, identity: Identity, instances: list[str], *, seconds: float | None = None) -> tuple[str, str]:
-        """A credential for the instances, by their uids, and the end of its life as RFC 3339.
+        """Mint a credential.
 
-        It lives for the seconds, or for the lifetime of all tokens where that is shorter.
+        Args:
+            identity: the user or service principal that may log in with it.
+            instances: the uids of the instances it is valid for.
+            seconds: its lifetime, if that is shorter than the platform's `token_lifetime`.
+
+        Returns:
+            The credential, and its expiry as RFC 3339.
         """
-        self._counts["mints"] += 1
-        self._mint_times.append(time.time())
-        end = self._end() if seconds is None else min(self._end(), time.time() + seconds)
-        token = Token(user=identity.name, expires=end, instances=instances)
-        said = datetime.fromtimestamp(end, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # Short: RADIUS carries passwords of 128 bytes at most.
-        return self._keep(self._store.state.credentials, "lb", token), said
+        self._observer(Event.CREDENTIAL_MINTED, "")
+        expires = self._expiry() if seconds is None else min(self._expiry(), time.time() + seconds)
+        token = Token(user=identity.name, expires=expires, instances=instances)
+        expiry = datetime.fromtimestamp(expires, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # Short, because RADIUS carries passwords of up to 128 bytes.
+        return self._issue(self._store.state.credentials, "lb", token), expiry
 
     def check(self, user: str, password: str, instance: str) -> bool:
-        """Whether the password is a credential of the user for the instance, by its uid. Counted."""
+        """Whether the password is a valid credential of the user for the instance with this uid."""
         token = self._store.state.credentials.get(_digest(password))
-        good = token is not None and token.user == user and instance in token.instances and token.expires > time.time()
-        self._counts["logins_accepted" if good else "logins_refused"] += 1
-        if good:
-            self.last_login[instance] = time.time()
-            self._login_times.append(self.last_login[instance])
-        return good
+        now = time.time()
+        valid = token is not None and token.user == user and instance in token.instances and token.expires > now
+        if valid:
+            self.last_login[instance] = now
+        self._observer(Event.LOGIN_ACCEPTED if valid else Event.LOGIN_REFUSED, instance)
+        return valid
 
-    def revoke(self, instance: str | None) -> int:
-        """Make every credential that there is good for no login any more, of one instance by its uid or of all.
-
-        Open sessions live on. How many credentials it concerned.
-        """
-        concerned = 0
-        for token in self._store.state.credentials.values():
-            kept = [uid for uid in token.instances if instance not in (None, uid)]
-            concerned += kept != token.instances
-            token.instances = kept
-        self._store.save()
-        return concerned
-
-    def counted(self) -> dict[str, Any]:
-        """How many mints and logins there were since the start of the process, and when, the newest 10,000 of each.
-
-        Times are Unix time, oldest first; of logins those that were accepted.
-        """
-        return {
-            **{name: self._counts[name] for name in ("mints", "logins_accepted", "logins_refused")},
-            "mint_times": list(self._mint_times),
-            "login_times": list(self._login_times),
-        }
-
-    def _end(self) -> float:
+    def _expiry(self) -> float:
         return time.time() + self._options.token_lifetime
 
-    def _keep(self, tokens: dict[str, Token], prefix: str, token: Token) -> str:
+    def _issue(self, tokens: dict[str, Token], prefix: str, token: Token) -> str:
         for digest in [digest for digest, old in tokens.items() if old.expires <= time.time()]:
             del tokens[digest]
         text = f"{prefix}{secrets.token_urlsafe(24)}"
@@ -116,7 +94,7 @@ class Credentials:
 
 
 def _same(given: str, known: str) -> bool:
-    # As bytes: of strings it compares ASCII only.
+    # compare_digest takes only ASCII strings, but any bytes.
     return hmac.compare_digest(given.encode(), known.encode())
 
 

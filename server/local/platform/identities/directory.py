@@ -1,4 +1,4 @@
-"""Owns the workspace's identities and their groups, as SCIM shows them."""
+"""The workspace's users, service principals and groups, as SCIM presents them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _MOST = 10_000
 _SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:"
 _LIST_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 _ERROR_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:Error"
-# Whatever attributes are asked for.
+# Returned whatever attributes the client asks for.
 _ALWAYS = {"id", "schemas"}
 
 
 class ScimError(PlatformError):
-    """What SCIM refuses with, in the words of RFC 7644."""
+    """An error with the body of RFC 7644."""
 
     def body(self) -> dict[str, Any]:
-        """How it looks on the wire."""
+        """The JSON body."""
         return {"schemas": [_ERROR_SCHEMA], "detail": self.message, "status": str(self.status)}
 
 
 class Directory:
-    """Users and service principals: the operator, the service principal, and whoever is in a group.
+    """Users and service principals: the operator, the service principal, and the members of all groups.
 
-    A member of a group with an @ in its name is a user by its e-mail, any other a service principal by its client id.
+    A member whose name has an @ is a user, by e-mail; any other is a service principal, by client id.
     """
 
     def __init__(self, store: Store, options: Options) -> None:
@@ -44,25 +44,25 @@ class Directory:
         self._groups = options.groups
 
     def me(self, identity: Identity) -> dict[str, Any]:
-        """The User who calls; a service principal is one too here, its client id its name."""
+        """The caller as a User. A service principal is one too, named by its client id."""
         return self._user(identity.name, is_user=identity.is_user)
 
     def users(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """The Users that the query asks for, by name."""
+        """The Users that match the query, ordered by name."""
         names = {self._operator, *(name for name in self._members() if "@" in name)}
         return _listed([self._user(name) for name in sorted(names)], query)
 
     def user(self, number: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """A User by its id."""
+        """The User with this id."""
         return _found("User", number, self.users({}), query)
 
     def service_principals(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """The ServicePrincipals that the query asks for, by their client ids."""
+        """The ServicePrincipals that match the query, ordered by client id."""
         names = {self._client_id, *(name for name in self._members() if "@" not in name)}
         return _listed([self._service_principal(name) for name in sorted(names)], query)
 
     def service_principal(self, number: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """A ServicePrincipal by its id."""
+        """The ServicePrincipal with this id."""
         return _found("Service principal", number, self.service_principals({}), query)
 
     def _members(self) -> set[str]:
@@ -93,13 +93,13 @@ class Directory:
 
 
 def _listed(items: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-    """A page of those that match: from `startIndex`, the first being 1, `count` of them at most."""
+    """A page of the items that match `filter`: at most `count`, from `startIndex`, which counts from 1."""
     if text := query.get("filter"):
         items = [item for item in items if _matches(item, text)]
     try:
         start, count = max(int(query.get("startIndex", 1)), 1), max(int(query.get("count", _MOST)), 0)
     except ValueError:
-        raise ScimError(400, "INVALID_PARAMETER_VALUE", "startIndex and count have to be numbers.") from None
+        raise ScimError(400, "INVALID_PARAMETER_VALUE", "startIndex and count must be numbers.") from None
     page = items[start - 1 : start - 1 + min(count, _MOST)]
     return {
         "schemas": [_LIST_SCHEMA],
@@ -119,28 +119,28 @@ def _found(kind: str, number: str, listed: dict[str, Any], query: Mapping[str, s
 
 def _matches(item: dict[str, Any], text: str) -> bool:
     parts = _FILTER.fullmatch(text)
-    # SCIM takes the case of neither names nor values.
+    # SCIM ignores the case of both names and values.
     known = {name.lower(): value for name, value in item.items() if isinstance(value, str)}
     if parts is None or (name := parts[1].lower()) not in known:
-        raise ScimError(400, "INVALID_PARAMETER_VALUE", f"The filter {text!r} is not offered here.")
+        raise ScimError(400, "INVALID_PARAMETER_VALUE", f"The filter {text!r} is not supported here.")
     return bool(known[name].lower() == parts[2].lower())
 
 
 def _reduced(item: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-    """With the attributes that the query asks for, and without those that it excludes."""
-    asked, excluded = _names(query.get("attributes")), _names(query.get("excludedAttributes"))
+    """The item with the attributes that the query asks for, and without the ones it excludes."""
+    wanted, excluded = _names(query.get("attributes")), _names(query.get("excludedAttributes"))
     return {
         name: value
         for name, value in item.items()
-        if name in _ALWAYS or (name.lower() not in excluded and (not asked or name.lower() in asked))
+        if name in _ALWAYS or (name.lower() not in excluded and (not wanted or name.lower() in wanted))
     }
 
 
 def _names(text: str | None) -> set[str]:
-    # Of groups.display, say, the attribute is the first part.
+    # `groups.display`, say, asks for the attribute `groups`.
     return {name.strip().partition(".")[0].lower() for name in (text or "").split(",") if name.strip()}
 
 
 def _number(name: str) -> str:
-    """The id of what has this name, as long as the platform's, and the same tomorrow."""
+    """The id for a name: always the same, and as long as the platform's ids."""
     return str(10**15 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]))

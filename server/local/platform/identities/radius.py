@@ -1,4 +1,4 @@
-"""Owns the answering of PostgreSQL's question at each login: RADIUS (RFC 2865), over UDP."""
+"""A RADIUS server (RFC 2865, over UDP), which PostgreSQL asks at each login."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _BLOCK = 16
 
 
 class RadiusServer(asyncio.DatagramProtocol):
-    """Answers each Access-Request with what `check` says.
+    """Accepts or rejects each Access-Request by calling `check`.
 
     Args:
         secret: shared with PostgreSQL.
-        check: given user name, password and the identifier of who asks, whether the login is good.
+        check: takes the user name, the password and the NAS identifier, which is the instance's uid;
+            returns whether the login is accepted.
     """
 
     def __init__(self, secret: str, check: Callable[[str, str, str], bool]) -> None:
@@ -30,11 +31,11 @@ class RadiusServer(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override] # asyncio hands datagram protocols this one
-        """Keep the way back."""
+        """Keep the transport, to reply on."""
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer a request; what is none is not answered, as RFC 2865 asks."""
+        """Answer an Access-Request. Other packets are dropped silently, as RFC 2865 requires."""
         if len(data) < _HEADER.size or self._transport is None:
             return
         code, identifier, length, authenticator = _HEADER.unpack_from(data)
@@ -42,12 +43,12 @@ class RadiusServer(asyncio.DatagramProtocol):
             return
         attributes = _attributes(data[_HEADER.size : length])
         password = self._revealed(attributes.get(_USER_PASSWORD, b""), authenticator)
-        good = self._check(
+        accepted = self._check(
             attributes.get(_USER_NAME, b"").decode(errors="replace"),
             password.decode(errors="replace"),
             attributes.get(_NAS_IDENTIFIER, b"").decode(errors="replace"),
         )
-        answer = _ACCESS_ACCEPT if good else _ACCESS_REJECT
+        answer = _ACCESS_ACCEPT if accepted else _ACCESS_REJECT
         signed = _HEADER.pack(answer, identifier, _HEADER.size, authenticator) + self._secret
         self._transport.sendto(_HEADER.pack(answer, identifier, _HEADER.size, _md5(signed)), addr)
 
@@ -63,12 +64,12 @@ class RadiusServer(asyncio.DatagramProtocol):
 
 def _attributes(data: bytes) -> dict[int, bytes]:
     attributes = {}
-    while len(data) > 2 and 2 <= data[1] <= len(data):  # noqa: PLR2004 # an attribute begins with its type and its length, two bytes
+    while len(data) > 2 and 2 <= data[1] <= len(data):  # noqa: PLR2004 # an attribute begins with two bytes, its type and its length
         attributes[data[0]] = data[2 : data[1]]
         data = data[data[1] :]
     return attributes
 
 
 def _md5(data: bytes) -> bytes:
-    # What RADIUS is defined with; between two processes of one machine.
+    # RADIUS is defined with MD5. Here it never leaves the machine.
     return hashlib.md5(data, usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""Instances of the local platform: REST views, the lifecycle, and the PostgreSQL servers behind them.
+"""The platform's database instances: their REST resources, their lifecycle, and the PostgreSQL servers behind them.
 
 Read `lifecycle.py` first.
 """

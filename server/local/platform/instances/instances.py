@@ -1,4 +1,4 @@
-"""Owns the database instances as the REST API sees them: checked, shown, and handed to their lifecycle."""
+"""The database instances as REST resources: requests are checked here and carried out by the lifecycle."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from server.local.platform.identities.credentials import Identity
-    from server.local.platform.instances import lifecycle
+    from server.local.platform.instances.lifecycle import Lifecycle
     from server.local.platform.state import Store
 
 _MIN_RETENTION, _MAX_RETENTION = 2, 35
 _MAX_NODES = 3
 _FIRST_ADDRESS = ipaddress.IPv4Address("127.0.0.2")
-# What a PATCH may name, and the field of ours that it sets.
+# The fields that a PATCH may change, and the field of our Instance for each.
 _MUTABLE = {
     "capacity": "capacity",
     "node_count": "node_count",
@@ -43,22 +43,23 @@ _DEFAULTS: dict[str, Any] = {
     "custom_tags": [],
     "usage_policy_id": None,
 }
-# A change of these takes a restart; the others hold at once.
-_RESTARTED_FOR = {"capacity", "node_count", "readable_secondaries"}
+# Changing these restarts PostgreSQL; the others take effect at once.
+_NEED_RESTART = {"capacity", "node_count", "readable_secondaries"}
 
 
 class Instances:
-    """The instances. Readable secondaries are one hot standby, whatever the number of nodes.
+    """The instances. An instance with readable secondaries has one hot standby, whatever its number of nodes.
 
-    Native login (passwords of PostgreSQL's own) is noted and not offered; children (`parent_instance_ref`) are refused.
+    Native login (PostgreSQL's own passwords) is stored but has no effect. Child instances (`parent_instance_ref`) are
+    refused.
     """
 
-    def __init__(self, store: Store, life: lifecycle.Lifecycle) -> None:
+    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
-        self._life = life
+        self._lifecycle = lifecycle
 
     def find(self, name: str) -> Instance:
-        """The instance of this name.
+        """The instance with this name.
 
         Raises:
             PlatformError: NOT_FOUND.
@@ -69,23 +70,23 @@ class Instances:
         return instance
 
     def find_by_uid(self, uid: str | None) -> dict[str, Any]:
-        """The instance with this uid, as it is shown."""
+        """The DatabaseInstance with this uid."""
         for instance in self._store.state.instances.values():
             if instance.uid == uid:
-                return shown(instance)
+                return as_json(instance)
         raise not_found(f"Database instance with uid '{uid}' not found.")
 
-    def listed(self) -> list[dict[str, Any]]:
-        """All of them as they are shown, by name."""
-        return [shown(instance) for _, instance in sorted(self._store.state.instances.items())]
+    def all(self) -> list[dict[str, Any]]:
+        """Every DatabaseInstance, ordered by name."""
+        return [as_json(instance) for _, instance in sorted(self._store.state.instances.items())]
 
     def create(self, body: InstanceBody, creator: Identity) -> dict[str, Any]:
-        """Begin to make an instance."""
+        """Start to create an instance."""
         name = instance_name(body.name)
         if name in self._store.state.instances:
             raise exists(f"Database instance '{name}' already exists.")
         if body.parent_instance_ref:
-            raise invalid("parent_instance_ref: instances from a point in time are not offered here.")
+            raise invalid("parent_instance_ref: child instances are not supported here.")
         given = {key: value for key, value in body.model_dump().items() if key in _MUTABLE and value is not None}
         address = self._free_address()
         instance = Instance(
@@ -104,67 +105,71 @@ class Instances:
             raise invalid("stopped: an instance cannot be created stopped.")
         self._store.state.instances[name] = instance
         self._store.save()
-        self._life.settle(instance)
-        return shown(instance, tags=True)
+        self._lifecycle.settle(instance)
+        return as_json(instance, tags=True)
 
     def update(self, name: str, body: InstanceBody, query: Mapping[str, str]) -> dict[str, Any]:
-        """Change what the mask names, or without a mask what the body gives."""
+        """Change the fields in `update_mask`, or without a mask the fields in the body."""
         instance = self.find(name)
         if body.name not in (None, "", name):
             raise invalid(f"name: '{body.name}' is not '{name}', and cannot be changed.")
         given = body.model_dump()
-        asked = [path.strip() for path in query.get("update_mask", "").split(",") if path.strip()]
-        if unknown := set(asked) - {*_MUTABLE, "*"}:
+        paths = [path.strip() for path in query.get("update_mask", "").split(",") if path.strip()]
+        if unknown := set(paths) - {*_MUTABLE, "*"}:
             raise invalid(f"update_mask: {', '.join(sorted(unknown))} cannot be updated.")
-        if not asked or "*" in asked:
-            asked = [key for key in _MUTABLE if given[key] is not None]
-        wanted = {_MUTABLE[key]: _DEFAULTS[key] if given[key] is None else given[key] for key in asked}
-        changed = instance.model_copy(update=wanted)
-        _check(changed)
-        different = {key for key in wanted if getattr(instance, key) != wanted[key]}
-        if instance.state not in (AVAILABLE, STOPPED) and different:
-            raise wrong_state(f"Database instance '{name}' is {instance.state}: try again when that is over.")
-        for key in different:
-            setattr(instance, key, wanted[key])
-        self._proceed(instance, different)
-        return shown(instance, tags=True)
+        if not paths or "*" in paths:
+            paths = [key for key in _MUTABLE if given[key] is not None]
+        values = {_MUTABLE[key]: _DEFAULTS[key] if given[key] is None else given[key] for key in paths}
+        _check(instance.model_copy(update=values))
+        changed = {field for field, value in values.items() if getattr(instance, field) != value}
+        if instance.state not in (AVAILABLE, STOPPED) and changed:
+            raise wrong_state(
+                f"Database instance '{name}' is {instance.state}: try again when it is AVAILABLE or STOPPED."
+            )
+        for field in changed:
+            setattr(instance, field, values[field])
+        self._apply(instance, changed)
+        return as_json(instance, tags=True)
 
     def delete(self, name: str, query: Mapping[str, str]) -> None:
-        """Begin to delete it; refused while catalogs or synced tables stand on it."""
+        """Start to delete an instance. Refused while it has catalogs or synced tables."""
         instance = self.find(name)
         if boolean(query, "purge") is False:
             raise invalid("Purge must be set to true to delete a database instance.")
         boolean(query, "force")
         state = self._store.state
-        for kind, held in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
-            for one in held.values():
-                if one.instance == name:
-                    raise conflict(f"Database instance '{name}' still has the {kind} '{one.name}': delete that first.")
+        for kind, resources in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
+            for resource in resources.values():
+                if resource.instance == name:
+                    raise conflict(
+                        f"Database instance '{name}' still has the {kind} '{resource.name}': delete that first."
+                    )
         if instance.state != DELETING:
             instance.state = DELETING
             self._store.save()
-        self._life.settle(instance)
+        self._lifecycle.settle(instance)
 
-    def _proceed(self, instance: Instance, different: set[str]) -> None:
-        if "stopped" in different:
+    def _apply(self, instance: Instance, changed: set[str]) -> None:
+        """Start what the changed fields require."""
+        if "stopped" in changed:
             instance.state = UPDATING if instance.stopped else STARTING
-        elif different & _RESTARTED_FOR and instance.state == AVAILABLE:
+        elif changed & _NEED_RESTART and instance.state == AVAILABLE:
             instance.state = UPDATING
-        if different:
+        if changed:
             self._store.save()
-            self._life.settle(instance)
+            self._lifecycle.settle(instance)
 
     def _free_address(self) -> ipaddress.IPv4Address:
         taken = {instance.address for instance in self._store.state.instances.values()}
         address = _FIRST_ADDRESS
-        # Two each, the second for a standby.
+        # Each instance has two addresses, the second for its standby.
         while str(address) in taken:
             address += 2
         return address
 
 
-def shown(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
-    """A DatabaseInstance as it is replied: what is input only is not echoed, its effect is."""
+def as_json(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
+    """A DatabaseInstance as the platform replies it. Input-only fields show only as their `effective_` twins."""
     reply: dict[str, Any] = {
         "name": instance.name,
         "uid": instance.uid,
@@ -195,10 +200,12 @@ def shown(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
 
 def _check(instance: Instance) -> None:
     if instance.capacity not in CAPACITIES:
-        raise invalid(f"capacity: '{instance.capacity}' is none of {', '.join(CAPACITIES)}.")
+        raise invalid(f"capacity: '{instance.capacity}' is not one of {', '.join(CAPACITIES)}.")
     if not _MIN_RETENTION <= instance.retention_days <= _MAX_RETENTION:
-        raise invalid(f"retention_window_in_days: {instance.retention_days} is not in 2..35.")
+        raise invalid(
+            f"retention_window_in_days: {instance.retention_days} is not between {_MIN_RETENTION} and {_MAX_RETENTION}."
+        )
     if not 1 <= instance.node_count <= _MAX_NODES:
-        raise invalid(f"node_count: {instance.node_count} is not in 1..{_MAX_NODES}.")
+        raise invalid(f"node_count: {instance.node_count} is not between 1 and {_MAX_NODES}.")
     if instance.readable_secondaries and instance.node_count == 1:
         raise invalid("enable_readable_secondaries: needs a node_count of 2 or more.")

@@ -1,29 +1,34 @@
-"""Owns the PostgreSQL servers of one instance: the primary, and the hot standby where there is one."""
+"""The PostgreSQL servers of one instance: the primary and, if it has readable secondaries, a hot standby."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import asyncpg
 
 from server.local.cluster import Cluster
-from server.local.platform.blocking import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.local.platform.options import Options
     from server.local.platform.state import Instance, Store
 
-# max_connections and shared_buffers in MB, small beside the platform's: many instances share a laptop.
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+# max_connections and shared_buffers (MB), much smaller than the cloud's: many instances share a laptop.
 CAPACITIES = {"CU_1": (100, 32), "CU_2": (150, 64), "CU_4": (200, 96), "CU_8": (250, 128)}
-# A standby may not have fewer than its primary has or had, or it does not start.
+# A standby does not start with fewer connections than its primary has or had.
 _STANDBY_CONNECTIONS = max(connections for connections, _ in CAPACITIES.values())
 
 
 class Servers:
-    """The servers of an instance. Who logs in over TCP shows a token, and RADIUS says whether it is good.
+    """The servers of an instance. Over TCP a client logs in with a credential, which PostgreSQL checks by RADIUS.
 
-    The methods raise ClusterError where PostgreSQL cannot be made, started or stopped.
+    The methods raise ClusterError if PostgreSQL cannot be created, started or stopped.
     """
 
     def __init__(self, instance: Instance, store: Store, options: Options) -> None:
@@ -37,85 +42,84 @@ class Servers:
             f' radiussecrets="{store.state.radius_secret}" radiusports="{store.state.radius_port}"'
             f' radiusidentifiers="{instance.uid}"\n'
         )
-        # The user identifiers, so that nothing of a deleted instance is found by its namesake.
+        # The directory is named by the uid, so that an instance never finds the data of a deleted one of its name.
         home = store.directory.absolute() / "instances" / instance.uid
-        self._primary = Cluster(home, address=instance.address, logins=logins, database=None)
-        self._standby = Cluster(
+        self.primary = Cluster(home, address=instance.address, logins=logins, database=None)
+        self.standby = Cluster(
             home.with_name(f"{home.name}-standby"), address=instance.secondary_address, logins=logins, database=None
         )
 
     @property
     def addresses(self) -> list[str]:
-        """Where they listen."""
+        """The addresses they listen on."""
         if self._instance.readable_secondaries:
             return [self._instance.address, self._instance.secondary_address]
         return [self._instance.address]
 
     async def adopt(self) -> None:
-        """Take over what a killed process left running, and start what does not run."""
-        primary, standby = await in_thread(self._primary.adopt, self._port), await in_thread(self._adopt_standby)
+        """Take over the servers that a killed platform left running, and start the others."""
+        primary, standby = await _in_thread(self.primary.adopt, self._port), await _in_thread(self._adopt_standby)
         if not primary:
             await self.start()
         if not standby:
             await self.follow()
 
     async def start(self) -> None:
-        """Make the primary where there is none yet, and start it."""
-        self._primary.options = self._settings()
-        await in_thread(self._primary.start, self._port)
+        """Start the primary, and create it first if it does not exist."""
+        self.primary.options = self._settings()
+        await _in_thread(self.primary.start, self._port)
 
     async def follow(self) -> None:
-        """Start the standby, made from the primary, or remove one that is no longer wanted."""
+        """Start the standby, created as a copy of the primary, or delete it if it is no longer wanted."""
         if self._instance.readable_secondaries:
-            self._standby.options = {**self._settings(), "max_connections": str(_STANDBY_CONNECTIONS)}
-            await in_thread(self._standby.copy_from, self._primary)
-            await in_thread(self._standby.start, self._port)
+            self.standby.options = {**self._settings(), "max_connections": str(_STANDBY_CONNECTIONS)}
+            await _in_thread(self.standby.copy_from, self.primary)
+            await _in_thread(self.standby.start, self._port)
         else:
-            await in_thread(self._standby.destroy)
+            await _in_thread(self.standby.destroy)
 
     async def stop(self) -> None:
-        """Stop them; their clients' connections end with 57P01."""
-        await in_thread(self._standby.stop)
-        await in_thread(self._primary.stop)
+        """Stop them. Clients' connections end with 57P01 (admin_shutdown)."""
+        await _in_thread(self.standby.stop)
+        await _in_thread(self.primary.stop)
 
     async def destroy(self) -> None:
         """Stop them and delete their data."""
-        await in_thread(self._standby.destroy)
-        await in_thread(self._primary.destroy)
+        await _in_thread(self.standby.destroy)
+        await _in_thread(self.primary.destroy)
 
     async def processes(self) -> dict[str, int]:
-        """The process ids of those that run, by address."""
+        """The process ids of the running servers, by address."""
         found = {}
         for cluster, address in (
-            (self._primary, self._instance.address),
-            (self._standby, self._instance.secondary_address),
+            (self.primary, self._instance.address),
+            (self.standby, self._instance.secondary_address),
         ):
-            if await in_thread(cluster.running):
-                # One that dies or starts in between has no file, or an empty one.
+            if await _in_thread(cluster.running):
+                # A server that dies or starts at this moment has no pid file, or an empty one.
                 with contextlib.suppress(OSError, ValueError, IndexError):
                     found[address] = cluster.process_id()
         return found
 
     def died(self) -> bool:
-        """Whether the primary, which was started, runs no more. Without asking it anything."""
-        return not self._primary.alive()
+        """Whether the primary, which was started, no longer runs. Looks at the process only."""
+        return not self.primary.alive()
 
     def standby_died(self) -> bool:
-        """Whether the standby runs no more where there is to be one. Without asking it anything."""
-        return self._instance.readable_secondaries and not self._standby.alive()
+        """Whether there should be a standby and it does not run. Looks at the process only."""
+        return self._instance.readable_secondaries and not self.standby.alive()
 
-    async def connect(self, database: str = "postgres", *, standby: bool = False) -> Any:
-        """An asyncpg connection of the superuser through the Unix socket, to the primary or to the standby.
+    async def connect(self, database: str = "postgres") -> Any:
+        """Connect to the primary as the superuser, through the Unix socket, with asyncpg.
 
         Raises:
-            OSError, asyncpg.PostgresError: there is none to be had.
+            OSError, asyncpg.PostgresError: PostgreSQL does not accept the connection.
         """
-        cluster = self._standby if standby else self._primary
         return await asyncpg.connect(
-            host=str(cluster.socket_directory),
+            host=str(self.primary.socket_directory),
             port=self._port,
             user="postgres",
-            password=cluster.password,
+            password=self.primary.password,
             database=database,
             server_settings={"application_name": "control plane"},
         )
@@ -129,4 +133,18 @@ class Servers:
         }
 
     def _adopt_standby(self) -> bool:
-        return self._standby.adopt(self._port) == self._instance.readable_secondaries
+        return self.standby.adopt(self._port) == self._instance.readable_secondaries
+
+
+async def _in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a blocking function of a cluster in a thread.
+
+    A cancellation waits until the thread has ended: otherwise a PostgreSQL could start after the platform has stopped
+    all of them.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

@@ -1,4 +1,4 @@
-"""Owns the Autoscaling API's view of the instances: each is a project with one branch and one endpoint."""
+"""The instances as the Autoscaling API presents them: each is a project with one branch and one endpoint."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 _BRANCH, _ENDPOINT = "production", "primary"
 _ENDPOINT_NAME = re.compile(r"projects/([^/]+)/branches/([^/]+)/endpoints/([^/]+)")
 _DURATION = re.compile(r"\d{1,9}(\.\d{1,9})?s")
-_MIN_LIFE_SECONDS, _MAX_LIFE_SECONDS = 300, 3600
+_MIN_LIFETIME_SECONDS, _MAX_LIFETIME_SECONDS = 300, 3600
 _DAY_SECONDS = 86_400
-# A unit of the Provisioned API has 16 GB of memory, one of this API 2 GB.
+# A capacity unit of the Provisioned API has 16 GB of memory, one of the Autoscaling API 2 GB.
 _UNITS = {"CU_1": 8, "CU_2": 16, "CU_4": 32, "CU_8": 64}
-# Of an endpoint whose instance is in this state; one that is AVAILABLE is ACTIVE, or IDLE while it is suspended.
+# The endpoint's state by the instance's. The endpoint of an AVAILABLE instance is ACTIVE, or IDLE while suspended.
 _ENDPOINT_STATES = {STARTING: "INIT", FAILING_OVER: "INIT", UPDATING: "ACTIVE", STOPPED: "IDLE", DELETING: "IDLE"}
 
 
 class Projects:
-    """Projects, branches and endpoints, read from the instances. What they are given by the Provisioned API holds."""
+    """Projects, branches and endpoints: read-only views of instances, which the Provisioned API creates and changes."""
 
     def __init__(self, store: Store, options: Options) -> None:
         self._store = store
         self._options = options
 
-    def listed(self) -> list[dict[str, Any]]:
-        """Every Project, by name."""
+    def all(self) -> list[dict[str, Any]]:
+        """Every Project, ordered by name."""
         return [_project(instance) for _, instance in sorted(self._store.state.instances.items())]
 
     def project(self, project: str) -> dict[str, Any]:
@@ -77,16 +77,16 @@ class Projects:
         """
         return [self._endpoint(self._instance(project, branch))]
 
-    def asked_for(self, body: EndpointCredentialBody) -> tuple[Instance, float]:
-        """The instance that a credential is asked for, and the seconds that it is to live.
+    def requested(self, body: EndpointCredentialBody) -> tuple[Instance, float]:
+        """The instance of a request for a credential, and the credential's lifetime in seconds.
 
         Raises:
-            PlatformError: NOT_FOUND, or INVALID_PARAMETER_VALUE for a life outside of 5 minutes to an hour.
+            PlatformError: NOT_FOUND, or INVALID_PARAMETER_VALUE for a lifetime outside 5 minutes to an hour.
         """
         parts = _ENDPOINT_NAME.fullmatch(body.endpoint or "")
         if parts is None:
-            raise invalid("endpoint: has to be projects/{project}/branches/{branch}/endpoints/{endpoint}.")
-        return self._instance(*parts.groups()), _life(body)
+            raise invalid("endpoint: must be projects/{project}/branches/{branch}/endpoints/{endpoint}.")
+        return self._instance(*parts.groups()), _lifetime(body)
 
     def _instance(self, project: str, branch: str = _BRANCH, endpoint: str = _ENDPOINT) -> Instance:
         instance = self._store.state.instances.get(project)
@@ -164,24 +164,24 @@ def _branch(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _life(body: EndpointCredentialBody) -> float:
-    """The seconds that are asked for: by their number, by their end, or not at all."""
+def _lifetime(body: EndpointCredentialBody) -> float:
+    """The lifetime in seconds: given as `ttl` or as `expire_time`, or an hour."""
     if body.ttl is not None and body.expire_time is not None:
-        raise invalid("ttl and expire_time exclude each other.")
-    seconds: float = _MAX_LIFE_SECONDS
+        raise invalid("ttl and expire_time are mutually exclusive.")
+    seconds: float = _MAX_LIFETIME_SECONDS
     if body.ttl is not None:
         if not _DURATION.fullmatch(body.ttl):
-            raise invalid(f"ttl: {body.ttl!r} is no duration such as 300s.")
+            raise invalid(f"ttl: {body.ttl!r} is not a duration such as 300s.")
         seconds = float(body.ttl[:-1])
     elif body.expire_time is not None:
         try:
-            end = datetime.fromisoformat(body.expire_time)
+            expiry = datetime.fromisoformat(body.expire_time)
         except ValueError:
-            end = None
-        if end is None or end.tzinfo is None:
-            raise invalid(f"expire_time: {body.expire_time!r} is no time such as 2026-11-01T12:00:00Z.")
-        seconds = end.timestamp() - time.time()
-    if not _MIN_LIFE_SECONDS <= seconds <= _MAX_LIFE_SECONDS:
-        which = "ttl" if body.ttl is not None else "expire_time"
-        raise invalid(f"{which}: has to be {_MIN_LIFE_SECONDS} to {_MAX_LIFE_SECONDS} seconds ahead.")
+            expiry = None
+        if expiry is None or expiry.tzinfo is None:
+            raise invalid(f"expire_time: {body.expire_time!r} is not a time such as 2026-11-01T12:00:00Z.")
+        seconds = expiry.timestamp() - time.time()
+    if not _MIN_LIFETIME_SECONDS <= seconds <= _MAX_LIFETIME_SECONDS:
+        field = "ttl" if body.ttl is not None else "expire_time"
+        raise invalid(f"{field}: must be {_MIN_LIFETIME_SECONDS} to {_MAX_LIFETIME_SECONDS} seconds ahead.")
     return seconds

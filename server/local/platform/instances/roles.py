@@ -1,4 +1,4 @@
-"""Owns the roles of an instance that stand for identities of the workspace."""
+"""The PostgreSQL roles of an instance that stand for identities of the workspace, as REST resources."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ ORDER BY rolname
 
 
 class Roles:
-    """The roles, which live in PostgreSQL alone: what kind of identity each is for is its comment."""
+    """The roles. They live in PostgreSQL alone, and a role's comment says what kind of identity it stands for."""
 
-    def __init__(self, life: Lifecycle, instances: Instances) -> None:
-        self._life = life
+    def __init__(self, lifecycle: Lifecycle, instances: Instances) -> None:
+        self._lifecycle = lifecycle
         self._instances = instances
 
     async def create(self, instance_name: str, body: RoleBody) -> dict[str, Any]:
-        """Make a role that its identity can log in with; a group's cannot."""
+        """Create a role. Its identity can log in with it, unless that is a group."""
         name = body.name or ""
         if not 1 <= len(name.encode()) <= _MAX_NAME_BYTES or "\0" in name or name.startswith(("pg_", "databricks_")):
             raise invalid(f"Role name {name!r} is invalid.")
-        words = ["NOLOGIN" if body.identity_type == "GROUP" else "LOGIN"]
-        words += [word.upper() for word, given in body.attributes.model_dump().items() if given]
+        options = ["NOLOGIN" if body.identity_type == "GROUP" else "LOGIN"]
+        options += [option.upper() for option, given in body.attributes.model_dump().items() if given]
         role = sql.quoted(name)
-        connection = await self._life.connect(self._instances.find(instance_name))
+        connection = await self._lifecycle.connect(self._instances.find(instance_name))
         try:
             if await sql.role_exists(connection, name):
                 raise exists(f"Role '{name}' already exists in instance '{instance_name}'.")
             await connection.execute(
-                f"CREATE ROLE {role} {' '.join(words)}; COMMENT ON ROLE {role} IS '{body.identity_type or 'PG_ONLY'}'"
+                f"CREATE ROLE {role} {' '.join(options)}; COMMENT ON ROLE {role} IS '{body.identity_type or 'PG_ONLY'}'"
             )
             if body.membership_role:
                 await connection.execute(f"GRANT databricks_superuser TO {role}")
@@ -55,23 +55,23 @@ class Roles:
             connection.terminate()
         return await self.get(instance_name, name)
 
-    async def listed(self, instance_name: str) -> list[dict[str, Any]]:
-        """The roles, by name."""
-        connection = await self._life.connect(self._instances.find(instance_name))
+    async def all(self, instance_name: str) -> list[dict[str, Any]]:
+        """Every DatabaseInstanceRole, ordered by name."""
+        connection = await self._lifecycle.connect(self._instances.find(instance_name))
         try:
-            return [_shown(row, instance_name) for row in await connection.fetch(_ROLES)]
+            return [_as_json(row, instance_name) for row in await connection.fetch(_ROLES)]
         finally:
             connection.terminate()
 
     async def get(self, instance_name: str, name: str) -> dict[str, Any]:
-        """A DatabaseInstanceRole."""
-        for role in await self.listed(instance_name):
+        """The DatabaseInstanceRole with this name."""
+        for role in await self.all(instance_name):
             if role["name"] == name:
                 return role
         raise not_found(f"Role '{name}' not found in instance '{instance_name}'.")
 
     async def delete(self, instance_name: str, name: str, query: Mapping[str, str]) -> None:
-        """Drop the role; what it owns goes to `reassign_owned_to`, and without that it is refused."""
+        """Drop a role. Its objects go to `reassign_owned_to`; without that a role with objects is refused."""
         instance = self._instances.find(instance_name)
         try:
             await self.get(instance_name, name)
@@ -80,35 +80,35 @@ class Roles:
                 return
             raise
         role = sql.quoted(name)
-        if heir := query.get("reassign_owned_to"):
-            await self.get(instance_name, heir)
-            await self._hand_over(instance_name, role, sql.quoted(heir))
-        connection = await self._life.connect(instance)
+        if new_owner := query.get("reassign_owned_to"):
+            await self.get(instance_name, new_owner)
+            await self._reassign(instance_name, role, sql.quoted(new_owner))
+        connection = await self._lifecycle.connect(instance)
         try:
             await connection.execute(f"DROP ROLE {role}")
         except asyncpg.DependentObjectsStillExistError as error:
-            raise conflict(f"Role '{name}' still owns something: {error.detail}") from None
+            raise conflict(f"Role '{name}' still owns objects: {error.detail}") from None
         finally:
             connection.terminate()
 
-    async def _hand_over(self, instance_name: str, role: str, heir: str) -> None:
+    async def _reassign(self, instance_name: str, role: str, new_owner: str) -> None:
         instance = self._instances.find(instance_name)
-        connection = await self._life.connect(instance)
+        connection = await self._lifecycle.connect(instance)
         try:
             rows = await connection.fetch("SELECT datname FROM pg_database WHERE datallowconn")
         finally:
             connection.terminate()
         for row in rows:
-            connection = await self._life.connect(instance, row["datname"])
+            connection = await self._lifecycle.connect(instance, row["datname"])
             try:
-                await connection.execute(f"REASSIGN OWNED BY {role} TO {heir}; DROP OWNED BY {role}")
+                await connection.execute(f"REASSIGN OWNED BY {role} TO {new_owner}; DROP OWNED BY {role}")
             finally:
                 connection.terminate()
 
 
-def _shown(row: Any, instance_name: str) -> dict[str, Any]:
+def _as_json(row: Any, instance_name: str) -> dict[str, Any]:
     attributes = {"bypassrls": row["rolbypassrls"], "createdb": row["rolcreatedb"], "createrole": row["rolcreaterole"]}
-    shown = {
+    reply = {
         "name": row["rolname"],
         "instance_name": instance_name,
         "identity_type": row["identity"],
@@ -116,5 +116,5 @@ def _shown(row: Any, instance_name: str) -> dict[str, Any]:
         "effective_attributes": attributes,
     }
     if row["superuser"]:
-        shown["membership_role"] = "DATABRICKS_SUPERUSER"
-    return shown
+        reply["membership_role"] = "DATABRICKS_SUPERUSER"
+    return reply

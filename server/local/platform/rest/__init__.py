@@ -1,1 +1,1 @@
-"""HTTP of the local platform: requests read, bodies checked, errors worded; `exchange.py` first."""
+"""The HTTP side of the platform: requests come in, checked bodies and JSON errors go out. Read `exchange.py` first."""

@@ -1,4 +1,4 @@
-"""Owns the bodies of requests: what shape they must have, and how the platform refuses others."""
+"""The bodies and query parameters of requests: their shapes, and how the platform refuses others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TABLE_PARTS = 3
 
 
 class _Body(BaseModel):
-    # As JSON says it: "7" is no number here; what is not known is passed over.
+    # As the platform reads JSON: "7" is not a number, and unknown fields are ignored.
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
 class InstanceBody(_Body):
-    """A DatabaseInstance as it is sent."""
+    """A DatabaseInstance as a client sends it."""
 
     name: str | None = None
     capacity: str | None = None
@@ -44,7 +44,7 @@ class InstanceBody(_Body):
 
 
 class CatalogBody(_Body):
-    """A DatabaseCatalog as it is sent."""
+    """A DatabaseCatalog as a client sends it."""
 
     name: str | None = None
     database_instance_name: str | None = None
@@ -53,7 +53,7 @@ class CatalogBody(_Body):
 
 
 class NewPipelineBody(_Body):
-    """Where a new pipeline keeps its files."""
+    """The catalog and schema in which a new pipeline keeps its files."""
 
     storage_catalog: str | None = None
     storage_schema: str | None = None
@@ -61,7 +61,7 @@ class NewPipelineBody(_Body):
 
 
 class TableSpecBody(_Body):
-    """A SyncedTableSpec as it is sent."""
+    """A SyncedTableSpec as a client sends it."""
 
     source_table_full_name: str | None = None
     primary_key_columns: list[str] | None = None
@@ -75,7 +75,7 @@ class TableSpecBody(_Body):
 
 
 class SyncedTableBody(_Body):
-    """A SyncedDatabaseTable as it is sent."""
+    """A SyncedDatabaseTable as a client sends it."""
 
     name: str | None = None
     database_instance_name: str | None = None
@@ -84,7 +84,7 @@ class SyncedTableBody(_Body):
 
 
 class DatabaseTableBody(_Body):
-    """A DatabaseTable as it is sent."""
+    """A DatabaseTable as a client sends it."""
 
     name: str | None = None
     database_instance_name: str | None = None
@@ -92,7 +92,7 @@ class DatabaseTableBody(_Body):
 
 
 class AttributesBody(_Body):
-    """What a role may."""
+    """The attributes of a role."""
 
     bypassrls: bool = False
     createdb: bool = False
@@ -100,7 +100,7 @@ class AttributesBody(_Body):
 
 
 class RoleBody(_Body):
-    """A DatabaseInstanceRole as it is sent."""
+    """A DatabaseInstanceRole as a client sends it."""
 
     name: str | None = None
     identity_type: Literal["GROUP", "PG_ONLY", "SERVICE_PRINCIPAL", "USER"] | None = None
@@ -117,7 +117,7 @@ class CredentialBody(_Body):
 
 
 class EndpointCredentialBody(_Body):
-    """A request of the Autoscaling API for a credential."""
+    """A request for a credential, in the Autoscaling API."""
 
     endpoint: str | None = None
     ttl: str | None = None
@@ -126,67 +126,20 @@ class EndpointCredentialBody(_Body):
 
 
 class UpdateBody(_Body):
-    """A request for an update of a pipeline."""
+    """A request to start an update of a pipeline."""
 
     full_refresh: bool = False
     cause: str = "API_CALL"
-
-
-class RevokeBody(_Body):
-    """Whose credentials are revoked: of the instance, or of all."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    instance: str | None = None
-
-
-class ReplayBody(_Body):
-    """Whether a standby's replay is to stand still."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    paused: bool
-
-
-class FaultBody(_Body):
-    """A fault to switch on; `path` is a regular expression for the whole path."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    method: str = ".*"
-    path: str
-    fault: Literal[
-        "too_many_requests",
-        "internal_error",
-        "unavailable",
-        "forbidden",
-        "not_found_after_create",
-        "not_found_as_code",
-        "exists_as_400",
-        "connection_reset",
-        "slow",
-        "hang",
-        "malformed_json",
-        "unknown_enum",
-        "lost_reply",
-        "hold_before",
-        "hold_after",
-    ]
-    times: int | None = 1
-    skip: int = 0
-    retry_after: int | None = 1
-    seconds: float = 1
-    message: str | None = None
 
 
 _B = TypeVar("_B", bound=BaseModel)
 
 
 def parsed(model: type[_B], raw: bytes) -> _B:
-    """The body as the model.
+    """Parse a body.
 
     Raises:
-        PlatformError: MALFORMED_REQUEST, which says where.
+        PlatformError: MALFORMED_REQUEST; its message names the field.
     """
     try:
         value = json.loads(raw or b"{}")
@@ -196,43 +149,45 @@ def parsed(model: type[_B], raw: bytes) -> _B:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise malformed(f"Could not parse request object: {where}: {first['msg']}") from None
+        field = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise malformed(f"Could not parse request object: {field}: {first['msg']}") from None
 
 
 def instance_name(name: str | None) -> str:
-    """A name that an instance can have."""
+    """Check the name of an instance, and return it."""
     if not name or not _INSTANCE_NAME.fullmatch(name):
         raise invalid(
-            f"Database instance name {name!r} is invalid: 1 to 63 letters, digits and hyphens, beginning with a letter."
+            f"Database instance name {name!r} is invalid: use 1 to 63 letters, digits and hyphens, a letter first."
         )
     return name
 
 
 def catalog_name(name: str | None) -> str:
-    """A name that a catalog can have."""
+    """Check the name of a catalog, and return it."""
     if not name or not _CATALOG_PART.fullmatch(name):
-        raise invalid(f"Catalog name {name!r} is invalid: letters, digits and underscores, up to 255.")
+        raise invalid(f"Catalog name {name!r} is invalid: use up to 255 letters, digits and underscores.")
     return name
 
 
 def database_name(name: str | None) -> str:
-    """A name that a logical database can have."""
+    """Check the name of a logical database, and return it."""
     if not name or not _DATABASE_NAME.fullmatch(name) or name in _RESERVED_DATABASES:
         raise invalid(f"Database name {name!r} is invalid.")
     return name
 
 
 def table_parts(name: str | None) -> tuple[str, str, str]:
-    """Catalog, schema and table of a full name."""
+    """Split the full name of a table into catalog, schema and table."""
     parts = (name or "").split(".")
     if len(parts) != _TABLE_PARTS or not all(_CATALOG_PART.fullmatch(part) for part in parts):
-        raise invalid(f"Table name {name!r} is invalid: catalog.schema.table of letters, digits and underscores.")
+        raise invalid(
+            f"Table name {name!r} is invalid: use catalog.schema.table, each of letters, digits and underscores."
+        )
     return parts[0], parts[1], parts[2]
 
 
 def boolean(query: Mapping[str, str], name: str) -> bool | None:
-    """A boolean of the query; None where it is absent."""
+    """A boolean query parameter; None if it is absent."""
     text = query.get(name)
     if text not in ("true", "false", None):
         raise invalid(f"{name}: {text!r} is neither true nor false.")
@@ -240,7 +195,7 @@ def boolean(query: Mapping[str, str], name: str) -> bool | None:
 
 
 def page(items: Sequence[dict[str, Any]], query: Mapping[str, str], limit: int = _MAX_PAGE) -> dict[str, Any]:
-    """The items of the page that the query asks for, as `items`, and `next_page_token` where more follow."""
+    """The page that the query asks for: its `items`, and a `next_page_token` if more follow."""
     try:
         size = int(query.get("page_size") or query.get("max_results") or 0)
         start = int(base64.urlsafe_b64decode(query.get("page_token") or "MA=="))

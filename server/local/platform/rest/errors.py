@@ -1,4 +1,4 @@
-"""Owns the platform's errors: their codes, their HTTP statuses and how they look on the wire."""
+"""The platform's errors: their codes, their HTTP statuses and their JSON bodies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class PlatformError(Exception):
-    """What is answered in place of a result.
+    """An error that the REST API replies.
 
     Args:
         status: the HTTP status.
-        code: the platform's error_code, NOT_FOUND say.
+        code: the platform's `error_code`, NOT_FOUND say.
         message: for people.
     """
 
@@ -22,20 +22,20 @@ class PlatformError(Exception):
         self.message = message
 
     def body(self) -> dict[str, Any]:
-        """How it looks on the wire."""
+        """The JSON body."""
         return error_body(self.code, self.message)
 
 
 class OAuthError(PlatformError):
-    """What the token endpoint refuses with, in the words of RFC 6749."""
+    """An error of the token endpoint, with the body of RFC 6749."""
 
     def body(self) -> dict[str, Any]:
-        """How it looks on the wire."""
+        """The JSON body."""
         return {"error": self.code, "error_description": self.message}
 
 
 def error_body(code: str, message: str) -> dict[str, Any]:
-    """The body of an error: its code, its message and the id of the request that met it."""
+    """The JSON body of an error: its code, its message and a request id."""
     request = {
         "@type": "type.googleapis.com/google.rpc.RequestInfo",
         "request_id": str(uuid.uuid4()),
@@ -45,7 +45,7 @@ def error_body(code: str, message: str) -> dict[str, Any]:
 
 
 def not_found(message: str) -> PlatformError:
-    """There is no such thing."""
+    """The resource does not exist."""
     return PlatformError(404, "NOT_FOUND", message)
 
 
@@ -55,25 +55,25 @@ def exists(message: str) -> PlatformError:
 
 
 def conflict(message: str) -> PlatformError:
-    """Something else stands in the way."""
+    """Another resource prevents the call."""
     return PlatformError(409, "RESOURCE_CONFLICT", message)
 
 
 def invalid(message: str) -> PlatformError:
-    """A value that cannot be."""
+    """A value is not allowed."""
     return PlatformError(400, "INVALID_PARAMETER_VALUE", message)
 
 
 def malformed(message: str) -> PlatformError:
-    """A body that cannot be read."""
+    """The body cannot be read."""
     return PlatformError(400, "MALFORMED_REQUEST", message)
 
 
 def wrong_state(message: str) -> PlatformError:
-    """Not now."""
+    """The resource's state does not allow the call."""
     return PlatformError(400, "INVALID_STATE", message)
 
 
 def not_implemented(message: str) -> PlatformError:
-    """The platform has the path, and nothing behind it."""
+    """The platform knows the path and does not implement it."""
     return PlatformError(501, "NOT_IMPLEMENTED", message)

@@ -1,1 +1,4 @@
-"""Catalogs, synced tables and their syncs on the local platform; `synced_tables.py` first."""
+"""The platform's catalogs, synced tables and pipelines, and the copying of source tables into PostgreSQL.
+
+Read `synced_tables.py` first.
+"""

@@ -1,4 +1,4 @@
-"""Owns the catalogs that register a database of an instance, and single tables registered beside them."""
+"""Catalogs, each of which registers a database of an instance, and single registered tables, as REST resources."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 class Catalogs:
-    """The catalogs. Deleting one leaves its database where it is."""
+    """The catalogs. Deleting a catalog keeps its database."""
 
-    def __init__(self, store: Store, life: Lifecycle, instances: Instances, unity: UnityCatalog) -> None:
+    def __init__(self, store: Store, lifecycle: Lifecycle, instances: Instances, unity: UnityCatalog) -> None:
         self._store = store
-        self._life = life
+        self._lifecycle = lifecycle
         self._instances = instances
         self._unity = unity
-        # One creation at a time: a name is free until it is taken.
+        # One creation at a time: the name is checked first, and taken only after an await.
         self._creating = asyncio.Lock()
 
     async def create(self, body: CatalogBody, creator: Identity) -> dict[str, Any]:
-        """Register a database, and make it where it is missing and that is asked for."""
+        """Register a database. With `create_database_if_not_exists` it is created if it is missing."""
         name, database = catalog_name(body.name), database_name(body.database_name)
         async with self._creating:
             self._unity.check_free(name)
             instance = self._instances.find(instance_name(body.database_instance_name))
-            connection = await self._life.connect(instance)
+            connection = await self._lifecycle.connect(instance)
             try:
                 if body.create_database_if_not_exists:
                     await sql.make_database(connection, database)
@@ -59,33 +59,33 @@ class Catalogs:
             )
             self._store.state.catalogs[name] = catalog
             self._store.save()
-        return _shown(catalog)
+        return _as_json(catalog)
 
     def get(self, name: str) -> dict[str, Any]:
-        """A DatabaseCatalog."""
-        return _shown(self._find(name))
+        """The DatabaseCatalog with this name."""
+        return _as_json(self._find(name))
 
     def delete(self, name: str) -> None:
-        """Register it no longer; refused while it holds tables."""
+        """Delete the registration. Refused while the catalog holds tables."""
         catalog = self._find(name)
         state = self._store.state
-        for held in (*state.synced_tables, *state.database_tables):
-            if held.startswith(f"{catalog.name}."):
-                raise conflict(f"Catalog '{name}' still holds the table '{held}': delete that first.")
+        for table in (*state.synced_tables, *state.database_tables):
+            if table.startswith(f"{catalog.name}."):
+                raise conflict(f"Catalog '{name}' still holds the table '{table}': delete that first.")
         del state.catalogs[name]
         self._store.save()
 
     async def create_table(self, body: DatabaseTableBody) -> dict[str, Any]:
-        """Register a table that a database has already."""
+        """Register a table that exists in a database."""
         catalog, schema, table = table_parts(body.name)
         full_name = f"{catalog}.{schema}.{table}"
         registered = self._store.state.catalogs.get(catalog)
         if registered is None and not self._unity.is_standard(catalog):
             self._unity.catalog(catalog)
-            raise invalid(f"name: catalog '{catalog}' takes no tables.")
+            raise invalid(f"name: catalog '{catalog}' does not accept tables.")
         instance = self._instances.find(body.database_instance_name or (registered.instance if registered else ""))
         database = body.logical_database_name or (registered.database if registered else "")
-        connection = await self._life.connect(instance, database_name(database))
+        connection = await self._lifecycle.connect(instance, database_name(database))
         try:
             found = await connection.fetchval("SELECT to_regclass($1)", f"{sql.quoted(schema)}.{sql.quoted(table)}")
         finally:
@@ -95,20 +95,20 @@ class Catalogs:
         state = self._store.state
         if full_name in state.synced_tables or full_name in state.database_tables:
             raise exists(f"Table '{full_name}' already exists.")
-        shown = {"name": full_name, "database_instance_name": instance.name, "logical_database_name": database}
-        state.database_tables[full_name] = shown
+        reply = {"name": full_name, "database_instance_name": instance.name, "logical_database_name": database}
+        state.database_tables[full_name] = reply
         self._store.save()
-        return shown
+        return reply
 
     def get_table(self, name: str) -> dict[str, Any]:
-        """A DatabaseTable."""
+        """The DatabaseTable with this name."""
         found = self._store.state.database_tables.get(name)
         if found is None:
             raise not_found(f"Database table '{name}' not found.")
         return dict(found)
 
     def delete_table(self, name: str) -> None:
-        """Register it no longer; the table stays."""
+        """Delete the registration. The table itself stays."""
         self.get_table(name)
         del self._store.state.database_tables[name]
         self._store.save()
@@ -120,8 +120,8 @@ class Catalogs:
         return catalog
 
 
-def _shown(catalog: Catalog) -> dict[str, Any]:
-    # create_database_if_not_exists is input only.
+def _as_json(catalog: Catalog) -> dict[str, Any]:
+    # The platform does not return create_database_if_not_exists, which is input only.
     return {
         "name": catalog.name,
         "uid": catalog.uid,

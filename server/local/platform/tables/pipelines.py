@@ -1,4 +1,4 @@
-"""Owns the pipelines that fill synced tables: shown, started, deleted."""
+"""The pipelines that fill synced tables, as REST resources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Pipelines:
-    """The pipelines. One update of each at a time."""
+    """The pipelines. Each runs one update at a time."""
 
-    def __init__(self, store: Store, running: syncs.Syncs) -> None:
+    def __init__(self, store: Store, sync_runner: syncs.Syncs) -> None:
         self._store = store
-        self._syncs = running
+        self._syncs = sync_runner
 
     def get(self, pipeline_id: str) -> dict[str, Any]:
-        """A GetPipelineResponse, newest update first."""
+        """A GetPipelineResponse, with the newest update first."""
         pipeline = self._find(pipeline_id)
         states = {table.detailed_state for table in self._tables(pipeline)}
         failed = states & {syncs.OFFLINE_FAILED, syncs.PIPELINE_FAILED}
@@ -41,10 +41,10 @@ class Pipelines:
         }
 
     def start(self, pipeline_id: str, body: UpdateBody) -> dict[str, Any]:
-        """Begin to sync every table of the pipeline anew.
+        """Start to sync every table of the pipeline again.
 
         Raises:
-            PlatformError: CONFLICT while an update runs.
+            PlatformError: CONFLICT while an update is running.
         """
         pipeline = self._find(pipeline_id)
         tables = self._tables(pipeline)
@@ -73,9 +73,9 @@ class Pipelines:
 
     def get_update(self, pipeline_id: str, update_id: str) -> dict[str, Any]:
         """A GetUpdateResponse."""
-        for shown in self.updates(pipeline_id):
-            if shown["update_id"] == update_id:
-                return {"update": shown}
+        for update in self.updates(pipeline_id):
+            if update["update_id"] == update_id:
+                return {"update": update}
         raise not_found(f"The specified update {update_id} was not found in pipeline {pipeline_id}.")
 
     def updates(self, pipeline_id: str) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ class Pipelines:
         ]
 
     def delete(self, pipeline_id: str) -> None:
-        """Delete it; its synced tables are synced no more."""
+        """Delete the pipeline. Its synced tables are no longer synced."""
         del self._store.state.pipelines[self._find(pipeline_id).id]
         self._store.save()
 

@@ -1,26 +1,24 @@
-"""Owns the source tables of `samples.tpch`: their columns, how many rows they have, and the rows themselves."""
+"""The source tables of `samples.tpch`: their columns, their sizes, and their rows, which `tpchgen-cli` generates."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sysconfig
 import tempfile
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from server.local.platform.blocking import in_thread
-from server.local.tpch import LoadError, generator_command
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
 PREFIX = "samples.tpch."
-_MAX_CHUNK_BYTES = 1 << 18
-# About; chunks are as large as a batch, so that batches are as large as they are asked for.
+# A row has about 100 bytes. A chunk is as large as a batch, so that a batch is hardly larger than requested.
 _ROW_BYTES = 100
-# The lakehouse's type, Unity Catalog's name of it, and PostgreSQL's type of the synced column.
+_MAX_CHUNK_BYTES = 1 << 18
+# By the lakehouse's type: Unity Catalog's name for it, and the PostgreSQL type of the synced column.
 _TYPES = {
     "bigint": ("LONG", "bigint"),
     "int": ("INT", "integer"),
@@ -31,24 +29,28 @@ _TYPES = {
 _DECIMAL = {"type_precision": 18, "type_scale": 2}
 
 
+class GeneratorError(Exception):
+    """`tpchgen-cli` failed."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """A source table. `rows_at_scale_1` is exact but for lineitem, where it is nearly so."""
+    """A source table. `rows_at_scale_1` is exact, except for lineitem, where other scales deviate a little."""
 
     name: str
     rows_at_scale_1: int
     columns: dict[str, str]
 
     def rows(self, scale: float) -> int:
-        """How many rows there are at the scale, about."""
+        """The number of rows at this scale, approximately."""
         return round(self.rows_at_scale_1 * scale)
 
     def postgres_columns(self) -> dict[str, str]:
-        """Its columns with the types that a synced table gives them."""
+        """The types of its columns in a synced table."""
         return {name: _TYPES[kind][1] for name, kind in self.columns.items()}
 
     def catalog_columns(self, *, required: list[str]) -> list[dict[str, Any]]:
-        """Its columns as Unity Catalog describes them; the required ones are not nullable."""
+        """Its columns as Unity Catalog describes them. The required ones are not nullable."""
         return [
             {
                 "name": name,
@@ -120,41 +122,46 @@ SOURCES = {
 }
 
 
-async def batches(source: Source, scale: float, rows: int, directory: Path) -> AsyncGenerator[tuple[int, bytes], None]:
-    """The rows as CSV without a header, in batches of so many rows or a little more, each with its number of rows.
+def generator_command(table: str, scale: float) -> list[str]:
+    """The command that writes a table of TPC-H (orders, customer, lineitem) to standard output as CSV with a header."""
+    program = Path(sysconfig.get_path("scripts")) / "tpchgen-cli"
+    return [str(program), "csv", "-s", str(scale), "--tables", table, "--stdout"]
 
-    They are generated once and kept in the directory, since the generator takes a second to begin.
+
+async def batches(source: Source, scale: float, rows: int, directory: Path) -> AsyncGenerator[tuple[int, bytes], None]:
+    """Yield the rows in batches of at least `rows`: the number of rows in the batch, and CSV without a header.
+
+    The rows are generated once and kept in the directory, because the generator takes a second to start.
 
     Raises:
-        LoadError: the generator failed.
+        GeneratorError: the generator failed.
         OSError: the directory cannot be written to.
     """
     kept = directory / f"{source.name}-{scale:g}.csv"
     chunk_bytes = min(_MAX_CHUNK_BYTES, rows * _ROW_BYTES)
     found = _read(kept, chunk_bytes) if kept.exists() else _generate(source, scale, kept, chunk_bytes)
-    waiting, count = b"", 0
+    pending, count = b"", 0
     async with aclosing(found) as chunks:
         async for chunk in chunks:
-            waiting += chunk
+            pending += chunk
             count += chunk.count(b"\n")
             if count >= rows:
-                # No text of TPC-H has a line break in it, so that a line is a row.
-                whole, _, waiting = waiting.rpartition(b"\n")
+                # TPC-H's texts have no line breaks, so a line is a row.
+                whole, _, pending = pending.rpartition(b"\n")
                 yield count, whole + b"\n"
                 count = 0
-    if waiting:
-        yield count, waiting
+    if pending:
+        yield count, pending
 
 
 async def _read(kept: Path, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
-    file = await in_thread(kept.open, "rb")
-    with file:
-        while chunk := await in_thread(file.read, chunk_bytes):
+    with await asyncio.to_thread(kept.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, chunk_bytes):
             yield chunk
 
 
 async def _generate(source: Source, scale: float, kept: Path, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
-    """What the generator writes, kept when it is complete. Closed early, it ends the generator."""
+    """Yield the generator's output, and keep it once it is complete. Closing this early ends the generator."""
     program, *arguments = generator_command(source.name, scale)
     with _kept_when_complete(kept) as file:
         generator = await asyncio.create_subprocess_exec(
@@ -162,18 +169,18 @@ async def _generate(source: Source, scale: float, kept: Path, chunk_bytes: int) 
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            # Ctrl-C in the terminal is for us, who stop things in their order.
+            # Ctrl-C in the terminal must reach only `make run`, which stops its processes in order.
             start_new_session=True,
         )
         try:
             if generator.stdout is None:
-                raise LoadError("the generator was started without its pipe")
+                raise GeneratorError("tpchgen-cli was started without a pipe")
             await generator.stdout.readline()  # the header
             while chunk := await generator.stdout.read(chunk_bytes):
-                await in_thread(file.write, chunk)
+                await asyncio.to_thread(file.write, chunk)
                 yield chunk
             if await generator.wait() != 0:
-                raise LoadError("tpchgen-cli failed")
+                raise GeneratorError("tpchgen-cli failed")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 generator.kill()

@@ -1,4 +1,4 @@
-"""Owns the synced tables as the REST API sees them: checked, shown, and handed to their syncs."""
+"""The synced tables as REST resources: requests are checked here, and `syncs.py` copies the rows."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from server.local.platform.state import Store
     from server.local.platform.tables.unity import UnityCatalog
 
-# PostgreSQL cuts longer names off.
+# PostgreSQL truncates longer names.
 _MAX_NAME = 63
 
 
 class SyncedTables:
-    """The synced tables. Only SNAPSHOT is offered: what `samples` holds has no change data feed."""
+    """The synced tables. Only SNAPSHOT is supported, because the tables of `samples` have no change data feed."""
 
     def __init__(
-        self, store: Store, options: Options, instances: Instances, unity: UnityCatalog, running: syncs.Syncs
+        self, store: Store, options: Options, instances: Instances, unity: UnityCatalog, sync_runner: syncs.Syncs
     ) -> None:
         self._store = store
         self._options = options
         self._instances = instances
         self._unity = unity
-        self._syncs = running
+        self._syncs = sync_runner
 
     def create(self, body: SyncedTableBody, creator: Identity) -> dict[str, Any]:
-        """Begin to make a synced table."""
+        """Start to create a synced table."""
         catalog, schema, name = table_parts(body.name)
         if max(len(schema), len(name)) > _MAX_NAME:
             raise invalid(f"Table name '{body.name}' is invalid: PostgreSQL's names have up to {_MAX_NAME} characters.")
@@ -61,23 +61,23 @@ class SyncedTables:
             pipeline=pipeline.id,
             detailed_state=syncs.PROVISIONING,
             catalog_state="PROVISIONING",
-            message="The synced table is being made.",
+            message="The synced table is being created.",
         )
         state.pipelines[pipeline.id] = pipeline
         state.synced_tables[full_name] = table
         pipeline.updates.append(Update(id=str(uuid.uuid4()), state="CREATED", created=now_milliseconds()))
         self._store.save()
         self._syncs.begin(table)
-        return self.shown(table)
+        return self.as_json(table)
 
     def get(self, name: str) -> dict[str, Any]:
-        """A SyncedDatabaseTable."""
-        return self.shown(self._find(name))
+        """The SyncedDatabaseTable with this name."""
+        return self.as_json(self._find(name))
 
     async def delete(self, name: str, query: Mapping[str, str]) -> None:
-        """Forget it and, unless pipelines are kept, the pipeline that it was the last table of.
+        """Delete a synced table. Its PostgreSQL table stays, unless `purge_data` is true.
 
-        The PostgreSQL table stays, unless `purge_data` is true.
+        A pipeline without any table left is deleted too, unless the option `keep_pipelines` is set.
         """
         table = self._find(name)
         purge = boolean(query, "purge_data")
@@ -93,7 +93,7 @@ class SyncedTables:
                 self._syncs.begin(table)
             raise
         state = self._store.state
-        # Two calls may have come at once.
+        # Another call may have deleted it meanwhile.
         if state.synced_tables.get(name) is table:
             del state.synced_tables[name]
             if not self._options.keep_pipelines and not any(
@@ -102,15 +102,15 @@ class SyncedTables:
                 state.pipelines.pop(table.pipeline, None)
             self._store.save()
 
-    def shown(self, table: SyncedTable) -> dict[str, Any]:
-        """A SyncedDatabaseTable as it is replied."""
+    def as_json(self, table: SyncedTable) -> dict[str, Any]:
+        """A SyncedDatabaseTable as the platform replies it."""
         status: dict[str, Any] = {"detailed_state": table.detailed_state, "message": table.message}
         if table.detailed_state != syncs.PROVISIONING:
             status["pipeline_id"] = table.pipeline
         if table.last_sync:
             status["last_sync"] = table.last_sync
         source = SOURCES[table.spec["source_table_full_name"]]
-        progress = syncs.shown_progress(self._syncs.progress.get(table.uid), source.rows(self._options.scale))
+        progress = syncs.progress_json(self._syncs.progress.get(table.uid), source.rows(self._options.scale))
         processed = {}
         if table.last_sync:
             processed = {"last_processed_commit_version": "1", "timestamp": table.last_sync["sync_end_timestamp"]}
@@ -143,12 +143,12 @@ class SyncedTables:
         return table
 
     def _target(self, body: SyncedTableBody, catalog: str) -> tuple[str, str]:
-        """The instance and the database: given, or in a catalog that stands for a database, that catalog's."""
+        """The instance and the database: those of the catalog if it registers a database, else those in the body."""
         registered = self._store.state.catalogs.get(catalog)
         if registered is None:
             self._unity.catalog(catalog)
             if not self._unity.is_standard(catalog):
-                raise invalid(f"name: catalog '{catalog}' takes no tables.")
+                raise invalid(f"name: catalog '{catalog}' does not accept tables.")
             self._unity.schema(".".join((body.name or "").split(".")[:2]))
             if not body.database_instance_name:
                 raise invalid("database_instance_name is required in a standard catalog.")
@@ -158,7 +158,7 @@ class SyncedTables:
             ("logical_database_name", body.logical_database_name, registered.database),
         ):
             if given not in (None, "", known):
-                raise invalid(f"{field}: '{given}' is not that of the catalog '{catalog}': '{known}'.")
+                raise invalid(f"{field}: '{given}' differs from the catalog's: '{catalog}' registers '{known}'.")
         return registered.instance, registered.database
 
     def _checked(self, spec: TableSpecBody | None) -> TableSpecBody:
@@ -167,7 +167,7 @@ class SyncedTables:
         self._unity.table(spec.source_table_full_name)
         source = SOURCES.get(spec.source_table_full_name)
         if source is None:
-            raise invalid(f"spec: '{spec.source_table_full_name}' cannot be a source.")
+            raise invalid(f"spec: '{spec.source_table_full_name}' cannot be a source table.")
         if not spec.primary_key_columns:
             raise invalid("spec: primary_key_columns is required.")
         overrides = spec.type_overrides or []
@@ -178,7 +178,7 @@ class SyncedTables:
         for override in overrides:
             size = override.get("size")
             if override.get("pg_type") != "PG_SPECIFIC_TYPE_VARCHAR" or not isinstance(size, int) or size < 1:
-                raise invalid("spec: type_overrides takes PG_SPECIFIC_TYPE_VARCHAR with a size here.")
+                raise invalid("spec: type_overrides supports only PG_SPECIFIC_TYPE_VARCHAR with a size here.")
         if spec.scheduling_policy != "SNAPSHOT":
             raise invalid(
                 f"spec: scheduling_policy {spec.scheduling_policy} needs a change data feed, which"

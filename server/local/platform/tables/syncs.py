@@ -1,4 +1,4 @@
-"""Owns the running of syncs: phase by phase, tried again where it makes sense, taken up after a restart."""
+"""The syncs: each runs through its phases, is retried after a lost connection, and resumed after a restart."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from server.local.platform.instances import sql
 from server.local.platform.instances.lifecycle import STARTING, UPDATING
 from server.local.platform.rest.errors import PlatformError
 from server.local.platform.state import now
-from server.local.platform.tables.postgres_table import Progress, Replica
-from server.local.tpch import LoadError
+from server.local.platform.tables.sources import GeneratorError
+from server.local.platform.tables.table_copy import Progress, TableCopy
 
 if TYPE_CHECKING:
     from server.local.platform.instances.lifecycle import Lifecycle
@@ -31,42 +31,44 @@ OFFLINE_FAILED = "SYNCED_TABLE_OFFLINE_FAILED"
 PIPELINE_FAILED = "SYNCED_TABLE_ONLINE_PIPELINE_FAILED"
 RUNNING = (PROVISIONING, PROVISIONING_RESOURCES, INITIAL_SNAPSHOT, UPDATING_RESOURCES, TRIGGERED_UPDATE)
 
+# Of one copy, when its connection is lost.
 _ATTEMPTS = 3
+# Between two attempts, and between two looks at an instance that is not available yet.
 _RETRY_SECONDS = 0.2
-_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 _log = logging.getLogger(__name__)
 
 
 class Syncs:
-    """The syncs that run, one of a table at most. `progress` is of each table by its uid."""
+    """The running syncs, at most one for each table. `progress` is by the table's uid."""
 
-    def __init__(self, store: Store, options: Options, life: Lifecycle) -> None:
+    def __init__(self, store: Store, options: Options, lifecycle: Lifecycle) -> None:
         self._store = store
         self._options = options
-        self._life = life
+        self._lifecycle = lifecycle
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.progress: dict[str, Progress] = {}
 
     def open(self) -> None:
-        """Begin anew what a restart has interrupted."""
+        """Start every sync again that was running when the platform stopped."""
         for table in self._store.state.synced_tables.values():
             if table.detailed_state in RUNNING:
                 self.begin(table)
 
     async def close(self) -> None:
-        """Break off every sync; each is taken up when the process is back."""
+        """Cancel every sync. `open` starts them again in the next process."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def begin(self, table: SyncedTable) -> None:
-        """Sync the table, which says in its state how far that is."""
+        """Start to sync the table. Its state tells the phase."""
         self.progress.pop(table.uid, None)
         task = self._tasks[table.uid] = asyncio.create_task(self._run(table))
         task.add_done_callback(lambda done: self._tasks.pop(table.uid, None) if done is task else None)
 
     async def cancel(self, table: SyncedTable) -> None:
-        """Break the sync of the table off, where there is one."""
+        """Cancel the sync of the table if one is running."""
         task = self._tasks.get(table.uid)
         if task is not None:
             task.cancel()
@@ -74,17 +76,17 @@ class Syncs:
         self.progress.pop(table.uid, None)
 
     async def drop(self, table: SyncedTable) -> None:
-        """Drop its table in PostgreSQL.
+        """Drop the PostgreSQL table of a synced table.
 
         Raises:
-            PlatformError: INVALID_STATE where the instance is not available, ABORTED where the table is in use.
+            PlatformError: INVALID_STATE if the instance is not available, ABORTED if the table is in use.
         """
         try:
-            connection = await self._life.connect(self._store.state.instances[table.instance], table.database)
+            connection = await self._lifecycle.connect(self._store.state.instances[table.instance], table.database)
         except asyncpg.InvalidCatalogNameError:
             return
         try:
-            await Replica(connection, table, self._options).drop()
+            await TableCopy(connection, table, self._options).drop()
         except (asyncpg.LockNotAvailableError, asyncpg.DependentObjectsStillExistError) as error:
             raise PlatformError(409, "ABORTED", f"The table of '{table.name}' was not dropped: {error}") from None
         finally:
@@ -102,7 +104,7 @@ class Syncs:
                 self._enter(table, INITIAL_SNAPSHOT if first else TRIGGERED_UPDATE, "Copying the rows of the source.")
             self._update(table, "RUNNING")
             await self._sync(table)
-        except (PlatformError, LoadError, asyncpg.PostgresError, *_LOST) as error:
+        except (PlatformError, GeneratorError, asyncpg.PostgresError, *_CONNECTION_LOST) as error:
             _log.warning("the sync of %s failed: %s", table.name, error)
             self._fail(table, str(error) or type(error).__name__)
 
@@ -112,10 +114,10 @@ class Syncs:
             try:
                 await self._copy(table)
                 break
-            except _LOST:
+            except _CONNECTION_LOST:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                # The instance is being restarted, or was suspended; if it was stopped, connecting says so.
+                # The instance is being restarted or was suspended. If it was stopped, `connect` raises.
                 await asyncio.sleep(_RETRY_SECONDS)
         table.last_sync = {
             "delta_table_sync_info": {
@@ -132,19 +134,19 @@ class Syncs:
 
     async def _copy(self, table: SyncedTable) -> None:
         instance = self._store.state.instances[table.instance]
-        while instance.state in (STARTING, UPDATING):  # noqa: ASYNC110 # the state is on disk, and nobody signals it
+        while instance.state in (STARTING, UPDATING):  # noqa: ASYNC110 # the lifecycle has no signal to wait for
             await asyncio.sleep(_RETRY_SECONDS)
         if table.spec.get("create_database_objects_if_missing"):
-            connection = await self._life.connect(instance)
+            connection = await self._lifecycle.connect(instance)
             try:
                 await sql.make_database(connection, table.database)
             finally:
                 connection.terminate()
-        connection = await self._life.connect(instance, table.database)
+        connection = await self._lifecycle.connect(instance, table.database)
         try:
-            replica = Replica(connection, table, self._options)
-            self.progress[table.uid] = Progress(replica.rows, started=time.monotonic())
-            await replica.sync(self.progress[table.uid])
+            copy = TableCopy(connection, table, self._options)
+            self.progress[table.uid] = Progress(copy.rows, started=time.monotonic())
+            await copy.sync(self.progress[table.uid])
         finally:
             connection.terminate()
 
@@ -166,12 +168,12 @@ class Syncs:
             self._store.save()
 
     def _finish_update(self, table: SyncedTable) -> None:
-        """The update ends with the last of its tables, and fails with any of them."""
+        """End the update with its last table. It fails if one of them has failed."""
         states = {t.detailed_state for t in self._store.state.synced_tables.values() if t.pipeline == table.pipeline}
         if not states & set(RUNNING):
             self._update(table, "COMPLETED" if states == {ONLINE} else "FAILED")
 
 
-def shown_progress(progress: Progress | None, total: int) -> dict[str, Any]:
-    """The progress of a sync that may not have begun to copy."""
-    return (progress or Progress(total)).shown()
+def progress_json(progress: Progress | None, total: int) -> dict[str, Any]:
+    """The progress of a sync, or of one that has not begun to copy."""
+    return (progress or Progress(total)).as_json()

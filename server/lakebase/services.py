@@ -1,4 +1,4 @@
-"""The parts of administration that all steps share."""
+"""The services that plans and steps use: the platform, logins, PostgreSQL, and what administration keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from server.lakebase.database.audit import Records
+    from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
     from server.lakebase.database.indexes import OrderIndexes
     from server.lakebase.database.inspection import Postgres
     from server.lakebase.login.instances import Instances
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What the steps of all operations share."""
+class Services:
+    """What all plans and steps share; made once for each process."""
 
     platform: Platform
     instances: Instances
     postgres: Postgres
     indexes: OrderIndexes
-    records: Records
+    grants_and_indexes: GrantsAndIndexesStore

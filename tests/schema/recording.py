@@ -1,4 +1,4 @@
-"""Owns an administration that only notes what it is asked, and the running of documents against it."""
+"""An administration that records its calls, and the execution of documents against it."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def operation(id_: str = "op1", state: ports.WorkState = ports.WorkState.RUNNING
 
 
 @dataclass
-class Asked:
-    """An Administration. Whatever it is asked stands in `questions`, and refusals in `refused`.
+class RecordingAdministration:
+    """An Administration that records its calls in `calls`, and the audited refusals in `refused`.
 
-    What stands in `failures` under a method's name is raised there; a method in `slow` never answers.
+    A method with an entry in `failures` raises it. A method in `slow` never returns.
     """
 
     configured: ports.Configured = CONFIGURED
@@ -102,73 +102,73 @@ class Asked:
     slow: frozenset[str] = frozenset()
     story: Sequence[ports.Operation] = ()
     pages: dict[str | None, ports.InstancePage] = field(default_factory=dict)
-    questions: list[tuple[str, object]] = field(default_factory=list)
+    calls: list[tuple[str, object]] = field(default_factory=list)
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
 
     async def instances(self, *, size: int, token: str | None) -> ports.InstancePage:
-        """One of the pages."""
-        await self._ask("instances", (size, token))
+        """One of `pages`."""
+        await self._record("instances", (size, token))
         return self.pages[token]
 
     async def instance(self, name: str) -> ports.Instance | None:
-        """One that has the name."""
-        await self._ask("instance", name)
+        """An object with this name."""
+        await self._record("instance", name)
         return instance(name)
 
     async def catalog(self, name: str) -> ports.Catalog | None:
-        """One that has the name."""
-        await self._ask("catalog", name)
+        """An object with this name."""
+        await self._record("catalog", name)
         return ports.Catalog(name, "5eed", "orders-pg", "orders_db")
 
     async def synced_table(self, name: str) -> ports.SyncedTable | None:
-        """One that has the name."""
-        await self._ask("synced_table", name)
+        """An object with this name."""
+        await self._record("synced_table", name)
         return synced_table(name)
 
     async def indexes(self, table: ports.SyncedTable) -> Sequence[ports.TableIndex]:
-        """One."""
-        await self._ask("indexes", table.name)
+        """One index."""
+        await self._record("indexes", table.name)
         return [ports.TableIndex("orders_pkey", "CREATE UNIQUE INDEX ...", valid=True)]
 
     async def submit(self, request: ports.AdminRequest, user: str) -> ports.AdminOutcome:
-        """The outcome; a test that expects nothing to be sent has none."""
-        await self._ask("submit", (user, request))
+        """The outcome. A test that expects no request has none."""
+        await self._record("submit", (user, request))
         assert self.outcome is not None, f"sent: {request}"
         return self.outcome
 
     async def operation(self, id_: str) -> ports.Operation | None:
-        """One of the story."""
-        await self._ask("operation", id_)
+        """The first state of this operation in the story."""
+        await self._record("operation", id_)
         return next((one for one in self.story if one.id == id_), None)
 
     async def operations(self, *, size: int, after: str | None) -> ports.OperationPage:
-        """The story, page by page."""
-        await self._ask("operations", (size, after))
+        """A page of the story."""
+        await self._record("operations", (size, after))
         keys = [one.id for one in self.story]
         start = 0 if after is None else keys.index(after) + 1
         return ports.OperationPage(self.story[start : start + size], more=start + size < len(keys))
 
     async def progress(self, id_: str) -> AsyncGenerator[ports.Operation, None]:
-        """The whole story of an operation."""
-        await self._ask("progress", id_)
+        """All states of an operation in the story."""
+        await self._record("progress", id_)
         for one in self.story:
             if one.id == id_:
                 yield one
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Kept."""
+        """Record it."""
         self.refused.append((user, action, reason))
 
-    async def _ask(self, method: str, asked: object) -> None:
-        self.questions.append((method, asked))
+    async def _record(self, method: str, argument: object) -> None:
+        self.calls.append((method, argument))
         if method in self.failures:
             raise self.failures[method]
         if method in self.slow:
             await asyncio.Event().wait()
 
 
-def context(asked: Asked, role: Role = Role.ADMIN) -> Context:
-    """What administration needs of a context; of orders there is nothing."""
+def context(administration: RecordingAdministration, role: Role = Role.ADMIN) -> Context:
+    """A context with an administration, and without the ports of orders."""
     nothing = cast("Any", None)
     return Context(
         principal=Principal("ann", frozenset({role})),
@@ -178,26 +178,28 @@ def context(asked: Asked, role: Role = Role.ADMIN) -> Context:
         history=nothing,
         new_change_lookup=nothing,
         feed=nothing,
-        lakebase=asked,
+        lakebase=administration,
         limits=PageLimits(),
     )
 
 
-async def run(asked: Asked, document: str, role: Role = Role.ADMIN, **variables: object) -> ExecutionResult:
+async def run(
+    administration: RecordingAdministration, document: str, role: Role = Role.ADMIN, **variables: object
+) -> ExecutionResult:
     """The result of a document."""
-    return await SCHEMA.execute(document, variable_values=variables, context_value=context(asked, role))
+    return await SCHEMA.execute(document, variable_values=variables, context_value=context(administration, role))
 
 
-async def answer(asked: Asked, document: str, **variables: object) -> dict[str, Any]:
+async def answer(administration: RecordingAdministration, document: str, **variables: object) -> dict[str, Any]:
     """The data of a document that has no errors."""
-    result = await run(asked, document, Role.ADMIN, **variables)
+    result = await run(administration, document, Role.ADMIN, **variables)
     assert result.errors is None, result.errors
     assert result.data is not None
     return result.data
 
 
 def reasons(result: ExecutionResult) -> list[str]:
-    """Why each error of a result is there, in their order."""
+    """The reason of each error of a result, in order."""
     found = []
     for error in result.errors or []:
         assert isinstance(error.original_error, ApiError), error

@@ -1,4 +1,4 @@
-"""What a line of the log may hold: bounded values, no half of a secret, nothing that passes for another line."""
+"""The form of the log: values are bounded, no half of a secret is left, nothing passes for another line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from server.observability.log_processors import ThrottledLogs, cut
-from server.observability.log_setup import configure_logs
+from server.observability.log_setup import ThrottledLogs, configure_logs, cut
 from server.settings import Settings
 from tests import faulty
 from tests.clock import Still
@@ -23,7 +22,7 @@ SECRET = "canary-" + "x" * 300 + "-canary"
 
 
 def logged(form: str, url: str, say: Callable[[structlog.stdlib.BoundLogger], object]) -> str:
-    """What is written where this is said."""
+    """What is written when `say` logs."""
     written = io.StringIO()
     configure_logs(Settings(database_url=url, databricks_token=SECRET, log_format=form), stream=written)
     try:
@@ -35,7 +34,7 @@ def logged(form: str, url: str, say: Callable[[structlog.stdlib.BoundLogger], ob
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_value_is_cut_and_no_half_of_a_secret_is_left(orders_url: str, form: str) -> None:
-    """Also of one that stands where the cut is; numbers and short values are as they were."""
+    """Even if the cut goes through a secret, none of it is left. Numbers and short values are not changed."""
     line = logged(form, orders_url, lambda log: log.info("e", long="a" * 400 + SECRET, many=["b" * 300] * 9, n=1 << 70))
     assert "canary" not in line
     assert "a" * 300 in line
@@ -47,7 +46,7 @@ def test_a_value_is_cut_and_no_half_of_a_secret_is_left(orders_url: str, form: s
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_the_longest_traceback_is_some_kilobytes(orders_url: str, form: str) -> None:
-    """Of an endless recursion, its cause and the text of both: where it came in, and what was raised."""
+    """An endless recursion and the exception raised from it are both named, with where the call came in."""
 
     def fail(log: structlog.stdlib.BoundLogger) -> None:
         try:
@@ -65,7 +64,7 @@ def test_the_longest_traceback_is_some_kilobytes(orders_url: str, form: str) -> 
 
 
 def test_nothing_of_an_exception_begins_a_line_for_a_person(orders_url: str) -> None:
-    """Its own lines are indented, and what moves a cursor is written out."""
+    """A traceback's lines are indented, and characters that move a cursor are escaped."""
 
     def fail(log: structlog.stdlib.BoundLogger) -> None:
         try:
@@ -82,7 +81,7 @@ def test_nothing_of_an_exception_begins_a_line_for_a_person(orders_url: str) -> 
 def test_a_line_that_cannot_be_written_says_nothing_of_what_was_in_it(
     orders_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The standard library's own words would repeat it, before anything has been hidden."""
+    """The standard library would print the line, in which no secret has been hidden yet."""
 
     class Full(io.StringIO):
         def write(self, _: str) -> int:
@@ -95,9 +94,9 @@ def test_a_line_that_cannot_be_written_says_nothing_of_what_was_in_it(
 
 
 def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With how often it was; a peer's mistake has no traceback, and faults of ours are all there."""
+    """The line says how many were withheld. A peer's mistake has no traceback. Every fault of ours is logged."""
     clock = Still()
-    monkeypatch.setattr("server.observability.log_processors.time", clock)
+    monkeypatch.setattr("server.observability.log_setup.time", clock)
     seldom = ThrottledLogs()
 
     def says(level: int, words: str, *values: object, fault: bool = False) -> str | None:
@@ -123,7 +122,7 @@ def test_what_a_peer_makes_uvicorn_say_is_said_once_a_second(monkeypatch: pytest
 
 
 def test_a_line_in_json_is_json_whatever_stands_in_it(orders_url: str) -> None:
-    """Halves of characters too, which no encoding can write out."""
+    """Even half of a surrogate pair, which cannot be encoded."""
     line = logged("json", orders_url, lambda log: log.info("e", value='"\ud800\r\n\x1b\u2028'))
     assert line.count("\n") == 1
     assert json.loads(line)["value"] == '"\ud800\r\n\x1b\u2028'

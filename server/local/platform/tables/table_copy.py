@@ -1,4 +1,4 @@
-"""Owns the PostgreSQL table of a synced table: made, filled, put in place, dropped."""
+"""The PostgreSQL table of a synced table: created, filled from the source, put in place, dropped."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from server.local.platform.state import SyncedTable
 
 _WRITER = "databricks_writer_"
-# How often progress is seen to move.
-_STEPS = 20
-# Of the snapshot's delay, how much the table is missing for before it is filled in place.
-_MISSING = 0.25
+# In how many batches the rows come, so that clients see progress.
+_BATCHES = 20
+# The part of the snapshot delay for which an in-place sync leaves the table missing.
+_MISSING_SHARE = 0.25
 _OWNER = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass($1)"
 
 
 @dataclass
 class Progress:
-    """How far a sync has come."""
+    """The progress of a sync: rows in all, rows copied, and the monotonic time of its start."""
 
     total: int
     synced: int = 0
     started: float = 0
 
-    def shown(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """A SyncedTablePipelineProgress."""
         done = min(self.synced / self.total, 1.0) if self.total else 1.0
         seconds = (time.monotonic() - self.started) * (1 - done) / done if done else 0.0
@@ -49,11 +49,11 @@ class Progress:
         }
 
 
-class Replica:
-    """The table `"schema"."table"` of the connection's database, filled from the source.
+class TableCopy:
+    """The table `"schema"."table"` in the connection's database, a copy of the source table.
 
-    It belongs to the role databricks_writer_<the database's oid>. A table that is owned by nobody of that kind is
-    somebody else's, and is left alone.
+    The role databricks_writer_<oid of the database> owns it. A table of this name with any other owner is not a synced
+    table, and is never touched.
     """
 
     def __init__(self, connection: Any, table: SyncedTable, options: Options) -> None:
@@ -67,15 +67,15 @@ class Replica:
 
     @property
     def rows(self) -> int:
-        """How many rows are to come, about."""
+        """The number of rows in the source, approximately."""
         return self._source.rows(self._options.scale)
 
     async def sync(self, progress: Progress) -> None:
-        """Replace the table by a new one with the rows of the source; its indexes and its grants go with the old one.
+        """Replace the table by a new copy of the source. The old table's indexes and grants are lost.
 
         Raises:
-            PlatformError: with what is in the way.
-            asyncpg.PostgresError, OSError, LoadError: PostgreSQL or the generator failed.
+            PlatformError: the schema is missing, or the table is not a synced table.
+            asyncpg.PostgresError, OSError, GeneratorError: PostgreSQL or the generator failed.
         """
         writer = await self._prepare()
         if self._options.sync_mode == "swap":
@@ -85,14 +85,14 @@ class Replica:
         progress.total = progress.synced
 
     async def drop(self) -> None:
-        """Drop the table, where it is a synced one."""
+        """Drop the table if it is a synced table."""
         owner = await self._connection.fetchval(_OWNER, self._target)
         await self._connection.execute(f"DROP SCHEMA IF EXISTS {self._staging} CASCADE")
         if owner and owner.startswith(_WRITER):
             await self._connection.execute(f"SET lock_timeout = '5s'; DROP TABLE {self._target}")
 
     async def _prepare(self) -> str:
-        """See that role and schema are there and the table is free; the role's name."""
+        """Create role and schema, check that the table may be replaced, and return the role's name."""
         connection = self._connection
         oid = await connection.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
         writer = f"{_WRITER}{oid}"
@@ -118,9 +118,9 @@ class Replica:
         async with aclosing(self._paced(progress)) as chunks:
             await connection.copy_to_table(self._name, schema_name=self._staging, source=chunks, format="csv")
         staged = f"{self._staging}.{sql.quoted(self._name)}"
-        # Sets the visibility map too, without which no index-only scan is one.
+        # VACUUM sets the visibility map, without which an index-only scan still visits the table.
         await connection.execute(f"VACUUM (ANALYZE) {staged}")
-        # Several statements at once are one transaction.
+        # Sent together, the statements are one transaction.
         await connection.execute(
             f"DROP TABLE IF EXISTS {self._target};"
             f"ALTER TABLE {staged} SET SCHEMA {sql.quoted(self._schema)};"
@@ -130,7 +130,7 @@ class Replica:
     async def _fill_in_place(self, writer: str, progress: Progress) -> None:
         connection = self._connection
         await connection.execute(f"DROP TABLE IF EXISTS {self._target}")
-        await asyncio.sleep(self._options.snapshot_delay * _MISSING)
+        await asyncio.sleep(self._options.snapshot_delay * _MISSING_SHARE)
         await connection.execute(self._definition(sql.quoted(self._schema), writer))
         async with aclosing(self._paced(progress)) as chunks:
             async for chunk in chunks:
@@ -143,15 +143,15 @@ class Replica:
         columns = self._source.postgres_columns()
         for override in self._spec.get("type_overrides") or []:
             columns[override["column_name"]] = f"varchar({override['size']})"
-        described = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        definitions = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         key = ", ".join(self._spec["primary_key_columns"])
         table = f"{schema}.{sql.quoted(self._name)}"
-        return f"CREATE TABLE {table} ({described}, PRIMARY KEY ({key})); ALTER TABLE {table} OWNER TO {writer}"
+        return f"CREATE TABLE {table} ({definitions}, PRIMARY KEY ({key})); ALTER TABLE {table} OWNER TO {writer}"
 
     async def _paced(self, progress: Progress) -> AsyncGenerator[bytes, None]:
-        options, step = self._options, max(self.rows // _STEPS, 1)
-        async with aclosing(batches(self._source, options.scale, step, options.kept_sources)) as found:
+        options, size = self._options, max(self.rows // _BATCHES, 1)
+        async with aclosing(batches(self._source, options.scale, size, options.sources_directory)) as found:
             async for rows, chunk in found:
                 yield chunk
                 progress.synced += rows
-                await asyncio.sleep(self._options.snapshot_delay / _STEPS)
+                await asyncio.sleep(self._options.snapshot_delay / _BATCHES)

@@ -1,0 +1,159 @@
+"""The cache of documents: one entry for everything that is known about a text."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from graphql import OperationDefinitionNode, OperationType, get_operation_ast
+
+from schema.limits.cost import formula_of
+from schema.limits.formulas import Formula
+from schema.plans.arguments import UnplannedError
+from schema.plans.operation import PlannedOperation
+
+if TYPE_CHECKING:
+    import strawberry
+    from graphql import DocumentNode, GraphQLSchema
+
+_log = logging.getLogger(__name__)
+# A longer document is parsed and validated each time. GraphiQL's introspection query has 1,600 characters, Relay's
+# largest documents a few thousand.
+REMEMBERED_CHARACTERS: Final = 16_384
+# The memory bound of a cache. A syntax tree takes 300 to 500 bytes a token, so 0.35 MB for 1,000 tokens in the 2,000
+# characters that a document has on average in a full cache. A plan takes up to a hundred times its text. Measured, the
+# worst documents fill it with 0.46 GB, a thousand ordinary ones with 28 MB.
+_DOCUMENTS: Final = 1_000
+_CHARACTERS: Final = 2 << 20
+
+
+class Document:
+    """A document that is valid and within the limits, and what is derived from it.
+
+    `plans` holds the plan of each operation that has been planned, by the name that a request gives for it, and None
+    for an operation that cannot be planned. `digest` is the hash under which a client offered the document.
+
+    Args:
+        text: its text.
+        ast: its syntax tree.
+    """
+
+    __slots__ = ("_formulas", "ast", "digest", "plans", "text")
+
+    def __init__(self, text: str, ast: DocumentNode) -> None:
+        self.text = text
+        self.ast = ast
+        self.plans: dict[str | None, PlannedOperation | None] = {}
+        self.digest: str | None = None
+        self._formulas: dict[str | None, Formula] = {}
+
+    def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
+        """The cost formula of an operation; that of an operation which does not exist is 0.
+
+        Raises:
+            LimitError: COST_EXCEEDED, the operation would describe the schema over and over.
+        """
+        operation = get_operation_ast(self.ast, operation_name)
+        if operation is None:
+            return Formula()
+        name = _name(operation)
+        if name not in self._formulas:
+            self._formulas[name] = formula_of(schema, self.ast, operation)
+        return self._formulas[name]
+
+    def plan(self, schema: strawberry.Schema, operation_name: str | None) -> None:
+        """Plan a query, unless that has been done."""
+        if operation_name in self.plans:
+            return
+        operation = get_operation_ast(self.ast, operation_name)
+        if operation is None or operation.operation is not OperationType.QUERY:
+            return
+        # A document's only query may be named in a request or not. Both share one plan.
+        name = _name(operation)
+        if name not in self.plans:
+            self.plans[name] = self._planned(schema, operation)
+        self.plans[operation_name] = self.plans[name]
+
+    def _planned(self, schema: strawberry.Schema, operation: OperationDefinitionNode) -> PlannedOperation | None:
+        try:
+            formula = self.formula(schema._schema, _name(operation))  # noqa: SLF001 # Strawberry has no public way to it
+            return PlannedOperation(schema, self.ast, operation, formula)
+        except UnplannedError:
+            return None
+        except Exception:  # noqa: BLE001 # the request that is being answered must not fail because of its plan
+            # The ordinary path answers without a plan.
+            _log.exception("a document could not be planned")
+            return None
+
+
+class DocumentCache:
+    """The documents used last, up to a bound. Each process has its own.
+
+    A document is added once it has proved valid, so invalid documents cannot push out valid ones. Error messages, which
+    may be a hundred times as long as a document, are not kept. A query is planned when the ordinary path is about to
+    execute it for the first time. By then the schema's extensions have let it pass, so a document that has a plan has
+    passed all their checks.
+
+    Args:
+        most: how many documents it holds.
+        characters: how many characters their texts may have together. A text counts once for each of its operations,
+            since each may have a plan.
+    """
+
+    def __init__(self, most: int = _DOCUMENTS, *, characters: int = _CHARACTERS) -> None:
+        self._most = most
+        self._most_characters = characters
+        self._characters = 0
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._by_digest: OrderedDict[str, Document] = OrderedDict()
+
+    def get(self, text: str) -> Document | None:
+        """The document with this text."""
+        if (document := self._documents.get(text)) is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def find(self, digest: str) -> Document | None:
+        """The document that a client offered under this hash."""
+        if (document := self._by_digest.get(digest)) is not None:
+            self._by_digest.move_to_end(digest)
+            self._documents.move_to_end(document.text)
+        return document
+
+    def add(self, text: str, ast: DocumentNode) -> None:
+        """Add a document that has proved valid, unless it is a very long one."""
+        if text in self._documents or len(text) > REMEMBERED_CHARACTERS:
+            return
+        self._documents[text] = Document(text, ast)
+        self._characters += _weight(ast, text)
+        while len(self._documents) > self._most or self._characters > self._most_characters:
+            _, forgotten = self._documents.popitem(last=False)
+            self._characters -= _weight(forgotten.ast, forgotten.text)
+            if forgotten.digest is not None:
+                del self._by_digest[forgotten.digest]
+
+    def offer(self, digest: str, text: str, *, most: int) -> None:
+        """Let a document, if it is in the cache, be found by its hash.
+
+        Args:
+            digest: the hash, which the caller has compared with the text.
+            text: the text.
+            most: how many documents may be found by their hash.
+        """
+        document = self._documents.get(text)
+        if document is None or document.digest is not None:
+            return
+        document.digest = digest
+        self._by_digest[digest] = document
+        if len(self._by_digest) > most:
+            _, oldest = self._by_digest.popitem(last=False)
+            oldest.digest = None
+
+
+def _name(operation: OperationDefinitionNode) -> str | None:
+    return operation.name.value if operation.name else None
+
+
+def _weight(ast: DocumentNode, text: str) -> int:
+    return len(text) * max(1, sum(isinstance(node, OperationDefinitionNode) for node in ast.definitions))

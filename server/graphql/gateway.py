@@ -1,0 +1,245 @@
+"""The gateway of all operations: it checks and executes them, in the same way for every transport."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from schema.errors import Reason, RequestError
+from schema.limits.variables import check_variables
+from server.graphql.introspection import may_explore
+from server.graphql.request import asks_for_cost, request_data
+from server.http.error_response import present
+from server.read_requirement import ReadRequirement, current_reads
+from server.traffic.subscription_limits import lasting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+
+    import strawberry
+    from starlette.requests import HTTPConnection, Request
+    from strawberry.http import GraphQLRequestData
+
+    from schema.context import Context
+    from server.auth.authentication import Authentication
+    from server.graphql.introspection import ExploredBy
+    from server.graphql.persisted_documents import Documents
+    from server.graphql.request import RequestData
+    from server.http.consistency import Consistency
+    from server.http.origins import Origins
+    from server.traffic.rate_limit import RateLimit
+
+_T = TypeVar("_T")
+
+
+class Gateway:
+    """Checks who calls and what they ask for, and executes it.
+
+    The checks are made in this order:
+
+    1. authentication;
+    2. the origin of the page that calls;
+    3. the transport's own terms: the method and the media types;
+    4. the consistency token in the headers;
+    5. the body is read;
+    6. the size of the variables;
+    7. the document: found by its hash, and trusted where only trusted documents are run;
+    8. the consistency token in the operation's `extensions`.
+
+    So an unauthenticated caller learns nothing else, and no body is read for a request that its headers rule out.
+
+    An HTTP request goes through all of them (`prepare`). A WebSocket goes through 1, 2 and 4 once, when it opens, and
+    each of its operations through 6 to 8 (`resolve`).
+
+    Args:
+        schema: executes the operations.
+        documents: finds documents by their hash, and refuses documents that are not trusted.
+        consistency: reads consistency tokens, and adds them to answers.
+        origins: the origins whose pages may call.
+        explored_by: who may explore the schema.
+        rates: the rate limit; None if it is off.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        *,
+        documents: Documents,
+        consistency: Consistency,
+        origins: Origins,
+        explored_by: ExploredBy,
+        rates: RateLimit | None,
+    ) -> None:
+        self.consistency = consistency
+        self.explored_by = explored_by
+        self._schema = schema
+        self._documents = documents
+        self._origins = origins
+        self._rates = rates
+
+    async def authenticate(
+        self, connection: HTTPConnection, init: Mapping[str, object] | None = None, *, any_origin: bool = False
+    ) -> Context:
+        """Authenticate the caller, check the origin, and make the caller's context.
+
+        Args:
+            connection: the request, or the upgrade to a WebSocket.
+            init: the payload of a WebSocket's `connection_init`, for modes of authentication that wait for it.
+            any_origin: whether a page of any origin may call.
+
+        Raises:
+            ApiError: the caller is refused, or cannot be authenticated now.
+        """
+        # Before anything else: a request starts with the context variables of the one before it on its connection.
+        current_reads.set(ReadRequirement())
+        state = connection.scope["state"]
+        authentication: Authentication = state["authentication"]
+        principal = await authentication.principal(connection, init)
+        if not any_origin:
+            self._origins.check(connection)
+        context: Context = state["context"]
+        own = context.for_caller(
+            principal,
+            tells_cost=asks_for_cost(connection.scope),
+            explores=may_explore(principal, self.explored_by),
+        )
+        return own if self._rates is None else self._rates.charging(own)
+
+    def check_origin(self, connection: HTTPConnection) -> None:
+        """Check the origin of a WebSocket whose client authenticates later, in its `connection_init`.
+
+        Raises:
+            ForbiddenError: ORIGIN_FORBIDDEN.
+        """
+        self._origins.check(connection)
+
+    async def prepare(
+        self, request: Request, negotiate: Callable[[Request], _T], *, any_origin: bool = False
+    ) -> tuple[Context, RequestData, _T]:
+        """Check an HTTP request, and read its operation.
+
+        Args:
+            request: the request, whose body has not been read.
+            negotiate: checks the request by the transport's own terms.
+            any_origin: whether a page of any origin may call.
+
+        Returns:
+            The caller's context, the operation, and what `negotiate` returned.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        context = await self.authenticate(request, any_origin=any_origin)
+        terms = negotiate(request)
+        reads = current_reads.get()
+        reads.position = self.consistency.position(request)
+        data = await request_data(request)
+        self.resolve(data, reads)
+        return context, data, terms
+
+    def resolve(self, data: RequestData, reads: ReadRequirement) -> None:
+        """Check an operation, and find its document.
+
+        Args:
+            data: the operation.
+            reads: what its reads require. A consistency token in its extensions may raise it.
+
+        Raises:
+            ApiError: the operation is refused.
+        """
+        check_variables(data.variables)
+        self._documents.resolve(data)
+        if data.extensions is not None:
+            reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+
+    async def execute(
+        self, data: GraphQLRequestData, context: Context, *, allowed: Collection[OperationType], method: str
+    ) -> tuple[dict[str, Any], int]:
+        """Execute a query or a mutation.
+
+        Args:
+            data: the operation.
+            context: its context.
+            allowed: the types of operations that may be executed.
+            method: the HTTP method, for the message to a client whose operation is not allowed.
+
+        Returns:
+            The answer and its HTTP status.
+
+        Raises:
+            RequestError: the document has no such operation, or one that is not allowed.
+        """
+        try:
+            result = await self._schema.execute(
+                data.query,
+                variable_values=data.variables,
+                context_value=context,
+                operation_name=data.operation_name,
+                operation_extensions=data.extensions,
+                allowed_operation_types=allowed,
+            )
+        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            raise _refusal_of(error, over=method) or error from None
+        return present(result, explores=context.explores)
+
+    async def answers(
+        self,
+        data: GraphQLRequestData,
+        context: Context,
+        *,
+        allowed: Collection[OperationType],
+        lasting_seconds: float,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Execute an operation of any type, and yield its answers. An answer without `data` is the last.
+
+        A subscription ends with such an answer after `lasting_seconds`.
+        """
+        # Strawberry yields some errors and raises others, syntax errors among them.
+        try:
+            results = await self._schema.stream(
+                data.query,
+                variable_values=data.variables,
+                context_value=context,
+                operation_name=data.operation_name,
+                operation_extensions=data.extensions,
+                allowed_operation_types=allowed,
+            )
+            async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
+                async for result in lasting_results:
+                    # None of them is a frame of incremental delivery: the schema has no @defer.
+                    answer, _ = present(_reworded(cast("ExecutionResult", result)), explores=context.explores)
+                    yield self.consistency.with_extension(answer)
+        except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
+            yield present(_failure(error), explores=context.explores)[0]
+
+
+def _refusal_of(error: Exception | None, *, over: str = "this transport") -> RequestError | None:
+    """What Strawberry rejects before execution, as one of our errors; None for any other error."""
+    if isinstance(error, MissingQueryError):
+        return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
+    if isinstance(error, CannotGetOperationTypeError):
+        return RequestError(Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name.")
+    if not isinstance(error, InvalidOperationTypeError):
+        return None
+    if error.operation_type is OperationType.SUBSCRIPTION:
+        where = "Subscriptions are served over a WebSocket, or as server-sent events on /api/graphql/stream."
+        return RequestError(Reason.METHOD_NOT_ALLOWED, where)
+    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} is not run over {over}.")
+
+
+def _reworded(result: ExecutionResult) -> ExecutionResult:
+    if isinstance(result, PreExecutionError) and result.errors:
+        refused = _refusal_of(result.errors[0].original_error)
+        return result if refused is None else _failure(refused)
+    return result
+
+
+def _failure(error: Exception) -> PreExecutionError:
+    raised = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+    return PreExecutionError(data=None, errors=[raised])

@@ -1,0 +1,94 @@
+"""Grants and indexes of a synced table, kept while a sync or a deletion replaces the table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.db.database import DatabaseAbsentError
+
+if TYPE_CHECKING:
+    from server.lakebase.database.own_tables import OwnTables
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsAndIndexes:
+    """The statements that restore what users have put on a table; both go when the table goes."""
+
+    grants: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.grants) + len(self.indexes)
+
+    def without(self, other: GrantsAndIndexes) -> GrantsAndIndexes:
+        """Those of these that are not among the others."""
+        return GrantsAndIndexes(
+            tuple(one for one in self.grants if one not in other.grants),
+            tuple(one for one in self.indexes if one not in other.indexes),
+        )
+
+    def union(self, other: GrantsAndIndexes) -> GrantsAndIndexes:
+        """These and the others, each once."""
+        return GrantsAndIndexes(
+            tuple(dict.fromkeys((*self.grants, *other.grants))), tuple(dict.fromkeys((*self.indexes, *other.indexes)))
+        )
+
+
+class GrantsAndIndexesStore:
+    """What is still to be restored, by the synced table's name.
+
+    The table in the database is called `synced_table_belongings`. Where there is no database, this process remembers.
+    """
+
+    def __init__(self, tables: OwnTables) -> None:
+        self._tables = tables
+        self._memory: dict[str, GrantsAndIndexes] = {}
+
+    async def add(self, table: str, found: GrantsAndIndexes) -> None:
+        """Keep what is on a table now, beside what was kept before and has not been restored yet.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        await self.replace(table, (await self.get(table)).union(found))
+
+    async def get(self, table: str) -> GrantsAndIndexes:
+        """What was kept of a table and has not been restored yet.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        try:
+            rows = await self._tables.rows(
+                f"SELECT grants, indexes FROM {self._tables.schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # the setting is an identifier, and quoted
+                {"name": table.lower()},
+            )
+        except DatabaseAbsentError:
+            return self._memory.get(table.lower(), GrantsAndIndexes())
+        return GrantsAndIndexes(*(tuple(part) for part in rows[0])) if rows else GrantsAndIndexes()
+
+    async def replace(self, table: str, left: GrantsAndIndexes) -> None:
+        """Keep only what is left to restore.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        self._memory[table.lower()] = left
+        with contextlib.suppress(DatabaseAbsentError):
+            await self._tables.rows(
+                f"""
+                INSERT INTO {self._tables.schema}.synced_table_belongings (name, grants, indexes)
+                VALUES (:name, CAST(:grants AS jsonb), CAST(:indexes AS jsonb))
+                ON CONFLICT (name) DO UPDATE
+                SET grants = excluded.grants, indexes = excluded.indexes, noted_at = clock_timestamp()
+                RETURNING name
+                """,  # noqa: S608 # as above
+                {
+                    "name": table.lower(),
+                    "grants": json.dumps(left.grants),
+                    "indexes": json.dumps(left.indexes),
+                },
+            )

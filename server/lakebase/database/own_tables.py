@@ -1,0 +1,49 @@
+"""Runs statements on the tables that administration keeps beside the operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from server.db.app_tables import quoted
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from server.db.migrate import Migrations
+    from server.db.pool import Pool
+
+# The table or its schema does not exist.
+_MISSING: Final = frozenset({"42P01", "3F000"})
+
+
+class OwnTables:
+    """The tables of the app schema; `schema` is its name, quoted."""
+
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+        self._pool = pool
+        self._migrations = migrations
+        self.schema = quoted(schema)
+
+    async def rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Run one statement, after making the tables if they are missing.
+
+        Raises:
+            DatabaseAbsentError: there is no database.
+            UnavailableError: the database does not answer.
+        """
+        try:
+            await self._migrations.ensure()
+            async with self._pool.connect() as connection:
+                return (await connection.execute(sa.text(statement), dict(values))).all()
+        except DBAPIError as error:
+            if sqlstate(error) in _MISSING:
+                # This is another database than the one that was migrated: it holds nothing, and is migrated next time.
+                self._migrations.forget()
+            raise classify(error) or error from error
+        except (PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            raise classify(error) or error from error

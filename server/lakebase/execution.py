@@ -1,0 +1,268 @@
+"""Runs one operation: step by step, under its lease, until it has ended or another process takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from schema.errors import ApiError, Reason, UnavailableError
+from schema.ports.administration import OperationFailure, WorkState
+from schema.relay.node import encode_global_id
+from server.db.database import DatabaseMissingError
+from server.lakebase.database.audit import ACTIONS, AuditEntry
+from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
+from server.lakebase.steps.registry import STEPS
+from server.lakebase.steps.step import Step, StoppedError
+from server.observability.observations import AdminOperationEnded
+from server.observability.sinks import observe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from server.lakebase.database.audit import AuditLog
+    from server.lakebase.operations.operation import OperationRecord
+    from server.lakebase.operations.store import OperationStore
+    from server.lakebase.services import Services
+    from server.lakebase.steps.step import StepTimeouts
+
+_log = structlog.get_logger(__name__)
+# A step may act only if the database confirms the lease. It waits for the database this long: a restart takes less.
+_CONFIRM_SECONDS: Final = 60.0
+# Shorter, because a database that is about to be deleted may never answer again.
+_DETACH_SECONDS: Final = 10.0
+# Pauses between two attempts at the database: to confirm a lease, and to write down the end of an operation.
+_CONFIRM_PAUSE_SECONDS: Final = 0.5
+_FINISH_PAUSE_SECONDS: Final = 1.0
+# Releasing a lease only speeds up the next process, so the process that stops does not wait longer for it.
+_RELEASE_SECONDS: Final = 1.0
+_INTERNAL: Final = OperationFailure(
+    Reason.INTERNAL,
+    "An internal error; the log has the details. Send the same mutation again to carry on.",
+    retryable=False,
+)
+
+
+class Executor:
+    """Runs operations for the runner, one call of `run` for each.
+
+    Args:
+        store: where operations are kept.
+        audit: where the end of each operation is noted.
+        timeouts: the limits of a step.
+        services: makes the services of the steps.
+        stopping: set when the process is about to stop.
+        changed: awaited after every change of an operation, so that subscribers see it.
+        finished: called when the end of an operation is written down.
+        database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
+    """
+
+    def __init__(
+        self,
+        store: OperationStore,
+        audit: AuditLog,
+        timeouts: StepTimeouts,
+        services: Callable[[], Awaitable[Services]],
+        *,
+        stopping: asyncio.Event,
+        changed: Callable[[], Awaitable[None]],
+        finished: Callable[[OperationRecord], None],
+        database_changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._audit = audit
+        self._timeouts = timeouts
+        self._services = services
+        self._stopping = stopping
+        self._changed = changed
+        self._finished = finished
+        self._database_changed = database_changed
+        self._superseded_by: dict[str, OperationRecord] = {}
+
+    async def run(self, operation: OperationRecord) -> None:
+        """Run an operation from its next step, while a heartbeat renews its lease."""
+        heartbeat = asyncio.create_task(self._beat(operation, asyncio.current_task()), name=f"lease of {operation.id}")
+        try:
+            await self._run_steps(operation)
+        except LeaseLostError:
+            _log.info("operation left to another process", operation=operation.id)
+        except StoppedError:
+            await self._release(operation)
+        except asyncio.CancelledError:
+            if other := self._superseded_by.pop(operation.id, None):
+                operation.end(
+                    OperationFailure(
+                        Reason.OPERATION_IN_PROGRESS,
+                        "Another operation is at work on the same resources: "
+                        f"{encode_global_id('Operation', other.id)}.",
+                        retryable=True,
+                    )
+                )
+                observe(AdminOperationEnded(operation.request.kind.value, operation.state.value))
+                return
+            await self._release(operation)
+            raise
+        finally:
+            heartbeat.cancel()
+            await self._changed()
+
+    async def _beat(self, operation: OperationRecord, task: asyncio.Task[None] | None) -> None:
+        """Renew the lease again and again; move an operation in memory to the database as soon as it answers."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                if operation.durable:
+                    await self._store.renew(operation)
+                elif not operation.facts.get("detached") and (other := await self._store.persist(operation)):
+                    # It began while the database did not answer, and a conflicting one began in another process.
+                    self._superseded_by[operation.id] = other
+                    _cancel(task)
+            except UnavailableError:
+                continue
+            except LeaseLostError:
+                _cancel(task)
+
+    async def _release(self, operation: OperationRecord) -> None:
+        """End the lease, so that another process resumes the operation at once."""
+        with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._store.release(operation)
+
+    async def _run_steps(self, operation: OperationRecord) -> None:
+        operation.state = WorkState.RUNNING
+        failure = None
+        try:
+            services = await self._services()
+            while (index := operation.next_step()) is not None:
+                if self._stopping.is_set():
+                    raise StoppedError  # noqa: TRY301 # as a step raises it
+                await self._run_step(operation, index, services)
+        except ApiError as error:
+            failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
+        except (LeaseLostError, StoppedError):
+            raise
+        except Exception:  # noqa: BLE001 # logged with its traceback, and the operation ends as failed
+            _log.exception("operation failed", operation=operation.id)
+            failure = _INTERNAL
+        self._database_changed()
+        await self._finish(operation, failure)
+        await self._audit.write(
+            AuditEntry(
+                operation.requested_by,
+                ACTIONS[operation.request.kind],
+                operation.state.value,
+                operation.resources,
+                operation.failure.reason if operation.failure else None,
+                operation.id,
+            )
+        )
+
+    async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
+        step = operation.steps[index]
+        operation.update_step(index, state=WorkState.RUNNING, started_at=step.started_at or datetime.now(UTC))
+        await self._save(operation)
+
+        try:
+            message = await STEPS[step.name](
+                Step(
+                    operation,
+                    services,
+                    self._timeouts,
+                    save=functools.partial(self._report, operation, index),
+                    guard=functools.partial(_confirm, functools.partial(self._store.save, operation)),
+                    detach=functools.partial(self._detach, operation),
+                    stopping=self._stopping,
+                )
+            )
+        except ApiError as error:
+            operation.update_step(index, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
+            raise
+        except (LeaseLostError, StoppedError):
+            raise
+        except Exception:  # logged by the caller
+            operation.update_step(
+                index, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC)
+            )
+            raise
+        operation.update_step(
+            index, state=WorkState.SUCCEEDED, progress=1.0, message=message, finished_at=datetime.now(UTC)
+        )
+        if not operation.durable and not operation.facts.get("detached"):
+            # The step may have created the very database that keeps operations. If another operation conflicts there,
+            # the heartbeat finds it too.
+            await self._store.persist(operation)
+        await self._save(operation)
+
+    async def _report(self, operation: OperationRecord, index: int, progress: float | None, message: str) -> None:
+        step = operation.steps[index]
+        reached = step.progress if progress is None else max(step.progress, min(progress, 1.0))
+        if (reached, message) != (step.progress, step.message):
+            operation.update_step(index, progress=reached, message=message)
+            await self._save(operation)
+
+    async def _detach(self, operation: OperationRecord, *, deleting: bool) -> None:
+        try:
+            await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
+        except UnavailableError:
+            if not deleting:
+                raise
+            # The row goes with its database. If the deletion fails, `_finish` deletes the row.
+            operation.facts["abandoned"] = True
+            self._store.abandon(operation)
+        operation.facts["detached"] = True
+
+    async def _finish(self, operation: OperationRecord, failure: OperationFailure | None) -> None:
+        """Write down that the operation has ended. Until then this process holds it, and no other one resumes it."""
+        ended = replace(operation, steps=list(operation.steps))
+        ended.end(failure)
+        while operation.durable:
+            try:
+                await self._store.save(ended)
+                break
+            except DatabaseMissingError:
+                self._store.abandon(operation)
+            except UnavailableError:
+                # A stopped instance may stay stopped for long. Readers see the end now, but a new operation on the same
+                # resources has to wait until it is written down.
+                await self._show_end(operation, ended)
+                await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
+        self._finished(operation)
+        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
+        await self._show_end(operation, ended)
+        if operation.facts.get("abandoned"):
+            with contextlib.suppress(UnavailableError):
+                await self._store.forget(operation)
+
+    async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
+        operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure
+        operation.finished_at = ended.finished_at
+        await self._changed()
+
+    async def _save(self, operation: OperationRecord) -> None:
+        """Write down how far the operation is. If the database does not answer, the next save makes up for it."""
+        with contextlib.suppress(UnavailableError):
+            await self._store.save(operation)
+        await self._changed()
+
+
+async def _confirm(write: Callable[[], Awaitable[None]], *, seconds: float = _CONFIRM_SECONDS) -> None:
+    """Confirm the lease by a write, and wait for the database if it does not answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await write()
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_CONFIRM_PAUSE_SECONDS)  # between two attempts at the database
+
+
+def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()

@@ -1,0 +1,285 @@
+"""The table of operations: one row each, held by one process at a time under a lease and a fence.
+
+A row belongs to the process that holds its lease. The database's clock alone decides: a lease is renewed every
+HEARTBEAT_SECONDS and ends after LEASE_SECONDS. Claiming a row raises its fence, and every write names the fence that
+its writer knows, so a holder that was silent for too long writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from schema.errors import ApiError, Reason, UnavailableError
+from server.db.app_tables import quoted
+from server.db.database import DatabaseAbsentError
+from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.lakebase.operations.operation import operations_from_rows, request_to_json, row_values
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from server.db.migrate import Migrations
+    from server.db.pool import Pool
+    from server.lakebase.operations.operation import OperationRecord
+
+HEARTBEAT_SECONDS: Final = 2.0
+# Two heartbeats may fail before the lease ends.
+LEASE_SECONDS: Final = 6.0
+# An operation that no process has held for this long is not resumed: its operator no longer expects it to go on.
+STALE_SECONDS: Final = 3600.0
+# The table or its schema does not exist: this is another database than the one that was migrated.
+_MISSING: Final = frozenset({"42P01", "3F000"})
+# The key of the advisory lock under which operations are inserted; any number that nothing else here uses.
+_LOCK: Final = 7_036_874_417_767
+_INTERRUPTED: Final = (
+    "The operation was interrupted, and no process resumed it for an hour. Check what exists now; send the same "
+    "mutation again to carry on."
+)
+_COLUMNS: Final = "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence"
+
+
+class LeaseLostError(Exception):
+    """Another process holds the operation now; this one must not act for it any more."""
+
+
+class OperationTable:
+    """The operations of all processes on one database.
+
+    Every method raises UnavailableError if the database does not answer, and DatabaseAbsentError, a kind of it, if
+    there is no database or the server may not make its tables there.
+    """
+
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+        self._pool = pool
+        self._migrations = migrations
+        self._name = f"{quoted(schema)}.operation"
+        self._conflicts = (
+            f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
+            "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
+        )
+
+    async def insert(self, operation: OperationRecord) -> OperationRecord | None:
+        """Insert an operation, unless another one is at work on any of its resources: return that one then.
+
+        Inserting an operation again is no conflict with itself: the reply to the first attempt may have been lost.
+
+        Raises:
+            LeaseLostError: another process has claimed this operation meanwhile.
+        """
+
+        async def insert(connection: AsyncConnection) -> OperationRecord | None:
+            # Inserts run one after the other, so that the second sees the row of the first.
+            await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            rows = await connection.execute(sa.text(self._conflicts), {"resources": list(operation.resources)})
+            if row := rows.one_or_none():
+                if found := operations_from_rows([row]):
+                    return found[0]
+                raise UnavailableError(
+                    Reason.DATABASE_UNAVAILABLE,
+                    "Another version of the server is at work on the same resources. Wait until it has finished.",
+                )
+            await connection.execute(
+                sa.text(
+                    f"""
+                    INSERT INTO {self._name} (id, kind, fingerprint, resources, request, state, steps, facts, failure,
+                        requested_by, requested_at, finished_at, lease_ends_at)
+                    VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
+                        CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by,
+                        :requested_at, :finished_at, clock_timestamp() + make_interval(secs => :lease))
+                    """  # noqa: S608 # as above
+                ),
+                {
+                    **row_values(operation),
+                    "kind": operation.request.kind.value,
+                    "fingerprint": operation.fingerprint,
+                    "resources": list(operation.resources),
+                    "request": json.dumps(request_to_json(operation.request)),
+                    "requested_by": operation.requested_by,
+                    "requested_at": operation.requested_at,
+                    "lease": LEASE_SECONDS,
+                },
+            )
+            return None
+
+        other: OperationRecord | None = await self._run(insert, isolation_level="READ COMMITTED")
+        if other is not None and other.id != operation.id:
+            return other
+        if other is not None and other.fence > 1:
+            raise LeaseLostError(operation.id)
+        operation.fence = 1
+        return None
+
+    async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
+        """The oldest unfinished operation on any of the same resources."""
+        rows = await self._rows(self._conflicts, {"resources": list(operation.resources)})
+        return next(iter(operations_from_rows(rows)), None)
+
+    async def save(self, operation: OperationRecord) -> None:
+        """Update an operation's row, and renew its lease.
+
+        Raises:
+            LeaseLostError: another process holds it now.
+        """
+        saved = await self._rows(
+            f"""
+            UPDATE {self._name}
+            SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
+                failure = CAST(:failure AS jsonb), finished_at = :finished_at,
+                lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
+            WHERE id = :id AND fence = :fence RETURNING id
+            """,  # noqa: S608 # as above
+            {**row_values(operation), "lease": LEASE_SECONDS},
+        )
+        if not saved:
+            raise LeaseLostError(operation.id)
+
+    async def renew(self, operation: OperationRecord) -> None:
+        """Renew an operation's lease.
+
+        Raises:
+            LeaseLostError: another process holds it now.
+        """
+        await self._set_lease(operation, LEASE_SECONDS)
+
+    async def release(self, operation: OperationRecord) -> None:
+        """End an operation's lease now, so that another process can claim it at once.
+
+        Raises:
+            LeaseLostError: another process holds it now.
+        """
+        await self._set_lease(operation, 0)
+
+    async def delete_held(self, operation: OperationRecord) -> None:
+        """Delete an operation's row, which this process holds. A row that is gone already was deleted by us.
+
+        Raises:
+            LeaseLostError: another process holds it now.
+        """
+        deleted = await self._rows(
+            f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING id",  # noqa: S608 # as above
+            {"id": operation.id, "fence": operation.fence},
+        )
+        # The reply to an earlier attempt may have been lost.
+        if not deleted and await self._rows(
+            f"SELECT id FROM {self._name} WHERE id = :id",  # noqa: S608 # as above
+            {"id": operation.id},
+        ):
+            raise LeaseLostError(operation.id)
+
+    async def delete(self, operation: OperationRecord) -> None:
+        """Delete an operation's row, whichever process holds it."""
+        await self._rows(f"DELETE FROM {self._name} WHERE id = :id RETURNING id", {"id": operation.id})  # noqa: S608 # as above
+
+    async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
+        """Claim every unfinished operation whose lease has ended, except those with these ids.
+
+        An operation that no process has held for STALE_SECONDS is marked as failed instead. A deletion, for example,
+        must not be carried out days later because some process happens to start.
+        """
+        failure = {"reason": Reason.STEP_TIMED_OUT.name, "message": _INTERRUPTED, "retryable": True}
+        await self._rows(
+            f"""
+            UPDATE {self._name}
+            SET state = 'FAILED', finished_at = clock_timestamp(), failure = CAST(:failure AS jsonb)
+            WHERE state IN ('PENDING', 'RUNNING')
+              AND lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
+            RETURNING id
+            """,  # noqa: S608 # as above
+            {"failure": json.dumps(failure), "stale": STALE_SECONDS},
+        )
+        rows = await self._rows(
+            f"""
+            UPDATE {self._name}
+            SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
+            WHERE id IN (
+                SELECT id FROM {self._name}
+                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp()
+                  AND NOT id = ANY(CAST(:excluding AS uuid[]))
+                FOR UPDATE SKIP LOCKED
+            )
+            RETURNING {_COLUMNS}
+            """,  # noqa: S608 # as above
+            {"lease": LEASE_SECONDS, "excluding": list(excluding)},
+        )
+        return operations_from_rows(rows)
+
+    async def next_lease_end(self) -> float | None:
+        """The seconds until the next lease ends, unless it is renewed; None if no operation is unfinished."""
+        rows = await self._rows(
+            f"""
+            SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
+            FROM {self._name} WHERE state IN ('PENDING', 'RUNNING')
+            """,  # noqa: S608 # as above
+            {},
+        )
+        seconds: float | None = rows[0][0]
+        return seconds
+
+    async def find(self, id_: str) -> OperationRecord | None:
+        """The operation with this id."""
+        rows = await self._rows(f"SELECT {_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
+        return next(iter(operations_from_rows(rows)), None)
+
+    async def page(self, *, size: int, after: OperationRecord | None) -> list[OperationRecord]:
+        """Operations, newest first."""
+        rows = await self._rows(
+            f"""
+            SELECT {_COLUMNS} FROM {self._name}
+            WHERE CAST(:id AS uuid) IS NULL OR (requested_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+            ORDER BY requested_at DESC, id DESC LIMIT :size
+            """,  # noqa: S608 # as above
+            {"id": after and after.id, "at": after and after.requested_at, "size": size},
+        )
+        return operations_from_rows(rows)
+
+    async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
+        held = await self._rows(
+            f"""
+            UPDATE {self._name} SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
+            WHERE id = :id AND fence = :fence RETURNING id
+            """,  # noqa: S608 # as above
+            {"id": operation.id, "fence": operation.fence, "lease": seconds},
+        )
+        if not held:
+            raise LeaseLostError(operation.id)
+
+    async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        async def execute(connection: AsyncConnection) -> Sequence[Any]:
+            return (await connection.execute(sa.text(statement), dict(parameters))).all()
+
+        rows: Sequence[Any] = await self._run(execute)
+        return rows
+
+    async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], **options: Any) -> Any:
+        """Run statements in a transaction, after making our tables if they are missing; repeat one failed attempt."""
+        try:
+            await self._migrations.ensure()
+            for last in (False, True):
+                try:
+                    async with self._pool.connect(**options) as connection, connection.begin():
+                        return await statements(connection)
+                except DBAPIError as error:
+                    if last or not (error.connection_invalidated or sqlstate(error) in _MISSING):
+                        raise
+                    if not error.connection_invalidated:
+                        # The database that was migrated is gone, and another one is in its place.
+                        self._migrations.forget()
+                        await self._migrations.ensure()
+        except ApiError as error:
+            if error.reason is Reason.CHANGES_UNAVAILABLE:
+                # The server may not make its tables in this database, so it can never keep an operation there.
+                raise DatabaseAbsentError(error.message) from error
+            raise
+        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            meaning = classify(error)
+            if meaning is None:
+                raise
+            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
+        raise AssertionError("the second attempt returns or raises")

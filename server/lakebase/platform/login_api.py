@@ -1,0 +1,122 @@
+"""The platform's calls for logins: addresses, credentials, the server's own identity and the groups of callers."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+from databricks.sdk.service import iam
+from google.protobuf.duration_pb2 import Duration
+
+from schema.errors import PlatformError, Reason
+from schema.ports.administration import InstanceState
+from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_endpoint, read_instance
+from server.lakebase.platform.failures import Action
+from server.lakebase.platform.sdk_client import SdkClient
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from databricks.sdk import WorkspaceClient
+
+    from server.settings import Settings
+
+# Threads of their own, so that a login never waits behind administration that hangs.
+_LOGIN_THREADS: Final = 2
+_SCIM: Final = "/api/2.0/preview/scim/v2"
+_CLIENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# These would end the string in a SCIM filter; no user name contains them.
+_UNQUOTABLE: Final = frozenset('"\\')
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A password for PostgreSQL, when it ends by the platform's clock, and the longest that it can be valid."""
+
+    token: str
+    expires_at: datetime | None
+    longest_seconds: float = 3600.0
+
+
+class LoginApi:
+    """What logins need of the platform, in both its APIs. Methods raise ApiError, as `failures.to_api_error` says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = SdkClient(settings, threads=_LOGIN_THREADS)
+        # A request waits for the groups of its caller, and the caller can be answered from the last groups known.
+        self._groups_client = SdkClient(settings, retry_seconds=1)
+
+    def close(self) -> None:
+        """Begin no further calls."""
+        self._client.close()
+        self._groups_client.close()
+
+    async def user_name(self) -> str:
+        """The server's own user name in PostgreSQL: an e-mail address, or a service principal's client id."""
+        me = await self._client.call(Action.GET_IDENTITY, lambda client: client.current_user.me())
+        if not me.user_name:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform does not say who the server is.")
+        return me.user_name
+
+    async def groups_of(self, user: str) -> frozenset[str]:
+        """The names of the groups of a user (an e-mail address) or a service principal (a client id).
+
+        A user that the workspace does not know has no groups.
+        """
+        if _UNQUOTABLE & set(user):
+            return frozenset()
+        kind, attribute = (
+            ("ServicePrincipals", "applicationId") if _CLIENT_ID.fullmatch(user) else ("Users", "userName")
+        )
+
+        def request(client: WorkspaceClient) -> frozenset[str]:
+            # Not by the SDK's own method, which asks for page after page until one is empty.
+            query = {"filter": f'{attribute} eq "{user}"', "attributes": "groups"}
+            answer = client.api_client.do("GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"})
+            found = iam.ListUsersResponse.from_dict(answer).resources or []
+            # Names are unique, so several results mean that the platform did not apply the filter.
+            groups = (found[0].groups or []) if len(found) == 1 else []
+            return frozenset(group.display for group in groups if group.display)
+
+        return await self._groups_client.call(Action.GET_GROUPS, request)
+
+    async def credential(self, instance: str) -> Credential:
+        """Mint a password for an instance."""
+        minted = await self._client.call(
+            Action.MINT_CREDENTIAL,
+            lambda client: client.database.generate_database_credential(
+                instance_names=[instance], request_id=str(uuid.uuid4())
+            ),
+        )
+        if not minted.token:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+        return Credential(minted.token, parse_time(minted.expiration_time))
+
+    async def endpoint_credential(self, path: str, *, seconds: int) -> Credential:
+        """Mint a password for an endpoint, valid for so many seconds."""
+        ttl = Duration()
+        ttl.FromSeconds(seconds)
+        minted = await self._client.call(
+            Action.MINT_CREDENTIAL, lambda client: client.postgres.generate_database_credential(path, ttl=ttl)
+        )
+        if not minted.token:
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+        ends = minted.expire_time
+        return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
+
+    async def find_endpoint(self, path: str) -> DatabaseAddress | None:
+        """The address of an endpoint; None if there is no such endpoint."""
+        found = await self._client.find(Action.GET_ENDPOINT, lambda client: client.postgres.get_endpoint(path))
+        return read_endpoint(found) if found else None
+
+    async def find_instance(self, name: str) -> DatabaseAddress | None:
+        """The address of an instance; None if there is no such instance."""
+        found = await self._client.find(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
+        if found is None:
+            return None
+        instance = read_instance(found)
+        stopped = instance.state is InstanceState.STOPPED
+        return DatabaseAddress(instance.host, instance.read_only_host, instance.state.value, stopped=stopped)

@@ -1,0 +1,71 @@
+"""The steps that create and delete a catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.lakebase.operations.operation import required
+from server.lakebase.plans.differences import catalog_differences
+from server.lakebase.steps.checks import (
+    DELETE_AGAIN_SECONDS,
+    Absence,
+    SentRecently,
+    deletion_message,
+    ignore_conflict,
+    note_deletion_sent,
+    require_no_changes_lost,
+    require_same,
+    require_uid,
+)
+
+if TYPE_CHECKING:
+    from server.lakebase.steps.step import Step
+
+
+async def create_catalog(step: Step) -> str:
+    """Register the database, or find it registered as wanted."""
+    spec, platform = required(step.request.catalog), step.services.platform
+    creation = SentRecently()
+
+    async def look() -> bool:
+        found = await platform.catalog(spec.name)
+        if found is not None:
+            require_same(f"catalog {spec.name}", catalog_differences(found, spec))
+            return True
+        if creation.due():
+            await step.guard()
+            await ignore_conflict(platform.create_catalog(spec))
+            creation.sent()
+            await step.report(0.5, "requested")
+        return False
+
+    await step.until(look)
+    return "the catalog is there"
+
+
+async def delete_catalog(step: Step) -> str:
+    """Delete the catalog that was planned for, and wait until it is gone."""
+    name = required(step.request.catalog_name)
+    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
+
+    async def look() -> bool:
+        found = await step.services.platform.catalog(name)
+        if found is None:
+            return absence.confirmed()
+        absence.reset()
+        require_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
+        if deletion.due():
+            if found.instance_name and found.database_name:
+                sent = bool(step.facts.get("catalog_sent"))
+                await require_no_changes_lost(
+                    step, f"catalog {name}", found.instance_name, found.database_name, sent=sent
+                )
+            note_deletion_sent(step, "catalog")
+            await step.guard()
+            await step.services.platform.delete_catalog(name)
+            deletion.sent()
+            await step.report(0.5, "requested")
+        return False
+
+    await step.until(look)
+    return deletion_message(step, "catalog")

@@ -1,0 +1,120 @@
+"""Observations: the events that the log and the metrics tell of, as values.
+
+Code that notices an event makes one of these and hands it to `observe` (server/observability/sinks.py).
+
+They are named tuples, not frozen dataclasses: those take three times as long to make, and every statement makes one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema.errors import Reason
+    from server.observability.request_record import RequestRecord, Transport
+
+Purpose = Literal["graphql", "scrape", "watch", "other"]
+
+
+class RequestServed(NamedTuple):
+    """An HTTP request has been answered, or its client has gone away.
+
+    `purpose` is `graphql`, `scrape` (of the metrics), `watch` (health checks and GraphiQL's files) or `other`.
+    `client` is the address that the request came from.
+    """
+
+    record: RequestRecord
+    method: str
+    path: str
+    status: int
+    seconds: float
+    purpose: Purpose
+    client: str | None
+
+
+class OperationServed(NamedTuple):
+    """A GraphQL operation on a WebSocket has ended, after so many `next` messages (`events`)."""
+
+    record: RequestRecord
+    events: int
+    seconds: float
+
+
+class RequestRefused(NamedTuple):
+    """The connection itself refused a request, which was not read to its end."""
+
+    reason: Reason
+    client: str | None
+
+
+class RequestsShed(NamedTuple):
+    """So many requests were refused as OVERLOADED since the last of these observations."""
+
+    number: int
+
+
+class SubscriptionStarted(NamedTuple):
+    """A subscription has been accepted."""
+
+    transport: Transport
+
+
+class SubscriptionEnded(NamedTuple):
+    """A subscription is over, whichever side ended it."""
+
+    transport: Transport
+
+
+class StatementRun(NamedTuple):
+    """An SQL statement has finished or failed.
+
+    `text` returns the statement with its placeholders. It is called only if the statement was slow. `pool` is the name
+    of the pool that its connection belongs to.
+    """
+
+    text: Callable[[], str]
+    rows: int
+    seconds: float
+    pool: str
+
+
+class SlowStatement(NamedTuple):
+    """A statement took SLOW_STATEMENT seconds or more. `record` is of the request that it was run for, if any."""
+
+    statement: StatementRun
+    record: RequestRecord | None
+
+
+class TokenMinted(NamedTuple):
+    """The platform gave a new database token."""
+
+
+class TokenMintFailed(NamedTuple):
+    """The platform gave no database token. `old_token_lives`: logins still succeed, with the previous one."""
+
+    reason: Reason
+    old_token_lives: bool
+
+
+class AdminOperationEnded(NamedTuple):
+    """An admin operation of this kind has ended in this state."""
+
+    kind: str
+    state: str
+
+
+Observation = (
+    RequestServed
+    | OperationServed
+    | RequestRefused
+    | RequestsShed
+    | SubscriptionStarted
+    | SubscriptionEnded
+    | StatementRun
+    | SlowStatement
+    | TokenMinted
+    | TokenMintFailed
+    | AdminOperationEnded
+)

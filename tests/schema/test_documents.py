@@ -1,0 +1,145 @@
+"""The cache of documents: what it remembers, what never gets in, and what is forgotten first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from graphql import parse
+
+from schema import DocumentCache, DocumentLimits, build_schema
+from schema.documents import REMEMBERED_CHARACTERS, Document
+from tests.schema.recording import RecordingAdministration, context
+from tests.work import counted
+
+if TYPE_CHECKING:
+    from strawberry import Schema
+
+PAGE: Final = "query Page($first: Int) { orders(first: $first) { nodes { orderKey } } }"
+TWO: Final = "query A { order(orderKey: 1) { clerk } } query B { order(orderKey: 2) { clerk } }"
+
+
+@pytest.fixture
+def cache() -> DocumentCache:
+    """An empty cache."""
+    return DocumentCache()
+
+
+@pytest.fixture
+def schema(cache: DocumentCache) -> Schema:
+    """A schema that uses it."""
+    return build_schema(documents=cache, plans=True)
+
+
+async def ask(schema: Schema, text: str, name: str | None = None) -> Any:
+    """Run a document; whether it can be answered does not matter here."""
+    return await schema.execute(text, context_value=context(RecordingAdministration()), operation_name=name)
+
+
+def add(cache: DocumentCache, text: str) -> str:
+    """Add a document, and return its text."""
+    cache.add(text, parse(text))
+    return text
+
+
+async def test_a_document_is_parsed_and_validated_once(schema: Schema) -> None:
+    """The second time takes a fraction of the work, without a plan too."""
+    text = f'{{ databaseInstance(name: "x") {{ {" ".join(f"a{n}: name" for n in range(30))} }} }}'
+    works = []
+    for _ in range(2):
+        with counted() as work:
+            assert (await ask(schema, text)).errors is None
+        works.append(work.calls)
+    assert works[1] < works[0] / 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{ nothing }", "{ orders(first: 1", f"{{ {'a: __typename ' * 101} }}", "{ __typename } #" + "x" * 17_000],
+)
+async def test_only_valid_documents_of_some_length_are_remembered(
+    schema: Schema, cache: DocumentCache, text: str
+) -> None:
+    """Invalid documents, those over a limit and very long ones push out nothing."""
+    await ask(schema, text)
+    assert cache.get(text) is None
+
+
+async def test_the_same_mistakes_are_told_each_time(schema: Schema) -> None:
+    """They are found anew, and nothing of them is remembered."""
+    first, second = [await ask(schema, "{ nothing nobody }") for _ in range(2)]
+    assert [error.message for error in first.errors] == [error.message for error in second.errors]
+    assert len(first.errors) == 2
+
+
+async def test_each_operation_has_its_own_formula_and_plan(schema: Schema, cache: DocumentCache) -> None:
+    """By the name that a request gives; the only operation of a document need not be named."""
+    for text, name in ((TWO, "A"), (TWO, "B"), (TWO, None), (PAGE, None), (PAGE, "Page")):
+        # Without the order store of this context, the ordinary path fails after the document has been planned.
+        await ask(schema, text, name)
+    two, page = cache.get(TWO), cache.get(PAGE)
+    assert two
+    assert page
+    assert {name: plan.name for name, plan in two.plans.items() if plan} == {"A": "A", "B": "B"}
+    plan = page.plans[None]
+    assert plan
+    assert page.plans["Page"] is plan
+    core = schema._schema  # noqa: SLF001 # Strawberry has no public way to it
+    assert page.formula(core, None) is page.formula(core, "Page") is plan.cost
+    assert two.formula(core, "A") is not two.formula(core, "B")
+    assert two.formula(core, "C").points == 0
+
+
+async def test_what_is_refused_for_its_cost_has_no_plan() -> None:
+    """A plan is made of what every extension has let pass."""
+    cache = DocumentCache()
+    schema = build_schema(documents=cache, plans=True, limits=DocumentLimits(cost=1))
+    await ask(schema, PAGE)
+    document = cache.get(PAGE)
+    assert document
+    assert document.plans == {}
+
+
+def test_the_latest_used_are_remembered() -> None:
+    """Up to a number."""
+    cache = DocumentCache(2)
+    a, b = add(cache, "{a}"), add(cache, "{b}")
+    assert cache.get(a)
+    c = add(cache, "{c}")
+    assert [isinstance(cache.get(text), Document) for text in (a, b, c)] == [True, False, True]
+
+
+def test_few_long_ones_are_remembered() -> None:
+    """Up to a number of characters together, those of a document with several operations once for each."""
+    cache = DocumentCache(characters=12)
+    texts = [add(cache, f"{{{name}}}") for name in "abcde"]
+    assert [cache.get(text) is not None for text in texts] == [False, True, True, True, True]
+    several = add(cache, "{a}{b}")
+    assert [cache.get(text) is not None for text in (*texts, several)] == [False] * 5 + [True]
+    # As often as it is added, it counts once; and it is given back in full.
+    add(cache, several)
+    texts = [add(cache, f"{{{name}}}") for name in "abcd"]
+    assert [cache.get(text) is not None for text in (*texts, several)] == [True] * 4 + [False]
+
+
+def test_a_very_long_one_is_not_remembered(cache: DocumentCache) -> None:
+    """What is remembered is bounded by how long each is, too."""
+    assert cache.get(add(cache, "{a}" + " " * (REMEMBERED_CHARACTERS - 3)))
+    assert cache.get(add(cache, "{a}" + " " * (REMEMBERED_CHARACTERS - 2))) is None
+
+
+def test_a_document_is_found_by_its_hash_as_long_as_it_is_remembered() -> None:
+    """To be found by a hash is to be used; what is not remembered cannot be offered."""
+    cache = DocumentCache(2)
+    a, b = add(cache, "{a}"), add(cache, "{b}")
+    for digest, text in (("A", a), ("B", b), ("C", "{c}")):
+        cache.offer(digest, text, most=10)
+    found = [cache.find(digest) for digest in "CBA"]
+    assert [document and document.text for document in found] == [None, b, a]
+    add(cache, "{c}")
+    assert [cache.find(digest) is not None for digest in "ABC"] == [True, False, False]
+    # Forgotten and added anew, it is offered anew.
+    add(cache, b)
+    assert cache.find("B") is None
+    cache.offer("B", b, most=10)
+    assert cache.find("B") is cache.get(b)

@@ -1,0 +1,70 @@
+"""The tables of the READMEs that the product's own definitions make: `python -m tests.tables settings` prints one.
+
+Tests hold the READMEs to them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from schema.errors import Reason
+from server.settings import Settings
+from server.settings.auth import AuthenticationSettings
+from server.settings.database import ConnectionSettings
+from server.settings.limits import LimitSettings
+from server.settings.workspace import WorkspaceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic_settings import BaseSettings
+
+_GROUPS: Final[Mapping[str, type[BaseSettings]]] = {
+    "The database": ConnectionSettings,
+    "The Databricks workspace": WorkspaceSettings,
+    "Callers": AuthenticationSettings,
+    "Limits": LimitSettings,
+    "The server": Settings,
+}
+
+
+def settings_table() -> str:
+    """All settings as Markdown: a table for each group, with its heading."""
+    return "\n\n".join(f"### {heading}\n\n{_group_table(group)}" for heading, group in _GROUPS.items())
+
+
+def error_table() -> str:
+    """All errors as a Markdown table."""
+    rows = ["| `reason` | `code` | where | HTTP | retry | meaning |", "| --- | --- | --- | --- | --- | --- |"]
+    for reason in Reason:
+        kind = reason.value
+        retry = "with its key" if reason is Reason.OUTCOME_UNKNOWN else "yes" if kind.retry else "no"
+        rows.append(
+            f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {retry} | {kind.meaning} |"
+        )
+    return "\n".join(rows)
+
+
+def _group_table(group: type[BaseSettings]) -> str:
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        if name in group.__annotations__:
+            rows.append(f"| `{name.upper()}` | {_shown(field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == frozenset():
+        return "-"
+    if isinstance(default, frozenset):
+        return f"`{','.join(sorted(default))}`"
+    # As the environment has it.
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = {"settings": settings_table, "errors": error_table}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{TABLES[sys.argv[1]]()}\n")
