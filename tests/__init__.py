@@ -1,1 +1,1 @@
-"""The promises of the product, checked."""
+"""The tests. Each docstring of a test is a promise of the product."""

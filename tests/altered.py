@@ -1,8 +1,8 @@
 """The server with other values for some of its constants: `running_server(..., altered={...})` runs it.
 
-It is for times and sizes that are not settings, and that a test must not have to wait for, or must not meet on a slow
-machine. The environment variable ALTERED has them as JSON:
-`{"server.process.uvicorn_server._GRACEFUL_SECONDS": 600}`. They hold in each worker process too.
+It is for times and sizes that are not settings, and that a test cannot wait for or must not meet on a slow machine. The
+environment variable ALTERED holds them as JSON: `{"server.process.uvicorn_server._GRACEFUL_SECONDS": 600}`. They apply
+to each worker process too.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class _Altering:
-    """Finds modules whose constants are altered, and alters them as soon as the module is loaded.
+    """Finds modules with altered constants, and alters them as soon as the module is loaded.
 
-    Loading them earlier would change what the server loads, and when: it hears signals before it loads most modules.
+    Loading them earlier would change what the server loads, and when: it handles signals before it loads most modules.
     """
 
     def __init__(self, constants: Mapping[str, Mapping[str, object]]) -> None:
@@ -47,7 +47,7 @@ class _Altering:
 
 
 def alter() -> None:
-    """Give the constants their values: at once in the modules that are loaded, and in others when they are.
+    """Set the constants: at once in loaded modules, and in others when they are loaded.
 
     Raises:
         AttributeError: a module has no such constant.

@@ -1,9 +1,9 @@
-"""Holds measured times to what is promised, in `make faults` alone, and by how fast the machine is just now.
+"""The check of measured times against promises: only in `make faults`, and relative to the machine's current speed.
 
-`make test` passes on any machine, however slow and busy, so nothing is held to a time there. `make faults` has a machine
-with nothing else to do. Promises are given for the machine on which they were first kept; another one takes longer, and
-the same one changes by a third from hour to hour. So the part of a promise that is computing scales with a fixed piece
-of pure Python work, which is timed in the same run.
+`make test` passes on any machine, however slow and busy, so it checks no times. `make faults` needs a machine without
+other work. The promises are for the reference machine. Another machine may be slower, and the same one varies by a
+third from hour to hour. So the computing part of a promise scales with a fixed piece of pure Python work, which is
+timed in the same run.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import os
 import time
 from typing import Final
 
-# Whether this is `make faults`.
+# Whether this run is `make faults`.
 MEASURES: Final = os.environ.get("FAULTS") == "all"
-# What the work takes on the machine for which the times are promised, in seconds of a processor.
+# The CPU time of the work on the reference machine, in seconds.
 _REFERENCE_SECONDS: Final = 0.00033
 _REPETITIONS: Final = 200
-# A line for each time that was held, for the end of the run.
+# One line for each checked time, for the end of the run.
 held: Final[list[str]] = []
 
 
 def slowness() -> float:
-    """How many times as long as on the reference machine pure Python takes here, now: 2 on a machine half as fast.
+    """How many times slower pure Python is now than on the reference machine: 2 if it takes twice as long.
 
-    The least of many repetitions, in time of the processor: others on the machine do not count.
+    This is the minimum of many repetitions in CPU time, so other processes do not count.
     """
     best = float("inf")
     for _ in range(_REPETITIONS):
@@ -35,17 +35,17 @@ def slowness() -> float:
 
 
 def allowed(computing_seconds: float, *, waiting_seconds: float = 0.0) -> float:
-    """What is allowed here, in seconds.
+    """The time allowed on this machine, in seconds.
 
     Args:
-        computing_seconds: what is promised for computing, which a slower machine takes longer for.
-        waiting_seconds: what is waited for by the clock, on any machine alike: a timeout, say.
+        computing_seconds: the promise for computing, which scales with the machine.
+        waiting_seconds: the time waited by the clock, such as a timeout. It is the same on any machine.
     """
     return computing_seconds * slowness() + waiting_seconds
 
 
 def hold(what: str, seconds: float, *, computing_seconds: float, waiting_seconds: float = 0.0) -> None:
-    """Hold a measured time to what is promised, where `make faults` measures; the other arguments are `allowed`'s.
+    """Check a measured time if this run is `make faults`. The other arguments are those of `allowed`.
 
     Raises:
         AssertionError: it took longer.
@@ -53,13 +53,13 @@ def hold(what: str, seconds: float, *, computing_seconds: float, waiting_seconds
     if not MEASURES:
         return
     most = allowed(computing_seconds, waiting_seconds=waiting_seconds)
-    told = f"{what}: {seconds:.3f} s of {most:.3f} s"
-    held.append(told)
-    assert seconds <= most, told
+    line = f"{what}: {seconds:.3f} s of {most:.3f} s"
+    held.append(line)
+    assert seconds <= most, line
 
 
 def _work() -> int:
-    """Names, dictionaries, sorting and text: what parsing, checking and answering a document are made of."""
+    """Names, dictionaries, sorting and text, like the parsing, checking and answering of a document."""
     seen: dict[str, int] = {}
     for number in range(2_000):
         name = f"field{number % 97}"

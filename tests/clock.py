@@ -1,7 +1,7 @@
-"""Runs in-process tests by a clock that jumps to the next timer when nothing else is left to do.
+"""A virtual clock for in-process tests: when nothing else is left to do, it jumps to the next timer.
 
-What takes an hour by it takes no time, and on the slowest machine nothing takes longer than it says. It is for what has
-no I/O: whoever waits for a socket or for a thread is not waited for.
+An hour on this clock takes no real time, and on the slowest machine nothing seems slow. It is for code without I/O: the
+clock does not wait for sockets or threads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 P = ParamSpec("P")
-# In one moment; a test that waits for a moment to pass is to end.
+# Limits the loop's turns at one moment, so that a test that waits for time to pass by spinning ends.
 _MOST_TURNS: Final = 100_000
 _BEGINNING: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 class _Selector(selectors.SelectSelector):
-    """Has time pass in place of waiting."""
+    """Advances the clock instead of waiting."""
 
     seconds = 0.0
     turns = 0
@@ -31,29 +31,29 @@ class _Selector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise TimeoutError("nothing is left that could happen, and the test still waits")
+            raise TimeoutError("the test waits, and no timer or callback is left")
         self.turns = 0 if timeout else self.turns + 1
         if self.turns > _MOST_TURNS:
-            raise TimeoutError("the test goes round in circles, and no time passes")
+            raise TimeoutError("the test spins without any time passing")
         if not ready:
             self.seconds += timeout or 0.0
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop with such a clock."""
+    """An event loop with a virtual clock."""
 
     def __init__(self) -> None:
         self._clock = _Selector()
         super().__init__(self._clock)
 
     def time(self) -> float:
-        """Seconds since its beginning."""
+        """Seconds since the loop's start."""
         return self._clock.seconds
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test in a loop of its own that has such a clock."""
+    """Run a test in a loop of its own with a virtual clock."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -69,13 +69,13 @@ def now() -> float:
 
 
 class LoopTime:
-    """Stands in for `time` in a module: its clock is the running loop's."""
+    """A substitute for a module's `time`: its clock is the running loop's."""
 
     monotonic = staticmethod(now)
 
 
 class LoopDatetime(datetime):
-    """Stands in for `datetime` in a module, in the same way."""
+    """A substitute for a module's `datetime`: its clock is the running loop's."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> LoopDatetime:
@@ -84,11 +84,11 @@ class LoopDatetime(datetime):
 
 
 class Still:
-    """Stands in for `time` in a module: its clock moves only when the test moves it."""
+    """A substitute for a module's `time`: only the test moves its clock."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
     def monotonic(self) -> float:
-        """Where it stands."""
+        """The clock's current value."""
         return self.seconds

@@ -1,4 +1,4 @@
-"""What tests share: a PostgreSQL of their own, real orders in it, and the real server in front of them."""
+"""Fixtures for all tests: a PostgreSQL, TPC-H orders in it, and the real server in front of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.tpch import load_orders
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# 15,000 orders: enough that an index pays, loaded in half a second.
+# 15,000 orders: enough for an index to pay, and loaded in half a second.
 SCALE = 0.01
-# Nothing of a test's data has to survive a crash.
+# The tests' data need not survive a crash.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# 5 s otherwise, which a busy machine may need for any answer.
+# httpx's default is 5 s. On a busy machine any response may take longer.
 for _phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _phase, PATIENCE_SECONDS)
 
@@ -29,30 +29,28 @@ _began_at = time.monotonic()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what tests have recorded as the property `told`, what was left out and why, and how long it took."""
+    """Print the tests' recorded summaries, the skipped tests with the reasons, and the duration."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in getattr(report, "user_properties", ()):
-                if name == "told" and report.when == "call":
+                if name == "summary" and report.when == "call":
                     terminalreporter.write_line(str(value))
     if calibration.held:
-        terminalreporter.section("times that are promised")
+        terminalreporter.section("promised times")
     for line in calibration.held:
         terminalreporter.write_line(line)
     terminalreporter.section("left out")
     for report in terminalreporter.getreports("skipped"):
         terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")
     if config.option.markexpr == "not long":
-        terminalreporter.write_line(
-            "left to `make faults`: what takes long, and what promises a time (the mark `long`)"
-        )
+        terminalreporter.write_line("left to `make faults`: long tests, and tests of promised times (the mark `long`)")
     minutes, seconds = divmod(round(time.monotonic() - _began_at), 60)
     terminalreporter.write_line(f"It took {minutes} min {seconds} s.")
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A real PostgreSQL in a temporary place."""
+    """A real PostgreSQL in a temporary directory."""
     cluster = Cluster(tmp_path_factory.mktemp("postgres") / "cluster", options=_FAST)
     try:
         cluster.start()

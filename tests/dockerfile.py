@@ -1,10 +1,10 @@
-"""Owns the replay of a Dockerfile without Docker: its own steps, run in a directory for each stage.
+"""The replay of a Dockerfile without Docker: its steps run in a directory for each stage.
 
-What is not as in Docker: the base images are this machine's Python and Node; a step sees this machine's files beside its
-stage's, and its paths are those of the stage's directory; a change of a file's owner or mode is none.
+The differences to Docker: the base images are this machine's Python and Node. A step sees this machine's files beside
+its stage's, and its paths are those of the stage's directory. Changes of owners and modes have no effect.
 
-As in Docker a stage that nothing is taken of is not run, and one that was run with the same files is not run again: what
-the others take of it is kept.
+As in Docker, a stage that nothing is copied from does not run, and a stage with the same input does not run again: what
+the others copy from it is kept.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _INSTRUCTION: Final = re.compile(r"([A-Z]+)\s+(.*)", re.DOTALL)
-# What pip and npm are told on this machine, and where they find more of that.
-_TOLD: Final = ("HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
-_TOLD_PREFIXES: Final = ("PIP_", "npm_config_", "NPM_CONFIG_")
+# This machine's configuration of pip and npm, and where they find more of it.
+_PASSED_ON: Final = ("HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
+_PASSED_ON_PREFIXES: Final = ("PIP_", "npm_config_", "NPM_CONFIG_")
 _STEP_SECONDS: Final = 600
-# What is longer is no script and no note of a place.
+# A longer file is neither a script nor a record of a path.
 _NOTE_BYTES: Final = 1 << 13
-# Of what is kept of a stage: where it was made.
+# Names the file that records where a kept stage was made.
 _MADE_AT: Final = "made-at"
 
 
 @dataclass(frozen=True)
 class Image:
-    """What stands for a base image: it fills a directory as its root, and a version tells it from others."""
+    """A substitute for a base image: it fills a directory as its root. A version tells it from others."""
 
     fill: Callable[[Path], None]
     version: Callable[[], str]
@@ -47,7 +47,7 @@ class Image:
 
 @dataclass
 class Stage:
-    """A stage, and what an image made of it says. `made_at` is what its files take for its root."""
+    """A stage, and the configuration of an image made of it. `made_at` is the root that its files refer to."""
 
     root: Path
     path: str
@@ -60,44 +60,44 @@ class Stage:
     ports: list[int] = field(default_factory=list)
 
     def at(self, path: str) -> Path:
-        """Where a path of the stage is on this machine."""
+        """A path of the stage on this machine."""
         return self.root / (self.directory / path).relative_to("/")
 
     def mapped(self, text: str) -> str:
-        """A command in which the stage's absolute paths are this machine's."""
+        """A command with the stage's absolute paths replaced by this machine's."""
         return re.sub(r"(?<![\w./:-])/(?=[a-z])", f"{self.root}/", text)
 
     @property
     def ids(self) -> tuple[int, int]:
-        """The user and group that its command is run as."""
+        """The ids of the user and group that run its command."""
         user, _, group = self.user.partition(":")
         return int(user), int(group)
 
 
 class Replay:
-    """The stages of a Dockerfile, each run when something is taken of it."""
+    """The stages of a Dockerfile. Each runs when something is copied from it."""
 
     def __init__(self, context: Path, place: Path, *, images: dict[str, Image], cache: dict[str, str]) -> None:
-        """Begin with none.
+        """Prepare the replay.
 
         Args:
             context: the directory of the Dockerfile, a git work tree.
             place: a directory for the stages.
-            images: what stands for base images, by the name before the tag.
-            cache: variables of the steps' environment in place of those that the Dockerfile sets.
+            images: the substitutes for base images, by the name before the tag.
+            cache: variables for the steps' environment, which replace those that the Dockerfile sets.
         """
         self._context, self._place, self._images, self._cache = context, place, images, cache
-        # The instructions of each stage, by its name; the first one is its FROM.
+        # The instructions of each stage, by its name. The first one is its FROM.
         self._steps: dict[str, list[tuple[str, str]]] = {}
         self._stages: dict[str, Stage] = {}
         self._stage: Stage | None = None
         self._files: list[PurePosixPath] = []
 
     def run(self) -> Stage:
-        """The last stage.
+        """Run the last stage and return it.
 
         Raises:
-            ValueError: an instruction, or a form of one, that is not known here.
+            ValueError: an instruction, or a form of one, is not supported.
         """
         name = ""
         for instruction, rest in instructions((self._context / "Dockerfile").read_text()):
@@ -109,10 +109,10 @@ class Replay:
         return self._run_stage(name)
 
     def _of(self, name: str) -> Stage:
-        """A stage that something is taken of; what has been run for long is kept."""
+        """A stage that something is copied from. If it takes long to run, it is kept."""
         if name not in self._stages:
             if self._runs(name):
-                # Before, since one thing at a time is made to be kept.
+                # Run the stage's own sources first, because only one entry can be made at a time.
                 for source in (_copied(rest)[0] for instruction, rest in self._steps[name] if instruction == "COPY"):
                     if source and self._runs(source):
                         self._of(source)
@@ -126,16 +126,16 @@ class Replay:
         return self._stages[name]
 
     def _runs(self, name: str) -> bool:
-        """Whether a stage runs anything, which takes time."""
+        """Whether a stage has a RUN instruction, which takes time."""
         return any(instruction == "RUN" for instruction, _ in self._steps[name])
 
     def _keep(self, name: str, into: Path) -> None:
-        """Run a stage, and keep of it what other stages take."""
+        """Run a stage, and keep the files that other stages copy from it."""
         stage = self._run_stage(name)
         (into / _MADE_AT).write_text(stage.made_at)
         copies = [_copied(rest) for steps in self._steps.values() for step, rest in steps if step == "COPY"]
         taken = {stage.at(path) for source, paths, _ in copies if source == name for path in paths}
-        # What is in another that is taken goes with that.
+        # A path inside another copied path is copied with it.
         for found in (path for path in taken if taken.isdisjoint(path.parents)):
             target = into / "root" / found.relative_to(stage.root)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,19 +143,21 @@ class Replay:
         shutil.rmtree(stage.root)
 
     def _hash(self, name: str) -> str:
-        """Of everything on which a stage depends."""
+        """A hash of everything that a stage depends on."""
         base = self._steps[name][0][1].partition(":")[0]
-        registries = sorted((name, value) for name, value in self._told().items() if name.startswith(_TOLD_PREFIXES))
-        told = [self._images[base].version(), Path(__file__).read_text(), registries]
+        registries = sorted(
+            (name, value) for name, value in self._passed_on().items() if name.startswith(_PASSED_ON_PREFIXES)
+        )
+        parts = [self._images[base].version(), Path(__file__).read_text(), registries]
         for instruction, rest in self._steps[name]:
             source, paths, _ = _copied(rest) if instruction == "COPY" else ("", [], "")
             files = [file for path in paths if not source for file in self._sent(path)]
             contents = [hashlib.sha256((self._context / file).read_bytes()).hexdigest() for file in files]
-            told += [instruction, rest, self._hash(source) if source else "", list(map(str, files)), contents]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            parts += [instruction, rest, self._hash(source) if source else "", list(map(str, files)), contents]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _run_stage(self, name: str) -> Stage:
-        """Every instruction of a stage."""
+        """Run all instructions of a stage."""
         outer, self._stage = self._stage, None
         for instruction, rest in self._steps[name]:
             getattr(self, f"_{instruction.lower()}")(rest)
@@ -201,7 +203,7 @@ class Replay:
             _copy(self._context / file, target / file.relative_to(name))
 
     def _sent(self, name: str) -> list[PurePosixPath]:
-        """The files of a path of the context."""
+        """The files of the context below a path."""
         source = PurePosixPath(name)
         self._files = self._files or sent(self._context)
         found = [file for file in self._files if file == source or source in file.parents]
@@ -209,16 +211,20 @@ class Replay:
             raise ValueError(f"COPY {name}: .dockerignore leaves nothing of it")
         return found
 
-    def _told(self) -> dict[str, str]:
-        """What the steps are told by this machine."""
-        return {name: value for name, value in os.environ.items() if name in _TOLD or name.startswith(_TOLD_PREFIXES)}
+    def _passed_on(self) -> dict[str, str]:
+        """The part of this machine's environment that the steps get."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        }
 
     def _run(self, rest: str) -> None:
         stage = self._now
         done = subprocess.run(
             ["/bin/sh", "-ec", stage.mapped(rest)],
             cwd=stage.at(""),
-            env={**self._told(), **stage.env, **self._cache, "PATH": stage.path},
+            env={**self._passed_on(), **stage.env, **self._cache, "PATH": stage.path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -242,7 +248,7 @@ class Replay:
 
 
 def instructions(text: str) -> Iterable[tuple[str, str]]:
-    """The instructions of a Dockerfile, each as its name and what it says."""
+    """The instructions of a Dockerfile, as names and arguments."""
     lines = "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     for line in lines.replace("\\\n", " ").splitlines():
         found = _INSTRUCTION.fullmatch(line.strip())
@@ -252,14 +258,14 @@ def instructions(text: str) -> Iterable[tuple[str, str]]:
 
 
 def sent(context: Path) -> list[PurePosixPath]:
-    """The files that are sent to the builder: those that git knows or would take, under .dockerignore's rules."""
+    """The files sent to the builder: those that git tracks or would add, filtered by .dockerignore."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=context, capture_output=True, text=True, check=True).stdout.splitlines()
     rules = [line for line in (context / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     compiled = [(rule[0] == "!", _pattern(rule.removeprefix("!"))) for rule in rules]
 
     def ignored(file: PurePosixPath) -> bool:
-        # The last rule that fits the file or a directory above it decides.
+        # The last rule that matches the file or a directory above it decides.
         names = [str(name) for name in (file, *file.parents)]
         kept = [keeps for keeps, pattern in compiled if any(map(pattern.fullmatch, names))]
         return bool(kept) and not kept[-1]
@@ -275,7 +281,7 @@ def _pattern(rule: str) -> re.Pattern[str]:
 
 
 def _copied(rest: str) -> tuple[str, list[str], str]:
-    """What a COPY says: of which stage, where it is of one, which paths, and to where."""
+    """The source stage of a COPY if it has one, its source paths, and its target."""
     words = rest.split()
     options = [word for word in words if word.startswith("--")]
     *names, to = [word for word in words if word not in options]
@@ -290,7 +296,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _take(source: Path, target: Path, places: tuple[str, str]) -> None:
-    """Copy a file or a directory of a stage; what says that it is in the first of two places says the second then."""
+    """Copy a file or directory of a stage. Where its text has the first of two places, the copy has the second."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
         target.symlink_to(str(source.readlink()).replace(*places))
@@ -299,15 +305,15 @@ def _take(source: Path, target: Path, places: tuple[str, str]) -> None:
         for found in source.iterdir():
             _take(found, target / found.name, places)
         shutil.copystat(source, target)
-    elif (said := _note(source)) and places[0].encode() in said:
-        target.write_bytes(said.replace(places[0].encode(), places[1].encode()))
+    elif (text := _note(source)) and places[0].encode() in text:
+        target.write_bytes(text.replace(places[0].encode(), places[1].encode()))
         shutil.copystat(source, target)
     else:
-        # Not linked, which takes a quarter of the time: a step may write into it.
+        # A hard link would take a quarter of the time, but a step may write into the file.
         shutil.copy2(source, target)
 
 
 def _note(file: Path) -> bytes:
-    """A file's text, if it may be a script or a note of a place, or else nothing."""
+    """A file's content if it may be a script or a record of a path, or else nothing."""
     text = file.read_bytes() if file.stat().st_size <= _NOTE_BYTES else b""
     return b"" if b"\0" in text else text

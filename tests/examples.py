@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: few in `make test`, many in `make faults`; and never a time that one may take."""
+"""The number of hypothesis's examples: few in `make test`, many in `make faults`, and never with a time limit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, settings
 
 from tests.calibration import MEASURES
 
-# A busy machine may take any time for an example, or for making one up.
+# On a busy machine an example, or generating one, may take any time.
 _PATIENT: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def be_patient() -> None:
-    """Hold no example to a time, in all tests of this process."""
+    """Turn off hypothesis's time limits for all tests of this process."""
     settings.register_profile("patient", _PATIENT)
     settings.load_profile("patient")
 
 
 def examples(few: int, *, many: int) -> int:
-    """So many."""
+    """The number of examples."""
     return many if MEASURES else few

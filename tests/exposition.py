@@ -1,4 +1,4 @@
-"""Owns the reading of metrics as Prometheus reads them."""
+"""Reads metrics as Prometheus does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def value(text: str, name: str, **labels: str) -> float:
-    """One value of an exposition, 0 where there is none; of several with these labels among theirs, their sum."""
+    """The value of a metric: the sum of all samples with these labels, or 0 if there are none."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)

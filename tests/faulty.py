@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-# As a driver's exception may have it, with what would write a line of its own.
+# Like the text of a driver's exception, with characters that would start a new line in a log.
 SAID = "canary-fault\r\n\x1b[31mSELECT secret FROM orders_app.t /srv/server/x.py SQLSTATE 42P01 DETAIL: Key (a)=(b)"
-# Names of operations.
+# Names of operations that cause a fault.
 IN_EXTENSION, IN_FAST_WAY, IN_PRESENTATION, AFTER_ONE = "InExtension", "InFastWay", "InPresentation", "AfterOne"
 UNWRITABLE = "unwritable"
-# The order whose lookup never ends; that of all others fails at once.
+# The lookup of this order recurses for ever. All other lookups fail at once.
 DEEP = 3
 HEADER = "x-fault"
 
@@ -48,7 +48,7 @@ class FaultError(Exception):
 def fail(*_: Any, **__: Any) -> NoReturn:
     """Raise an unexpected exception, whose cause says too much."""
     try:
-        raise ValueError(SAID)  # noqa: TRY301 # it has a cause, as most have
+        raise ValueError(SAID)  # noqa: TRY301 # most exceptions have a cause
     except ValueError as error:
         raise FaultError(SAID) from error
 
@@ -59,7 +59,7 @@ async def fail_later(*_: Any, **__: Any) -> NoReturn:
 
 
 def recursion(*_: Any) -> Any:
-    """Raise a RecursionError, whose traceback is the longest there is."""
+    """Raise a RecursionError, which has the longest possible traceback."""
     return recursion_too()
 
 

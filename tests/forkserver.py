@@ -1,6 +1,6 @@
-"""Forks Python modules off a process that has loaded their libraries: a server starts in 0.2 s instead of 1 s.
+"""Forks Python modules from a process with preloaded libraries: a server starts in 0.2 s instead of 1 s.
 
-A fork runs the module from its first line, as `python -m` does; third-party libraries and `schema` are loaded already.
+A fork runs the module from its first line, like `python -m`. Only third-party libraries and `schema` are preloaded.
 tests/blackbox/process/test_start.py, tests/local/test_run.py and tests/test_container.py start servers as a shell does.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ROOT: Final = Path(__file__).parent.parent
-# Not prometheus_client: when it is loaded, it looks for the directory that the server makes first.
+# Not prometheus_client: on import it looks for the directory that the server creates before.
 _LIBRARIES: Final = (
     "aiodataloader",
     "alembic.command",
@@ -53,12 +53,12 @@ _LIBRARIES: Final = (
     "uvloop",
     "websockets",
 )
-# Between two looks whether a process has ended.
+# Between two checks whether a process has ended.
 _LOOK_SECONDS: Final = 0.01
 
 
 class ForkServer:
-    """The forking process. Requests and replies are lines of JSON on its standard input and output."""
+    """The client of the forking process. Requests and replies are lines of JSON on its standard input and output."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -79,21 +79,21 @@ class ForkServer:
         """Run a module in a new process.
 
         Args:
-            module: its name.
-            arguments: what follows it on the command line.
+            module: the module's name.
+            arguments: the command-line arguments.
             env: the whole environment.
-            stdout: the file that standard output goes to.
-            stderr: the same for standard error; standard output's where none is given.
-            stdin: the file that standard input comes from.
+            stdout: the path of the file for standard output.
+            stderr: the path of the file for standard error; by default that of standard output.
+            stdin: the path of the file to read standard input from.
         """
-        asked = {
+        request = {
             "command": [module, *arguments],
             "env": dict(env),
             "stdin": stdin,
             "stdout": stdout,
             "stderr": stderr,
         }
-        return Forked(self, int(self.ask(fork=asked)))
+        return Forked(self, int(self.ask(fork=request)))
 
     def run(
         self, module: str, *arguments: str, env: Mapping[str, str], given: str = "", seconds: float
@@ -101,7 +101,7 @@ class ForkServer:
         """Run a module to its end, with this text as its standard input.
 
         Raises:
-            subprocess.TimeoutExpired: it has not ended after so many seconds.
+            subprocess.TimeoutExpired: it has not ended after this many seconds.
         """
         with tempfile.TemporaryDirectory() as directory:
             stdin, stdout, stderr = (Path(directory) / name for name in ("stdin", "stdout", "stderr"))
@@ -110,11 +110,11 @@ class ForkServer:
             stderr.touch()
             process = self.fork(module, *arguments, env=env, stdin=str(stdin), stdout=str(stdout), stderr=str(stderr))
             code = process.wait(seconds)
-            said, told = stdout.read_text(encoding="utf-8"), stderr.read_text(encoding="utf-8")
-        return subprocess.CompletedProcess([module, *arguments], code, said, told)
+            output, errors = stdout.read_text(encoding="utf-8"), stderr.read_text(encoding="utf-8")
+        return subprocess.CompletedProcess([module, *arguments], code, output, errors)
 
     def ask(self, **request: object) -> Any:
-        """The answer to a request."""
+        """Send a request and return the reply."""
         assert self._process.stdin
         assert self._process.stdout
         with self._lock:
@@ -123,7 +123,7 @@ class ForkServer:
             return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End it."""
+        """Stop the forking process."""
         with contextlib.suppress(OSError):
             self._process.communicate()
 
@@ -137,50 +137,50 @@ class Forked:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, below 0 for a signal; None while it runs."""
+        """The exit code, negative for a signal; None while the process runs."""
         if self.returncode is None:
             self.returncode = self._server.ask(poll=self.pid)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, once it has ended.
+        """Wait for the process to end, and return its exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it has not after so many seconds.
+            subprocess.TimeoutExpired: it has not ended in time.
         """
         deadline = time.monotonic() + timeout if timeout is not None else float("inf")
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-            time.sleep(_LOOK_SECONDS)  # between two looks
+            time.sleep(_LOOK_SECONDS)  # between two checks
         return code
 
     def send_signal(self, number: int) -> None:
-        """Signal it, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """The one of this process, started when it is first asked for."""
+    """This process's fork server, started on the first call."""
     return ForkServer()
 
 
 def _main() -> None:
-    # Ctrl-C is for pytest, which closes the standard input when it ends.
+    # Ctrl-C is for pytest, which closes this process's standard input when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _LIBRARIES:
         importlib.import_module(name)
-    # A collection in a fork would copy all that is shared.
+    # A garbage collection in a fork would copy all shared memory.
     gc.freeze()
     for line in sys.stdin.buffer:
         request = json.loads(line)
@@ -205,13 +205,13 @@ def _become(command: list[str], env: dict[str, str], stdin: str, stdout: str, st
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(env)
-        # The one that there was reads requests.
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 # it stays open, and has a number for a name
+        # The inherited sys.stdin reads requests.
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 # it stays open, and needs no Path
         sys.argv = list(command)
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         code = ended.code
-    except BaseException:  # noqa: BLE001 # as Python itself does
+    except BaseException:  # noqa: BLE001 # like Python itself
         traceback.print_exc()
         code = 1
     for output in (sys.stdout, sys.stderr):

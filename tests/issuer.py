@@ -1,4 +1,4 @@
-"""Owns an issuer of tokens for tests: real keys, signed tokens, and their JWKS over HTTP on loopback."""
+"""An issuer of tokens for tests: real keys, signed tokens, and a JWKS over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class Issuer:
-    """Two keys to begin with, `rsa` and `ec`, and an address that publishes them, unless it is told to fail."""
+    """An issuer with two keys, `rsa` and `ec`, and a URL that publishes them, unless a test makes it fail."""
 
     def __init__(self) -> None:
         self.keys: dict[str, _Private] = {
@@ -35,12 +35,12 @@ class Issuer:
         self.fails = False
         self.asked = 0
         self.url = ""
-        # Where it is not set, an answer waits for it.
+        # While it is not set, responses wait for it.
         self.answering = threading.Event()
         self.answering.set()
 
     def settings(self, **others: str) -> dict[str, Any]:
-        """The settings of a server that believes it."""
+        """The settings of a server that trusts this issuer."""
         return {
             "AUTH_MODE": "jwt",
             "JWT_ISSUER": ISSUER,
@@ -50,18 +50,18 @@ class Issuer:
         }
 
     def rotate(self, key_id: str) -> None:
-        """Publish a new key, and no other."""
+        """Publish a new key instead of the others."""
         self.keys[key_id] = ec.generate_private_key(ec.SECP256R1())
         self.published = {key_id}
 
     def token(self, key_id: str = "rsa", *, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A token signed with a key; the claims are added to good ones, or where they are None taken away."""
+        """A token signed with a key. Claims are added to the valid ones; those that are None are removed."""
         key = self.keys[key_id]
         algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
         return jwt.encode(good_claims(**claims), key, algorithm, {"kid": key_id, **(header or {})})
 
     def public_pem(self, key_id: str) -> bytes:
-        """A public key as everybody may have it."""
+        """A public key in PEM format."""
         return (
             self.keys[key_id]
             .public_key()
@@ -69,7 +69,7 @@ class Issuer:
         )
 
     def jwks(self) -> bytes:
-        """What it publishes."""
+        """The published JWKS."""
         keys = []
         for key_id in sorted(self.published):
             key = self.keys[key_id]
@@ -79,7 +79,7 @@ class Issuer:
 
 
 def good_claims(**others: Any) -> dict[str, Any]:
-    """The claims of a token that is valid for a day, longer than any run takes; others are added, or where they are None taken away."""
+    """The claims of a token valid for a day, longer than any run. Others are added; those that are None are removed."""
     now = int(time.time())
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -95,7 +95,7 @@ def good_claims(**others: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_issuer() -> Iterator[Issuer]:
-    """An issuer whose address answers inside the block."""
+    """Run an issuer inside the block."""
     issuer = Issuer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -106,7 +106,7 @@ def running_issuer() -> Iterator[Issuer]:
             self.send_response(500 if issuer.fails else 200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            # Whoever has waited for too long is gone.
+            # A client that has waited too long has disconnected.
             with contextlib.suppress(OSError):
                 self.wfile.write(body)
 
@@ -121,7 +121,7 @@ def running_issuer() -> Iterator[Issuer]:
 
 @contextlib.contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of a server on loopback that answers by this handler inside the block."""
+    """Serve HTTP on loopback with this handler inside the block, and give the URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

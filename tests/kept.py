@@ -1,6 +1,6 @@
-"""Keeps what takes long to make and comes out the same each time, for other runs and checkouts on this machine.
+"""A cache for slow, reproducible results, shared by all runs and checkouts on this machine.
 
-It is below $XDG_CACHE_HOME, or ~/.cache. Whoever deletes it there loses nothing but the time to make it again.
+It is below $XDG_CACHE_HOME, or ~/.cache. Deleting it loses nothing but the time to make the results again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 _LISTING: Final = "listing"
 _CONTENT: Final = "content"
 _SCRATCH: Final = ".making-"
-# What nobody has used for so long is of a version that nobody works on.
+# An entry unused for this long belongs to a version that nobody works on.
 _OLD_SECONDS: Final = 7 * 86_400
 
 
 def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """A directory as `make` has filled it, now or in an earlier run; it is only read.
+    """A directory filled by `make`, now or in an earlier run. It must only be read.
 
-    Two runs at once make it once. An entry is there whole or not at all, and one that has changed since is made again.
+    Two concurrent runs make it once. An entry is complete or absent, and one that has changed since is made again.
 
     Args:
-        kind: the name of all entries of which most are versions of each other.
-        key: a hash of all that the content depends on.
-        make: fills the empty directory that it is given, which is moved afterwards.
+        kind: the name shared by entries that are mostly versions of each other.
+        key: a hash of everything that the content depends on.
+        make: fills the empty directory that it gets, which is moved afterwards.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakebase-orders-tests" / kind
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 def _forget(home: Path, wanted: Path) -> None:
-    """Delete what is old, and what killed runs have left half made: whoever makes something holds the lock."""
+    """Delete old entries, and half-made ones of killed runs: a run holds the lock while it makes an entry."""
     for found in home.iterdir():
         is_old = found != wanted and found.is_dir() and found.stat().st_mtime < time.time() - _OLD_SECONDS
         if is_old or found.name.startswith(_SCRATCH):
@@ -69,21 +69,21 @@ def _is_whole(entry: Path) -> bool:
 
 
 def _listing(directory: Path) -> str:
-    """A hash of the names, kinds, sizes and times of everything in it: whatever was written to since is found out."""
+    """A hash of the names, kinds, sizes and times of all entries. It changes if any of them is written to."""
     digest = hashlib.sha256()
-    for name, found, leads in sorted(_entries(str(directory), "")):
-        # A directory's own size is the file system's affair, and files that are linked elsewhere change nothing here.
-        told = () if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns, leads)
-        digest.update(repr((name, found.st_mode, *told)).encode())
+    for name, found, target in sorted(_entries(str(directory), "")):
+        # A directory's size depends on the file system. A file's link count may change without harm.
+        details = () if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns, target)
+        digest.update(repr((name, found.st_mode, *details)).encode())
     return digest.hexdigest()
 
 
 def _entries(directory: str, prefix: str) -> Iterator[tuple[str, os.stat_result, str]]:
-    """Each path below the directory, how it is, and where a link leads."""
+    """Each path below the directory, with its stat result and, for a link, its target."""
     with os.scandir(directory) as entries:
         for entry in entries:
             name = f"{prefix}{entry.name}"
-            leads = str(Path(entry.path).readlink()) if entry.is_symlink() else ""
-            yield name, entry.stat(follow_symlinks=False), leads
+            target = str(Path(entry.path).readlink()) if entry.is_symlink() else ""
+            yield name, entry.stat(follow_symlinks=False), target
             if entry.is_dir(follow_symlinks=False):
                 yield from _entries(entry.path, f"{name}/")

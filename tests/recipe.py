@@ -1,4 +1,4 @@
-"""Owns the table of the cookbook's recipe: each of its features, what is weak about it, and the tests that beat that.
+"""The table of the cookbook's recipe: its features, the weakness of each, and the tests of our counterpart.
 
 `python -m tests.recipe` prints it as Markdown.
 """
@@ -27,7 +27,7 @@ _PAGING = "tests/server/orders/test_paging.py"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A feature of the recipe, by its number. `tests` are file::function."""
+    """A feature of the recipe, by its number. The tests have the form file::function."""
 
     number: str
     feature: str
@@ -41,7 +41,7 @@ RECIPE = (
         "1",
         "GET /orders/count",
         "Counts the whole table each time.",
-        "`orderCount`: one count for all who ask within seconds; `precision: ESTIMATED` counts nothing.",
+        "`orderCount`: one count for all requests within seconds; `precision: ESTIMATED` counts nothing.",
         (
             f"{_AGGREGATES}::test_a_count_is_exact_with_any_filter",
             f"{_AGGREGATES}::test_a_count_of_everything_is_computed_once_for_all_who_ask",
@@ -52,7 +52,7 @@ RECIPE = (
         "2",
         "GET /orders/sample",
         "The first five, not random ones.",
-        "`orderSample`: each order equally likely, and the table is not read.",
+        "`orderSample`: each order is equally likely, without reading the table.",
         (
             f"{_AGGREGATES}::test_a_sample_is_uniform_over_rows",
             f"{_AGGREGATES}::test_a_sample_does_not_read_the_table",
@@ -62,7 +62,7 @@ RECIPE = (
         "3",
         "GET /orders/pages",
         "A deep OFFSET; the previous cursor is a guess.",
-        "`orders` and `ordersPage`: any page costs what the first one costs, and goes back exactly.",
+        "`orders` and `ordersPage`: every page costs as much as the first, and paging back is exact.",
         (
             "tests/server/orders/test_query_plans.py::test_a_page_is_an_index_scan_that_stops",
             f"{_PAGING}::test_walking_forward_is_walking_backward_reversed",
@@ -73,8 +73,8 @@ RECIPE = (
     Row(
         "4",
         "GET /orders/stream (keyset pages)",
-        "The previous cursor is wrong where keys have gaps; keys from 0 on only.",
-        "Opaque cursors in both directions, on keys with gaps, by any of four orders.",
+        "The previous cursor is wrong if keys have gaps; keys start at 0.",
+        "Opaque cursors in both directions, on keys with gaps, in any of four orders.",
         (
             f"{_PAGING}::test_a_walk_gives_at_each_step_what_plain_sql_gives",
             f"{_PAGING}::test_walking_forward_is_walking_backward_reversed",
@@ -83,8 +83,8 @@ RECIPE = (
     Row(
         "5",
         "GET /orders/{order_key}",
-        "None is named.",
-        "`order`, `node` and `nodes`: what is not found is null, a bad id has a reason, and many are one statement.",
+        "None known.",
+        "`order`, `node` and `nodes`: a missing order is null, a bad id has a reason, and many are one statement.",
         (
             f"{_INPUTS}::test_what_is_not_found_is_null_without_an_error",
             f"{_INPUTS}::test_a_bad_global_id_is_null_with_a_reason",
@@ -94,11 +94,11 @@ RECIPE = (
     Row(
         "6",
         "POST /orders/{key}/status",
-        "Takes any text, checks no version, repeats itself, leaves no trace, and writes into the synced table.",
-        "`setOrderStatus`: an enum, a compare-and-set, a key for repetition, a history; no sync undoes it.",
+        "Takes any text, checks no version, applies repetitions twice, leaves no trace, and writes into the synced table.",
+        "`setOrderStatus`: an enum, a compare-and-set, an idempotency key, a history; no sync undoes it.",
         (
-            "tests/blackbox/changes/test_bad_changes.py::test_a_status_that_is_none_is_refused_in_a_variable_too",
-            f"{_STATUS}::test_of_many_who_expect_one_version_one_wins",
+            "tests/blackbox/changes/test_bad_changes.py::test_an_unknown_status_is_refused_in_a_variable_too",
+            f"{_STATUS}::test_of_many_writers_that_expect_one_version_one_wins",
             f"{_STATUS}::test_a_key_that_many_send_at_once_is_used_once",
             "tests/blackbox/changes/test_migrations.py::test_the_history_is_append_only",
             f"{_LOST}::test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing",
@@ -107,8 +107,8 @@ RECIPE = (
     Row(
         "7",
         "POST /resources/create-lakebase-resources",
-        "A query string that makes resources, and nobody asks whether the caller may.",
-        "`provisionLakebase`: a mutation for administrators, audited, and only with `acknowledgeCost: true`.",
+        "A query string creates resources, and the caller's role is not checked.",
+        "`provisionLakebase`: an audited mutation for administrators, only with `acknowledgeCost: true`.",
         (
             f"{_CALLERS}::test_a_caller_without_the_role_is_refused_and_audited",
             f"{_PLANS}::test_what_costs_has_to_be_acknowledged",
@@ -120,8 +120,8 @@ RECIPE = (
     Row(
         "7a",
         "An instance that exists",
-        "Is the end of it: catalog and table are never made.",
-        "Each step looks, does what is missing and looks again: whatever was cut off is carried on.",
+        "Ends the request: catalog and table are never created.",
+        "Each step looks, does what is missing and looks again, so an interrupted operation continues.",
         (
             f"{_LIFE}::test_provisioning_again_finds_everything",
             f"{_KILLS}::test_a_successor_resumes_after_a_kill",
@@ -132,8 +132,8 @@ RECIPE = (
     Row(
         "7b",
         "Creation of the instance",
-        "Blocks all requests for up to 20 minutes, where the proxy cuts at 120 s.",
-        "An operation that is answered at once and watched; every admin field has a deadline.",
+        "Blocks all requests for up to 20 minutes, although the proxy cuts after 120 s.",
+        "An operation is returned at once and watched; every admin field has a deadline.",
         (
             f"{_PLANS}::test_a_conflicting_operation_is_named",
             "tests/schema/admin/test_administration.py::test_no_field_waits_for_ever",
@@ -143,15 +143,15 @@ RECIPE = (
     Row(
         "7c",
         "A superuser role for the caller",
-        "More rights than anybody needs, and a service principal taken for a user.",
-        "No role is made at all.",
+        "More rights than needed, and a service principal treated as a user.",
+        "No role is created.",
         (f"{_REST}::test_provisioning_makes_one_of_each_and_no_role",),
     ),
     Row(
         "7d",
         "The catalog",
-        "Its default name has hyphens, which a catalog may not have.",
-        "Names are checked before anything is sent, those of the settings too.",
+        "Its default name has hyphens, which are not allowed in a catalog's name.",
+        "Names are checked before anything is sent, including those in the settings.",
         (
             "tests/schema/admin/test_inputs.py::test_a_bad_name_is_never_sent",
             "tests/schema/admin/test_inputs.py::test_a_configured_name_is_checked_too",
@@ -161,8 +161,8 @@ RECIPE = (
     Row(
         "7e",
         "The synced table",
-        "Reads an attribute that is not there, so that nobody learns the pipeline.",
-        "`SyncedTable`: state, rows, pipeline and its page, read from the platform; the source is looked at first.",
+        "Reads a missing attribute, so the pipeline is never reported.",
+        "`SyncedTable`: state, rows, pipeline and its page, read from the platform; the source is checked first.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
             "tests/schema/admin/test_administration.py::test_everything_is_told_of_a_synced_table",
@@ -172,8 +172,8 @@ RECIPE = (
     Row(
         "7f",
         "The reply: names, pipeline, a link",
-        "None is named.",
-        "The payload: operation, plan, and what is there now.",
+        "None known.",
+        "The payload: the operation, the plan, and the current resource.",
         (
             "tests/schema/admin/test_administration.py::test_a_mutation_answers_with_its_operation_and_what_is_there",
             "tests/schema/admin/test_administration.py::test_a_dry_run_answers_with_the_plan",
@@ -182,8 +182,8 @@ RECIPE = (
     Row(
         "8",
         "DELETE /resources/delete-lakebase-resources",
-        "Shows the SDK's errors raw, leaves table and pipeline behind, and takes what is not found for a failure.",
-        "`teardownLakebase`: reasons of our own, nothing left, and what is gone is done; statuses are not lost unasked.",
+        "Shows the SDK's raw errors, leaves table and pipeline behind, and fails if a resource is already gone.",
+        "`teardownLakebase`: reasons of our own, nothing left behind, and a missing resource counts as deleted; statuses are deleted only on request.",
         (
             f"{_FAULTS}::test_every_fault_at_every_call_ends_in_exactly_one_of_each",
             f"{_LIFE}::test_a_teardown_needs_the_status_changes_to_be_discarded",
@@ -196,15 +196,15 @@ RECIPE = (
     Row(
         "9",
         "GET /healthcheck",
-        "None is named.",
-        "`/livez`: whether the process answers.",
+        "None known.",
+        "`/livez`: whether the process responds.",
         (f"{_HTTP}::test_probes_are_cheap_and_not_logged",),
     ),
     Row(
         "10",
         "Health of the database",
-        "None is named.",
-        "`/readyz`: whether orders can be served, and if not, why; asking it costs the database nothing.",
+        "None known.",
+        "`/readyz`: whether orders can be served, and if not, why; it costs the database nothing.",
         (
             f"{_START}::test_a_missing_table_does_not_stop_the_start",
             "tests/server/orders/test_readiness.py::test_it_looks_until_all_is_well",
@@ -213,15 +213,15 @@ RECIPE = (
     Row(
         "13",
         "X-Process-Time and a line of the log",
-        "None is named.",
-        "`Server-Timing`, a request id, and one JSON line a request.",
+        "None known.",
+        "`Server-Timing`, a request id, and one JSON log line per request.",
         (f"{_HTTP}::test_every_answer_says_its_request_id_and_time",),
     ),
     Row(
         "14",
         "Exception handlers: 500, 503, 504",
-        "None is named.",
-        "A reason for each failure, the status with it, and nothing of the cause outside the log.",
+        "None known.",
+        "Each failure has a reason and a status, and its cause appears only in the log.",
         (
             f"{_START}::test_a_database_that_is_absent_does_not_stop_the_start",
             f"{_START}::test_a_slow_filter_is_stopped_and_says_why",
@@ -231,8 +231,8 @@ RECIPE = (
     Row(
         "15",
         "Lifespan: a check, an engine, `create_all`, tasks",
-        "May make the orders table before the sync does, which then collides.",
-        "Our own tables alone are made, in a schema of their own; the start waits for nobody.",
+        "May create the orders table before the sync does, which then fails.",
+        "Only our own tables are created, in a schema of their own; the start waits for nothing.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
             f"{_REST}::test_a_platform_that_is_down_does_not_stop_the_start",
@@ -242,8 +242,8 @@ RECIPE = (
     Row(
         "16",
         "Routes only where the instance exists at import",
-        "Takes a restart after creation.",
-        "The schema is always whole; orders come as soon as they are there.",
+        "Needs a restart after creation.",
+        "The schema is always complete; orders are served as soon as they exist.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
             f"{_START}::test_a_missing_table_does_not_stop_the_start",
@@ -252,8 +252,8 @@ RECIPE = (
     Row(
         "17",
         "Token refresh every 50 minutes",
-        "Only where the database existed at boot.",
-        "Every login takes a token that is good, minted when it is needed, one for many connections.",
+        "Only if the database existed at the start.",
+        "Every login uses a valid token, fetched when needed and shared by many connections.",
         (
             "tests/blackbox/lakebase/test_tokens.py::test_no_request_fails_while_tokens_end",
             f"{_LOGINS}::test_a_token_is_refused_after_its_end",
@@ -263,8 +263,8 @@ RECIPE = (
     Row(
         "18",
         "Pool settings",
-        "No connection is looked at before it is used.",
-        "Pools by kind of work, each with its deadline; who is late is told soon, and a dead connection is thrown away.",
+        "Connections are not checked before use.",
+        "A pool for each kind of work, with a deadline; late requests are refused soon, and dead connections discarded.",
         (
             f"{_START}::test_a_pool_in_full_use_refuses_soon",
             f"{_START}::test_a_restart_of_postgresql_is_survived",
@@ -276,7 +276,7 @@ RECIPE = (
     Row(
         "19",
         "The database's default name",
-        "One is made, and another is served.",
+        "One is created, and another is served.",
         "One setting names both.",
         (
             f"{_LIFE}::test_a_server_that_found_nothing_serves_orders_after_provisioning",
@@ -287,7 +287,7 @@ RECIPE = (
         "20",
         "A health query every 300 s",
         "Keeps the database from ever falling asleep.",
-        "While all is well nobody asks.",
+        "The server does not query the database while all is well.",
         (
             f"{_REST}::test_an_idle_server_lets_its_instance_fall_asleep",
             "tests/server/orders/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
@@ -296,8 +296,8 @@ RECIPE = (
     Row(
         "21",
         "Graceful stop",
-        "The engine is never disposed of.",
-        "Pools are closed, leases let go, subscribers sent on; exit code 0.",
+        "The engine is never disposed.",
+        "Pools are closed, leases released, and subscribers told to reconnect; exit code 0.",
         (
             f"{_START}::test_a_stop_leaves_no_backend",
             f"{_START}::test_a_signal_stops_it_cleanly",
@@ -307,8 +307,8 @@ RECIPE = (
     Row(
         "22",
         "Settings from the environment and `.env`",
-        "None is named.",
-        "The same, checked at the start: all mistakes at once, and a table of them that cannot grow old.",
+        "None known.",
+        "The same, checked at the start: all mistakes are listed at once. Their table in the README is generated.",
         (
             f"{_START}::test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2",
             "tests/server/settings/test_settings.py::test_the_settings_table_stands_in_the_readme",
@@ -318,7 +318,7 @@ RECIPE = (
 
 
 def markdown() -> str:
-    """The table as a person reads it."""
+    """The table in Markdown."""
     lines = ["| # | the recipe | its weakness | here | shown by |", "| --- | --- | --- | --- | --- |"]
     for row in RECIPE:
         shown = "<br>".join(f"`{test}`" for test in row.tests)

@@ -1,6 +1,6 @@
-"""A server whose event loop is stuck for good as soon as its metrics are asked for, whatever else it is told.
+"""A server whose event loop is stuck for good as soon as a client requests its metrics.
 
-Run as `python -m tests.stuck`, it is the server in all else; ALTERED is read as by tests/altered.py.
+Run it as `python -m tests.stuck`. In all else it is the server; it reads ALTERED like tests/altered.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _FOR_GOOD_SECONDS = 3600
 
 
 def _stick(*_: Any, **__: Any) -> None:
-    time.sleep(_FOR_GOOD_SECONDS)  # the event loop is stuck in it, which is what the test wants
+    time.sleep(_FOR_GOOD_SECONDS)  # blocks the event loop, as the test needs
 
 
 if __name__ == "__main__":
     alter()
-    # What writes the metrics runs in a thread of its own; what is called here runs in the event loop.
+    # The metrics are written in a thread. This method is called in the event loop.
     with patch("server.http.metrics_endpoint.MetricsEndpoint.__call__", _stick):
         sys.exit(main())

@@ -1,4 +1,4 @@
-"""The architecture: each contract of import-linter holds here, and fails where a change violates it."""
+"""Tests of the architecture: the code keeps each contract of import-linter, and a violation fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.process import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# For each contract: the file to add to, and what is added there.
+# For each contract: a file, and the code to add to it that violates the contract.
 VIOLATIONS: dict[str, tuple[str, str | int]] = {
     "server imports schema, never back": ("schema/errors.py", "import server.settings"),
     "the schema imports no library that serves it": ("schema/errors.py", "import starlette"),
@@ -34,26 +34,26 @@ _CONTRACTS = [
 
 
 def _broken(root: Path) -> set[str]:
-    """The contracts that the code below a folder breaks."""
+    """The contracts that the code below a folder violates."""
     command = [
         sys.executable,
         "-c",
         "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))",
     ]
-    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
-    outcomes = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", told, re.MULTILINE))
-    assert list(outcomes) == _CONTRACTS, told
+    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    outcomes = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", output, re.MULTILINE))
+    assert list(outcomes) == _CONTRACTS, output
     return {name for name, outcome in outcomes.items() if outcome == "BROKEN"}
 
 
 def test_the_code_keeps_every_contract() -> None:
-    """As `make check` says too."""
+    """`make check` checks the same."""
     assert _broken(ROOT) == set()
 
 
 @pytest.mark.parametrize("contract", _CONTRACTS)
 def test_a_violation_breaks_the_contract(contract: str, tmp_path: Path) -> None:
-    """An import against the layers, a cycle, a crowded package: `make check` fails."""
+    """An import against the layers, a cycle or a crowded package makes `make check` fail."""
     for folder in ("schema", "server"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "static"))
     (tmp_path / "tests").mkdir()

@@ -1,4 +1,4 @@
-"""Owns the tests of what the bench says: its generator's latencies, its verdicts, and what it refuses to measure."""
+"""Tests of the bench: its generator's latencies, its verdicts, and what it refuses to measure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n"
 
 @contextlib.contextmanager
 def _answering(body: bytes, *, status: int = 200, stall_at: int = 0) -> Iterator[str]:
-    """A server that gives one answer to everything; at the request with that number it stalls, for all connections."""
+    """A server that gives one response to everything. At the request numbered `stall_at` all connections stall."""
     answer = b"HTTP/1.1 %d Any\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
     count = 0
     blocked_until = 0.0
@@ -48,7 +48,7 @@ def _answering(body: bytes, *, status: int = 200, stall_at: int = 0) -> Iterator
                 count += 1
                 if count == stall_at:
                     blocked_until = loop.time() + _STALL_SECONDS
-                await asyncio.sleep(blocked_until - loop.time())  # the stall itself, which is what is measured
+                await asyncio.sleep(blocked_until - loop.time())  # the stall that is measured
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -89,17 +89,17 @@ def _load(rate: float) -> Load:
     return Load(rate, p50_ms=1, p99_ms=2, own_ms=1, database_ms=1, generator=0.1)
 
 
-def test_a_stall_is_charged_for_all_whom_it_keeps_waiting() -> None:
-    """Latency counts from the scheduled moment: whoever is due while the server stalls waits until it goes on."""
+def test_a_stall_counts_for_every_request_that_it_delays() -> None:
+    """Latency counts from the scheduled moment: a request that is due during a stall waits until its end."""
     with _answering(b"{}", stall_at=20) as url:
         offered = offer(_volley(url), rate=_RATE, seconds=0.4 * _SECONDS)
-    # However late anything is, nobody is answered before the end of the stall, which began after the first was due.
+    # No response comes before the end of the stall, which began after the first request was due.
     assert offered.latency.p99 > 1000 * _STALL_SECONDS * 0.8
 
 
 @pytest.mark.long
-def test_a_stall_is_charged_for_no_others() -> None:
-    """A tenth of the requests are due while the server stalls; most are not, and the generator itself is in time."""
+def test_a_stall_counts_for_no_other_request() -> None:
+    """A tenth of the requests are due during the stall. The others are not slow, and the generator is on time."""
     with _answering(b"{}", stall_at=50) as url:
         tries = [offer(_volley(url), rate=_RATE, seconds=_SECONDS) for _ in range(3)]
     best = min(tries, key=lambda offered: offered.latency.p50)
@@ -112,7 +112,7 @@ def test_a_stall_is_charged_for_no_others() -> None:
 
 
 def test_an_error_makes_an_open_loop_invalid() -> None:
-    """Answers that are errors are no measurement, with a status of an error or with GraphQL's errors in them."""
+    """A response with an error status, or with GraphQL's errors, makes the measurement invalid."""
     for body, status in ((b"{}", 500), (b'{"errors":[]}', 200)):
         with _answering(body, status=status) as url, pytest.raises(BenchError, match="answers were errors"):
             offer(_volley(url), rate=_RATE, seconds=_SECONDS / 10)
@@ -124,7 +124,7 @@ def test_a_contender_whose_answers_turn_bad_is_left_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is said why, and the others are measured; with wrk where there is one, and without."""
+    """The report gives the reason, and the others are measured, with wrk and without it."""
     if not with_wrk:
         monkeypatch.setenv("PATH", "")
     with _answering(b'{"data":1}') as good, _answering(b"{}", status=500) as bad:
@@ -133,7 +133,7 @@ def test_a_contender_whose_answers_turn_bad_is_left_out(
             for name, url in (("good", good), ("bad", bad))
         }
         not_run: list[str] = []
-        # Of wrk a second, which knows no less.
+        # One second is the shortest run of wrk.
         found = interleave("a work", drives, 1, 0.2, not_run)
     assert list(found) == ["good"]
     assert found["good"][0].rate > 0
@@ -142,17 +142,17 @@ def test_a_contender_whose_answers_turn_bad_is_left_out(
 
 
 async def test_an_answer_without_all_values_is_not_measured() -> None:
-    """Before anything is measured, answers are held to PostgreSQL's keys and to the number of values."""
+    """Before measuring, the bench compares the responses with PostgreSQL's keys and the number of values."""
     order = {"orderKey": "7", "clerk": "somebody"}
     with _answering(json.dumps({"data": {"order": order}}).encode()) as url:
         running = Running("peer", url, os.getpid(), Relay("/", plain_cursor))
-        for keys, reason in (("[7]", "lacks values"), ("[8]", "and should with")):
+        for keys, reason in (("[7]", "without all its values"), ("[8]", "instead of")):
             with pytest.raises(BenchError, match=reason):
                 await volley_of(running, "order", [Single(7)], Truth("orders", lambda _, keys=keys: keys))  # type: ignore[misc]
 
 
 def test_a_ratio_is_formed_within_each_round_and_held_to_its_target() -> None:
-    """A slow round of both servers changes no ratio; the verdict is the median's."""
+    """A slow round of both servers does not change a ratio. The verdict is about the median."""
     loads = {"page100": {OURS: [_load(100), _load(10), _load(100)], FLOOR: [_load(100), _load(10), _load(200)]}}
     text = ratios.to_others(loads)
     assert "1.00 (0.50..1.00) >= 0.9 met" in text
@@ -161,9 +161,9 @@ def test_a_ratio_is_formed_within_each_round_and_held_to_its_target() -> None:
     assert "0.50 (0.50..1.00) >= 0.9 MISSED" in ratios.to_others(loads)
 
 
-def test_what_does_not_exist_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt work, contender or number is refused, and what there is is named."""
-    for arguments, reason in ((["--only", "pagse"], "there is no pagse"), (["--contenders", "x"], "there is no x")):
+def test_an_unknown_work_cannot_be_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt work, contender or number is refused with a list of the known ones."""
+    for arguments, reason in ((["--only", "pagse"], "unknown pagse"), (["--contenders", "x"], "unknown x")):
         with pytest.raises(BenchError, match=reason):
             options(arguments)
     monkeypatch.setenv("SCALES", "0.1 ten")
@@ -172,7 +172,7 @@ def test_what_does_not_exist_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_peers_are_pinned_and_their_lock_file_names_no_registry() -> None:
-    """Packages come from whichever registry a machine is set up with, held to their hashes."""
+    """Packages come from the machine's configured registry, and are checked against their hashes."""
     packages = json.loads(node.LOCK_FILE.read_text())["packages"].items()
     assert [name for name, package in packages if name and ("resolved" in package or "integrity" not in package)] == []
     dependencies = json.loads((node.HERE / "package.json").read_text())["dependencies"]
@@ -180,7 +180,7 @@ def test_the_peers_are_pinned_and_their_lock_file_names_no_registry() -> None:
 
 
 def test_without_npm_the_peers_on_node_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said what is missing and how to get it."""
+    """The report says what is missing and how to get it."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(node.NotRunError, match="npm is not on the PATH"):
         node.node()

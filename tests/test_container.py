@@ -1,4 +1,4 @@
-"""The container: its Dockerfile is clean, and its own steps make something that serves, and stops, as nobody special."""
+"""Tests of the container: its Dockerfile is clean, and its steps make a server that runs and stops unprivileged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from server.local.cluster import Cluster
 
-# What a container's orchestrator leaves it, and a little.
+# A little more than the time that an orchestrator gives a container.
 _STOP_SECONDS = 12
 ROOT_USER = os.getuid() == 0
 ANYBODY = 10001
@@ -33,8 +33,8 @@ ANYBODY = 10001
 
 @functools.cache  # noqa: RET503 # the last line does not return
 def python() -> str:
-    """A Python that anybody may run: this one may be in a place of root's own."""
-    for found in (sys._base_executable, "/usr/bin/python3", "/usr/local/bin/python3"):  # type: ignore[attr-defined] # noqa: SLF001 # there is no other name for it
+    """A Python that any user may run. The current one may be in a directory of root's."""
+    for found in (sys._base_executable, "/usr/bin/python3", "/usr/local/bin/python3"):  # type: ignore[attr-defined] # noqa: SLF001 # there is no public name for it
         program = "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"
         with contextlib.suppress(OSError):
             tried = subprocess.run(
@@ -51,27 +51,29 @@ def python() -> str:
 
 
 def missing(what: str) -> NoReturn:
-    """Without this the test is skipped, and fails where CI=true."""
+    """Skip the test, or fail it if CI=true, because something is missing."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"there is no {what}")
-    pytest.skip(f"there is no {what}")  # on a laptop the rest is worth running; in CI the line above has failed it
+    pytest.skip(
+        f"there is no {what}"
+    )  # the other tests are worth running on a laptop; in CI the line above has failed this one
 
 
 def tools() -> tuple[str, str]:
-    """Where node and npm are."""
+    """The paths of node and npm."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("node and npm on the PATH")
     return node, npm
 
 
-def said(*command: str) -> str:
-    """What a program says."""
+def output_of(*command: str) -> str:
+    """A program's output."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def node_image(root: Path) -> None:
-    """What is taken of Node's image."""
+    """Copy what the Dockerfile takes from Node's image."""
     node, npm = tools()
     (root / "usr/local/bin").mkdir(parents=True)
     shutil.copy2(node, root / "usr/local/bin/node")
@@ -80,22 +82,22 @@ def node_image(root: Path) -> None:
 
 
 def python_image(root: Path) -> None:
-    """What is taken of Python's image."""
+    """Copy what the Dockerfile takes from Python's image."""
     (root / "usr/local/bin").mkdir(parents=True)
     (root / "usr/local/bin/python").symlink_to(python())
 
 
-NODE = Image(node_image, lambda: "".join(said(tool, "--version") for tool in tools()))
-PYTHON = Image(python_image, lambda: python() + said(python(), "-c", "import sys; print(sys.version)"))
+NODE = Image(node_image, lambda: "".join(output_of(tool, "--version") for tool in tools()))
+PYTHON = Image(python_image, lambda: python() + output_of(python(), "-c", "import sys; print(sys.version)"))
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Stage]:
-    """The last stage, with nothing of the others."""
+    """The last stage, without files of the others."""
     with tempfile.TemporaryDirectory(prefix="container-") as name:
         place = Path(name)
         place.chmod(0o755)
-        # What pip has fetched before need not be fetched again.
+        # pip may use what it has downloaded before.
         replay = Replay(ROOT, place, images={"node": NODE, "python": PYTHON}, cache={"PIP_NO_CACHE_DIR": "0"})
         stage = replay.run()
         for other in place.iterdir():
@@ -105,7 +107,7 @@ def image() -> Iterator[Stage]:
 
 
 def started(image: Stage, command: list[str], log: Path, **settings: str) -> subprocess.Popen[bytes]:
-    """A command of the image as a process, with the image's environment and user and these settings."""
+    """Start a command of the image with the image's environment and user, and these settings."""
     user, group = image.ids
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -114,7 +116,7 @@ def started(image: Stage, command: list[str], log: Path, **settings: str) -> sub
             env={"PATH": "/usr/bin:/bin", **image.env, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Whoever is not root cannot become another, and has no privileges to lose.
+            # Only root can become another user, and others have no privileges to lose.
             user=user if ROOT_USER else None,
             group=group if ROOT_USER else None,
             extra_groups=[] if ROOT_USER else None,
@@ -122,29 +124,29 @@ def started(image: Stage, command: list[str], log: Path, **settings: str) -> sub
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """As hadolint sees it, with every rule it has."""
+    """Hadolint finds nothing, with all its rules."""
     hadolint = Path(sys.executable).parent / "hadolint"
-    said = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    output_of = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (output_of.returncode, output_of.stdout, output_of.stderr) == (0, "", "")
     assert "hadolint ignore" not in (ROOT / "Dockerfile").read_text()
 
 
-def test_what_is_sent_to_the_builder_is_what_it_needs() -> None:
-    """No tests, nothing of `make run`, no file that may hold a secret."""
+def test_the_builder_gets_only_what_it_needs() -> None:
+    """No tests, nothing that only `make run` needs, and no file that may hold a secret."""
     tops = {path.parts[0] for path in sent(ROOT)}
     assert tops == {"schema", "server", "requirements.txt"}
     assert not [path for path in sent(ROOT) if "local" in path.parts or ".env" in path.parts]
 
 
 def test_an_instruction_that_is_not_known_fails(tmp_path: Path) -> None:
-    """It is not passed over, so that what is replayed is what is built."""
+    """The replay does not skip it, so that it does what a build does."""
     (tmp_path / "Dockerfile").write_text("FROM python:3\nONBUILD RUN true\n")
     with pytest.raises(ValueError, match="ONBUILD"):
         Replay(tmp_path, tmp_path, images={"python": PYTHON}, cache={}).run()
 
 
 def test_only_what_is_needed_is_in_it(image: Stage) -> None:
-    """No local stand-ins, no tests, no packages of either; GraphiQL's files; a user without a name or privileges."""
+    """It has no local stand-ins or tests, nor packages for them; but GraphiQL's files, and an unprivileged user."""
     assert sorted(path.name for path in image.at("").iterdir()) == ["schema", "server"]
     assert not image.at("server/local").exists()
     assert (image.at("server/graphiql/static/vendor") / ".lock-sha256").exists()
@@ -162,7 +164,7 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
     assert min(image.ids) > 999
     assert image.env == {
         "APP_ENV": "production",
-        "HOST": "0.0.0.0",  # noqa: S104 # a container's only address is its own
+        "HOST": "0.0.0.0",  # noqa: S104 # a container listens on all its addresses
         "PORT": "8000",
         "PYTHONUNBUFFERED": "1",
     }
@@ -170,8 +172,8 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
     assert dict(instructions((ROOT / "Dockerfile").read_text()))["CMD"].startswith("[")
 
 
-def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Cluster, tmp_path: Path) -> None:
-    """A database alone does not do; the exit code and the message are those of wrong settings."""
+def test_it_does_not_start_until_access_is_configured(image: Stage, cluster: Cluster, tmp_path: Path) -> None:
+    """A database alone is not enough. The exit code and the message are those of wrong settings."""
     log = tmp_path / "log"
     process = started(image, image.command, log, DATABASE_URL=cluster.url)
     assert process.wait(PATIENCE_SECONDS) == 2
@@ -179,7 +181,7 @@ def test_it_does_not_start_before_it_is_told_who_may(image: Stage, cluster: Clus
 
 
 def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> None:
-    """As the user that it names: orders, GraphiQL, a health check that tells; exit code 0 at SIGTERM."""
+    """As its own user it serves orders and GraphiQL, has a working health check, and exits with 0 on SIGTERM."""
     with serving(image, orders_url, tmp_path) as (process, url):
         query = {"query": "{ order(orderKey: 1) { orderKey } }"}
         answer = httpx.post(f"{url}/api/graphql", json=query, verify=NO_TLS)
@@ -194,7 +196,7 @@ def test_it_serves_and_stops(image: Stage, orders_url: str, tmp_path: Path) -> N
 
 @pytest.mark.long
 def test_it_stops_within_twelve_seconds(image: Stage, orders_url: str, tmp_path: Path) -> None:
-    """From SIGTERM to its end."""
+    """It ends within twelve seconds of SIGTERM."""
     with serving(image, orders_url, tmp_path) as (process, _):
         began = time.monotonic()
         process.terminate()
@@ -204,7 +206,7 @@ def test_it_stops_within_twelve_seconds(image: Stage, orders_url: str, tmp_path:
 
 @contextlib.contextmanager
 def serving(image: Stage, orders_url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The image's command while it serves, which the image's health check tells from before, and its address."""
+    """Run the image's command until its health check passes; give the process and its URL."""
     port, log = free_port(), place / "log"
     url = f"http://127.0.0.1:{port}"
     settings = {**PATIENT, "DATABASE_URL": orders_url, "AUTH_MODE": "local", "HOST": "127.0.0.1", "PORT": str(port)}
@@ -220,5 +222,5 @@ def serving(image: Stage, orders_url: str, place: Path) -> Iterator[tuple[subpro
 
 
 def healthy(image: Stage, log: Path, port: int) -> bool:
-    """Whether the image's health check finds it so. It gives up after two seconds, and is asked again then."""
+    """Whether the image's health check passes."""
     return started(image, image.health, log, PORT=str(port)).wait(PATIENCE_SECONDS) == 0

@@ -1,4 +1,4 @@
-"""What is deployed to Databricks Apps: its files are held to the SDK's own classes, and to our settings."""
+"""Tests of the deployment to Databricks Apps: its files match the SDK's classes and our settings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.process import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What a bundle's resources are made of, and which keys it adds of its own.
+# The SDK's classes of a bundle's resources, and the keys that a bundle adds to each.
 KINDS: dict[str, tuple[type, set[str]]] = {
     "apps": (App, set()),
     "database_instances": (DatabaseInstance, set()),
     "postgres_projects": (ProjectSpec, {"project_id"}),
 }
-# A mapping of the bundle itself, by its keys: no others are used here.
+# The keys of the bundle's own mappings that we use.
 BUNDLE = {"bundle", "variables", "sync", "resources", "targets"}
 TARGETS = ["autoscaling", "provisioned"]
-# Set by the platform, of the first database resource too.
+# The variables that the platform sets, also from the first database resource.
 PLATFORM = {
     "DATABRICKS_APP_NAME": "orders-graphql",
     "DATABRICKS_APP_PORT": "8000",
@@ -49,12 +49,12 @@ ENDPOINT = "projects/orders-api/branches/production/endpoints/primary"
 
 
 def parsed(name: str) -> dict[str, Any]:
-    """A YAML file of ours, in which no key comes twice."""
+    """One of our YAML files, without duplicate keys."""
 
     class Once(yaml.SafeLoader):
-        """Refuses what PyYAML takes: the second of two equal keys."""
+        """A YAML loader that refuses duplicate keys, which PyYAML accepts."""
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 # PyYAML's own
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 # PyYAML's signature
             mapping = super().construct_mapping(node, deep)
             assert len(mapping) == len(node.value), f"a key twice in {name}"
             return mapping
@@ -77,7 +77,7 @@ def app() -> dict[str, Any]:
 
 
 def of_target(bundle: dict[str, Any], target: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """The resources of a target: the bundle's, and its own in them and beside them."""
+    """The resources of a target: the bundle's, with the target's own merged in."""
     merged: dict[str, dict[str, dict[str, Any]]] = {}
     for resources in (bundle["resources"], bundle["targets"][target]["resources"]):
         for kind, named in resources.items():
@@ -86,8 +86,8 @@ def of_target(bundle: dict[str, Any], target: str) -> dict[str, dict[str, dict[s
     return merged
 
 
-def misfits(value: Any, kind: Any, where: str, extra: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment] # nothing is added to it
-    """Where a value is not what the SDK's class has there: an unknown key, an unknown member, another type."""
+def misfits(value: Any, kind: Any, where: str, extra: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment] # never changed
+    """Where a value does not match the SDK's class: unknown keys, unknown enum members, wrong types."""
     if get_origin(kind) is Union:
         (kind,) = (each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is list:
@@ -110,15 +110,15 @@ def misfits(value: Any, kind: Any, where: str, extra: set[str] = frozenset()) ->
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_resources_of_the_bundle_are_those_of_the_sdk(bundle: dict[str, Any], target: str) -> None:
-    """Key by key and value by value, so that one that is misspelt is found before a deployment finds it."""
+    """Every key and value matches, so that a misspelt one is found before a deployment."""
     for kind, named in of_target(bundle, target).items():
         made_of, extra = KINDS[kind]
         for name, value in named.items():
             assert misfits(value, made_of, f"{kind}.{name}", extra) == []
 
 
-def test_what_is_misspelt_is_found() -> None:
-    """The test above would tell."""
+def test_a_misspelt_key_is_found() -> None:
+    """The test above would find it."""
     wrong = {"name": "a", "resources": [{"name": "b", "postgres": {"brunch": "c", "permission": "CAN_CONNECT"}}]}
     assert misfits(wrong, App, "app") == [
         "app.resources[0].postgres.brunch",
@@ -128,7 +128,7 @@ def test_what_is_misspelt_is_found() -> None:
 
 
 def test_the_bundle_is_whole(bundle: dict[str, Any]) -> None:
-    """Only keys that are known, one default target, and each reference is of something that is there."""
+    """It has only known keys, one default target, and no dangling references."""
     assert set(bundle) == BUNDLE
     assert set(bundle["sync"]) == {"include", "exclude"}
     assert list(bundle["targets"]) == TARGETS
@@ -156,7 +156,7 @@ def test_graphiqls_files_are_deployed(bundle: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("target", "key"), [("autoscaling", "postgres"), ("provisioned", "database")])
 def test_the_app_is_given_its_database(bundle: dict[str, Any], target: str, key: str) -> None:
-    """One resource, with the permission that lets it make its own schema."""
+    """It has one database resource, with the permission to create its own schema."""
     (app,) = of_target(bundle, target)["apps"].values()
     (resource,) = app["resources"]
     assert (resource["name"], resource[key]["permission"]) == (key, "CAN_CONNECT_AND_CREATE")
@@ -164,7 +164,7 @@ def test_the_app_is_given_its_database(bundle: dict[str, Any], target: str, key:
 
 
 def test_the_command_is_the_servers_own(app: dict[str, Any]) -> None:
-    """Only documented keys, and no shell, to which SIGTERM would go."""
+    """It has only documented keys, and no shell, which would get SIGTERM instead of the server."""
     assert set(app) == {"command", "env"}
     assert app["command"] == ["python", "-m", "server"]
     for variable in app["env"]:
@@ -172,16 +172,16 @@ def test_the_command_is_the_servers_own(app: dict[str, Any]) -> None:
         assert all(isinstance(text, str) for text in variable.values())
 
 
-def test_every_resource_that_is_asked_for_is_given(app: dict[str, Any], bundle: dict[str, Any]) -> None:
-    """A `valueFrom` is the name of a resource of the app."""
+def test_every_requested_resource_exists(app: dict[str, Any], bundle: dict[str, Any]) -> None:
+    """Each `valueFrom` is the name of a resource of the app."""
     (deployed,) = of_target(bundle, "autoscaling")["apps"].values()
     given = {resource["name"] for resource in deployed["resources"]}
-    asked = {variable["valueFrom"] for variable in app["env"] if "valueFrom" in variable}
-    assert asked == given
+    requested = {variable["valueFrom"] for variable in app["env"] if "valueFrom" in variable}
+    assert requested == given
 
 
 def test_every_variable_is_a_setting(app: dict[str, Any]) -> None:
-    """Each once, none misspelt, in what is commented out too."""
+    """Each setting comes once and none is misspelt, also in commented-out lines."""
     names = [variable["name"] for variable in app["env"]]
     assert len(set(names)) == len(names)
     commented = re.findall(r"^ *# *- name: (\S+)", (ROOT / "app.yaml").read_text(), re.MULTILINE)
@@ -193,7 +193,7 @@ def test_every_variable_is_a_setting(app: dict[str, Any]) -> None:
 def test_the_app_starts_with_its_environment(
     app: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The settings are right with what the platform sets beside, and are what is meant."""
+    """With the platform's variables they are valid settings, and have the intended values."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -202,11 +202,11 @@ def test_the_app_starts_with_its_environment(
     for variable in app["env"]:
         monkeypatch.setenv(variable["name"], variable.get("value", ENDPOINT))
     settings = load_settings()
-    assert (settings.host, settings.port, settings.auth_mode) == ("0.0.0.0", 8000, "databricks-app")  # type: ignore[comparison-overlap, unused-ignore] # noqa: S104 # the platform's proxy is before it
+    assert (settings.host, settings.port, settings.auth_mode) == ("0.0.0.0", 8000, "databricks-app")  # type: ignore[comparison-overlap, unused-ignore] # noqa: S104 # the platform's proxy is in front
 
 
 def test_the_python_and_the_packages_are_pinned() -> None:
-    """The platform lays requirements.txt over old packages of its own, so that whatever is not pinned may be one of these."""
+    """The platform installs requirements.txt over older packages of its own, which would replace unpinned ones."""
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line.strip()[0] != "#"]
     assert lines
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)

@@ -1,4 +1,4 @@
-"""Owns the tests of what is kept between runs: it is made once, and nothing is taken that is not as it was made."""
+"""Tests of the cache between runs: an entry is made once, and is used only if it is unchanged."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ COPY --from=made /made/result /made/where /made/link /app/
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the entries of the kind `text` are."""
+    """The directory of entries of the kind `text`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "lakebase-orders-tests" / "text"
 
 
 @pytest.fixture
 def making() -> tuple[list[Path], Callable[[Path], None]]:
-    """What makes an entry of two files, and where it has done so."""
+    """A function that makes an entry of two files, and the directories in which it did."""
     made: list[Path] = []
 
     def make(directory: Path) -> None:
@@ -53,7 +53,7 @@ def making() -> tuple[list[Path], Callable[[Path], None]]:
 
 
 def test_what_is_kept_is_made_once(making: tuple[list[Path], Callable[[Path], None]]) -> None:
-    """Of each key; it is found again as it was made."""
+    """For each key the entry is made once, and found again unchanged."""
     made, make = making
     first = kept("text", "one", make)
     assert kept("text", "one", make) == first
@@ -64,7 +64,7 @@ def test_what_is_kept_is_made_once(making: tuple[list[Path], Callable[[Path], No
 
 
 def test_two_at_once_make_it_once(making: tuple[list[Path], Callable[[Path], None]]) -> None:
-    """The second waits for the first."""
+    """The second run waits for the first."""
     made, make = making
     both = threading.Barrier(2)
 
@@ -79,7 +79,7 @@ def test_two_at_once_make_it_once(making: tuple[list[Path], Callable[[Path], Non
 
 
 def test_what_is_cut_off_leaves_nothing(home: Path, making: tuple[list[Path], Callable[[Path], None]]) -> None:
-    """Neither where it fails nor where its process is killed, which is cleared away by the next."""
+    """A failed run leaves nothing behind. What a killed one leaves is deleted by the next."""
     _, make = making
 
     def fail(directory: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_is_cut_off_leaves_nothing(home: Path, making: tuple[list[Path], Ca
 
 @pytest.mark.parametrize("harm", ["a file is gone", "a file is longer", "a file is new", "a link leads elsewhere"])
 def test_what_is_not_as_it_was_made_is_made_again(harm: str, making: tuple[list[Path], Callable[[Path], None]]) -> None:
-    """Whatever has become of it."""
+    """Any change to an entry makes it invalid."""
     made, make = making
     entry = kept("text", "one", make)
     if harm == "a file is gone":
@@ -114,7 +114,7 @@ def test_what_is_not_as_it_was_made_is_made_again(harm: str, making: tuple[list[
 
 
 def test_what_nobody_uses_is_forgotten(home: Path, making: tuple[list[Path], Callable[[Path], None]]) -> None:
-    """After a week; what is asked for again is young again."""
+    """An unused entry is deleted after a week. Using it makes it young again."""
     made, make = making
     for key in ("old", "used"):
         kept("text", key, make)
@@ -126,7 +126,7 @@ def test_what_nobody_uses_is_forgotten(home: Path, making: tuple[list[Path], Cal
 
 
 def test_a_stage_is_run_once_for_the_same_files(home: Path, tmp_path: Path) -> None:
-    """Another file, another base image: it is run again. What is taken of it says where it is now, not where it was."""
+    """A changed file or base image makes it run again. Copied files refer to where the stage is now."""
     context, runs = tmp_path / "context", tmp_path / "runs"
     tree = ["git", "init", "--quiet", str(context)]
     subprocess.run(tree, check=True)

@@ -1,4 +1,4 @@
-"""The running of processes for tests: their exit codes are what Python's own would be, and constants are altered."""
+"""Tests of running processes: their exit codes are the same as Python's own, and constants can be altered."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tests.process import PATIENCE_SECONDS, environment, running_server
 
 
 @pytest.mark.parametrize(
-    ("command", "given", "code", "said"),
+    ("command", "given", "code", "output"),
     [
         (("json.tool",), '{"a": 1}', 0, '{\n    "a": 1\n}\n'),
         (("json.tool", "/not/there"), "", 2, ""),
         (("not_there_at_all",), "", 1, ""),
     ],
 )
-def test_a_module_runs_as_by_itself(command: tuple[str, ...], given: str, code: int, said: str) -> None:
-    """With its arguments and its input; its exit code and its output are known."""
+def test_a_module_runs_as_by_itself(command: tuple[str, ...], given: str, code: int, output: str) -> None:
+    """It gets its arguments and its input, and its exit code and output are returned."""
     done = fork_server().run(*command, env=environment(), given=given, seconds=PATIENCE_SECONDS)
-    assert (done.returncode, done.stdout) == (code, said)
+    assert (done.returncode, done.stdout) == (code, output)
     assert bool(done.stderr) is bool(code)
 
 
 def test_a_process_that_is_killed_says_so(orders_url: str) -> None:
-    """As subprocess has it: the signal's number, below zero."""
+    """As in subprocess, the code is the negative signal number."""
     with running_server(orders_url) as server:
         with pytest.raises(subprocess.TimeoutExpired):
             server.process.wait(0.01)
@@ -35,8 +35,8 @@ def test_a_process_that_is_killed_says_so(orders_url: str) -> None:
 
 
 def test_a_constant_that_is_not_there_cannot_be_altered(orders_url: str) -> None:
-    """A test whose constant has moved fails, and says which it is."""
+    """If a constant moves, the test fails with its name."""
     altered = {"server.process.shutdown.STOP_SECOND": 1}
-    with pytest.raises(TimeoutError, match=r"AttributeError: server\.process\.shutdown\.STOP_SECOND"):  # noqa: SIM117 # it is the start that fails
+    with pytest.raises(TimeoutError, match=r"AttributeError: server\.process\.shutdown\.STOP_SECOND"):  # noqa: SIM117 # the start fails
         with running_server(orders_url, altered=altered):
             pass

@@ -1,4 +1,4 @@
-"""The READMEs: their links lead somewhere, the files that they name exist, and each can be read in one sitting."""
+"""Tests of the READMEs: links resolve, named files exist, and each README can be read in one sitting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.process import ROOT
 
 MOST_LINES = 200
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# A path from the root, as in `server/db/pool.py` or in a table of tests.
+# A path from the root, such as `server/db/pool.py`, also in a table of tests.
 _PATH = re.compile(r"(?<![\w/.])((?:server|schema|tests)/[\w/.]*\w)")
 _CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-# The folders whose readers need more than the docstrings: house rules name them.
+# The folders that need more than docstrings.
 WITH_README = (
     "",
     "schema",
@@ -34,7 +34,7 @@ _FILES = [f"{folder}/README.md".lstrip("/") for folder in WITH_README]
 
 
 def _anchor(heading: str) -> str:
-    """The anchor of a heading, as GitHub makes it."""
+    """The anchor that GitHub makes of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -44,13 +44,13 @@ def _anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", WITH_README)
 def test_a_folder_has_its_readme(folder: str) -> None:
-    """Its reader finds what they want to do there."""
+    """A README says how to work in the folder."""
     assert (ROOT / folder / "README.md").is_file()
 
 
 @pytest.mark.parametrize("name", _FILES)
 def test_every_link_resolves(name: str) -> None:
-    """To a file of this repository, and to a heading of it. Addresses of the web are not asked for."""
+    """Each link leads to a file of this repository, and to a heading in it. Web addresses are not requested."""
     text = (ROOT / name).read_text()
     wrong = []
     for target in _LINK.findall(_CODE_BLOCK.sub("", text)):
@@ -65,12 +65,12 @@ def test_every_link_resolves(name: str) -> None:
 
 @pytest.mark.parametrize("name", _FILES)
 def test_every_path_that_is_named_exists(name: str) -> None:
-    """A file that moves takes its name in the READMEs along."""
+    """When a file moves, the READMEs have to name its new path."""
     named = set(_PATH.findall((ROOT / name).read_text()))
     assert not {path for path in named if not (ROOT / path).exists() and path != "server/graphiql/static/vendor"}
 
 
 @pytest.mark.parametrize("name", _FILES)
 def test_a_readme_is_read_in_one_sitting(name: str) -> None:
-    """200 lines at most."""
+    """It has at most 200 lines."""
     assert len((ROOT / name).read_text().splitlines()) <= MOST_LINES

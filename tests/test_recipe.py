@@ -1,4 +1,4 @@
-"""The recipe that this API replaces: every feature in scope has its counterpart, and the tests that are said to show it."""
+"""Tests of the recipe that this API replaces: every feature in scope has a counterpart, and the named tests exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.process import ROOT
 from tests.recipe import RECIPE, Row, markdown
 
-# 11 and 12, a warehouse's tables and a welcome page, are out of scope; so is what comes after 22: guides and tests.
+# Out of scope are 11 and 12, a warehouse's tables and a welcome page, and everything after 22, guides and tests.
 IN_SCOPE = [*(str(number) for number in (*range(1, 11), *range(13, 23))), *(f"7{letter}" for letter in "abcdef")]
 
 
@@ -23,13 +23,13 @@ def in_file(file: str) -> set[str]:
 
 
 def test_every_feature_in_scope_has_a_row() -> None:
-    """One each, and no other."""
+    """Each has one row, and there are no other rows."""
     assert sorted(row.number for row in RECIPE) == sorted(IN_SCOPE)
 
 
 @pytest.mark.parametrize("row", RECIPE, ids=lambda row: row.number)
 def test_every_named_test_is_there(row: Row) -> None:
-    """A row names one at least, and each is found where it is said to be."""
+    """Each row names at least one test, and each test is in the file it names."""
     assert row.tests
     for test in row.tests:
         file, _, name = test.partition("::")
@@ -37,6 +37,6 @@ def test_every_named_test_is_there(row: Row) -> None:
 
 
 def test_the_table_can_be_printed() -> None:
-    """A line for every row, whose cells are not torn apart by their text."""
+    """The table has a line for every row, and no text breaks its cells."""
     _, _, *lines = markdown().splitlines()
     assert [line.count("|") for line in lines] == [6] * len(RECIPE)

@@ -1,6 +1,6 @@
-"""Owns a look at what is loaded where the server is made ready to serve: it says which modules are OpenTelemetry's.
+"""Prints the modules loaded by the time the server is ready to serve, and which of them are OpenTelemetry's.
 
-Run as `python -m tests.untraced`, with a server's settings.
+Run it as `python -m tests.untraced`, with a server's settings.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from server.settings import load_settings
 
 
 def main() -> None:
-    """Make the application, and look."""
-    # prometheus_client, which it loads, looks for it.
+    """Make the application, and print the modules."""
+    # prometheus_client, which the application imports, looks for this directory.
     multiprocess.make()
-    from server.app import create_app  # noqa: PLC0415 # after that
+    from server.app import create_app  # noqa: PLC0415 # after the directory exists
     from server.traffic.draining import Draining  # noqa: PLC0415 # as above
 
     create_app(load_settings(), Draining())

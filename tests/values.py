@@ -1,8 +1,8 @@
-"""Owns values of any type, for lists of what is to be refused."""
+"""Values of any type, for lists of invalid inputs."""
 
 from __future__ import annotations
 
 
 def anything(*values: object) -> tuple[object, ...]:
-    """The values; to the type checker they have nothing in common."""
+    """Return the values, typed as plain objects: the type checker would find no common type."""
     return values

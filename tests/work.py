@@ -1,4 +1,4 @@
-"""Counts what something costs: the same on every machine, where its time is not."""
+"""Counts work: unlike time, it is the same on every machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Work:
-    """Functions called, Python's own and built-in ones."""
+    """The number of calls of functions, in Python or built in."""
 
     calls: int = 0
 
 
 @contextmanager
 def counted() -> Iterator[Work]:
-    """What is called within, in this thread."""
+    """Count the calls inside the block, in this thread."""
     work = Work()
 
     def note(_frame: object, event: str, _what: Any) -> None:
@@ -36,7 +36,7 @@ def counted() -> Iterator[Work]:
 
 
 def processor_seconds(work: Callable[[], object], *, times: int = 3) -> float:
-    """The time of the processor that it takes, the least of several."""
+    """The CPU time of some work: the minimum of several runs, in seconds."""
     took = []
     for _ in range(times):
         began = time.process_time()

@@ -1,1 +1,1 @@
-"""Inputs that make no sense, or mean harm, each with the exact answer that it has to get, asked of the real process."""
+"""Malformed and malicious inputs, sent to the real process, each with the exact response that it has to get."""

@@ -1,4 +1,4 @@
-"""Owns the bad inputs of administration: names that lead astray, consents that are missing, and what is not there."""
+"""Bad inputs of admin mutations: misleading names, missing confirmations, and resources that do not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 from schema.relay.node import encode_global_id
 from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, refused
 
-# On the platform before: an instance, and a catalog of one of its databases.
+# These exist on the platform from the start: an instance, and a catalog of one of its databases.
 TAKEN: Final = "taken-pg"
 TAKEN_CATALOG: Final = "taken_catalog"
 _TABLE: Final = "a_catalog.public.orders"
@@ -19,7 +19,7 @@ def _send(mutation: str, **values: object) -> Sent:
     return ask(document, {"i": values})
 
 
-def _told(*errors: tuple[str, str]) -> Expected:
+def _user_errors(*errors: tuple[str, str]) -> Expected:
     listed: list[Any] = [
         {"code": code, "field": ["input", *path.split(".")] if path else ["input"]} for code, path in errors
     ]
@@ -27,7 +27,7 @@ def _told(*errors: tuple[str, str]) -> Expected:
 
 
 def _named(field: str) -> Expected:
-    return _told(("NAME_INVALID", field))
+    return _user_errors(("NAME_INVALID", field))
 
 
 def _case(name: str, sent: Sent, expected: Expected) -> Case:
@@ -88,43 +88,43 @@ CASES: Final = (
     _case(
         "create-without-consent",
         _send("createDatabaseInstance", name="new-pg"),
-        _told(("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")),
+        _user_errors(("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")),
     ),
     _case(
         "delete-without-consent",
         _send("deleteDatabaseCatalog", name=TAKEN_CATALOG),
-        _told(("DELETION_NOT_CONFIRMED", "confirmDeletion")),
+        _user_errors(("DELETION_NOT_CONFIRMED", "confirmDeletion")),
     ),
     _case(
         "taken-by-another-spec",
         _send("createDatabaseInstance", name=TAKEN, capacity="CU_4", acknowledgeCost=True),
-        _told(("SPEC_CONFLICT", "name")),
+        _user_errors(("SPEC_CONFLICT", "name")),
     ),
     _case(
-        "change-of-what-is-not-there",
+        "change-of-an-unknown-instance",
         _send("updateDatabaseInstance", name="nowhere", stopped=True),
-        _told(("RESOURCE_NOT_FOUND", "name")),
+        _user_errors(("RESOURCE_NOT_FOUND", "name")),
     ),
-    _case("change-of-nothing", _send("updateDatabaseInstance", name=TAKEN), _told(("SETTING_INVALID", ""))),
+    _case("change-of-nothing", _send("updateDatabaseInstance", name=TAKEN), _user_errors(("SETTING_INVALID", ""))),
     _case(
         "too-few-days",
         _send("createDatabaseInstance", name="new-pg", retentionWindowInDays=1, acknowledgeCost=True),
-        _told(("SETTING_INVALID", "retentionWindowInDays")),
+        _user_errors(("SETTING_INVALID", "retentionWindowInDays")),
     ),
     _case(
         "no-nodes",
         _send("createDatabaseInstance", name="new-pg", nodeCount=0, acknowledgeCost=True),
-        _told(("SETTING_INVALID", "nodeCount")),
+        _user_errors(("SETTING_INVALID", "nodeCount")),
     ),
     _case(
         "readable-without-secondaries",
         _send("createDatabaseInstance", name="new-pg", enableReadableSecondaries=True, acknowledgeCost=True),
-        _told(("SETTING_INVALID", "enableReadableSecondaries")),
+        _user_errors(("SETTING_INVALID", "enableReadableSecondaries")),
     ),
     _case(
         "no-primary-key",
         _send("createSyncedTable", name=_TABLE, primaryKey=[], acknowledgeCost=True),
-        _told(("SETTING_INVALID", "primaryKey")),
+        _user_errors(("SETTING_INVALID", "primaryKey")),
     ),
     _case(
         "primary-key-with-a-quote",
@@ -171,13 +171,13 @@ CASES: Final = (
         partly({"found": None}, "NAME_INVALID"),
     ),
     _case(
-        "look-for-what-is-not-there",
+        "look-up-an-unknown-instance",
         ask('{ found: databaseInstance(name: "nowhere") { name } }'),
         fine({"data": {"found": None}}),
     ),
     _case("operation-of-no-id", ask('{ found: operation(id: "1") { state } }'), partly({"found": None}, "ID_INVALID")),
     _case(
-        "operation-that-there-never-was",
+        "look-up-an-unknown-operation",
         ask(f'{{ found: operation(id: "{_NOWHERE}") {{ state }} }}'),
         fine({"data": {"found": None}}),
     ),

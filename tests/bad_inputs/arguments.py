@@ -1,4 +1,4 @@
-"""Owns the bad arguments: numbers out of their ranges, and values of other types than are asked for."""
+"""Bad arguments: numbers out of range, and values of the wrong type."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ CASES: Final = (
         ),
         refused(400, "BODY_INVALID"),
     ),
-    Case("key-of-5000-digits-as-it-stands", ask(f"{{ order(orderKey: {'9' * 5_000}) {{ id }} }}"), _DOCUMENT_INVALID),
+    Case("key-of-5000-digits-as-a-literal", ask(f"{{ order(orderKey: {'9' * 5_000}) {{ id }} }}"), _DOCUMENT_INVALID),
     Case("key-1e400", ask("{ order(orderKey: 1e400) { id } }"), _DOCUMENT_INVALID),
     Case("key-missing", ask("query($k: BigInt!) { order(orderKey: $k) { id } }"), _VARIABLES_INVALID),
     *(
@@ -127,7 +127,7 @@ CASES: Final = (
         for name, value in zip(
             (
                 *("a-string", "a-list-of-numbers", "unknown-field", "unknown-operator", "status-in-lower-case"),
-                *("day-that-is-none", "day-in-another-spelling", "day-as-a-number", "price-is-nan", "price-a-list"),
+                *("an-invalid-day", "day-in-another-spelling", "day-as-a-number", "price-is-nan", "price-a-list"),
                 *("price-of-1000-digits", "null-in-a-list", "clerk-greater"),
             ),
             anything(

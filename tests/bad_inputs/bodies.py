@@ -1,4 +1,4 @@
-"""Owns the bad bodies: bytes that are no JSON, no JSON object, too long, too slow, or not all there."""
+"""Bad bodies: not JSON, not a JSON object, too long, too slow, or incomplete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_LARGE: Final = refused(413, "BODY_TOO_LARGE", closed=True)
 
 
 def _with(variables: bytes) -> bytes:
-    """A good query, whose unused variable is this."""
+    """A good query with these variables, which it does not use."""
     return _GOOD[:-1] + b', "variables": {"a": ' + variables + b"}}"
 
 
@@ -72,7 +72,7 @@ _BYTES: Final[dict[str, bytes]] = {
     "bare-key": b'{query: "{ __typename }"}',
     "a-comment": _GOOD + b" // so it goes",
     "cut-off": _GOOD[:-5],
-    "gzip-that-is-not-said": gzip.compress(_GOOD),
+    "gzip-without-content-encoding": gzip.compress(_GOOD),
     "a-form": b"query=%7B__typename%7D",
     "a-pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07os.path\x94.",
 }
@@ -114,7 +114,7 @@ CASES: Final = (
     ),
     Case("chunks-without-an-end", _chunked(_GOOD, end=b"", ended=True), silent()),
     Case("shorter-than-it-says", _declared("999", _GOOD, ended=True), silent()),
-    Case("nothing-of-what-it-says", _declared("999", b"", ended=True), silent()),
+    Case("nothing-of-the-declared-body", _declared("999", b"", ended=True), silent()),
     Case("stops-in-the-middle", _declared("999", b"{"), refused(408, "BODY_TOO_SLOW", closed=True), "hasty"),
     Case("gzip", _encoded("gzip", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),
     Case("gzip-in-capitals", _encoded("GZIP", gzip.compress(_GOOD)), refused(415, "CONTENT_ENCODING_UNSUPPORTED")),

@@ -1,4 +1,4 @@
-"""Owns the bad callers: tokens that are forged, stale, of somebody else, or no tokens at all."""
+"""Bad callers: tokens that are forged, expired, issued for another audience or user, or not tokens at all."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FORGED: Final[dict[str, Callable[[Issuer], str]]] = {
     "alg-missing": lambda _: unsigned({"kid": "rsa"}),
     "alg-is-a-list": lambda _: unsigned({"alg": ["RS256"], "kid": "rsa"}),
     "hs256-with-the-public-key": signed_with_the_public_key,
-    "alg-that-is-not-set": lambda issuer: jwt.encode(good_claims(), issuer.keys["rsa"], "RS512", {"kid": "rsa"}),
+    "alg-not-allowed": lambda issuer: jwt.encode(good_claims(), issuer.keys["rsa"], "RS512", {"kid": "rsa"}),
     "alg-of-another-key": lambda issuer: issuer.token("rsa", header={"kid": "ec"}),
     "tampered-claims": tampered,
     "signature-missing": lambda issuer: issuer.token().rpartition(".")[0] + ".",

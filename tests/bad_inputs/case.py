@@ -1,4 +1,4 @@
-"""Owns the form of a case: what is sent, and the exact answer that it has to get."""
+"""A case: the bytes to send, and the exact response that they have to get."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tests.issuer import Issuer
 
 GRAPHQL: Final = "/api/graphql"
-# In which what is wrong with a document has a status of its own.
+# With this media type, a document that is refused gets a status of its own.
 NEW: Final = "application/graphql-response+json"
 OLD: Final = "application/json"
-# In values that are sent: nothing of it may be in the log.
+# Part of the values that are sent. It must never appear in the log.
 MARK: Final = "canary-in-a-value"
 ORDER: Final = "{ order(orderKey: 1) { orderKey } }"
 FOUND: Final[Mapping[str, object]] = {"data": {"order": {"orderKey": "1"}}}
@@ -29,13 +29,13 @@ Header: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Bytes for a connection.
+    """The bytes to send on a connection.
 
     Args:
         content: the bytes.
-        trickled_from: where they are sent one at a time from.
-        ended: whether the connection is closed for more.
-        headless: whether the answer is that to a HEAD.
+        trickled_from: the offset from which they are sent one at a time.
+        ended: whether the client closes its sending side afterwards.
+        headless: whether the request is a HEAD, whose response has no body.
     """
 
     content: bytes
@@ -46,32 +46,32 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What has to come back.
+    """The expected response.
 
     Args:
-        status: HTTP's; None where the connection is closed without an answer.
-        reasons: of the errors, each once, in the order of the alphabet.
-        data: the exact `data`; there is none where this is not given.
-        whole: the exact answer, as JSON; instead of reasons and data.
-        said: what the JSON of the answer has to contain, more may be beside it.
+        status: the HTTP status; None if the server closes the connection without a response.
+        reasons: the reasons of the errors, each once, in alphabetical order.
+        data: the exact `data`; by default there is none.
+        whole: the exact response body, as JSON; used instead of `reasons` and `data`.
+        contains: JSON that the response body has to contain, possibly among other things.
         limit: the limit that a refusal has to name.
-        headers: that have to be there.
-        replies: how many answers come; the expectation is of the last one, the others are a good request's.
-        closed: whether the server has to close the connection then.
+        headers: headers that the response has to have.
+        replies: how many responses come. The last one is checked here; the ones before are those of a good request.
+        closed: whether the server has to close the connection afterwards.
     """
 
     status: int | None
     reasons: tuple[str, ...] = ()
     data: object = _ABSENT
     whole: object = _ABSENT
-    said: object = _ABSENT
+    contains: object = _ABSENT
     limit: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     replies: int = 1
     closed: bool = False
 
     def wrong(self, reply: Reply | None) -> list[str]:
-        """What is wrong with an answer, in sentences; None stands for none."""
+        """The deviations of a response, as sentences. None means that there was no response."""
         if reply is None or self.status is None:
             return [] if reply is None and self.status is None else [f"{self.status} was expected, and got {reply}"]
         found = [] if reply.status == self.status else [f"status {reply.status} instead of {self.status}"]
@@ -82,8 +82,8 @@ class Expected:
         ]
         if self.whole is not _ABSENT and reply.json() != self.whole:
             found.append("another answer")
-        if self.said is not _ABSENT and not _contains(reply.json(), self.said):
-            found.append(f"not in the answer: {self.said}")
+        if self.contains is not _ABSENT and not _contains(reply.json(), self.contains):
+            found.append(f"not in the answer: {self.contains}")
         if self.reasons:
             found += self._wrong_errors(reply.json())
         return [f"{sentence}; it was {reply}" for sentence in found]
@@ -92,13 +92,15 @@ class Expected:
         if not isinstance(answer, dict):
             return ["no answer of GraphQL's"]
         errors = answer.get("errors", [])
-        told = [error.get("extensions", {}) for error in errors]
+        extensions_of_errors = [error.get("extensions", {}) for error in errors]
         found = []
-        if tuple(sorted({extensions.get("reason") for extensions in told})) != self.reasons:
+        if tuple(sorted({extensions.get("reason") for extensions in extensions_of_errors})) != self.reasons:
             found.append(f"reasons other than {self.reasons}")
-        elif any(extensions["code"] != Reason[extensions["reason"]].value.code.value for extensions in told):
+        elif any(
+            extensions["code"] != Reason[extensions["reason"]].value.code.value for extensions in extensions_of_errors
+        ):
             found.append("another code")
-        if self.limit and {extensions.get("limit") for extensions in told} != {self.limit}:
+        if self.limit and {extensions.get("limit") for extensions in extensions_of_errors} != {self.limit}:
             found.append(f"limits other than {self.limit}")
         if answer.get("data", _ABSENT) != self.data:
             found.append("other data")
@@ -107,7 +109,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One bad input. `server` is the name of the one that it is for."""
+    """A bad input. `server` names the server that gets it."""
 
     name: str
     sent: Sent | Callable[[Issuer], Sent]
@@ -118,7 +120,7 @@ class Case:
 def request(
     method: str, target: str, *headers: Header, body: bytes = b"", host: str | None = "127.0.0.1", length: bool = True
 ) -> Sent:
-    """An HTTP request as it should be, but for what is given."""
+    """A well-formed HTTP request, except for the given parts."""
     given = [*([("Host", host)] if host is not None else []), *headers]
     if length and (body or method in {"POST", "PUT", "PATCH"}):
         given.append(("Content-Length", str(len(body))))
@@ -127,7 +129,7 @@ def request(
 
 
 def post(body: object, *headers: Header, content_type: str | None = OLD, accept: str | None = NEW) -> Sent:
-    """A POST of bytes as they are, and of anything else as JSON."""
+    """A POST. Bytes are sent unchanged, anything else as JSON."""
     given = [
         *([("Content-Type", content_type)] if content_type is not None else []),
         *([("Accept", accept)] if accept is not None else []),
@@ -137,7 +139,7 @@ def post(body: object, *headers: Header, content_type: str | None = OLD, accept:
 
 
 def ask(document: str, variables: Mapping[str, object] | None = None, *headers: Header, accept: str = NEW) -> Sent:
-    """A document with its variables, by POST."""
+    """A POST of a document with its variables."""
     body: dict[str, object] = {"query": document}
     return post(body if variables is None else {**body, "variables": variables}, *headers, accept=accept)
 
@@ -148,26 +150,26 @@ def get(parameters: Mapping[str, str], *headers: Header, accept: str = NEW) -> S
 
 
 def refused(status: int, reason: str, **more: Any) -> Expected:
-    """Nothing was run, and so there is no data."""
+    """A refusal before execution, so without data."""
     return Expected(status, (reason,), **more)
 
 
 def partly(data: object, *reasons: str) -> Expected:
-    """Nulls where errors are, and all the rest."""
+    """A response with errors, and null in their places."""
     return Expected(200, tuple(sorted(reasons)), data=data)
 
 
 def fine(answer: object = FOUND, **more: Any) -> Expected:
-    """What turns out to be no mistake, and is answered."""
+    """A success: the input turns out to be acceptable."""
     return Expected(200, whole=answer, **more)
 
 
 def silent() -> Expected:
-    """The connection is closed, and nothing was said on it."""
+    """The server closes the connection without a response."""
     return Expected(None, closed=True)
 
 
-def _contains(answer: object, said: object) -> bool:
-    if isinstance(said, dict):
-        return isinstance(answer, dict) and all(_contains(answer.get(name), value) for name, value in said.items())
-    return answer == said
+def _contains(answer: object, contains: object) -> bool:
+    if isinstance(contains, dict):
+        return isinstance(answer, dict) and all(_contains(answer.get(name), value) for name, value in contains.items())
+    return answer == contains

@@ -1,4 +1,4 @@
-"""Owns HTTP/1.1 as a client that checks nothing has it: bytes on a socket, and the answers that come back."""
+"""HTTP/1.1 as spoken by a client that checks nothing: raw bytes on a socket, and the responses to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BODILESS: Final = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. A body that is no JSON stands for itself."""
+    """A response."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -36,7 +36,7 @@ class Reply:
         return next((value for given, value in self.headers if given == name.lower()), None)
 
     def json(self) -> Any:
-        """The body."""
+        """The body as JSON, or as text if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -48,14 +48,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came back on a connection: the answers, and whether it was closed after them."""
+    """The responses on a connection, and whether the server closed it after them."""
 
     replies: tuple[Reply, ...]
     closed: bool
 
 
 def connect(url: str) -> socket.socket:
-    """A connection to the server at this URL."""
+    """Connect to the server at this URL."""
     address = urlsplit(url)
     connection = socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -63,30 +63,30 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(url: str, sent: Sent, *, replies: int = 1, to_the_end: bool = False) -> Exchange:
-    """Send on a new connection, and read as many answers as are expected.
+    """Send bytes on a new connection, and read the expected number of responses.
 
-    With `to_the_end` it is also waited for until the server closes it.
+    With `to_the_end`, also wait for the server to close the connection.
 
     Raises:
-        TimeoutError: nothing came.
+        TimeoutError: no response came.
     """
     with connect(url) as connection, connection.makefile("rb") as stream:
-        # Whoever is refused early need not be listened to.
+        # A server that refuses a request early may close the connection before it has read everything.
         with contextlib.suppress(ConnectionError):
             _send(connection, sent)
             if sent.ended:
                 connection.shutdown(socket.SHUT_WR)
-        heard: list[Reply] = []
+        received: list[Reply] = []
         for _ in range(replies):
             reply = read_reply(stream, headless=sent.headless)
             if reply is None:
-                return Exchange(tuple(heard), closed=True)
-            heard.append(reply)
-        return Exchange(tuple(heard), closed=to_the_end and _is_closed(stream))
+                return Exchange(tuple(received), closed=True)
+            received.append(reply)
+        return Exchange(tuple(received), closed=to_the_end and _is_closed(stream))
 
 
 def read_reply(stream: BufferedReader, *, headless: bool = False) -> Reply | None:
-    """The next answer; None where the connection is closed before one has begun."""
+    """Read the next response. None if the connection is closed before it starts."""
     try:
         line = stream.readline()
         if not line:
@@ -118,7 +118,7 @@ def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
 
 
 def _send(connection: socket.socket, sent: Sent) -> None:
-    """Send all, unless the answer is there before."""
+    """Send everything, or stop as soon as a response comes."""
     at_once = len(sent.content) if sent.trickled_from is None else sent.trickled_from
     left = memoryview(sent.content)
     while left:

@@ -1,4 +1,4 @@
-"""Owns the bad content types, methods and wishes: what a form on another page could send, and what no client sends."""
+"""Bad content types, methods and Accept headers: what a form on another site could send, and what no client sends."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _TYPES: Final[dict[str, tuple[bytes, str | None]]] = {
     "jsonp": (_TEXT, "application/jsonp"),
     "json5": (_TEXT, "application/json5"),
     "json-lines": (_TEXT, "application/jsonl"),
-    "of-another-tree": (_TEXT, "text/json"),
+    "text-json": (_TEXT, "text/json"),
     "with-a-suffix": (_TEXT, "application/vnd.api+json"),
-    "the-one-of-answers": (_TEXT, NEW),
+    "the-media-type-of-responses": (_TEXT, NEW),
     "a-bare-document": (ORDER.encode(), "application/graphql"),
     "two-in-one": (_TEXT, "application/json, text/plain"),
     "a-wildcard": (_TEXT, "application/*"),
@@ -96,9 +96,7 @@ CASES: Final = (
         refused(405, "METHOD_NOT_ALLOWED"),
     ),
     Case("get-without-a-query", request("GET", GRAPHQL, ("Accept", NEW)), refused(400, "PARAMETER_INVALID")),
-    Case(
-        "get-of-variables-that-are-none", _by_get({"query": ORDER, "variables": "{"}), refused(400, "PARAMETER_INVALID")
-    ),
+    Case("get-with-invalid-variables", _by_get({"query": ORDER, "variables": "{"}), refused(400, "PARAMETER_INVALID")),
     Case(
         "get-of-variables-in-a-list", _by_get({"query": ORDER, "variables": "[1]"}), refused(400, "PARAMETER_INVALID")
     ),
@@ -119,7 +117,7 @@ CASES: Final = (
     Case("accepts-nonsense", post(_TEXT, accept=";;q=,,=;/"), refused(406, "NOT_ACCEPTABLE")),
     Case("accepts-to-no-degree", post(_TEXT, accept="application/json;q=much"), refused(406, "NOT_ACCEPTABLE")),
     Case(
-        "accepts-to-a-degree-that-is-no-number",
+        "accept-with-an-invalid-quality",
         post(_TEXT, accept="application/json;q=nan"),
         refused(406, "NOT_ACCEPTABLE"),
     ),

@@ -1,4 +1,4 @@
-"""Owns the bad cursors: what was not issued here, was issued for something else, or was tampered with."""
+"""Bad cursors: not issued by this server, issued for another connection, or tampered with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _BAD: Final[dict[str, str]] = {
     "sql": "' OR 1=1 --",
 }
 _OF_DATES: Final[dict[str, list[object]]] = {
-    "day-that-is-none": [1, "order_date+", 1, "1996-02-30"],
+    "an-invalid-day": [1, "order_date+", 1, "1996-02-30"],
     "day-is-a-number": [1, "order_date+", 1, 19960102],
     "day-with-sql": [1, "order_date+", 1, "1996-01-02'; SELECT 1 --"],
 }

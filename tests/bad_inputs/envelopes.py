@@ -1,4 +1,4 @@
-"""Owns the bad envelopes: JSON objects whose `query`, `variables`, `operationName` or `extensions` is not what it is."""
+"""Bad envelopes: JSON objects with a wrong `query`, `variables`, `operationName` or `extensions`."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ CASES: Final = (
         refused(400, "PERSISTED_QUERY_MISMATCH"),
     ),
     Case("hash-is-a-number", post({"extensions": _hash(1)}), _INVALID),
-    # Relay's are no hashes of 256 bits, so that any text may be one.
+    # Relay's document ids are not SHA-256 hashes, so any text may be one.
     Case("hash-is-no-hash", post({"extensions": _hash("zz' OR 1=1 --")}), refused(200, "PERSISTED_QUERY_NOT_FOUND")),
     Case("persisted-query-is-a-list", post({"extensions": {"persistedQuery": []}}), _INVALID),
     Case(
-        "all-of-it-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()
+        "everything-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()
     ),
     Case("more-than-is-known", post({"query": ORDER, "id": 1, "__proto__": {"a": 1}, "constructor": []}), fine()),
-    Case("extensions-that-nobody-knows", post({"query": ORDER, "extensions": {"tracing": {"a": [{}]}}}), fine()),
-    Case("variables-that-nobody-declares", post({"query": ORDER, "variables": {"a": 1, "": 2, "$": [3]}}), fine()),
+    Case("unknown-extensions", post({"query": ORDER, "extensions": {"tracing": {"a": [{}]}}}), fine()),
+    Case("undeclared-variables", post({"query": ORDER, "variables": {"a": 1, "": 2, "$": [3]}}), fine()),
 )

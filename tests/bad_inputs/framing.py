@@ -1,4 +1,4 @@
-"""Owns the bad framing: bytes that are no HTTP, HTTP that can be read in two ways, and connections that are misused."""
+"""Bad framing: bytes that are not HTTP, ambiguous HTTP, and misused connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_HTTP: Final = refused(400, "HTTP_INVALID", closed=True)
 _LARGE: Final = refused(431, "HEADERS_TOO_LARGE", closed=True)
 _SLOW: Final = refused(408, "HEADERS_TOO_SLOW", closed=True)
 _ALIVE: Final = {"status": "alive"}
-# As Java's and curl's clients ask for it.
+# The upgrade request of Java's and curl's clients.
 _HTTP_2: Final = ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ")
 _PROBE: Final = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -25,7 +25,7 @@ def _lines(*lines: str, body: bytes = b"") -> bytes:
 
 
 def _with(*headers: str, body: bytes = _BODY) -> Sent:
-    """A good request with these headers more."""
+    """A good request with additional headers."""
     return Sent(_lines(*_HEAD, *headers, body=body))
 
 
@@ -85,7 +85,7 @@ CASES: Final = (
     Case("postgres", Sent(bytes.fromhex("0000000804d2162f")), _NO_HTTP),
     Case("zeros", Sent(bytes(4_096)), _NO_HTTP),
     Case("method-in-lower-case", Sent(_PROBE.replace(b"GET", b"get")), _NO_HTTP),
-    Case("method-that-there-is-not", Sent(_PROBE.replace(b"GET", b"BREW")), _NO_HTTP),
+    Case("an-unknown-method", Sent(_PROBE.replace(b"GET", b"BREW")), _NO_HTTP),
     Case("method-of-a-novel", Sent(b"G" * 100_000), _NO_HTTP),
     Case("bytes-that-are-no-address", _get("/\xff\xfe"), _NO_HTTP),
     Case("nul-in-the-address", _get("/livez\0"), _NO_HTTP),
@@ -98,7 +98,7 @@ CASES: Final = (
     Case("empty-lines-before", Sent(b"\r\n\r\n" + _PROBE), fine(_ALIVE)),
     Case("http-1.0", _get("/livez", version="HTTP/1.0"), fine(_ALIVE, closed=True)),
     Case("http-1.0-without-a-host", Sent(_lines("GET /livez HTTP/1.0")), refused(403, "HOST_FORBIDDEN", closed=True)),
-    Case("expects-to-be-told-to-go-on", _with("Expect: 100-continue", _LENGTH), fine()),
+    Case("expect-100-continue", _with("Expect: 100-continue", _LENGTH), fine()),
     Case("expects-the-impossible", _with("Expect: 42-the-answer", _LENGTH), fine()),
     Case("upgrade-to-http-2", _with(*_HTTP_2, _LENGTH), fine()),
     Case("upgrade-to-http-2-of-a-get", _get("/livez", *_HTTP_2), fine(_ALIVE)),
@@ -109,7 +109,7 @@ CASES: Final = (
         refused(408, "BODY_TOO_SLOW", closed=True),
         "hasty",
     ),
-    Case("upgrade-to-nothing-that-is-known", _with("Upgrade: gopher", "Connection: upgrade", _LENGTH), fine()),
+    Case("upgrade-to-an-unknown-protocol", _with("Upgrade: gopher", "Connection: upgrade", _LENGTH), fine()),
     Case("upgrade-to-a-websocket-by-post", _with("Upgrade: websocket", "Connection: upgrade", _LENGTH), _NO_HTTP),
     Case("a-hundred-in-one-go", Sent(_GOOD * 100), fine(FOUND, replies=100)),
     Case("good-then-bad", Sent(_GOOD + b"NONSENSE\r\n\r\n"), refused(400, "HTTP_INVALID", closed=True, replies=2)),

@@ -1,4 +1,4 @@
-"""Owns the making of mistakes: a good request with something lost, doubled, replaced or blown up, as bytes of a body."""
+"""A generator of mistakes: loses, doubles, replaces or inflates parts of a good request, and returns the bytes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ _BYTES: Final = (
 
 
 def mistaken(body: dict[str, Any], random: Random) -> bytes:
-    """The body with one to three mistakes in its document, its variables, its envelope or its bytes."""
+    """Put one to three mistakes into the body's document, variables, envelope or bytes."""
     body = dict(body)
     for _ in range(random.choice((1, 1, 2, 3))):
         random.choice((_in_the_document, _in_the_document, _in_the_document, _in_the_variables, _in_the_envelope))(
@@ -162,7 +162,7 @@ def _in_the_variables(body: dict[str, Any], random: Random) -> None:
 
 
 def _within(value: Any, random: Random) -> None:
-    """A mistake somewhere in an object or a list."""
+    """Put a mistake somewhere into an object or a list."""
     place = random.choice(list(value)) if isinstance(value, dict) else random.randrange(len(value))
     below = value[place]
     if isinstance(below, dict | list) and below and random.random() < 0.6:

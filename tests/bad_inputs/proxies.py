@@ -1,4 +1,4 @@
-"""Owns the bad headers of proxies: those that say who calls, from where and by which name, forged by a caller."""
+"""Bad proxy headers: a caller forges the headers that name the user, the address or the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.bad_inputs.case import (
 
 _CHANGE: Final = "mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }"
 _STREAM: Final = f"{GRAPHQL}/stream"
-# What is no host at all is a 400 (RFC 9112, section 3.2).
+# A Host that is not a host name gets a 400 (RFC 9112, section 3.2).
 _NO_HOST: Final = refused(400, "HTTP_INVALID")
 _UNKNOWN: Final = refused(401, "UNAUTHENTICATED")
 _ANN: Final = ("X-Forwarded-Email", "ann@example.com")
@@ -49,7 +49,7 @@ def _behind(name: str, sent: Sent, expected: Expected) -> Case:
 
 
 CASES: Final = (
-    Case("forged-user-where-nobody-is-asked", _ask(("X-Forwarded-User", "boss"), _ANN), fine()),
+    Case("forged-user-without-authentication", _ask(("X-Forwarded-User", "boss"), _ANN), fine()),
     Case("forged-for", _ask(("X-Forwarded-For", "10.0.0.1, 127.0.0.1, evil")), fine()),
     Case(
         "for-of-500-entries",
@@ -98,7 +98,7 @@ CASES: Final = (
     _behind("user-in-the-url", get({"query": ORDER, "x-forwarded-email": "ann@example.com"}), _UNKNOWN),
     _behind("user-without-the-role", _ask(_BOB, document=_CHANGE), partly(None, "ROLE_MISSING")),
     _behind(
-        "name-that-looks-like-anns",
+        "name-with-a-lookalike-letter",
         _ask(("X-Forwarded-Email", "\xd0\xb0nn@example.com"), document=_CHANGE),
         partly(None, "ROLE_MISSING"),
     ),

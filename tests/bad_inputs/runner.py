@@ -1,4 +1,4 @@
-"""Owns the running of cases against one server, and the counting of what must never happen."""
+"""The runner: sends cases to a server, and counts the events that must never happen."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tests.issuer import Issuer
     from tests.process import Server
 
-# Both on the machine that tests/calibration.py speaks of.
+# On the reference machine of tests/calibration.py. STALL_SECONDS and CPU_SECONDS are scaled to this machine.
 STALL_SECONDS: Final = 0.05
 CPU_SECONDS: Final = 0.025
 LOGGED_BYTES: Final = 2_048
-# A stall that is the machine's own does not come each time.
+# A stall caused by the machine does not happen each time.
 _TRIES: Final = 5
 _TIMES: Final = 3
 _SLOW_SECONDS: Final = 0.5
@@ -34,7 +34,7 @@ _SERVER_ERRORS: Final = 500
 
 @dataclass
 class Counters:
-    """What must never happen, each time that it did."""
+    """The events that must never happen, with a description of each that did."""
 
     server_errors: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
@@ -44,14 +44,14 @@ class Counters:
 
     @classmethod
     def of(cls, several: Iterable[Counters]) -> Counters:
-        """All of them together."""
+        """The sum of several counters."""
         counters = list(several)
         return cls(*([entry for one in counters for entry in getattr(one, of.name)] for of in fields(cls)))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one case took of the server."""
+    """The resources that one case used."""
 
     case: str
     refused: bool
@@ -63,15 +63,16 @@ class Measured:
 
 
 class Subject:
-    """A server, and what was seen of it.
+    """A server under test, and what was observed of it.
 
     Args:
         server: the process.
-        good: a request, and the answer that it always gets: an order's, where nothing else is said.
-        issuer: of the tokens that it believes, if any.
-        canaries: secrets that it was given.
+        good: a request that always succeeds; by default, for an order.
+        answer: the response to it.
+        issuer: the issuer of the tokens that the server trusts, if there is one.
+        canaries: secrets given to the server.
 
-    In `make faults` it also measures: the gaps of the event loop, and the processor's time that each case takes.
+    In `make faults` it also measures the stalls of the event loop, and the CPU time of each case.
     """
 
     def __init__(
@@ -95,18 +96,18 @@ class Subject:
         self._check_good("the start")
 
     def run(self, case: Case) -> list[str]:
-        """Send the case's input, and say all that is wrong about what came of it."""
+        """Run a case, and return everything that went wrong."""
         assert self._issuer is not None or isinstance(case.sent, Sent), case.name
         sent = case.sent if isinstance(case.sent, Sent) else case.sent(self._issuer)  # type: ignore[arg-type] # as asserted
         before = Counters(*(list(getattr(self.counters, of.name)) for of in fields(Counters)))
         begun = time.time()
         if self._prober is None:
-            heard, times, gap = self._heard(case, sent), 1, 0.0
+            received, times, gap = self._exchange(case, sent), 1, 0.0
         else:
-            heard, times, gap = self._watched(self._prober, case, sent)
+            received, times, gap = self._run_watched(self._prober, case, sent)
         if gap > self._stall_seconds:
             self.counters.stalls.append(f"{case.name}: {gap * 1000:.0f} ms")
-        self._judge(case, sent, heard)
+        self._judge(case, sent, received)
         self._check_good(case.name)
         ended = time.time()
         refused = case.expected.status != 200 or bool(case.expected.reasons)
@@ -119,12 +120,12 @@ class Subject:
         ]
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the prober."""
         if self._prober is not None:
             self._prober.stop()
 
     def read_log(self) -> dict[str, float]:
-        """Look for leaks in the log, and give the bytes that each case has had logged."""
+        """Search the log for leaks, and return how many bytes each case logged."""
         mark = f"{_GOOD}{self._goods}"
         wait_for(lambda: mark in self.server.log(), what=lambda: f"{mark} in the log")
         text = self.server.log()
@@ -135,44 +136,48 @@ class Subject:
             for one in self.measured
         }
 
-    def _watched(self, prober: Prober, case: Case, sent: Sent) -> tuple[Exchange, int, float]:
-        """What came of it, how often it was sent, and the longest gap of the event loop in the best of these times."""
+    def _run_watched(self, prober: Prober, case: Case, sent: Sent) -> tuple[Exchange, int, float]:
+        """Run a case until it causes no stall. Return the result, the number of runs, and the smallest gap."""
         times, gap = 0, math.inf
         while times < _TRIES and gap > self._stall_seconds:
             times += 1
             with prober.watching() as worst:
-                heard = self._heard(case, sent)
+                received = self._exchange(case, sent)
             gap = min(gap, worst[0])
-        return heard, times, gap
+        return received, times, gap
 
-    def _heard(self, case: Case, sent: Sent) -> Exchange:
+    def _exchange(self, case: Case, sent: Sent) -> Exchange:
         expected = case.expected
         try:
             return exchange(self.server.url, sent, replies=expected.replies, to_the_end=expected.closed)
         except TimeoutError:
-            self.counters.wrong.append(f"{case.name}: no answer")
+            self.counters.wrong.append(f"{case.name}: no response")
             return Exchange((), closed=False)
 
-    def _judge(self, case: Case, sent: Sent, heard: Exchange) -> None:
-        expected, told = case.expected, self.counters
-        last: Reply | None = heard.replies[-1] if heard.replies else None
+    def _judge(self, case: Case, sent: Sent, received: Exchange) -> None:
+        expected, counters = case.expected, self.counters
+        last: Reply | None = received.replies[-1] if received.replies else None
         wrong = expected.wrong(last)
-        if expected.status is not None and len(heard.replies) != expected.replies:
-            wrong.append(f"{len(heard.replies)} answers instead of {expected.replies}")
-        wrong += [f"not a good request's: {reply}" for reply in heard.replies[:-1] if reply.json() != self._answer]
-        if expected.closed and not heard.closed:
+        if expected.status is not None and len(received.replies) != expected.replies:
+            wrong.append(f"{len(received.replies)} responses instead of {expected.replies}")
+        wrong += [
+            f"not the response to a good request: {reply}"
+            for reply in received.replies[:-1]
+            if reply.json() != self._answer
+        ]
+        if expected.closed and not received.closed:
             wrong.append("the connection is still open")
-        told.wrong += [f"{case.name}: {sentence}" for sentence in wrong]
+        counters.wrong += [f"{case.name}: {sentence}" for sentence in wrong]
         text = sent.content.decode("latin-1")
-        for reply in heard.replies:
+        for reply in received.replies:
             if reply.status >= _SERVER_ERRORS and (reply.status != expected.status or reply.status not in _INTENDED):
-                told.server_errors.append(f"{case.name}: {reply}")
-            said = f"{reply.headers} {reply.body.decode('utf-8', 'replace')}"
+                counters.server_errors.append(f"{case.name}: {reply}")
+            response = f"{reply.headers} {reply.body.decode('utf-8', 'replace')}"
             canaries = [canary for canary in self._canaries if canary not in text]
-            told.leaks += [f"{case.name}: {leak}" for leak in leaks(said, canaries=canaries, sent=text)]
+            counters.leaks += [f"{case.name}: {leak}" for leak in leaks(response, canaries=canaries, sent=text)]
 
     def _check_good(self, after: str) -> None:
-        """A good request on a new connection is answered."""
+        """Check that a good request on a new connection succeeds."""
         self._goods += 1
         if self.server.process.poll() is not None:
             self.counters.deaths.append(after)
@@ -180,19 +185,19 @@ class Subject:
         head, _, body = self._good.content.partition(b"\r\n\r\n")
         marked = Sent(head + f"\r\nX-Request-Id: {_GOOD}{self._goods}\r\n\r\n".encode() + body)
         try:
-            heard = exchange(self.server.url, marked)
+            received = exchange(self.server.url, marked)
         except OSError as error:
             self.counters.deaths.append(f"{after}: {error!r}")
             return
-        if [reply.json() for reply in heard.replies] != [self._answer]:
-            self.counters.wrong.append(f"{after}: then a good request got {[*map(str, heard.replies)]}")
+        if [reply.json() for reply in received.replies] != [self._answer]:
+            self.counters.wrong.append(f"{after}: then a good request got {[*map(str, received.replies)]}")
 
     def _cpu(self, case: Case, sent: Sent) -> float:
-        """The least processor time of several; one that takes its time is measured once."""
+        """The smallest CPU time of several runs, in seconds. A slow case is run only once."""
         taken = []
         for _ in range(_TIMES):
             started, before = time.perf_counter(), cpu_seconds(self.server.process.pid)
-            self._heard(case, sent)
+            self._exchange(case, sent)
             taken.append(cpu_seconds(self.server.process.pid) - before)
             if time.perf_counter() - started > _SLOW_SECONDS:
                 break
@@ -202,7 +207,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of all cases: what was counted, and in lines also what was measured."""
+    """The results of all cases: the counters, and lines with counts and measurements."""
 
     counters: Counters
     lines: list[str]
@@ -211,7 +216,7 @@ class Outcome:
 
 
 def outcome_of(subjects: Iterable[Subject]) -> Outcome:
-    """What came of the cases of these. Their logs are read for it."""
+    """Evaluate the cases run on these subjects, including their logs."""
     subjects = list(subjects)
     logged = {name: size for subject in subjects for name, size in subject.read_log().items()}
     counters = Counters.of(subject.counters for subject in subjects)

@@ -1,4 +1,4 @@
-"""Owns the bad statuses: values that are none, and changes that do not fit what is there."""
+"""Bad statuses: values that are not a status, and changes that conflict with the current state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _list(changes: list[dict[str, object]]) -> Sent:
     return ask(document, {"i": {"changes": changes}})
 
 
-def _told(code: str, version: int | None) -> object:
+def _user_error(code: str, version: int | None) -> object:
     return {"data": {"outcome": {"change": None, "userErrors": [{"code": code, "currentVersion": version}]}}}
 
 
@@ -60,24 +60,24 @@ CASES: Final = (
         "expected-version-too-large", _set("orderKey: 1, status: OPEN, expectedVersion: 2147483648"), _DOCUMENT_INVALID
     ),
     Case(
-        "expected-version-of-another-time",
+        "another-expected-version",
         _set("orderKey: 1, status: PARTIAL, expectedVersion: 77"),
-        fine(_told("STATUS_CONFLICT", 0)),
+        fine(_user_error("STATUS_CONFLICT", 0)),
     ),
     Case(
         "expected-version-below-zero",
         _set("orderKey: 1, status: PARTIAL, expectedVersion: -1"),
-        fine(_told("STATUS_CONFLICT", 0)),
+        fine(_user_error("STATUS_CONFLICT", 0)),
     ),
     Case(
         "expected-status-in-conflict",
         _set("orderKey: 1, status: PARTIAL, expectedStatus: PARTIAL"),
-        fine(_told("STATUS_CONFLICT", 0)),
+        fine(_user_error("STATUS_CONFLICT", 0)),
     ),
     Case(
         "order-that-is-not-there",
         _set("orderKey: 9223372036854775807, status: OPEN"),
-        fine(_told("ORDER_NOT_FOUND", None)),
+        fine(_user_error("ORDER_NOT_FOUND", None)),
     ),
     Case("order-zero", _set("orderKey: 0, status: OPEN"), partly(None, "VALUE_INVALID")),
     Case("no-order", _set("status: OPEN"), partly(None, "ORDER_UNDETERMINED")),

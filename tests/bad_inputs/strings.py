@@ -1,4 +1,4 @@
-"""Owns the bad strings: what a database, a log, a template or a terminal might take for more than text."""
+"""Bad strings: texts that a database, a log, a template or a terminal could interpret."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOTE: Final = (
     "mutation($note: String) { setOrderStatus(input: {orderKey: 1, status: OPEN, note: $note}) { replayed } }"
 )
 
-# Whatever is in them, they match the orders with just that clerk: none.
+# These match the orders of a clerk with exactly that name. There are none.
 _HARMLESS: Final[dict[str, str]] = {
     "sql": "'; DROP TABLE orders_synced; --",
     "sql-comment": "Clerk#000000951'/*",

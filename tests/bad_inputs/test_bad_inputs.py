@@ -1,4 +1,4 @@
-"""Every bad input gets the exact answer that it has to get, and the five things that must never happen never do."""
+"""Every bad input gets exactly the expected response, and five things that must never happen do not happen."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# The cases of each class, and how many there are at least.
+# The cases of each class, and the least number of them.
 CLASSES: Final = {
     "body": (bodies.CASES, 30),
     "content-type": (content_types.CASES, 25),
@@ -53,10 +53,10 @@ CLASSES: Final = {
     "framing": (framing.CASES, 20),
 }
 _ROLE: Final = "bad_inputs"
-_PASSWORD: Final = "canary-of-the-database"  # noqa: S105 # a test's
+_PASSWORD: Final = "canary-of-the-database"  # noqa: S105 # only for this test
 _METRICS: Final = "canary-of-the-metrics"
 _PLATFORM: Final = "canary-of-the-platform"
-# For the cases that are too slow. All others have a server that waits.
+# For the cases that are too slow. All other servers wait for longer.
 _HASTY: Final = {
     "server.wire.connections._HEADERS_SECONDS": 0.5,
     "server.wire.connections._BODY_SECONDS": 0.5,
@@ -66,7 +66,7 @@ _HASTY: Final = {
 
 @pytest.fixture(scope="module")
 def database_url(cluster: Cluster, orders_url: str) -> Iterator[str]:
-    """The URL of a role that may what the server has to, and whose password is a canary."""
+    """The URL of a role with only the server's privileges. Its password is a canary."""
     assert orders_url
     cluster.run_sql(
         f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{_PASSWORD}'; GRANT SELECT ON orders_synced TO {_ROLE};"
@@ -79,7 +79,7 @@ def database_url(cluster: Cluster, orders_url: str) -> Iterator[str]:
 
 
 class Subjects:
-    """The servers that cases are for, each started when its first case comes."""
+    """The servers under test. Each is started for its first case."""
 
     def __init__(self, database_url: str, stack: ExitStack) -> None:
         self._url = database_url
@@ -94,14 +94,14 @@ class Subjects:
         }
 
     def of(self, case: Case) -> Subject:
-        """The one that a case is for."""
+        """The server for a case."""
         if case.server not in self._started:
             subject = self._started[case.server] = self._start[case.server]()
             self._stack.callback(subject.close)
         return self._started[case.server]
 
     def all(self) -> list[Subject]:
-        """Those that were started."""
+        """The servers that were started."""
         return list(self._started.values())
 
     def _serve(self, **settings: Any) -> Any:
@@ -133,27 +133,27 @@ class Subjects:
         platform.create_instance(administration.TAKEN, capacity="CU_1")
         platform.create_catalog(administration.TAKEN_CATALOG, administration.TAKEN)
         server = self._stack.enter_context(operated(platform, METRICS_TOKEN=_METRICS)).server
-        # There is no database that orders could be read from.
+        # There is no database to read orders from.
         answer = {"data": {"__typename": "Query"}}
         return Subject(server, good=ask("{ __typename }"), answer=answer, canaries=[platform.token, _METRICS])
 
 
 @pytest.fixture(scope="module")
 def subjects(database_url: str) -> Iterator[Subjects]:
-    """The servers."""
+    """The servers under test."""
     with ExitStack() as stack:
         yield Subjects(database_url, stack)
 
 
 @pytest.fixture(scope="module")
 def outcome(subjects: Subjects) -> Outcome:
-    """What was counted and measured over all cases that have run."""
+    """The counts and measurements of all cases that have run."""
     return outcome_of(subjects.all())
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_there_are_enough_of_each_class(name: str) -> None:
-    """As many as the scorecard says, and each has a name of its own."""
+    """Each class has as many cases as the scorecard says, and the names are unique."""
     cases, least = CLASSES[name]
     assert len({case.name for case in cases}) == len(cases) >= least
 
@@ -163,33 +163,33 @@ def test_there_are_enough_of_each_class(name: str) -> None:
     [pytest.param(case, id=f"{name}-{case.name}") for name, (cases, _) in CLASSES.items() for case in cases],
 )
 def test_a_bad_input_gets_its_answer(subjects: Subjects, case: Case) -> None:
-    """Status, code, reason and data are exact; nothing leaks, stalls or dies; and then a good request is answered."""
+    """Status, code, reason and data are exact. Nothing leaks, stalls or dies, and a good request then succeeds."""
     assert subjects.of(case).run(case) == []
 
 
 @pytest.mark.parametrize(
     "counter",
     [
-        # `make faults` alone watches for stalls.
+        # Only `make faults` measures stalls.
         pytest.param(of.name, marks=[pytest.mark.long] if of.name == "stalls" else [])
         for of in fields(Counters)
     ],
 )
 def test_what_must_never_happen_never_did(outcome: Outcome, counter: str) -> None:
-    """Over all cases, their logs included."""
+    """None of these happens in any case, or in any log."""
     assert getattr(outcome.counters, counter) == []
 
 
 def test_a_bad_input_writes_little_into_the_log(
     outcome: Outcome, record_property: Callable[[str, object], None]
 ) -> None:
-    """Each case of all that have run."""
+    """No case writes more than 2 KiB into the log."""
     for line in outcome.lines:
-        record_property("told", line)
+        record_property("summary", line)
     assert outcome.most_logged_bytes <= LOGGED_BYTES, outcome.lines
 
 
 @pytest.mark.long
 def test_a_rejection_costs_little(outcome: Outcome) -> None:
-    """Of the processor's time."""
+    """A rejection uses little CPU time."""
     hold("the slowest rejection", outcome.slowest_seconds, computing_seconds=CPU_SECONDS)

@@ -1,4 +1,4 @@
-"""Thousands of random requests, good and bad: the good ones are answered rightly, and none is an internal error."""
+"""Thousands of random requests: the good ones are answered correctly, and the bad ones cause no internal error."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# How many valid ones, and twice as many mistaken ones: GENERATED=5000 is for a longer run. They are the same each
-# time; GENERATED_SEED makes others.
+# The number of valid requests. There are twice as many with mistakes. GENERATED=5000 is for a longer run. The requests
+# are always the same; GENERATED_SEED makes others.
 COUNT: Final = int(os.environ.get("GENERATED", "100"))
 SEED: Final = int(os.environ.get("GENERATED_SEED", "7"))
 _HEADERS: Final = {"content-type": "application/json", "accept": "*/*"}
-# Of the mistaken ones: some mistakes are none, a doubled field say.
+# The share of the requests with mistakes that has to be refused. Some mistakes do no harm, a doubled field for example.
 _LEAST_REFUSED: Final = 0.5
-# The rows are good. No platform is there to be administered, which is no fault either.
+# The rows are good. A platform that is not configured is not a fault, so its reason is not in here.
 _OUR_FAULT: Final = frozenset({Reason.INTERNAL.name, Reason.DATA_INVALID.name})
 _FAULT: Final = 500
 _REFUSALS: Final = range(400, 500)
@@ -49,14 +49,14 @@ _AS_APPLICATION: Final[dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 async def database_url(cluster: Cluster) -> str:
-    """The URL of a database with the tables of random queries, and changes of statuses."""
+    """The URL of a database with the tables of random queries and with status changes."""
     await make_database(cluster.url)
     return cluster.url
 
 
 @contextmanager
 def asking(server: Server) -> Iterator[Callable[[bytes], tuple[int, bytes]]]:
-    """A function that posts a body on one connection, and gives status and body of the answer."""
+    """Connect to the server, and give a function that posts a body and returns the response's status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]), PATIENCE_SECONDS)
 
     def ask(body: bytes) -> tuple[int, bytes]:
@@ -70,26 +70,28 @@ def asking(server: Server) -> Iterator[Callable[[bytes], tuple[int, bytes]]]:
         connection.close()
 
 
-def test_what_is_true_is_answered(database_url: str, record_property: Callable[[str, object], None]) -> None:
-    """The answer to each random query is what the rows come to, worked out without SQL and without GraphQL."""
-    truth = Truth(Random(SEED))  # noqa: S311 # it has to be the same each time
+def test_valid_queries_get_the_true_answer(database_url: str, record_property: Callable[[str, object], None]) -> None:
+    """Each random query gets the answer that Python works out from the rows, without SQL or GraphQL."""
+    truth = Truth(Random(SEED))  # noqa: S311 # the same in every run
     wrong = []
     settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": CLEAN, "APP_SCHEMA": "generated_truth"}
     with running_server(database_url, **settings) as server, asking(server) as ask:
         for _ in range(COUNT):
-            asked = truth.asked()
-            status, body = ask(json.dumps(asked.body).encode())
-            if status != 200 or json.loads(body) != asked.answer:
-                wrong.append(f"{json.dumps(asked.body)}\n  expected {json.dumps(asked.answer)}\n  got {body.decode()}")
-    record_property("told", f"generated, seed {SEED}: {COUNT} valid queries answered as the rows have it")
+            question = truth.question()
+            status, body = ask(json.dumps(question.body).encode())
+            if status != 200 or json.loads(body) != question.answer:
+                wrong.append(
+                    f"{json.dumps(question.body)}\n  expected {json.dumps(question.answer)}\n  got {body.decode()}"
+                )
+    record_property("summary", f"generated, seed {SEED}: {COUNT} valid queries answered correctly")
     assert not wrong, f"{len(wrong)} of {COUNT}, seed {SEED}\n" + "\n".join(wrong[:3])
 
 
 async def test_the_process_answers_as_graphql_core_does(
     database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """Over the whole of the schema, on rows that no schema expects: as the engine answers without the fast path."""
-    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to walk through
+    """Over the whole schema and odd rows, the server answers as graphql-core does without the fast path."""
+    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's, to generate queries from
     corpus, count = corpus_of(PADDED), max(1, COUNT // 4)
     unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
     settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
@@ -105,20 +107,22 @@ async def test_the_process_answers_as_graphql_core_does(
                     status, body = ask(json.dumps(request).encode())
                     if status != expected.status or decoded(body) != decoded(expected.body):
                         wrong.append(f"{json.dumps(request)}\n  expected {expected}\n  got {status} {body.decode()}")
-    record_property("told", f"generated, seed {SEED}: {count} more answered as graphql-core does")
+    record_property("summary", f"generated, seed {SEED}: {count} more answered as graphql-core does")
     assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
 
 
 def test_no_mistake_is_an_internal_error(database_url: str, record_property: Callable[[str, object], None]) -> None:
-    """Whatever is lost, doubled, replaced or blown up: a refusal that says why, or an answer; and nothing leaks."""
-    random = Random(SEED)  # noqa: S311 # it has to be the same each time
+    """Whatever is lost, doubled, replaced or inflated: the server refuses with a reason, or answers. Nothing leaks."""
+    random = Random(SEED)  # noqa: S311 # the same in every run
     truth, schema, corpus = Truth(random), build_schema()._schema, corpus_of(CLEAN)  # noqa: SLF001 # as above
     wrong, refused, count = [], 0, 2 * COUNT
     settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": CLEAN, "APP_SCHEMA": "generated_mistakes"}
     with running_server(database_url, **settings) as server, asking(server) as ask:
         for number in range(count):
             good: dict[str, Any] = (
-                query_of(random.randrange(10**9), schema, corpus).bodies[0] if number % 3 == 0 else truth.asked().body
+                query_of(random.randrange(10**9), schema, corpus).bodies[0]
+                if number % 3 == 0
+                else truth.question().body
             )
             sent = mistaken(good, random)
             status, body = ask(sent)
@@ -127,13 +131,15 @@ def test_no_mistake_is_an_internal_error(database_url: str, record_property: Cal
                 wrong.append(f"{complaint}\n  sent {sent[:2_000]!r}\n  got {status} {body[:2_000]!r}")
         assert server.process.poll() is None
         assert [line for line in server.log().splitlines() if '"fault"' in line or "Traceback" in line] == []
-    record_property("told", f"generated, seed {SEED}: {count} mistaken requests, {refused} refused, no internal error")
+    record_property(
+        "summary", f"generated, seed {SEED}: {count} mistaken requests, {refused} refused, no internal error"
+    )
     assert not wrong, f"{len(wrong)} of {count}, seed {SEED}\n" + "\n".join(wrong[:3])
     assert refused > _LEAST_REFUSED * count
 
 
 def _complaint(sent: bytes, status: int, body: bytes) -> str | None:
-    """What is wrong with the answer to a mistaken request."""
+    """What is wrong with the response to a request with mistakes, if anything."""
     answer = json.loads(body)
     reasons = {error["extensions"]["reason"] for error in answer.get("errors", ())}
     if status == _FAULT or reasons & _OUR_FAULT:

@@ -1,4 +1,4 @@
-"""Owns random valid queries whose answers are known without a server: they are worked out from the rows, in Python."""
+"""Random valid queries with known answers, which are worked out from the rows in Python, without a server."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _MOST: Final = 60
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request's body, and the answer that it has to get."""
+class Question:
+    """The body of a request, and the expected response."""
 
     body: dict[str, Any]
     answer: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Question:
-    """One root field, its variables by declaration, and what it has to give."""
+class _RootField:
+    """One root field, its variables by declaration, and its expected value."""
 
     field: str
     variables: dict[str, Any]
@@ -61,7 +61,7 @@ class _Question:
 
 
 class Truth:
-    """The rows of the plain table, and the questions that can be asked of them."""
+    """The rows of the plain table, and random questions about them."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -81,8 +81,8 @@ class Truth:
             for row in rows_of(CLEAN)
         ]
 
-    def asked(self) -> Asked:
-        """A request of one to three root fields."""
+    def question(self) -> Question:
+        """A request with one to three root fields."""
         random = self._random
         kinds = (self._page, self._page, self._page, self._numbered, self._count, self._stats, self._order, self._node)
         questions = [random.choice(kinds)(f"v{index}") for index in range(random.choice((1, 1, 2, 3)))]
@@ -93,10 +93,10 @@ class Truth:
         body: dict[str, Any] = {"query": f"query{declarations} {{ {selection} }}"}
         if declared:
             body["variables"] = {name[1:].partition(":")[0]: plain(value) for name, value in declared.items()}
-        return Asked(body, {"data": {alias: question.answer for alias, question in fields}})
+        return Question(body, {"data": {alias: question.answer for alias, question in fields}})
 
     def _filter(self, name: str) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
-        """An argument, its variable, and the rows that it takes."""
+        """A filter argument, its variable, and the rows that match."""
         random, rows = self._random, self._rows
         given: dict[str, dict[str, Any]] = {}
         for field in random.sample(list(_OPERATORS), random.choice((0, 0, 1, 1, 2, 3))):
@@ -105,15 +105,15 @@ class Truth:
                 wanted = values if operator == "in" else random.choice(self._rows)[field]
                 compare = _COMPARE[operator]
                 rows = [row for row in rows if compare(row[field], wanted)]
-                spoken = [*map(_spoken(field), values)] if operator == "in" else _spoken(field)(wanted)
-                given.setdefault(field, {})[operator] = spoken
+                argument = [*map(_argument_of(field), values)] if operator == "in" else _argument_of(field)(wanted)
+                given.setdefault(field, {})[operator] = argument
         if not given and random.random() < 0.5:
             return "", {}, rows
         if random.random() < 0.5:
             return f"filter: ${name}f", {f"${name}f: OrderFilter": given}, rows
         return f"filter: {literal(given)}", {}, rows
 
-    def _page(self, name: str) -> _Question:
+    def _page(self, name: str) -> _RootField:
         random = self._random
         ordering = random.choice(ORDERINGS)
         argument, variables, rows = self._filter(name)
@@ -135,7 +135,7 @@ class Truth:
         page = before[max(0, len(before) - size) :] if backward else after[:size]
         first = len(before) - len(page) if backward else len(rows) - len(after)
         fields = self._fields()
-        edges = [{"cursor": _cursor(ordering, row), "node": _told(row, fields)} for row in page]
+        edges = [{"cursor": _cursor(ordering, row), "node": _as_node(row, fields)} for row in page]
         info = {
             "hasPreviousPage": first > 0,
             "hasNextPage": first + len(page) < len(rows),
@@ -144,26 +144,26 @@ class Truth:
         }
         selection = f"edges {{ cursor node {{ {' '.join(fields)} }} }} pageInfo {{ {' '.join(info)} }} totalCount"
         answer = {"edges": edges, "pageInfo": info, "totalCount": len(rows)}
-        return _Question(f"orders({', '.join(filter(None, arguments))}) {{ {selection} }}", variables, answer)
+        return _RootField(f"orders({', '.join(filter(None, arguments))}) {{ {selection} }}", variables, answer)
 
-    def _numbered(self, name: str) -> _Question:
+    def _numbered(self, name: str) -> _RootField:
         argument, variables, rows = self._filter(name)
         number, size, fields = self._random.choice((1, 1, 2, 7)), self._random.choice((1, 3, _MOST)), self._fields()
         page = sorted(rows, key=lambda row: int(row["orderKey"]))[(number - 1) * size : number * size]
         arguments = ", ".join(filter(None, (f"page: {number}", f"pageSize: {size}", argument)))
         answer = {
-            "nodes": [_told(row, fields) for row in page],
+            "nodes": [_as_node(row, fields) for row in page],
             "hasNextPage": number * size < len(rows),
             "totalPages": -(-len(rows) // size),
         }
         field = f"ordersPage({arguments}) {{ nodes {{ {' '.join(fields)} }} hasNextPage totalPages }}"
-        return _Question(field, variables, answer)
+        return _RootField(field, variables, answer)
 
-    def _count(self, name: str) -> _Question:
+    def _count(self, name: str) -> _RootField:
         argument, variables, rows = self._filter(name)
-        return _Question(f"orderCount{_in_parentheses(argument)} {{ count }}", variables, {"count": len(rows)})
+        return _RootField(f"orderCount{_in_parentheses(argument)} {{ count }}", variables, {"count": len(rows)})
 
-    def _stats(self, name: str) -> _Question:
+    def _stats(self, name: str) -> _RootField:
         argument, variables, rows = self._filter(name)
         prices = [row["totalPrice"] for row in rows]
         counts = {status.name: sum(row["status"] == status.name for row in rows) for status in OrderStatus}
@@ -177,18 +177,18 @@ class Truth:
             "byStatus": [{"status": status, "count": count} for status, count in counts.items() if count],
         }
         selection = "count totalPrice { sum minimum maximum } byStatus { status count }"
-        return _Question(f"orderStats{_in_parentheses(argument)} {{ {selection} }}", variables, answer)
+        return _RootField(f"orderStats{_in_parentheses(argument)} {{ {selection} }}", variables, answer)
 
-    def _order(self, name: str) -> _Question:
+    def _order(self, name: str) -> _RootField:
         row, fields = self._random.choice(self._rows), self._fields()
         field = f"order(orderKey: ${name}k) {{ {' '.join(fields)} }}"
         key = self._random.choice((row["orderKey"], str(row["orderKey"]), 10**9))
-        return _Question(field, {f"${name}k: BigInt!": key}, None if key == 10**9 else _told(row, fields))
+        return _RootField(field, {f"${name}k: BigInt!": key}, None if key == 10**9 else _as_node(row, fields))
 
-    def _node(self, name: str) -> _Question:
+    def _node(self, name: str) -> _RootField:
         row, fields = self._random.choice(self._rows), self._fields()
         field = f"node(id: ${name}i) {{ ... on Order {{ {' '.join(fields)} }} }}"
-        return _Question(field, {f"${name}i: ID!": row["id"]}, _told(row, fields))
+        return _RootField(field, {f"${name}i: ID!": row["id"]}, _as_node(row, fields))
 
     def _fields(self) -> list[str]:
         return self._random.sample(list(self._rows[0]), self._random.randint(1, 10))
@@ -202,14 +202,14 @@ def _cursor(ordering: Ordering, row: dict[str, Any]) -> str:
     return encode_cursor(ordering, row[_SORT_FIELD[ordering.column][1]], row["orderKey"])
 
 
-def _spoken(field: str) -> Callable[[Any], Any]:
-    """How a value of this field is given as an argument."""
+def _argument_of(field: str) -> Callable[[Any], Any]:
+    """Converts a value of this field into an argument."""
     kinds: dict[str, Callable[[Any], Any]] = {"status": Word, "orderPriority": Word, "orderDate": str}
     return kinds.get(field, lambda value: f"{value:.2f}" if isinstance(value, Decimal) else value)
 
 
-def _told(row: dict[str, Any], fields: list[str]) -> dict[str, Any]:
-    """A row as the answer has it."""
+def _as_node(row: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+    """A row as it appears in the response."""
     return {
         name: value if isinstance(value := row[name], int) and name == "shipPriority" else _text(value)
         for name in fields

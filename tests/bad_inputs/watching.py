@@ -1,4 +1,4 @@
-"""Owns what is watched while bad inputs are sent: the event loop's gaps, the processor's time, the log, and leaks."""
+"""Observation of a server during bad inputs: stalls of the event loop, CPU time, the log, and leaks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 _PROBE: Final = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-# Between two probes, so that probing takes a tenth of a processor and no more.
+# Between two probes. Probing then takes at most a tenth of a CPU.
 _PAUSE_SECONDS: Final = 0.002
 _ENDLESS_SECONDS: Final = 30
-# What the server's insides look like from outside.
+# Patterns of the server's internals.
 _INSIDES: Final = re.compile(
     r"Traceback \(most recent|File \\?\"[^\"]+\", line \d|site-packages|/(usr|home|root|opt|work|tmp|var|app)/[\w.-]+|"
     r"\b\w{1,60}\.py\b|\bSELECT\b.{1,400}?\bFROM\b|\bINSERT INTO\b|\bUPDATE \w+ SET\b|asyncpg|sqlalchemy|SQLSTATE|"
@@ -31,10 +31,9 @@ _INSIDES: Final = re.compile(
 
 
 class Prober(threading.Thread):
-    """Asks `/livez` on a connection of its own, again and again while it is told to watch.
+    """Requests `/livez` on a connection of its own, repeatedly while it watches.
 
-    For as long as one of the two was ready to run and had no processor, because others had them, nothing was waited
-    for but the machine: that time does not count.
+    Time in which the prober or the server was ready to run but had no CPU does not count: the machine caused that wait.
     """
 
     def __init__(self, url: str, pid: int) -> None:
@@ -50,7 +49,7 @@ class Prober(threading.Thread):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[list[float]]:
-        """The longest that it had to wait inside the block is in the list after it, in seconds."""
+        """Watch inside the block. Afterwards the list has the longest response time in seconds."""
         worst: list[float] = []
         with self._probed:
             self._worst = 0.0
@@ -59,20 +58,20 @@ class Prober(threading.Thread):
             yield worst
         finally:
             with self._probed:
-                # One that was begun after all was sent sees what still blocks.
+                # A probe that starts after everything was sent notices what still blocks.
                 last = self._begun + 1
                 self._probed.wait_for(lambda: self._done >= last or self._ended, _ENDLESS_SECONDS)
                 self._watching.clear()
                 worst.append(self._worst)
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop probing."""
         self._ended = True
         self._watching.set()
         self.join()
 
     def run(self) -> None:
-        """Probe while told to."""
+        """Probe whenever watching."""
         while not self._ended:
             with contextlib.suppress(OSError), connect(self._url) as connection, connection.makefile("rb") as stream:
                 while self._watching.wait() and not self._ended:
@@ -90,7 +89,7 @@ class Prober(threading.Thread):
                     time.sleep(_PAUSE_SECONDS)  # between two probes
 
     def _robbed_seconds(self) -> float:
-        """For how long the two have waited for a processor so far, in their lives."""
+        """How many seconds the prober and the server have waited for a CPU so far."""
         own = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         with contextlib.suppress(OSError):
             return sum(int(stat.read_text().split()[1]) for stat in (self._server, own)) / 1e9
@@ -98,25 +97,25 @@ class Prober(threading.Thread):
 
 
 def cpu_seconds(pid: int) -> float:
-    """How much of the processors a process has had."""
-    # Linux's name for another process's clock.
+    """The CPU time that a process has used, in seconds."""
+    # Linux's id of another process's CPU clock.
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
 def leaks(text: str, *, canaries: Collection[str], sent: str = "") -> list[str]:
-    """What of a text should not have been said. What the caller has sent itself is no news to it."""
+    """The parts of a text that disclose internals or secrets. Parts that the caller sent do not count."""
     found = [canary for canary in canaries if canary in text]
     return found + [match[0] for match in _INSIDES.finditer(text) if match[0] not in sent]
 
 
 class Log:
-    """A server's log, by the moments at which its lines were written."""
+    """A server's log, indexed by time."""
 
     def __init__(self, text: str) -> None:
         self._moments: list[float] = []
         self._lines: list[str] = []
         entries = [(_moment(line), line) for line in text.splitlines(keepends=True)]
-        # What is no line of ours stands where the one before stands.
+        # A line that the server did not write as JSON gets the time of the line before.
         moment = 0.0
         dated = [(moment := found or moment, line) for found, line in entries]
         for found, line in sorted(dated, key=lambda entry: entry[0]):
@@ -124,7 +123,7 @@ class Log:
             self._lines.append(line)
 
     def between(self, begin: float, end: float, *, without: str) -> Sequence[str]:
-        """The lines of that time, without those in which these words stand."""
+        """The lines written in this period, except those that contain `without`."""
         first, last = bisect_right(self._moments, begin), bisect_right(self._moments, end)
         return [line for line in self._lines[first:last] if without not in line]
 

@@ -1,1 +1,1 @@
-"""What the server does in a second, beside what could be done at all: `make bench`. pytest collects none of it."""
+"""How fast the server is, compared with other servers and with the floor: `make bench`. pytest collects none of it."""

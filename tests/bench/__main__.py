@@ -1,4 +1,4 @@
-"""Owns `make bench`: a PostgreSQL of its own with fsync on, one run, and its report."""
+"""`make bench`: one run against a PostgreSQL of its own with fsync on, and the report."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRONG_OPTIONS: Final = 2
-# The pools of all servers together are more than PostgreSQL allows by itself.
+# The pools of all servers together exceed PostgreSQL's default limit.
 _OPTIONS: Final = {"max_connections": "200"}
 
 
 def main() -> int:
-    """Measure and report; the exit code."""
+    """Measure, write the report, and return the exit code."""
     try:
         chosen = options()
     except BenchError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_OPTIONS
-    # SIGINT too: a shell that starts it in the background has it ignored.
+    # SIGINT too: a process that a shell starts in the background ignores it by default.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -56,10 +56,10 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    """Hold the directory against another run, which would stop our PostgreSQL.
+    """Lock the directory, because another run would stop this run's PostgreSQL.
 
     Raises:
-        BenchError: another run holds it.
+        BenchError: another run holds the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""Owns the check that a contender answers what it is asked, before it is measured: the orders, and all their values."""
+"""The check of a contender's responses before it is measured: the right orders, with all their values."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tests.bench.contenders import Running
     from tests.bench.dialects import Dialect, Request
 
-# As many answers of each work are looked at; all of them have the same form.
+# How many responses of each work are checked. All of them have the same form.
 _LOOKED_AT: Final = 8
-# Often enough for a just-in-time compiler, and for plans that PostgreSQL keeps after some executions.
+# Enough for a just-in-time compiler, and for PostgreSQL to switch to generic plans.
 _WARMING: Final = 10
 _WARMING_SECONDS: Final = 0.5
 _VALUES: Final = 8
@@ -32,7 +32,7 @@ _FEW_VALUES: Final = 2
 
 
 class Truth:
-    """What PostgreSQL itself says of the keys that an answer has to hold; asked once for each ask."""
+    """The expected keys, as PostgreSQL itself returns them. Each ask is run once."""
 
     def __init__(self, table: str, run_sql: Callable[[str], str]) -> None:
         self._table = table
@@ -40,17 +40,17 @@ class Truth:
         self._known: dict[Ask, list[int]] = {}
 
     def keys(self, ask: Ask) -> list[int]:
-        """The keys."""
+        """The keys that the response has to contain."""
         if ask not in self._known:
             self._known[ask] = json.loads(self._run_sql(keys_query(ask, self._table)))
         return self._known[ask]
 
 
 async def volley_of(running: Running, name: str, asks: Sequence[Ask], truth: Truth) -> Volley | None:
-    """The requests of a work for a contender, whose answers have been found right; None where it has nothing of it.
+    """A work's requests for a contender, with checked responses; None if the contender cannot do the work.
 
     Raises:
-        BenchError: an answer is not as it should be.
+        BenchError: a response is wrong.
     """
     requests = [running.dialect.request(ask) for ask in asks]
     sent = [_as_bytes(running.url, request) for request in requests if request]
@@ -72,17 +72,17 @@ async def volley_of(running: Running, name: str, asks: Sequence[Ask], truth: Tru
 
 
 async def check_the_same(ours: Volley, floor: Volley) -> None:
-    """Hold the floor's answers to ours: the same keys in the same order, and the same values but for an estimate.
+    """Compare the floor's responses with ours: the same keys in order, and the same values except for estimates.
 
     Raises:
-        BenchError: one is another.
+        BenchError: a response differs.
     """
     async with connected(ours.url, 1) as (our_client,), connected(floor.url, 1) as (floor_client,):
         for our_request, request in zip(ours.requests[:_LOOKED_AT], floor.requests, strict=False):
             wanted = _comparable(checked(*await our_client.send(our_request)))
             found = _comparable(checked(*await floor_client.send(request)))
             if found != wanted:
-                raise BenchError(f"the floor's answer is another than ours: {found[:200]!r}, {wanted[:200]!r}")
+                raise BenchError(f"the floor's answer differs from ours: {found[:200]!r}, {wanted[:200]!r}")
 
 
 def _comparable(content: bytes) -> bytes:
@@ -99,11 +99,11 @@ def _check(name: str, dialect: Dialect, ask: Ask, answer: Any, truth: Truth) -> 
     except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise BenchError(f"{name} answers {ask} with {str(answer)[:200]}") from error
     if found != wanted:
-        raise BenchError(f"{name} answers {ask} with the orders {found[:3]}..., and should with {wanted[:3]}...")
+        raise BenchError(f"{name} answers {ask} with the orders {found[:3]}... instead of {wanted[:3]}...")
     values = (_FEW_VALUES if ask.few else _VALUES) + ask.status if isinstance(ask, Page) else _VALUES
     for order in orders:
         if len(order) < values or any(value in (None, "") for value in order.values()):
-            raise BenchError(f"{name} answers {ask} with an order that lacks values: {order}")
+            raise BenchError(f"{name} answers {ask} with an order without all its values: {order}")
 
 
 def _key(order: Mapping[str, Any]) -> int:

@@ -1,11 +1,11 @@
-"""Owns what is asked, whoever is asked: pages of orders and single orders, and which orders the answers have to hold."""
+"""What the contenders are asked for, pages of orders and single orders, and the orders that they have to return."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-# TPC-H's days and prices: these are a seventh of the orders, spread over all keys.
+# Bounds for TPC-H's dates and prices. They select a seventh of the orders, spread over all keys.
 FROM_DAY: Final = "1995-01-01"
 UNTIL_DAY: Final = "1996-01-01"
 LEAST_PRICE: Final = "100000"
@@ -13,14 +13,14 @@ LEAST_PRICE: Final = "100000"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """So many orders after the one with this key; `backward`, before it.
+    """A number of orders after the one with this key, or before it if `backward` is set.
 
     Attributes:
-        few: only the order's key and its price are asked for.
-        status: the merged status too.
-        filtered: only orders of a year and from a price on.
-        counted: how many orders there are is asked for too, estimated.
-        text: another text of the same document for each number.
+        few: select only the key and the price.
+        status: select the merged status too.
+        filtered: only orders of one year, from a certain price on.
+        counted: select the estimated number of orders too.
+        text: each number gives another text of the same document.
     """
 
     size: int
@@ -42,7 +42,7 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """The orders with these keys, each under an alias of its own, in one request."""
+    """The orders with these keys, in one request, each with an alias."""
 
     keys: tuple[int, ...]
 
@@ -51,7 +51,7 @@ Ask = Page | Single | Several
 
 
 def keys_query(ask: Ask, table: str) -> str:
-    """The SQL of the keys that the answer has to hold, as one JSON array in their order."""
+    """The SQL for the keys that the response has to contain, as one JSON array in order."""
     if not isinstance(ask, Page):
         keys = (ask.key,) if isinstance(ask, Single) else ask.keys
         return f"SELECT '{list(keys)}'"

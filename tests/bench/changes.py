@@ -1,4 +1,4 @@
-"""Owns the changing of some orders beforehand, so that there are statuses to merge."""
+"""Changes some orders before the measurements, so that there are statuses to merge."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ mutation Change($changes: [OrderStatusChangeInput!]!) {
 
 
 async def change_orders(server: Server, keys: Sequence[int]) -> None:
-    """Set the status of these orders, none of which has been changed yet.
+    """Set the status of these orders. None of them may have been changed before.
 
     Raises:
-        BenchError: one of them was not.
+        BenchError: an order was not changed.
     """
     async with connected(server.graphql, 1) as (client,):
         for start in range(0, len(keys), _AT_ONCE):
-            # An order may have one of them already, and then has the other in the end.
+            # An order may already have one of these statuses. The other one is then a change.
             for status in ("PARTIAL", "OPEN"):
                 changes = [{"orderKey": str(key), "status": status} for key in keys[start : start + _AT_ONCE]]
                 body = orjson.dumps({"query": _CHANGE, "variables": {"changes": changes}})

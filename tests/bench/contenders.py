@@ -1,4 +1,4 @@
-"""Owns the servers that are measured: how each is started, in a process of its own, and how it is asked."""
+"""The contenders: how each server is started in its own process, and how it is asked."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _START_SECONDS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The database that all of them read.
+    """The database that all contenders read.
 
     Attributes:
-        database_url: of PostgreSQL.
-        orders_table: with its schema.
-        app_schema: where the server, and the floor, keep the changes.
-        peers_schema: where the view `merged_orders` is, of orders with their merged status, for the peers.
+        database_url: the URL of PostgreSQL.
+        orders_table: the orders table, with its schema.
+        app_schema: the schema for status changes of the server and the floor.
+        peers_schema: the schema of the peers' view `merged_orders`, which has the orders with their merged status.
     """
 
     database_url: str
@@ -51,7 +51,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contender that answers. `server` is set where it is ours."""
+    """A running contender. `server` is set if it is ours."""
 
     name: str
     url: str
@@ -62,7 +62,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server that can be measured, by its short name and what it is."""
+    """A server that can be measured: its short name and its title."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class Contender:
 
 @contextlib.contextmanager
 def running_ours(setup: Setup, **settings: Any) -> Iterator[Running]:
-    """As it is shipped: limits, masking, one log line a request into a file, metrics; and with further settings."""
+    """Run our server as shipped, with its access log going into a file, and with further settings."""
     with running_server(
         setup.database_url,
         patient=False,
@@ -88,7 +88,7 @@ def running_ours(setup: Setup, **settings: Any) -> Iterator[Running]:
 def _floor(setup: Setup) -> Iterator[Running]:
     command = [sys.executable, "-m", "tests.bench.floor"]
     with _process(command, setup, WRITE_POOL_SIZE=str(CLIENTS)) as (url, process_id):
-        # Whatever the text of a query is, the floor does not read it.
+        # The floor ignores the query's text, so changing texts would show nothing.
         yield Running(FLOOR, url, process_id, Relay("/", our_cursor, lacks=frozenset({"text"})))
 
 
@@ -113,7 +113,7 @@ def _mercurius(setup: Setup) -> Iterator[Running]:
 @contextlib.contextmanager
 def _postgraphile(setup: Setup) -> Iterator[Running]:
     with _process([str(node()), str(HERE / "postgraphile.mjs")], setup) as (url, process_id):
-        # Filters other than equalities are a plugin's, and its count is exact.
+        # PostGraphile needs a plugin for filters other than equality, and its count is exact.
         lacks = frozenset({"filtered", "counted"})
         cursor, merged_cursor = (_cursor_like(f"{url}/graphql", root) for root in ("orders", "mergedOrders"))
         dialect = Relay("/graphql", cursor, "Cursor", "mergedOrders", merged_cursor, lacks)
@@ -121,7 +121,7 @@ def _postgraphile(setup: Setup) -> Iterator[Running]:
 
 
 def _cursor_like(url: str, root: str) -> Callable[[int], str]:
-    """PostGraphile's cursor of a key: what stands before the key in any other one of the list is the ordering's."""
+    """PostGraphile's cursors, by key. All cursors of a list have the same prefix, which names the ordering."""
     query = {"query": f"{{ {root}(first: 1) {{ edges {{ cursor }} }} }}"}
     answer = httpx.post(url, json=query, timeout=_START_SECONDS, verify=NO_TLS).raise_for_status()
     (edge,) = answer.json()["data"][root]["edges"]
@@ -141,9 +141,9 @@ POSTGRAPHILE: Final = "postgraphile"
 GUIDE: Final = "guide"
 STRAWBERRY: Final = "strawberry"
 CONTENDERS: Final = (
-    Contender(OURS, "this server as it is shipped", running_ours),
-    Contender(FLOOR, "bare ASGI, asyncpg and orjson, written by hand; no GraphQL", _floor),
-    Contender(MERCURIUS, "Mercurius 16 with jit, hand-written SQL over pg", _mercurius),
+    Contender(OURS, "this server as shipped", running_ours),
+    Contender(FLOOR, "bare ASGI, asyncpg and orjson, handwritten; no GraphQL", _floor),
+    Contender(MERCURIUS, "Mercurius 16 with jit, handwritten SQL over pg", _mercurius),
     Contender(POSTGRAPHILE, "PostGraphile 5 on Node's http", _postgraphile),
     Contender(GUIDE, "the guide's recipe: FastAPI and SQLModel", _guide),
     Contender(STRAWBERRY, "plain Strawberry and SQLAlchemy's ORM, parser and validation caches", _strawberry),
@@ -161,7 +161,7 @@ def _python(peer: str, setup: Setup, *, needs: tuple[str, ...] = ()) -> Iterator
 
 @contextlib.contextmanager
 def _process(command: list[str], setup: Setup, **settings: str) -> Iterator[tuple[str, int]]:
-    """A process that listens on PORT: its URL and its id."""
+    """Run a process that listens on PORT; give its URL and its id."""
     port = free_port()
     given = {
         "DATABASE_URL": setup.database_url,

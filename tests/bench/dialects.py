@@ -1,4 +1,4 @@
-"""Owns how each server is asked: the request of an ask, and the orders in its answer."""
+"""The dialects: the request by which a server is asked for something, and where its response has the orders."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Request:
 
 
 class Dialect(Protocol):
-    """One server's way."""
+    """How one server is asked."""
 
     def request(self, ask: Ask) -> Request | None:
-        """What is sent; None where this server has nothing of the kind, or not by its usual means."""
+        """The request; None if this server has nothing like it, or only by unusual means."""
 
     def orders(self, ask: Ask, answer: Any) -> list[Mapping[str, Any]]:
-        """The orders of an answer, in its order; each begins with its key."""
+        """The orders of a response, in order. The first value of each is its key."""
 
 
 def _fields(ask: Ask) -> str:
@@ -47,7 +47,7 @@ def _fields(ask: Ask) -> str:
 
 
 def operation_name(ask: Ask) -> str:
-    """The name of the operation, by which the floor knows what it is asked for."""
+    """The name of the operation, by which the floor recognises it."""
     if not isinstance(ask, Page):
         return type(ask).__name__
     kinds = ("few", "status", "filtered", "backward", "counted")
@@ -56,15 +56,15 @@ def operation_name(ask: Ask) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The schema of ours, the part of it that a hand-written peer has, and what differs where a schema is generated.
+    """Our schema, the part of it that a handwritten peer has, or a similar generated one.
 
     Args:
-        path: of the endpoint.
-        cursor: of the order with a key.
-        cursor_type: of the arguments `after` and `before`.
-        merged: the name of the list whose orders have the merged status, and
-        merged_cursor: its cursors, where they are others.
-        lacks: attributes of a page that this server has no usual means for.
+        path: the path of the endpoint.
+        cursor: makes the cursor of the order with a key.
+        cursor_type: the type of the arguments `after` and `before`.
+        merged: the name of the field whose orders have the merged status.
+        merged_cursor: makes the cursors of that field, if they are different.
+        lacks: the attributes of a page that this server has no usual means for.
     """
 
     path: str
@@ -83,7 +83,7 @@ class Relay:
         return Request("POST", self.path, orjson.dumps(body))
 
     def orders(self, ask: Ask, answer: Any) -> list[Mapping[str, Any]]:
-        """The nodes of the edges, or what stands under the aliases."""
+        """The nodes of the edges, or the fields with aliases."""
         data = answer["data"]
         if not isinstance(ask, Page):
             return list(data.values())
@@ -129,20 +129,20 @@ def _lookup(ask: Single | Several) -> tuple[str, dict[str, Any]]:
 
 
 def our_cursor(key: int) -> str:
-    """As the server issues it where orders are sorted by their key."""
+    """Our server's cursor for orders sorted by key."""
     return encode_cursor(Ordering(), None, key)
 
 
 def plain_cursor(key: int) -> str:
-    """As one writes it by hand."""
+    """A handwritten peer's cursor."""
     return base64.b64encode(str(key).encode()).decode()
 
 
 class Endpoints:
-    """The guide's recipe: a path for pages, another for an order, and all columns in every answer."""
+    """The guide's recipe: one path for pages, another for an order, and all columns in each response."""
 
     def request(self, ask: Ask) -> Request | None:
-        """A GET of one of the two."""
+        """A GET of one of the two paths."""
         if isinstance(ask, Single):
             return Request("GET", f"/orders/{ask.key}")
         if not isinstance(ask, Page) or ask.text is not None or ask.few or ask.filtered or ask.backward or ask.counted:
@@ -151,5 +151,5 @@ class Endpoints:
         return Request("GET", f"/{orders}/stream?cursor={ask.key}&page_size={ask.size}")
 
     def orders(self, ask: Ask, answer: Any) -> list[Mapping[str, Any]]:
-        """The orders, whose names are those of the columns."""
+        """The orders, whose values are named like the columns."""
         return [answer] if isinstance(ask, Single) else answer["orders"]

@@ -1,4 +1,4 @@
-"""Owns the floor: a bare ASGI application that reads the bodies that the server is sent, and answers as it does."""
+"""The floor: a bare ASGI application that gets the same requests as the server and gives the same responses."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class BareApp:
-    """What a request asks for is known by the name of its operation; the document is not looked at."""
+    """Recognises requests by the name of the operation. It does not parse the document."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._reads = FloorReads(settings.orders_table, f"{settings.app_schema}.order_status")
         self._writes: Floor
-        # There are no more clients than connections.
+        # There are at most as many clients as connections.
         self._idle: list[asyncpg.Connection]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the process's life."""
+        """Serve one request or the lifespan."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return

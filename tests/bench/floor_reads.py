@@ -1,4 +1,4 @@
-"""Owns the floor under reading: what a skilled person writes by hand for just these requests, without GraphQL."""
+"""The floor for reads: what an expert would write by hand for exactly these requests, without GraphQL."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = $1::regcl
 
 
 class FloorReads:
-    """Each operation is a method, and each of its sizes one prepared statement.
+    """Each operation is a method with one prepared statement for each page size.
 
     Args:
-        table: of the orders.
-        overlay: of the statuses that were set since.
+        table: the orders table.
+        overlay: the table of statuses set through the API.
     """
 
     def __init__(self, table: str, overlay: str) -> None:
@@ -52,12 +52,12 @@ class FloorReads:
         }
 
     async def open(self, url: str) -> None:
-        """Connect."""
-        # What a reset would undo is not done here, and it is a statement of its own each time.
+        """Open the connections."""
+        # No reset: it costs a statement each time, and these requests leave nothing to undo.
         self._pool = await asyncpg.create_pool(url, min_size=_CONNECTIONS, max_size=_CONNECTIONS, reset=_nothing)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         await self._pool.close()
 
     async def _page(self, variables: dict[str, Any]) -> Any:

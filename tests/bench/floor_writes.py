@@ -1,4 +1,4 @@
-"""Owns the floor under setOrderStatus: the server's own statements on asyncpg alone."""
+"""The floor for setOrderStatus: the server's own statements on asyncpg alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from server.orders.sql_merged import Orders
     from server.settings import Settings
 
-# As the request's log line counts them, BEGIN and COMMIT not among them; the one more reads the order afterwards.
+# As counted in the access log, without BEGIN and COMMIT. If the order is read afterwards, it is one more.
 STATEMENTS: Final = 3
 READ_OPERATION: Final = "SetAndRead"
 _PRINCIPAL: Final = "floor"
@@ -39,7 +39,7 @@ async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Map
 
 
 class Floor:
-    """One status change in one transaction, as server/changes/status_writer.py makes it where all goes well."""
+    """One status change in one transaction, like that of server/changes/status_writer.py if all goes well."""
 
     def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
         self._claim = Compiled(statements.claim)
@@ -49,7 +49,7 @@ class Floor:
         self._retention = retention
 
     async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
-        """The row of the change."""
+        """Make a change, and return its row."""
         owner = {"principal": _PRINCIPAL, "key": idempotency_key}
         digest = hashlib.sha256(orjson.dumps([key, status])).digest()
         async with connection.transaction(isolation="read_committed"):
@@ -75,14 +75,14 @@ class Floor:
         return change
 
     async def read(self, connection: asyncpg.Connection, key: int) -> Any:
-        """The order's key, status and version, by the statement that `order` of a payload costs."""
+        """The order's key, status and version, read by the statement that the payload's `order` runs."""
         (row,) = await _rows(connection, self._read, {"keys": [key]})
         return row
 
 
 @asynccontextmanager
 async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncpg.Connection]]]:
-    """The floor, and as many of the server's own connections for writes as its pool has, without SQLAlchemy."""
+    """The floor, and as many of the server's own write connections as its pool has, without SQLAlchemy."""
     engines = create_engines(settings, served_database(settings, Instances(settings, PlatformLoader(settings))))
     tables = change_tables(settings.app_schema)
     async with AsyncExitStack() as stack:
@@ -92,6 +92,6 @@ async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncp
         pooled = [await stack.enter_async_context(engines.writes.connect()) for _ in range(settings.write_pool_size)]
         raw: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in pooled]
         for connection in raw:
-            # The server refuses a change that waits too long; the floor has nothing to refuse it with.
+            # The server refuses a change that waits too long. The floor has no such error handling.
             await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
         yield Floor(WriteStatements(tables), orders, settings.idempotency_retention), raw

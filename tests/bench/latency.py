@@ -1,4 +1,4 @@
-"""Owns the measurement of latency at half of the capacity, which is what was measured before by as many as can be served."""
+"""The measurement of latency at half of the capacity, which an earlier part of the run has measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OF_CAPACITY: Final = 0.5
 def measure_latency(
     runnings: Mapping[str, Running], measured: Measured, points: Points, truth: Truth, plan: Plan
 ) -> Mapping[tuple[str, str], Sequence[Offered]]:
-    """By the work's name and the contender's: ours, and the floor for how steady this machine is."""
+    """The latencies by the names of the work and the contender. The floor shows how steady this machine is."""
     volleys = {}
     for work in WORKS:
         for name in (OURS, FLOOR):

@@ -1,4 +1,4 @@
-"""Owns the load: clients that ask again as soon as they are answered, and what that gives, in interleaved rounds."""
+"""The closed-loop load: clients that send a request when the last one is answered, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 CLIENTS = 8
 _WARM_UP_SECONDS = 1.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-# A page of 1,000 orders is a fifth of this.
+# A page of 1,000 orders takes a fifth of this.
 _ANSWER_BYTES = 1 << 20
 
 
 class RefusedError(Exception):
-    """The server says that it did nothing, and to try again: it is counted, and the client goes on."""
+    """The server did nothing and asks to retry. This is counted, and the client goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure: so many rounds, in each of which every contender has so many seconds.
+    """The number of rounds, and the seconds of each contender in each of them.
 
-    `postmaster` is PostgreSQL's process, whose use of the processors is measured too.
+    `postmaster` is PostgreSQL's process, whose CPU time is measured too.
     """
 
     rounds: int
@@ -45,7 +45,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Who is measured: a turn for each client, and the process that does the work, where that is not this one."""
+    """A contender: a function for each client's turn, and the process that does the work if it is not this one."""
 
     name: str
     turns: Sequence[Callable[[], Awaitable[None]]]
@@ -53,7 +53,7 @@ class Entry:
 
 
 class Client:
-    """An HTTP/1.1 connection that is kept alive."""
+    """A kept-alive HTTP/1.1 connection."""
 
     def __init__(self, url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(url)
@@ -66,16 +66,16 @@ class Client:
 
     @classmethod
     async def connect(cls, url: str) -> Self:
-        """One connection."""
+        """Open a connection."""
         parts = urlsplit(url)
         return cls(url, *await asyncio.open_connection(parts.hostname, parts.port, limit=_ANSWER_BYTES))
 
     async def post(self, body: bytes) -> dict[str, Any]:
-        """The data of the answer.
+        """Post a body, and return the response's data.
 
         Raises:
             RefusedError: the server is too busy.
-            BenchError: the answer is another error.
+            BenchError: the response is another error.
         """
         head, content = await self.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
         if head.startswith(b"HTTP/1.1 503 "):
@@ -84,31 +84,31 @@ class Client:
         return data
 
     async def send(self, request: bytes) -> tuple[bytes, bytes]:
-        """The head and the content of the answer to a request that is complete."""
+        """Send a complete request, and return the head and the content of the response."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         return head, await self._reader.readexactly(int(length[1])) if length else b""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
 
 def checked(head: bytes, content: bytes) -> bytes:
-    """The content of an answer that is no error.
+    """The content of a successful response.
 
     Raises:
-        BenchError: it is one.
+        BenchError: the response is an error.
     """
     if not head.startswith(b"HTTP/1.1 200 ") or b'"errors":' in content:
-        raise BenchError(f"An answer is no answer: {head.splitlines()[0].decode()} {content[:500].decode()}")
+        raise BenchError(f"A request failed: {head.splitlines()[0].decode()} {content[:500].decode()}")
     return content
 
 
 @contextlib.asynccontextmanager
 async def connected(url: str, count: int = CLIENTS) -> AsyncIterator[list[Client]]:
-    """So many connections."""
+    """Open a number of connections."""
     clients = [await Client.connect(url) for _ in range(count)]
     try:
         yield clients
@@ -118,23 +118,23 @@ async def connected(url: str, count: int = CLIENTS) -> AsyncIterator[list[Client
 
 
 async def compete(what: str, entries: Sequence[Entry], plan: Plan) -> Mapping[str, list[Load]]:
-    """What each contender did in each round. A first round, thrown away, warms everything up."""
+    """Measure each contender in each round. A first round, which is not counted, warms everything up."""
     for entry in entries:
         await drive(entry, min(plan.seconds, _WARM_UP_SECONDS), plan.postmaster)
     loads: dict[str, list[Load]] = {entry.name: [] for entry in entries}
     for number in range(plan.rounds):
         sys.stderr.write(f"{what}: round {number + 1} of {plan.rounds}\n")
-        # To and fro, so that none always comes right after the same other one.
+        # In alternating order, so that no contender always follows the same other one.
         for entry in entries if number % 2 == 0 else reversed(entries):
             loads[entry.name].append(await drive(entry, plan.seconds, plan.postmaster))
     return loads
 
 
 async def drive(entry: Entry, seconds: float, postmaster: int) -> Load:
-    """One round of one contender.
+    """Run one contender for one round.
 
     Raises:
-        BenchError: not one answer came, or one was an error.
+        BenchError: there was no response, or one was an error.
     """
     latencies: list[float] = []
     refusals: list[str] = []
@@ -153,7 +153,7 @@ async def drive(entry: Entry, seconds: float, postmaster: int) -> Load:
     await asyncio.gather(*(repeat(turn) for turn in entry.turns))
     took = time.perf_counter() - begun
     if not latencies:
-        raise BenchError(f"{entry.name}: not one answer in {seconds:g} s. {refusals[:1]}")
+        raise BenchError(f"{entry.name}: no answer in {seconds:g} s. {refusals[:1]}")
     latencies.sort()
     own, database = processors.since()
     return Load(

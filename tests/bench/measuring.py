@@ -1,4 +1,4 @@
-"""Owns what is measured of one contender in one round, and whose use of the processors goes into it."""
+"""What is measured of one contender in one round, and the CPU time used for it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class BenchError(Exception):
-    """There is nothing to measure; the message says why."""
+    """The bench cannot go on; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one contender did in one round."""
+    """The figures of one contender in one round."""
 
     rate: float
     p50_ms: float
     p99_ms: float
-    # What the contender's own process took of a processor for each request, and what PostgreSQL's took.
+    # CPU time per request: of the contender's own process, and of PostgreSQL.
     own_ms: float
     database_ms: float
-    # How much of one processor the load generator was busy: near 1 it would be what is measured.
+    # The share of one CPU that the load generator used. Near 1, the generator would be what is measured.
     generator: float
     refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """How long the processors have worked for a contender and for PostgreSQL, when this was made."""
+    """The CPU time used by a contender and by PostgreSQL up to a moment."""
 
     process: psutil.Process
     database: psutil.Process
@@ -42,34 +42,34 @@ class Processors:
 
     @classmethod
     def now(cls, process_id: int, postmaster: int) -> Self:
-        """Of the two processes, PostgreSQL's with its children."""
+        """The current CPU times. PostgreSQL's includes its children."""
         process, database = psutil.Process(process_id), psutil.Process(postmaster)
         return cls(process, database, _used([process]), _used(database.children()))
 
     def since(self) -> tuple[float, float]:
-        """Milliseconds that they have worked since: the contender, and PostgreSQL."""
+        """The CPU time used since then, in milliseconds: of the contender, and of PostgreSQL."""
         return _more(self._own, [self.process]), _more(self._database, self.database.children())
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a process holds, in MB: all that is resident, and what would be free without it."""
+    """A process's memory in MB: all that is resident, and the part not shared with other processes."""
 
     resident: float
     unique: float
 
     @classmethod
     def of(cls, process_id: int) -> Self:
-        """That of a process now."""
+        """The current memory of a process."""
         info = psutil.Process(process_id).memory_full_info()
         return cls(info.rss / 1e6, info.uss / 1e6)
 
 
 def _used(processes: Sequence[psutil.Process]) -> dict[int, float]:
-    """Each one's use of the processors so far, in milliseconds, by its id."""
+    """The CPU time used by each process, in milliseconds, by process id."""
     used = {}
     for process in processes:
-        # One of PostgreSQL's may have ended since it was listed.
+        # One of PostgreSQL's backends may have ended in the meantime.
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             used[int(process.pid)] = 1000 * float(times.user + times.system)

@@ -1,4 +1,4 @@
-"""Owns the packages of the peers that run on Node, installed as their lock file has them, and the Node that runs them."""
+"""The Node packages of the peers, installed from their lock file, and the Node that runs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.process import environment
 
 HERE: Final = Path(__file__).parent / "peers"
 LOCK_FILE: Final = HERE / "package-lock.json"
-# Holds the hash of the lock file that node_modules was installed from.
+# Contains the hash of the lock file that node_modules was installed from.
 _STAMP: Final = HERE / "node_modules" / ".installed-from"
 _INSTALL_SECONDS: Final = 600
 _LEAST_VERSION: Final = 22
@@ -26,13 +26,13 @@ class NotRunError(Exception):
 
 
 def node() -> Path:
-    """A Node that is new enough, once the packages are there.
+    """Install the packages if necessary, and return a Node that is new enough.
 
     Raises:
-        NotRunError: there is none, or the packages could not be installed.
+        NotRunError: there is no such Node, or the packages could not be installed.
     """
     _install()
-    # One of them is Node itself, for the platforms that npm has it for.
+    # npm has Node itself as a package for some platforms.
     for candidate in (*sorted(HERE.glob("node_modules/node-*/bin/node")), shutil.which("node")):
         if candidate and _version(candidate) >= _LEAST_VERSION:
             return Path(candidate)
@@ -55,7 +55,7 @@ def _install() -> None:
         if _STAMP.is_file() and _STAMP.read_text() == digest:
             return
         sys.stderr.write("Installing the peers that run on Node, once; this takes a minute\n")
-        # npm is given the whole environment: the registry, proxies and certificates may be set there.
+        # npm gets the whole environment, which may set the registry, proxies and certificates.
         done = subprocess.run(
             [npm, "ci"], cwd=HERE, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
         )

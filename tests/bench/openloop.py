@@ -1,7 +1,7 @@
-"""Owns the open-loop generator, a process of its own: requests at a fixed schedule, whether or not any is answered.
+"""The open-loop generator, a process of its own: sends requests on a fixed schedule, whether or not they are answered.
 
-A latency is counted from the moment that the schedule has for the request, so that a server which stalls is charged for
-all whom it keeps waiting. How late the requests went out is counted too: that much is the generator's own doing.
+A latency counts from the scheduled moment, so that a stall of the server counts for every request that it delays. The
+generator also reports how late it sent the requests: that part is not the server's doing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PERCENTILES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Of durations, in milliseconds."""
+    """Quantiles of durations, in milliseconds."""
 
     p50: float
     p99: float
@@ -44,14 +44,14 @@ class Quantiles:
 
     @classmethod
     def of(cls, seconds: list[float]) -> Quantiles:
-        """Those of some durations."""
+        """The quantiles of durations in seconds."""
         cuts = statistics.quantiles(seconds, n=_PERCENTILES, method="inclusive")
         return cls(1000 * cuts[49], 1000 * cuts[98], 1000 * max(seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What came of a schedule of so many requests in a second."""
+    """The result of a schedule with a fixed rate of requests."""
 
     rate: float
     latency: Quantiles
@@ -59,10 +59,10 @@ class Offered:
 
 
 def offer(volley: Volley, *, rate: float, seconds: float) -> Offered:
-    """Send the requests of a volley in turn, so many in a second, from another process.
+    """Send a volley's requests in turn at this rate, from another process.
 
     Raises:
-        BenchError: an answer was an error, or did not come.
+        BenchError: a response was an error, or did not come.
     """
     order = {
         "url": volley.url,
@@ -82,12 +82,12 @@ def offer(volley: Volley, *, rate: float, seconds: float) -> Offered:
     )
     if done.returncode != 0:
         raise BenchError(f"{volley.name}, {rate:.0f} requests/s: {done.stderr.strip().splitlines()[-1]}")
-    said = json.loads(done.stdout)
-    return Offered(rate, Quantiles(**said["latency"]), Quantiles(**said["lateness"]))
+    results = json.loads(done.stdout)
+    return Offered(rate, Quantiles(**results["latency"]), Quantiles(**results["lateness"]))
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, on which one request at a time is under way."""
+    """A connection with at most one request in flight."""
 
     def __init__(self, generator: _Generator) -> None:
         self._generator = generator
@@ -123,7 +123,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Generator:
-    """A schedule, the connections that are idle, and the requests that wait for one."""
+    """A schedule, the idle connections, and the requests that wait for one."""
 
     def __init__(self, requests: list[bytes], rate: float, seconds: float) -> None:
         self._requests = requests
@@ -137,14 +137,14 @@ class _Generator:
         self._done = asyncio.Event()
 
     async def run(self, url: str) -> dict[str, Any]:
-        """Follow the schedule to its end; what the answers took, and how late the requests were."""
+        """Follow the schedule to its end, and return the latencies and the lateness of the requests."""
         loop, parts = asyncio.get_running_loop(), urlsplit(url)
         for _ in range(_CONNECTIONS):
             _, connection = await loop.create_connection(
                 lambda: _Connection(self), parts.hostname or "", parts.port or 0
             )
             self._idle.append(connection)
-        # The loops' own timers know whole milliseconds only, and a thread's sleep a twentieth of one.
+        # An event loop's timers have a grain of a millisecond, a thread's sleep one of a twentieth of that.
         threading.Thread(target=self._keep_time, args=[loop], daemon=True).start()
         await asyncio.wait_for(self._done.wait(), _START_SECONDS + self._count / self._rate + _LAST_SECONDS)
         if self._failed:
@@ -159,7 +159,7 @@ class _Generator:
         for number in range(self._count):
             scheduled = begun + number / self._rate
             if (ahead := scheduled - time.perf_counter()) > 0:
-                # In a thread of its own: the schedule is what is measured, and a busy event loop would bend it.
+                # In a thread of its own: a busy event loop would distort the schedule.
                 time.sleep(ahead)
             loop.call_soon_threadsafe(self._due, self._requests[number % len(self._requests)], scheduled)
 
@@ -168,11 +168,12 @@ class _Generator:
         if self._idle:
             self._idle.pop().send(request, scheduled)
         else:
-            # It waits for an answer to another one, which is the server's doing and goes into the latency alone.
+            # The request waits because the server has not answered another one. That is part of its latency, not of the
+            # lateness.
             self._waiting.append((request, scheduled))
 
     def answered(self, connection: _Connection, scheduled: float, *, ok: bool) -> None:
-        """The request that was scheduled then has its answer."""
+        """Record the response to the request scheduled at that moment."""
         self._latencies.append(time.perf_counter() - scheduled)
         self._failed += not ok
         self._idle.append(connection)
@@ -182,14 +183,14 @@ class _Generator:
             self._idle.pop().send(*self._waiting.popleft())
 
     def lost(self) -> None:
-        """A connection was closed by the server."""
+        """Record that the server has closed a connection."""
         if not self._done.is_set():
             self._failed += 1
             self._done.set()
 
 
 def main() -> int:
-    """What is to be sent comes in as JSON, and what came of it goes out; the exit code."""
+    """Read the requests from standard input as JSON, write the results to standard output, and return the exit code."""
     order = json.load(sys.stdin)
     generator = _Generator([text.encode() for text in order["requests"]], order["rate"], order["seconds"])
     try:

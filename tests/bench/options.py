@@ -1,4 +1,4 @@
-"""Owns what a run is told, by arguments and by the environment."""
+"""The options of a run, from arguments and the environment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.bench.works import WORKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# Beside the works of tests/bench/works.py.
+# A part in addition to the works of tests/bench/works.py.
 WRITES: Final = "writes"
 LATENCY: Final = "latency"
 STARTUP: Final = "startup"
 MEMORY: Final = "memory"
 _BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP)
-# Below it there are not enough orders beside those that are changed beforehand.
+# Smaller tables do not have enough orders besides those changed beforehand.
 _MIN_SCALE: Final = 0.1
 
 
@@ -32,10 +32,10 @@ class Options:
     """What to measure, and for how long.
 
     Attributes:
-        directory: of PostgreSQL's data and of the report.
-        scale: of TPC-H, at which everything is measured.
-        scales: those that are compared, which shows what the size of the table costs.
-        parts: names of works or of groups of them.
+        directory: the directory of PostgreSQL's data and the report.
+        scale: the TPC-H scale factor for all measurements but the comparison of scales.
+        scales: the scale factors to compare, which shows the cost of the table's size.
+        parts: names of works or of groups of works.
     """
 
     directory: Path
@@ -48,20 +48,24 @@ class Options:
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
-    """The options of this run.
+    """Parse the options of this run.
 
     Raises:
-        BenchError: one of them is none.
+        BenchError: an option is invalid.
     """
     works = {work.name for work in WORKS}
-    parser = argparse.ArgumentParser("python -m tests.bench", description="Measure the server beside others.")
+    parser = argparse.ArgumentParser(
+        "python -m tests.bench", description="Measure the server and compare it with others."
+    )
     parser.add_argument(
-        "--only", default=",".join(_BY_DEFAULT), help=f"of {', '.join((*_BY_DEFAULT, MEMORY))}; or of works"
+        "--only",
+        default=",".join(_BY_DEFAULT),
+        help=f"parts among {', '.join((*_BY_DEFAULT, MEMORY))}; or names of works",
     )
     names = [contender.name for contender in CONTENDERS]
-    parser.add_argument("--contenders", default=",".join(names), help=f"of {', '.join(names)}; {OURS} is always there")
-    parser.add_argument("--rounds", help="how many, 5 by default; or else BENCH_ROUNDS")
-    parser.add_argument("--seconds", help="of each contender in each round, 2 by default; or else BENCH_SECONDS")
+    parser.add_argument("--contenders", default=",".join(names), help=f"among {', '.join(names)}; {OURS} always runs")
+    parser.add_argument("--rounds", help="number of rounds, 5 by default; or BENCH_ROUNDS")
+    parser.add_argument("--seconds", help="seconds of each contender in each round, 2 by default; or BENCH_SECONDS")
     given = parser.parse_args(arguments)
     environment = os.environ
     parts = _among({*_BY_DEFAULT, MEMORY, *works}, given.only, name="--only")
@@ -82,7 +86,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
 def _among(known: Iterable[str], text: str, *, name: str) -> set[str]:
     chosen = {part.strip() for part in text.split(",") if part.strip()}
     if unknown := chosen - set(known):
-        raise BenchError(f"{name}: there is no {', '.join(sorted(unknown))}; there is {', '.join(known)}")
+        raise BenchError(f"{name}: unknown {', '.join(sorted(unknown))}; known are {', '.join(known)}")
     return chosen
 
 
@@ -90,4 +94,4 @@ def _number(name: str, text: str, *, least: float) -> float:
     with contextlib.suppress(ValueError):
         if math.isfinite(number := float(text)) and number >= least:
             return number
-    raise BenchError(f"{name}: {text!r} is not a number from {least:g}")
+    raise BenchError(f"{name}: {text!r} is not a number of at least {least:g}")

@@ -1,4 +1,4 @@
-"""Owns the table that is read: loaded at a scale, some of its orders changed, and the keys that pages begin at."""
+"""The table to read: loaded at a scale, with some orders changed, and the keys at which pages begin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from server.local.cluster import Cluster
 
-# The server's and the floor's changes go to the first; both are made anew by each run, so that each begins alike.
+# The schemas of the status changes and of the peers' view. Each run recreates both, so that all runs begin alike.
 _APP_SCHEMA: Final = "bench"
 _PEERS_SCHEMA: Final = "bench_peers"
 # The same join as the server's (server/orders/sql_merged.py).
@@ -31,7 +31,7 @@ _PAGES_AT_A_PLACE: Final = 16
 
 
 def load(cluster: Cluster, scale: float) -> tuple[int, Setup]:
-    """Fill the table, unless it is filled so; how many orders there are, and where."""
+    """Load the table unless it is there, and return the number of orders and the setup."""
     cluster.run_sql(f"DROP SCHEMA IF EXISTS {_PEERS_SCHEMA} CASCADE; DROP SCHEMA IF EXISTS {_APP_SCHEMA} CASCADE")
     sys.stderr.write(f"Loading {ORDERS_AT_SCALE_1 * scale:,.0f} orders, unless they are there\n")
     orders = load_orders(cluster, scale)
@@ -39,14 +39,14 @@ def load(cluster: Cluster, scale: float) -> tuple[int, Setup]:
 
 
 def settle(cluster: Cluster) -> None:
-    """What comes after the changes: the peers' view of them, and what autovacuum would do some time between rounds."""
+    """After the changes: create the peers' view, and do now what autovacuum would do during a round."""
     cluster.run_sql(_MERGED)
     cluster.run_sql(f"VACUUM (ANALYZE) {_APP_SCHEMA}.order_status")
     cluster.run_sql("CHECKPOINT")
 
 
 def points(cluster: Cluster, orders: int) -> Points:
-    """Where pages begin; each has a full page of 1,000 after it, and one of 100 before it."""
+    """The keys at which pages begin. Each has a full page of 1,000 after it, and one of 100 before it."""
     usable = orders - SIZE - _LARGEST_PAGE - _PAGES_AT_A_PLACE
     starts = {"start": SIZE, "middle": orders // 2, "end": orders - 2 * SIZE - _PAGES_AT_A_PLACE}
     spread = [SIZE + usable * number // POINTS for number in range(POINTS)]
@@ -56,7 +56,7 @@ def points(cluster: Cluster, orders: int) -> Points:
 
 
 def every(cluster: Cluster, step: int, remainder: int) -> Sequence[tuple[int, str]]:
-    """Keys and synced statuses of orders that are spread over the whole table."""
+    """The keys and synced statuses of orders spread over the whole table."""
     found = cluster.run_sql(
         f"""
         SELECT json_agg(json_build_array(o_orderkey, o_orderstatus))
@@ -68,7 +68,7 @@ def every(cluster: Cluster, step: int, remainder: int) -> Sequence[tuple[int, st
 
 
 def _keys_at(cluster: Cluster, numbers: set[int]) -> Mapping[int, int]:
-    """The keys of the orders with these numbers, counted from 1 in the order of their keys."""
+    """The keys of the orders with these numbers, counted from 1 in key order."""
     found = cluster.run_sql(
         f"""
         SELECT json_agg(json_build_array(number, o_orderkey))

@@ -1,4 +1,4 @@
-"""Owns the plot: requests in a second of each server, a panel for each work that has targets."""
+"""The plot: requests per second of each server, with a panel for each work that has targets."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _COLUMNS: Final = 2
 _DOTS_PER_INCH: Final = 120
 _OURS_COLOUR: Final = "#d9480f"
 _OTHERS_COLOUR: Final = "#adb5bd"
-# Beyond the longest bar, for the figures.
+# Space beyond the longest bar, for the figures.
 _ROOM: Final = 1.3
 
 
 def plot(loads: Mapping[str, Mapping[str, Sequence[Load]]], path: Path) -> str | None:
-    """Draw the medians, with lines from the least to the greatest; None, or why there is no plot."""
-    # Whatever an earlier run has drawn is not of this report.
+    """Plot the medians, with lines from the minimum to the maximum. Return None, or why there is no plot."""
+    # An earlier run's plot does not belong to this report.
     path.unlink(missing_ok=True)
     works = [work for work in WORKS if work.targets and loads.get(work.name)]
     if not works:
         return "no work with targets was measured"
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 # the rest of the bench does without it
+        from matplotlib.figure import Figure  # noqa: PLC0415 # nothing else in the bench needs it
     except ImportError:
         return "matplotlib is missing: `make bench` installs it"
     rows = -(-len(works) // _COLUMNS)

@@ -1,4 +1,4 @@
-"""Owns the ratios of the report, beside their targets: to other servers, by depth and by scale, of changes, of latencies."""
+"""The report's ratios and their targets: to other servers, by depth and scale, of writes, latencies and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import works, writes
 from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.load import CLIENTS
-from tests.bench.tables import latency, processor, rate, ratios, spread, table, word
+from tests.bench.tables import latency, processor, rate, ratios, spread, table, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _MOST_GROWTH_MEGABYTES: Final = 3.0
 
 
 def to_others(loads: Mapping[str, Loads]) -> str:
-    """Ours in requests per second, of each work and relative to each other server."""
+    """Our requests per second in each work, relative to each other server."""
     others = [contender.name for contender in CONTENDERS if contender.name != OURS]
     rows = []
     for work in works.WORKS:
@@ -43,14 +43,14 @@ def to_others(loads: Mapping[str, Loads]) -> str:
                 continue
             found = ratios(its[OURS], its[other], rate)
             target = (work.targets or {}).get(other)
-            verdict = "" if target is None else f" >= {target:g} {word(met=statistics.median(found) >= target)}"
-            cells.append(f"{spread(found)}{verdict}")
+            target_text = "" if target is None else f" >= {target:g} {verdict(met=statistics.median(found) >= target)}"
+            cells.append(f"{spread(found)}{target_text}")
         rows.append((work.title, *cells))
     return table(("work", *others), rows)
 
 
 def by_depth(loads: Mapping[str, Loads]) -> str | None:
-    """What a page costs in the middle and at the end, relative to the start, and with status, relative to without; if measured."""
+    """The cost of a page by its place relative to the start, and with status relative to without; None if missing."""
     start, *others = works.PLACES
     pairs = [
         *(((place, status), (start, status), _MOST_OF_START) for status in (False, True) for place in others),
@@ -67,11 +67,11 @@ def by_depth(loads: Mapping[str, Loads]) -> str | None:
         alone, together, base_alone, base_together = found
         if not (alone and together and base_alone and base_together):
             continue
-        # Both say what the first costs: how much longer one takes, and how much longer one of eight.
+        # Both ratios compare latencies: with one client, and with eight.
         by_one, by_all = ratios(alone, base_alone, latency), ratios(together, base_together, latency)
         met = max(statistics.median(by_one), statistics.median(by_all)) <= most
         cost = spread(ratios(together, base_together, processor))
-        rows.append((name, spread(by_one), spread(by_all), f"<= {most}", word(met=met), cost))
+        rows.append((name, spread(by_one), spread(by_all), f"<= {most}", verdict(met=met), cost))
     if not rows:
         return None
     return table(("", "p50, one client", f"p50, {CLIENTS} clients", "target", "", "processor time"), rows)
@@ -82,7 +82,7 @@ def _place(place: str, *, status: bool) -> str:
 
 
 def of_writes(loads: Loads) -> str:
-    """Changes of a status, relative to the server's own statements on asyncpg alone and behind a bare application."""
+    """Status changes, relative to the server's own statements on asyncpg alone and behind a bare application."""
     rows = []
     for reading in (False, True):
         for floor in (writes.BARE_ASYNCPG, writes.BARE_APP):
@@ -93,12 +93,12 @@ def of_writes(loads: Loads) -> str:
             met = statistics.median(found) >= _LEAST_OF_FLOOR
             cost = spread(ratios(ours, theirs, processor))
             name = f"{selected}: ours / {floor}"
-            rows.append((name, spread(found), f">= {_LEAST_OF_FLOOR}", word(met=met), cost))
+            rows.append((name, spread(found), f">= {_LEAST_OF_FLOOR}", verdict(met=met), cost))
     return table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
 
 
 def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
-    """What a page of the largest table costs, relative to one of the smallest."""
+    """The cost of a page of the largest table, relative to the smallest."""
     scales = sorted({scale for scale, _ in loads})
     rows = []
     for connections in (1, CLIENTS):
@@ -106,7 +106,7 @@ def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
             found = ratios(loads[scales[-1], connections], loads[scales[0], connections], latency)
             met = statistics.median(found) <= _MOST_OF_SMALLEST
             name = f"scale {scales[-1]:g} / {scales[0]:g}, {connections} connections"
-            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", word(met=met)))
+            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met)))
     return table(("page of 100", "p50", "target", ""), rows)
 
 
@@ -121,7 +121,7 @@ def of_latencies(offered: Mapping[tuple[str, str], Sequence[Offered]]) -> str:
             (
                 f"{titles[work]}: {name}",
                 spread(found),
-                *((f"<= {_MOST_OF_MEDIAN:g}", word(met=met)) if name == OURS else ("", "")),
+                *((f"<= {_MOST_OF_MEDIAN:g}", verdict(met=met)) if name == OURS else ("", "")),
                 f"{rounds[0].rate:,.0f}",
                 spread([one.latency.p50 for one in rounds]),
                 spread([one.latency.p99 for one in rounds]),
@@ -146,7 +146,7 @@ def _late_most(offered: Offered) -> float:
 
 
 def of_memory(soaks: Sequence[Soak]) -> str:
-    """What the process holds after so many pages, and what it grew by between the first tenth of them and the last."""
+    """The process's memory after many pages, and its growth from the first tenth of them to the last."""
     rows = []
     for soak in soaks:
         last, growth = soak.tenths[-1], soak.tenths[-1].resident - soak.tenths[0].resident
@@ -159,7 +159,7 @@ def of_memory(soaks: Sequence[Soak]) -> str:
                 "" if soak.with_sdk else f"<= {_MOST_MEGABYTES:g}",
                 f"{growth:+.1f}",
                 f"<= {_MOST_GROWTH_MEGABYTES:g}",
-                word(met=met),
+                verdict(met=met),
                 " ".join(f"{one.resident:.1f}" for one in soak.tenths),
             )
         )

@@ -1,4 +1,4 @@
-"""Owns the report: ratios first, each of the same round's figures, then the figures; as Markdown."""
+"""The report in Markdown: first the ratios, each between figures of the same round, then the figures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from tests.bench.run import Results
 
 _HOW_TO_READ: Final = """
-A figure is the median of all rounds, and in brackets the least and the greatest; a ratio is formed within each round.
-"own" and "PostgreSQL" are processor time for each request: where other work goes on beside, it tells more than the
-clock. "generator" is how much of one processor the load generator was busy with asking, which for bare asyncpg is the
-work itself. "refused" counts answers of 503, in all rounds. A server is not run at work that it has no usual means for:
-the guide's recipe has neither fields to choose nor filters, PostGraphile's filters are equalities and its count is exact.
+A figure is the median of all rounds, with the minimum and the maximum in brackets. A ratio is formed within each round.
+"own" and "PostgreSQL" are CPU time per request, which is more reliable than the clock if the machine does other work.
+"generator" is the share of one CPU that the load generator used, which for bare asyncpg is the work itself. "refused"
+counts responses of 503 in all rounds. A server gets no work that it has no usual means for: the guide's recipe has neither
+a selection of fields nor filters, PostGraphile's filters are equalities and its count is exact.
 """.strip()
 _ON_LATENCY: Final = """
-Requests go out at a fixed schedule, from a process of its own, and a latency is counted from the scheduled moment. "late"
-is how much later they went out, which is the generator's own doing, or that of a machine with too few processors.
+A separate process sends the requests on a fixed schedule, and a latency counts from the scheduled moment. "late" is how
+much later they went out, which is due to the generator, or to a machine with too few CPUs.
 """.strip()
 
 
@@ -83,22 +83,22 @@ def _all_figures(results: Results) -> Iterator[str]:
     if results.memory:
         before, after = results.memory
         yield (
-            f"Our process held {before.resident:.0f} MB resident ({before.unique:.0f} its own) before the works, and "
+            f"Our process had {before.resident:.0f} MB resident ({before.unique:.0f} its own) before the works, and "
             f"{after.resident:.0f} MB ({after.unique:.0f}) after them."
         )
 
 
 def _about(cluster: Cluster, options: Options, results: Results) -> str:
     flushing = ", ".join(f"{name} {cluster.run_sql(f'SHOW {name}')}" for name in ("fsync", "synchronous_commit"))
-    generator = "wrk -t1" if wrk.available() else f"asyncio clients, since {wrk.HOW_TO_GET_IT}"
+    generator = "wrk -t1" if wrk.available() else f"asyncio clients, because {wrk.HOW_TO_GET_IT}"
     servers = "\n".join(
         f"- {contender.name}: {contender.title}" for contender in CONTENDERS if contender.name in options.contenders
     )
     return (
         f"- {results.orders:,} orders, {CHANGED:,} of them changed; PostgreSQL {cluster.version}, {flushing}\n"
         f"- {CLIENTS} connections from {generator}; {options.rounds} rounds of {options.seconds:g} s each, of 1 s where "
-        "there is no target; every answer's keys and values were looked at first\n"
-        f"- {os.cpu_count()} processors, which the load generator, the servers and PostgreSQL share; load average "
+        "there is no target; every answer's keys and values were checked first\n"
+        f"- {os.cpu_count()} CPUs, which the load generator, the servers and PostgreSQL share; load average "
         f"{results.load_average:.1f} before; Python {platform.python_version()}\n"
         f"{servers}"
     )

@@ -1,4 +1,4 @@
-"""Owns the interleaved rounds of all works: each contender in turn, to and fro, by wrk or what stands in for it."""
+"""The interleaved rounds of all works: each contender in turn, in alternating order, with wrk or a substitute."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(slots=True)
 class Measured:
-    """What each contender did in each round of each work, and what was not measured, with the reason."""
+    """The figures of each contender in each round of each work, and the reasons for what was not measured."""
 
     loads: dict[str, dict[str, list[Load]]] = field(default_factory=dict)
     not_run: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ def measure(
     plan: Plan,
     directory: Path,
 ) -> None:
-    """All rounds of all works. A contender that fails in a work is left out of it, and that is said."""
+    """Measure all rounds of all works. A contender that fails in a work is left out of it, and the reason noted."""
     for _, batch in itertools.groupby(works, _interleaved_with):
         together = list(batch)
         drives: dict[tuple[str, str], Callable[[float], Load]] = {}
@@ -67,7 +67,7 @@ def measure(
 
 
 def _interleaved_with(work: Work) -> tuple[str, int]:
-    """Works that are alike in this are compared with each other, and so take turns."""
+    """Works for which this is equal are compared with each other, and so take turns."""
     return (DEPTH if work.group == DEPTH else work.name), work.connections
 
 
@@ -103,7 +103,7 @@ def interleave(
     *,
     warm_up: bool = False,
 ) -> dict[_Key, list[Load]]:
-    """What each did in each round of so many seconds; one that failed is left out, and the reason noted."""
+    """Measure each contender in each round. One that fails is left out, and the reason noted."""
     loads: dict[_Key, list[Load]] = {name: [] for name in drives}
     if warm_up:
         for name in list(loads):
@@ -111,7 +111,7 @@ def interleave(
     loads = {name: [] for name in loads}
     for number in range(rounds):
         sys.stderr.write(f"{title}: round {number + 1} of {rounds}\n")
-        # To and fro, so that none always comes right after the same other one.
+        # In alternating order, so that no contender always follows the same other one.
         for name in list(loads) if number % 2 == 0 else list(reversed(loads)):
             _once(title, name, drives[name], seconds, loads, not_run)
     return loads
@@ -128,13 +128,13 @@ def _once(
     try:
         loads[name].append(drive_for(seconds))
     except BenchError as error:
-        # Of the rounds before nothing is kept: a measurement with wrong answers in it is none.
+        # Its earlier rounds are dropped too: a measurement with wrong responses is not valid.
         del loads[name]
         not_run.append(f"{title}: {error}")
 
 
 def driver(volley: Volley, connections: int, postmaster: int, script: Path) -> Callable[[float], Load]:
-    """What drives a volley for some seconds: wrk, whose script is written to a file, or clients of our own."""
+    """A function that sends a volley for some seconds, with wrk, whose script goes into a file, or with our clients."""
     if not wrk.available():
         return lambda seconds: uvloop.run(_drive_without_wrk(volley, connections, seconds, postmaster))
     volley.write_script(script)
@@ -142,7 +142,7 @@ def driver(volley: Volley, connections: int, postmaster: int, script: Path) -> C
 
 
 async def _drive_without_wrk(volley: Volley, connections: int, seconds: float, postmaster: int) -> Load:
-    """The same by clients of our own, whose own work is about that of the floor."""
+    """The same with our own clients, which use about as much CPU as the floor."""
     turns = iter(range(sys.maxsize))
 
     async with connected(volley.url, connections) as clients:

@@ -1,4 +1,4 @@
-"""Owns one run: the table, the servers that can be started, and each part of what is measured, one after the other."""
+"""One run: the table, the servers that can be started, and the measurements, one after another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Results:
-    """All that a run has found, as far as it was asked for."""
+    """The results of a run, as far as they were requested."""
 
     orders: int
     load_average: float
@@ -56,7 +56,7 @@ class Results:
 
 
 def run(cluster: Cluster, options: Options) -> Results:
-    """Measure all that was asked for."""
+    """Run the requested measurements."""
     orders, setup = table.load(cluster, options.scale)
     plan = Plan(options.rounds, options.seconds, cluster.process_id())
     results = Results(orders, os.getloadavg()[0])
@@ -66,7 +66,7 @@ def run(cluster: Cluster, options: Options) -> Results:
         runnings = _start(stack, cluster, setup, orders, options, measured.not_run)
         truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
         before = Memory.of(runnings[OURS].process_id)
-        # Half of the capacity is known once the whole of it has been measured.
+        # Measuring latency at half of the capacity needs the capacity.
         wanted = {*chosen, *(LATENCY_WORKS if parts.LATENCY in chosen else ())}
         works = [work for work in WORKS if wanted & {work.name, work.group}]
         measure(measured, works, list(runnings.values()), points, truth, plan, directory)
@@ -90,7 +90,7 @@ def run(cluster: Cluster, options: Options) -> Results:
 def _start(
     stack: ExitStack, cluster: Cluster, setup: Setup, orders: int, options: Options, not_run: list[str]
 ) -> dict[str, Running]:
-    """Ours first, whose changes the others merge; then as many of the others as can be started."""
+    """Start our server first, because the others merge its changes; then the others, as far as they can be started."""
     runnings: dict[str, Running] = {}
     for contender in CONTENDERS:
         if contender.name not in options.contenders:
@@ -123,7 +123,7 @@ def _measure_writes(
         write_pool_size=CLIENTS,
     )
     each = Plan(plan.rounds, min(1.0, plan.seconds), plan.postmaster)
-    # Another of ours: its statements are counted in its log, and that of the first is long by now.
+    # Another process of ours: the bench counts the statements in its log, and the first one's log is long by now.
     with running_ours(setup) as ours:
         if ours.server is None:
             raise TypeError(ours)

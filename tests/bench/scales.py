@@ -1,4 +1,4 @@
-"""Owns the comparison of tables of different sizes: the same page of each, from a server of its own, in the same rounds."""
+"""The comparison of tables of different sizes: the same page of each, from separate servers, in the same rounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORK: Final = next(work for work in WORKS if work.name == "page100")
 
 
 def compare_scales(options: Options, not_run: list[str]) -> Mapping[tuple[float, int], Sequence[Load]]:
-    """A page of 100 orders of each scale, by the scale and the number of connections.
+    """Measure a page of 100 orders by scale and number of connections.
 
     Each scale has a PostgreSQL of its own, so that its table is there for the next run.
     """

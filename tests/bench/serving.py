@@ -1,4 +1,4 @@
-"""Owns how the peers in Python are served: by uvicorn with its fast parts, as the server is (server/process/uvicorn_server.py)."""
+"""Serves the peers in Python by uvicorn with its fast parts, like the server (server/process/uvicorn_server.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def serve(app: ASGIApp, port: int, *, lifespan: Literal["on", "off"] = "on") -> None:
-    """Serve on loopback until told to stop."""
+    """Serve on loopback until stopped."""
     uvicorn.run(
         app,
         port=port,

@@ -1,4 +1,4 @@
-"""Owns the memory soak: some hundred thousand pages from one server, and what its process holds after each tenth."""
+"""The memory soak: some hundred thousand pages from one server, and its memory after each tenth of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 REQUESTS: Final = 300_000
 _TENTHS: Final = 10
 _WORK: Final = next(work for work in WORKS if work.name == "page100")
-# Whatever is asked of the platform, the SDK is loaded for it; nobody answers at the port that it is given.
+# Any question for the platform makes the server load the SDK. Nothing listens on the port of the platform here.
 _LOADS_SDK: Final = '{ databaseInstance(name: "orders") { name } }'
 _LOADING_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """What the process held before, and after each tenth of the requests."""
+    """The process's memory before the requests, and after each tenth of them."""
 
     requests: int
     with_sdk: bool
@@ -47,13 +47,13 @@ class Soak:
 
 
 def soak(cluster: Cluster, setup: Setup, points: Points) -> list[Soak]:
-    """Once as the server is where nobody administers a platform, and once with the SDK loaded.
+    """Measure the server as it is without administration, and with the SDK loaded.
 
     Raises:
-        BenchError: there is no wrk, or an answer was an error.
+        BenchError: wrk is missing, or a response was an error.
     """
     if not wrk.available():
-        raise BenchError(f"{wrk.HOW_TO_GET_IT}, and the memory soak needs it")
+        raise BenchError(f"the memory soak needs wrk: {wrk.HOW_TO_GET_IT}")
     requests = int(os.environ.get("BENCH_REQUESTS", REQUESTS))
     truth = Truth(setup.orders_table, cluster.run_sql)
     found = []

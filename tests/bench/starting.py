@@ -1,4 +1,4 @@
-"""Owns how long it takes from `python -m server` to the first answer."""
+"""The measurement of a start: from `python -m server` to the first response."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _STOP_SECONDS: Final = 15
 
 
 def measure_starts(setup: Setup) -> list[float]:
-    """Seconds to the first page of ten orders, each time of another process.
+    """The seconds to the first page of ten orders, for several processes.
 
     Raises:
-        BenchError: there was no answer within half a minute.
+        BenchError: there was no response within half a minute.
     """
     return [_seconds_to_answer(setup) for _ in range(_TIMES)]
 
@@ -35,7 +35,7 @@ def _seconds_to_answer(setup: Setup) -> float:
     port = free_port()
     settings = {"APP_ENV": "production", "AUTH_MODE": "local", "ORDERS_TABLE": setup.orders_table}
     given = environment(DATABASE_URL=setup.database_url, PORT=str(port), APP_SCHEMA=setup.app_schema, **settings)
-    # Bytecode may be kept, as where the package was installed.
+    # Python may write bytecode, as in an installed package.
     del given["PYTHONDONTWRITEBYTECODE"]
     begun = time.perf_counter()
     process: subprocess.Popen[Any] = subprocess.Popen(
@@ -44,7 +44,7 @@ def _seconds_to_answer(setup: Setup) -> float:
     try:
         while not _answers(port):
             if process.poll() is not None or time.perf_counter() > begun + _MOST_SECONDS:
-                raise BenchError("The server that was started did not answer.")
+                raise BenchError("The server did not answer in time.")
             time.sleep(_AGAIN_SECONDS)  # between two attempts
         return time.perf_counter() - begun
     finally:

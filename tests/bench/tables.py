@@ -1,4 +1,4 @@
-"""Owns the form of figures: ratios within a round, the median with its spread, and padded tables of Markdown."""
+"""The form of figures: ratios within a round, medians with their spread, and aligned Markdown tables."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ if TYPE_CHECKING:
 
 
 def rate(load: Load) -> float:
-    """Requests in a second."""
+    """Requests per second."""
     return load.rate
 
 
 def latency(load: Load) -> float:
-    """The median, in milliseconds."""
+    """The median latency, in milliseconds."""
     return load.p50_ms
 
 
 def processor(load: Load) -> float:
-    """What a request costs of the processors, PostgreSQL's included, in milliseconds."""
+    """The CPU time of a request, including PostgreSQL's, in milliseconds."""
     return load.own_ms + load.database_ms
 
 
 def ratios(these: Sequence[Load], those: Sequence[Load], figure: Callable[[Load], float]) -> list[float]:
-    """Of each round."""
+    """The ratio of a figure in each round."""
     return [figure(this) / figure(that) for this, that in zip(these, those, strict=True)]
 
 
 def spread(values: Sequence[float], *, digits: int = 2) -> str:
-    """The median, and in brackets the least and the greatest."""
+    """The median, with the minimum and the maximum in brackets."""
     middle, least, greatest = (
         f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
     )
     return f"{middle} ({least}..{greatest})"
 
 
-def word(*, met: bool) -> str:
-    """Whether a target is reached."""
+def verdict(*, met: bool) -> str:
+    """The verdict on a target."""
     return "met" if met else "MISSED"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Padded, so that it reads as well in a terminal."""
+    """A table in Markdown, aligned for reading in a terminal."""
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)

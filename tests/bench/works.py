@@ -1,4 +1,4 @@
-"""Owns the list of what each server has to do, and for how long of a round."""
+"""The works: what each server has to do, and for how long in a round."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from tests.bench.asks import Ask
 
 SIZE: Final = 100
-# The group of works that are compared with each other, and not with other servers.
+# The group of works that are compared with each other instead of with other servers.
 DEPTH: Final = "depth"
 PLACES: Final = ("start", "middle", "end")
 _ALIASES: Final = 20
 _TEXTS: Final = 200
-# Starting points of a work: as many as there are requests in turn.
+# The number of starting points of a work, and so of its different requests.
 POINTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Keys of orders to begin at: spread over the whole table, and close together at three places of it."""
+    """Keys of orders at which pages begin: spread over the whole table, and close together in three places."""
 
     spread: Sequence[int]
     at: Mapping[str, Sequence[int]]
@@ -34,13 +34,13 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is asked for, again and again.
+    """A request to repeat, from different starting points.
 
     Attributes:
-        group: the name under which it is chosen with others.
-        targets: ours in requests per second, relative to each other server, at least.
-        only: whom it is meant for; all who can where it is None.
-        whole: whether it has all the seconds of a round, or one.
+        group: the name by which related works are selected together.
+        targets: the least ratio of our requests per second to each other server's.
+        only: the contenders that get this work; None for all that can do it.
+        whole: whether it runs for all seconds of a round, or for one.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Work:
 
     @property
     def whole(self) -> bool:
-        """Whether it has all the seconds of a round; what has no target has one."""
+        """Whether it runs for all seconds of a round. A work without targets runs for one."""
         return self.targets is not None
 
 
 def _pages(**attributes: object) -> Callable[[Points], Sequence[Ask]]:
     def asks(points: Points) -> Sequence[Ask]:
-        return [Page(key=key, **attributes) for key in points.spread]  # type: ignore[arg-type] # those of Page
+        return [Page(key=key, **attributes) for key in points.spread]  # type: ignore[arg-type] # attributes of Page
 
     return asks
 
@@ -89,7 +89,7 @@ def _targets(floor: float, mercurius: float, postgraphile: float, guide: float, 
 
 
 def depth_name(place: str, *, status: bool, connections: int) -> str:
-    """Of the work at one of the places."""
+    """The name of the work for a place."""
     return f"{place}{', status' if status else ''}{', one client' if connections == 1 else ''}"
 
 

@@ -1,4 +1,4 @@
-"""Owns the measurement of setOrderStatus: the server, a bare ASGI app and bare asyncpg change the same orders in turn."""
+"""The measurement of setOrderStatus: the server, a bare ASGI app and bare asyncpg change the same orders in turn."""
 
 from __future__ import annotations
 
@@ -46,47 +46,47 @@ _STATUSES: Final = tuple(OrderStatus)
 
 @dataclass(slots=True)
 class _Order:
-    """An order that one client alone changes, as it was left."""
+    """An order that only one client changes, in its current state."""
 
     key: int
     status: OrderStatus
     version: int = 0
 
     def changed(self) -> _Order:
-        """As it has to be after its next change."""
+        """The expected state after the next change."""
         following = _STATUSES[(_STATUSES.index(self.status) + 1) % len(_STATUSES)]
         return _Order(self.key, following, self.version + 1)
 
 
 class _Orders:
-    """One client's orders, each of which has its turn."""
+    """One client's orders, which it changes in turn."""
 
     def __init__(self, found: Sequence[tuple[int, str]]) -> None:
         stored = {str(status.value): status for status in OrderStatus}
         self._orders = deque(_Order(key, stored[status]) for key, status in found)
 
     def next(self) -> _Order:
-        """The next one as it is to become."""
+        """The next order, in the state that it is to get."""
         return self._orders[0].changed()
 
     def made(self, order: _Order) -> None:
-        """It has become that, and the others come first."""
+        """Record that the change was made, and move the order to the end."""
         self._orders.popleft()
         self._orders.append(order)
 
 
 def contender(name: str, *, reading: bool) -> str:
-    """Its name in what is measured."""
+    """The contender's name in the results."""
     return f"{name}, order read" if reading else name
 
 
 async def measure_writes(
     server: Server, floor_url: str, floor_process: int, settings: Settings, found: Sequence[tuple[int, str]], plan: Plan
 ) -> Mapping[str, list[Load]]:
-    """Changes alone, and changes whose order is read afterwards, by each contender.
+    """Measure each contender's changes, with and without reading the order afterwards.
 
     Raises:
-        BenchError: an answer is not that of a change, or the server runs other statements than the floor.
+        BenchError: a response is not a change, or the server's statements differ from the floor's.
     """
     orders = [_Orders(found[index::CLIENTS]) for index in range(CLIENTS)]
     async with AsyncExitStack() as stack:
@@ -113,10 +113,10 @@ async def _check_statements(server: Server, client: Client, orders: _Orders) -> 
         lines = (json.loads(line) for line in server.log().splitlines() if line.startswith("{"))
         return [line["statements"] for line in lines if line.get("operation") == _OPERATION]
 
-    # With the first, outcomes recorded long ago are deleted, once in a while.
+    # The first one may also delete old outcomes, which the server does from time to time.
     for _ in range(2):
         await _over_http(client, orders, _OPERATION)()
-    # Its line is written after the answer is sent.
+    # The server writes the line after it has sent the response.
     wait_for(lambda: len(counted()) > 1, what=lambda: "the request's line in the log")
     if counted()[-1] != STATEMENTS:
         raise BenchError(

@@ -1,4 +1,4 @@
-"""Owns the load from wrk: requests that are sent in turn, again as soon as one is answered, and what wrk counts."""
+"""The load from wrk: requests in turn, each sent when the last one is answered, and wrk's counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOW_TO_GET_IT: Final = "wrk is not on the PATH (Debian: apt-get install wrk)"
-# The requests stand in the script as they are sent; what wrk counts comes out as the last line, in JSON.
+# The script holds the requests as bytes. wrk's counts are its last line of output, in JSON.
 _SCRIPT: Final = """
 local requests = {
 %s
@@ -34,15 +34,15 @@ function done(summary, latency)
     errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)))
 end
 """
-# How far the mean answer may be from those that were looked at; one that says an error is not so near.
+# How much the mean response may differ in size from the checked ones. An error would differ by more.
 _BYTES_APART: Final = 0.05
-# An answer that takes longer is counted as none.
+# A slower response counts as missing.
 _ANSWER_SECONDS: Final = 10
 _WAIT_SECONDS: Final = 30
 
 
 def available() -> bool:
-    """Whether there is a wrk."""
+    """Whether wrk is installed."""
     return _program() is not None
 
 
@@ -52,7 +52,7 @@ def _program() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Volley:
-    """Requests as bytes, which are sent in turn to a contender's process, and how long an answer is."""
+    """Requests as bytes for a contender's process, to be sent in turn, and the size of a response."""
 
     name: str
     url: str
@@ -61,15 +61,15 @@ class Volley:
     answer_bytes: float
 
     def write_script(self, path: Path) -> None:
-        """What wrk is told to send."""
+        """Write wrk's script."""
         path.write_text(_SCRIPT % ",\n".join(_quoted(request) for request in self.requests))
 
 
 def drive(volley: Volley, script: Path, *, connections: int, seconds: float, postmaster: int) -> Load:
-    """One round.
+    """Run one round.
 
     Raises:
-        BenchError: an answer was an error, or none came.
+        BenchError: a response was an error, or there was none.
     """
     processors = Processors.now(volley.process_id, postmaster)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -85,17 +85,17 @@ def drive(volley: Volley, script: Path, *, connections: int, seconds: float, pos
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{volley.name} keeps wrk waiting") from error
+        raise BenchError(f"{volley.name} does not answer wrk in time") from error
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
-        raise BenchError(f"wrk failed at {volley.name}: {done.stderr or done.stdout}")
+        raise BenchError(f"wrk failed with {volley.name}: {done.stderr or done.stdout}")
     counted: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     requests = counted["requests"]
     if not requests or counted["failed"] or counted["broken"]:
-        raise BenchError(f"{volley.name} does not answer all requests as it should: {counted}")
+        raise BenchError(f"{volley.name} did not answer all requests correctly: {counted}")
     mean = counted["bytes"] / requests
     if abs(mean - volley.answer_bytes) > _BYTES_APART * volley.answer_bytes:
-        raise BenchError(f"{volley.name}: an answer has {mean:.0f} bytes, and had {volley.answer_bytes:.0f} before.")
+        raise BenchError(f"{volley.name}: an answer has {mean:.0f} bytes instead of {volley.answer_bytes:.0f}.")
     own, database = processors.since()
     took = counted["microseconds"] / 1e6
     generator = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

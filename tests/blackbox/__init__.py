@@ -1,1 +1,1 @@
-"""The real process, from outside."""
+"""Black-box tests: they see the real server process from outside only."""

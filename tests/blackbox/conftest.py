@@ -1,4 +1,4 @@
-"""Owns how black-box tests ask: over HTTP, of the real process."""
+"""Fixtures of the black-box tests: an HTTP client of the real server process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def ask(http: httpx.Client) -> Callable[..., dict[str, Any]]:
-    """Run a document and give the answer, which has to be JSON."""
+    """Run a document and return its response, which has to be JSON."""
 
     def ask_(document: str, **variables: object) -> dict[str, Any]:
         answer = http.post("/api/graphql", json={"query": document, "variables": variables}).json()

@@ -1,4 +1,4 @@
-"""Owns those who talk with the feed's tests' servers: subscribers on both transports that resume, and writers."""
+"""Clients for the tests of the feed: subscribers on both transports, which resume after a cut, and writers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from tests.process import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
-    # The events of a server at this URL after a cursor, of these orders or of all, each with so many times its note.
+    # Follows the feed of the server at a URL after a cursor, of some orders or of all. Each event selects its note this
+    # many times.
     Follow = Callable[[str, str, list[int] | None, int], AsyncGenerator["Event", None]]
 
 STATUSES: Final = ("OPEN", "PARTIAL", "FULFILLED")
-# Made once, though it is never needed: it costs more than all the rest of a client.
+# Made once, although no client uses TLS: making it costs more than all the rest of a client.
 _TLS: Final = ssl.create_default_context()
 _PROTOCOL: Final = "graphql-transport-ws"
 _SUBSCRIPTION: Final = """
@@ -49,7 +50,7 @@ query ($first: Int, $after: String, $filter: OrderStatusChangeFilter) {
 
 
 class Change(NamedTuple):
-    """What tells one change from every other."""
+    """Identifies a change."""
 
     order: int
     version: int
@@ -61,14 +62,14 @@ class Change(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A change, and its place in the feed."""
+    """A change and its cursor in the feed."""
 
     cursor: str
     change: Change
 
 
 class RefusedError(Exception):
-    """The server has said why it ends a subscription."""
+    """The server has ended a subscription with an error."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["message"])
@@ -120,9 +121,9 @@ async def over_websocket(url: str, after: str, keys: list[int] | None, notes: in
     address = f"{url.replace('http', 'ws', 1)}/api/graphql"
     async with connect(
         address,
-        subprotocols=[_PROTOCOL],  # type: ignore[list-item] # its NewType of str
-        # Nothing is made small on its way, what is not taken here is left to the socket, and who leaves does not wait
-        # for it.
+        subprotocols=[_PROTOCOL],  # type: ignore[list-item] # websockets has a NewType of str for it
+        # No compression. The client keeps one message and leaves the rest to the socket. Closing does not wait for the
+        # server.
         compression=None,
         max_queue=1,
         close_timeout=0,
@@ -142,7 +143,7 @@ async def over_websocket(url: str, after: str, keys: list[int] | None, notes: in
 
 
 class Subscriber:
-    """Follows the feed whatever happens, resuming from its last cursor whenever it is cut off."""
+    """Follows the feed, and resumes after its last cursor whenever the connection is cut."""
 
     def __init__(self, follow: Follow, url: str, after: str, keys: list[int] | None = None, *, notes: int = 0) -> None:
         self._follow, self._url, self._notes = follow, url, notes
@@ -156,19 +157,19 @@ class Subscriber:
 
     @property
     def heard(self) -> list[Change]:
-        """All that it has heard so far."""
+        """All changes heard so far."""
         return [event.change for event in self.events]
 
     async def hear(self, count: int) -> None:
-        """Wait until it has heard so many changes in all."""
+        """Wait until the subscriber has heard this many changes in all."""
         await until(lambda: len(self.events) >= count)
 
     async def hear_of(self, change: Change) -> None:
-        """Wait until it has heard of this change."""
+        """Wait until the subscriber has heard of this change."""
         await until(lambda: change in self.times)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Follow the feed until cancelled."""
         while True:
             try:
                 await self._run_once(self.events[-1].cursor if self.events else self.after)
@@ -179,7 +180,7 @@ class Subscriber:
                     raise
                 self.refusals.append(error.reason)
             self.cut_off += 1
-            await asyncio.sleep(0.2)  # before it comes back
+            await asyncio.sleep(0.2)  # before it reconnects
 
     async def _run_once(self, after: str) -> None:
         async with aclosing(self._follow(self._url, after, self.keys, self._notes)) as events:
@@ -191,7 +192,7 @@ class Subscriber:
 
 @contextlib.asynccontextmanager
 async def following(*subscribers: Subscriber) -> AsyncIterator[asyncio.TaskGroup]:
-    """Let them follow the feed inside the block. A task that fails ends the block."""
+    """Run the subscribers inside the block. A task that fails ends the block."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(subscriber.run()) for subscriber in subscribers]
         yield group
@@ -200,7 +201,7 @@ async def following(*subscribers: Subscriber) -> AsyncIterator[asyncio.TaskGroup
 
 
 class Writers:
-    """Writers that change orders, some of them the same ones, until they are told to stop."""
+    """Writers that change orders until stopped. Some of them share orders."""
 
     def __init__(self, *urls: str, count: int) -> None:
         self._urls, self._count = urls, count
@@ -209,29 +210,29 @@ class Writers:
         self.acknowledged: dict[Change, float] = {}
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Begin."""
+        """Start the writers."""
         self._tasks = [group.create_task(self._write(number)) for number in range(self._count)]
 
     async def write(self, count: int) -> None:
-        """Wait until so many more changes are acknowledged."""
+        """Wait until this many more changes are acknowledged."""
         goal = len(self.acknowledged) + count
         await until(lambda: len(self.acknowledged) >= goal)
 
     async def stop(self) -> None:
-        """Wait until each has been told what became of its last change."""
+        """Stop the writers, and wait until each knows the outcome of its last change."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
 
     async def _write(self, number: int) -> None:
         rng = random.Random(number)  # noqa: S311 # the same orders in every run
-        # Even ones have orders of their own, odd ones share a few.
+        # Even-numbered writers have orders of their own, odd-numbered ones share a few.
         keys = range(100 + 5 * number, 110 + 5 * number) if number % 2 == 0 else range(1, 11)
         async with _client(self._urls[number % len(self._urls)]) as client:
             while not self._stop.is_set():
                 await self._settle(client, {"orderKey": rng.choice(keys), "status": rng.choice(STATUSES)})
 
     async def _settle(self, client: httpx.AsyncClient, wanted: dict[str, object]) -> None:
-        """Send it with its key until it is told what became of it."""
+        """Repeat the change with its idempotency key until its outcome is known."""
         wanted["idempotencyKey"] = str(uuid.uuid4())
         while True:
             with contextlib.suppress(httpx.TransportError):
@@ -242,7 +243,7 @@ class Writers:
                         self.acknowledged[Change.of(made)] = time.monotonic()
                     return
                 assert answer["errors"][0]["extensions"]["retryable"], answer
-            await asyncio.sleep(0.2)  # between two looks whether it can be written now
+            await asyncio.sleep(0.2)  # between two attempts
 
 
 async def ask(url: str, document: str, **variables: object) -> dict[str, Any]:
@@ -255,12 +256,12 @@ async def ask(url: str, document: str, **variables: object) -> dict[str, Any]:
 
 
 async def head(url: str) -> str:
-    """The place in the feed where it stands now."""
+    """The cursor of the feed's head."""
     return str((await ask(url, "{ orderStatusChanges(first: 0) { headCursor } }"))["orderStatusChanges"]["headCursor"])
 
 
 async def pages(url: str, after: str, size: int, **chosen: object) -> list[Event]:
-    """The history after a cursor, page by page. None but the last page is shorter than it may be, and none is empty."""
+    """The history after a cursor, page by page. Every page but the last one has to be full, and none may be empty."""
     events: list[Event] = []
     while True:
         page = (await ask(url, _PAGE, first=size, after=after, filter=chosen))["orderStatusChanges"]
@@ -273,13 +274,13 @@ async def pages(url: str, after: str, size: int, **chosen: object) -> list[Event
 
 
 async def change(url: str, order: int, *statuses: str) -> list[Change]:
-    """Give an order one status after the other; each has to be new."""
+    """Set an order's status to each of these in turn. Each has to be new."""
     answers = [await ask(url, _SET, input={"orderKey": order, "status": status}) for status in statuses]
     return [Change.of(answer["setOrderStatus"]["change"]) for answer in answers]
 
 
 async def change_many(url: str, orders: Sequence[int], status: str, note: str | None = None) -> list[Change]:
-    """Give orders a status, all at once; the changes of those for which it is new."""
+    """Set the status of several orders at once. Return the changes of the orders for which it is new."""
     changes = [{"orderKey": order, "status": status, "note": note} for order in orders]
     results = (await ask(url, _SET_MANY, input={"changes": changes}))["setOrderStatuses"]["results"]
     return [Change.of(result["change"]) for result in results if result["change"]]

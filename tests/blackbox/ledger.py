@@ -1,4 +1,4 @@
-"""Owns writers that keep a ledger of what they meant and what they were told, and its audit against the tables."""
+"""Writers that keep a ledger of their intents and the answers, and its audit against the tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WRITERS: Final = 8
 _ORDERS_EACH: Final = 3
-# An order's status after so many changes, and how each is stored.
+# An order's status after this many changes, modulo three, and the letter that is stored for each.
 _STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
 _NAMES: Final = {name[0]: name for name in _STATUSES}
 _SET: Final = """
@@ -35,7 +35,7 @@ mutation ($input: SetOrderStatusInput!) {
 
 
 class _Turn(Enum):
-    """What a writer means to do: a change, one that expects a version that is not there, and one that is none."""
+    """What a writer attempts: a change, a change that expects a wrong version, or the status that is already set."""
 
     CHANGE = 1
     STALE = 2
@@ -45,8 +45,8 @@ class _Turn(Enum):
 _TURNS: Final = (_Turn.CHANGE, _Turn.CHANGE, _Turn.STALE, _Turn.CHANGE, _Turn.SAME)
 
 
-class Told(StrEnum):
-    """What one attempt was told."""
+class Outcome(StrEnum):
+    """The outcome of one attempt, as the server reported it."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -56,7 +56,7 @@ class Told(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be written, once. The key stands in the change's note too, so that its row is known again."""
+    """A change to be made once. Its note holds the key too, so that the audit can find its row."""
 
     key: str
     order: int
@@ -66,9 +66,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one attempt. The version is the change's, or with STATUS_CONFLICT the order's."""
+    """The answer to one attempt. The version is the change's, or the order's if the reason is STATUS_CONFLICT."""
 
-    told: Told
+    outcome: Outcome
     reason: str | None = None
     version: int | None = None
     replayed: bool = False
@@ -76,40 +76,40 @@ class Answer:
 
 
 class Ledger:
-    """A file of JSON lines: an intent is on the disk before it is sent, and after it what every attempt was told."""
+    """A file of JSON lines: each intent is on the disk before it is sent; the answer to every attempt follows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("a", encoding="utf-8")
-        self.told: Counter[Told] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
         self.reasons: Counter[str] = Counter()
 
     def intend(self, intent: Intent) -> None:
-        """Write it down, and wait until it would survive."""
+        """Record an intent, and wait until it would survive a crash."""
         self._write(asdict(intent))
         os.fsync(self._file.fileno())
 
     def note(self, intent: Intent, answer: Answer) -> None:
-        """Write down what an attempt was told."""
+        """Record the answer to an attempt."""
         self._write({"key": intent.key, "answer": asdict(answer)})
-        self.told[answer.told] += 1
+        self.outcomes[answer.outcome] += 1
         if answer.reason:
             self.reasons[answer.reason] += 1
 
     def settled(self) -> dict[str, tuple[Intent, Answer]]:
-        """Every intent with what was told last of it, as the file has them."""
+        """Every intent in the file with the last answer to it."""
         intents: dict[str, Intent] = {}
         answers: dict[str, Answer] = {}
         for line in self._path.read_text("utf-8").splitlines():
             entry = json.loads(line)
             if "answer" in entry:
-                answers[entry["key"]] = Answer(**{**entry["answer"], "told": Told(entry["answer"]["told"])})
+                answers[entry["key"]] = Answer(**{**entry["answer"], "outcome": Outcome(entry["answer"]["outcome"])})
             else:
                 intents[entry["key"]] = Intent(**entry)
         return {key: (intent, answers[key]) for key, intent in intents.items()}
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class Ledger:
 
 
 async def send(client: httpx.AsyncClient, intent: Intent, *, with_key: bool = True) -> Answer:
-    """Attempt it once."""
+    """Attempt a change once."""
     wanted = {
         "orderKey": intent.order,
         "status": intent.status,
@@ -129,9 +129,9 @@ async def send(client: httpx.AsyncClient, intent: Intent, *, with_key: bool = Tr
     try:
         response = await client.post("/api/graphql", json={"query": _SET, "variables": {"input": wanted}})
     except httpx.ConnectError:
-        return Answer(Told.REFUSED, "NOT_SENT", retryable=True)
+        return Answer(Outcome.REFUSED, "NOT_SENT", retryable=True)
     except httpx.TransportError as error:
-        return Answer(Told.UNKNOWN, type(error).__name__, retryable=True)
+        return Answer(Outcome.UNKNOWN, type(error).__name__, retryable=True)
     return _answer(response)
 
 
@@ -139,23 +139,25 @@ def _answer(response: httpx.Response) -> Answer:
     body = response.json()
     if body["data"] is None:
         (error,) = body["errors"]
-        said = error["extensions"]
-        unknown = said["reason"] == "OUTCOME_UNKNOWN"
+        extensions = error["extensions"]
+        unknown = extensions["reason"] == "OUTCOME_UNKNOWN"
         assert response.status_code == (504 if unknown else 503), response.text
-        return Answer(Told.UNKNOWN if unknown else Told.REFUSED, said["reason"], retryable=said["retryable"])
+        return Answer(
+            Outcome.UNKNOWN if unknown else Outcome.REFUSED, extensions["reason"], retryable=extensions["retryable"]
+        )
     assert response.status_code == 200
     done = body["data"]["setOrderStatus"]
     if done["userErrors"]:
         (refusal,) = done["userErrors"]
-        return Answer(Told.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
+        return Answer(Outcome.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
     if done["change"] is None:
-        return Answer(Told.UNCHANGED, replayed=done["replayed"])
-    return Answer(Told.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
+        return Answer(Outcome.UNCHANGED, replayed=done["replayed"])
+    return Answer(Outcome.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
 
 
 @contextlib.asynccontextmanager
 async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
-    """Writers that write all the time; at the end each has been told what became of all that it meant."""
+    """Run writers inside the block. At its end each knows the outcome of all its intents."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
@@ -166,7 +168,7 @@ async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
 
 
 async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -> None:
-    """Change orders that nobody else changes, so that each answer has to be the one that follows from the last."""
+    """Change orders that no other writer changes, so that every answer follows from the one before."""
     versions = dict.fromkeys(orders, 0)
     async with httpx.AsyncClient(base_url=url) as client:
         for turn in itertools.count():
@@ -174,7 +176,7 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
                 return
             order = orders[turn % len(orders)]
             version = versions[order]
-            # Of a status that was set here it is known that it is still there.
+            # The current status is known only of orders that this writer has changed.
             kind = _TURNS[turn % len(_TURNS)] if version else _Turn.CHANGE
             intent = Intent(
                 str(uuid.uuid4()),
@@ -185,37 +187,37 @@ async def _write(url: str, ledger: Ledger, orders: range, stop: asyncio.Event) -
             ledger.intend(intent)
             answer = await _settle(client, ledger, intent, gives_up=turn % 2 == 0)
             if answer.retryable:
-                # Given up: nothing was written.
-                assert answer.told is Told.REFUSED, (intent, answer)
+                # The writer has given up on it: the server said that nothing was written.
+                assert answer.outcome is Outcome.REFUSED, (intent, answer)
                 continue
-            told = answer.told, answer.reason, answer.version
+            outcome = answer.outcome, answer.reason, answer.version
             match kind:
                 case _Turn.CHANGE:
-                    assert told == (Told.APPLIED, None, version + 1), (intent, answer)
+                    assert outcome == (Outcome.APPLIED, None, version + 1), (intent, answer)
                     versions[order] += 1
                 case _Turn.STALE:
-                    assert told == (Told.REFUSED, "STATUS_CONFLICT", version), (intent, answer)
+                    assert outcome == (Outcome.REFUSED, "STATUS_CONFLICT", version), (intent, answer)
                 case _Turn.SAME:
-                    assert told == (Told.UNCHANGED, None, None), (intent, answer)
+                    assert outcome == (Outcome.UNCHANGED, None, None), (intent, answer)
 
 
 async def _settle(client: httpx.AsyncClient, ledger: Ledger, intent: Intent, *, gives_up: bool) -> Answer:
-    """Send it with its key until it is told what became of it.
+    """Repeat an intent with its key until its outcome is known.
 
-    Whoever `gives_up` takes a refusal for what it says, that nothing was written, and never sends it again.
+    A writer that `gives_up` believes a refusal, which says that nothing was written, and does not repeat the intent.
     """
     in_doubt = False
     while True:
         answer = await send(client, intent)
         ledger.note(intent, answer)
-        in_doubt = in_doubt or answer.told is Told.UNKNOWN
+        in_doubt = in_doubt or answer.outcome is Outcome.UNKNOWN
         if not answer.retryable or (gives_up and not in_doubt):
             return answer
-        await asyncio.sleep(0.03)  # between two looks whether it can be written now
+        await asyncio.sleep(0.03)  # between two attempts
 
 
 async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[str, int]]:
-    """Hold the tables to the ledger: N1 to N4 of `reliability.md`. It gives each changed order's status and version."""
+    """Check the tables against the ledger, N1 to N4 of `reliability.md`. Return the changed orders."""
     connection = await asyncpg.connect(database)
     try:
         rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")
@@ -227,8 +229,8 @@ async def audit(ledger: Ledger, database: str, schema: str) -> dict[int, tuple[s
     finally:
         await connection.close()
     settled = ledger.settled()
-    acknowledged = {key: pair for key, pair in settled.items() if pair[1].told is Told.APPLIED}
-    assert [key for key, (_, answer) in settled.items() if answer.told is Told.UNKNOWN] == []
+    acknowledged = {key: pair for key, pair in settled.items() if pair[1].outcome is Outcome.APPLIED}
+    assert [key for key, (_, answer) in settled.items() if answer.outcome is Outcome.UNKNOWN] == []
     made = Counter(row["note"] for row in rows)
     assert acknowledged.keys() - made.keys() == set(), "acknowledged and absent"
     assert made.keys() - acknowledged.keys() == set(), "refused and applied"

@@ -1,4 +1,4 @@
-"""Owns a load for tests of what may not be noticed: requests without end until told to stop, each one's fate kept."""
+"""A load for tests of events that clients must not notice: requests until stopped, with the result of each."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ mutation($key: BigInt!, $status: OrderStatus!) {
 }
 """
 _STATUSES: Final = ("OPEN", "PARTIAL", "FULFILLED")
-# Between two requests of one client: the load is to meet what happens, not to saturate two cores.
+# Between two requests of one client: the load has to be there when something happens, not to saturate two cores.
 _PAUSE_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of one request: when it was sent, how long it took, and what it was answered."""
+    """The result of one request: when it was sent, how long it took, and the response."""
 
     sent_at: float
     seconds: float
@@ -42,12 +42,12 @@ class Fate:
 
     @property
     def good(self) -> bool:
-        """Whether it was answered with data alone."""
+        """Whether the response has data and no errors."""
         return self.status == 200 and self.reason is None
 
 
 class Load:
-    """Clients that read and write until they are told to stop."""
+    """Clients that read and write until stopped."""
 
     def __init__(self, url: str, *, readers: int = 4, writers: int = 1) -> None:
         self._url = url
@@ -56,7 +56,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Ask inside the block; what is under way at its end is waited for."""
+        """Send requests inside the block. At its end, wait for those in flight."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number, client in enumerate(self._clients):
@@ -67,25 +67,25 @@ class Load:
                 stop.set()
 
     def since(self, moment: float) -> list[Fate]:
-        """What was sent since a moment of the monotonic clock."""
+        """The requests sent since a moment of the monotonic clock."""
         return [fate for fate in self.fates if fate.sent_at >= moment]
 
     @property
     def bad(self) -> list[Fate]:
-        """What was not answered with data alone."""
+        """The requests whose response is not data alone."""
         return [fate for fate in self.fates if not fate.good]
 
     async def answered(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until so many more requests are answered well."""
+        """Wait until this many more requests are answered with data alone."""
         goal = len(self.fates) - len(self.bad) + count
         async with asyncio.timeout(seconds):
-            while len(self.fates) - len(self.bad) < goal:  # noqa: ASYNC110 # nobody tells
+            while len(self.fates) - len(self.bad) < goal:  # noqa: ASYNC110 # the list of fates has no event to wait for
                 await asyncio.sleep(0.01)  # between two looks at the condition
 
     async def _run(self, bodies: Iterator[dict[str, Any]], stop: asyncio.Event) -> None:
         async with httpx.AsyncClient(base_url=self._url, verify=NO_TLS) as client:
             while not stop.is_set():
-                self.fates.append(await asked(client, next(bodies)))
+                self.fates.append(await send(client, next(bodies)))
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     @staticmethod
@@ -102,8 +102,8 @@ class Load:
                 yield {"query": _SET, "variables": {"key": number + 1, "status": status}}
 
 
-async def asked(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
-    """The fate of one request; one that gets no answer has the status 0."""
+async def send(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
+    """Send one request and return its fate. Without a response the status is 0."""
     sent_at = time.monotonic()
     try:
         response = await client.post("/api/graphql", json=body)
@@ -117,5 +117,5 @@ async def asked(client: httpx.AsyncClient, body: dict[str, Any]) -> Fate:
 
 
 def quantile(values: list[float], part: float) -> float:
-    """The value that so large a part of them does not exceed; 0 of none."""
+    """The smallest value that at least this share of the values does not exceed; 0 for an empty list."""
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)] if values else 0.0

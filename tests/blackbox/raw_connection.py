@@ -1,4 +1,4 @@
-"""Owns a connection on which bytes are sent as they are, and what is read of the answers."""
+"""A connection that sends bytes unchanged and reads the responses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Wire:
-    """A connection on which bytes are sent as they are."""
+    """A connection that sends bytes unchanged."""
 
     def __init__(self, server: Server, *, receives: int | None = None) -> None:
-        """Connect. `receives` is how many bytes the kernel keeps of what has not been read."""
+        """Connect. `receives` is the size of the kernel's receive buffer in bytes."""
         host, port = server.url.removeprefix("http://").split(":")
         self._socket = socket.socket()
         if receives is not None:
@@ -33,21 +33,21 @@ class Wire:
         self.close()
 
     def close(self) -> None:
-        """Go away."""
+        """Close the connection."""
         self._file.close()
         self._socket.close()
 
     def send(self, *requests: bytes) -> None:
-        """Send all of them at once."""
+        """Send all the requests at once."""
         self._socket.sendall(b"".join(requests))
 
     def answer(self) -> tuple[str, dict[str, str], bytes]:
-        """The next answer: its status line, its headers, its body."""
+        """The status line, the headers and the body of the next response."""
         status, headers = self.head()
         return status, headers, self.read(int(headers.get("content-length", "0")))
 
     def head(self) -> tuple[str, dict[str, str]]:
-        """The status line and the headers of the next answer."""
+        """The status line and the headers of the next response."""
         status = self._file.readline().decode().strip()
         headers = {}
         while line := self._file.readline().strip():
@@ -56,21 +56,21 @@ class Wire:
         return status, headers
 
     def read(self, length: int) -> bytes:
-        """So many bytes, or as many as come before the end."""
+        """Read this many bytes, or fewer if the connection ends before."""
         return self._file.read(length)
 
     def has_come(self, *, seconds: float) -> bool:
-        """Whether anything comes, an end too, within the seconds."""
+        """Whether the server sends anything, or closes, within this many seconds."""
         return bool(select.select([self._socket], [], [], seconds)[0])
 
     def was_reset(self) -> bool:
-        """Whether the server has cut it, although nothing is read."""
+        """Whether the server has reset the connection, although the client reads nothing."""
         poll = select.poll()
         poll.register(self._socket, 0)
         return bool(poll.poll(0))
 
     def refused(self) -> tuple[int, str]:
-        """Status and reason of the next answer, which has to be one error in JSON."""
+        """The status and the reason of the next response, which has to be a single error in JSON."""
         status, headers, body = self.answer()
         assert headers["content-type"].startswith("application/"), (status, headers, body)
         (error,) = json.loads(body)["errors"]
@@ -79,7 +79,7 @@ class Wire:
         return int(status.split()[1]), error["extensions"]["reason"]
 
     def ended(self) -> bool:
-        """Whether the server has closed it; that is waited for."""
+        """Wait for the server to close the connection, and return whether it did."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:

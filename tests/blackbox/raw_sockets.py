@@ -1,4 +1,4 @@
-"""Owns WebSockets spoken byte by byte: frames that no client would send, and the server's frames as they come."""
+"""WebSockets spoken byte by byte: frames that no client library would send, and the server's frames as they come."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _SHORT, _LONG = 126, 1 << 16
 
 
 class Frame(NamedTuple):
-    """A frame of the server."""
+    """A frame that the server sent."""
 
     opcode: int
     payload: bytes
 
     @property
     def code(self) -> int:
-        """Of a close."""
+        """The code of a close frame."""
         return int(struct.unpack("!H", self.payload[:2])[0])
 
 
-def frame(  # the parts of a frame's head
+def frame(  # the parts of a frame's header
     opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, masked: bool = True
 ) -> bytes:
     """A client's frame."""
@@ -45,12 +45,12 @@ def frame(  # the parts of a frame's head
     elif size >= _SHORT:
         length, extended = 126, struct.pack("!H", size)
     head = struct.pack("!BB", fin << 7 | reserved << 4 | opcode, masked << 7 | length) + extended
-    # A mask of nothing leaves it as it is.
+    # A mask of zeros leaves the payload unchanged.
     return head + (bytes(4) if masked else b"") + payload
 
 
 def text(message: object) -> bytes:
-    """A message as a frame."""
+    """A text frame with this message."""
     return frame(TEXT, json.dumps(message).encode())
 
 
@@ -62,14 +62,14 @@ class RawSocket:
         self._received = received
 
     def send(self, data: bytes) -> None:
-        """Send all of it; a server that has closed does not mind."""
+        """Send the data. A connection that the server has already closed is no error."""
         self._connection.sendall(data)
 
     def read(self) -> Frame:
-        """The next frame.
+        """Read the next frame.
 
         Raises:
-            ConnectionError: there is none any more.
+            ConnectionError: the connection has ended.
         """
         _, length = struct.unpack("!BB", head := self._exactly(2))
         if length == 126:
@@ -79,7 +79,7 @@ class RawSocket:
         return Frame(head[0] & 15, self._exactly(length))
 
     def closed_with(self) -> int:
-        """The code that the server closes with, whatever it says before; 1006 for none."""
+        """Read until the server closes, and return its close code; 1006 if it sends none."""
         try:
             while (found := self.read()).opcode != CLOSE:
                 pass
@@ -100,7 +100,7 @@ class RawSocket:
 def raw_socket(
     url: str, *, deflate: bool = False, init: bool = True, seconds: float = PATIENCE_SECONDS
 ) -> Iterator[RawSocket]:
-    """A WebSocket to the server at this URL, acknowledged unless told otherwise."""
+    """Open a WebSocket to the server at this URL, with `connection_init` acknowledged unless `init` is false."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds) as connection:
         extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if deflate else ""

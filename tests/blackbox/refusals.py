@@ -1,4 +1,4 @@
-"""Owns how black-box tests read refusals of administration, and how they see that nothing was changed by them."""
+"""How black-box tests read the refusals of admin mutations and check that these changed nothing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
     from tests.process import Server
 
-# The global id of an operation that there never was.
+# The global id of an operation that does not exist.
 NOWHERE = encode_global_id("Operation", "00000000-0000-4000-8000-000000000000")
 
-# Whoever looks into a database has to log in.
+# The server needs credentials to inspect a database.
 _CREDENTIALS = "POST /api/2.0/database/credentials"
 
 
 def refused(operator: Operator, mutation: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The errors of a mutation by which nothing was begun."""
+    """Run a mutation that has to be refused without starting anything, and return its errors."""
     payload = operator.send(mutation, **given)
     assert payload["operation"] is None
     errors: list[dict[str, Any]] = payload["userErrors"]
@@ -32,28 +32,28 @@ def refused(operator: Operator, mutation: str, given: dict[str, Any]) -> list[di
 
 
 def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Code and field of each, the field as it stands in the input."""
+    """The code and the field of each error. The field is the path in the input."""
     return [(error["code"], ".".join(error["field"][1:])) for error in errors]
 
 
 def reasons(answer: dict[str, Any]) -> list[str]:
-    """The reasons of an answer's errors."""
+    """The reasons of a response's errors."""
     return [error["extensions"]["reason"] for error in answer.get("errors", [])]
 
 
 def changing(platform: LocalPlatform) -> dict[str, int]:
-    """How often the platform was asked for anything that changes it."""
+    """How many calls the platform has got that would change something, by kind."""
     requests: dict[str, int] = platform.counters()["requests"]
     return {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
 
 
 def touched(platform: LocalPlatform) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
-    """The same, and all that there is on it."""
+    """Those calls and everything that exists on the platform."""
     return changing(platform), platform.inventory()
 
 
 def audited(server: Server) -> list[tuple[str, str]]:
-    """Action and reason of every refusal in the server's log."""
+    """The action and the reason of every refusal in the server's log."""
     lines = [json.loads(line) for line in server.log().splitlines()]
     return [
         (line["action"], line["reason"]) for line in lines if line["event"] == "audit" and line["outcome"] == "REFUSED"
@@ -61,7 +61,7 @@ def audited(server: Server) -> list[tuple[str, str]]:
 
 
 def progress(server: Server, id_: str) -> list[dict[str, Any]]:
-    """What the subscription operationProgress tells, to its end."""
+    """All messages of the subscription operationProgress, to its end."""
     body = {"query": f'subscription {{ operationProgress(id: "{id_}") {{ state }} }}'}
     headers = {"accept": "text/event-stream"}
     with httpx.stream("POST", f"{server.graphql}/stream", json=body, headers=headers, verify=NO_TLS) as stream:

@@ -1,1 +1,1 @@
-"""The server as GraphQL clients see it that others wrote, run under Node."""
+"""The server as seen by third-party GraphQL clients, which run under Node."""

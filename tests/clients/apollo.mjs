@@ -1,4 +1,4 @@
-// Owns Apollo's part: pages through a list of orders, forwards and backwards, in Apollo's own cache.
+// Apollo Client: pages through a list of orders, forwards and backwards, in Apollo's own cache.
 // node apollo.mjs <endpoint> <page size> <filter and orderBy as JSON>
 import { ApolloClient, gql, HttpLink, InMemoryCache } from "@apollo/client";
 import { relayStylePagination } from "@apollo/client/utilities";
@@ -61,7 +61,7 @@ async function pageToTheEnd(size, following) {
     link: new HttpLink({ uri: url, fetch: counted }),
   });
   const pages = client.watchQuery({ query: ORDERS, variables: { ...list, ...size } });
-  // Apollo tells of each page once it is merged with those before it.
+  // Apollo reports each page once it is merged with those before it.
   const merged = pages.pipe(
     filter(({ loading }) => !loading),
     concatMap(async ({ data, error }) => {

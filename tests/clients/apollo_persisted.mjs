@@ -1,5 +1,5 @@
-// Owns what Apollo's link for persisted queries does: each client asks the same three times, and tells what it sent.
-// node apollo_persisted.mjs <endpoint> <endpoint that remembers nothing> <endpoint of a manifest> <id in the manifest>
+// Apollo's link for persisted queries: each client sends a query three times, and prints what it sent.
+// node apollo_persisted.mjs <endpoint> <endpoint that stores no queries> <endpoint of a manifest> <id in the manifest>
 import { createHash } from "node:crypto";
 import { ApolloClient, gql, HttpLink, InMemoryCache } from "@apollo/client";
 import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";

@@ -1,4 +1,4 @@
-// Owns the GraphQL-over-HTTP audits of graphql-http: each is run against the endpoint, one at a time.
+// The GraphQL-over-HTTP audits of graphql-http, run against the endpoint one at a time.
 // node audits.mjs <endpoint>
 import { serverAudits } from "graphql-http";
 

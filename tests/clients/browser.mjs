@@ -1,7 +1,7 @@
-// Owns the start of Chromium, cut off from everything but this machine, and how long it may take for anything.
+// Starts Chromium, without access to other machines and with the tests' timeout.
 import { chromium } from "playwright-core";
 
-// As long as everything in tests.
+// The same patience as elsewhere in the tests.
 export const PATIENCE_MILLISECONDS = 120_000;
 
 export function launch(executablePath) {

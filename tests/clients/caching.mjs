@@ -1,4 +1,4 @@
-// Owns what a browser's cache does with queries by GET: a page asks twice, changes a status, and asks again.
+// A browser's cache and queries by GET: a page sends a query twice, changes a status, and sends it again.
 // node caching.mjs <chromium> <server>...
 import { launch, open } from "./browser.mjs";
 
@@ -27,7 +27,7 @@ async function ask(server) {
     const answers = [];
     for (const status of ["OPEN", "FULFILLED", "OPEN"]) {
       await set(status);
-      // The first time a text is answered it is spaced otherwise.
+      // The first response to a text has other white space.
       answers.push(await get(), await get(), await get());
     }
     return answers;

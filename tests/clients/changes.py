@@ -1,4 +1,4 @@
-"""Owns the changes that are made beside a client, by plain requests, and the place in the feed before them."""
+"""The changes made beside a client, by plain requests, and the feed's head before them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 if TYPE_CHECKING:
     from tests.process import Server
 
-# Of orders 4 to 7, whose synced statuses are O, F, F and O: whichever comes first, each is a real change.
+# The synced statuses of orders 4 to 7 are O, F, F and O. Whichever order comes first, each status is a real change.
 _ORDERS = (4, 5, 6, 7)
 _STATUSES = ("PARTIAL", "OPEN", "FULFILLED")
 _HEAD = "{ orderStatusChanges(first: 0) { headCursor } }"
@@ -22,19 +22,19 @@ mutation ($orderKey: BigInt!, $status: OrderStatus!) {
 
 
 class Changes:
-    """Changes that are made through one server, whichever server a client listens to."""
+    """Makes changes through one server, whichever server a client listens to."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._next = ((order, status) for status in itertools.cycle(_STATUSES) for order in _ORDERS)
 
     def head(self) -> str:
-        """The cursor of the newest change."""
+        """The cursor of the feed's head."""
         cursor: str = self._ask(_HEAD)["orderStatusChanges"]["headCursor"]
         return cursor
 
     def make(self, count: int) -> list[dict[str, Any]]:
-        """So many changes, one after the other; as the feed has to tell of them."""
+        """Make a number of changes in turn, and return the events that the feed has to publish."""
         return [
             self._ask(_SET, orderKey=str(order), status=status)["setOrderStatus"]["change"]
             for order, status in itertools.islice(self._next, count)

@@ -1,4 +1,4 @@
-"""Owns what clients are run against: lists to page through, and servers whose statuses may be changed."""
+"""Fixtures for the clients: lists to page through, and servers whose statuses may be changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.process import Server, running_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What a client changes no other test sees.
+# No other test sees the clients' changes.
 APP_SCHEMA = "changes_of_clients"
 
 _PAGE_SIZE = 30
@@ -37,20 +37,20 @@ query ($filter: OrderFilter, $orderBy: OrderOrder) {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list of orders: what a client is told to page through, and what it has to find."""
+    """A list of orders: what the client has to page through, and the orders that it has to find."""
 
     arguments: tuple[str, ...]
     orders: list[dict[str, Any]]
 
     @property
     def pages(self) -> int:
-        """How many requests it takes."""
+        """How many requests paging takes."""
         return -(-len(self.orders) // _PAGE_SIZE)
 
 
 @pytest.fixture(scope="session", params=_ORDERINGS.values(), ids=[*_ORDERINGS])
 def listing(server: Server, request: pytest.FixtureRequest) -> Listing:
-    """A list of some pages, its orders taken from one request without any client."""
+    """A list of several pages. Its orders come from a single request without any client."""
     variables = {"filter": _FILTER, "orderBy": request.param}
     answer = httpx.post(server.graphql, json={"query": _ALL_AT_ONCE, "variables": variables}).json()
     found = answer["data"]["orders"]
@@ -60,12 +60,12 @@ def listing(server: Server, request: pytest.FixtureRequest) -> Listing:
 
 @pytest.fixture(scope="session")
 def shop(server: Server, orders_url: str) -> Iterator[Server]:
-    """A server whose statuses are there to be changed. It answers the pages of `server` too."""
+    """A server whose statuses may be changed. It serves the pages of `server` too."""
     with running_server(orders_url, APP_SCHEMA=APP_SCHEMA, ALLOWED_ORIGINS=server.url) as shop:
         yield shop
 
 
 @pytest.fixture(scope="session")
 def changes(shop: Server) -> Changes:
-    """Changes that are made in the shop."""
+    """Makes changes in the shop."""
     return Changes(shop)

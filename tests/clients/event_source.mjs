@@ -1,9 +1,9 @@
-// Owns the part of a browser's EventSource: it says each event that a page of the server hears, until its input ends.
+// A browser's EventSource: prints each event that a page of the server gets, until the input ends.
 // node event_source.mjs <chromium> <server> <cursor>
 import { launch, open } from "./browser.mjs";
 
 const [chromium, server, after] = process.argv.slice(2);
-// The cursor is not selected: it is the id of the event all the same.
+// The cursor is the event's id even if it is not selected.
 const query = `subscription Changed($after: String) {
   orderStatusChanged(after: $after) { orderKey status version }
 }`;

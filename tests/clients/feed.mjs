@@ -1,4 +1,4 @@
-// Owns what the clients of the feed share: its documents, the results of an operation, the listening to many events.
+// Shared by the clients of the feed: its documents, the results of an operation, and waiting for many events.
 const CHANGE = "cursor orderKey status version";
 
 export const CHANGED = `subscription Changed($orderKeys: [BigInt!], $after: String) {
@@ -11,27 +11,27 @@ export const SET = `mutation Set($orderKey: BigInt!, $status: OrderStatus!) {
   setOrderStatus(input: { orderKey: $orderKey, status: $status }) { change { ${CHANGE} } userErrors { message } }
 }`;
 
-// Everything that an operation gives until it ends; rejected with what the client makes of its failure.
+// All results of an operation until it ends; rejected with the client's error if it fails.
 export async function results(client, operation) {
   const all = [];
   for await (const result of client.iterate(operation)) all.push(result);
   return all;
 }
 
-// The history after a cursor, and its head.
+// The history after a cursor, and the feed's head.
 export async function history(client, after) {
   const [{ data }] = await results(client, { query: HISTORY, variables: { after } });
   return data.orderStatusChanges;
 }
 
-// Sets the status of each of these orders, all at the same time.
+// Sets the status of these orders concurrently.
 export function setAll(client, orderKeys, status) {
   const set = (orderKey) => results(client, { query: SET, variables: { orderKey, status } });
   return Promise.all(orderKeys.map(set));
 }
 
-// A subscription: what it has heard, a wait until that is so many changes, and its end.
-export function listen(client, variables, told = () => {}) {
+// A subscription: the changes it got, a wait for a number of changes, and its end.
+export function listen(client, variables, onChange = () => {}) {
   const heard = [];
   let news = () => {};
   const stop = client.subscribe(
@@ -40,9 +40,9 @@ export function listen(client, variables, told = () => {}) {
       next({ data }) {
         const change = data.orderStatusChanged;
         heard.push(change);
-        // With these variables the client subscribes again by itself where its connection was lost.
+        // The client resubscribes with these variables after a lost connection.
         variables.after = change.cursor;
-        told(change);
+        onChange(change);
         news();
       },
       error: (error) => console.error("a subscription failed:", error),

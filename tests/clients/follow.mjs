@@ -1,5 +1,5 @@
-// Owns a subscriber that outlives its server: it says each change that it hears until its input ends, and then with
-// which code its first socket was closed, where it had one.
+// A subscriber that outlives its server: prints each change that it gets until the input ends, and then the close code
+// of its first socket if it had one.
 // node follow.mjs <graphql-ws or graphql-sse> <server> <cursor>
 import * as sse from "graphql-sse";
 import * as ws from "graphql-ws";
@@ -8,7 +8,7 @@ import { listen } from "./feed.mjs";
 
 const [name, server, after] = process.argv.slice(2);
 const retryAttempts = Infinity;
-// Left to themselves the clients wait for seconds between two tries.
+// By default the clients wait for seconds between two attempts.
 const soon = () => new Promise((resolve) => setTimeout(resolve, 250));
 const closed = [];
 const clients = {
@@ -18,7 +18,7 @@ const clients = {
       webSocketImpl: WebSocket,
       retryAttempts,
       retryWait: soon,
-      // By itself it gives up where nothing listens, as between a stop and a start.
+      // By default it gives up if nothing listens, as between a stop and a start.
       shouldRetry: () => true,
       on: { closed: ({ code }) => closed.push(code) },
     }),

@@ -1,4 +1,4 @@
-// Owns GraphiQL's part: does in a real browser what a person does with the page, and reports what it saw.
+// GraphiQL in a real browser: does what a person does with the page, and prints what it sees.
 // node graphiql.mjs <server> <chromium> <folder for screenshots>
 import { launch } from "./browser.mjs";
 import { handle } from "./graphiql_window.mjs";
@@ -16,7 +16,7 @@ context.on("request", (request) => requests.push({ method: request.method(), url
 context.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure().errorText}`));
 context.on("response", (got) => got.status() >= 400 && complaints.push(`${got.url()}: ${got.status()}`));
 context.on("weberror", (error) => complaints.push(String(error.error())));
-// What the content security policy blocks is written to the console as an error too; a page can hear of it by itself.
+// The console logs violations of the content security policy as errors too; a page gets an event for each.
 await context.addInitScript(() =>
   document.addEventListener("securitypolicyviolation", (event) =>
     console.error(`violated: ${event.effectiveDirective} by ${event.blockedURI}`),
@@ -31,7 +31,7 @@ const { page, query, variables, headers, tabs, text, button, open, choose, write
 const stored = () => page.evaluate(() => ({ ...localStorage, ...sessionStorage, cookie: document.cookie }));
 
 await open();
-// GraphiQL stores its tabs half a second after opening. The second visit finds them, as every later one does.
+// GraphiQL stores its tabs half a second after opening. The second visit finds them.
 await page.waitForFunction(() => localStorage["orders:graphiql:tabState"]);
 await open();
 const report = { title: await page.title(), tabs: await tabs(), examples: {} };
@@ -78,7 +78,7 @@ await button("Add favorite").first().click();
 await ask("{ noSuchField }");
 await run();
 report.wrong = await answer();
-// GraphiQL stores a change half a second later. Once it has stored this query it has stored all before it.
+// GraphiQL stores a change half a second later. Once this query is stored, all earlier changes are.
 await page.waitForFunction(() => localStorage["orders:graphiql:tabState"].includes("noSuchField"));
 report.token = { secret: SECRET, sent: (await sent.allHeaders()).authorization, stored: await stored() };
 
@@ -89,7 +89,7 @@ report.reloaded = { left, found: await tabs(), query: await text(query), headers
 console.log(JSON.stringify({ ...report, requests, complaints }));
 await browser.close();
 
-// What the history ended with a subscription goes on with, while a second window changes a status.
+// A subscription continues from the history's head, while a second window changes a status.
 async function subscribe() {
   const opening = page.waitForEvent("websocket");
   const { headCursor } = report.examples.StatusHistory.data.orderStatusChanges;

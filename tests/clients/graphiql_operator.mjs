@@ -1,5 +1,5 @@
-// Owns GraphiQL's part as an operator has it: plans, does and watches, and says what it sees as soon as it sees it.
-// It begins each operation when it is given a line.
+// GraphiQL for operators: plans, runs and watches operations, and prints what it sees at once.
+// It starts each operation when it reads a line.
 // node graphiql_operator.mjs <server> <chromium> <folder for screenshots>
 import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
@@ -26,7 +26,7 @@ const { page, variables, open, choose, write, ask, run, answer, further, button 
   await context.newPage(),
   server,
 );
-const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (seen) => console.log(JSON.stringify(seen));
 
 await open();
@@ -43,13 +43,13 @@ for (const [mutation, input] of [
   ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true"],
   ["provisionLakebase", "acknowledgeCost: true"],
 ]) {
-  await told.next();
+  await lines.next();
   await watch(mutation, input);
 }
 say({ complaints });
 await browser.close();
 
-// Begins an operation, and says what the subscription shows until it has ended.
+// Starts an operation, and prints what the subscription shows until it ends.
 async function watch(mutation, input) {
   await ask(begin(mutation, input));
   await run();

@@ -1,4 +1,4 @@
-// Owns GraphiQL as a person handles it: a window with its editors, tabs and buttons.
+// A GraphiQL window as a person uses it, with its editors, tabs and buttons.
 import { PATIENCE_MILLISECONDS } from "./browser.mjs";
 
 export function handle(page, server) {
@@ -10,7 +10,7 @@ export function handle(page, server) {
   const tab = page.locator(".graphiql-tab-button");
   return { page, query, variables, headers, tab, tabs, text, button, open, choose, write, ask, run, answer, further };
 
-  // Opens the page, and waits until it knows the schema.
+  // Opens the page, and waits until it has loaded the schema.
   async function open() {
     const introspected = page.waitForResponse((found) => found.request().method() === "POST");
     await page.goto(server);
@@ -36,20 +36,20 @@ export function handle(page, server) {
     await parsed();
   }
 
-  // Has the editor hold this text and no other.
+  // Replaces the editor's text.
   async function write(editor, content) {
     await editor.click();
     await page.keyboard.press("Control+A");
     await page.keyboard.insertText(content);
   }
 
-  // Has the query editor hold this document.
+  // Replaces the query editor's document.
   async function ask(document) {
     await write(query, document);
     await parsed();
   }
 
-  // GraphiQL parses what is in the query editor a tenth of a second later; until then it runs the old one.
+  // GraphiQL parses the query editor's text a tenth of a second later, and runs the old document until then.
   async function parsed() {
     const matches = ({ CodeMirror: editor }) => editor.documentAST?.loc.source.body === editor.getValue();
     await page.waitForFunction(matches, await query.elementHandle());
@@ -59,13 +59,13 @@ export function handle(page, server) {
     await button("Execute query").click();
   }
 
-  // GraphiQL empties the editor when it sends, so that what is there later is the new answer.
+  // GraphiQL empties the editor when it sends, so the next text in it is the new response.
   async function answer() {
     await page.waitForFunction((element) => element.CodeMirror.getValue(), await response.elementHandle());
     return JSON.parse(await text(response));
   }
 
-  // What is there as soon as it is another than this one.
+  // The text as soon as it differs from this one.
   async function further(known) {
     const differs = ([element, before]) => {
       const now = element.CodeMirror.getValue();

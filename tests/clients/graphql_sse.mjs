@@ -1,4 +1,4 @@
-// Owns graphql-sse's part: each operation on a connection of its own, mistakes among them, and a second start.
+// graphql-sse: each operation on a connection of its own, some with mistakes, and a second subscription.
 // node graphql_sse.mjs <server>
 import { createClient } from "graphql-sse";
 import { CHANGED, HISTORY, history, listen, results, SET } from "./feed.mjs";
@@ -12,7 +12,7 @@ const first = listen(client, { after: headCursor });
 const set = { partial: await setTo("PARTIAL"), open: await setTo("OPEN") };
 await first.count(2);
 first.stop();
-// What nobody listens to.
+// No subscription is open when this change is made.
 await setTo("FULFILLED");
 const second = listen(client, { after: first.heard.at(-1).cursor });
 await second.count(1);

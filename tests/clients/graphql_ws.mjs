@@ -1,4 +1,4 @@
-// Owns graphql-ws's part: many operations on one socket, wrong ones among them, a socket that is cut, greetings, pings.
+// graphql-ws: many operations on one socket, some with mistakes, a socket that is cut, connection parameters, pings.
 // node graphql_ws.mjs <server>
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
@@ -24,7 +24,7 @@ function connect(options) {
   });
 }
 
-// Two subscriptions from the same place on, while mutations, queries and mistakes come and go beside them.
+// Two subscriptions after the same cursor, with mutations, queries and mistakes on the same socket.
 async function shareASocket() {
   let opened = 0;
   const client = connect({ lazy: false, on: { opened: () => (opened += 1) } });
@@ -42,7 +42,7 @@ async function shareASocket() {
   const [{ data }] = await results(client, { query: "{ order(orderKey: 32) { orderKey status } }" });
   const { nodes } = await history(client, headCursor);
   await all.count(nodes.length);
-  // What is heard after the last of all: nothing twice, nothing late.
+  // This change comes last: no other is repeated or late.
   const [[last]] = await setAll(client, ORDERS.slice(0, 1), "FULFILLED");
   await all.count(nodes.length + 1);
   await some.count(nodes.filter(isFirst).length + 1);
@@ -61,7 +61,7 @@ function refusal(client, operation) {
   return results(client, operation).then(() => null, reasons);
 }
 
-// The network fails under a subscription; the client comes back after more has happened.
+// The network fails during a subscription, and the client reconnects after more changes.
 async function resumeAfterACut() {
   const sockets = [];
   let comeBack;
@@ -80,7 +80,7 @@ async function resumeAfterACut() {
   return { sockets: sockets.length, heard, made: (await history(beside, headCursor)).nodes };
 }
 
-// A query after each way of saying hello; JSON's null is written as it is, though this client would leave it out.
+// A query after each kind of connection parameters. JSON's null is sent as such, although the client would omit it.
 async function greet() {
   const asNull = (key, value) => (key === "payload" && value?.asNull ? null : value);
   const greetings = {
@@ -98,7 +98,7 @@ async function greet() {
   return Object.fromEntries(await Promise.all(answers));
 }
 
-// The client pings as long as it is answered.
+// The client pings as long as it gets pongs.
 async function ping() {
   let pongs = 0;
   await new Promise((resolve) => {

@@ -1,4 +1,4 @@
-"""Owns the running of the Node scripts next to it: their packages are installed first, their JSON is read."""
+"""Runs the Node scripts beside this file: installs their packages, and reads their JSON."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 LOCK_FILE = HERE / "package-lock.json"
 _MODULES = HERE / "node_modules"
-# Holds the hash of the files that its packages were installed from.
+# Contains the hash of the files that the packages were installed from.
 _STAMP = _MODULES / ".installed-from"
 _INSTALL_SECONDS = 600
-# A script does many things, one after the other, and each may take as long as tests have patience.
+# A script does several things in turn, and each may take as long as tests have patience.
 _SCRIPT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A running script, which prints a line of JSON for each thing that it has to say."""
+    """A running script, which prints its results as lines of JSON."""
 
     name: str
     printed: IO[str]
@@ -46,20 +46,20 @@ class Script:
     overdue: threading.Event = field(default_factory=threading.Event)
 
     def tell(self, word: str) -> None:
-        """Give it a line to read."""
+        """Send the script a line."""
         self.input.write(f"{word}\n")
         self.input.flush()
 
     def next(self) -> Any:
-        """What it says next, which is waited for."""
+        """Wait for the script's next line."""
         line = self.printed.readline()
         assert line, self._failure()
         return json.loads(line)
 
     def finish(self) -> list[Any]:
-        """What is left to say, once the end of its input has told it that nothing more will happen.
+        """Close the script's input and return its remaining lines.
 
-        The test fails where the script does, or where a client warns of something on the standard error.
+        The test fails if the script does, or if a client prints a warning on standard error.
         """
         self.input.close()
         rest = [json.loads(line) for line in self.printed]
@@ -78,13 +78,13 @@ class Script:
 
 @contextlib.contextmanager
 def started(script: str, *arguments: str) -> Iterator[Script]:
-    """A script of this directory while it runs, ended where it never comes to its end."""
+    """Run a script of this directory inside the block. A script that does not end is killed."""
     _install()
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
             [tool("node"), HERE / script, *arguments],
-            env=environment(NODE_NO_WARNINGS="1"),  # Node's own warnings, of deprecations say, are no client's
+            env=environment(NODE_NO_WARNINGS="1"),  # without warnings of Node itself
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -105,30 +105,30 @@ def started(script: str, *arguments: str) -> Iterator[Script]:
             yield running
         finally:
             timer.cancel()
-            # One that has ended stays as it is.
+            # Killing a process that has ended does nothing.
             process.kill()
 
 
 def run(script: str, *arguments: str) -> Any:
-    """The one thing that a script of this directory has to say."""
+    """Run a script of this directory that prints one line, and return it."""
     with started(script, *arguments) as running:
-        (said,) = running.finish()
-        return said
+        (result,) = running.finish()
+        return result
 
 
 def tool(name: str) -> str:
-    """Where a program is. Without it the test is skipped, and fails where CI=true."""
+    """The path of a program. Without the program the test is skipped, or fails if CI=true."""
     if path := shutil.which(name):
         return path
     missing = f"{name} is not on the PATH, and the clients run on it"
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
-    pytest.skip(missing)  # on a laptop the rest is worth running; in CI the line above has failed it
+    pytest.skip(missing)  # the other tests are worth running on a laptop; in CI the line above has failed this one
 
 
 @functools.cache
 def _install() -> None:
-    """See that node_modules holds the packages, which checkouts on this machine share: npm takes ten seconds for them."""
+    """Install the packages into node_modules. Checkouts on this machine share them, because npm takes ten seconds."""
     digest = hashlib.sha256(LOCK_FILE.read_bytes() + (HERE / "package.json").read_bytes()).hexdigest()
     with LOCK_FILE.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # two test runs in one checkout would install over each other
@@ -137,7 +137,7 @@ def _install() -> None:
         packages = kept("clients", digest, _fetch)
         shutil.rmtree(_MODULES, ignore_errors=True)
         _MODULES.mkdir()
-        # Each by a link of its own: git ignores a directory of this name, and no link.
+        # One link for each package: git ignores a directory named node_modules, but not a link.
         for package in (packages / "node_modules").iterdir():
             (_MODULES / package.name).symlink_to(package)
         _STAMP.write_text(digest)
@@ -146,7 +146,7 @@ def _install() -> None:
 def _fetch(into: Path) -> None:
     for file in (HERE / "package.json", LOCK_FILE):
         shutil.copy(file, into)
-    # npm is given the whole environment: the registry, proxies and certificates may be set there.
+    # npm gets the whole environment, which may set the registry, proxies and certificates.
     done = subprocess.run(
         [tool("npm"), "ci", "--no-audit", "--no-fund", "--prefer-offline"],
         cwd=into,

@@ -1,5 +1,5 @@
-// Owns what becomes of pages that ask servers, by EventSource and by WebSocket: an answer, or the status of a refusal.
-// node origins.mjs <chromium> [<server of the page> <server that it asks>]...
+// Pages that subscribe by EventSource and WebSocket: prints the event, or the status of the refusal.
+// node origins.mjs <chromium> [<server of the page> <server to subscribe to>]...
 import { launch, open } from "./browser.mjs";
 
 const [chromium, ...servers] = process.argv.slice(2);
@@ -11,26 +11,26 @@ await browser.close();
 
 async function ask(own, asked) {
   const page = await open(browser, `${own}/livez`);
-  // A page is not told with which status it is refused; the browser knows.
+  // A page does not learn the status of a refusal, but the browser does.
   const network = await page.context().newCDPSession(page);
   await network.send("Network.enable");
   const streamed = new Promise((resolve) => {
     let stream;
     const statuses = new Map();
-    // The request and its status are told in either order.
-    const told = () => statuses.has(stream) && resolve(statuses.get(stream));
+    // The events for the request and its status come in either order.
+    const settle = () => statuses.has(stream) && resolve(statuses.get(stream));
     network.on("Network.requestWillBeSent", ({ requestId, type }) => {
       if (type === "EventSource") stream = requestId;
-      told();
+      settle();
     });
     network.on("Network.responseReceivedExtraInfo", ({ requestId, statusCode }) => {
       statuses.set(requestId, statusCode);
-      told();
+      settle();
     });
   });
   const refused = new Promise((resolve) => {
-    const told = ({ errorMessage }) => resolve(Number(errorMessage.match(/\d+$/)));
-    network.on("Network.webSocketFrameError", told);
+    const settleRefusal = ({ errorMessage }) => resolve(Number(errorMessage.match(/\d+$/)));
+    network.on("Network.webSocketFrameError", settleRefusal);
   });
   const stream = `${asked}/api/graphql/stream?query={__typename}`;
   const socket = `${asked.replace("http", "ws")}/api/graphql`;
@@ -44,7 +44,7 @@ function askByEventSource(url) {
   return new Promise((resolve) => {
     const source = new EventSource(url);
     source.addEventListener("next", ({ data }) => resolve(JSON.parse(data)));
-    // Closed for good, as long as it does not try again.
+    // It stays closed unless it retries.
     source.addEventListener("error", () => resolve(source.readyState === EventSource.CLOSED ? null : "again"));
     source.addEventListener("complete", () => source.close());
   });

@@ -1,4 +1,4 @@
-// Owns Relay's part: compiles the fragments of relay/, pages through a list of orders, refetches one of them.
+// Relay: compiles the fragments of relay/, pages through a list of orders, and refetches one of them.
 // node relay.mjs <endpoint> <page size> <filter and orderBy as JSON>
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -26,7 +26,7 @@ function compiled(...fragments) {
   return fragments.map((name) => require(`./__generated__/${name}.graphql`));
 }
 
-// What usePaginationFragment does, without React.
+// Like usePaginationFragment, without React.
 async function pageToTheEnd(direction) {
   const [environment, requests] = newEnvironment();
   const { paginationRequest, paginationMetadata } = relay.getPaginationMetadata(listFragment, "orders");
@@ -45,7 +45,7 @@ async function pageToTheEnd(direction) {
   return { environment, nodes: connection.edges.map(({ node }) => node), requests };
 }
 
-// What useRefetchableFragment does, after the store's copy of the order has been spoilt.
+// Like useRefetchableFragment, after the store's copy of the order was changed.
 async function refetchLast({ environment, nodes }) {
   const order = () => read(environment, orderFragment, nodes.at(-1));
   const { id } = order();

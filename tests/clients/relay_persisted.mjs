@@ -1,4 +1,4 @@
-// Owns the persisting of Relay's documents: compiles those of relay/ in another place, with a file of documents by hash.
+// Persists Relay's documents: compiles those of relay/ in another directory, with a file of documents by hash.
 // node relay_persisted.mjs <an empty directory> <schema> <algorithm>
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Owns the check of a schema against Relay's specification, by graphql-eslint's rules for it.
+// Checks a schema against Relay's specification, with graphql-eslint's rules.
 // node relay_spec.mjs <schema file>
 import { readFileSync } from "node:fs";
 import graphql from "@graphql-eslint/eslint-plugin";
@@ -13,9 +13,9 @@ const eslint = new ESLint({
     languageOptions: { parser: graphql.parser, parserOptions: { graphQLConfig: { schema } } },
     rules: {
       ...graphql.configs["flat/schema-relay"].rules,
-      // OrderConnection.nodes and Query.nodes are lists of nodes, which Relay leaves alone.
+      // OrderConnection.nodes and Query.nodes are lists of nodes, to which Relay's rules do not apply.
       "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
-      // Relay asks for forward arguments, backward ones, or both. What the platform pages goes forward only.
+      // Relay requires forward arguments, backward ones, or both. The platform's lists can only be paged forward.
       "@graphql-eslint/relay-arguments": ["error", { includeBoth: false }],
     },
   },

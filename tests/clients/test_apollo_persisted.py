@@ -1,4 +1,4 @@
-"""Owns the test of the server with Apollo's own link for persisted queries, automatic ones and those of a manifest."""
+"""Tests of the server with Apollo's own link for persisted queries: automatic ones, and those of a manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
-# As a build writes it; the client sends the id, and never the text.
+# The id that a build writes. The client sends the id and never the text.
 _ID = "orders-page"
 _TRUSTED = "query Trusted { orders(first: 2) { nodes { id orderKey __typename } __typename } }"
 _SENT = {
@@ -27,8 +27,8 @@ _SENT = {
 
 
 @pytest.fixture(scope="module")
-def asked(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What each client sent, and was answered."""
+def results(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The requests of each client, and the responses."""
     manifest: Path = tmp_path_factory.mktemp("manifest") / "manifest.json"
     operation = {"id": _ID, "name": "Trusted", "type": "query", "body": _TRUSTED}
     manifest.write_text(
@@ -42,6 +42,6 @@ def asked(server: Server, orders_url: str, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("client", _SENT)
-def test_a_text_is_sent_once_at_most(asked: Any, client: str) -> None:
-    """Then the hash alone, by GET too; where nothing is remembered the hash is not tried again."""
-    assert asked[client] == {"sent": _SENT[client], "keys": [["1", "2"]] * 3}
+def test_a_text_is_sent_once_at_most(results: Any, client: str) -> None:
+    """Then the client sends the hash alone, by GET too. If the server stores no queries, it does not retry the hash."""
+    assert results[client] == {"sent": _SENT[client], "keys": [["1", "2"]] * 3}

@@ -1,4 +1,4 @@
-"""Owns the test of the endpoint with graphql-http's audits of GraphQL over HTTP."""
+"""Tests of the endpoint with graphql-http's audits of GraphQL over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_every_audit_is_ok(server: Server) -> None:
-    """All 61 audits are ok: those of the MUST, the SHOULD and the MAY."""
+    """The server passes all 61 audits of the levels MUST, SHOULD and MAY."""
     results = node.run("audits.mjs", server.graphql)["results"]
     passed = Counter(audit["name"].split()[0] for audit in results if audit["status"] == "ok")
     levels = ", ".join(f"{count} {level}" for level, count in passed.most_common())

@@ -1,4 +1,4 @@
-"""Owns the test of queries by GET with a real browser's cache, which must not undo what its user has changed."""
+"""Tests of queries by GET with a real browser's cache, which must not hide a user's own changes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _SEEN = ["OPEN"] * 3 + ["FULFILLED"] * 3 + ["OPEN"] * 3
 
 @pytest.fixture(scope="module")
 def reusing(orders_url: str) -> Iterator[Server]:
-    """A server whose answers may be used again for longer than the page asks."""
+    """A server whose responses may be reused for longer than the page asks for."""
     with running_server(orders_url, APP_SCHEMA=APP_SCHEMA, CACHE_SECONDS="600") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def asked(shop: Server, reusing: Server) -> list[list[dict[str, Any]]]:
-    """What a page was answered before and after changes of its own, by each of the two."""
+def results(shop: Server, reusing: Server) -> list[list[dict[str, Any]]]:
+    """The page's responses before and after its own changes, from each of the two servers."""
     answers: list[list[dict[str, Any]]] = node.run("caching.mjs", node.tool("chromium"), shop.url, reusing.url)
     return answers
 
 
-def test_a_page_sees_its_own_change_whatever_its_cache_keeps(asked: list[list[dict[str, Any]]]) -> None:
-    """At once, by default and where answers may be used again without asking."""
-    assert [[answer["status"] for answer in answers] for answers in asked] == [_SEEN, _SEEN]
+def test_a_page_sees_its_own_change_whatever_its_cache_keeps(results: list[list[dict[str, Any]]]) -> None:
+    """The page sees its change at once: with the default settings, and if responses may be reused without asking."""
+    assert [[answer["status"] for answer in answers] for answers in results] == [_SEEN, _SEEN]
 
 
-def test_a_cache_asks_again_or_does_not_as_it_is_told(shop: Server, asked: list[list[dict[str, Any]]]) -> None:
-    """By default each time, and the answer is a 304; else once for each change. What it used last has the same id."""
-    by_asking, by_itself = ([answer["id"] for answer in answers] for answers in asked)
+def test_a_cache_revalidates_as_the_headers_say(shop: Server, results: list[list[dict[str, Any]]]) -> None:
+    """By default the browser asks each time and gets a 304; else once per change. A reused response keeps its id."""
+    by_asking, by_itself = ([answer["id"] for answer in answers] for answers in results)
     assert len({*by_asking}) == 9
-    # A line is written when its answer is on its way.
+    # The server writes a line after it has sent the response.
     wait_for(lambda: shop.log().count('"status":304') >= 3, what=shop.log)
     assert len({*by_itself}) == 3

@@ -1,4 +1,4 @@
-"""Owns the test of GraphiQL in a real browser: what a person does with the page, on a machine with no internet."""
+"""Tests of GraphiQL in a real browser: what a person does with the page, on a machine without internet."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def visit(shop: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the browser saw."""
+    """The results of the browser script."""
     node.tool("npm")
     assert vendor.main([]) == 0
     screenshots = tmp_path_factory.mktemp("graphiql")
     seen = node.run("graphiql.mjs", shop.url, node.tool("chromium"), str(screenshots))
-    print(f"screenshots: {screenshots}")  # noqa: T201 # pytest -s and a failure show it
+    print(f"screenshots: {screenshots}")  # noqa: T201 # shown by pytest -s and on failure
     return seen
 
 
 def test_the_home_page_is_graphiql(visit: Any) -> None:
-    """Who opens the server's address finds GraphiQL, with one tab for each example, the second time too."""
+    """A user who opens the server's address gets GraphiQL, with a tab for each example, also on a second visit."""
     assert visit["title"] == "Orders · GraphiQL"
     assert visit["tabs"] == [
         "OrdersPage",
@@ -41,7 +41,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
 
 
 def test_every_request_is_to_our_origin(visit: Any, shop: Server) -> None:
-    """Not one request leaves the server that the page came from, nor does a socket lead elsewhere."""
+    """No request and no WebSocket goes anywhere but to the server that the page came from."""
     elsewhere = [request for request in visit["requests"] if not request["url"].startswith(f"{shop.url}/")]
     assert visit["requests"]
     assert elsewhere == []
@@ -49,12 +49,12 @@ def test_every_request_is_to_our_origin(visit: Any, shop: Server) -> None:
 
 
 def test_the_browser_has_nothing_to_complain_of(visit: Any) -> None:
-    """No error in the console, none in a script, no failed request, and nothing against the security policy."""
+    """The console and the scripts have no errors, no request fails, and nothing violates the security policy."""
     assert visit["complaints"] == []
 
 
 def test_every_example_says_what_it_shows_and_runs(visit: Any) -> None:
-    """Each example begins with its explanation, and is answered without errors."""
+    """Each example begins with an explanation, and runs without errors."""
     for example in visit["examples"].values():
         assert example["query"].startswith("# ")
         assert "errors" not in example
@@ -62,9 +62,9 @@ def test_every_example_says_what_it_shows_and_runs(visit: Any) -> None:
 
 
 def test_the_examples_show_orders(visit: Any) -> None:
-    """There are orders in each answer: a page, the most expensive of a month, one order twice, and statistics."""
+    """Each response has orders: a page, the most expensive of a month, one order twice, and statistics."""
     answers = {name: example["data"] for name, example in visit["examples"].items()}
-    # As many as its variables say; without them it would be a page of 50.
+    # The page size in the example's variables. Without them the page would have 50 orders.
     assert len(answers["OrdersPage"]["orders"]["nodes"]) == 10
     expensive = answers["MostExpensiveOrders"]["orders"]
     prices = [float(order["totalPrice"]) for order in expensive["nodes"]]
@@ -77,7 +77,7 @@ def test_the_examples_show_orders(visit: Any) -> None:
 
 
 def test_the_change_of_a_status_is_safe_to_run_again(visit: Any) -> None:
-    """The example changes a status with a key of its own; run again, in another window too, it is replayed."""
+    """The example changes a status with an idempotency key. Run again, also in another window, it is replayed."""
     first, again = visit["examples"]["ChangeStatus"]["data"], visit["subscription"]["again"]["data"]
     assert first["setOrderStatus"]["order"]["status"] == "PARTIAL"
     assert (first["setOrderStatus"]["replayed"], first["setOrderStatus"]["userErrors"]) == (False, [])
@@ -85,7 +85,7 @@ def test_the_change_of_a_status_is_safe_to_run_again(visit: Any) -> None:
 
 
 def test_a_subscription_hears_what_another_window_changes(visit: Any) -> None:
-    """From the history's head on it says nothing of what is past or replayed, and shows the change when it is made."""
+    """From the feed's head on, the subscription shows no past or replayed changes, and each new one as it is made."""
     assert visit["examples"]["StatusHistory"]["data"]["orderStatusChanges"]["nodes"]
     changed = visit["subscription"]["changed"]["data"]["setOrderStatus"]
     heard = visit["subscription"]["heard"]["data"]["orderStatusChanged"]
@@ -101,25 +101,25 @@ def test_the_schema_is_explained(visit: Any) -> None:
 
 
 def test_a_field_is_added_by_a_click(visit: Any) -> None:
-    """The explorer plugin writes what is ticked into the query."""
+    """The explorer plugin writes the ticked field into the query."""
     assert "clerk" not in visit["examples"]["OrdersPage"]["query"]
     assert "clerk" in visit["explored"]
 
 
 def test_one_of_several_operations_is_chosen(visit: Any) -> None:
-    """Of a document's operations the one picked from the menu is run."""
+    """GraphiQL runs the operation chosen from the menu."""
     assert list(visit["chosen"]["data"]["orderCount"]) == ["asOf"]
 
 
 def test_a_wrong_query_is_answered_with_the_reason(visit: Any) -> None:
-    """What the server says of a field that does not exist is shown."""
+    """The page shows the server's message about a field that does not exist."""
     assert [error["message"] for error in visit["wrong"]["errors"]] == [
         "Cannot query field 'noSuchField' on type 'Query'."
     ]
 
 
 def test_a_token_is_sent_and_never_stored(visit: Any) -> None:
-    """A header goes out with the request; neither tabs nor history nor favourites keep it, nor the wish to."""
+    """A header goes out with the request. Tabs, history and favourites do not store it, nor can a user make them."""
     token = visit["token"]
     assert token["sent"] == token["secret"]
     assert {"orders:graphiql:tabState", "orders:graphiql:queries", "orders:graphiql:favorites"} <= set(token["stored"])
@@ -128,7 +128,7 @@ def test_a_token_is_sent_and_never_stored(visit: Any) -> None:
 
 
 def test_a_reload_finds_the_tabs_as_they_were(visit: Any) -> None:
-    """After a reload the same tabs are there with what was typed, but for the headers."""
+    """After a reload the same tabs are there with their content, except for the headers."""
     reloaded = visit["reloaded"]
     assert reloaded["found"] == reloaded["left"]
     assert (reloaded["query"], reloaded["headers"]) == ("{ noSuchField }", "")

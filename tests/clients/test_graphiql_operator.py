@@ -1,4 +1,4 @@
-"""Owns the test of GraphiQL as an operator uses it: plans, provisioning and teardown, with their progress streaming."""
+"""Tests of GraphiQL for operators: plans, provisioning and deletion, with their progress streaming."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 _PLATFORM = "/api/2.0"
-# The calls of the platform at which each operation is held until the page shows that it is further than before.
+# The platform calls at which each operation is held until the page shows its progress.
 _HELD_AT = {
     "refreshSyncedTable": [
         ("POST", f"{_PLATFORM}/pipelines/[^/]+/updates"),
@@ -38,7 +38,7 @@ _ENDED = ("SUCCEEDED", "FAILED")
 
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """What the browser saw."""
+    """The results of the browser script."""
     node.tool("npm")
     assert vendor.main([]) == 0
     screenshots = tmp_path_factory.mktemp("graphiql_operator")
@@ -55,11 +55,11 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 seen["watched"][mutation] = watched(platform, script, calls)
             (last,) = script.finish()
             yield {**seen, **last}
-    print(f"screenshots: {screenshots}")  # noqa: T201 # pytest -s and a failure show it
+    print(f"screenshots: {screenshots}")  # noqa: T201 # shown by pytest -s and on failure
 
 
 def watched(platform: LocalPlatform, script: node.Script, calls: list[tuple[str, str]]) -> list[Any]:
-    """What the page shows of an operation that is held at each of these calls until the page has come so far."""
+    """What the page shows of an operation that is held at each of these calls until the page has caught up."""
     seen: list[Any] = []
     hold(platform, *calls[0])
     script.tell("begin")
@@ -77,12 +77,12 @@ def watched(platform: LocalPlatform, script: node.Script, calls: list[tuple[str,
 
 
 def hold(platform: LocalPlatform, method: str, path: str) -> None:
-    """Have the next call of this kind held before it is done."""
+    """Hold the next call of this kind before it is executed."""
     platform.fault("hold_before", method=method, path=path)
 
 
-def test_what_stands_behind_the_api_is_seen_at_a_glance(visit: Any) -> None:
-    """The example shows instance, catalog and table, and the operation that made them."""
+def test_the_resources_are_seen_at_a_glance(visit: Any) -> None:
+    """The example shows the instance, catalog and table, and the operation that made them."""
     found = visit["glance"]["data"]
     assert found["lakebase"]["instance"]["name"] == INSTANCE
     assert found["lakebase"]["syncedTable"]["name"] == TABLE
@@ -91,7 +91,7 @@ def test_what_stands_behind_the_api_is_seen_at_a_glance(visit: Any) -> None:
 
 
 def test_a_plan_is_seen_before_anything_is_done(visit: Any) -> None:
-    """What would be deleted, in its order; nothing is begun."""
+    """The plan lists what would be deleted, in order. Nothing is started."""
     planned = visit["plan"]["data"]["teardownLakebase"]
     assert [step["action"] for step in planned["plan"]["steps"]] == ["DELETE"] * 3
     assert (planned["operation"], planned["userErrors"]) == (None, [])
@@ -99,7 +99,7 @@ def test_a_plan_is_seen_before_anything_is_done(visit: Any) -> None:
 
 @pytest.mark.parametrize("mutation", ["refreshSyncedTable", "teardownLakebase", "provisionLakebase"])
 def test_percentages_stream_to_the_end(visit: Any, mutation: str) -> None:
-    """They rise from event to event, and the last says that it succeeded."""
+    """The percentages rise from event to event, and the last event says that the operation succeeded."""
     seen = visit["watched"][mutation]
     progress = [event["progress"] for event in seen]
     assert progress == sorted(progress)

@@ -1,4 +1,4 @@
-"""Owns the test of GraphQL over server-sent events with graphql-sse, the client of the protocol's own author."""
+"""Tests of GraphQL over server-sent events with graphql-sse, the reference client of the protocol."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def seen(shop: Server) -> Any:
-    """What the client saw, in its distinct connections mode."""
+    """The results of the client in its distinct connections mode."""
     return node.run("graphql_sse.mjs", shop.url)
 
 
 def test_every_kind_of_operation_is_served(seen: Any) -> None:
-    """Queries and mutations have one result and end; a subscription hears what the mutations changed."""
+    """Queries and mutations have one result and end. A subscription gets the changes that the mutations made."""
     (query,) = seen["query"]
     changed = [result["data"]["setOrderStatus"] for (result,) in seen["set"].values()]
     assert [payload["userErrors"] for payload in changed] == [[], []]
@@ -28,7 +28,7 @@ def test_every_kind_of_operation_is_served(seen: Any) -> None:
 
 
 def test_a_second_subscription_goes_on_where_the_first_stopped(seen: Any) -> None:
-    """With the last cursor as `after` it hears what was changed meanwhile, and then what is changed now."""
+    """With its last cursor as `after`, a subscription gets the changes made meanwhile, and then the new ones."""
     assert [change["status"] for change in seen["first"] + seen["second"]] == [
         "PARTIAL",
         "OPEN",
@@ -50,6 +50,6 @@ def test_a_second_subscription_goes_on_where_the_first_stopped(seen: Any) -> Non
     ],
 )
 def test_a_mistake_is_a_result(seen: Any, mistake: str, reason: str) -> None:
-    """An operation that fails gives one result with the error, and ends; the client is not told to try again."""
+    """A failing operation gives one result with the error and ends. The client does not retry."""
     (result,) = seen["refused"][mistake]
     assert [error["extensions"]["reason"] for error in result["errors"]] == [reason]

@@ -1,4 +1,4 @@
-"""Owns the test of which pages may listen, in a real browser, which says truly where a page comes from."""
+"""Tests of which pages may subscribe, in a real browser, which sends a page's true origin."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ANSWER = {"data": {"__typename": "Query"}}
 
 
 @pytest.fixture(scope="module")
-def asked(shop: Server, server: Server) -> dict[str, Any]:
-    """What a page of either server got: from its own, and from the other one."""
+def results(shop: Server, server: Server) -> dict[str, Any]:
+    """What a page of either server got from its own server and from the other one."""
     pairs = {
         "own": (server, server),
         "allowed": (server, shop),
@@ -27,11 +27,11 @@ def asked(shop: Server, server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("origin", ["own", "allowed"])
-def test_our_own_pages_may_listen_and_those_of_allowed_origins(asked: dict[str, Any], origin: str) -> None:
-    """By EventSource and by WebSocket; of other origins those that ALLOWED_ORIGINS names."""
-    assert asked[origin] == {"eventSource": _ANSWER, "webSocket": _ANSWER}
+def test_our_own_pages_may_listen_and_those_of_allowed_origins(results: dict[str, Any], origin: str) -> None:
+    """Pages of the server's origin and of those in ALLOWED_ORIGINS may subscribe, by EventSource and WebSocket."""
+    assert results[origin] == {"eventSource": _ANSWER, "webSocket": _ANSWER}
 
 
-def test_pages_of_other_origins_may_not_listen(asked: dict[str, Any]) -> None:
-    """Both ways a page of another origin gets a 403, and its EventSource does not try again."""
-    assert asked["foreign"] == {"eventSource": 403, "webSocket": 403}
+def test_pages_of_other_origins_may_not_listen(results: dict[str, Any]) -> None:
+    """A page of another origin gets a 403 on both transports, and its EventSource does not retry."""
+    assert results["foreign"] == {"eventSource": 403, "webSocket": 403}

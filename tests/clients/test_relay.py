@@ -1,4 +1,4 @@
-"""Owns the test of the server with Relay: its compiler, its network layer and its store."""
+"""Tests of the server with Relay: its compiler, its network layer and its store."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def relay(listing: Listing) -> Any:
-    """What Relay found."""
+    """The contents of Relay's store."""
     return node.run("relay.mjs", *listing.arguments)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_connection_is_paged_to_its_end(relay: Any, listing: Listing, direction: str) -> None:
-    """Relay's store comes to hold every order of the list once, in order, with one request a page."""
+    """Relay's store gets every order of the list once, in order, with one request for each page."""
     assert relay[direction] == {"orders": listing.orders, "requests": listing.pages}
 
 
 def test_an_order_is_fetched_again_by_its_id(relay: Any, listing: Listing) -> None:
-    """Relay's refetch of one order, through `node`, brings the store's spoilt copy in line with the server."""
+    """Relay refetches one order through `node`, which repairs a copy in the store that the test has changed."""
     assert relay["refetched"] == {
         "stored": {**listing.orders[-1], "totalPrice": "stale"},
         "fetched": listing.orders[-1],

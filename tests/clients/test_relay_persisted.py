@@ -1,4 +1,4 @@
-"""Owns the test of a manifest that Relay's own compiler writes: it is taken as it is, whatever its hashes are."""
+"""Tests of a manifest written by Relay's own compiler: the server takes it unchanged, with any hash algorithm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.process import ROOT
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA256"])
 def test_what_relay_persists_is_trusted(tmp_path: Path, algorithm: str) -> None:
-    """Its documents fit the schema, and are found by the ids that its network layer is given."""
+    """Its documents match the schema, and the server finds them by the ids that the network layer gets."""
     made = node.run("relay_persisted.mjs", str(tmp_path), str(ROOT / "schema" / "schema.graphql"), algorithm)
     settings = Settings(
         database_url="postgresql://h/db", persisted_documents=Path(made["file"]), persisted_documents_only=True

@@ -1,4 +1,4 @@
-"""Owns the test of the schema with graphql-eslint's rules for Relay's specification."""
+"""Tests of the schema with graphql-eslint's rules for Relay's specification."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SCHEMA = ROOT / "schema" / "schema.graphql"
 
 
 def test_the_schema_follows_relay() -> None:
-    """Nothing in the schema is against Relay's specification."""
+    """The schema does not violate Relay's specification."""
     assert node.run("relay_spec.mjs", str(_SCHEMA)) == {"messages": []}
 
 
 def test_a_schema_against_relay_is_found_out(tmp_path: Path) -> None:
-    """The rules do read the schema: connections whose `pageInfo` may be null are reported."""
+    """The rules do read the schema: connections with a nullable `pageInfo` are reported."""
     broken = tmp_path / "schema.graphql"
     broken.write_text(_SCHEMA.read_text().replace("pageInfo: PageInfo!", "pageInfo: PageInfo"))
     messages = node.run("relay_spec.mjs", str(broken))["messages"]

@@ -1,4 +1,4 @@
-"""Owns the test of what subscribers notice of a restart of their server: nothing is lost, nothing comes twice."""
+"""Tests of a server restart as its subscribers see it: no event is lost, and none comes twice."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tests.clients.changes import Changes
 
 _CLIENTS = ("graphql-ws", "graphql-sse", "EventSource")
-# uvicorn gives those who are still being served ten seconds, and then says in the log that it has waited in vain.
+# uvicorn gives open connections ten seconds, and then logs that it has stopped waiting.
 _PROMPT_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """What was made before, during and after it, and what each client heard; `last` is what it had to say at the end."""
+    """The changes made before, during and after the restart, what each client got, and its `last` line."""
 
     made: list[Any]
     heard: dict[str, list[Any]]
@@ -36,7 +36,7 @@ class Restart:
 
 @pytest.fixture(scope="module")
 def restart(orders_url: str, changes: Changes) -> Restart:
-    """A restart on the same port, with all of the clients listening. The changes are made through another server."""
+    """A restart on the same port with all clients listening. The changes are made through another server."""
     port = free_port()
     with ExitStack() as subscribed:
         with running_server(orders_url, port=port, APP_SCHEMA=APP_SCHEMA) as server:
@@ -64,22 +64,22 @@ def restart(orders_url: str, changes: Changes) -> Restart:
 
 @pytest.mark.parametrize("client", _CLIENTS)
 def test_a_restart_loses_nothing(restart: Restart, client: str) -> None:
-    """Each client comes back by itself, and hears what was changed meanwhile and later, each once and in order."""
+    """Each client reconnects by itself, and gets the changes made meanwhile and later, each once and in order."""
     assert restart.heard[client] == restart.made
 
 
 def test_a_stop_says_that_the_service_restarts(restart: Restart) -> None:
-    """A socket is closed with 1012, which tells a client to come back; nobody hears an end of the subscription."""
+    """The server closes sockets with 1012, which makes clients reconnect. No subscription gets a `complete`."""
     assert restart.last == {"graphql-ws": [{"closed": 1012}], "graphql-sse": [], "EventSource": []}
 
 
 def test_a_stop_does_not_wait_for_subscribers(restart: Restart) -> None:
-    """It does not come to the end of the time that it has for those who are being served: that would be in the log."""
+    """The server does not wait until its time limit for open connections, which would be in the log."""
     levels = {json.loads(line)["level"] for line in restart.log.splitlines()}
     assert levels == {"info"}
 
 
 @pytest.mark.long
 def test_a_stop_is_prompt(restart: Restart) -> None:
-    """Those who would listen for ever do not hold it up for long."""
+    """Clients that would listen for ever delay the stop only briefly."""
     hold("a stop with three subscribers", restart.stop_seconds, computing_seconds=_PROMPT_SECONDS)

@@ -1,1 +1,1 @@
-"""Random queries and the tables they are asked of, for tests that hold two ways of answering against each other."""
+"""Random queries, and the tables that they read, for tests that compare two ways of answering."""

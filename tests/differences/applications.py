@@ -1,4 +1,4 @@
-"""Owns applications that are asked in this process, and the comparing of what they answer."""
+"""Applications that run in this process, and the comparison of their responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from schema.context import Context
 
 PATH: Final = "/api/graphql"
-# They are another request's at each time, or follow from the bytes of the body.
+# These differ with each request, or follow from the body's bytes.
 _OWN_HEADERS: Final = frozenset({b"x-request-id", b"server-timing", b"content-length", b"etag"})
 _HOST: Final = (b"host", b"127.0.0.1")
 _PATIENCE_SECONDS: Final = 60.0
@@ -41,7 +41,7 @@ _PATIENT_CONSTANTS: Final = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one request: as HTTP has it, and as the server's log has it."""
+    """The response to one request, and its outcome in the log."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -51,12 +51,12 @@ class Answer:
     fast: bool
 
     def same_as(self, other: Answer) -> bool:
-        """Whether they are the same to the caller and in the log, JSON's white space aside.
+        """Whether the client and the log see the same, except for JSON's white space.
 
-        Keys stand in their order, errors in any: fields that are read side by side fail in any order.
+        Keys have to be in the same order. Errors may be in any order: fields that are read side by side fail in any.
         """
-        told = (self.status, self.headers, self.operation, self.outcomes)
-        if told != (other.status, other.headers, other.operation, other.outcomes):
+        mine = (self.status, self.headers, self.operation, self.outcomes)
+        if mine != (other.status, other.headers, other.operation, other.outcomes):
             return False
         return self.body == other.body or decoded(self.body) == decoded(other.body)
 
@@ -65,7 +65,7 @@ class Answer:
 
 
 class Application:
-    """One application, started."""
+    """A running application."""
 
     def __init__(self, app: Starlette, state: Mapping[str, Any]) -> None:
         self._app = app
@@ -73,12 +73,12 @@ class Application:
 
     @property
     def context(self) -> Context:
-        """What its resolvers are given, but for who calls."""
+        """The context of its resolvers, without a caller."""
         context: Context = self._state["context"]
         return context
 
     async def ask(self, body: Mapping[str, Any], *, get: bool = False, accept: str = "*/*") -> Answer:
-        """The answer to a POST with this body, or to a GET with the same as parameters."""
+        """Send a POST with this body, or a GET with the same as parameters."""
         sent, query, record = b"", b"", None
         if get:
             given = {name: value for name, value in body.items() if value is not None}
@@ -110,7 +110,7 @@ class Application:
             if not ended:
                 ended = True
                 return {"type": "http.request", "body": sent, "more_body": False}
-            # Nobody hangs up.
+            # The client stays connected.
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -133,7 +133,7 @@ class Application:
 
 @asynccontextmanager
 async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator[Application]:
-    """An application on this database. It waits for longer than a busy machine ever takes, and answers every query."""
+    """Run an application on this database. It answers every query, with timeouts longer than a busy machine needs."""
     patient = dict.fromkeys(("statement_timeout", "request_timeout"), _PATIENCE_SECONDS)
     given = Settings.model_validate(
         {
@@ -156,25 +156,25 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
         yield Application(app, state or {})
 
 
-# By the fields that are hidden. Documents are validated for a schema, which is most of what a new one costs.
+# By the hidden fields. A document is validated once for each schema object, so a new one would be costly.
 _schemas: dict[frozenset[str], GraphQLSchema] = {}
 
 
 def _with_shared_core(*, hidden_order_fields: frozenset[str], **keywords: Any) -> strawberry.Schema:
-    """A schema of its own around graphql-core's, which is that of another application with the same fields."""
+    """A schema of its own that shares graphql-core's schema with other applications that hide the same fields."""
     schema = build_schema(hidden_order_fields=hidden_order_fields, **keywords)
     schema._schema = _schemas.setdefault(hidden_order_fields, schema._schema)  # noqa: SLF001 # there is no public way
     return schema
 
 
 def decoded(body: bytes) -> str:
-    """An answer as text that is the same for the same answers: to Python 1, 1.0 and True would be equal."""
+    """A response as text, for comparison: to Python, 1, 1.0 and True would be equal."""
     pairs = json.loads(body, object_pairs_hook=tuple)
     return repr([(name, sorted(map(_comparable_error, value)) if name == "errors" else value) for name, value in pairs])
 
 
 def _comparable_error(error: tuple[tuple[str, Any], ...]) -> str:
-    # Each request has an id of its own.
+    # Each request has its own id.
     return repr(
         [(name, [x for x in value if x[0] != "errorId"] if name == "extensions" else value) for name, value in error]
     )

@@ -1,4 +1,4 @@
-"""Owns random values of the schema's input types: as they stand in a document, and as the JSON of a variable."""
+"""Random values of the schema's input types, as literals of a document and as JSON for variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from graphql import GraphQLInputType
 
 ABSENT: Final = object()
-# What a value is for: the argument or input field, and the ordering that the page around it has.
+# What a value is for: the argument or input field, and the ordering of the page around it.
 Purpose = tuple[str, Ordering | None]
 _SORTED_BY: Final = {
     OrderColumn.ORDER_KEY: "ORDER_KEY",
@@ -73,7 +73,7 @@ _TYPES_OF_NODES: Final = (
     "Operation",
     "Nothing",
 )
-# What a client may send in the place of something else.
+# Values that a client may send instead of the right ones.
 _STRAYS: Final[tuple[Any, ...]] = (
     *(
         True,
@@ -101,26 +101,26 @@ _STRAYS: Final[tuple[Any, ...]] = (
 
 
 class Word(str):
-    """An enum's value: bare in a document."""
+    """An enum value, written without quotes."""
 
     __slots__ = ()
 
 
 class Number(str):
-    """A number written in its own way, 1e3 say."""
+    """A number in a certain notation, 1e3 for example."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that stands where a value may."""
+    """A variable in the place of a value."""
 
     name: str
 
 
 def literal(value: Any) -> str:
-    """A value as it stands in a document."""
+    """A value as a literal."""
     if isinstance(value, Variable):
         return f"${value.name}"
     if isinstance(value, Word | Number):
@@ -133,7 +133,7 @@ def literal(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON."""
     if isinstance(value, Number):
         return json.loads(value)
     if isinstance(value, dict):
@@ -144,7 +144,7 @@ def plain(value: Any) -> Any:
 
 
 class Values:
-    """Random values of any input type, most of them good ones."""
+    """Random values of any input type, most of them valid."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class Values:
         mistakes: float = 0.0,
         instead: Callable[[GraphQLInputType, Purpose], Any] = lambda _wanted, _purpose: ABSENT,
     ) -> None:
-        """`mistakes` is the share of bad ones; `instead` may give a variable for a part of a value, or ABSENT."""
+        """`mistakes` is the share of invalid values. `instead` may replace a part of a value: a variable, or ABSENT."""
         self._random = random
         self._corpus = corpus
         self._mistakes = mistakes
@@ -170,7 +170,7 @@ class Values:
         return self._random.random() < self._mistakes
 
     def stray(self) -> Any:
-        """A value of whatever type."""
+        """A value of any type."""
         return self._random.choice(_STRAYS)
 
     def _part(self, wanted: GraphQLInputType, purpose: Purpose) -> Any:
@@ -181,12 +181,12 @@ class Values:
         random = self._random
         if isinstance(wanted, GraphQLList):
             if random.random() < 0.08:
-                # A single value stands for a list of one.
+                # A single value is coerced to a list of one.
                 return self.of(wanted.of_type, purpose, nulls=0)
             items = [self._part(wanted.of_type, purpose) for _ in range(random.choice((0, 1, 2, 3, 5)))]
             if random.random() < self._mistakes / 5:
                 items = [self.of(wanted.of_type, purpose, nulls=0)] * 1001
-            # Repeats.
+            # Some lists have a repeated item.
             return items + items[:1] * random.randrange(2)
         if isinstance(wanted, GraphQLInputObjectType):
             return self._object(wanted, purpose)
@@ -200,7 +200,7 @@ class Values:
             field = Word(_SORTED_BY[ordering.column])
             direction = Word("DESC" if ordering.descending else "ASC")
             given = {"direction": direction, "field": field}
-            # What is the default may be left out.
+            # A field with a default may be left out.
             return {
                 name: value
                 for name, value in given.items()
@@ -230,7 +230,7 @@ class Values:
     def _decimal(self) -> Any:
         random = self._random
         if random.random() < self._mistakes / 5:
-            # As a variable it is a float, and exact; as it stands it is refused.
+            # As a variable it is a float with an exact integer value. As a literal it is refused.
             return Number("1e3")
         text = random.choice(_DECIMALS)
         return Number(text) if random.random() < 0.4 else text
@@ -249,7 +249,7 @@ class Values:
     def _id(self) -> Any:
         random = self._random
         if self._mistaken():
-            # An ID may be written as a number, which is none of ours.
+            # An ID may be written as a number. None of the server's ids is one.
             return random.choice((*_BAD_IDS, 7))
         kind, key = "Order", str(self._key())
         if random.random() < 0.02 + self._mistakes:

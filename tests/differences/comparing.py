@@ -1,4 +1,4 @@
-"""Owns the comparing of two applications: random queries are asked of both, and every difference is told."""
+"""The comparison of two applications: both answer the same random queries, and every difference is reported."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from tests.differences.applications import Answer, Application
     from tests.differences.tables import Corpus
 
-_TOLD: Final = 5
-# The seed of what no seed has made.
+_SHOWN: Final = 5
+# The seed of handwritten queries.
 _BY_HAND: Final = -1
-# Of the requests that it knows. The first one of a document never is, and others fail or meet an odd order.
+# The share of the requests for orders that the fast path has to answer. It never answers a document's first request,
+# and others fail or meet an odd order.
 _LEAST_FAST: Final = 0.3
 _ENOUGH_DOCUMENTS: Final = 50
 _ACCEPTED: Final = ("*/*", "application/json", "application/graphql-response+json")
-# How many documents all cases have together: DIFFERENCES=20000 is for a longer run. A document's seed is its case's
-# first one and its number; DIFFERENCES_FROM begins with another, so that DIFFERENCES=1 repeats a single one.
+# The number of documents of all cases together. DIFFERENCES=20000 is for a longer run. A document's seed is the case's
+# first seed plus its number. DIFFERENCES_FROM sets the first seed, so that DIFFERENCES=1 repeats a single document.
 DOCUMENTS: Final = int(os.environ.get("DIFFERENCES", "400"))
 _FROM: Final = os.environ.get("DIFFERENCES_FROM")
 
 
 @dataclass
 class Tally:
-    """What was asked and found."""
+    """The number of requests, and the differences found."""
 
     documents: int = 0
     requests: int = 0
@@ -49,23 +50,23 @@ class Tally:
         )
 
     def hold(self) -> None:
-        """Fail where there is any difference, or where too little was answered by the fast path to say so."""
-        assert not self.differences, self._told()
+        """Fail on any difference, or if the fast path answered too few requests for the test to be meaningful."""
+        assert not self.differences, self._described()
         assert self.documents < _ENOUGH_DOCUMENTS or self.fast > _LEAST_FAST * self.of_orders, str(self)
 
-    def _told(self) -> str:
-        """The differences, the first few in full."""
-        return "\n\n".join((f"{len(self.differences)} differences:", *self.differences[:_TOLD], str(self)))
+    def _described(self) -> str:
+        """The first few differences in full."""
+        return "\n\n".join((f"{len(self.differences)} differences:", *self.differences[:_SHOWN], str(self)))
 
 
 def queries_of(schema: GraphQLSchema, corpus: Corpus, *, first_seed: int, share: float) -> Iterable[Query]:
-    """The queries of a case that has this share of all documents."""
+    """The queries of a case with this share of all documents."""
     start = first_seed if _FROM is None else int(_FROM)
     return (query_of(seed, schema, corpus) for seed in range(start, start + max(1, round(DOCUMENTS * share))))
 
 
 async def compare(fast: Application, ordinary: Application, queries: Iterable[Query], *, at_once: int = 1) -> Tally:
-    """Ask both all of the queries, as many at once as is said."""
+    """Send all queries to both applications, `at_once` of them concurrently."""
     tally, left = Tally(), iter(queries)
 
     async def work() -> None:
@@ -77,7 +78,7 @@ async def compare(fast: Application, ordinary: Application, queries: Iterable[Qu
 
 
 def written(document: str, *variables: Mapping[str, Any]) -> Query:
-    """A query that a person wrote, asked with these variables one after another."""
+    """A handwritten query, sent with each of these sets of variables in turn."""
     return Query(_BY_HAND, orders_alone=True, bodies=[{"query": document, "variables": values} for values in variables])
 
 
@@ -85,7 +86,7 @@ async def _compare_one(fast: Application, ordinary: Application, query: Query, t
     tally.documents += 1
     how: dict[str, Any] = {"get": query.seed % 16 == 0, "accept": _ACCEPTED[query.seed % len(_ACCEPTED)]}
     expected = [await ordinary.ask(body, **how) for body in query.bodies]
-    # What is kept of a document may be used from its second time on, whichever variables come first.
+    # A document's plan may be used from the second request on, whichever variables come first.
     for time, index in enumerate((*range(len(expected)), 0), 1):
         answer = await fast.ask(query.bodies[index], **how)
         tally.requests += 1
@@ -93,11 +94,11 @@ async def _compare_one(fast: Application, ordinary: Application, query: Query, t
         tally.fast += answer.fast
         tally.clean += not answer.outcomes
         if not answer.same_as(expected[index]):
-            tally.differences.append(_told(query.seed, query.bodies[index], how, time, expected[index], answer))
+            tally.differences.append(_described(query.seed, query.bodies[index], how, time, expected[index], answer))
             return
 
 
-def _told(
+def _described(
     seed: int, body: Mapping[str, Any], how: Mapping[str, Any], time: int, expected: Answer, answer: Answer
 ) -> str:
     found = "written by hand" if seed == _BY_HAND else f"DIFFERENCES=1 DIFFERENCES_FROM={seed}"

@@ -1,4 +1,4 @@
-"""Owns the database of random queries, and the silence about it."""
+"""Fixtures of the comparisons: the database of random queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 async def database_url(cluster: Cluster) -> AsyncIterator[str]:
-    """The URL of a database with the tables. What is logged about them is a lot, and goes nowhere."""
+    """The URL of a database with the tables. The applications' many log lines are discarded."""
     settings = Settings(database_url=SecretStr(cluster.url))
     configure_logs(settings.model_copy(update={"log_level": "CRITICAL"}), stream=io.StringIO())
     await make_database(cluster.url)

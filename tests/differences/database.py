@@ -1,4 +1,4 @@
-"""Owns the making of a database for random queries: its tables, and the statuses that were changed."""
+"""The creation of a database for random queries, with its tables and changed statuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.differences.tables import APP_SCHEMA, change_statuses, make_tables
 
 
 async def make_database(url: str) -> None:
-    """Make them, anew."""
+    """Create the tables, replacing earlier ones."""
     settings = Settings(database_url=SecretStr(url))
     database, engine = await asyncpg.connect(url), create_migration_engine(settings, UrlDatabase(url))
     try:

@@ -1,4 +1,4 @@
-"""Owns random queries: documents over the whole of a schema's Query type, and the requests that run them."""
+"""Random queries: documents over the whole Query type of a schema, and the requests that run them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _Composite = GraphQLObjectType | GraphQLInterfaceType
 _DEEPEST: Final = 7
 _SHALLOW: Final = 4
 _MOST_FRAGMENTS: Final = 6
-# Of what is asked of orders alone; the rest of the schema is asked for by the others.
+# The weights of the root fields of queries for orders alone. The other queries cover the rest of the schema.
 _ORDER_FIELDS: Final = {"orders": 11, "order": 3, "node": 3, "nodes": 3, "__typename": 1}
 _NOT_OF_ORDERS: Final = frozenset({"OrderConnection.totalCount", "Order.statusChanges"})
-# They are other at each time of asking.
+# These differ with each request.
 _NEVER: Final = frozenset({"OrderCount.asOf", "OrderStats.asOf"})
 _ALIASES: Final = (
     *("a", "b", "z", "A", "_", "__", "_0", "a1b2", "x" * 60, "on", "fragment", "true", "query"),
@@ -48,7 +48,7 @@ _INTROSPECTION: Final = (
 
 @dataclass(frozen=True)
 class Query:
-    """One document and the bodies of the requests that run it, each with other variables."""
+    """A document and the bodies of the requests that run it, each with other variables."""
 
     seed: int
     orders_alone: bool
@@ -65,7 +65,7 @@ class _Definition:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a response key stands for, everywhere in a document: so no two selections of it are in conflict."""
+    """What each response key stands for, throughout a document. This keeps selections from conflicting."""
 
     owner: str
     name: str
@@ -75,8 +75,8 @@ class _Known:
 
 
 def query_of(seed: int, schema: GraphQLSchema, corpus: Corpus) -> Query:
-    """The query with this seed: always the same."""
-    random = Random(seed)  # noqa: S311 # it has to be the same each time
+    """The query with this seed, always the same."""
+    random = Random(seed)  # noqa: S311 # the same in every run
     orders_alone = random.random() < 0.67
     writer = _Writer(random, schema, corpus, orders_alone=orders_alone)
     document, names = writer.document()
@@ -100,7 +100,7 @@ def _operation_name(names: list[str], random: Random) -> Any:
 
 
 def _broken(document: str, random: Random) -> str:
-    """A document with a mistake in it: cut off, a character lost or doubled, a name that is not there."""
+    """Put a mistake into a document: cut it off, lose or double a character, or use an unknown name."""
     place = random.randrange(len(document))
     return random.choice(
         (
@@ -115,13 +115,13 @@ def _broken(document: str, random: Random) -> str:
 
 
 class _Writer:
-    """Writes one document. It is valid by construction, but for literals that are out of their type's range."""
+    """Writes one document. It is valid by construction, except for literals out of range."""
 
     def __init__(self, random: Random, schema: GraphQLSchema, corpus: Corpus, *, orders_alone: bool) -> None:
         self._random = random
         self._schema = schema
         self._orders_alone = orders_alone
-        # Half of the documents are without any, so that much is answered; the others have enough of them.
+        # Half of the documents have no mistakes, so that many are answered. The others have enough of them.
         mistakes = random.choice((0.0, 0.0, 0.02, 0.1))
         self.variables = Variables(random, corpus, mistakes=mistakes)
         self._values = Values(random, corpus, mistakes=mistakes, instead=self._instead)
@@ -140,7 +140,7 @@ class _Writer:
         return bool(self._used(self._fragments) or self._definition.variables)
 
     def document(self) -> tuple[str, list[str]]:
-        """The document, and the names of its operations, where they have names."""
+        """The document, and the names of its operations if they have names."""
         random, query = self._random, self._schema.query_type
         assert query
         names = [random.choice(("", "", "", "Orders", "_", "x" * 60, "query"))]
@@ -159,7 +159,7 @@ class _Writer:
         return random.choice((" ", "\n", "\n\n  # so it goes\n", ",")).join(parts), names
 
     def _used(self, fragments: set[str] | dict[str, Any]) -> set[str]:
-        """The variables that these fragments use, and those that they spread."""
+        """The variables that these fragments use, directly or through other fragments."""
         used: set[str] = set()
         for name in fragments:
             definition = self._fragments[name][2]
@@ -190,7 +190,7 @@ class _Writer:
         return f"...{name}{self._directives()}"
 
     def _condition(self, parent: _Composite) -> _Composite:
-        """A type that an object of the parent's type may be of."""
+        """A type that an object of the parent type may have."""
         random, node = self._random, self._schema.type_map["Node"]
         assert isinstance(node, GraphQLInterfaceType)
         if parent is not node:
@@ -203,7 +203,7 @@ class _Writer:
         return order if chance < 0.9 else random.choice(others)
 
     def _fragment(self, on: _Composite, depth: int) -> str | None:
-        """A fragment on this type: one that is complete, or a new one; None where there are enough."""
+        """A fragment on this type, complete or new; None if there are enough."""
         random = self._random
         there = [name for name, (kind, _, _) in self._fragments.items() if kind is on]
         if there and random.random() < 0.6:
@@ -270,13 +270,13 @@ class _Writer:
         leaves: list[str] = [name for name in names if is_leaf_type(get_named_type(parent.fields[name].type))]
         if self._fields_left > 0 and depth < _DEEPEST:
             return random.choice(names)
-        # A connection has nothing else than what has more below it.
+        # A connection has no leaf fields.
         return random.choice(leaves or (names if depth < _SHALLOW else ["__typename"]))
 
     def _arguments(self, parent: _Composite, name: str, of: GraphQLField) -> tuple[str, frozenset[str]]:
         """Arguments in parentheses, and the variables in them."""
         if name == "orderSample":
-            # Any other is random.
+            # Any other sample is random.
             return "(size: 0)", frozenset()
         random, ordering = self._random, None
         around, self._definition = self._definition, _Definition()
@@ -329,10 +329,10 @@ class _Writer:
 
 
 def _group(parent: _Composite) -> str:
-    """Types whose objects may stand at the same place."""
+    """The types whose objects can be in the same place."""
     return "Node" if any(kind.name == "Node" for kind in (parent, *parent.interfaces)) else parent.name
 
 
 def _owner(parent: _Composite, name: str) -> str:
-    """The type that a field is of: what all nodes have is the same field."""
+    """The type that defines a field. A field of Node is the same one on all types."""
     return _group(parent) if name in {"id", "__typename"} else parent.name

@@ -1,4 +1,4 @@
-"""Owns the tables that random queries are asked of: ordinary orders, and among them such as no schema expects."""
+"""The tables that random queries read: ordinary orders, with orders among them that the schema does not expect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORDERINGS: Final = tuple(
 )
 _ORDERS = 300
 _CHANGED_BY = ("ann@example.com", 'b"o\\b\n', "Łukasz 🦀", "")
-# What each table's columns are declared as, in the order of `Row`.
+# The declared types of each table's columns, in the order of `Row`.
 _TYPES: Final = {
     PADDED: ("bigint", "bigint", "char(3)", "numeric", "date", "char(15)", "char(15)", "integer", "varchar(5000)"),
     PLAIN: ("bigint", "integer", "text", "numeric(40, 4)", "date", "varchar(30)", "text", "smallint", "text"),
@@ -68,7 +68,7 @@ _ODD_TEXTS: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One row as PostgreSQL reads it: each column's text, or None for null."""
+    """A row as PostgreSQL reads it: each column's text, or None for null."""
 
     o_orderkey: str | None
     o_custkey: str | None
@@ -82,7 +82,7 @@ class Row:
 
 
 def _odd() -> Iterator[Mapping[str, str | None]]:
-    """What is odd about each odd row."""
+    """The columns in which each odd row differs."""
     for column, texts in _ODD_TEXTS.items():
         yield from ({column: text} for text in texts)
     yield from ({field.name: None} for field in fields(Row) if field.name != "o_orderkey")
@@ -93,7 +93,7 @@ def _odd() -> Iterator[Mapping[str, str | None]]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is in a table, for arguments that find something: keys, and cursors by ordering and of changes."""
+    """The contents of a table, for arguments that match something: keys, cursors by ordering, cursors of changes."""
 
     keys: tuple[int, ...]
     cursors: dict[Ordering, tuple[str, ...]]
@@ -102,8 +102,8 @@ class Corpus:
 
 
 def rows_of(table: str) -> list[Row]:
-    """The rows of a table, the same each time. Days, prices and customers repeat."""
-    random = Random(1)  # noqa: S311 # it has to be the same each time
+    """The rows of a table, always the same. Dates, prices and customers repeat."""
+    random = Random(1)  # noqa: S311 # the same in every run
     rows = [
         Row(
             o_orderkey=str(index // 8 * 32 + index % 8 + 1),
@@ -121,20 +121,20 @@ def rows_of(table: str) -> list[Row]:
     if table == CLEAN:
         return rows
     for index, odd in enumerate(_odd()):
-        # Two in a row are odd, then some are not, so that there are pages of all kinds.
+        # Two odd rows in a row, then some ordinary ones, so that there are pages of all kinds.
         place = index // 2 * 7 + index % 2 + 10
         rows[place] = replace(rows[place], **_fitting(table, odd))
     return rows
 
 
 def _fitting(table: str, odd: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    """What goes into the table's columns: one of a precision holds no infinity."""
+    """The odd values that the table's columns can hold: a column with a precision holds no infinity."""
     price = odd.get("o_totalprice") or ""
     return odd if table == PADDED or "Infinity" not in price else {"o_totalprice": None}
 
 
 def corpus_of(table: str) -> Corpus:
-    """What is in the table."""
+    """The contents of the table."""
     rows = rows_of(table)
     by_column = {OrderColumn.ORDER_DATE: "o_orderdate", OrderColumn.TOTAL_PRICE: "o_totalprice"}
     changes = tuple(range(1, len(changed_keys()) * 2 + 1))
@@ -162,13 +162,13 @@ def _sort_value(text: str | None) -> object:
 
 
 def changed_keys() -> list[int]:
-    """The keys of the orders whose status was changed: some of them odd, some of no order at all."""
+    """The keys of the orders with a changed status. Some are odd orders, some do not exist."""
     keys = [int(row.o_orderkey or 0) for row in rows_of(PADDED)]
     return list(dict.fromkeys((*keys[::5], -(2**63), 2**63 - 1, 0, 31, 1_000_000)))
 
 
 async def make_tables(database: asyncpg.Connection) -> None:
-    """Make the tables, and the role that may read them and nothing else."""
+    """Create the tables, and a role that may only read them."""
     columns = [field.name for field in fields(Row)]
     await database.execute(
         f"""
@@ -179,7 +179,7 @@ async def make_tables(database: asyncpg.Connection) -> None:
     )
     for table, types in _TYPES.items():
         declared = ", ".join(f"{name} {type_}" for name, type_ in zip(columns, types, strict=True))
-        # Statistics that are taken at another time are other estimates.
+        # Autovacuum would change the statistics, and with them the estimates, during a test.
         await database.execute(
             f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({declared}) WITH (autovacuum_enabled = false)"
         )
@@ -190,11 +190,11 @@ async def make_tables(database: asyncpg.Connection) -> None:
 
 
 async def change_statuses(database: asyncpg.Connection) -> None:
-    """Fill the tables of status changes, which are there: twice for each changed order, the later one in the overlay.
+    """Fill the existing tables of status changes: two changes for each order, the later one in the overlay.
 
-    The synced status of every other one is not what the overlay says it was when it was changed.
+    For every other order the change is superseded: the synced status has changed since.
     """
-    random = Random(2)  # noqa: S311 # it has to be the same each time
+    random = Random(2)  # noqa: S311 # the same in every run
     synced = {int(row.o_orderkey or 0): row.o_orderstatus for row in rows_of(PADDED)}
     changes, overlay = [], []
     for index, key in enumerate(changed_keys()):

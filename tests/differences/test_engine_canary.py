@@ -1,4 +1,4 @@
-"""Owns the promise that the server answers as graphql-core's base executor does, which an upgrade may change."""
+"""The server answers as graphql-core's base executor does. An upgrade of graphql-core may break this."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 
-# These requests are refused before anything is executed.
+# Requests with these reasons are refused before execution.
 REFUSED = frozenset({"SYNTAX", "DOCUMENT_INVALID", "OPERATION_UNDETERMINED"})
 
 
 class BaseExecutor(Executor[Any]):
-    """graphql-core's own, but that resolvers are given variables as Strawberry gives them: as a plain dict."""
+    """graphql-core's executor, but its resolvers get variables as a plain dict, as Strawberry's do."""
 
     def build_resolve_info(self, *arguments: Any, **keywords: Any) -> Any:
-        """What a resolver may know."""
+        """Build the info object for a resolver, with the variables as a plain dict."""
         info = super().build_resolve_info(*arguments, **keywords)
-        return info._replace(variable_values=self.variable_values.coerced)  # type: ignore[arg-type] # as the docstring says
+        return info._replace(variable_values=self.variable_values.coerced)  # type: ignore[arg-type] # see the class's docstring
 
 
 async def by_the_base_executor(app: Application, schema: GraphQLSchema, body: Mapping[str, Any]) -> str:
-    """What graphql-core alone makes of a request, with the same resolvers."""
+    """graphql-core's response to a request, with the same resolvers."""
     result = execute(
         schema,
         parse(body["query"]),
@@ -52,11 +52,11 @@ async def by_the_base_executor(app: Application, schema: GraphQLSchema, body: Ma
     if isawaitable(result):
         result = await result
     assert isinstance(result, ExecutionResult)
-    return told({"data": result.data, "errors": [{"path": error.path} for error in result.errors or []]})
+    return summary({"data": result.data, "errors": [{"path": error.path} for error in result.errors or []]})
 
 
-def told(answer: Mapping[str, Any]) -> str:
-    """The data, keys in their order, and where errors are. A request that is refused has neither."""
+def summary(answer: Mapping[str, Any]) -> str:
+    """The data with its keys in order, and the paths of the errors. A refused request has neither."""
     data, paths = answer.get("data"), [error.get("path") for error in answer.get("errors", ())]
     if data is None and not any(paths):
         return "no data"
@@ -65,8 +65,8 @@ def told(answer: Mapping[str, Any]) -> str:
 
 
 async def test_the_server_answers_as_the_base_executor_does(database_url: str) -> None:
-    """On some of the same queries: the same data, keys in the same order, and errors at the same places."""
-    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to run alone
+    """A sample of the queries gets the same data, with keys in the same order, and errors in the same places."""
+    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's schema, to execute directly
     compared = 0
     async with application(database_url, fast=True, **given) as app:
         for query in queries_of(schema, corpus_of(PADDED), first_seed=500_000, share=0.12):
@@ -74,6 +74,6 @@ async def test_the_server_answers_as_the_base_executor_does(database_url: str) -
                 answer = await app.ask(body)
                 if REFUSED.isdisjoint(answer.outcomes):
                     expected = await by_the_base_executor(app, schema, body)
-                    assert told(orjson.loads(answer.body)) == expected, f"seed {query.seed}\n{body}\n{answer}"
+                    assert summary(orjson.loads(answer.body)) == expected, f"seed {query.seed}\n{body}\n{answer}"
                     compared += 1
     assert compared > 0

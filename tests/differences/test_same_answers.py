@@ -1,4 +1,4 @@
-"""Owns the promise that the fast path answers as the engine does, on tables of orders that no schema expects."""
+"""The fast path answers as the engine does, on tables with orders that the schema does not expect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.differences.tables import APP_SCHEMA, PADDED, PLAIN, corpus_of
 pytestmark = pytest.mark.faults
 
 NODES = "nodes { orderKey comment @include(if: $b) }"
-# What chance seldom finds: each has one way of giving an argument, and of deciding what is selected.
+# Cases that random queries rarely hit. Each combines one way of passing an argument with one way of selecting.
 TRAPS = (
     written(
         f"query($k: BigInt!, $b: Boolean!) {{ orders(first: 2, filter: {{orderKey: {{gt: $k}}}}) {{ {NODES} }} }}",
@@ -48,7 +48,7 @@ TRAPS = (
 
 
 async def test_each_request_is_answered_for_its_own_variables(database_url: str) -> None:
-    """Also the first one that a choice of what is selected is planned for."""
+    """A planned document uses each request's own variables, including those of the request it was planned for."""
     given = {"orders_table": PADDED, "app_schema": APP_SCHEMA}
     async with (
         application(database_url, fast=True, **given) as fast,
@@ -61,13 +61,13 @@ async def test_each_request_is_answered_for_its_own_variables(database_url: str)
 async def test_the_fast_path_answers_as_the_engine_does(
     database_url: str, table: str, first_seed: int, share: float
 ) -> None:
-    """Whatever is asked, and whatever is stored: the same data, keys in the same order, and the same errors."""
-    schema, given = build_schema()._schema, {"orders_table": table, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's own, to walk through
+    """For all queries and rows: the same data, keys in the same order, and the same errors."""
+    schema, given = build_schema()._schema, {"orders_table": table, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's schema, to generate queries from
     async with (
         application(database_url, fast=True, **given) as fast,
         application(database_url, fast=False, **given) as slow,
     ):
         queries = queries_of(schema, corpus_of(table), first_seed=first_seed, share=share)
         tally = await compare(fast, slow, queries)
-    print(tally)  # noqa: T201 # a test that passes says how much it has compared
+    print(tally)  # noqa: T201 # pytest shows it with -s or on failure
     tally.hold()

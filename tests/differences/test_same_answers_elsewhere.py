@@ -1,4 +1,4 @@
-"""Owns the promise that the fast path answers as the engine does, where orders are as expected and the server is not."""
+"""The fast path answers as the engine does, with ordinary orders and unusual servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults
 
 @dataclass(frozen=True)
 class Case:
-    """A server and what is asked of it."""
+    """A server, and the queries that it gets."""
 
     table: str
     first_seed: int
@@ -39,10 +39,10 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 async def test_the_fast_path_answers_as_the_engine_does(database_url: str, name: str) -> None:
-    """Several at once; without some fields, for readers; and without the tables of status changes."""
+    """Requests run concurrently, readers see only some fields, or the tables of status changes are missing."""
     case = CASES[name]
     hidden = case.settings.get("hidden_order_fields", ())
-    schema = build_schema(hidden_order_fields=hidden)._schema  # noqa: SLF001 # graphql-core's own, to walk through
+    schema = build_schema(hidden_order_fields=hidden)._schema  # noqa: SLF001 # graphql-core's schema, to generate queries from
     url = urlsplit(database_url)
     if case.restricted:
         url = url._replace(netloc=f"{READER}:{READER}@{url.hostname}:{url.port}")
@@ -53,5 +53,5 @@ async def test_the_fast_path_answers_as_the_engine_does(database_url: str, name:
     ):
         queries = queries_of(schema, corpus_of(case.table), first_seed=case.first_seed, share=case.share)
         tally = await compare(fast, slow, queries, at_once=case.at_once)
-    print(tally)  # noqa: T201 # a test that passes says how much it has compared
+    print(tally)  # noqa: T201 # pytest shows it with -s or on failure
     tally.hold()

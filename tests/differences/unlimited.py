@@ -1,6 +1,6 @@
-"""A server whose limits on documents are too high for any generated document, also those that are not settings.
+"""A server whose limits are too high for any generated document to exceed, including limits that are not settings.
 
-Run as `python -m tests.differences.unlimited`, it is the server in all else; ALTERED is read as by tests/altered.py.
+Run it as `python -m tests.differences.unlimited`. In all else it is the server; it reads ALTERED like tests/altered.py.
 """
 
 from __future__ import annotations

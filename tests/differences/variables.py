@@ -1,4 +1,4 @@
-"""Owns the variables of a random document: declared where they are needed, and given values for each request."""
+"""The variables of a random document: declared where needed, with values for each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Variables:
         self._declared: dict[str, _Declared] = {}
 
     def for_position(self, wanted: GraphQLInputType, purpose: Purpose) -> Variable:
-        """A variable that may stand where a value of this type is wanted: one that there is, or a new one."""
+        """A variable for a position of this type: an existing one or a new one."""
         random = self._random
         fitting = [
             name
@@ -59,7 +59,7 @@ class Variables:
         return Variable(name)
 
     def declarations(self, names: set[str]) -> str:
-        """Those of an operation that uses these, in parentheses; nothing where it uses none."""
+        """The declarations of the variables of an operation, in parentheses; empty if there are none."""
         parts = [
             f"${name}: {declared.type_}" + ("" if declared.default is ABSENT else f" = {literal(declared.default)}")
             for name, declared in self._declared.items()
@@ -68,7 +68,7 @@ class Variables:
         return f"({', '.join(parts)})" if parts else ""
 
     def values(self) -> dict[str, Any] | None:
-        """Values for all of them, as JSON: most of them good. None for a request without any."""
+        """JSON values for all variables, most of them valid. None for a request without variables."""
         random = self._random
         values = {name: value for name in self._declared if (value := self._value(name)) is not ABSENT}
         if random.random() < 0.03:

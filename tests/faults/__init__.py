@@ -1,1 +1,1 @@
-"""Faults injected under load, each with the nine counters of what is lost, leaked, hung or said that should not be."""
+"""Faults injected under load. Nine counters count what was lost, leaked, left hanging or wrongly disclosed."""

@@ -1,4 +1,4 @@
-"""Owns N1 to N4: the ledger of a scenario's writers held to the tables, discrepancy by discrepancy."""
+"""The audit for N1 to N4: compares the ledger of a scenario's writers with the tables and counts the discrepancies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from tests.blackbox.ledger import Told
+from tests.blackbox.ledger import Outcome
 from tests.faults.orders import NAMES
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What is not as it was told. `resolved` of those that were in doubt are known by now."""
+    """The discrepancies found. `resolved` counts the writes that were in doubt and whose outcome is now known."""
 
     acknowledged_absent: int
     refused_applied: int
@@ -27,7 +27,7 @@ class Audit:
 
 
 async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
-    """Hold the tables to the ledger, of whose writes none is under way any more."""
+    """Compare a ledger with the tables. None of its writes may be in flight any more."""
     connection = await asyncpg.connect(database)
     try:
         rows = await connection.fetch(f"SELECT * FROM {schema}.order_status_change ORDER BY id")
@@ -35,9 +35,9 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
     finally:
         await connection.close()
     settled = ledger.settled()
-    told = {key: answer.told for key, (_, answer) in settled.items()}
+    outcomes = {key: answer.outcome for key, (_, answer) in settled.items()}
     made = Counter(row["note"] for row in rows if row["note"] in settled)
-    acknowledged = {key for key, what in told.items() if what is Told.APPLIED}
+    acknowledged = {key for key, outcome in outcomes.items() if outcome is Outcome.APPLIED}
     last: dict[int, tuple[str, int]] = {}
     unaudited = 0
     for row in rows:
@@ -47,14 +47,16 @@ async def audited(ledger: Ledger, database: str, schema: str) -> Audit:
         if row["note"] in settled:
             intent, answer = settled[row["note"]]
             expected = (intent.order, intent.status, answer.version)
-            # One row each, with what was meant and told, one version after the other.
-            as_told = answer.told is not Told.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
-            unaudited += not as_told or row["version"] != version
+            # The row has to match its intent and the answer, and its version has to follow the last one.
+            as_acknowledged = (
+                answer.outcome is not Outcome.APPLIED or (row["o_orderkey"], status, row["version"]) == expected
+            )
+            unaudited += not as_acknowledged or row["version"] != version
     unaudited += {row["o_orderkey"]: (NAMES[row["status"]], row["version"]) for row in overlay} != last
     return Audit(
         acknowledged_absent=len(acknowledged - made.keys()),
-        refused_applied=sum(told[key] in {Told.REFUSED, Told.UNCHANGED} for key in made),
+        refused_applied=sum(outcomes[key] in {Outcome.REFUSED, Outcome.UNCHANGED} for key in made),
         applied_twice=sum(count > 1 for count in made.values()),
-        unresolved=sum(what is Told.UNKNOWN for what in told.values()),
+        unresolved=sum(outcome is Outcome.UNKNOWN for outcome in outcomes.values()),
         unaudited=unaudited,
     )

@@ -1,6 +1,6 @@
-"""Owns a lean HTTP client for open-loop load: it tells what was never sent from what may have arrived.
+"""A lean HTTP client for open-loop load, which tells a request that was never sent from one that may have arrived.
 
-httpx takes 3 ms of CPU for a request, which on two cores would be a good part of what is measured.
+httpx takes 3 ms of CPU for a request. On two cores that would be a good part of what is measured.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _LIMIT_BYTES: Final = 1 << 22
 
 
 class NotSentError(Exception):
-    """Nobody took the connection, so nothing can have been done."""
+    """The connection was not accepted, so the server cannot have done anything."""
 
 
 class LostError(Exception):
-    """It was sent, or a part of it, and no whole answer came."""
+    """The request was sent, at least in part, but no complete response came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, whole. The names of its headers are in lower case."""
+    """A complete response. The header names are in lower case."""
 
     status: int
     headers: dict[str, str]
     text: str
 
     def json(self) -> Any:
-        """Its body, read.
+        """The body, parsed.
 
         Raises:
-            json.JSONDecodeError: it is no JSON.
+            json.JSONDecodeError: the body is not JSON.
         """
         return json.loads(self.text)
 
@@ -48,11 +48,11 @@ _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Client:
-    """Connections to one server, as many as it takes; the one that was used last is used next.
+    """A pool of connections to one server, as many as needed. The one used last is reused first.
 
     Args:
-        url: the server's.
-        timeout: seconds for one request.
+        url: the server's URL.
+        timeout: the time limit for one request, in seconds.
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
@@ -72,10 +72,10 @@ class Client:
         self._idle.clear()
 
     async def post(self, path: str, body: Any) -> Response:
-        """The answer to a JSON body.
+        """Post a JSON body and return the response.
 
         Raises:
-            NotSentError, LostError: there is none.
+            NotSentError, LostError: there is no response.
         """
         content = json.dumps(body).encode()
         head = (

@@ -1,4 +1,4 @@
-"""Owns what scenarios share: a PostgreSQL that keeps what it acknowledges, and the scorecard at the end."""
+"""Fixtures of the fault scenarios: a PostgreSQL that keeps what it acknowledges, and the scorecard of the run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SCALE = 0.14
 
 @pytest.fixture(scope="session")
 def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A PostgreSQL with orders in it, on a port that it keeps.
+    """A PostgreSQL with orders in it, on a fixed port.
 
-    It is killed, but the machine is not: what is shown is that it recovers, not what a loss of power leaves.
+    The scenarios kill PostgreSQL, not the machine. They show that it recovers, not what a power failure leaves.
     """
     cluster = Cluster(tmp_path_factory.mktemp("durable") / "cluster", options=DURABLE)
     try:
@@ -36,7 +36,7 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the scorecard, and write it down."""
+    """Print the scorecard and write it to its file."""
     if reports:
         text = scorecard.written(reports, terminalreporter.stats)
         terminalreporter.write_line("")

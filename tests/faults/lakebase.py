@@ -1,4 +1,4 @@
-"""Owns a rig on the local platform: its PostgreSQL is logged in to with tokens that live for seconds, over a proxy."""
+"""A rig on the local platform: the server reaches the platform's PostgreSQL over a proxy, with short-lived tokens."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SCALE: Final = 0.01
 def on_platform(
     *, token_seconds: float, recycle_seconds: float, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[Rig, LocalPlatform, Proxy]]:
-    """A server that is given the name of an instance, and whose orders are there.
+    """A server that is given the name of an instance, which holds the orders.
 
     Args:
-        token_seconds: how long a token lives.
-        recycle_seconds: after which the server replaces a connection.
-        settings: of the server.
+        token_seconds: the lifetime of a token, in seconds.
+        recycle_seconds: the age at which the server replaces a connection.
+        settings: the server's settings.
     """
     metrics_token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Owns what may be in no answer and no line of a log: planted canaries, SQL, paths, SQLSTATEs, tracebacks."""
+"""A detector for leaks: planted canaries, SQL, paths, SQLSTATEs and tracebacks must not be in responses or logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.process import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Of an answer. What these words stand for is never told to a caller.
+# These must not be in a response: a caller is never told about the server's internals.
 _INTERNALS: Final = (
     r"Traceback \(most recent",
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s",
@@ -23,10 +23,10 @@ _EXAMPLES: Final = 5
 
 
 class Leaks:
-    """Counts what was said that should not have been.
+    """Counts the leaks.
 
     Args:
-        canaries: secrets that were planted.
+        canaries: planted secrets.
     """
 
     def __init__(self, *canaries: str) -> None:
@@ -36,11 +36,11 @@ class Leaks:
         self.examples: list[str] = []
 
     def look(self, answer: str) -> None:
-        """Look through an answer."""
+        """Search a response."""
         self._note(self._answers.finditer(answer))
 
     def look_through_log(self, log: str, values: Iterable[str]) -> None:
-        """Look through a log, in which there may be no traceback either, nor any of these values of callers."""
+        """Search a log. It must not contain tracebacks or any of these values sent by callers either."""
         expected = [*self._secrets, r"Traceback \(most recent", r"Unhandled|never retrieved"]
         self._note(re.compile("|".join(expected)).finditer(log))
         known = set(values)

@@ -1,4 +1,4 @@
-"""Owns what is known of the orders that are asked for: which there are, and what each read of one has to give."""
+"""The known orders: which orders exist, and what each read of one has to return."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Final
 
 import asyncpg
 
-# Of the statuses that are stored.
+# The names of the stored statuses.
 NAMES: Final = {"O": "OPEN", "F": "FULFILLED", "P": "PARTIAL"}
 _COLUMNS: Final = "o_orderkey, o_custkey, o_totalprice, o_orderdate::text"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownOrders:
-    """The orders of a table that does not change. `statuses` are of those whose statuses a scenario changes."""
+    """The orders of a table that does not change. `statuses` has the orders whose statuses a scenario changes."""
 
     keys: list[int]
     rows: dict[int, tuple[int, Decimal, str]]
     statuses: dict[int, str]
 
     def are(self, nodes: list[dict[str, Any] | None], keys: list[int]) -> bool:
-        """Whether an answer's orders are just these."""
+        """Whether the orders in a response are exactly these."""
         found = [
             node
             and (int(node["orderKey"]), int(node["customerKey"]), Decimal(node["totalPrice"]), str(node["orderDate"]))
@@ -32,7 +32,7 @@ class KnownOrders:
 
 
 async def known_orders(database: str, schema: str, *, writable: int) -> KnownOrders:
-    """All orders, by SQL; so many of them to be changed, with the statuses that they have now."""
+    """Read all orders by SQL. The first `writable` of them may be changed; for these, the current statuses are kept."""
     connection = await asyncpg.connect(database)
     try:
         found = await connection.fetch(f"SELECT {_COLUMNS}, o_orderstatus FROM orders_synced ORDER BY o_orderkey")

@@ -1,7 +1,7 @@
-"""Owns the fault proxy: a process between the server and PostgreSQL that delays, resets, silences, slices or cuts.
+"""The fault proxy: a process between the server and PostgreSQL that delays, resets, silences, slices or cuts.
 
-`python -m tests.faults.proxy PORT` stands in front of a port of loopback. It is told what to do by lines of JSON on its
-standard input, and answers each with one: how many connections there are, and how many it has cut so far.
+`python -m tests.faults.proxy HOST PORT` stands in front of that address. It reads commands as lines of JSON from
+standard input. It answers each with a line: the number of open connections, and the number that it has cut so far.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 
 Kind = Literal["pass", "latency", "silent", "slice", "limit", "cut_after_commit"]
 _CHUNK_BYTES: Final = 1 << 16
-# With no time to linger a close is a reset.
+# Closing with a linger time of zero sends a reset.
 _RESET: Final = struct.pack("ii", 1, 0)
-# As asyncpg asks for it, and as PostgreSQL says that it is done.
+# COMMIT as asyncpg sends it, and PostgreSQL's confirmation.
 _COMMIT: Final = b"COMMIT;"
 _COMMITTED: Final = b"C\x00\x00\x00\x0bCOMMIT\x00"
-# The head of each message and the first rows, and not a megabyte byte by byte.
+# This covers the head of a message and the first rows. Sending a megabyte byte by byte would take too long.
 _SLICED_BYTES: Final = 512
 _STOP_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What becomes of what goes through.
+    """What the proxy does to the traffic.
 
     Args:
-        kind: `latency` holds each reply up; `silent` takes everything and lets nothing through, on connections old and
-            new; `slice` gives the first bytes of each reply one by one; `limit` cuts a connection after so many bytes
-            of replies; `cut_after_commit` cuts it when PostgreSQL has committed, before that is told.
-        seconds: of latency, each way of a round trip together.
-        jitter_seconds: how much more or less that may be.
-        limit_bytes: of replies before a connection is cut; the next one is given up to twice as many.
+        kind: `latency` delays each reply. `silent` accepts everything and passes nothing on, on old and new
+            connections. `slice` sends the first bytes of each reply one by one. `limit` cuts a connection after a
+            number of bytes of replies. `cut_after_commit` cuts it after PostgreSQL has committed and before the
+            confirmation is passed on.
+        seconds: the latency added to a round trip.
+        jitter_seconds: the latency varies by up to this much in either direction.
+        limit_bytes: the bytes of replies after which a connection is cut. Each connection gets a random limit of up to
+            twice as many.
     """
 
     kind: Kind = "pass"
@@ -55,22 +57,22 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy, at a port of its own."""
+    """A running proxy on a port of its own."""
 
     port: int
     process: subprocess.Popen[bytes]
 
     def set(self, mode: Mode) -> None:
-        """Do this from now on. Silence that ends lets through what has been held back."""
+        """Switch to this mode. When `silent` ends, the bytes held back are passed on."""
         self._tell({"mode": asdict(mode)})
 
     def reset(self) -> int:
-        """Reset every connection that there is now, both ends; how many there were."""
+        """Reset every open connection at both ends, and return how many there were."""
         return int(self._tell({"reset": True})["connections"])
 
     @property
     def cut(self) -> int:
-        """How many connections it has cut by itself."""
+        """How many connections the proxy has cut because of its mode."""
         return int(self._tell({})["cut"])
 
     def _tell(self, what: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def running_proxy(host: str, port: int) -> Iterator[Proxy]:
-    """A proxy in front of an address of this machine, that lets everything through to begin with."""
+    """Run a proxy in front of a local address. It starts in the mode `pass`."""
     command = [sys.executable, "-m", "tests.faults.proxy", host, str(port)]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -100,7 +102,7 @@ def running_proxy(host: str, port: int) -> Iterator[Proxy]:
 
 
 class _Link:
-    """One connection, and the one behind it."""
+    """A client's connection and the matching connection to PostgreSQL."""
 
     def __init__(self, faults: _Faults, near: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self._faults = faults
@@ -108,10 +110,10 @@ class _Link:
         self._writers = [self._near_writer]
         self._replied_bytes = 0
         self._committing = False
-        self._limit_factor = random.uniform(1, 2)  # noqa: S311 # no secret
+        self._limit_factor = random.uniform(1, 2)  # noqa: S311 # not for cryptography
 
     async def run(self) -> None:
-        """Until either end closes it, or it is cut."""
+        """Pass bytes on until either end closes, or the proxy cuts the connection."""
         await self._faults.audible()
         far, far_writer = await asyncio.open_connection(*self._faults.target)
         self._writers.append(far_writer)
@@ -131,7 +133,7 @@ class _Link:
                 writer.close()
 
     def reset(self) -> None:
-        """End both, without a word."""
+        """Reset both connections."""
         for writer in self._writers:
             with contextlib.suppress(OSError):
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -140,7 +142,7 @@ class _Link:
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK_BYTES):
             await self._faults.audible()
-            # It is a message of its own, and so short that it is never in two pieces.
+            # COMMIT is a message of its own, too short to arrive in two pieces.
             self._committing = _COMMIT in data
             writer.write(data)
             await writer.drain()
@@ -150,8 +152,8 @@ class _Link:
             await self._faults.audible()
             mode = self._faults.mode
             if mode.kind == "latency":
-                jitter = random.uniform(-mode.jitter_seconds, mode.jitter_seconds)  # noqa: S311 # no secret
-                await asyncio.sleep(mode.seconds + jitter)  # the latency that is asked for
+                jitter = random.uniform(-mode.jitter_seconds, mode.jitter_seconds)  # noqa: S311 # not for cryptography
+                await asyncio.sleep(mode.seconds + jitter)  # the latency that the mode adds
             if mode.kind == "cut_after_commit" and self._committing and _COMMITTED in data:
                 self._faults.cut += 1
                 return self.reset()
@@ -173,13 +175,13 @@ class _Link:
     async def _slice(data: bytes, writer: asyncio.StreamWriter) -> bytes:
         for place in range(min(_SLICED_BYTES, len(data))):
             writer.write(data[place : place + 1])
-            # The next one is a write of its own.
-            await asyncio.sleep(0)  # the others have their turn
+            # Flush this byte before the next one is written.
+            await asyncio.sleep(0)  # let other tasks run
         return data[_SLICED_BYTES:]
 
 
 class _Faults:
-    """What is done now, and to whom."""
+    """The proxy's current mode and its connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
@@ -190,23 +192,23 @@ class _Faults:
         self._audible.set()
 
     async def audible(self) -> None:
-        """Wait while it is silent."""
+        """Wait while the mode is `silent`."""
         await self._audible.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         link = _Link(self, (reader, writer))
         self._links.add(link)
         try:
             await link.run()
         except OSError:
-            # Nothing listens there, or it was reset.
+            # PostgreSQL refused the connection, or the connection was reset.
             link.reset()
         finally:
             self._links.discard(link)
 
-    def told(self, what: dict[str, Any]) -> dict[str, int]:
-        """Do as told, and say how it stands."""
+    def respond_to(self, what: dict[str, Any]) -> dict[str, int]:
+        """Carry out a command, and return the current counts."""
         count = len(self._links)
         if "mode" in what:
             self.mode = Mode(**what["mode"])
@@ -223,16 +225,16 @@ class _Faults:
 async def _main(host: str, port: int) -> None:
     faults = _Faults(host, port)
     server = await asyncio.start_server(faults.serve, "127.0.0.1", 0, backlog=512)
-    _say({"port": server.sockets[0].getsockname()[1]})
-    orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    _reply_line({"port": server.sockets[0].getsockname()[1]})
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with server:
-        # Until whoever started it is gone.
-        while line := await orders.readline():
-            _say(faults.told(json.loads(line)))
+        # Until the parent process is gone.
+        while line := await commands.readline():
+            _reply_line(faults.respond_to(json.loads(line)))
 
 
-def _say(what: dict[str, int]) -> None:
+def _reply_line(what: dict[str, int]) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Owns what a scenario runs against: a PostgreSQL that keeps what it acknowledges, and the real server before it."""
+"""What a scenario runs against: a PostgreSQL that keeps what it acknowledges, and the real server in front of it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
-# On by default, and said all the same, for everything here stands on it.
+# These are PostgreSQL's defaults. They are stated because everything here depends on them.
 DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-# What is promised by default, but for the deadline: the scorecard's is 5 s.
+# The server keeps its default timeouts, except for this one: the scorecard promises 5 s.
 REQUEST_TIMEOUT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """A server, and its database as a superuser sees it.
+    """A server, and its database as seen by a superuser.
 
     Attributes:
-        schema: of the server's own tables.
+        schema: the schema of the server's own tables.
         own_connections: how many connections the server's processes may have together.
-        canaries: secrets that the server was given.
+        canaries: secrets given to the server.
     """
 
     server: Server
@@ -42,7 +42,7 @@ class Rig:
 
     @property
     def connections(self) -> int:
-        """How many connections all rigs that there are now may have together: PostgreSQL knows them by one name."""
+        """How many connections all running rigs may have together: PostgreSQL sees one application name for all."""
         return sum(rig.own_connections for rig in _running)
 
 
@@ -60,16 +60,16 @@ def rigged(
     module: str = "server",
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Rig]:
-    """The real server, in a schema of its own.
+    """Run the real server with a schema of its own.
 
     Args:
-        database: the URL of a PostgreSQL of this machine.
-        through: the port of a proxy in front of it.
-        ready: whether it is waited for until it is ready.
-        port: of the server, a free one where none is given.
-        schema: of the server's own tables.
-        module: what is run in the server's place.
-        settings: of the server, which has its own default timeouts beside them.
+        database: the URL of a PostgreSQL on this machine.
+        through: the port of a proxy in front of the database.
+        ready: whether to wait until the server is ready.
+        port: the server's port; by default a free one.
+        schema: the schema of the server's own tables.
+        module: the module to run instead of the server.
+        settings: settings of the server. Its timeouts are the defaults unless set here.
     """
     token = secrets.token_hex(16)
     given: dict[str, Any] = {
@@ -88,7 +88,7 @@ def rigged(
 
 @contextlib.contextmanager
 def known(rig: Rig) -> Iterator[Rig]:
-    """The same rig, counted among those that there are."""
+    """Count the rig among the running ones inside the block."""
     _running.append(rig)
     try:
         yield rig
@@ -97,6 +97,6 @@ def known(rig: Rig) -> Iterator[Rig]:
 
 
 def connections(settings: Mapping[str, str]) -> int:
-    """How many connections a server of these settings may have."""
+    """How many connections a server with these settings may have."""
     numbers = {name.lower(): value for name, value in settings.items() if name in {"WORKERS", "WRITE_POOL_SIZE"}}
     return connections_of(Settings.model_validate({"database_url": "postgresql://127.0.0.1/orders", **numbers}))

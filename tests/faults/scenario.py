@@ -1,4 +1,4 @@
-"""Owns a scenario: load before, during and after a fault, what came of each request, and the nine counters."""
+"""A scenario: load before, during and after a fault, the result of each request, and the nine counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.blackbox.ledger import Ledger, Told
+from tests.blackbox.ledger import Ledger, Outcome
 from tests.calibration import held, slowness
 from tests.faults.audit import audited
 from tests.faults.leaks import Leaks
@@ -30,14 +30,14 @@ STEADY_SECONDS: Final = 10.0
 AFTER_SECONDS: Final = 20.0
 RATE: Final = float(os.environ.get("FAULT_RATE", "150"))
 WRITABLE: Final = 3000
-# Nothing may take longer than its deadline and this.
+# No request may take longer than its deadline and this.
 _GRACE_SECONDS: Final = 1.0
 _EXAMPLES: Final = 3
 
 
 @dataclass
 class Report:
-    """What came of a scenario. Times are of the monotonic clock."""
+    """The results of a scenario. Times are those of the monotonic clock."""
 
     fault: str
     title: str
@@ -49,12 +49,12 @@ class Report:
     walk_faults: int
     walks: int
     leaks: list[str]
-    said: list[str]
+    disclosed: list[str]
     deadline_seconds: float
     misses: list[str] = field(default_factory=list)
 
     def during(self, *, good: bool, kind: str | None = None, reason: str | None = None) -> list[float]:
-        """How long those took that were sent from the fault on until it was cleared."""
+        """The durations, in seconds, of the matching requests sent between the fault's start and its end."""
         return [
             reply.seconds
             for reply in self.replies
@@ -66,33 +66,33 @@ class Report:
 
     @property
     def recovery_seconds(self) -> float:
-        """From the end of the fault to the first success of what was sent since."""
+        """From the end of the fault to the first successful response to a request sent since."""
         since = [reply.ended_at for reply in self.replies if reply.good and reply.sent_at >= self.cleared_at]
         return min(since) - self.cleared_at if since else float("inf")
 
     @property
     def failed_reads(self) -> list[Reply]:
-        """Reads that were not answered with what was asked for."""
+        """The reads that did not get the expected response."""
         return [reply for reply in self.replies if reply.kind == "read" and not reply.good]
 
     @property
     def acknowledged(self) -> int:
-        """Writes that were told to be made."""
-        return sum(reply.told is Told.APPLIED for reply in self.replies)
+        """How many writes were acknowledged."""
+        return sum(reply.outcome is Outcome.APPLIED for reply in self.replies)
 
     @property
     def refused(self) -> Counter[str]:
-        """Refusals by their reason."""
+        """The refusals, by reason."""
         return Counter(str(reply.reason) for reply in self.replies if reply.refused)
 
     @property
     def indeterminate(self) -> int:
-        """Writes of which it was not told whether they are made."""
-        return sum(reply.told is Told.UNKNOWN for reply in self.replies)
+        """How many writes have an unknown outcome."""
+        return sum(reply.outcome is Outcome.UNKNOWN for reply in self.replies)
 
     @property
     def wrong(self) -> list[str]:
-        """What was not as the contract has it, or a reason that this fault does not explain."""
+        """Violations of the contract, and reasons that this fault does not explain."""
         found = [reply.wrong for reply in self.replies if reply.wrong]
         return found + [
             f"{reply.kind} {reply.status} {reply.reason}"
@@ -102,12 +102,12 @@ class Report:
 
     @property
     def hung(self) -> int:
-        """Requests that took longer than their deadline and a second."""
+        """How many requests took longer than their deadline and a second."""
         return sum(reply.seconds > self.deadline_seconds + _GRACE_SECONDS for reply in self.replies)
 
     @property
     def counters(self) -> dict[str, int]:
-        """N1 to N9 but for N6, which is the platform's."""
+        """N1 to N9 except for N6, which is measured on the platform."""
         return {
             "N1": self.audit.acknowledged_absent,
             "N2": self.audit.refused_applied,
@@ -116,33 +116,33 @@ class Report:
             "N5": self.walk_faults,
             "N7": len(self.leaks),
             "N8": self.hung,
-            "N9": len(self.said),
+            "N9": len(self.disclosed),
         }
 
     def miss(self, sentence: str) -> None:
-        """Something is not as promised."""
+        """Record a broken promise."""
         self.misses.append(sentence)
 
     def hold_to(self, what: str, seconds: float, *, promised_seconds: float) -> None:
-        """A time that is promised: on a machine slower than the promise's it may be as much longer."""
+        """Check a promised time. A machine slower than the reference machine may take proportionally longer."""
         most = promised_seconds * max(1.0, slowness())
         held.append(f"{self.fault}: {what}: {seconds:.3f} s of {most:.3f} s")
         if seconds > most:
             self.miss(f"{what}: {seconds:.3f} s, and {promised_seconds} are promised")
 
     def hold_reads(self) -> None:
-        """No read may fail."""
+        """Check that no read failed."""
         if self.failed_reads:
             self.miss(f"{len(self.failed_reads)} reads failed: {self.failed_reads[:_EXAMPLES]}")
 
     def check(self, *, recovery_seconds: float | None = None) -> None:
-        """Hold it to what is promised of every fault, and to a time to recovery.
+        """Check what is promised for every fault, and the time to recovery if one is given.
 
         Raises:
-            AssertionError: with all that is not as promised.
+            AssertionError: a promise was broken; the message lists all that were.
         """
         if any(self.counters.values()):
-            self.miss(f"{self.counters} {self.leaks} {self.said}")
+            self.miss(f"{self.counters} {self.leaks} {self.disclosed}")
         if self.wrong:
             self.miss(f"{len(self.wrong)} wrong: {self.wrong[:_EXAMPLES]}")
         if not self.acknowledged:
@@ -152,7 +152,7 @@ class Report:
         assert not self.misses, "\n".join([self.title, *self.misses])
 
 
-# All of this run, for the scorecard.
+# The reports of this run, for the scorecard.
 reports: Final[list[Report]] = []
 
 
@@ -162,14 +162,14 @@ class Scenario:
 
     Args:
         fault: its number on the scorecard.
-        title: what is done, in a few words.
-        inject: does it, and returns as soon as it is undone.
-        allowed: reasons that may be told while it lasts, and shortly after.
-        rate: requests in a second.
-        steady_seconds: before it.
-        deadline_seconds: of each request.
-        after_seconds: after it.
-        same_process: whether the server is still the one that it was, and holds what it held.
+        title: the fault in a few words.
+        inject: causes the fault, and returns as soon as it is over.
+        allowed: the reasons that responses may have during the fault and shortly after it.
+        rate: requests per second.
+        steady_seconds: how long the load runs before the fault.
+        deadline_seconds: the deadline of each request.
+        after_seconds: how long the load runs after the fault.
+        same_process: whether the server process survives the fault, so that leaks can be measured.
     """
 
     fault: str
@@ -183,7 +183,7 @@ class Scenario:
     same_process: bool = True
 
     async def run(self, rig: Rig, directory: Path) -> Report:
-        """Run it, and report."""
+        """Run the scenario and return its report."""
         await warmed(rig, directory)
         orders = await known_orders(rig.database, rig.schema, writable=WRITABLE)
         leaks = Leaks(*rig.canaries)
@@ -193,11 +193,11 @@ class Scenario:
         try:
             async with walking(rig.server.url, orders.keys, seconds=self.steady_seconds + self.after_seconds) as walk:
                 async with traffic.running():
-                    await asyncio.sleep(self.steady_seconds)  # the time is what is meant
+                    await asyncio.sleep(self.steady_seconds)  # the steady phase
                     began_at = time.monotonic()
                     await self.inject(traffic)
                     cleared_at = time.monotonic()
-                    await asyncio.sleep(self.after_seconds)  # as above
+                    await asyncio.sleep(self.after_seconds)  # the recovery phase
                 await traffic.resolve()
             audit = await audited(ledger, rig.database, rig.schema)
             held = await leaks_after(rig, before) if self.same_process else []
@@ -226,7 +226,7 @@ _warmed: set[int] = set()
 
 
 async def warmed(rig: Rig, directory: Path) -> None:
-    """Let a server that is new do all that it does for the first time: what it holds then is no leak."""
+    """Let a new server do everything once. What it allocates then is not a leak."""
     if rig.server.process.pid in _warmed:
         return
     _warmed.add(rig.server.process.pid)

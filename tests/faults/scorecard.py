@@ -1,4 +1,4 @@
-"""Owns the scorecard: a table of all faults of a run, and how many cases of other files belong to each."""
+"""The scorecard: a table of all faults of a run, with the number of cases that other files have for each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tests.faults.scenario import Report
 
 PATH: Final = ROOT / ".local" / "scorecard.md"
-# What other files show of a fault, without the counters.
+# Tests in other files that cover a fault, without the counters.
 ELSEWHERE: Final = {
-    "tests/blackbox/db/test_database_failures.py": "F1 F3 F4 F9, again and again",
+    "tests/blackbox/db/test_database_failures.py": "F1 F3 F4 F9, repeatedly",
     "tests/blackbox/changes/test_nothing_lost.py": "F1 F17, and the synced table replaced, with the ledger",
     "tests/blackbox/lakebase/test_tokens.py": "F5 F6 F8, counted by the platform",
     "tests/blackbox/process/test_shutdown.py": "F19 F20 F21 F22",
@@ -44,11 +44,11 @@ _HEAD: Final = (
 
 
 def written(reports: Iterable[Report], stats: Mapping[str, list[Any]]) -> str:
-    """The scorecard as Markdown, which is also written to its file.
+    """Write the scorecard as Markdown to its file, and return it.
 
     Args:
-        reports: of the scenarios.
-        stats: pytest's own reports of all tests, by their outcome.
+        reports: the reports of the scenarios.
+        stats: pytest's reports of all tests, by outcome.
     """
     lines = [table(reports), "| fault | cases | of them passed | file |", "| --- | --- | --- | --- |"]
     for path, faults in ELSEWHERE.items():
@@ -62,7 +62,7 @@ def written(reports: Iterable[Report], stats: Mapping[str, list[Any]]) -> str:
 
 
 def table(reports: Iterable[Report]) -> str:
-    """The scenarios of a run, as Markdown."""
+    """The scenarios of a run as a Markdown table."""
     lines = [f"| {' | '.join(_HEAD)} |", f"|{' --- |' * len(_HEAD)}"]
     lines += [f"| {' | '.join(_row(report))} |" for report in sorted(reports, key=_number)]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""Owns the soak: half an hour of load, with a fault at random every half minute, and the nine counters at the end.
+"""The soak: half an hour of load with a random fault every half minute, and the nine counters at the end.
 
-`python -m tests.faults.soak` reads SOAK_SECONDS, SOAK_SEED and SOAK_RATE from its environment. Tokens end every 20 s and
-connections every 2 s all the while. The exit code is 1 where anything is not as promised.
+`python -m tests.faults.soak` reads SOAK_SECONDS, SOAK_SEED and SOAK_RATE from its environment. Tokens expire after 20 s
+and connections after 2 s throughout. The exit code is 1 if any promise was broken.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ RATE: Final = float(os.environ.get("SOAK_RATE", "300"))
 EVERY_SECONDS: Final = 30.0
 SAMPLE_SECONDS: Final = 5.0
 TOKEN_SECONDS: Final = 20
-# Of the worker that is never killed, once it has done everything for the first time.
+# For the worker that is never killed, after its warm-up.
 SLOPE_MB: Final = 1.0
 SLOPE_SECONDS: Final = 600.0
 WARM_SECONDS: Final = 180.0
 
 
 class Soak:
-    """What is done to a server and its database, one thing after the other."""
+    """Injects faults into a server and its database, one after another."""
 
     def __init__(self, rig: Rig, proxy: Proxy, platform: LocalPlatform) -> None:
         self.rig = rig
         self._proxy = proxy
         self._platform = platform
-        self._chance = random.Random(SEED)  # noqa: S311 # no secret
+        self._chance = random.Random(SEED)  # noqa: S311 # not for cryptography
         self._samples: list[tuple[float, float]] = []
         self._faults: dict[str, Callable[[], Awaitable[object]]] = {
             "F1": self._kill_postgresql,
@@ -66,7 +66,7 @@ class Soak:
         }
 
     async def inject(self, _: Traffic) -> None:
-        """A fault every half minute, until the time is over."""
+        """Inject a fault every half minute until the time is over."""
         sampling = asyncio.create_task(self._sample())
         until_ = time.monotonic() + SECONDS
         while time.monotonic() < until_:
@@ -74,23 +74,23 @@ class Soak:
             _say(f"{until_ - time.monotonic():6.0f} s left: {name}")
             began = time.monotonic()
             await self._faults[name]()
-            await asyncio.sleep(max(0.0, min(began + EVERY_SECONDS, until_) - time.monotonic()))  # until the next
+            await asyncio.sleep(max(0.0, min(began + EVERY_SECONDS, until_) - time.monotonic()))  # until the next fault
         sampling.cancel()
 
     @property
     def slope_mb(self) -> float | None:
-        """MB in ten minutes that the oldest worker's RSS grows by; None where that was not seen for long enough."""
+        """The growth of the oldest worker's RSS in MB per ten minutes; None if it was not observed long enough."""
         if not self._samples or self._samples[-1][0] - self._samples[0][0] < SLOPE_SECONDS:
             return None
         moments, sizes = zip(*self._samples, strict=True)
         return float(statistics.linear_regression(moments, sizes).slope) * SLOPE_SECONDS
 
     async def _sample(self) -> None:
-        await asyncio.sleep(WARM_SECONDS)  # what is held by then is no growth
+        await asyncio.sleep(WARM_SECONDS)  # memory allocated in the warm-up is not growth
         while True:
             oldest = min(workers(self.rig), key=psutil.Process.create_time)
             self._samples.append((time.monotonic(), oldest.memory_info().rss / (1 << 20)))
-            await asyncio.sleep(SAMPLE_SECONDS)  # between two of them
+            await asyncio.sleep(SAMPLE_SECONDS)  # between two samples
 
     async def _kill_postgresql(self) -> None:
         (instance,) = self._platform.inventory()["instances"]
@@ -100,7 +100,7 @@ class Soak:
                 with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
                     await on(self.rig.database, "SELECT 1")
                     return
-                await asyncio.sleep(0.05)  # until the platform has started it again
+                await asyncio.sleep(0.05)  # until the platform has restarted it
 
     async def _end_token(self) -> None:
         before = len(self._platform.counters()["mint_times"])
@@ -134,7 +134,9 @@ async def _soak(soak: Soak, directory: Path) -> int:
     except AssertionError as missed:
         _say(str(missed))
     _say(scorecard.table([report]))
-    _say(f"RSS slope: {'not seen for ten minutes' if slope is None else f'{slope:.2f} MB in ten minutes'}, seed {SEED}")
+    _say(
+        f"RSS slope: {'not observed for long enough' if slope is None else f'{slope:.2f} MB in ten minutes'}, seed {SEED}"
+    )
     return 1 if report.misses else 0
 
 
@@ -144,7 +146,7 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Soak; the exit code."""
+    """Run the soak and return the exit code."""
     _say(f"SOAK_SEED={SEED} SOAK_SECONDS={SECONDS:.0f} SOAK_RATE={RATE:.0f}")
     with tempfile.TemporaryDirectory(prefix="soak-") as directory, _soaking() as soak:
         return asyncio.run(_soak(soak, Path(directory)))

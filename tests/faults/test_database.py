@@ -1,4 +1,4 @@
-"""Faults F1 to F4 and F9 to F13: a PostgreSQL that is killed, restarted, absent, locked, slow or full of others."""
+"""Faults F1 to F4 and F9 to F13: PostgreSQL is killed, restarted, absent, locked, slow or full of other clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.long
 
 OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_pid()"
 END_OURS = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
-# Of those who wait for a dead database no more is asked of it at once than it has connections for.
+# While the database is down, only as many requests try it at once as there are connections; the others wait for one.
 AWAY = frozenset({"DATABASE_UNAVAILABLE", "POOL_EXHAUSTED", "OVERLOADED", "OUTCOME_UNKNOWN"})
 CROWDED = frozenset({"POOL_EXHAUSTED", "OVERLOADED"})
 REFUSED_SECONDS = 0.3
@@ -37,13 +37,13 @@ REFUSED_SECONDS = 0.3
 
 @pytest.fixture(scope="module")
 def rig(durable: Cluster) -> Iterator[Rig]:
-    """The server with the settings that it has by default."""
+    """The server with its default settings."""
     with rigged(durable.url) as rig:
         yield rig
 
 
 async def on(database: str, *statements: str) -> list[Any]:
-    """The rows of the last of some statements of the superuser's."""
+    """Run statements as a superuser, and return the rows of the last one."""
     connection = await asyncpg.connect(database)
     try:
         return list([await connection.fetch(statement) for statement in statements][-1])
@@ -52,12 +52,12 @@ async def on(database: str, *statements: str) -> list[Any]:
 
 
 async def hold(seconds: float) -> None:
-    """Let a fault last: the time is what is meant."""
+    """Let a fault last."""
     await asyncio.sleep(seconds)  # how long the fault lasts
 
 
 async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
-    """503 DATABASE_UNAVAILABLE within 300 ms while it is down; used again within a second, without a restart."""
+    """The server answers 503 DATABASE_UNAVAILABLE within 300 ms, and recovers within a second without a restart."""
 
     async def inject(_: Traffic) -> None:
         port = durable.port
@@ -73,7 +73,7 @@ async def test_f1_a_postgresql_that_is_killed(durable: Cluster, rig: Rig, tmp_pa
 
 
 async def test_f2_a_postgresql_that_is_restarted(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
-    """The same where it goes in good order: 57P01 and 57P03 are its words for it."""
+    """An orderly restart, which PostgreSQL announces with 57P01 and 57P03, is survived in the same way."""
 
     async def inject(_: Traffic) -> None:
         port = durable.port
@@ -85,21 +85,21 @@ async def test_f2_a_postgresql_that_is_restarted(durable: Cluster, rig: Rig, tmp
 
 
 async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
-    """Reads are done again and nobody notices; a write is told as unknown only where its COMMIT was under way."""
+    """The server repeats reads unnoticed. A write's outcome is unknown only if its COMMIT was in flight."""
 
     async def inject(_: Traffic) -> None:
         for _each in range(10):
             await on(rig.database, END_OURS)
             await hold(0.5)
 
-    title = "all our backends ended, again and again"
+    title = "all our backends terminated repeatedly"
     report = await Scenario("F3", title, inject, frozenset({"OUTCOME_UNKNOWN"})).run(rig, tmp_path)
     report.hold_reads()
     report.check(recovery_seconds=1)
 
 
 async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp_path: Path) -> None:
-    """The process lives and says what is wrong; it is ready within 2 s of PostgreSQL."""
+    """The server starts and reports the problem. It is ready within 2 s of PostgreSQL's start."""
     port = durable.port
     ready_seconds = []
     with rigged(durable.url, schema="absent") as rig:
@@ -122,7 +122,7 @@ async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp
                 await hold(5)
                 await asyncio.to_thread(durable.start, port)
 
-            report = await Scenario("F4", "absent at the start, and for 5 s later on", inject, AWAY).run(rig, tmp_path)
+            report = await Scenario("F4", "absent at the start, and for 5 s later", inject, AWAY).run(rig, tmp_path)
     finally:
         durable.start(port)
     report.hold_to("ready", ready_seconds[0], promised_seconds=2)
@@ -131,7 +131,7 @@ async def test_f4_a_postgresql_that_is_absent_at_the_start(durable: Cluster, tmp
 
 @contextlib.asynccontextmanager
 async def transaction(database: str, *statements: str) -> AsyncIterator[asyncpg.Connection]:
-    """Statements in a transaction that is open inside the block, and rolled back after it."""
+    """Run statements in a transaction that stays open inside the block and is rolled back after it."""
     connection = await asyncpg.connect(database)
     try:
         await connection.execute("BEGIN")
@@ -143,8 +143,8 @@ async def transaction(database: str, *statements: str) -> AsyncIterator[asyncpg.
 
 
 async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
-    """With the table locked: POOL_EXHAUSTED within 300 ms, /livez well, and a bad request is told so without a wait."""
-    judged: list[tuple[int, float]] = []
+    """With the table locked: POOL_EXHAUSTED within 300 ms, /livez answers, and a bad request is refused at once."""
+    bad_responses: list[tuple[int, float]] = []
 
     async def inject(_: Traffic) -> None:
         async with (
@@ -159,13 +159,13 @@ async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
                     json={"query": "{ nothing }"},
                     headers={"accept": "application/graphql-response+json"},
                 )
-                judged.append((bad.status_code, time.monotonic() - asked_at))
+                bad_responses.append((bad.status_code, time.monotonic() - asked_at))
                 assert (await client.get("/livez")).status_code == 200
-                await asyncio.sleep(0.05)  # between two of them
+                await asyncio.sleep(0.05)  # between two requests
 
     allowed = CROWDED | {"ORDERS_UNAVAILABLE", "ORDER_BUSY"}
     report = await Scenario("F9", "the orders table locked", inject, allowed).run(rig, tmp_path)
-    assert {status for status, _ in judged} == {400}
+    assert {status for status, _ in bad_responses} == {400}
     assert report.refused["POOL_EXHAUSTED"] + report.refused["OVERLOADED"] > 5
     refusals = [
         seconds for reason in sorted(CROWDED) for seconds in report.during(good=False, kind="read", reason=reason)
@@ -175,8 +175,8 @@ async def test_f9_a_pool_in_full_use(rig: Rig, tmp_path: Path) -> None:
 
 
 def make_slow_orders(cluster: Cluster) -> None:
-    """A view of the orders in which each clerk takes a second, and nothing else takes any."""
-    # Said to be stable, so that it is called by whoever asks for a clerk alone.
+    """Create a view of the orders in which reading a clerk takes a second and all else is fast."""
+    # The function is declared STABLE, so that only queries that read a clerk call it.
     cluster.run_sql(
         "CREATE OR REPLACE FUNCTION slow(clerk text) RETURNS text LANGUAGE plpgsql STABLE AS "
         "$$ BEGIN PERFORM pg_sleep(1); RETURN clerk; END $$; "
@@ -186,7 +186,7 @@ def make_slow_orders(cluster: Cluster) -> None:
 
 
 async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> None:
-    """504 STATEMENT_TIMEOUT after two seconds, and its backend is free; others do not notice."""
+    """The query ends with 504 STATEMENT_TIMEOUT after two seconds and frees its backend. No other request notices."""
     make_slow_orders(durable)
     slow = {"query": '{ orders(filter: {clerk: {eq: "x"}}) { nodes { orderKey } } }'}
     ended: list[tuple[int, str, float]] = []
@@ -216,7 +216,7 @@ async def test_f10_a_query_that_is_slow(durable: Cluster, tmp_path: Path) -> Non
 
 
 async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Path) -> None:
-    """ORDER_BUSY at LOCK_TIMEOUT, and not applied later on; reads go on."""
+    """The server answers ORDER_BUSY at LOCK_TIMEOUT, and does not apply the change later. Reads go on."""
 
     async def inject(_: Traffic) -> None:
         async with transaction(rig.database, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
@@ -230,16 +230,16 @@ async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Pat
 
 
 async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: Path) -> None:
-    """Lists in opposite orders never do; where somebody else does, ours is begun again, and 40P01 is never shown."""
+    """Lists in opposite orders never deadlock. If another client causes one, the server retries and hides 40P01."""
     document = (
         "mutation($input: SetOrderStatusesInput!) { setOrderStatuses(input: $input) "
         "{ results { userErrors { code } } userErrors { code } } }"
     )
-    # None of those that the load writes to.
+    # Orders that the load does not write to.
     orders = await on(durable.url, "SELECT o_orderkey FROM orders_synced ORDER BY 1 DESC LIMIT 10")
     keys = [row[0] for row in orders]
     first, last = min(keys), max(keys)
-    said: list[Any] = []
+    responses: list[Any] = []
 
     def changes(order: list[int], turn: int) -> dict[str, Any]:
         status = ("OPEN", "FULFILLED", "PARTIAL")[turn % 3]
@@ -254,54 +254,54 @@ async def test_f12_writers_that_lock_each_other_out(durable: Cluster, tmp_path: 
 
         async def inject(_: Traffic) -> None:
             async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=10) as client:
-                said.append((await client.post("/api/graphql", json=changes(keys, 0))).json())
+                responses.append((await client.post("/api/graphql", json=changes(keys, 0))).json())
                 for turn in range(10):
                     pair = [client.post("/api/graphql", json=changes(order, turn)) for order in (keys, keys[::-1])]
-                    said.extend(answer.json() for answer in await asyncio.gather(*pair))
+                    responses.extend(answer.json() for answer in await asyncio.gather(*pair))
                     lock = f"SELECT FROM {rig.schema}.order_status WHERE o_orderkey = "
                     async with transaction(durable.url, f"{lock} {last} FOR UPDATE") as other:
                         ours = asyncio.create_task(client.post("/api/graphql", json=changes([first, last], turn + 1)))
-                        await asyncio.sleep(0.02)  # it has the first by now, most often
+                        await asyncio.sleep(0.02)  # usually enough for it to lock the first order
                         await other.execute(f"{lock} {first} FOR UPDATE")
-                    said.append((await ours).json())
+                    responses.append((await ours).json())
 
         report = await Scenario("F12", "lists in opposite orders, and a deadlock", inject).run(rig, tmp_path)
     deadlocks = (durable.home / "postgres.log").read_text().count("deadlock detected")
-    assert deadlocks, "there was none"
-    assert not [answer for answer in said if "errors" in answer], said
-    if any("deadlock" in str(answer) or "40P01" in str(answer) for answer in said):
+    assert deadlocks, "no deadlock happened"
+    assert not [answer for answer in responses if "errors" in answer], responses
+    if any("deadlock" in str(answer) or "40P01" in str(answer) for answer in responses):
         report.miss("40P01 was shown")
     report.check(recovery_seconds=1)
 
 
 async def test_f13_a_postgresql_without_a_connection_left(durable: Cluster, rig: Rig, tmp_path: Path) -> None:
-    """503 while others have them all, and found again within a second once they let go."""
+    """The server answers 503 while other clients hold all connections, and recovers a second after their release."""
 
     async def inject(_: Traffic) -> None:
         taken: list[asyncpg.Connection] = []
         over = asyncio.Event()
 
         async def take() -> None:
-            """Take each that is to be had."""
+            """Take every connection that becomes free."""
             while not over.is_set():
                 try:
                     taken.append(await asyncpg.connect(durable.url, timeout=5))
                 except (asyncpg.PostgresError, OSError, TimeoutError):
-                    await asyncio.sleep(0.02)  # until one is free
+                    await asyncio.sleep(0.02)  # until a connection is free
 
         takers = [asyncio.create_task(take()) for _ in range(8)]
-        looker = await asyncpg.connect(durable.url)
+        admin = await asyncpg.connect(durable.url)
         for _each in range(3):
             await hold(1)
-            await looker.execute(
-                END_OURS.replace("AND pid", f"AND pid <> ALL (ARRAY[{looker.get_server_pid()}]) AND pid")
+            await admin.execute(
+                END_OURS.replace("AND pid", f"AND pid <> ALL (ARRAY[{admin.get_server_pid()}]) AND pid")
             )
         await hold(4)
         over.set()
         await asyncio.gather(*takers)
-        for connection in (*taken, looker):
+        for connection in (*taken, admin):
             connection.terminate()
 
-    report = await Scenario("F13", "every connection of PostgreSQL taken by others", inject, AWAY).run(rig, tmp_path)
+    report = await Scenario("F13", "every connection taken by other clients", inject, AWAY).run(rig, tmp_path)
     assert report.refused["DATABASE_UNAVAILABLE"], report.refused
     report.check(recovery_seconds=1)

@@ -1,4 +1,4 @@
-"""Faults F25 and F26: a clock that is wrong and jumps, a disk that is full, and a log that nobody reads."""
+"""Faults F25 and F26: the clock is wrong or jumps, the disk is full, or the log is not read."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ _ORDER: Final = {"query": "{ order(orderKey: 1) { orderKey } }"}
 
 
 def faked(clock: Path) -> dict[str, str]:
-    """The environment of a process whose clock is as the file says, and whose monotonic one is not."""
+    """The environment of a process whose wall clock follows the file, and whose monotonic clock is right."""
     found = importlib.util.find_spec("libfaketime")
     if found is None or found.origin is None:
-        # It has a library for Linux on x86-64 alone, where setup installs it; and `make test` leaves this to `make faults`.
-        pytest.skip("libfaketime is not installed: there is none for this machine")
+        # It has a library only for Linux on x86-64, where setup installs it. `make test` does not run these tests;
+        # `make faults` does.
+        pytest.skip("libfaketime is not installed: it does not exist for this machine")
     library = Path(found.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
     return {
         "LD_PRELOAD": str(library),
@@ -51,7 +52,7 @@ def faked(clock: Path) -> dict[str, str]:
 
 
 async def test_f25_a_clock_that_jumps(durable: Cluster, tmp_path: Path) -> None:
-    """By five minutes, there and back: nothing fails, and what is to end after two seconds does."""
+    """The clock jumps by five minutes and back: nothing fails, and a statement timeout of two seconds stays one."""
     clock = tmp_path / "clock"
     clock.write_text("+0")
     spent: list[float] = []
@@ -79,11 +80,11 @@ async def test_f25_a_clock_that_jumps(durable: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("skew", [SKEW_SECONDS, -SKEW_SECONDS])
 def test_f25_tokens_by_a_clock_that_is_wrong(durable: Cluster, tmp_path: Path, skew: int) -> None:
-    """A token counts by the server's own clock, with 30 s of leeway at either end of its life."""
+    """A token is checked against the server's own clock, with 30 s of leeway at both ends of its life."""
     clock = tmp_path / "clock"
     clock.write_text(f"{skew:+}")
     now = int(time.time()) + skew
-    tokens: dict[str, tuple[dict[str, Any], int]] = {
+    cases: dict[str, tuple[dict[str, Any], int]] = {
         "ended 20 s ago": ({"iat": now - 100, "exp": now - 20}, 200),
         "ended 45 s ago": ({"iat": now - 100, "exp": now - 45}, 401),
         "begins in 20 s": ({"iat": now, "nbf": now + 20, "exp": now + 100}, 200),
@@ -94,7 +95,7 @@ def test_f25_tokens_by_a_clock_that_is_wrong(durable: Cluster, tmp_path: Path, s
         with running_server(
             durable.url, port=None, ready=True, module="server", APP_SCHEMA="skewed", **given
         ) as server:
-            for claims, status in tokens.values():
+            for claims, status in cases.values():
                 headers = {"authorization": f"Bearer {issuer.token(**claims)}"}
                 answer = httpx.post(server.graphql, json=_ORDER, headers=headers, verify=NO_TLS)
                 assert answer.status_code == status, (claims, answer.text)
@@ -102,13 +103,13 @@ def test_f25_tokens_by_a_clock_that_is_wrong(durable: Cluster, tmp_path: Path, s
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    """A file system of its own, in memory, of 160 MB."""
+    """A separate file system of 160 MB in memory."""
     directory = Path(tempfile.mkdtemp(prefix="disk-"))
     directory.chmod(0o755)
     mounted = subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", directory], check=False)
     if mounted.returncode != 0:
         shutil.rmtree(directory)
-        # As anybody else there is no disk to fill; and `make test` leaves this to `make faults`.
+        # Without root there is no disk to fill. `make test` does not run these tests; `make faults` does.
         pytest.skip("only root may mount a file system")
     try:
         yield directory
@@ -121,7 +122,7 @@ def disk() -> Iterator[Path]:
 def cramped(disk: Path) -> Iterator[Cluster]:
     """A PostgreSQL on that disk, with some orders.
 
-    Its write-ahead log has a disk of its own, as on Lakebase: without room for that PostgreSQL ends.
+    As on Lakebase, the write-ahead log is on another disk: PostgreSQL stops if that one is full.
     """
     cluster = Cluster(disk / "cluster", options={**DURABLE, "max_wal_size": "64MB"})
     elsewhere = Path(tempfile.mkdtemp(prefix="wal-"))
@@ -143,7 +144,7 @@ def cramped(disk: Path) -> Iterator[Cluster]:
 
 
 def fill(disk: Path) -> Path:
-    """Write until nothing goes on it any more; the file that is in the way now."""
+    """Fill the disk, and return the file that fills it."""
     junk = disk / "junk"
     for size in (1 << 16, 512):
         with contextlib.suppress(OSError), junk.open("ab", buffering=0) as file:
@@ -153,7 +154,7 @@ def fill(disk: Path) -> Path:
 
 
 async def test_f26_a_disk_that_is_full(cramped: Cluster, disk: Path, tmp_path: Path) -> None:
-    """Changes that find no room are refused and not made; what is read is read all the same."""
+    """Changes that need space are refused and not made. Reads are answered."""
     with rigged(cramped.url) as rig:
 
         async def inject(_: Traffic) -> None:
@@ -163,7 +164,7 @@ async def test_f26_a_disk_that_is_full(cramped: Cluster, disk: Path, tmp_path: P
 
         allowed = AWAY | {"CHANGES_UNAVAILABLE"}
         report = await Scenario("F26", "PGDATA's disk full", inject, allowed, rate=200).run(rig, tmp_path)
-    assert [reply for reply in report.replies if reply.kind == "write" and reply.refused], "there was room for all"
+    assert [reply for reply in report.replies if reply.kind == "write" and reply.refused], "no change was refused"
     given, refused = (len(report.during(good=good, kind="read")) for good in (True, False))
     if given < 0.99 * (given + refused):
         report.miss(f"{given} of {given + refused} reads")
@@ -171,12 +172,12 @@ async def test_f26_a_disk_that_is_full(cramped: Cluster, disk: Path, tmp_path: P
 
 
 async def test_f26_a_log_that_nobody_reads(durable: Cluster, tmp_path: Path) -> None:
-    """Requests go on as if nothing were: what the pipe does not take waits, and is dropped beyond a bound."""
+    """Requests go on. The server holds back log lines that the pipe does not take, and drops them beyond a limit."""
     with rigged(durable.url, schema="unread", module="tests.faults.unread", settings={"LOG_LEVEL": "DEBUG"}) as rig:
 
         async def inject(_: Traffic) -> None:
             async with httpx.AsyncClient(base_url=rig.server.url, verify=NO_TLS, timeout=2) as client:
-                # Some hundred bytes each: far more than a pipe and the server hold.
+                # Some hundred bytes each: far more than the pipe and the server's buffer hold.
                 for _each in range(8000):
                     await client.get("/livez", headers={"x-request-id": "x" * 128})
 

@@ -1,4 +1,4 @@
-"""Faults F19, F21 and F22: processes that are told to stop, are killed, or are replaced.
+"""Faults F19, F21 and F22: processes are told to stop, killed, or replaced.
 
 F20, a second signal, is in tests/blackbox/process/test_shutdown.py.
 """
@@ -31,17 +31,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 STOPPED_SECONDS = 12
-# What the supervisor takes to see that a worker is gone, and Python to load the server.
+# The time for the supervisor to notice a lost worker, and for Python to load the server.
 REPLACED_SECONDS = 2 + 3
 
 
 async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
-    """All in flight are answered, one of them after seconds; neither an idle nor a trickling connection holds it up.
-
-    The server that comes after it finds every change, each of them once.
-    """
+    """A stopping server answers everything in flight, even after seconds. Idle and slow connections do not delay it."""
     with contextlib.ExitStack() as stack:
-        # The change that waits for a row gets it in the end.
+        # The change that waits for a row gets its lock in the end.
         patient = {"LOCK_TIMEOUT": "9", "STATEMENT_TIMEOUT": "9"}
         rig = stack.enter_context(rigged(durable.url, schema="stopped", settings=patient))
         port = int(rig.server.url.rpartition(":")[2])
@@ -54,17 +51,17 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
             async with transaction(durable.url, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
                 await hold(1)
                 rig.server.process.send_signal(signal.SIGTERM)
-                told_at = time.monotonic()
+                stopped_at = time.monotonic()
                 traffic.stopped.set()
                 await hold(4)
             code = await asyncio.to_thread(rig.server.process.wait, STOPPED_SECONDS + 3)
-            stopped_after.append(time.monotonic() - told_at)
+            stopped_after.append(time.monotonic() - stopped_at)
             assert code == 0, rig.server.log()[-2000:]
             for writer in (idle, trickling):
                 writer.close()
             stack.enter_context(rigged(durable.url, schema="stopped", port=port, settings=patient))
 
-        # New connections are not taken any more; what is lost on the way was in flight.
+        # The server accepts no new connections any more. A request that is lost was in flight.
         allowed = frozenset({NOT_SENT, "POOL_EXHAUSTED", "OVERLOADED", "ORDER_BUSY"})
         title = "SIGTERM with changes that wait for a row"
         scenario = Scenario("F19", title, inject, allowed, after_seconds=0, same_process=False)
@@ -74,12 +71,12 @@ async def test_f19_a_stop_under_load(durable: Cluster, tmp_path: Path) -> None:
 
 
 def workers(rig: Rig) -> list[psutil.Process]:
-    """The worker processes, and not what Python starts beside them."""
+    """The worker processes, without Python's own helper processes."""
     return [child for child in processes(rig)[1:] if "spawn_main" in " ".join(child.cmdline())]
 
 
 async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> None:
-    """Its own requests in flight are lost, each of which its key tells of; it is replaced, and nothing else fails."""
+    """Only the worker's own requests are lost, and their keys tell the outcome. The supervisor replaces it."""
     with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
         wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
         replaced: list[float] = []
@@ -101,7 +98,7 @@ async def test_f21_a_worker_that_is_killed(durable: Cluster, tmp_path: Path) -> 
 
 
 async def test_f22_workers_that_are_replaced(durable: Cluster, tmp_path: Path) -> None:
-    """At SIGHUP each new one serves before the old one is told to stop, and no request fails."""
+    """On SIGHUP each new worker serves before the old one is told to stop, and no request fails."""
     with rigged(durable.url, schema="workers", settings={"WORKERS": "2"}) as rig:
         wait_for(lambda: rig.server.log().count("worker serving") == 2, what=rig.server.log)
 

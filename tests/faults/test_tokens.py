@@ -1,6 +1,6 @@
-"""Faults F5 to F8: tokens that end, cannot be had, or are revoked, under load. They live for 20 s here.
+"""Faults F5 to F8: tokens expire, cannot be fetched, or are revoked, under load. Their lifetime here is 20 s.
 
-tests/blackbox/lakebase/test_tokens.py has what is shorter of this.
+The shorter cases are in tests/blackbox/lakebase/test_tokens.py.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ pytestmark = pytest.mark.long
 
 LIFE_SECONDS: Final = 20.0
 CREDENTIALS: Final = "/api/2.0/(database|postgres)/credentials"
-# Connections live for so long that each token is logged in with many times, or for longer than any test.
+# Lifetimes of connections: so short that each token is used for many logins, or longer than any test.
 SHORT_SECONDS, LONGER_SECONDS = 2, 3000
 _Parts = tuple["Rig", "LocalPlatform", "Proxy"]
 
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[_Parts]:
-    """A server whose connections are replaced every two seconds."""
+    """A server that replaces its connections every two seconds."""
     with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=SHORT_SECONDS) as parts:
         yield parts
 
 
 def minted(platform: LocalPlatform) -> list[float]:
-    """When tokens were."""
+    """The times at which the platform issued tokens."""
     return list(platform.counters()["mint_times"])
 
 
-def asked_for(platform: LocalPlatform) -> int:
-    """How often a token was asked for, in vain or not."""
+def token_requests(platform: LocalPlatform) -> int:
+    """How often the server asked for a token, successfully or not."""
     requests = platform.counters()["requests"]
     return sum(count for name, count in requests.items() if name.startswith("POST") and name.endswith("credentials"))
 
 
 async def test_f5_tokens_that_end(parts: _Parts, tmp_path: Path) -> None:
-    """Three of them, one after the other, and no request fails."""
+    """Three tokens expire in turn, and no request fails."""
     rig, platform, _ = parts
 
     async def inject(_: Traffic) -> None:
         await hold(3 * LIFE_SECONDS + LIFE_SECONDS / 2)
 
     before = len(minted(platform))
-    report = await Scenario("F5", "three tokens of 20 s that end", inject, rate=60).run(rig, tmp_path)
+    report = await Scenario("F5", "three tokens of 20 s expire", inject, rate=60).run(rig, tmp_path)
     assert len(minted(platform)) - before >= 3
     if failed := [reply for reply in report.replies if not reply.good]:
         report.miss(f"{len(failed)} failed: {failed[:3]}")
@@ -69,7 +69,7 @@ async def test_f5_tokens_that_end(parts: _Parts, tmp_path: Path) -> None:
 
 
 async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_path: Path) -> None:
-    """For 60 % of a token's life: the old one serves, and what failed is in the log."""
+    """For 60 % of a token's life the platform issues none: the server uses the old one and logs the failures."""
     rig, platform, _ = parts
 
     async def inject(_: Traffic) -> None:
@@ -77,10 +77,10 @@ async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_p
         await until(lambda: len(minted(platform)) > known, seconds=2 * LIFE_SECONDS)
         at = minted(platform)[-1]
         platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)
-        await asyncio.sleep(max(0.0, at + 0.6 * LIFE_SECONDS - time.time()))  # the time is what is meant
+        await asyncio.sleep(max(0.0, at + 0.6 * LIFE_SECONDS - time.time()))  # the length of the outage
         platform.clear_faults()
 
-    report = await Scenario("F6", "no token for 60 % of a life", inject, rate=60).run(rig, tmp_path)
+    report = await Scenario("F6", "no token for 60 % of a lifetime", inject, rate=60).run(rig, tmp_path)
     assert "no new token" in rig.server.log()
     if failed := [reply for reply in report.replies if not reply.good]:
         report.miss(f"{len(failed)} failed: {failed[:3]}")
@@ -88,33 +88,35 @@ async def test_f6_a_platform_that_mints_nothing_for_a_while(parts: _Parts, tmp_p
 
 
 async def test_f7_a_platform_that_mints_nothing_past_the_end(tmp_path: Path) -> None:
-    """Open connections serve on; a new one cannot be made and is a 503, and the platform is asked once a second at most."""
-    asked: list[float] = []
+    """Open connections serve on. A new one is refused with 503. The server asks for a token once a second at most."""
+    per_second: list[float] = []
     with on_platform(token_seconds=LIFE_SECONDS, recycle_seconds=LONGER_SECONDS) as (rig, platform, _):
 
         async def inject(traffic: Traffic) -> None:
             platform.fault("internal_error", path=CREDENTIALS, method="POST", times=None)
             failed = sum(not reply.good for reply in traffic.replies)
-            await asyncio.sleep(LIFE_SECONDS + 1)  # the token has ended by then
+            await asyncio.sleep(LIFE_SECONDS + 1)  # until the token has expired
             assert sum(not reply.good for reply in traffic.replies) == failed
-            before, began = asked_for(platform), time.monotonic()
+            before, began = token_requests(platform), time.monotonic()
             await on(rig.database, END_OURS)
             await hold(5)
-            # The SDK itself tries again, within its own bounds.
-            asked.append((asked_for(platform) - before) / (time.monotonic() - began))
+            # The SDK also retries, within its own limits.
+            per_second.append((token_requests(platform) - before) / (time.monotonic() - began))
             platform.clear_faults()
 
         allowed = AWAY | {"CONTROL_PLANE_UNAVAILABLE", "CONTROL_PLANE_TIMEOUT"}
-        report = await Scenario("F7", "no token past the end of the last", inject, allowed, rate=60).run(rig, tmp_path)
+        report = await Scenario("F7", "no token after the last one expires", inject, allowed, rate=60).run(
+            rig, tmp_path
+        )
         assert platform.counters()["mints_at_once"] == 1
     assert sum(report.refused.values()), "every login was good"
-    if asked[0] > 1.2:
-        report.miss(f"the platform was asked {asked[0]:.1f} times a second")
+    if per_second[0] > 1.2:
+        report.miss(f"the platform was asked {per_second[0]:.1f} times a second")
     report.check(recovery_seconds=5)
 
 
 async def test_f8_tokens_that_are_revoked(parts: _Parts, tmp_path: Path) -> None:
-    """A login that is refused drops the token, and tries once more with a new one."""
+    """A refused login discards the token, and the server tries once more with a new one."""
     rig, platform, _ = parts
     refused = platform.counters()["logins_refused"]
 

@@ -1,4 +1,4 @@
-"""Owns the load of a scenario: open loop, reads of known orders and writes with a ledger, each reply held to the contract."""
+"""The load of a scenario: open-loop reads of known orders and recorded writes. Every response is checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
-from tests.blackbox.ledger import Answer, Intent, Told
+from tests.blackbox.ledger import Answer, Intent, Outcome
 from tests.faults.client import Client, LostError, NotSentError, Response
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.faults.leaks import Leaks
     from tests.faults.orders import KnownOrders
 
-# The reasons of what has no answer: no connection was to be had, or it was lost on the way.
+# The reasons of requests without a response: no connection was accepted, or the connection was lost.
 NOT_SENT, LOST = "NOT_SENT", "LOST"
-_Outcome = Response | NotSentError | LostError
+_Result = Response | NotSentError | LostError
 _READ_SHARE: Final = 0.8
 _LOOK_UP: Final = "query($key: BigInt!) { order(orderKey: $key) { orderKey customerKey totalPrice orderDate } }"
 _PAGE: Final = (
@@ -38,10 +38,10 @@ mutation($input: SetOrderStatusInput!) {
   setOrderStatus(input: $input) { replayed change { version } userErrors { code currentVersion } }
 }
 """
-# Every write is a change.
+# Every write changes the status.
 _AFTER: Final = {"OPEN": "FULFILLED", "FULFILLED": "PARTIAL", "PARTIAL": "OPEN"}
 _GIVE_UP_SECONDS: Final = 20.0
-# What one is told while the other end is stopping or gone; the answer to it is to come again.
+# Pause before a request is repeated because the server is stopping or gone.
 _PAUSE_SECONDS: Final = 0.05
 _RESOLVE_SECONDS: Final = 30.0
 _CURSORS: Final = 32
@@ -49,9 +49,9 @@ _CURSORS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one request.
+    """The result of one request.
 
-    `status` is 0 where no answer came. `wrong` says what is not as the contract has it, if anything.
+    `status` is 0 if there was no response. `wrong` describes a violation of the contract, if there is one.
     """
 
     kind: str
@@ -59,35 +59,35 @@ class Reply:
     seconds: float
     status: int
     reason: str | None = None
-    told: Told | None = None
+    outcome: Outcome | None = None
     wrong: str | None = None
 
     @property
     def ended_at(self) -> float:
-        """When it was answered, or given up."""
+        """When the response came, or the client gave up."""
         return self.sent_at + self.seconds
 
     @property
     def good(self) -> bool:
-        """Whether it was answered with what was asked for."""
+        """Whether the response has data and no error."""
         return self.status == 200 and self.reason is None
 
     @property
     def refused(self) -> bool:
-        """Whether it was told that nothing was done."""
-        return not self.good and self.status != 0 and self.told is not Told.UNKNOWN
+        """Whether the server answered that nothing was done."""
+        return not self.good and self.status != 0 and self.outcome is not Outcome.UNKNOWN
 
 
 class Traffic:
-    """So many requests in a second, whether or not any is answered: four of five read, the fifth writes.
+    """A fixed rate of requests, whether or not they are answered. Four of five read, the fifth writes.
 
     Args:
-        url: the server's.
-        orders: what there is, and what reads have to give.
-        ledger: of the writes. Each order has one write under way at most.
-        leaks: what no answer may contain.
-        rate: requests in a second.
-        seed: of what is asked for.
+        url: the server's URL.
+        orders: the known orders, which reads are compared with.
+        ledger: the ledger of the writes. Each order has at most one write in flight.
+        leaks: searches every response.
+        rate: requests per second.
+        seed: seeds the choice of requests.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Traffic:
         self._ledger = ledger
         self._leaks = leaks
         self._rate = rate
-        self._random = random.Random(seed)  # noqa: S311 # no secret
+        self._random = random.Random(seed)  # noqa: S311 # not for cryptography
         self._url = url
         self._client: Client
         self._free = deque(orders.statuses)
@@ -105,12 +105,12 @@ class Traffic:
         self._cursors: list[tuple[str, int]] = []
         self._in_doubt: list[Intent] = []
         self.replies: list[Reply] = []
-        # Until then new requests are sent.
+        # Set when no more requests are to be sent.
         self.stopped = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Ask inside the block. What is under way at its end is waited for, and what is in doubt is found out."""
+        """Send requests inside the block. At its end, wait for those in flight."""
         async with Client(self._url, timeout=_GIVE_UP_SECONDS) as self._client, asyncio.TaskGroup() as group:
             group.create_task(self._keep_schedule(group))
             try:
@@ -119,20 +119,24 @@ class Traffic:
                 self.stopped.set()
 
     async def resolve(self, url: str | None = None) -> None:
-        """Send again with its key whatever nobody has been told of, until it is told: at the server, or another one."""
+        """Repeat the writes in doubt, with their keys, until their outcomes are known; on this or another server."""
         async with Client(url or self._url, timeout=_GIVE_UP_SECONDS) as client:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RESOLVE_SECONDS):
                     for intent in self._in_doubt:
-                        while (answer := (await self._sent(client, intent))[0]).retryable:  # noqa: ASYNC110 # it asks
-                            await asyncio.sleep(_PAUSE_SECONDS)  # between two looks whether it can be told now
+                        while (answer := (await self._sent(client, intent))[0]).retryable:  # noqa: ASYNC110 # polls
+                            await asyncio.sleep(_PAUSE_SECONDS)  # between two attempts
                         self._ledger.note(intent, answer)
             self._in_doubt.clear()
 
     async def until(self, condition: Callable[[list[Reply]], bool], *, seconds: float = 30) -> None:
-        """Return as soon as this holds of the replies; TimeoutError where it does not in time."""
+        """Wait until the condition holds for the replies.
+
+        Raises:
+            TimeoutError: it does not hold in time.
+        """
         async with asyncio.timeout(seconds):
-            while not condition(self.replies):  # noqa: ASYNC110 # nobody tells
+            while not condition(self.replies):  # noqa: ASYNC110 # the list of replies has no event to wait for
                 await asyncio.sleep(0.01)  # between two looks at the condition
 
     async def _keep_schedule(self, group: asyncio.TaskGroup) -> None:
@@ -174,18 +178,18 @@ class Traffic:
     async def _write(self) -> None:
         order = self._free.popleft()
         intent = Intent(str(uuid.uuid4()), order, _AFTER[self._statuses[order]])
-        # It is on the disk before it is sent, and nobody else is kept from sending meanwhile.
+        # The intent is on the disk before it is sent. The thread lets other requests go on meanwhile.
         await asyncio.to_thread(self._ledger.intend, intent)
         answer, reply = await self._sent(self._client, intent)
         self._ledger.note(intent, answer)
         self.replies.append(reply)
-        if answer.told is Told.UNKNOWN:
-            # Nobody else writes this one until it is known.
+        if answer.outcome is Outcome.UNKNOWN:
+            # No other write touches this order until the outcome is known.
             self._in_doubt.append(intent)
         else:
-            # One that is told to be refused is never sent again.
+            # A refused write is final: it is not repeated.
             self._free.append(order)
-            if answer.told is Told.APPLIED:
+            if answer.outcome is Outcome.APPLIED:
                 self._statuses[order] = intent.status
 
     async def _sent(self, client: Client, intent: Intent) -> tuple[Answer, Reply]:
@@ -200,17 +204,17 @@ class Traffic:
         reply = self._judged("write", sent_at, response)
         answer = _answer(response, reply)
         return answer, Reply(
-            "write", sent_at, reply.seconds, reply.status, reply.reason or answer.reason, answer.told, reply.wrong
+            "write", sent_at, reply.seconds, reply.status, reply.reason or answer.reason, answer.outcome, reply.wrong
         )
 
     @staticmethod
-    async def _post(client: Client, body: dict[str, Any]) -> _Outcome:
+    async def _post(client: Client, body: dict[str, Any]) -> _Result:
         try:
             return await client.post("/api/graphql", body)
         except (NotSentError, LostError) as error:
             return error
 
-    def _judged(self, kind: str, sent_at: float, response: _Outcome) -> Reply:
+    def _judged(self, kind: str, sent_at: float, response: _Result) -> Reply:
         seconds = time.monotonic() - sent_at
         if not isinstance(response, Response):
             return Reply(kind, sent_at, seconds, 0, NOT_SENT if isinstance(response, NotSentError) else LOST)
@@ -220,42 +224,42 @@ class Traffic:
 
 
 def _contract(response: Response) -> tuple[str | None, str | None]:
-    """The reason that is told, and what is not as the table of errors in schema/README.md has it."""
+    """The reason in a response, and its deviation from the table of errors in schema/README.md, if there is one."""
     try:
         body = response.json()
         errors = body.get("errors", [])
         if not errors:
             return None, None if response.status == 200 and body["data"] else f"no data: {response.text[:300]}"
         (error,) = errors
-        said = error["extensions"]
-        kind = Reason[said["reason"]].value
+        extensions = error["extensions"]
+        kind = Reason[extensions["reason"]].value
     except (json.JSONDecodeError, KeyError, ValueError, TypeError, AttributeError) as fault:
         return None, f"{response.status} {fault!r}: {response.text[:300]}"
     status = kind.status if not any((body.get("data") or {}).values()) else 200
     expected = (status, kind.code.value)
-    found = (response.status, said["code"])
+    found = (response.status, extensions["code"])
     if found != expected:
-        return said["reason"], f"{found} and not {expected} with {said['reason']}"
+        return extensions["reason"], f"{found} and not {expected} with {extensions['reason']}"
     if status == 503 and "retry-after" not in response.headers:
-        return said["reason"], f"{said['reason']} without Retry-After"
-    return said["reason"], None
+        return extensions["reason"], f"{extensions['reason']} without Retry-After"
+    return extensions["reason"], None
 
 
-def _answer(response: _Outcome, reply: Reply) -> Answer:
+def _answer(response: _Result, reply: Reply) -> Answer:
     if not isinstance(response, Response):
-        told = Told.REFUSED if reply.reason == NOT_SENT else Told.UNKNOWN
-        return Answer(told, reply.reason, retryable=True)
+        outcome = Outcome.REFUSED if reply.reason == NOT_SENT else Outcome.UNKNOWN
+        return Answer(outcome, reply.reason, retryable=True)
     if reply.reason is not None:
         unknown = reply.reason == Reason.OUTCOME_UNKNOWN.name
         return Answer(
-            Told.UNKNOWN if unknown else Told.REFUSED, reply.reason, retryable=Reason[reply.reason].value.retry
+            Outcome.UNKNOWN if unknown else Outcome.REFUSED, reply.reason, retryable=Reason[reply.reason].value.retry
         )
     if reply.wrong is not None:
-        return Answer(Told.UNKNOWN, "UNREADABLE", retryable=True)
+        return Answer(Outcome.UNKNOWN, "UNREADABLE", retryable=True)
     done = response.json()["data"]["setOrderStatus"]
     if done["userErrors"]:
         (refusal,) = done["userErrors"]
-        return Answer(Told.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
+        return Answer(Outcome.REFUSED, refusal["code"], refusal["currentVersion"], done["replayed"])
     if done["change"] is None:
-        return Answer(Told.UNCHANGED, replayed=done["replayed"])
-    return Answer(Told.APPLIED, version=done["change"]["version"], replayed=done["replayed"])
+        return Answer(Outcome.UNCHANGED, replayed=done["replayed"])
+    return Answer(Outcome.APPLIED, version=done["change"]["version"], replayed=done["replayed"])

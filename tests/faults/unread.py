@@ -1,6 +1,6 @@
-"""Owns a server whose log goes into a pipe that nobody reads.
+"""A server whose log goes into a pipe that is not read.
 
-Run as `python -m tests.faults.unread`, it is the server in all else.
+Run it as `python -m tests.faults.unread`. In all else it is the server.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from server.__main__ import main
 from server.observability.log_stream import STANDARD_OUTPUT
 
 if __name__ == "__main__":
-    # The end to read from stays open, and here.
+    # This process keeps the reading end open and does not read it.
     _, writes = os.pipe()
     os.dup2(writes, STANDARD_OUTPUT)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Owns N7: what a server holds of the system and of PostgreSQL, and whether it lets go of it again."""
+"""The resources for N7: what a server holds of the system and of PostgreSQL, and whether it releases it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ FROM pg_stat_activity WHERE {_OURS}
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What is held at one moment. Tasks are not seen from outside: what a leaked one would hold is.
+    """The resources held at one moment.
 
-    `files` are file descriptors but for those of connections, which callers and pools come and go with.
+    Tasks are not visible from outside, but the resources of a leaked task are. `files` counts file descriptors except
+    for connections, which come and go with callers and pools.
     """
 
     files: int
@@ -45,7 +46,7 @@ class Vitals:
     waiting: float
 
     def leaks(self, before: Vitals, *, connections: int) -> list[str]:
-        """What is more than it was, or than there may be; a sentence each."""
+        """One sentence for each resource that has grown, or exceeds its limit."""
         found = []
         if self.files > before.files + _FDS:
             found.append(f"{self.files} files open, {before.files} before")
@@ -63,13 +64,13 @@ class Vitals:
 
 
 def processes(rig: Rig) -> list[psutil.Process]:
-    """The server's own, and its workers."""
+    """The server's process and its workers."""
     parent = psutil.Process(rig.server.process.pid)
     return [parent, *parent.children(recursive=True)]
 
 
 async def vitals(rig: Rig) -> Vitals:
-    """As they are now."""
+    """The resources held now."""
     files = rss_bytes = 0
     for process in processes(rig):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -95,7 +96,7 @@ async def vitals(rig: Rig) -> Vitals:
 
 
 async def leaks_after(rig: Rig, before: Vitals) -> list[str]:
-    """What is still held too much five seconds from now, or nothing as soon as that is so."""
+    """Wait up to five seconds for the leaks to disappear, and return those that remain."""
     until = time.monotonic() + _SECONDS
     while True:
         found = (await vitals(rig)).leaks(before, connections=rig.connections)

@@ -1,4 +1,4 @@
-"""Owns N5: all orders read page by page while things break, there and back, and what was missed or seen twice."""
+"""The walk for N5: reads all orders page by page during faults, both ways, and counts missed and repeated ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LAST_SECONDS: Final = 60.0
 
 @dataclass
 class Walk:
-    """What a walk has found: keys that it missed, that it saw again, and that came in the wrong order."""
+    """What a walk found: keys missed, repeated, or in the wrong order."""
 
     keys: list[int]
     walks: int = 0
@@ -41,11 +41,11 @@ class Walk:
 
     @property
     def faults(self) -> int:
-        """All of it together, which is N5."""
+        """The sum of these: N5."""
         return self.missing + self.repeated + self.disordered
 
     def count(self, seen: list[int], *, back: bool) -> None:
-        """A walk that has come to its end, and what it saw."""
+        """Add a finished walk with the keys that it saw."""
         self.walks += 1
         self.missing += len(set(self.keys).difference(seen))
         self.repeated += len(seen) - len(set(seen))
@@ -54,7 +54,7 @@ class Walk:
 
 @contextlib.asynccontextmanager
 async def walking(url: str, keys: list[int], *, seconds: float) -> AsyncIterator[Walk]:
-    """Walk there and back, for about so long; at the end of the block what is left of it is walked in a hurry."""
+    """Walk forward and backward for about this many seconds. At the end of the block, finish without pauses."""
     walk = Walk(keys)
     pause = seconds / (2 * len(keys) / _PAGE)
     task = asyncio.create_task(_walk(url, walk, pause))
@@ -83,7 +83,7 @@ async def _walk(url: str, walk: Walk, pause: float) -> None:
 
 
 async def _page(client: httpx.AsyncClient, walk: Walk, variables: dict[str, Any], *, back: bool) -> dict[str, Any]:
-    """The page, asked for until it comes."""
+    """Request the page until it comes."""
     body = {"query": _BACK if back else _FORWARD, "variables": variables}
     while True:
         with contextlib.suppress(httpx.TransportError):
@@ -92,4 +92,4 @@ async def _page(client: httpx.AsyncClient, walk: Walk, variables: dict[str, Any]
                 page: dict[str, Any] = answer["data"]["orders"]
                 return page
         walk.retries += 1
-        await asyncio.sleep(_PAUSE_SECONDS)  # between two looks whether it can be had now
+        await asyncio.sleep(_PAUSE_SECONDS)  # between two attempts

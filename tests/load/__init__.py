@@ -1,1 +1,1 @@
-"""What the server does under more than it can do, and beside callers who are slow: `python -m tests.load`."""
+"""The server under more load than it can handle, and with slow clients: `python -m tests.load`."""

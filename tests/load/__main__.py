@@ -1,4 +1,4 @@
-"""Owns `make load`: twice the capacity for a minute, and 500 trickling callers, in front of a PostgreSQL of its own."""
+"""`make load`: twice the capacity for a minute, and 500 trickling clients, against a PostgreSQL of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from server.local.cluster import Cluster
 from tests.bench import orders as table
 from tests.bench.answers import Truth, volley_of
 from tests.bench.contenders import running_ours
-from tests.bench.tables import word
+from tests.bench.tables import verdict
 from tests.bench.works import WORKS
-from tests.load.generator import Phase, Told, offer, told
+from tests.load.generator import Phase, PhaseResult, offer, results_of
 from tests.load.trickling import trickle
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ _OVER: Final = 2.0
 _CALM: Final = 0.4
 _CALM_SECONDS: Final = 5.0
 _CAPACITY_SECONDS: Final = 8.0
-# As many as the server lets in at once.
+# As many requests as the server admits at once.
 _CLIENTS: Final = 40
 _CONNECTIONS: Final = 800
 _CALM_CONNECTIONS: Final = 64
 _TRICKLING: Final = 500
 _TRICKLING_SECONDS: Final = 15.0
 _WINDOW_SECONDS: Final = 0.1
-# What is normal is up to twice of what it was before, and a hiccup of the machine is nobody's overload.
+# Latencies up to twice those before count as normal, and a hiccup of the machine does not count as overload.
 _NORMAL: Final = 2.0
 _HICCUP_SECONDS: Final = 0.02
 _OK, _OVERLOADED = 200, 503
-# Targets.
+# The targets.
 _GOODPUT: Final = 0.9
 _REFUSED_SECONDS: Final = 0.3
 _RECOVERED_SECONDS: Final = 1.0
@@ -51,7 +51,7 @@ _CUT_SECONDS: Final = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure, what it has to be, and whether it is."""
+    """A figure, its target, and whether the target is met."""
 
     name: str
     figure: str
@@ -59,16 +59,16 @@ class Line:
     met: bool = True
 
     def __str__(self) -> str:
-        """As it is printed."""
-        return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {word(met=self.met)}' if self.target else ''}"
+        """The line as it is printed."""
+        return f"{self.name:<58} {self.figure:>26}   {f'{self.target}: {verdict(met=self.met)}' if self.target else ''}"
 
 
 def main() -> int:
-    """Measure and report; the exit code says whether every target was met."""
+    """Measure, report, and return the exit code, which says whether every target was met."""
     parser = argparse.ArgumentParser("python -m tests.load")
-    parser.add_argument("--seconds", type=float, default=60, help="of twice the capacity")
-    parser.add_argument("--scale", type=float, default=0.1, help="of TPC-H")
-    parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="of PostgreSQL's data")
+    parser.add_argument("--seconds", type=float, default=60, help="seconds at twice the capacity")
+    parser.add_argument("--scale", type=float, default=0.1, help="scale factor of TPC-H")
+    parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="directory of PostgreSQL's data")
     given = parser.parse_args()
     processors = _keep_away()
     with Cluster(given.directory / "postgres", options={"max_connections": "200"}) as cluster:
@@ -87,10 +87,10 @@ def main() -> int:
 
 
 def _keep_away() -> set[int]:
-    """Leave one processor to the server, where there are several, and say which; PostgreSQL is told so by inheritance.
+    """Leave one CPU to the server if there are several, and return it. PostgreSQL inherits the rest.
 
-    On two processors a generator that asks for twice as much takes its time from the server, and what is lost by that
-    is not of the server's doing. It has the same one while its capacity is measured.
+    On two CPUs, a generator of twice the capacity would take CPU time from the server, and the loss would not be the
+    server's fault. The server has the same CPU while its capacity is measured.
     """
     if sys.platform != "linux":
         return set()
@@ -109,15 +109,15 @@ def _give(process_id: int, processors: set[int]) -> None:
 
 def _capacity(volley: wrk.Volley) -> float:
     phase = Phase(0, _CAPACITY_SECONDS, clients=_CLIENTS)
-    (reached,) = told(offer(volley.url, volley.requests, [phase], connections=_CLIENTS))
+    (reached,) = results_of(offer(volley.url, volley.requests, [phase], connections=_CLIENTS))
     return reached.statuses()[_OK] / _CAPACITY_SECONDS
 
 
 def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]:
     calm = Phase(_CALM * capacity, _CALM_SECONDS)
     phases = [calm, Phase(_OVER * capacity, seconds), calm]
-    before, over, after = told(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
-    # Machines that others use too are faster at one time than at another, by a third.
+    before, over, after = results_of(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
+    # On shared machines the speed changes by up to a third from one moment to the next.
     again = _capacity(volley)
     normal = max(_NORMAL * _p(before.latencies(_OK), 99), _HICCUP_SECONDS)
     goodput = over.statuses()[_OK] / seconds / statistics.mean([capacity, again])
@@ -127,48 +127,53 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
     return [
         Line("capacity before and after, closed loop, pages of 100", f"{capacity:,.0f}/s {again:,.0f}/s"),
         Line(
-            f"goodput at twice of it for {seconds:g} s, of their mean",
+            f"goodput at twice the capacity for {seconds:g} s, of the mean",
             f"{goodput:.2f}",
             "at least 0.9",
             goodput >= _GOODPUT,
         ),
-        Line("answered there, p50 p99 max", _quantiles(good)),
+        Line("successes under overload, p50 p99 max", _quantiles(good)),
         Line(
-            f"refused there, {len(refused):,}: p50 p99 max",
+            f"{len(refused):,} refusals under overload, p50 p99 max",
             _quantiles(refused),
             "at most 300 ms",
             not refused or max(refused) <= _REFUSED_SECONDS,
         ),
-        Line("answered otherwise, or not at all", f"{others} {dict(over.statuses())}", "none", others == 0),
-        Line("the generator's own lateness there, p50 p99 max", _quantiles(over.lateness)),
+        Line("other responses, or none", f"{others} {dict(over.statuses())}", "none", others == 0),
+        Line("lateness of the generator, p50 p99 max", _quantiles(over.lateness)),
         Line("normal requests before, p50 p99 max", _quantiles(before.latencies(_OK))),
-        Line("until they were so again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
+        Line("until they were normal again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
     ]
 
 
 def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
     phase = Phase(_CALM * capacity, _TRICKLING_SECONDS)
-    (without,) = told(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
+    (without,) = results_of(offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS))
     offered = offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS)
-    let = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
-    (beside,) = told(offered)
+    durations = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
+    (beside,) = results_of(offered)
     usual, slowed = (_p(one.latencies(_OK), 99) for one in (without, beside))
     failed = sum(beside.statuses().values()) - beside.statuses()[_OK] + beside.unanswered
     return [
         Line("normal requests, p50 p99 max", _quantiles(without.latencies(_OK))),
         Line(
-            f"beside {_TRICKLING} trickling callers",
+            f"normal requests beside {_TRICKLING} trickling clients",
             _quantiles(beside.latencies(_OK)),
             "p99 at most doubled",
             slowed <= 2 * usual,
         ),
-        Line("of them not answered", str(failed), "none", failed == 0),
-        Line("the trickling were cut after, p50 p99 max", _quantiles(let), "at most 12 s", max(let) <= _CUT_SECONDS),
+        Line("of these, failed or not answered", str(failed), "none", failed == 0),
+        Line(
+            "trickling clients were cut after, p50 p99 max",
+            _quantiles(durations),
+            "at most 12 s",
+            max(durations) <= _CUT_SECONDS,
+        ),
     ]
 
 
-def _recovered(after: Told, normal: float) -> float:
-    """Seconds until the windows are normal, and stay so: their p99, and nobody refused."""
+def _recovered(after: PhaseResult, normal: float) -> float:
+    """Seconds until all windows are normal: their p99, with no refusals."""
     windows: dict[int, list[float]] = {}
     for status, latency, moment in after.answers:
         windows.setdefault(int(moment / _WINDOW_SECONDS), []).append(latency if status == _OK else float("inf"))

@@ -1,8 +1,8 @@
-"""Owns the generator, a process of its own: phases of so many requests a second, whatever is answered.
+"""The load generator, a process of its own: phases with a fixed rate of requests, whatever the responses are.
 
-A phase may also be of so many clients who wait for their answers: what a server can do is measured with the same
-generator that offers it more. A latency is counted from the moment that the schedule has for the request. How late the
-requests went out is counted too: that much is the generator's own doing.
+A phase can also have a fixed number of clients that wait for each response, so that the same generator measures the
+capacity and exceeds it. A latency counts from the scheduled moment. The generator also reports how late it sent the
+requests: that part is not the server's doing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many requests a second, for so long; or so many clients, each of whom asks again once it is answered."""
+    """A fixed rate of requests for some seconds, or a number of clients that send a request after each response."""
 
     rate: float
     seconds: float
@@ -41,24 +41,24 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What came of a phase: each answer's status, and its latency and its moment in seconds from the phase's begin."""
+class PhaseResult:
+    """The result of a phase: each response's status, latency, and moment in seconds since the phase's start."""
 
     answers: list[tuple[int, float, float]]
     lateness: list[float]
     unanswered: int
 
     def latencies(self, status: int) -> list[float]:
-        """Those of the answers with this status."""
+        """The latencies of the responses with this status."""
         return [latency for given, latency, _ in self.answers if given == status]
 
     def statuses(self) -> Counter[int]:
-        """How many there were of each; 0 stands for a connection that was closed."""
+        """The number of responses by status; 0 stands for a closed connection."""
         return Counter(status for status, _, _ in self.answers)
 
 
 def offer(url: str, requests: Sequence[bytes], phases: Sequence[Phase], *, connections: int) -> subprocess.Popen[str]:
-    """Begin to send the requests in turn, from another process; `told` waits for what came of it."""
+    """Start to send the requests in turn, from another process. `results_of` waits for the results."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.load.generator"],
         cwd=ROOT,
@@ -67,27 +67,27 @@ def offer(url: str, requests: Sequence[bytes], phases: Sequence[Phase], *, conne
         stdout=subprocess.PIPE,
         text=True,
     )
-    order = {
+    job = {
         "url": url,
         "requests": [request.decode("ascii") for request in requests],
         "phases": [asdict(phase) for phase in phases],
         "connections": connections,
     }
     stdin = cast("Any", process.stdin)
-    stdin.write(json.dumps(order))
+    stdin.write(json.dumps(job))
     stdin.close()
     return process
 
 
-def told(process: subprocess.Popen[str]) -> list[Told]:
-    """What came of each phase."""
+def results_of(process: subprocess.Popen[str]) -> list[PhaseResult]:
+    """Wait for the results of each phase."""
     text = cast("Any", process.stdout).read()
     process.wait(_LAST_SECONDS)
-    return [Told([tuple(answer) for answer in one.pop("answers")], **one) for one in json.loads(text)]
+    return [PhaseResult([tuple(answer) for answer in one.pop("answers")], **one) for one in json.loads(text)]
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, on which one request at a time is under way."""
+    """A connection with at most one request in flight."""
 
     def __init__(self, generator: _Generator) -> None:
         self._generator = generator
@@ -124,15 +124,15 @@ class _Connection(asyncio.Protocol):
 
 
 class _Generator:
-    def __init__(self, order: dict[str, Any]) -> None:
-        self._url = urlsplit(order["url"])
-        self._requests: list[bytes] = [text.encode() for text in order["requests"]]
-        self._phases = [Phase(**phase) for phase in order["phases"]]
-        self._connections: int = order["connections"]
-        # In turn, so that none is idle for so long that the server closes it.
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._url = urlsplit(job["url"])
+        self._requests: list[bytes] = [text.encode() for text in job["requests"]]
+        self._phases = [Phase(**phase) for phase in job["phases"]]
+        self._connections: int = job["connections"]
+        # Used in turn, so that no connection is idle for so long that the server closes it.
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[tuple[bytes, int, float]] = deque()
-        self._told = [Told([], [], 0) for _ in self._phases]
+        self._results = [PhaseResult([], [], 0) for _ in self._phases]
         self._begun = [0.0 for _ in self._phases]
         self._turn = 0
         self._closed_until = 0.0
@@ -157,12 +157,12 @@ class _Generator:
                 for which in range(sent, due):
                     self._send(self._next(), number, begun + which / phase.rate, now)
                 sent = due
-                await asyncio.sleep(_TICK_SECONDS)  # the schedule's grain
+                await asyncio.sleep(_TICK_SECONDS)  # the grain of the schedule
             begun += phase.seconds
         until = time.perf_counter() + _LAST_SECONDS
-        while self._answered < self._due and time.perf_counter() < until:  # noqa: ASYNC110 # a clock's end too
+        while self._answered < self._due and time.perf_counter() < until:  # noqa: ASYNC110 # also polls the clock
             await asyncio.sleep(_TICK_SECONDS)  # for the last answers
-        return [{**asdict(one), "unanswered": self._due - self._answered} for one in self._told]
+        return [{**asdict(one), "unanswered": self._due - self._answered} for one in self._results]
 
     async def _closed(self, number: int, phase: Phase) -> None:
         self._closed_until = time.perf_counter() + phase.seconds
@@ -170,7 +170,7 @@ class _Generator:
             now = time.perf_counter()
             self._send(self._next(), number, now, now)
         while time.perf_counter() < self._closed_until or self._answered < self._due:  # noqa: ASYNC110 # as in `run`
-            await asyncio.sleep(_TICK_SECONDS)  # for a clock, and for the last answers
+            await asyncio.sleep(_TICK_SECONDS)  # for the clock, and for the last responses
 
     def _next(self) -> bytes:
         self._turn += 1
@@ -178,7 +178,7 @@ class _Generator:
 
     def _send(self, request: bytes, phase: int, scheduled: float, now: float) -> None:
         self._due += 1
-        self._told[phase].lateness.append(now - scheduled)
+        self._results[phase].lateness.append(now - scheduled)
         if self._idle:
             self._idle.popleft().send(request, phase, scheduled)
         else:
@@ -190,7 +190,7 @@ class _Generator:
         phase, scheduled = connection.sent
         connection.sent = None
         self._answered += 1
-        self._told[phase].answers.append((status, time.perf_counter() - scheduled, scheduled - self._begun[phase]))
+        self._results[phase].answers.append((status, time.perf_counter() - scheduled, scheduled - self._begun[phase]))
         if self._waiting:
             connection.send(*self._waiting.popleft())
             return
@@ -199,7 +199,7 @@ class _Generator:
             self._send(self._next(), phase, now, now)
 
     def lost(self, connection: _Connection) -> None:
-        """It is opened again; what was asked on it counts as answered by 0."""
+        """Reconnect. The request in flight counts as a response with status 0."""
         if connection.sent is not None:
             waiting, self._waiting = self._waiting, deque()
             self.answered(connection, 0)
@@ -219,7 +219,7 @@ class _Generator:
 
 
 def main() -> int:
-    """What is to be sent comes in as JSON, and what came of it goes out; the exit code."""
+    """Read the requests from standard input as JSON, write the results to standard output, and return the exit code."""
     json.dump(uvloop.run(_Generator(json.load(sys.stdin)).run()), sys.stdout)
     return 0
 

@@ -1,4 +1,4 @@
-"""Owns the callers who send a byte now and then: half of them of their headers, half of their bodies."""
+"""Slow clients that send a byte now and then: half of them within the headers, half within the body."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BEGINNINGS: Final = (_HEAD + b"X-A: ", _HEAD + b"Content-Length: 10000\r\n\r\n"
 
 
 async def trickle(url: str, count: int, *, seconds: float) -> list[float]:
-    """How long each of so many was let; as long as it was tried, where it was let for all of that.
+    """Return how many seconds the server let each client go on; `seconds` is the most that a client tries.
 
-    They come one after the other, and each has a clock of its own, as callers have.
+    The clients start one after another, and each has a clock of its own, as real ones have.
     """
     parts = urlsplit(url)
     return await asyncio.gather(
@@ -27,7 +27,7 @@ async def trickle(url: str, count: int, *, seconds: float) -> list[float]:
 
 
 async def _one(host: str, port: int, beginning: bytes, begins: float, seconds: float) -> float:
-    await asyncio.sleep(begins)  # when it comes
+    await asyncio.sleep(begins)  # the client's start
     reader, writer = await asyncio.open_connection(host, port)
     began = time.monotonic()
     ended = asyncio.create_task(reader.read())

@@ -1,1 +1,1 @@
-"""The lists of others of what goes wrong with GraphQL servers, each point as a test."""
+"""Published lists of the security risks of GraphQL servers, with each item as a test."""

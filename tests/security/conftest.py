@@ -1,4 +1,4 @@
-"""Owns the server that these tests attack: as it stands in production, with callers who bring tokens."""
+"""The server under attack: a production configuration, and callers with and without tokens."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who asks a server, by a token or without one."""
+    """A client of the server, with a token or without one."""
 
     server: Server
     headers: dict[str, str]
 
     def send(self, method: str = "POST", *, path: str = "/api/graphql", **request: Any) -> httpx.Response:
-        """One request, with these headers beside those that say who calls."""
+        """Send a request with these headers and the token."""
         headers = {**self.headers, **request.pop("headers", {})}
         url = f"{self.server.url}{path}"
         return httpx.request(method, url, headers=headers, verify=NO_TLS, **request)
 
     def answer(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The answer to a document."""
+        """The response to a document."""
         answer: dict[str, Any] = self.send(json={"query": query, "variables": variables}).json()
         return answer
 
     def refused(self, query: str, **variables: Any) -> str:
-        """The reason for which a document, or its only field, is not run."""
+        """The reason why a document, or its only field, is not executed."""
         answer = self.answer(query, **variables)
         assert not any((answer.get("data") or {}).values()), answer
         reasons = {error["extensions"]["reason"] for error in answer["errors"]}
@@ -46,25 +46,25 @@ class Caller:
 
 @dataclass(frozen=True)
 class Attacked:
-    """A server in production, and who may call it."""
+    """A server in production, and its callers."""
 
     server: Server
     issuer: Issuer
 
     def caller(self, *roles: str, name: str = "ann") -> Caller:
-        """Somebody who has these roles."""
+        """A caller with these roles."""
         token = self.issuer.token(sub=name, roles=list(roles))
         return Caller(self.server, {"authorization": f"Bearer {token}"})
 
     @property
     def nobody(self) -> Caller:
-        """Somebody without a token."""
+        """A caller without a token."""
         return Caller(self.server, {})
 
 
 @pytest.fixture(scope="session")
 def attacked(orders_url: str) -> Iterator[Attacked]:
-    """The real process with the settings of production, and everything that is not set as it is by default."""
+    """The real process with APP_ENV=production and defaults for all other settings."""
     with (
         running_issuer() as issuer,
         running_server(orders_url, **issuer.settings(APP_ENV="production", APP_SCHEMA="attacked")) as server,

@@ -1,4 +1,4 @@
-"""Owns documents for every root field there is: made from the schema, so that none is overlooked."""
+"""Documents for every root field, generated from the schema so that none is overlooked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from graphql import GraphQLSchema
 
 SDL: Final[GraphQLSchema] = build_schema((ROOT / "schema/schema.graphql").read_text())
-# A global id of the order with key 1.
+# The global id of the order with key 1.
 ORDER_ID: Final = "T3JkZXI6MQ=="
 _VALUES: Final = {
     "Int": "1",
@@ -41,7 +41,7 @@ _VALUES: Final = {
 
 
 def root_fields(operation: str) -> Iterator[tuple[str, str]]:
-    """Each root field of `query`, `mutation` or `subscription`, and a document that asks for it alone."""
+    """Each root field of `query`, `mutation` or `subscription`, with a document that selects it alone."""
     root = getattr(SDL, f"{operation}_type")
     for name, field in root.fields.items():
         given = ", ".join(
@@ -54,7 +54,7 @@ def root_fields(operation: str) -> Iterator[tuple[str, str]]:
 
 
 def arguments() -> Iterator[tuple[str, str]]:
-    """Every argument and member of an input, by where it is and its name."""
+    """Every argument and input field, as its path and its name."""
     for name, type_ in SDL.type_map.items():
         if isinstance(type_, GraphQLInputObjectType):
             yield from ((name, member) for member in type_.fields)
@@ -64,7 +64,7 @@ def arguments() -> Iterator[tuple[str, str]]:
 
 
 def _value(type_: Any) -> str:
-    """A value of an input type, what is optional left out."""
+    """A value of an input type, without its optional parts."""
     if isinstance(type_, GraphQLNonNull):
         return _value(type_.of_type)
     if isinstance(type_, GraphQLList):

@@ -1,6 +1,7 @@
-"""The requests of graphql-cop 1.15 (github.com/dolevf/graphql-cop), each with what it takes for a finding: 13 of 13.
+"""The 13 requests of graphql-cop 1.15 (github.com/dolevf/graphql-cop), and the responses that it counts as findings.
 
-It sends them without a token; so does this, and then with that of a reader, who gets past the first refusal.
+The tool sends them without a token. So do these tests, and then with a reader's token, which gets past the first
+refusal.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ Check = tuple[dict[str, Any], Callable[["httpx.Response"], Any]]
 
 
 def posted(query: str) -> dict[str, Any]:
-    """How it sends a query."""
+    """Send a query as the tool does by POST."""
     return {"method": "POST", "json": {"query": query, "operationName": "cop"}}
 
 
 def by_get(query: str) -> dict[str, Any]:
-    """How it sends one in a URL."""
+    """Send a query as the tool does in a URL."""
     return {"method": "GET", "params": {"query": query}}
 
 
 def has_data(response: httpx.Response) -> bool:
-    """Whether anything was run."""
+    """Whether anything was executed."""
     return bool((response.json().get("data") or {}).get("__typename"))
 
 
 _CIRCULAR: Final = f"fields {{ {'type { fields { ' * 3}type {{ name }}{' } }' * 3} }}"
 _BATCH: Final = [{"query": "query cop { __typename }"}] * 10
 _IDES: Final = ("graphiql.min.css", "GraphQL Playground", "GraphiQL", "graphql-playground")
-# The request, and whether its answer is a finding.
+# The tool's requests, and whether a response is a finding.
 CHECKS: Final[dict[str, Check]] = {
     "introspection": (
         posted("query cop { __schema { types { name fields { name } } } }"),
@@ -44,7 +45,7 @@ CHECKS: Final[dict[str, Check]] = {
     ),
     "an IDE": (
         {"method": "GET", "headers": {"accept": "text/html"}},
-        # To the tool a response of 400 or more is none.
+        # The tool ignores responses of 400 and above.
         lambda response: not response.is_error and any(word in response.text for word in _IDES),
     ),
     "field suggestions": (
@@ -80,38 +81,38 @@ CHECKS: Final[dict[str, Check]] = {
         lambda response: any("exception" in error["extensions"] for error in response.json()["errors"]),
     ),
 }  # fmt: skip
-# What is found there is meant, and why it does no harm is a test of its own.
+# This finding is intended. Another test shows why it does no harm.
 _MEANT: Final = "queries by GET"
 
 
 def finds(caller: Caller, check: str) -> bool:
-    """Whether graphql-cop would name it."""
+    """Whether graphql-cop would report a finding."""
     request, is_finding = CHECKS[check]
     return bool(is_finding(caller.send(**request)))
 
 
-def test_these_are_all() -> None:
-    """As many as the tool has."""
+def test_every_check_of_the_tool_is_here() -> None:
+    """There are as many checks as the tool has."""
     assert len(CHECKS) == 13
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_without_a_token_nothing_is_found(attacked: Attacked, check: str) -> None:
-    """As whoever runs the tool against the address."""
+    """Run against the address without a token, the tool finds nothing."""
     assert not finds(attacked.nobody, check)
 
 
 @pytest.mark.parametrize("check", [check for check in CHECKS if check != _MEANT])
 def test_a_reader_finds_nothing_either(attacked: Attacked, check: str) -> None:
-    """With a token nothing of it is refused for want of one: each has its own refusal."""
+    """With a reader's token, each request is refused for its own reason, not for a missing token."""
     assert not finds(attacked.caller("reader"), check)
 
 
-def test_a_query_by_get_is_meant_and_no_other_page_can_use_it(attacked: Attacked) -> None:
-    """The tool calls it a possible CSRF.
+def test_queries_by_get_are_intended_and_no_other_page_can_use_them(attacked: Attacked) -> None:
+    """The tool reports queries by GET as possible CSRF.
 
-    It needs a token, which no browser adds by itself; it changes nothing; and no page of another origin may read its
-    answer, which no shared cache may keep.
+    A query needs a token, which no browser adds by itself. It changes nothing. No page of another origin can read the
+    response, and no shared cache may store it.
     """
     reader = attacked.caller("reader", "writer")
     assert finds(reader, _MEANT)

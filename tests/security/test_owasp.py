@@ -1,4 +1,4 @@
-"""The points of OWASP's GraphQL cheat sheet, in its order, against the server as it stands in production: 27 of 27."""
+"""The 27 items of OWASP's GraphQL cheat sheet, in its order, against the server in its production configuration."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ REVEALING = re.compile(
 
 @pytest.fixture(scope="module")
 def reader(attacked: Attacked) -> Caller:
-    """Who may read orders."""
+    """A caller who may read orders."""
     return attacked.caller("reader")
 
 
 @pytest.fixture(scope="module")
 def writer(attacked: Attacked) -> Caller:
-    """Who may also change their status."""
+    """A caller who may also change their status."""
     return attacked.caller("reader", "writer")
 
 
 @pytest.fixture(scope="module")
 def anybody(attacked: Attacked) -> Caller:
-    """Whose token is good, and gives no role."""
+    """A caller with a valid token and no role."""
     return attacked.caller()
 
 
@@ -70,7 +70,7 @@ def limit_of(caller: Caller, query: str) -> tuple[str, str]:
 
 
 def line_of(server: Server, request_id: str) -> dict[str, Any]:
-    """The line of a request."""
+    """The log line of a request."""
 
     def lines() -> list[dict[str, Any]]:
         found = [json.loads(line) for line in server.log().splitlines() if request_id in line]
@@ -94,7 +94,7 @@ def line_of(server: Server, request_id: str) -> dict[str, Any]:
     ],
 )
 def test_owasp_01_specific_types(reader: Caller, arguments_: str) -> None:
-    """Specific GraphQL types such as scalars and enums: a value outside of its type is refused before anything runs."""
+    """Specific types such as scalars and enums: a value outside its type is refused before execution."""
     assert reader.refused(f"{{ orders({arguments_}) {{ totalCount }} }}") == "DOCUMENT_INVALID"
 
 
@@ -103,13 +103,13 @@ def test_owasp_01_specific_types(reader: Caller, arguments_: str) -> None:
     ["", "input: {}", "input: {orderKey: 1, status: OPEN, admin: true}", "input: {orderKey: 1, status: OPEN, note: 5}"],
 )
 def test_owasp_02_mutation_inputs(writer: Caller, given: str) -> None:
-    """GraphQL input types for mutations: what is missing, unknown or of another type is refused, and nothing is written."""
+    """Input types for mutations: a missing, unknown or mistyped field is refused, and nothing is written."""
     query = f"mutation {{ setOrderStatus{f'({given})' if given else ''} {{ replayed }} }}"
     assert writer.refused(query) == "DOCUMENT_INVALID"
 
 
 def test_owasp_03_allow_lists(attacked: Attacked, reader: Caller) -> None:
-    """Allow-lists, not deny-lists: what may be ordered by is an enum, a name of the platform's is of few characters."""
+    """Allow-lists instead of deny-lists: sort fields are an enum, and platform names have few valid characters."""
     for order in ("{field: COMMENT}", '{field: "orderKey; DROP"}', "{direction: RANDOM}"):
         assert reader.refused(f"{{ orders(orderBy: {order}) {{ totalCount }} }}") == "DOCUMENT_INVALID"
     admin = attacked.caller("admin")
@@ -122,7 +122,7 @@ def test_owasp_03_allow_lists(attacked: Attacked, reader: Caller) -> None:
 
 
 def test_owasp_04_one_encoding(reader: Caller) -> None:
-    """A single character encoding: UTF-8, said or not; no other, no compressed body, no half of a character."""
+    """A single character encoding: UTF-8, declared or not. No other, no compressed bodies, no truncated characters."""
     body = json.dumps({"query": ORDER})
 
     def status(content: bytes, type_: str = "application/json", **headers: str) -> int:
@@ -150,7 +150,7 @@ def test_owasp_04_one_encoding(reader: Caller) -> None:
     ],
 )
 def test_owasp_05_rejected_without_revealing(reader: Caller, query: str, variables: dict[str, Any]) -> None:
-    """Invalid input is rejected gracefully, without revealing how the API and its validation work."""
+    """Invalid input is refused without revealing how the API and its validation work."""
     answer = reader.answer(query, **variables)
     assert not REVEALING.search(json.dumps(answer))
     for error in answer.get("errors", []):
@@ -162,7 +162,7 @@ def test_owasp_05_rejected_without_revealing(reader: Caller, query: str, variabl
 
 @pytest.mark.parametrize("value", INJECTED)
 def test_owasp_06_parameters_only(reader: Caller, value: str) -> None:
-    """Safe APIs with parameters: whatever a value holds, it is looked for as it is, and found nowhere."""
+    """Safe APIs with parameters: any value is compared literally, and matches nothing."""
     assert reader.answer(CLERK, v=value) == {"data": {"orders": {"totalCount": 0}}}
     both = "query($v: [String!]!) { orders(first: 1, filter: {clerk: {in: $v}}) { totalCount } }"
     assert reader.answer(both, v=INJECTED) == {"data": {"orders": {"totalCount": 0}}}
@@ -170,7 +170,7 @@ def test_owasp_06_parameters_only(reader: Caller, value: str) -> None:
 
 
 def test_owasp_07_no_addresses_of_callers() -> None:
-    """No request is sent to where a caller says, and nothing of theirs is a command: no argument is an address."""
+    """The server sends no request to an address that a caller gives: no argument is an address or a command."""
     names = re.compile(r"ur[il]|host|address|endpoint|callback|webhook|redirect|command|path|query|sql", re.IGNORECASE)
     assert [(where, name) for where, name in arguments() if names.search(name)] == []
 
@@ -179,7 +179,7 @@ def test_owasp_07_no_addresses_of_callers() -> None:
 
 
 def test_owasp_08_depth(reader: Caller) -> None:
-    """Depth is limited: also within fragments, which are counted where they are spread."""
+    """Depth is limited, also within fragments, which count where they are spread."""
     deep = "{ orders { nodes { " + "statusChanges { nodes { order { " * 6 + "orderKey" + " } } }" * 6 + " } } }"
     assert limit_of(reader, deep) == ("LIMIT_EXCEEDED", "depth")
     spread = " ".join(
@@ -190,7 +190,7 @@ def test_owasp_08_depth(reader: Caller) -> None:
 
 
 def test_owasp_09_amount(reader: Caller) -> None:
-    """Amount is limited: of aliases, fields, repeats, directives, ids, values, and of rows of a page."""
+    """Amount is limited: aliases, fields, repeats, directives, ids, values, and the rows of a page."""
     fields = " ".join(f"a{n}: orderKey" for n in range(101))
     assert limit_of(reader, f"{{ order(orderKey: 1) {{ {fields} }} }}") == ("LIMIT_EXCEEDED", "aliases")
     assert limit_of(reader, f"{{ {'__typename ' * 100} }}") == ("LIMIT_EXCEEDED", "repeats")
@@ -204,7 +204,7 @@ def test_owasp_09_amount(reader: Caller) -> None:
 
 
 def test_owasp_10_pages(reader: Caller) -> None:
-    """Pagination: what does not say how much it wants gets a page, and nothing gives all there is."""
+    """Pagination: a connection without a size returns a page, and no field returns everything."""
     data = reader.answer(
         "{ orders { nodes { orderKey } totalCount } ordersPage { nodes { orderKey } } orderSample { orderKey } }"
     )["data"]
@@ -215,7 +215,7 @@ def test_owasp_10_pages(reader: Caller) -> None:
 
 
 async def test_owasp_11_timeouts(orders_url: str, attacked: Attacked) -> None:
-    """Timeouts: who waits for the database waits for a little, and is told; nothing hangs."""
+    """Timeouts: a request waits for the database only briefly, then gets an error. Nothing hangs."""
     settings = attacked.issuer.settings(APP_ENV="production", STATEMENT_TIMEOUT="0.5")
     with running_server(orders_url, **settings) as server:
         reader = Attacked(server, attacked.issuer).caller("reader")
@@ -227,7 +227,7 @@ async def test_owasp_11_timeouts(orders_url: str, attacked: Attacked) -> None:
 
 @pytest.mark.long
 async def test_owasp_11_timeouts_are_short(orders_url: str, attacked: Attacked) -> None:
-    """By default a little is the half second that a lock may be waited for, and less than six in all."""
+    """By default a request waits half a second for a lock, and less than six seconds in all."""
     settings = attacked.issuer.settings(APP_ENV="production")
     with running_server(orders_url, patient=False, **settings) as server:
         reader = Attacked(server, attacked.issuer).caller("reader")
@@ -237,7 +237,7 @@ async def test_owasp_11_timeouts_are_short(orders_url: str, attacked: Attacked) 
 
 
 async def asked_under_lock(orders_url: str, reader: Caller) -> tuple[httpx.Response, float]:
-    """What is answered while somebody has locked the table of orders, and after how many seconds."""
+    """The response while another transaction has locked the orders table, and the seconds it took."""
     connection = await asyncpg.connect(orders_url, timeout=PATIENCE_SECONDS)
     try:
         async with connection.transaction():
@@ -251,15 +251,15 @@ async def asked_under_lock(orders_url: str, reader: Caller) -> tuple[httpx.Respo
 
 
 def test_owasp_12_cost(reader: Caller) -> None:
-    """Cost is known before anything is run: pages within pages are multiplied, whatever a page size is given by."""
+    """Cost is known before execution: nested pages multiply, however a page's size is given."""
     nested = "query($n: Int) { orders(first: $n) { nodes { orderKey statusChanges(first: $n) { nodes { version note } } } } }"
     assert reader.refused(nested, n=1000) == "COST_EXCEEDED"
     assert "errors" not in reader.answer(nested, n=10)
 
 
 def test_owasp_13_rate_limit(orders_url: str, attacked: Attacked) -> None:
-    """Rate limits, per caller: who has spent what they have is refused, and nobody else is."""
-    # So slowly that nothing worth a page comes back, however long these requests take.
+    """Rate limits per caller: a caller without points is refused, and no other is."""
+    # The rate is so low that the caller cannot regain the points for a page, however long these requests take.
     settings = attacked.issuer.settings(APP_ENV="production", RATE_LIMIT="0.001", RATE_BURST="60")
     query = "{ orders(first: 50) { nodes { orderKey } } }"
     with running_server(orders_url, **settings) as server:
@@ -277,7 +277,7 @@ def test_owasp_13_rate_limit(orders_url: str, attacked: Attacked) -> None:
 
 
 def test_owasp_14_batching_and_caching(reader: Caller) -> None:
-    """Batching and caching on the server: what one request asks for many times is asked of the database at once."""
+    """Batching and caching on the server: what a request selects many times is read from the database at once."""
     orders = " ".join(
         f"o{n}: order(orderKey: {n}) {{ orderKey statusChanges(first: 1) {{ nodes {{ id }} }} }}" for n in range(1, 20)
     )
@@ -287,7 +287,7 @@ def test_owasp_14_batching_and_caching(reader: Caller) -> None:
 
 
 async def test_owasp_15_resources(orders_url: str, reader: Caller) -> None:
-    """Resources are bounded: bodies by their bytes, the database by its connections, however many ask at once."""
+    """Resources are bounded: bodies by size, the database by its connections, whatever the number of requests."""
     huge = json.dumps({"query": ORDER, "variables": {"v": "x" * 2_200_000}}).encode()
     assert reader.send(content=huge, headers={"content-type": "application/json"}).status_code == 413
 
@@ -295,7 +295,7 @@ async def test_owasp_15_resources(orders_url: str, reader: Caller) -> None:
         yield from (huge[at : at + 65_536] for at in range(0, len(huge), 65_536))
 
     with contextlib.suppress(httpx.TransportError):
-        # It may be refused before it has all been sent.
+        # The server may refuse the body before all of it is sent.
         chunked = reader.send(content=chunks(), headers={"content-type": "application/json"})
         assert chunked.status_code == 413
     connection = await asyncpg.connect(orders_url, timeout=PATIENCE_SECONDS)
@@ -315,7 +315,7 @@ async def test_owasp_15_resources(orders_url: str, reader: Caller) -> None:
 
 @pytest.mark.parametrize(("name", "query"), [*root_fields("query")])
 def test_owasp_16_queries_are_authorised(anybody: Caller, attacked: Attacked, name: str, query: str) -> None:
-    """Every query asks who calls, and for a role: there is none without."""
+    """Every query needs a token and a role."""
     assert attacked.nobody.refused(query) == "UNAUTHENTICATED"
     answer = anybody.answer(query)
     assert (answer.get("data") or {}).get(name) in (None, [None])
@@ -324,7 +324,7 @@ def test_owasp_16_queries_are_authorised(anybody: Caller, attacked: Attacked, na
 
 @pytest.mark.parametrize(("name", "query"), [*root_fields("mutation")])
 def test_owasp_17_mutations_are_authorised(reader: Caller, attacked: Attacked, name: str, query: str) -> None:
-    """So does every mutation: who may read may not write."""
+    """So does every mutation: a reader may not write."""
     assert attacked.nobody.refused(query) == "UNAUTHENTICATED"
     answer = reader.answer(query)
     assert (answer.get("data") or {}).get(name) is None
@@ -343,7 +343,7 @@ def test_owasp_17_mutations_are_authorised(reader: Caller, attacked: Attacked, n
     ],
 )
 def test_owasp_18_edges_and_nodes(anybody: Caller, query: str) -> None:
-    """Both edges and nodes are authorised: no way round leads to what the straight one does not."""
+    """Both edges and nodes are authorised: an indirect path needs the same role as the direct one."""
     answer = anybody.answer(query)
     assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ROLE_MISSING"}
     assert "clerk" not in json.dumps(answer.get("data"))
@@ -352,9 +352,9 @@ def test_owasp_18_edges_and_nodes(anybody: Caller, query: str) -> None:
 @pytest.mark.parametrize(
     ("id_", "reasons"),
     [
-        # An operation, which is an administrator's to see.
+        # An operation, which only administrators may see.
         ("T3BlcmF0aW9uOjAwMDAwMDAwLTAwMDAtNDAwMC04MDAwLTAwMDAwMDAwMDAwMA==", {"ROLE_MISSING"}),
-        # Order:-1, Order:1 OR 1=1, User:1, and what is no id at all.
+        # Order:-1, Order:1 OR 1=1, User:1, and a value that is not an id.
         ("T3JkZXI6MSBPUiAxPTE=", {"ID_INVALID"}),
         ("VXNlcjox", {"ID_INVALID"}),
         ("1", {"ID_INVALID"}),
@@ -362,7 +362,7 @@ def test_owasp_18_edges_and_nodes(anybody: Caller, query: str) -> None:
     ],
 )
 def test_owasp_19_ids_of_others(reader: Caller, id_: str, reasons: set[str]) -> None:
-    """An id gives no access: `node` and `nodes` ask for the role of its type, and take none that is made up."""
+    """An id gives no access: `node` and `nodes` need the role for its type, and refuse made-up ids."""
     for query, given in (
         ("query($v: ID!) { node(id: $v) { id } }", id_),
         ("query($v: [ID!]!) { nodes(ids: $v) { id } }", [id_]),
@@ -374,7 +374,7 @@ def test_owasp_19_ids_of_others(reader: Caller, id_: str, reasons: set[str]) -> 
 
 @pytest.mark.parametrize("how", ["alias", "fragment", "second operation", "stream", "header"])
 def test_owasp_20_roles_in_resolvers(reader: Caller, how: str) -> None:
-    """Roles are asked for where a field is resolved, so that no shape of a request and no transport gets round it."""
+    """Roles are checked in the resolvers, so no form of request and no transport bypasses them."""
     field = "setOrderStatus(input: {orderKey: 2, status: FULFILLED}) { replayed }"
     body: dict[str, Any] = {"query": f"mutation {{ {field} }}"}
     request: dict[str, Any] = {}
@@ -395,7 +395,7 @@ def test_owasp_20_roles_in_resolvers(reader: Caller, how: str) -> None:
 
 
 def test_owasp_21_introspection(attacked: Attacked, reader: Caller, writer: Caller) -> None:
-    """Introspection is off in production, but for an administrator; the name of a type alone is no introspection."""
+    """Introspection is off in production, except for administrators. `__typename` alone is allowed."""
     for query in ("{ __schema { queryType { name } } }", '{ __type(name: "Order") { name } }'):
         assert reader.refused(query) == "INTROSPECTION_DISABLED"
         assert writer.refused(query) == "INTROSPECTION_DISABLED"
@@ -404,7 +404,7 @@ def test_owasp_21_introspection(attacked: Attacked, reader: Caller, writer: Call
 
 
 def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
-    """So is GraphiQL."""
+    """GraphiQL is off too."""
     for caller in (attacked.nobody, reader):
         page = caller.send("GET", headers={"accept": "text/html"})
         assert page.status_code >= 400
@@ -415,7 +415,7 @@ def test_owasp_22_ide(attacked: Attacked, reader: Caller) -> None:
 
 
 def test_owasp_23_objects_are_counted(reader: Caller) -> None:
-    """How many objects a request may ask for is counted, however they are spelled: by aliases, ids or keys."""
+    """The number of objects in a request is limited, whether by aliases, ids or keys."""
     orders = " ".join(f"o{n}: order(orderKey: {n}) {{ orderKey }}" for n in range(1, 52))
     assert limit_of(reader, f"{{ {orders} }}") == ("LIMIT_EXCEEDED", "rootFields")
     keys = ", ".join(map(str, range(1, 1_200)))
@@ -423,7 +423,7 @@ def test_owasp_23_objects_are_counted(reader: Caller) -> None:
 
 
 def test_owasp_24_no_batches_of_what_is_sensitive(writer: Caller) -> None:
-    """What changes something cannot be sent many times in one request: not by aliases, not as an array."""
+    """A mutation cannot be sent many times in one request, neither by aliases nor as an array."""
     change = "setOrderStatus(input: {orderKey: 4, status: OPEN}) { replayed }"
     assert limit_of(writer, f"mutation {{ a: {change} b: {change} }}") == ("LIMIT_EXCEEDED", "rootMutations")
     batch = writer.send(json=[{"query": f"mutation {{ {change} }}"}] * 3)
@@ -433,7 +433,7 @@ def test_owasp_24_no_batches_of_what_is_sensitive(writer: Caller) -> None:
 
 
 def test_owasp_25_operations_are_capped(reader: Caller) -> None:
-    """A request runs one operation, and may not even bring many."""
+    """A request runs one operation, and the document may not contain many."""
     operations = " ".join(f"query Q{n} {{ __typename }}" for n in range(101))
     answer = reader.send(json={"query": operations, "operationName": "Q0"}).json()
     assert answer["errors"][0]["extensions"]["limit"] == "definitions"
@@ -444,7 +444,7 @@ def test_owasp_25_operations_are_capped(reader: Caller) -> None:
 
 
 def test_owasp_26_no_stack_traces(orders_url: str, attacked: Attacked) -> None:
-    """Errors say nothing of what went wrong inside; the log does, under their id."""
+    """An error does not reveal its internal cause. The log has the cause under the error's id."""
     with running_server(orders_url, module="tests.faulty", **attacked.issuer.settings(APP_ENV="production")) as server:
         token = attacked.issuer.token(roles=["reader"])
         response = httpx.post(
@@ -463,6 +463,6 @@ def test_owasp_26_no_stack_traces(orders_url: str, attacked: Attacked) -> None:
      "{ orders(filter: {clrk: {eq: 1}}) { totalCount } }", "{ ...on Ordr { id } }", "query($v: OrderFiltr) { orders(filter: $v) { totalCount } }"],
 )  # fmt: skip
 def test_owasp_27_no_suggestions(attacked: Attacked, reader: Caller, query: str) -> None:
-    """What is nearly right is not put right: the names of the schema are not given away one by one."""
+    """An almost correct name gets no suggestion, which would reveal the schema's names one by one."""
     assert "Did you mean" not in json.dumps(reader.answer(query))
     assert "Did you mean" in json.dumps(attacked.caller("admin").answer(query))

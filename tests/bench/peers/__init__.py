@@ -1,1 +1,1 @@
-"""Servers that others would write, or have written, for the same orders."""
+"""The peers: servers that other people would write, or have written, for the same orders."""

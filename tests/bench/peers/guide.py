@@ -1,6 +1,6 @@
-"""Owns the guide's recipe as a peer: FastAPI and SQLModel, a session for each request, all columns of every order."""
+"""A peer: the guide's recipe with FastAPI and SQLModel, a session for each request, and all columns of every order."""
 
-# No `from __future__ import annotations`: FastAPI and SQLModel read the annotations where they stand.
+# No `from __future__ import annotations`: FastAPI and SQLModel read the annotations at run time.
 
 import os
 from collections.abc import AsyncIterator
@@ -30,15 +30,15 @@ class _Order(SQLModel):
     o_comment: str
 
 
-class Order(_Order, table=True):  # type: ignore[call-arg] # the bench's own packages are not looked into
-    """A row of the synced table."""
+class Order(_Order, table=True):  # type: ignore[call-arg] # mypy does not follow imports of the bench's packages
+    """A row of the orders table."""
 
     __tablename__ = _TABLE
     __table_args__ = {"schema": _SCHEMA}
 
 
 class MergedOrder(_Order, table=True):  # type: ignore[call-arg] # as above
-    """The same with the status that was set since."""
+    """A row of the view with the merged status."""
 
     __tablename__ = "merged_orders"
     __table_args__ = {"schema": os.environ["PEERS_SCHEMA"]}
@@ -47,17 +47,17 @@ class MergedOrder(_Order, table=True):  # type: ignore[call-arg] # as above
 
 
 class OrderRead(_Order):
-    """An order as it is answered."""
+    """An order in a response."""
 
 
 class MergedOrderRead(_Order):
-    """The same with the merged status."""
+    """An order with its merged status in a response."""
 
     status: str
 
 
 class CursorPage(SQLModel):
-    """Where the page lies."""
+    """The position of a page."""
 
     page_size: int
     has_next: bool
@@ -103,7 +103,7 @@ async def orders(session: _Session, cursor: _Cursor = 0, page_size: _PageSize = 
 
 @app.get("/merged-orders/stream", response_model=MergedOrderPage)
 async def merged_orders(session: _Session, cursor: _Cursor = 0, page_size: _PageSize = 100) -> Any:
-    """The same with the merged status."""
+    """The orders after a key, with their merged status."""
     return await _page(session, MergedOrder, cursor, page_size)
 
 

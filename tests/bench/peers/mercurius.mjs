@@ -1,10 +1,10 @@
-// Mercurius with jit: one hand-written statement for each field, prepared by its name, on a pool of pg.
+// Mercurius with jit: one handwritten prepared statement for each field, on a pool of pg.
 import Fastify from "fastify";
 import mercurius from "mercurius";
 import pg from "pg";
 
 const DATE = 1082;
-// As text, which is what is answered; a Date of JavaScript would have to be made from it and back.
+// Keep dates as text, as in the response: a JavaScript Date would be converted there and back.
 pg.types.setTypeParser(DATE, (text) => text);
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
 

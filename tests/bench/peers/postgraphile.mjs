@@ -1,4 +1,4 @@
-// PostGraphile 5 on Node's http: the schema that it generates, with names given to tables and columns and no more.
+// PostGraphile 5 on Node's http: its generated schema, with only the tables and columns renamed.
 import { createServer } from "node:http";
 import { grafserv } from "postgraphile/grafserv/node";
 import { makePgService } from "postgraphile/adaptors/pg";
@@ -33,7 +33,7 @@ const tags = jsonPgSmartTags({
     },
   },
 });
-// `orders`, where it would be `allOrders`.
+// `orders` instead of `allOrders`.
 const shortNames = {
   name: "ShortNamesPlugin",
   version: "1.0.0",

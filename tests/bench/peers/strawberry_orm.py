@@ -1,6 +1,6 @@
-"""Owns the usual Strawberry server as a peer: types by hand, SQLAlchemy's ORM, both caches, nothing to make it fast."""
+"""A peer: a typical Strawberry server with handwritten types, SQLAlchemy's ORM and both caches, not optimised."""
 
-# No `from __future__ import annotations`: Strawberry and SQLAlchemy read the annotations where they stand.
+# No `from __future__ import annotations`: Strawberry and SQLAlchemy read the annotations at run time.
 
 import base64
 import os
@@ -40,7 +40,7 @@ class _Columns:
 
 class _OrderRow(_Columns, _Base):
     __tablename__ = _TABLE
-    __table_args__ = {"schema": _SCHEMA}  # noqa: RUF012 # as SQLAlchemy has it
+    __table_args__ = {"schema": _SCHEMA}  # noqa: RUF012 # SQLAlchemy declares it like this
 
 
 class _MergedOrderRow(_Columns, _Base):
@@ -55,7 +55,7 @@ BigInt = NewType("BigInt", int)
 
 @strawberry.enum
 class OrderPriority(Enum):
-    """A value is what is stored."""
+    """The priorities; the values are those stored."""
 
     URGENT = "1-URGENT"
     HIGH = "2-HIGH"
@@ -66,7 +66,7 @@ class OrderPriority(Enum):
 
 @strawberry.enum
 class OrderStatus(Enum):
-    """A value is what is stored."""
+    """The statuses; the values are those stored."""
 
     OPEN = "O"
     FULFILLED = "F"
@@ -89,7 +89,7 @@ class Order:
 
     @classmethod
     def of(cls, row: Any) -> "Order":
-        """The order of a row."""
+        """Convert a row."""
         return cls(
             order_key=row.o_orderkey,
             customer_key=row.o_custkey,
@@ -113,7 +113,7 @@ class OrderEdge:
 
 @strawberry.type
 class PageInfo:
-    """Where a page lies."""
+    """The position of a page."""
 
     has_next_page: bool
     has_previous_page: bool
@@ -130,7 +130,7 @@ class OrderConnection:
 
     @classmethod
     def of(cls, rows: list[Any], size: int, *, backward: bool) -> "OrderConnection":
-        """The page of the rows, of which there is one more where more follow."""
+        """Convert rows to a page. One row more than the page's size shows that more follow."""
         more, page = len(rows) > size, rows[:size]
         if backward:
             page.reverse()
@@ -163,13 +163,13 @@ class TotalPriceFilter:
 
 @strawberry.input
 class OrderFilter:
-    """Which orders to take."""
+    """Which orders to return."""
 
     order_date: OrderDateFilter | None = None
     total_price: TotalPriceFilter | None = None
 
     def conditions(self) -> list[Any]:
-        """In SQL."""
+        """The conditions in SQL."""
         day, price = self.order_date, self.total_price
         return [
             *([_OrderRow.o_orderdate >= day.gte] if day and day.gte else ()),
@@ -184,7 +184,7 @@ _sessions = async_sessionmaker(create_async_engine(_url, pool_size=10), class_=A
 
 @strawberry.type
 class Query:
-    """A session for each field that reads, since one cannot be used by two at once."""
+    """The root fields. Each opens its own session, because concurrent fields cannot share one."""
 
     @strawberry.field
     async def orders(
@@ -205,7 +205,7 @@ class Query:
 
     @strawberry.field
     async def merged_orders(self, first: int = 50, after: str | None = None) -> OrderConnection:
-        """The orders after a cursor with their merged status."""
+        """The orders after a cursor, with their merged status."""
         return await _after(sa.select(_MergedOrderRow), _MergedOrderRow, first, after)
 
     @strawberry.field

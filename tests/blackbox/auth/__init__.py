@@ -1,1 +1,1 @@
-"""The promises of server/auth, seen from outside the real process."""
+"""Tests of server/auth, from outside the real process."""

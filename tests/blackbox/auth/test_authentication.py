@@ -1,4 +1,4 @@
-"""The promises of authentication on every transport: the real process, with tokens and with the platform's headers."""
+"""Tests of authentication on every transport: the real process, with tokens and with the platform's headers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def send(connection: ClientConnection, type_: str, payload: object = None, id_: 
     connection.send(json.dumps({name: value for name, value in message.items() if value is not None}))
 
 
-def heard(connection: ClientConnection) -> tuple[list[str], int, str]:
+def messages_of(connection: ClientConnection) -> tuple[list[str], int, str]:
     """The types of the remaining messages, and the code and reason with which the connection is closed."""
     types = []
     try:
@@ -110,7 +110,7 @@ def answer(connection: ClientConnection) -> Any:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, method: str) -> None:
-    """Every transport over HTTP answers alike, and asks for a token."""
+    """Every HTTP transport answers with the same error, and asks for a token."""
     for headers, challenge in (
         ({}, "Bearer"),
         (bearer(issuer.token(exp=int(time.time()) - 31)), 'Bearer error="invalid_token"'),
@@ -126,15 +126,15 @@ def test_without_a_valid_token_nothing_is_run(guarded: Server, issuer: Issuer, m
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("key", ["rsa", "ec"])
-def test_with_a_valid_token_it_is(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
-    """On every transport over HTTP, with keys of both kinds."""
-    told = ask(guarded, method, **bearer(issuer.token(key)))
-    assert told.status_code == 200
-    assert json.dumps(FOUND, separators=(",", ":")) in told.text
+def test_with_a_valid_token_the_query_runs(guarded: Server, issuer: Issuer, method: str, key: str) -> None:
+    """The query runs on every HTTP transport, with keys of both kinds."""
+    response = ask(guarded, method, **bearer(issuer.token(key)))
+    assert response.status_code == 200
+    assert json.dumps(FOUND, separators=(",", ":")) in response.text
 
 
-def test_a_change_is_of_whom_the_token_names(guarded: Server, issuer: Issuer) -> None:
-    """A user without the role changes nothing; no other header names the user."""
+def test_a_change_is_made_in_the_name_of_the_tokens_user(guarded: Server, issuer: Issuer) -> None:
+    """A user without the role changes nothing, and no other header can name the user."""
     forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_user": "1"}
     changed = ask(guarded, query=CHANGE, **bearer(issuer.token(sub="Łukasz")), **forged).json()
     assert changed["data"]["setOrderStatus"]["change"] == {"changedBy": "Łukasz"}
@@ -157,7 +157,7 @@ def test_the_page_and_the_health_are_open(guarded: Server) -> None:
 
 
 def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
-    """The preflight allows the header."""
+    """The preflight allows the Authorization header."""
     preflight = {
         "origin": "https://shop.example",
         "access-control-request-method": "POST",
@@ -169,8 +169,8 @@ def test_a_page_of_an_allowed_origin_may_send_a_token(guarded: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
-def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
-    """Browsers have to, because they cannot set the headers of a WebSocket."""
+def test_a_socket_may_authenticate_in_its_init(guarded: Server, issuer: Issuer, name: str) -> None:
+    """Browsers have to authenticate in the init, because they cannot set the headers of a WebSocket."""
     with open_socket(guarded) as socket:
         send(socket, "connection_init", {name: f"Bearer {issuer.token()}"})
         assert answer(socket) is None
@@ -178,7 +178,7 @@ def test_a_socket_says_who_calls_in_its_init(guarded: Server, issuer: Issuer, na
         assert answer(socket) == FOUND
 
 
-def test_a_socket_may_say_it_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
+def test_a_socket_may_authenticate_in_its_upgrade(guarded: Server, issuer: Issuer) -> None:
     """Programs can set the headers of a WebSocket."""
     with open_socket(guarded, **bearer(issuer.token())) as socket:
         send(socket, "connection_init")
@@ -195,16 +195,16 @@ def test_a_socket_without_a_valid_token_is_closed(guarded: Server, init: object)
         # The server may have closed it by then.
         with contextlib.suppress(ConnectionClosed):
             send(socket, "subscribe", {"query": ORDER}, "1")
-        types, code, reason = heard(socket)
+        types, code, reason = messages_of(socket)
         assert (types, code) == ([], 4403)
         assert reason.startswith("Forbidden: ")
     with open_socket(guarded) as socket:
         send(socket, "subscribe", {"query": ORDER}, "1")
-        assert heard(socket)[:2] == ([], 4401)
+        assert messages_of(socket)[:2] == ([], 4401)
 
 
-def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> None:
-    """A socket is closed with 4403, a stream without a `complete`, so that clients reconnect with a new token."""
+def test_open_sockets_and_streams_end_with_their_token(guarded: Server, issuer: Issuer) -> None:
+    """The server closes a socket with 4403, and a stream without a `complete`: clients reconnect with a new token."""
     # On a busy machine the first token may expire before the connections are open.
     for seconds in (2, 8, 32):
         token = issuer.token(exp=int(time.time()) + seconds - LEEWAY)
@@ -213,20 +213,20 @@ def test_what_is_open_ends_with_its_token(guarded: Server, issuer: Issuer) -> No
             send(socket, "subscribe", {"query": FEED}, "1")
             headers = {**STREAM, **bearer(token)}
             with client.stream("POST", f"{guarded.graphql}/stream", json={"query": FEED}, headers=headers) as stream:
-                said = stream.read().decode()
-            types, code, _ = heard(socket)
+                text = stream.read().decode()
+            types, code, _ = messages_of(socket)
         assert code == 4403
-        assert "complete" not in said
+        assert "complete" not in text
         assert ask(guarded, **bearer(token)).status_code == 401
         if stream.status_code == 200 and types == ["connection_ack"]:
             return
     pytest.fail("timed out: the token had ended before anything was open")
 
 
-def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> None:
-    """Every transport says to try again, and tokens are accepted as soon as the issuer is back.
+def test_while_the_issuer_is_down_tokens_get_a_retryable_error(orders_url: str) -> None:
+    """Every transport asks the client to retry, and the server accepts tokens as soon as the issuer is back.
 
-    A rotated key is accepted at once. When the issuer is down again, the known keys stay valid.
+    It accepts a rotated key at once. When the issuer is down again, the known keys stay valid.
     """
     with running_issuer() as issuer, running_server(orders_url, **issuer.settings(APP_SCHEMA="guarded")) as server:
         issuer.fails = True
@@ -237,8 +237,8 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
             assert refused.headers["retry-after"] == "1"
         with open_socket(server) as socket:
             send(socket, "connection_init", {"authorization": f"Bearer {token}"})
-            assert heard(socket)[:2] == ([], 1013)
-        # A request without a token is refused for that, even now.
+            assert messages_of(socket)[:2] == ([], 1013)
+        # A request without a token is refused for that, even when the issuer is down.
         assert ask(server).status_code == 401
         issuer.fails = False
         wait_for(lambda: ask(server, **bearer(token)).status_code == 200, what=lambda: "the keys to be fetched")
@@ -249,8 +249,8 @@ def test_an_issuer_that_is_down_is_no_fault_of_the_token(orders_url: str) -> Non
         assert ask(server, **bearer(issuer.token("new"))).json() == FOUND
 
 
-def test_the_platform_says_who_calls(app: Server) -> None:
-    """Its headers name the caller on every transport, and nothing else does."""
+def test_the_platforms_headers_name_the_caller(app: Server) -> None:
+    """The platform's headers name the caller on every transport, and nothing else does."""
     ann = {"x_forwarded_email": "Ann@example.com", "x_forwarded_user": "1@2"}
     for method in METHODS:
         assert ask(app, method, **ann).status_code == 200
@@ -261,7 +261,7 @@ def test_the_platform_says_who_calls(app: Server) -> None:
     assert reason_of(ask(app, query=CHANGE, x_forwarded_email="bob@example.com")) == "ROLE_MISSING"
 
 
-def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
+def test_the_platforms_headers_name_the_caller_of_a_socket(app: Server) -> None:
     """The upgrade's headers name the caller: without them the upgrade is refused, and an init's payload does not count."""
     with pytest.raises(InvalidStatus) as refused:
         open_socket(app)
@@ -275,7 +275,7 @@ def test_the_platform_says_who_opens_a_socket(app: Server) -> None:
 
 
 def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:
-    """Its origin is the host that the browser called the proxy by; other origins are refused."""
+    """A page has the server's own origin if that is the host by which the browser called the proxy, and only then."""
     host = "orders-1.aws.databricksapps.com"
     proxied = {"x_forwarded_email": "ann@example.com", "x_forwarded_host": host}
     assert ask(app, "GET stream", origin=f"https://{host}", **proxied).status_code == 200
@@ -283,7 +283,7 @@ def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:
 
 
 def test_headers_of_the_platform_mean_nothing_elsewhere(server: Server) -> None:
-    """Outside of the platform anybody can set them."""
+    """Outside of the platform any client can set these headers."""
     forged = {"x_forwarded_email": "boss@example.com", "x_forwarded_host": "evil.example", "authorization": "Bearer x"}
     assert ask(server, query=CHANGE, **forged).json()["data"]["setOrderStatus"]["change"] == {"changedBy": "local"}
     assert reason_of(ask(server, "GET stream", origin="https://evil.example", **forged)) == "ORIGIN_FORBIDDEN"

@@ -172,9 +172,7 @@ def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
         ({"host": "internal:8000", "x-forwarded-host": "orders.example", "origin": EVIL}, False),
     ],
 )
-def test_behind_the_platforms_proxy_our_name_is_the_one_it_was_asked_by(
-    given: dict[str, str], *, allowed: bool
-) -> None:
+def test_behind_the_platforms_proxy_the_forwarded_host_is_our_name(given: dict[str, str], *, allowed: bool) -> None:
     """The proxy sends that name as `X-Forwarded-Host`, which counts nowhere else."""
     assert _passes(Origins(set(), forwarded=True), given) is allowed
     assert not _passes(Origins(set()), given)
@@ -182,7 +180,7 @@ def test_behind_the_platforms_proxy_our_name_is_the_one_it_was_asked_by(
 
 def _passes(origins: Origins, given: dict[str, str]) -> bool:
     try:
-        origins.check(_Connection(given))  # type: ignore[arg-type] # what is read of it is there
+        origins.check(_Connection(given))  # type: ignore[arg-type] # that is all that `check` reads
     except ForbiddenError:
         return False
     return True
@@ -235,7 +233,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"origin": EVIL}, "origin"),
         ({"origin": "null"}, "origin"),
@@ -245,11 +243,11 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
         ({"access_control_request_headers": "x-anything"}, "headers"),
     ],
 )
-def test_a_preflight_of_another_is_refused(client: httpx.Client, changed: dict[str, str], said: str) -> None:
+def test_a_preflight_of_another_origin_is_refused(client: httpx.Client, changed: dict[str, str], message: str) -> None:
     """The answer says why, and the browser then sends nothing."""
     answer = preflight(client, **changed)
-    assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {said}")
-    if said == "origin":
+    assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {message}")
+    if message == "origin":
         assert "access-control-allow-origin" not in answer.headers
 
 
@@ -275,7 +273,7 @@ def test_an_allowed_page_can_read_why_it_is_refused(
 
 
 @pytest.mark.parametrize("path", EVERY_PATH)
-def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> None:
+def test_every_response_has_security_headers(client: httpx.Client, path: str) -> None:
     """Browsers must not guess its type, and foreign pages must not embed it. It does not name the server."""
     answer = client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -285,7 +283,7 @@ def test_every_answer_says_what_it_is_not(client: httpx.Client, path: str) -> No
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_page_of_graphiql_is_nobody_elses(client: httpx.Client) -> None:
+def test_graphiql_is_isolated_from_other_pages(client: httpx.Client) -> None:
     """It may not be framed, cached, held by the window that opened it, or use devices."""
     answer = client.get(GRAPHQL, headers={"accept": "text/html"})
     assert answer.headers["x-frame-options"] == "DENY"

@@ -1,1 +1,1 @@
-"""The promises of server/changes, seen from outside the real process."""
+"""Tests of server/changes, from outside the real process."""

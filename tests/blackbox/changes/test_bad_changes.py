@@ -1,4 +1,4 @@
-"""What changes and subscriptions that make no sense get: a clear error with a reason, and nothing is written."""
+"""Tests of invalid changes and subscriptions: each gets an error with a reason, and nothing is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def ask(server: Server) -> Ask:
-    """Run a document, and give the answer."""
+    """A function that runs a document and returns the response."""
 
     def ask_(document: str, **variables: object) -> dict[str, Any]:
         answer = httpx.post(server.graphql, json={"query": document, "variables": variables}).json()
@@ -43,13 +43,13 @@ def ask(server: Server) -> Ask:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_written(ask: Ask) -> Iterator[None]:
-    """Whatever a test sends."""
+    """No test in this file may write anything."""
     yield
     assert ask("{ orderStatusChanges { nodes { id } } }") == {"data": {"orderStatusChanges": {"nodes": []}}}
 
 
 def reason_of(answer: dict[str, Any]) -> str:
-    """The reason of the only error; there is no data beside it."""
+    """The reason of the response's only error. It may have no data."""
     (error,) = answer["errors"]
     assert answer.get("data") is None
     assert error["extensions"]["retryable"] is False
@@ -89,7 +89,7 @@ def reason_of(answer: dict[str, Any]) -> str:
     ],
 )
 def test_an_input_that_makes_no_sense_is_refused(ask: Ask, given: str, reason: str) -> None:
-    """Alone, and as one of a list, with the path of what is wrong in the message."""
+    """Alone or in a list, it is refused, and the message has the path of the invalid part."""
     assert reason_of(ask(f"mutation {{ setOrderStatus(input: {{{given}}}) {{ replayed }} }}")) == reason
     if "idempotencyKey" not in given:
         listed = f"{{changes: [{{orderKey: 2, status: PARTIAL}}, {{{given}}}]}}"
@@ -98,8 +98,8 @@ def test_an_input_that_makes_no_sense_is_refused(ask: Ask, given: str, reason: s
 
 
 @pytest.mark.parametrize("status", ["SHIPPED", "o", "", "💥", 1, None, ["OPEN", "PARTIAL"], {}])
-def test_a_status_that_is_none_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
-    """Before anything is asked of the database."""
+def test_an_unknown_status_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
+    """An unknown status is refused before the server asks the database."""
     document = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: $s}) { replayed } }"
     assert reason_of(ask(document, s=status)) == "VARIABLES_INVALID"
 
@@ -114,13 +114,13 @@ def test_a_status_that_is_none_is_refused_in_a_variable_too(ask: Ask, status: ob
 )
 @pytest.mark.parametrize("mode", ["ATOMIC", "INDEPENDENT"])
 def test_a_list_that_makes_no_sense_is_refused(ask: Ask, mode: str, changes: list[dict[str, Any]], reason: str) -> None:
-    """As a whole, in either mode."""
+    """It is refused as a whole, in either mode."""
     document = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { replayed } }"
     assert reason_of(ask(document, i={"changes": changes, "mode": mode})) == reason
 
 
 def test_an_empty_list_is_a_success(ask: Ask) -> None:
-    """Nothing was asked for, and nothing was done; with a key it is remembered as that."""
+    """An empty list changes nothing. With an idempotency key, that outcome is recorded."""
     document = "mutation($k: UUID) { setOrderStatuses(input: {changes: [], idempotencyKey: $k}) { results { previousStatus } replayed userErrors { code } } }"
     for key, replayed in ((None, False), (KEY, False), (KEY, True)):
         done = ask(document, k=key)["data"]["setOrderStatuses"]
@@ -142,8 +142,8 @@ def test_an_empty_list_is_a_success(ask: Ask) -> None:
     ],
 )
 def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """With the same reasons as a page of orders."""
-    # A thousand values in the document itself are more tokens than are read.
+    """The reasons are the same as for a page of orders."""
+    # A thousand values in the document itself would exceed the limit of tokens.
     declared, given = ("query($keys: [BigInt!]) ", {"keys": [*range(1001)]}) if "$keys" in arguments else ("", {})
     answer = ask(f"{declared}{{ orderStatusChanges({arguments}) {{ nodes {{ id }} }} }}", **given)
     assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
@@ -159,7 +159,7 @@ def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: 
     ],
 )
 def test_a_bad_page_of_an_orders_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """It costs its order, not the others."""
+    """Only its own order fails, not the others."""
     answer = ask(
         f"{{ a: order(orderKey: 1) {{ statusChanges({arguments}) {{ nodes {{ id }} }} }} b: order(orderKey: 2) {{ orderKey }} }}"
     )
@@ -168,7 +168,7 @@ def test_a_bad_page_of_an_orders_history_is_refused(ask: Ask, arguments: str, re
 
 
 def test_an_order_that_is_not_there_is_not_found(ask: Ask) -> None:
-    """A user error of its own, for each way of changing it."""
+    """Each mutation returns a user error for it."""
     missing = [{"code": "ORDER_NOT_FOUND", "field": ["input"]}]
     for mutation in (
         "setOrderStatus(input: {orderKey: 9223372036854775807, status: OPEN}) { order { id } change { id } userErrors { code field } }",
@@ -185,7 +185,7 @@ def test_an_order_that_is_not_there_is_not_found(ask: Ask) -> None:
 
 
 def test_a_change_is_not_made_by_get(server: Server) -> None:
-    """A link that is followed changes nothing."""
+    """Following a link changes nothing."""
     document = "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { replayed } }"
     assert httpx.get(server.graphql, params={"query": document}).status_code == 405
 

@@ -1,4 +1,4 @@
-"""Owns the promise that writers who come at once, over two processes, lose no change, make none twice, and get equal answers."""
+"""Tests of concurrent writers on two processes: no change is lost or made twice, and repetitions get equal answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ HISTORY = "query($keys: [BigInt!]) { orderStatusChanges(filter: {orderKeys: $key
 
 @pytest.fixture(scope="module")
 def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
-    """The keys of orders, all OPEN, that nobody has changed yet: for each who takes some."""
+    """The keys of orders that are OPEN and were never changed. Each test takes some."""
     assert orders_url
     cluster.run_sql(
         f"CREATE TABLE {TABLE} (LIKE public.orders_synced INCLUDING INDEXES); "
@@ -67,7 +67,7 @@ def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
 def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]]:
     """Two processes on one database.
 
-    PostgreSQL looks for deadlocks sooner than the server gives up its wait for a lock, so that its log tells of them.
+    PostgreSQL checks for deadlocks before the server's lock timeout ends, so that its log shows them.
     """
     assert order_keys
     start = functools.partial(
@@ -75,7 +75,7 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
         f"{orders_url}?deadlock_timeout=20ms",
         ORDERS_TABLE=TABLE,
         APP_SCHEMA=APP_SCHEMA,
-        # The whole history of every order, in one answer.
+        # For the whole history of every order in one response.
         LIMIT_COST="2000000",
     )
     with start() as one, start() as other:
@@ -84,7 +84,7 @@ def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]
 
 @pytest.fixture
 async def ask(servers: list[Server]) -> AsyncIterator[Ask]:
-    """The data of an answer, from one process or the other; who is told that nothing was written tries again."""
+    """A function that runs a document on either process, and returns its data. It retries what was not written."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(limits=limits) as client:
 
@@ -104,7 +104,7 @@ async def ask(servers: list[Server]) -> AsyncIterator[Ask]:
 
 @pytest.fixture
 def send_all(ask: Ask) -> SendAll:
-    """Send mutations at once, every other one to the other process, and give their payloads."""
+    """A function that sends mutations at once, alternately to the two processes, and returns their payloads."""
 
     async def send_all_(document: str, inputs: Sequence[Json]) -> list[Json]:
         sent = (ask(document, process=index % 2, input=input_) for index, input_ in enumerate(inputs))
@@ -115,7 +115,7 @@ def send_all(ask: Ask) -> SendAll:
 
 @pytest.fixture
 def history(ask: Ask) -> History:
-    """The changes of an order, as they are kept."""
+    """A function that returns an order's changes, as the history has them."""
 
     async def history_(key: int) -> list[Json]:
         nodes: list[Json] = (await ask(HISTORY, keys=[key]))["orderStatusChanges"]["nodes"]
@@ -126,20 +126,20 @@ def history(ask: Ask) -> History:
 
 @dataclass
 class Gate:
-    """A transaction that holds up every writer of one order, until it is opened; it writes nothing itself."""
+    """A transaction that blocks all writers of one order until the gate is opened. It writes nothing."""
 
     database: asyncpg.Connection
 
     async def close(self, key: int) -> None:
-        """Hold up those who come, where the order was changed before by a lock, else by a row that is not there yet."""
+        """Block the order: by a lock if it was changed before, else by an uncommitted row."""
         await self.database.execute(
             f"BEGIN; INSERT INTO {APP_SCHEMA}.order_status AS x VALUES ({key}, 'F', 1, 'O', 'gate', now()) "
             f"ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version"
         )
 
     async def wait_for(self, writers: int, *, unless: asyncio.Task[Json] | None = None) -> None:
-        """Return as soon as so many wait, for the gate or for each other, or as soon as one need not wait."""
-        # Not from pg_stat_activity, which stands still within a transaction.
+        """Wait until this many writers wait for the gate or for each other, or until the task `unless` is done."""
+        # pg_stat_activity does not change within a transaction; pg_locks does.
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await self.database.fetchval(waiting) < writers:
@@ -148,13 +148,13 @@ class Gate:
                 await asyncio.sleep(0.005)  # between two looks at the condition
 
     async def open(self) -> None:
-        """Let all go."""
+        """Let the writers continue."""
         await self.database.execute("ROLLBACK")
 
 
 @pytest.fixture
 async def gate(orders_url: str, servers: list[Server]) -> AsyncIterator[Gate]:
-    """A gate, open."""
+    """A gate, still open."""
     assert servers
     database = await asyncpg.connect(orders_url)
     yield Gate(database)
@@ -163,15 +163,15 @@ async def gate(orders_url: str, servers: list[Server]) -> AsyncIterator[Gate]:
 
 @pytest.fixture
 def deadlocks(cluster: Cluster) -> Iterator[None]:
-    """A test during which PostgreSQL finds no deadlock."""
-    log, said = cluster.home / "postgres.log", "deadlock detected"
-    before = log.read_text().count(said)
+    """Check that PostgreSQL detects no deadlock during the test."""
+    log, message = cluster.home / "postgres.log", "deadlock detected"
+    before = log.read_text().count(message)
     yield
-    assert log.read_text().count(said) == before
+    assert log.read_text().count(message) == before
 
 
 def codes(outcome: Json) -> list[str]:
-    """Why a change was not made."""
+    """The codes of the errors of a change."""
     return [error["code"] for error in outcome["userErrors"]]
 
 
@@ -192,7 +192,7 @@ async def test_a_key_that_many_send_at_once_is_used_once(
     changes: int,
     refused: list[str],
 ) -> None:
-    """One caller's is the first use, all others are its replays, and beside that all answers are equal."""
+    """One response is the first use and all others are replays. Apart from `replayed`, all are equal."""
     key = next(order_keys)
     input_ = {"orderKey": str(key), "note": "once", "idempotencyKey": str(uuid4()), **wish}
     answers = await send_all(SET_ONE, [input_] * CALLERS)
@@ -206,13 +206,13 @@ async def test_a_key_that_many_send_at_once_is_used_once(
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never-changed", "changed-once"])
-async def test_of_many_who_expect_one_version_one_wins(
+async def test_of_many_writers_that_expect_one_version_one_wins(
     send_all: SendAll,
     history: History,
     order_keys: Iterator[int],
     before: int,
 ) -> None:
-    """All others get a conflict that carries the winner's status and version, and wrote nothing."""
+    """All others get a conflict with the winner's status and version, and write nothing."""
     key = next(order_keys)
     statuses = ["FULFILLED", "PARTIAL"]
     if before:
@@ -221,7 +221,7 @@ async def test_of_many_who_expect_one_version_one_wins(
     answers = await send_all(
         SET_ONE,
         [
-            # Neither the two statuses nor the two processes by the same turns.
+            # The statuses must not alternate in step with the processes.
             {"orderKey": str(key), "status": statuses[index // 2 % 2], "expectedVersion": before, "note": str(index)}
             for index in range(CALLERS)
         ],
@@ -241,10 +241,10 @@ async def test_of_many_who_expect_one_version_one_wins(
     assert latest[0]["note"] == winner["change"]["note"]
 
 
-async def test_a_key_that_two_send_with_different_inputs_is_the_first_ones(
+async def test_a_key_sent_with_two_inputs_belongs_to_the_first(
     send_all: SendAll, history: History, order_keys: Iterator[int]
 ) -> None:
-    """In every race one change is made, and the other caller is told that the key is used."""
+    """In every race one change is made, and the other caller gets IDEMPOTENCY_KEY_REUSED."""
     keys = [next(order_keys) for _ in range(CALLERS // 2)]
     answers = await send_all(
         SET_ONE,
@@ -265,12 +265,13 @@ async def test_a_key_that_two_send_with_different_inputs_is_the_first_ones(
 
 @pytest.mark.usefixtures("deadlocks")
 async def test_overlapping_lists_are_applied_as_their_modes_say(send_all: SendAll, ask: Ask, gate: Gate) -> None:
-    """Lists in different orders, with single changes between them: none deadlocks, no version is skipped or doubled."""
-    chance = random.Random(7)  # noqa: S311 # shuffles, no secrets
+    """Lists in different orders and single changes among them never deadlock, and skip or repeat no version."""
+    chance = random.Random(7)  # noqa: S311 # not for cryptography
     made: list[tuple[str, int]] = []
 
     def change(key: int, version: int) -> Json:
-        # All lists change the order that holds them up. Few expect a version: not each ATOMIC list is to be refused.
+        # All lists change the order with the gate. Few changes expect a version, so that not every ATOMIC list is
+        # refused.
         expects = key != HELD_UP_AT and chance.random() < 0.01
         status = chance.choice(["FULFILLED", "PARTIAL", "OPEN"][: version + 2])
         return {"orderKey": str(key), "status": status, "expectedVersion": version if expects else None}
@@ -279,7 +280,7 @@ async def test_overlapping_lists_are_applied_as_their_modes_say(send_all: SendAl
         modes = ["ATOMIC", "INDEPENDENT"] * 3
         others = [chance.sample([*BEFORE, *BEYOND], LIST_SIZE - 1) for _ in modes]
         lists = [[change(key, version) for key in [*keys, HELD_UP_AT]] for keys in others]
-        # None of these has a list locked already: lists lock in the order of their keys.
+        # No list has locked any of these yet: lists lock in key order.
         singles = [change(key, version) for key in chance.sample(BEYOND, 20)]
         await gate.close(HELD_UP_AT)
         inputs = [{"mode": mode, "changes": sent} for mode, sent in zip(modes, lists, strict=True)]
@@ -328,7 +329,7 @@ async def test_a_list_does_not_wait_for_one_that_waits_for_it(
     changed_meanwhile: int,
     other_list: list[int],
 ) -> None:
-    """Two lists overlap in orders that were never changed, one of which a third writer changes after the first looked."""
+    """Two lists overlap in never-changed orders, one of which a third writer changes after the first list's check."""
     keys = [next(order_keys) for _ in range(3)]
 
     def write(places: list[int], status: str = "FULFILLED", *, process: int = 0) -> asyncio.Task[Json]:

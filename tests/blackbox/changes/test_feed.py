@@ -1,4 +1,4 @@
-"""The feed of the real process: every change once and in order, whatever is cut, killed, restarted, held or slow."""
+"""Tests of the feed: every change once and in order, although connections are cut, killed, restarted, held or slow."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# `make faults` sets 60. How often connections are killed before and after the restart, and how many changes are made.
+# `make faults` sets 60. It determines how often connections are killed before and after the restart, and the number of
+# changes.
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
 KILLS: Final = 2 + round(SECONDS / 2)
 CHANGES: Final = 30 + round(10 * SECONDS)
 ORDERS: Final = 1000
-# What writers never change: an order, some orders, and an order that only someone else changes.
+# The writers never change these: an order, several orders, and an order that only another user changes.
 QUIET: Final = 51
 QUIETS: Final = range(61, 71)
 SOMEONE_ELSES: Final = ORDERS + 1
-# What the feed may need to tell of a change.
+# How long the feed may take to publish a change.
 _PROMPT_SECONDS: Final = 1.0
 _BUFFER: Final = 20
 _TABLE: Final = "orders_app.order_status_change"
@@ -63,35 +64,35 @@ on_each_transport = pytest.mark.parametrize(
 
 
 class Stage(NamedTuple):
-    """A database of the feed's own, another one beside it, and a connection to look on."""
+    """A database for the feed, a second one beside it, and a connection for inspection."""
 
     url: str
     other_url: str
     database: asyncpg.Connection
 
     async def truth(self, after: str) -> list[Change]:
-        """The changes after that place in the order of their ids."""
+        """The changes after a cursor, in the order of their ids."""
         rows = await self.database.fetch(
             f"SELECT o_orderkey, version FROM {_TABLE} WHERE id > $1 ORDER BY id", decode_change_cursor(after)
         )
         return [Change(*row) for row in rows]
 
     async def listening(self) -> int:
-        """How many connections the servers listen on."""
+        """On how many connections the servers listen."""
         return int(await self.database.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"))
 
     async def silence(self) -> None:
-        """Wait until they listen on none."""
+        """Wait until the servers listen on none."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self.listening():  # noqa: ASYNC110 # what it looks at lies in other processes
+            while await self.listening():  # noqa: ASYNC110 # polls other processes
                 await asyncio.sleep(0.02)  # between two looks
 
     async def kill_listening(self, times: int) -> None:
-        """End them all, and again so many times as soon as there is one again."""
+        """Terminate all listening connections, this many times, each time as soon as there are some."""
         killed = 0
         async with asyncio.timeout(PATIENCE_SECONDS + SECONDS):
             while killed < times:
-                await asyncio.sleep(0.3)  # between two blows
+                await asyncio.sleep(0.3)  # between two kills
                 killed += bool(
                     await self.database.fetchval(
                         f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {_FEED_CONNECTIONS}"
@@ -101,7 +102,7 @@ class Stage(NamedTuple):
 
 @pytest.fixture(scope="module")
 async def stage(cluster: Cluster) -> AsyncIterator[Stage]:
-    """Orders in a database where nobody else listens."""
+    """Orders in a database on which only the servers under test listen."""
     for name in ("feed", "unrelated"):
         cluster.run_sql(f"CREATE DATABASE {name}")
     url, other_url = (f"{cluster.url.rpartition('/')[0]}/{name}" for name in ("feed", "unrelated"))
@@ -122,14 +123,14 @@ async def stage(cluster: Cluster) -> AsyncIterator[Stage]:
 
 @pytest.fixture(scope="module")
 def steady(stage: Stage) -> Iterator[Server]:
-    """A server that lives throughout. What no NOTIFY tells it, it finds only after 30 seconds."""
+    """A server that lives throughout. A change without a NOTIFY is found only after 30 seconds."""
     with running_server(stage.url) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def strict(stage: Stage) -> Iterator[Server]:
-    """Another one. It looks for changes by itself often, and keeps few for a slow subscriber."""
+    """A server that polls for changes often, and buffers few of them for a slow subscriber."""
     altered = {"server.lifespan._FEED_BUFFER": _BUFFER, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.2}
     with running_server(stage.url, altered=altered) as server:
         yield server
@@ -137,7 +138,7 @@ def strict(stage: Stage) -> Iterator[Server]:
 
 @contextlib.asynccontextmanager
 async def serving(url: str, port: int) -> AsyncIterator[Server]:
-    """The real server, started and stopped without holding up those who talk with it."""
+    """The real server. Starting and stopping it does not block the test's event loop."""
     running = running_server(url, port=port)
     server = await asyncio.to_thread(running.__enter__)
     try:
@@ -148,7 +149,7 @@ async def serving(url: str, port: int) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def unrelated_transactions(stage: Stage) -> AsyncIterator[None]:
-    """Two that have written and do not end inside the block: one in this database, and one in another."""
+    """Two transactions that have written and stay open inside the block: in this database, and in another one."""
     async with contextlib.AsyncExitStack() as stack:
         connections = [await asyncpg.connect(url) for url in (stage.url, stage.other_url)]
         for connection in connections:
@@ -162,7 +163,7 @@ async def unrelated_transactions(stage: Stage) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def without_notify(stage: Stage) -> AsyncIterator[None]:
-    """Nothing tells of the changes that are made inside the block."""
+    """Changes made inside the block send no NOTIFY."""
     await stage.database.execute(f"ALTER TABLE {_TABLE} DISABLE TRIGGER announce_change")
     try:
         yield
@@ -171,7 +172,7 @@ async def without_notify(stage: Stage) -> AsyncIterator[None]:
 
 
 async def heard_all(stage: Stage, *subscribers: Subscriber) -> None:
-    """Wait until each has heard as many changes as there were for it, and hold it to those: each once, in order."""
+    """Wait until each subscriber has all the changes that it should get, and check that each came once, in order."""
     for subscriber in subscribers:
         keys = subscriber.keys
         expected = [made for made in await stage.truth(subscriber.after) if keys is None or made.order in keys]
@@ -180,7 +181,7 @@ async def heard_all(stage: Stage, *subscribers: Subscriber) -> None:
 
 
 async def test_a_subscriber_that_resumes_hears_every_change_once_and_in_order(stage: Stage, steady: Server) -> None:
-    """20 writers on two servers, of which one is restarted; every connection that listens killed again and again."""
+    """20 writers use two servers. One of them restarts, and listening connections are killed repeatedly."""
     port = free_port()
     start, few = await head(steady.url), list(range(1, 8))
     writers = Writers(f"http://127.0.0.1:{port}", steady.url, count=20)
@@ -203,10 +204,10 @@ async def test_a_subscriber_that_resumes_hears_every_change_once_and_in_order(st
 
 
 async def test_no_transaction_of_others_delays_a_change(stage: Stage, steady: Server) -> None:
-    """Each is heard, within a second of its acknowledgement, while transactions of others are held open throughout.
+    """Each change arrives within a second of its acknowledgement, while other transactions are held open throughout.
 
-    Their age does not matter: the feed waits for no snapshot, and one that did would wait for any transaction that
-    began before the change, for as long as that lasts.
+    Their age does not matter. The feed waits for no snapshot: that would mean waiting for every transaction that began
+    before the change.
     """
     start = await head(steady.url)
     subscribers = [Subscriber(follow, steady.url, start) for follow in (over_sse, over_websocket)]
@@ -223,7 +224,7 @@ async def test_no_transaction_of_others_delays_a_change(stage: Stage, steady: Se
 
 
 async def test_a_server_listens_only_while_it_has_subscribers(stage: Stage, steady: Server, strict: Server) -> None:
-    """On one connection for all of them, whenever they come, until the last has gone; and so again with the next."""
+    """All of a server's subscribers share one connection, from the first until the last has gone, and again later."""
     for _ in range(2):
         await stage.silence()
         start = await head(steady.url)
@@ -240,10 +241,10 @@ async def test_a_server_listens_only_while_it_has_subscribers(stage: Stage, stea
     await stage.silence()
 
 
-async def test_a_change_of_which_nothing_tells_is_found_by_looking(
+async def test_a_change_without_a_notification_is_found_by_polling(
     stage: Stage, steady: Server, strict: Server
 ) -> None:
-    """And whoever does not look yet hears of it with the next one that is told, however many there are before that."""
+    """A server that has not polled yet publishes the change with the next notification, even after many others."""
     start = await head(steady.url)
     looks, waits = Subscriber(over_sse, strict.url, start), Subscriber(over_sse, steady.url, start)
     async with following(looks, waits):
@@ -254,7 +255,7 @@ async def test_a_change_of_which_nothing_tells_is_found_by_looking(
             acknowledged = time.monotonic()
             await heard_all(stage, looks)
             seconds = time.monotonic() - acknowledged
-            hold("a change of which nothing tells", seconds, computing_seconds=_PROMPT_SECONDS)
+            hold("a change without a notification", seconds, computing_seconds=_PROMPT_SECONDS)
             assert waits.heard[: len(told)] == told
             assert len(await change_many(steady.url, range(101, 901), "PARTIAL")) > 600
         await change(steady.url, QUIET, "OPEN")
@@ -265,9 +266,9 @@ async def test_a_change_of_which_nothing_tells_is_found_by_looking(
 async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
     stage: Stage, strict: Server, follow: Follow
 ) -> None:
-    """It is told to resume from its cursor, and then hears all the rest; the other one hears each change in time."""
+    """It is told to resume from its cursor and gets all the rest. Meanwhile the other one gets each change in time."""
     start = await head(strict.url)
-    # What is told to the slow one is soon more than all buffers between the two can take.
+    # The slow subscriber's events soon exceed all buffers between it and the server.
     slow, fast = Subscriber(follow, strict.url, start, notes=10), Subscriber(follow, strict.url, start)
     await change_many(strict.url, QUIETS, "FULFILLED")
     async with following(slow, fast):
@@ -279,7 +280,7 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
             acknowledged = time.monotonic()
             await heard_all(stage, fast)
             slowest = max(slowest, time.monotonic() - acknowledged)
-        hold("a change beside one who does not read", slowest, computing_seconds=_PROMPT_SECONDS)
+        hold("a change beside a subscriber that does not read", slowest, computing_seconds=_PROMPT_SECONDS)
         assert len(slow.heard) < len(fast.heard)
         slow.reads.set()
         await heard_all(stage, slow)
@@ -287,8 +288,8 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
 
 
 @on_each_transport
-async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, follow: Follow) -> None:
-    """It is of another history; to wait until this one gets there would lose all changes until then."""
+async def test_a_cursor_beyond_the_head_is_refused(steady: Server, follow: Follow) -> None:
+    """The cursor belongs to another history. Waiting for the feed to reach it would lose all changes until then."""
     ahead = encode_change_cursor(decode_change_cursor(await head(steady.url)) + 1)
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow(steady.url, ahead, None, 0)) as events:
         with pytest.raises(RefusedError) as refused:
@@ -297,12 +298,12 @@ async def test_a_place_that_the_feed_has_not_reached_is_refused(steady: Server, 
 
 
 @pytest.mark.parametrize("fields", [f"{_LOADED} {_HEAD}", f"{_HEAD} {_LOADED}"], ids=["head-last", "head-first"])
-async def test_nothing_is_missed_between_what_is_loaded_and_what_is_heard(
+async def test_no_change_is_missed_between_a_query_and_a_subscription(
     stage: Stage, steady: Server, fields: str
 ) -> None:
-    """From the head that was loaded with the orders, every change that they do not have yet is heard.
+    """After the head that came with the orders, the feed has every change that these orders do not include.
 
-    Whichever field comes first, and as often as it is tried while writers write.
+    This holds whichever field comes first. The test repeats it while writers write.
     """
     start, writers = await head(steady.url), Writers(steady.url, count=4)
     async with asyncio.TaskGroup() as group:
@@ -323,8 +324,8 @@ async def test_nothing_is_missed_between_what_is_loaded_and_what_is_heard(
         await writers.stop()
 
 
-async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Server) -> None:
-    """The same changes at the same places and in the same order, all of them or those of some orders or of a user."""
+async def test_the_history_has_the_changes_that_subscribers_got(stage: Stage, steady: Server) -> None:
+    """The history has the same changes, with the same cursors, in the same order: all of them, or a filtered part."""
     start, few = await head(steady.url), list(range(1, 5))
     every, of_few, of_someone = (Subscriber(over_sse, steady.url, start, keys) for keys in (None, few, [SOMEONE_ELSES]))
     writers = Writers(steady.url, count=4)
@@ -349,10 +350,10 @@ async def test_the_history_in_pages_is_what_was_heard(stage: Stage, steady: Serv
             assert await pages(steady.url, start, size, **both) == of_few.events
 
 
-async def test_who_is_far_behind_catches_up_while_more_is_written(stage: Stage, steady: Server, strict: Server) -> None:
-    """Each change comes once and in order, whether it was made long before or meanwhile.
+async def test_a_subscriber_far_behind_catches_up_during_writes(stage: Stage, steady: Server, strict: Server) -> None:
+    """Each change comes once and in order, whether it was made long ago or meanwhile.
 
-    Also where the server itself is behind, for nothing has told it, and is told later what was read already.
+    This holds too if the server itself is behind, and is notified of changes that it has already read.
     """
     start = await head(steady.url)
     listens = Subscriber(over_sse, steady.url, start, [QUIET])
@@ -367,7 +368,7 @@ async def test_who_is_far_behind_catches_up_while_more_is_written(stage: Stage, 
         await change(steady.url, QUIET, "PARTIAL", "OPEN")
         await heard_all(stage, listens)
         async with without_notify(stage):
-            # What other tests have left may be the first of them, and no change.
+            # The first status may already be set by another test, and is then no change.
             for status in ("PARTIAL", "FULFILLED", "OPEN"):
                 await change_many(steady.url, range(1, ORDERS + 1), status)
             behind = len(await stage.truth(start))

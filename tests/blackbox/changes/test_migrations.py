@@ -1,4 +1,4 @@
-"""Owns the promises about our own tables: who makes them, what is said where they cannot be made, how they move."""
+"""Tests of the server's own tables: who creates them, what the server reports if it cannot, and how they move."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 SET = "mutation($k: BigInt!, $s: OrderStatus!, $n: String) { setOrderStatus(input: {orderKey: $k, status: $s, note: $n}) { change { id version } userErrors { code } } }"
 READ = "{ orders(first: 3) { nodes { orderKey status statusVersion syncedStatus } } }"
-# A slow machine takes its time to make the tables, and several processes at once do on any.
+# A slow machine takes long to create the tables, and so do several processes at once on any machine.
 PATIENT = MappingProxyType({"server.db.migrate._PATIENCE_SECONDS": 600})
 _HISTORY = "{ orderStatusChanges(first: 1000) { headCursor nodes { id orderKey previousStatus status cleared version changedBy changedAt note } } }"
 
 
 def ask(server: Server, query: str, **variables: object) -> dict[str, Any]:
-    """The answer to an operation."""
+    """The response to an operation."""
     answer = httpx.post(server.graphql, json={"query": query, "variables": variables}).json()
     assert isinstance(answer, dict)
     return answer
@@ -45,7 +45,7 @@ def command(url: str, name: str, *, given: str = "", **settings: str) -> subproc
 
 @pytest.fixture
 def clerk(cluster: Cluster, orders_url: str) -> Iterator[str]:
-    """The URL of a role that may read the orders, and may make nothing."""
+    """The URL of a role that may read the orders, and may create nothing."""
     cluster.run_sql("CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT SELECT ON orders_synced TO clerk")
     parts = urlsplit(orders_url)
     yield urlunsplit(parts._replace(netloc=f"clerk:clerk@{parts.hostname}:{parts.port}"))
@@ -53,7 +53,7 @@ def clerk(cluster: Cluster, orders_url: str) -> Iterator[str]:
 
 
 def test_several_processes_may_start_at_once(cluster: Cluster, orders_url: str) -> None:
-    """One of them makes the tables, the others wait for it; all of them serve."""
+    """One of them creates the tables and the others wait for it. All of them serve."""
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         starting = [
             pool.submit(stack.enter_context, running_server(orders_url, altered=PATIENT, APP_SCHEMA="crowd"))
@@ -68,8 +68,8 @@ def test_several_processes_may_start_at_once(cluster: Cluster, orders_url: str) 
     assert cluster.run_sql("SELECT count(*) FROM crowd.alembic_version") == "1"
 
 
-def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cluster, clerk: str) -> None:
-    """Reads go on without them; a write names the GRANT, and after it a write is made, without a restart."""
+def test_a_role_that_may_not_create_the_tables_reads_and_is_told_the_grant(cluster: Cluster, clerk: str) -> None:
+    """Reads work without the tables. A write's error names the GRANT, and after it writes work without a restart."""
     with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
         before = ask(server, READ)
         assert "errors" not in before
@@ -93,8 +93,8 @@ def test_who_may_not_make_the_tables_reads_and_is_told_what_to_grant(cluster: Cl
         assert order == {"orderKey": "1", "status": "PARTIAL", "statusVersion": 1, "syncedStatus": "OPEN"}
 
 
-def test_who_may_not_use_the_tables_is_told_what_to_grant(cluster: Cluster, orders_url: str, clerk: str) -> None:
-    """Where another role has made them, with `migrate`."""
+def test_a_role_that_may_not_use_the_tables_is_told_the_grant(cluster: Cluster, orders_url: str, clerk: str) -> None:
+    """The tables were created by another role, with `migrate`."""
     assert command(orders_url, "migrate", APP_SCHEMA="clerks").returncode == 0
     with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
         assert "errors" not in ask(server, READ)
@@ -106,7 +106,7 @@ def test_who_may_not_use_the_tables_is_told_what_to_grant(cluster: Cluster, orde
 
 
 def test_tables_that_were_dropped_are_made_again(cluster: Cluster, orders_url: str) -> None:
-    """An operator who empties the schema under a running server loses the history, and nothing else."""
+    """An operator who drops them under a running server loses the history, and nothing else."""
     with running_server(orders_url, altered=PATIENT, APP_SCHEMA="dropped") as server:
         assert ask(server, SET, k=1, s="PARTIAL")["data"]
         cluster.run_sql("DROP SCHEMA dropped CASCADE")
@@ -116,7 +116,7 @@ def test_tables_that_were_dropped_are_made_again(cluster: Cluster, orders_url: s
 
 
 def test_the_history_is_append_only(cluster: Cluster, orders_url: str) -> None:
-    """Whoever wants to rewrite it has to take the table's own trigger away first."""
+    """To rewrite it, one has to drop the table's trigger first."""
     assert command(orders_url, "migrate", APP_SCHEMA="kept").returncode == 0
     cluster.run_sql(
         "INSERT INTO kept.order_status_change (o_orderkey, status, cleared, version, changed_by, changed_at) "
@@ -132,7 +132,7 @@ def test_the_history_is_append_only(cluster: Cluster, orders_url: str) -> None:
 
 
 def test_the_history_moves_to_another_database(orders_url: str) -> None:
-    """Every change with its id, so that cursors hold; the statuses follow from it, and new changes go on after it."""
+    """Every change keeps its id, so cursors stay valid. The statuses follow from it, and new changes continue it."""
     with running_server(orders_url, altered=PATIENT, APP_SCHEMA="source") as source:
         for key, status in ((1, "PARTIAL"), (2, "FULFILLED"), (1, "FULFILLED"), (3, "OPEN"), (1, "OPEN")):
             assert ask(source, SET, k=key, s=status, n='Zoë\'s "note"\n2')["data"]
@@ -152,7 +152,7 @@ def test_the_history_moves_to_another_database(orders_url: str) -> None:
 
 
 def test_a_command_without_a_database_says_so(orders_url: str) -> None:
-    """In a sentence, with an exit code."""
+    """It prints a sentence and returns an exit code."""
     refused = command(orders_url.replace(str(urlsplit(orders_url).port), "1"), "migrate")
     assert refused.returncode == 1
     assert refused.stderr.startswith("migrate: ")

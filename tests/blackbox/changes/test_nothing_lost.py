@@ -1,4 +1,4 @@
-"""Nothing lost: writers with a ledger, while the synced table is replaced, and the server or PostgreSQL are killed."""
+"""Tests that nothing is lost: writers with a ledger, while the synced table is replaced, or a process is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from server.local.cluster import Cluster
-from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Told, audit, send, writing
+from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Outcome, audit, send, writing
 from tests.process import free_port, running_server, until
 
 if TYPE_CHECKING:
@@ -42,16 +42,16 @@ _CREATE = (
     "o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority int, o_comment text, o_orderstatus text)"
 )
 _FILL = "INSERT INTO orders_synced SELECT *, '{status}' FROM source"
-# As asyncpg says it; BEGIN asks for READ COMMITTED.
+# asyncpg sends this text. Its BEGIN contains READ COMMITTED.
 _COMMIT: Final = b"COMMIT;"
 _SOURCE_STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
 
 
 @pytest.fixture(scope="module")
 def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A PostgreSQL of its own that keeps what it acknowledges, with a synced table in it.
+    """A PostgreSQL that keeps what it acknowledges, with a synced table.
 
-    It is killed, but the machine is not: what is shown is that it recovers, not what a loss of power leaves.
+    The tests kill PostgreSQL, not the machine. They show that it recovers, not what a power failure leaves.
     """
     cluster = Cluster(tmp_path_factory.mktemp("durable") / "cluster")
     try:
@@ -66,17 +66,17 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A ledger with nothing in it."""
+    """An empty ledger."""
     ledger = Ledger(tmp_path / "ledger.jsonl")
     yield ledger
     ledger.close()
 
 
-async def hear(ledger: Ledger, what: Told | str, times: int = WRITERS) -> None:
-    """Wait until so many more attempts have been told this, or have been refused for this reason."""
+async def hear(ledger: Ledger, what: Outcome | str, times: int = WRITERS) -> None:
+    """Wait for this many more attempts with this outcome or reason."""
 
     def so_far() -> int:
-        return ledger.told[what] if isinstance(what, Told) else ledger.reasons[what]
+        return ledger.outcomes[what] if isinstance(what, Outcome) else ledger.reasons[what]
 
     goal = so_far() + times
     await until(lambda: so_far() >= goal)
@@ -85,37 +85,37 @@ async def hear(ledger: Ledger, what: Told | str, times: int = WRITERS) -> None:
 async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
     durable: Cluster, ledger: Ledger
 ) -> None:
-    """Dropped, emptied and filled anew in every way, with other statuses each time.
+    """The synced table is dropped, emptied and refilled in every way, with other statuses each time.
 
-    Meanwhile writers are told to try again, never that there is no such order. Afterwards every acknowledged change
-    is there once, no refused one is, and orders are read with what was set here.
+    Meanwhile writers are told to retry, never that the order does not exist. Afterwards every acknowledged change is
+    there once and no refused one is, and reads return the statuses set here.
     """
     connection = await asyncpg.connect(durable.url)
     with running_server(durable.url, APP_SCHEMA="resync", LOCK_TIMEOUT="0.5") as server:
         async with writing(server.url, ledger):
-            await hear(ledger, Told.APPLIED, 2 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 2 * WRITERS)
             for source_status in _SOURCE_STATUSES:
                 fill = _FILL.format(status=source_status[0])
-                # In steps: missing, and then empty, for long enough that every writer has met it.
+                # In steps: the table is missing, and then empty, for long enough that every writer meets both.
                 for step in (_DROP, _CREATE):
                     await connection.execute(step)
                     await hear(ledger, "ORDERS_UNAVAILABLE")
                 await connection.execute(fill)
-                await hear(ledger, Told.APPLIED, WRITERS)
+                await hear(ledger, Outcome.APPLIED, WRITERS)
                 for empty in (_EMPTY, _TRUNCATE):
                     await connection.execute(empty)
                     await hear(ledger, "ORDERS_UNAVAILABLE")
                     await connection.execute(fill)
-                    await hear(ledger, Told.APPLIED, WRITERS)
+                    await hear(ledger, Outcome.APPLIED, WRITERS)
                 # In one transaction.
                 for empty in (f"{_DROP}; {_CREATE}", _EMPTY, _TRUNCATE):
                     await connection.execute(f"BEGIN; {empty}; {fill}; COMMIT")
-                    await hear(ledger, Told.APPLIED, WRITERS)
-            # In one that takes its time.
+                    await hear(ledger, Outcome.APPLIED, WRITERS)
+            # In a long transaction.
             await connection.execute(f"BEGIN; {_DROP}; {_CREATE}; {fill}")
             await hear(ledger, "ORDERS_UNAVAILABLE", 1)
             await connection.execute("COMMIT")
-            await hear(ledger, Told.APPLIED, WRITERS)
+            await hear(ledger, Outcome.APPLIED, WRITERS)
         await connection.close()
         assert ledger.reasons.keys() <= {"ORDERS_UNAVAILABLE", "ORDER_BUSY", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
         last = await audit(ledger, durable.url, "resync")
@@ -129,7 +129,7 @@ async def test_a_synced_table_that_is_replaced_under_the_writers_loses_nothing(
 
 
 async def test_a_server_that_is_killed_loses_nothing(durable: Cluster, ledger: Ledger) -> None:
-    """`kill -9` during writes, again and again: what was under way is applied once or not at all, as its key tells."""
+    """`kill -9` during writes, repeatedly: a write in flight is applied once or not at all, as its key tells."""
     port = free_port()
     with contextlib.ExitStack() as stack:
 
@@ -139,16 +139,16 @@ async def test_a_server_that_is_killed_loses_nothing(durable: Cluster, ledger: L
         server = start()
         async with writing(server.url, ledger):
             for _ in range(KILLS):
-                await hear(ledger, Told.APPLIED, 5 * WRITERS)
-                # Somebody was waiting for an answer.
-                await asyncio.gather(hear(ledger, Told.UNKNOWN, 1), asyncio.to_thread(server.kill))
+                await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
+                # At least one writer was waiting for a response.
+                await asyncio.gather(hear(ledger, Outcome.UNKNOWN, 1), asyncio.to_thread(server.kill))
                 server = await asyncio.to_thread(start)
-            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
         await audit(ledger, durable.url, "server_killed")
 
 
 def crash(cluster: Cluster) -> None:
-    """`kill -9` of the postmaster and all its children, none of which gets to do anything about it."""
+    """`kill -9` the postmaster and all its children, so that none can clean up."""
     postmaster = psutil.Process(cluster.process_id())
     postmaster.suspend()
     processes = [*postmaster.children(recursive=True), postmaster]
@@ -158,21 +158,21 @@ def crash(cluster: Cluster) -> None:
 
 
 async def test_a_postgresql_that_is_killed_loses_nothing(durable: Cluster, ledger: Ledger) -> None:
-    """`kill -9` of all its processes during writes, and crash recovery, again and again, under the same server."""
+    """`kill -9` of all its processes during writes, and crash recovery, repeatedly, under the same server."""
     with running_server(durable.url, APP_SCHEMA="postgresql_killed") as server:
         async with writing(server.url, ledger):
             for _ in range(KILLS):
-                await hear(ledger, Told.APPLIED, 5 * WRITERS)
+                await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
                 await asyncio.to_thread(crash, durable)
                 await hear(ledger, "DATABASE_UNAVAILABLE")
                 await asyncio.to_thread(durable.start, durable.port)
-            await hear(ledger, Told.APPLIED, 5 * WRITERS)
+            await hear(ledger, Outcome.APPLIED, 5 * WRITERS)
         assert ledger.reasons.keys() <= {"DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN", "POOL_EXHAUSTED", "STATUS_CONFLICT"}
         await audit(ledger, durable.url, "postgresql_killed")
 
 
 class Fault(Enum):
-    """What becomes of a message to PostgreSQL, of its reply, and of the connection."""
+    """What happens to a message to PostgreSQL, its reply, and the connection."""
 
     LOST = "it does not arrive, and the connection is cut"
     REPLY_LOST = "it arrives, and the connection is cut before the reply"
@@ -180,7 +180,7 @@ class Fault(Enum):
 
 
 class Wire:
-    """A TCP proxy in front of PostgreSQL, with a fault for one message. `port` is its own."""
+    """A TCP proxy in front of PostgreSQL, with a fault for one message. `port` is the proxy's."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -196,17 +196,17 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        # Whoever was connected has gone.
+        # All clients have disconnected by now.
         if self._connections:
             await asyncio.wait(self._connections)
 
     def break_at(self, message: bytes, fault: Fault) -> None:
-        """Let this happen to the next message that contains these bytes, on whichever connection it comes."""
+        """Apply the fault to the next message that contains these bytes, on any connection."""
         self._message, self._fault = message, fault
 
     @property
     def broken(self) -> bool:
-        """Whether it has happened."""
+        """Whether the fault has happened."""
         return not self._message
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,16 +248,16 @@ class Wire:
 
 
 class Rig(NamedTuple):
-    """A server behind a wire, a client of it, and a look into the table."""
+    """A server behind a proxy, a client of it, and its database."""
 
     wire: Wire
     client: httpx.AsyncClient
     database_url: str
 
     async def applied(self, intent: Intent) -> int:
-        """How many changes were made for it."""
+        """How many changes were made for an intent."""
         statement = "SELECT count(*) FROM wired.order_status_change WHERE note = $1"
-        # Another test may have killed PostgreSQL since the last time.
+        # Another test may have killed PostgreSQL since the last call.
         database = await asyncpg.connect(self.database_url)
         try:
             return int(await database.fetchval(statement, intent.key))
@@ -267,11 +267,11 @@ class Rig(NamedTuple):
 
 @pytest.fixture(scope="module")
 async def rig(durable: Cluster) -> AsyncIterator[Rig]:
-    """One for all faults. A database that has fallen silent is given up after 3 s, and 2 are enough for any statement."""
+    """One rig for all faults. The server gives up a silent database after 3 s, and a statement after 2 s."""
     async with Wire(durable.port) as wire:
         url = durable.url.replace(f":{durable.port}/", f":{wire.port}/")
         running = running_server(url, APP_SCHEMA="wired", STATEMENT_TIMEOUT="2")
-        # It starts and stops over the wire, which therefore must not wait for it.
+        # The server starts and stops through the proxy, so the event loop must not wait for it.
         server = await asyncio.to_thread(running.__enter__)
         try:
             async with httpx.AsyncClient(base_url=server.url) as client:
@@ -281,39 +281,39 @@ async def rig(durable: Cluster) -> AsyncIterator[Rig]:
 
 
 def new_intent(order: int) -> Intent:
-    """Something to write that was never written, nor synced."""
+    """A change to an order, with a status that is neither set nor synced."""
     return Intent(str(uuid.uuid4()), order, "FULFILLED")
 
 
 @pytest.mark.parametrize("fault", [Fault.REPLY_LOST, Fault.REPLY_NEVER_COMES])
-async def test_a_lost_reply_to_commit_is_told_as_unknown_and_found_by_the_key(rig: Rig, fault: Fault) -> None:
-    """The change is made, nobody guesses, and whoever repeats it with its key is told; one change in the end."""
+async def test_after_a_lost_reply_to_commit_the_outcome_is_unknown_and_the_key_tells_it(rig: Rig, fault: Fault) -> None:
+    """The change is made, and the server does not guess. A repetition with its key tells and makes no second one."""
     intent = new_intent(101 + len(fault.value))
     rig.wire.break_at(_COMMIT, fault)
-    assert await send(rig.client, intent) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
+    assert await send(rig.client, intent) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
     assert await rig.applied(intent) == 1
     for _ in range(2):
-        assert await send(rig.client, intent) == Answer(Told.APPLIED, version=1, replayed=True)
+        assert await send(rig.client, intent) == Answer(Outcome.APPLIED, version=1, replayed=True)
     assert await rig.applied(intent) == 1
 
 
-async def test_a_lost_reply_without_a_key_is_not_to_be_repeated(rig: Rig) -> None:
-    """It may have been made, and was: `retryable` is false, and the server itself has not made it twice."""
+async def test_after_a_lost_reply_a_change_without_a_key_must_not_be_repeated(rig: Rig) -> None:
+    """The change may have been made, and was: `retryable` is false, and the server has not repeated it by itself."""
     intent = new_intent(103)
     rig.wire.break_at(_COMMIT, Fault.REPLY_LOST)
-    assert await send(rig.client, intent, with_key=False) == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
+    assert await send(rig.client, intent, with_key=False) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
     assert await rig.applied(intent) == 1
 
 
 @pytest.mark.parametrize("with_key", [True, False])
-async def test_a_commit_that_is_lost_itself_is_not_answered_as_applied(rig: Rig, *, with_key: bool) -> None:
-    """From here it looks the same, but nothing was written; with its key it is then made, once."""
+async def test_a_lost_commit_is_not_reported_as_applied(rig: Rig, *, with_key: bool) -> None:
+    """To the server this looks the same, but nothing was written. Repeated with its key, the change is made once."""
     intent = new_intent(104 + with_key)
     rig.wire.break_at(_COMMIT, Fault.LOST)
     answer = await send(rig.client, intent, with_key=with_key)
-    assert answer == Answer(Told.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
+    assert answer == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
     assert await rig.applied(intent) == 0
-    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)
     assert await rig.applied(intent) == 1
 
 
@@ -323,10 +323,10 @@ async def test_a_commit_that_is_lost_itself_is_not_answered_as_applied(rig: Rig,
 async def test_a_connection_that_is_lost_before_the_commit_is_not_noticed(
     rig: Rig, fault: Fault, place: str, *, with_key: bool
 ) -> None:
-    """What was not told to commit is not there, so the server begins again by itself: applied once, key or not."""
+    """Without a COMMIT nothing was written, so the server retries. The change is made once, with or without a key."""
     intent = new_intent(200 + 4 * with_key + 2 * (fault is Fault.LOST) + (place == "change"))
-    # The note goes out with the change, and BEGIN is the first thing of all.
+    # The note goes out with the change, and BEGIN is the first message.
     rig.wire.break_at(intent.key.encode() if place == "change" else b"BEGIN", fault)
-    assert await send(rig.client, intent, with_key=with_key) == Answer(Told.APPLIED, version=1)
+    assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)
     assert rig.wire.broken
     assert await rig.applied(intent) == 1

@@ -1,1 +1,1 @@
-"""The promises of server/db, seen from outside the real process."""
+"""Tests of server/db, from outside the real process."""

@@ -1,4 +1,4 @@
-"""A PostgreSQL that is absent, killed, cut off or held up, under load: who asks is told so at once, and it mends itself.
+"""Tests with a PostgreSQL that is absent, killed, cut off or blocked, under load: clients get errors at once.
 
 `make faults` repeats the kills.
 """
@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from tests.blackbox.load import READ, Fate, Load, asked, quantile
+from tests.blackbox.load import READ, Fate, Load, quantile, send
 from tests.calibration import MEASURES, hold
 from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
 from tests.tpch import load_orders
@@ -38,7 +38,7 @@ _OURS = "application_name LIKE 'lakebase-orders-graphql%' AND pid <> pg_backend_
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A PostgreSQL that may be killed, on a port that it keeps."""
+    """A PostgreSQL that may be killed, on a fixed port."""
     cluster = Cluster(tmp_path_factory.mktemp("killed") / "cluster")
     try:
         cluster.start()
@@ -50,13 +50,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def killed(own: Cluster) -> Iterator[Server]:
-    """The server in front of it; where times are measured, with the settings that it has by default."""
+    """The server in front of it. Where times are measured, it has the default settings."""
     with running_server(own.url, patient=not MEASURES) as server:
         yield server
 
 
 async def on(cluster: Cluster, statement: str) -> list[Any]:
-    """The rows of a statement of the superuser's."""
+    """Run a statement as a superuser, and return its rows."""
     connection = await asyncpg.connect(cluster.url)
     try:
         return list(await connection.fetch(statement))
@@ -65,23 +65,23 @@ async def on(cluster: Cluster, statement: str) -> list[Any]:
 
 
 async def one(url: str, body: dict[str, Any]) -> Any:
-    """The fate of one request."""
+    """Send one request and return its fate."""
     async with httpx.AsyncClient(base_url=url, verify=NO_TLS) as client:
-        return await asked(client, body)
+        return await send(client, body)
 
 
 def refused_since(load: Load, moment: float) -> list[Fate]:
-    """What was sent since this moment and refused as a whole."""
+    """The requests sent since this moment that were refused as a whole."""
     return [fate for fate in load.since(moment) if fate.status != 200]
 
 
 async def refusals(load: Load, moment: float, count: int) -> None:
-    """Wait until so many are refused that were sent since this moment."""
+    """Wait until this many of the requests sent since this moment are refused."""
     await until(lambda: len(refused_since(load, moment)) >= count)
 
 
-async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: Cluster, killed: Server) -> None:
-    """While it is down a 503 with Retry-After, within 300 ms; it is used again within a second of its return."""
+async def test_a_killed_postgresql_is_reported_at_once_and_used_again(own: Cluster, killed: Server) -> None:
+    """The server answers 503 with Retry-After within 300 ms, and uses PostgreSQL again a second after its return."""
     port = own.port
     load = Load(killed.url, readers=6, writers=0)
     async with load.running():
@@ -106,12 +106,12 @@ async def test_a_postgresql_that_is_killed_is_told_at_once_and_found_again(own: 
 
 
 async def test_all_backends_ended_at_once_are_not_noticed_by_readers(own: Cluster, killed: Server) -> None:
-    """Reads are done again on a new connection; dead ones are known by their sockets, without a ping."""
+    """The server repeats reads on a new connection. It detects dead connections by their sockets, without a ping."""
     load = Load(killed.url, readers=8, writers=0)
     async with load.running():
         for _ in range(5 * KILLS):
             await load.answered(20)
-            await on(own, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OURS}")  # as is
+            await on(own, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OURS}")  # a constant
         await load.answered(20)
     assert not load.bad, load.bad[:3]
 
@@ -119,7 +119,7 @@ async def test_all_backends_ended_at_once_are_not_noticed_by_readers(own: Cluste
 async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_there(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The process lives, says what is wrong, and becomes ready by itself, without a restart."""
+    """The server starts, reports the problem, and becomes ready without a restart."""
     cluster = Cluster(tmp_path_factory.mktemp("late") / "cluster")
     port = free_port()
     try:
@@ -140,44 +140,44 @@ async def test_a_database_that_is_absent_at_the_start_is_used_as_soon_as_it_is_t
 
 @contextlib.asynccontextmanager
 async def locked(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
-    """The orders table is locked inside the block.
+    """Lock the orders table inside the block.
 
-    Gives another connection to look with: a transaction would see activity as it was when it looked first.
+    Gives another connection to look with: within a transaction, pg_stat_activity does not change.
     """
-    locker, looker = await asyncpg.connect(cluster.url), await asyncpg.connect(cluster.url)
+    locker, observer = await asyncpg.connect(cluster.url), await asyncpg.connect(cluster.url)
     transaction = locker.transaction()
     await transaction.start()
     await locker.execute("LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE")
     try:
-        yield looker
+        yield observer
     finally:
         await transaction.rollback()
         await locker.close()
-        await looker.close()
+        await observer.close()
 
 
-async def wait_until_locked(looker: asyncpg.Connection, *, locked_out: bool) -> float:
-    """Return as soon as a statement of the server waits for the lock, or none does any more; how long that took."""
+async def wait_until_locked(observer: asyncpg.Connection, *, locked_out: bool) -> float:
+    """Wait until a statement of the server waits for the lock, or until none does. Return the seconds it took."""
     query = f"SELECT FROM pg_stat_activity WHERE {_OURS} AND wait_event_type = 'Lock'"
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while bool(await looker.fetch(query)) is not locked_out:  # noqa: ASYNC110 # nobody tells
+        while bool(await observer.fetch(query)) is not locked_out:  # noqa: ASYNC110 # polls another process
             await asyncio.sleep(0.005)  # between two looks at the statement
     return time.monotonic() - began
 
 
-async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connection_goes_on(
+async def test_an_exhausted_pool_refuses_at_once_and_blocks_nothing_else(
     own: Cluster,
 ) -> None:
-    """With all ten connections held up by a lock: 503 after a quarter of a second, /livez well, bad requests told as bad."""
+    """With all ten connections locked: 503 after a quarter of a second. /livez and refusals need no connection."""
     limits = httpx.Limits(max_connections=100)
     with running_server(own.url, altered={"server.db.engine._PAGE_WAIT_SECONDS": 0.25}) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
             async with locked(own):
-                crowd = [asyncio.create_task(asked(client, {"query": READ})) for _ in range(20)]
+                crowd = [asyncio.create_task(send(client, {"query": READ})) for _ in range(20)]
                 await until(lambda: sum(task.done() for task in crowd) == 10)
                 exhausted = [task.result() for task in crowd if task.done()]
-                bad = await asked(client, {"query": "{ nothing }"})
+                bad = await send(client, {"query": "{ nothing }"})
                 assert bad.reason == "DOCUMENT_INVALID"
                 assert (await client.get("/livez")).status_code == 200
             held = [fate for fate in await asyncio.gather(*crowd) if fate not in exhausted]
@@ -198,32 +198,32 @@ async def test_a_pool_that_is_exhausted_refuses_at_once_and_what_needs_no_connec
         '{ orders(filter: {clerk: {eq: "y"}}) { totalCount } }',
     ],
 )
-async def test_no_statement_runs_on_for_a_caller_who_has_gone(own: Cluster, killed: Server, query: str) -> None:
-    """Its statement is cancelled in the server, whichever way it is sent, and not ended by LOCK_TIMEOUT."""
+async def test_no_statement_outlives_its_client(own: Cluster, killed: Server, query: str) -> None:
+    """When a client leaves, the server cancels its statement, on every transport, before LOCK_TIMEOUT ends it."""
     await until(lambda: answers(f"{killed.url}/readyz"))
-    async with locked(own) as looker, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
+    async with locked(own) as observer, httpx.AsyncClient(base_url=killed.url, verify=NO_TLS) as client:
         request = asyncio.create_task(client.post("/api/graphql", json={"query": query}))
-        await wait_until_locked(looker, locked_out=True)
+        await wait_until_locked(observer, locked_out=True)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        seconds = await wait_until_locked(looker, locked_out=False)
+        seconds = await wait_until_locked(observer, locked_out=False)
         hold("cancelling a statement whose caller has gone", seconds, computing_seconds=0.15)
 
 
-async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Server) -> None:
-    """The one that is under way ends, the others are not begun, and none of it is an error of ours."""
+async def test_pipelined_requests_do_not_outlive_their_client(own: Cluster, killed: Server) -> None:
+    """The request in flight is cancelled, the others are never started, and none of it is logged as a fault."""
     await until(lambda: answers(f"{killed.url}/readyz"))
     begun = len(killed.log())
     body = json.dumps({"query": READ})
     head = f"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     named = [f"X-Request-Id: several-{number}\r\n" for number in range(3)]
     url = urlsplit(killed.url)
-    async with locked(own) as looker:
+    async with locked(own) as observer:
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write("".join(f"{head}{name}\r\n{body}" for name in named).encode())
-        await wait_until_locked(looker, locked_out=True)
+        await wait_until_locked(observer, locked_out=True)
         writer.transport.abort()
-        seconds = await wait_until_locked(looker, locked_out=False)
+        seconds = await wait_until_locked(observer, locked_out=False)
         hold("cancelling the first of several", seconds, computing_seconds=0.15)
     assert (await one(killed.url, {"query": READ})).good
     await until(lambda: "several-0" in killed.log())
@@ -233,12 +233,12 @@ async def test_nor_for_one_who_has_sent_several_at_once(own: Cluster, killed: Se
 
 
 async def test_a_query_that_takes_too_long_ends_with_its_statements(own: Cluster) -> None:
-    """REQUEST_TIMEOUT is told as such, and nothing of it is left in the server."""
+    """The client gets REQUEST_TIMEOUT, and no statement of the query is left running."""
     with running_server(own.url, REQUEST_TIMEOUT="0.2") as server:
         for query in (READ, "{ order(orderKey: 1) { orderKey } }"):
-            async with locked(own) as looker:
+            async with locked(own) as observer:
                 fate = await one(server.url, {"query": query})
                 assert (fate.status, fate.reason) == (504, "REQUEST_TIMEOUT"), fate
-                seconds = await wait_until_locked(looker, locked_out=False)
+                seconds = await wait_until_locked(observer, locked_out=False)
             hold("REQUEST_TIMEOUT", fate.seconds, computing_seconds=0.25, waiting_seconds=0.2)
             hold("cancelling what has timed out", seconds, computing_seconds=0.1)

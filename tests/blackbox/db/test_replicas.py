@@ -1,4 +1,4 @@
-"""Reading from a hot standby: reads go there, nothing that was written or heard of is missed, and nobody notices its end."""
+"""Tests of reading from a hot standby: no client misses its own writes or its events, and the standby may fail."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.faults
 LOOK_UP = "{ order(orderKey: %d) { status statusVersion } }"
 SET = "mutation { setOrderStatus(input: {orderKey: %d, status: %s}) { change { version } order { statusVersion } } }"
 HEADER = "x-consistency-token"
-# How far a standby may be behind. An event is held back for so long; a slow machine's is left out now and then, which
-# is right, and no matter where it is not to be read from.
+# How far a standby may be behind. Events are held back for as long. On a slow machine a standby is often further behind
+# and left out, which is right, and matters only where the test reads from it.
 LAG_SECONDS = 0.05
 STRICT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": LAG_SECONDS}
 LENIENT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": 60}
@@ -46,7 +46,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def first(platform: LocalPlatform) -> Iterator[Operator]:
-    """A process whose orders are there."""
+    """A process that serves the platform's orders."""
     with operated(platform, altered=STRICT) as operator:
         operator.done(
             "createDatabaseCatalog",
@@ -63,7 +63,7 @@ def first(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
-    """Another process beside it."""
+    """A second process."""
     assert first
     with operated(platform, altered=STRICT) as operator:
         until_used(operator)
@@ -72,7 +72,7 @@ def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
-    """One that takes any standby that answers."""
+    """A process that accepts any standby that answers."""
     assert first
     with operated(platform, altered=LENIENT) as operator:
         until_used(operator)
@@ -80,13 +80,13 @@ def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 
 
 def state(operator: Operator) -> str:
-    """What /readyz says of the secondary."""
-    said: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
-    return said
+    """The state of the secondary according to /readyz."""
+    replica: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
+    return replica
 
 
 def until_used(operator: Operator) -> None:
-    """Wait until the secondary is read from."""
+    """Wait until reads go to the secondary."""
 
     def used() -> bool:
         return answers(f"{operator.server.url}/readyz") and bool(operator.answer(READ)) and state(operator) == "ok"
@@ -95,7 +95,7 @@ def until_used(operator: Operator) -> None:
 
 
 async def statements(platform: LocalPlatform) -> dict[str, int]:
-    """How many rows of orders each server has fetched so far, by `primary` and `standby`."""
+    """How many rows of orders each server has fetched so far, for `primary` and `standby`."""
     (instance,) = platform.inventory()["instances"]
     counts = {}
     for name, host in (("primary", instance["read_write_dns"]), ("standby", instance["read_only_dns"])):
@@ -109,14 +109,14 @@ async def statements(platform: LocalPlatform) -> dict[str, int]:
 
 
 async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: LocalPlatform, lenient: Operator) -> None:
-    """Pages, lookups and counts leave the primary alone."""
+    """Pages, lookups and counts do not touch the primary."""
     before = await statements(platform)
     load = Load(lenient.server.url, readers=4, writers=0)
     async with load.running():
         await load.answered(500)
     assert not load.bad, load.bad[:3]
     after = await statements(platform)
-    # Backends tell of what they did when they have been idle for a moment.
+    # Backends report their statistics only after a moment of idleness.
     async with asyncio.timeout(PATIENCE_SECONDS):
         while after["standby"] - before["standby"] < 1000:
             after = await statements(platform)
@@ -127,21 +127,21 @@ async def test_reads_go_to_the_standby_and_changes_to_the_primary(platform: Loca
 async def test_a_writer_reads_its_own_change_at_once_through_another_process(
     platform: LocalPlatform, first: Operator, second: Operator, carried: str
 ) -> None:
-    """Also while the standby stands still: what carries the token is answered by the primary then."""
+    """This holds while the standby is stalled too: the primary then answers requests with a token."""
     platform.pause_replay(INSTANCE)
     try:
         async with httpx.AsyncClient(verify=NO_TLS) as client:
             for turn in range(10):
                 document = SET % (7, ("OPEN", "FULFILLED")[turn % 2])
-                told = await client.post(first.server.graphql, json={"query": document})
-                token = told.headers[HEADER]
+                response = await client.post(first.server.graphql, json={"query": document})
+                token = response.headers[HEADER]
                 if carried != "cookie":
                     client.cookies.clear()
                 headers = {HEADER: token} if carried == "header" else {}
                 body: dict[str, Any] = {"query": LOOK_UP % 7}
                 if carried == "extensions":
                     body["extensions"] = {"consistencyToken": token}
-                made = told.json()["data"]["setOrderStatus"]
+                made = response.json()["data"]["setOrderStatus"]
                 read = await client.post(second.server.graphql, json=body, headers=headers)
                 assert read.json()["data"]["order"]["statusVersion"] == made["order"]["statusVersion"]
     finally:
@@ -150,7 +150,7 @@ async def test_a_writer_reads_its_own_change_at_once_through_another_process(
 
 @pytest.mark.parametrize("token", ["x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "A" * 500, "ä"])
 def test_a_token_that_was_not_issued_is_refused(first: Operator, token: str) -> None:
-    """Otherwise anybody could send all reads to the primary; of a cookie, which comes by itself, nothing is believed."""
+    """Otherwise any client could send all reads to the primary. The cookie, which browsers add, is not trusted."""
     headers = [(HEADER.encode(), token.encode())]
     refused = httpx.post(first.server.graphql, json={"query": READ}, headers=headers, verify=NO_TLS)
     assert refused.status_code == 400
@@ -165,10 +165,10 @@ def test_a_token_that_was_not_issued_is_refused(first: Operator, token: str) -> 
 
 
 def test_the_cookie_is_for_the_api_alone_and_for_no_script(first: Operator) -> None:
-    """GraphiQL carries it by itself, and no page can read it."""
-    told = httpx.post(first.server.graphql, json={"query": SET % (4, "PARTIAL")}, verify=NO_TLS)
-    given = told.headers["set-cookie"]
-    assert given.startswith(f"consistency={told.headers[HEADER]}; Path=/api; Max-Age=")
+    """GraphiQL sends the cookie by itself, and no script can read it."""
+    response = httpx.post(first.server.graphql, json={"query": SET % (4, "PARTIAL")}, verify=NO_TLS)
+    given = response.headers["set-cookie"]
+    assert given.startswith(f"consistency={response.headers[HEADER]}; Path=/api; Max-Age=")
     assert "HttpOnly; SameSite=Lax" in given
 
 
@@ -178,7 +178,7 @@ def test_the_cookie_is_for_the_api_alone_and_for_no_script(first: Operator) -> N
 async def test_an_order_that_is_refetched_after_an_event_is_never_older(
     platform: LocalPlatform, first: Operator, second: Operator, follow: Follow, replay: str
 ) -> None:
-    """Through any process, by a client that carries nothing, also while the standby stands still."""
+    """From any process, even for a client without a token, and while the standby is stalled."""
     first.ask(SET % (5, "OPEN"))
     subscriber = Subscriber(follow, first.server.url, await head(first.server.url))
     platform.pause_replay(INSTANCE, paused=replay == "paused")
@@ -197,21 +197,21 @@ async def test_an_order_that_is_refetched_after_an_event_is_never_older(
     assert all(read >= heard for heard, read in seen), seen
 
 
-async def test_what_is_not_told_by_token_or_event_is_read_within_the_bound(
+async def test_without_a_token_a_read_is_stale_within_the_bound(
     platform: LocalPlatform, first: Operator, second: Operator
 ) -> None:
-    """A standby that stands still is left out, /readyz says so, and it is used again once it has caught up."""
+    """The server stops using a stalled standby, reports it in /readyz, and uses it again once it has caught up."""
     until_used(second)
     platform.pause_replay(INSTANCE)
     try:
         first.ask(SET % (6, "OPEN"))
         (made,) = await change(first.server.url, 6, "PARTIAL")
-        # It is promised from then on: where it takes longer, it has to be so as well.
+        # The promise holds from here on, even if the server takes longer to notice.
         await asyncio.sleep(1.1 * LAG_SECONDS)
 
         def left_out() -> bool:
             assert second.ask(LOOK_UP % 6)["order"]["statusVersion"] == made.version
-            # Where the primary has not said in time how far it is, nothing is said of the standby.
+            # If the primary did not report its position in time, nothing is known about the standby.
             return "behind" in state(second)
 
         await until(left_out)
@@ -222,7 +222,7 @@ async def test_what_is_not_told_by_token_or_event_is_read_within_the_bound(
 
 
 async def test_a_standby_that_is_killed_costs_no_read(platform: LocalPlatform, lenient: Operator) -> None:
-    """It is left out, /readyz says so and stays good, and it is used again when it is back."""
+    """The server stops using it, reports it in /readyz and stays ready, and uses it again when it is back."""
     (instance,) = platform.inventory()["instances"]
     standby = instance["processes"][instance["read_only_dns"]]
     load = Load(lenient.server.url, readers=6, writers=1)
@@ -230,7 +230,7 @@ async def test_a_standby_that_is_killed_costs_no_read(platform: LocalPlatform, l
         await load.answered(50)
         before = lenient.server.log().count(SILENT)
         os.kill(standby, signal.SIGKILL)
-        # What /readyz says is logged too, where it stays: on a slow machine it may be back before anybody has looked.
+        # The log keeps the state. On a slow machine the standby may be back before a poll of /readyz notices.
         await until(lambda: lenient.server.log().count(SILENT) > before)
         assert SILENT in state(lenient) or not MEASURES
         assert answers(f"{lenient.server.url}/readyz")

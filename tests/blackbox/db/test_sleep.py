@@ -1,4 +1,4 @@
-"""Subscribers and sleep: whether they keep the database awake is a setting, and nothing is lost either way."""
+"""Tests of subscribers and sleep: a setting decides whether they keep the database awake. Events are never lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.platform import LocalPlatform
 
 SUSPEND_AFTER = 1.0
-# Between two looks of the feed, in seconds.
+# How often the feed polls, in seconds.
 LOOKS_OFTEN = {**HASTE, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.1}
 OPEN = """
 mutation {
@@ -50,14 +50,14 @@ def platform() -> Iterator[LocalPlatform]:
 
 
 def asleep(platform: LocalPlatform) -> bool:
-    """Whether the instance sleeps."""
+    """Whether the instance is asleep."""
     (instance,) = platform.inventory()["instances"]
     return bool(instance["suspended"] and not instance["processes"])
 
 
 @contextlib.asynccontextmanager
 async def kept_awake(platform: LocalPlatform) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody is in the middle of a transaction inside the block: on a slow machine it would fall asleep meanwhile."""
+    """Hold a transaction open inside the block. On a slow machine the instance would fall asleep meanwhile."""
     (instance,) = platform.inventory()["instances"]
     async with asyncio.timeout(PATIENCE_SECONDS):
         connection = await in_transaction(platform, instance["read_write_dns"])
@@ -66,27 +66,27 @@ async def kept_awake(platform: LocalPlatform) -> AsyncIterator[asyncpg.Connectio
 
 
 async def in_transaction(platform: LocalPlatform, host: str) -> asyncpg.Connection:
-    """A connection in the middle of a transaction to the instance, which may be asleep, or falling asleep, or waking."""
+    """Connect to the instance and open a transaction, whether it is asleep, falling asleep or waking."""
     while True:
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection: asyncpg.Connection = await platform.connect(host, database=DATABASE)
             await connection.execute("BEGIN")
-            # If it was about to fall asleep, it takes the connection with it.
+            # If the instance was about to fall asleep, the connection is lost now.
             await connection.execute("SELECT pg_sleep(0.3)")
             return connection
-        await asyncio.sleep(0.02)  # between two knocks
+        await asyncio.sleep(0.02)  # between two attempts
 
 
 async def ready(*operators: Operator) -> None:
-    """Wait until their servers are."""
+    """Wait until these operators' servers are ready."""
     for operator in operators:
-        await until(lambda operator=operator: answers(f"{operator.server.url}/readyz"))  # type: ignore[misc] # mypy knows no default of a lambda
+        await until(lambda operator=operator: answers(f"{operator.server.url}/readyz"))  # type: ignore[misc] # for mypy
 
 
 async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_nothing(
     platform: LocalPlatform,
 ) -> None:
-    """What another process changes meanwhile is heard as soon as this one uses the database again."""
+    """The subscriber gets another process's changes as soon as this process uses the database again."""
     with (
         operated(platform, SUBSCRIBERS_KEEP_AWAKE="false", altered=LOOKS_OFTEN) as ours,
         operated(platform) as theirs,
@@ -99,9 +99,9 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
                 await change(ours.server.url, 1, "PARTIAL")
                 await subscriber.hear(1)
             await until(lambda: asleep(platform))
-            # And stays asleep, with the subscriber still there.
+            # It stays asleep with the subscriber still connected.
             wakes = platform.counters()["wakes"][INSTANCE]
-            # On a slow machine it may fall asleep again at once, and who comes in that moment comes again.
+            # On a slow machine it may fall asleep again at once. A request at that moment is repeated.
             made = theirs.insist(OPEN)["setOrderStatus"]["change"]
             assert platform.counters()["wakes"][INSTANCE] > wakes
             assert ours.insist("{ order(orderKey: 1) { status } }") == {"order": {"status": "OPEN"}}
@@ -109,8 +109,8 @@ async def test_a_subscriber_that_may_not_keep_it_awake_lets_it_sleep_and_misses_
         assert subscriber.cut_off == 0
 
 
-async def test_a_subscriber_has_it_looked_at_again_and_again(platform: LocalPlatform) -> None:
-    """So it never counts as idle; without a subscriber nobody looks, and it falls asleep."""
+async def test_a_subscriber_makes_the_server_poll(platform: LocalPlatform) -> None:
+    """So the instance never counts as idle. Without a subscriber the server does not poll it, and it falls asleep."""
     with operated(platform, altered=LOOKS_OFTEN) as ours:
         async with kept_awake(platform) as witness:
             await ready(ours)
@@ -128,7 +128,7 @@ async def test_a_subscriber_has_it_looked_at_again_and_again(platform: LocalPlat
 
 @pytest.mark.long
 async def test_a_subscriber_keeps_it_awake_by_default(platform: LocalPlatform) -> None:
-    """It is looked at so often that it never counts as idle."""
+    """The server polls the database so often that it never counts as idle."""
     with operated(platform, altered=LOOKS_OFTEN) as ours:
         await ready(ours)
         subscriber = Subscriber(over_websocket, ours.server.url, await head(ours.server.url))

@@ -1,1 +1,1 @@
-"""The promises of server/process, seen from outside the real process."""
+"""Tests of server/process, from outside the real process."""

@@ -1,4 +1,4 @@
-"""The end of the process, and its workers: nothing in flight is lost, all are told, and it ends whatever hangs."""
+"""Tests of stopping the server and its workers: requests in flight are answered, and nothing hangs for ever."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 
-# What hangs is cut off after 11.5 s, which nobody has to wait for where no times are measured.
+# Without measurements there is no reason to wait 11.5 s until the server cuts off what hangs.
 CUT_SOON = {} if MEASURES else {"server.process.shutdown.STOP_SECONDS": 1.0}
-# A busy machine may need longer to do what a test does while the server stops.
+# On a busy machine the test may need longer for what it does while the server stops.
 UNHURRIED = (
     {}
     if MEASURES
@@ -47,23 +47,23 @@ UNHURRIED = (
 
 @dataclass
 class Hanging:
-    """A server that has been told to stop while it hangs; its exit code once it has ended, and how long that took."""
+    """A server that was told to stop while it hangs; later its exit code, and the seconds until it ended."""
 
     code: list[int] = field(default_factory=list)
     seconds: float = 0
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Until it ends."""
-        told_at = time.monotonic()
+        """Wait for the process to end."""
+        stopped_at = time.monotonic()
         process.terminate()
         code = process.wait(PATIENCE_SECONDS)
-        self.seconds = time.monotonic() - told_at
+        self.seconds = time.monotonic() - stopped_at
         self.code.append(code)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hanging(orders_url: str) -> Iterator[Hanging]:
-    """One whose event loop is stuck for good. It takes long, so it begins before the other tests."""
+    """A server whose event loop is stuck for good. Stopping takes long, so it begins before the other tests."""
     with running_server(orders_url, module="tests.stuck", altered=CUT_SOON, APP_SCHEMA="hanging") as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(f"{server.url}/api/metrics", timeout=1, verify=NO_TLS)
@@ -84,12 +84,12 @@ BY_HTTP, BY_SOCKET, BY_STREAM = 1, 2, 3
 
 
 def ask(client: httpx.AsyncClient, query: str, path: str = "/api/graphql", **headers: str) -> asyncio.Task[Any]:
-    """A request under way."""
+    """Start a request."""
     return asyncio.create_task(client.post(path, json={"query": query}, headers=headers))
 
 
 async def socket_to(url: str, *operations: dict[str, str]) -> ClientConnection:
-    """A WebSocket on which these have been sent."""
+    """A WebSocket on which these messages have been sent."""
     address = f"{url.replace('http', 'ws', 1)}/api/graphql"
     connection = await connect(address, subprotocols=["graphql-transport-ws"], ping_interval=None)  # type: ignore[list-item] # its NewType of str
     await connection.send('{"type": "connection_init"}')
@@ -100,34 +100,34 @@ async def socket_to(url: str, *operations: dict[str, str]) -> ClientConnection:
 
 
 async def end_of(connection: ClientConnection) -> tuple[list[Any], int | None, float]:
-    """What a socket has to say until it is closed, the code of that, and when it is."""
-    said = []
+    """The remaining messages of a socket, its close code, and the time of its end."""
+    messages = []
     try:
         while True:
-            said.append(json.loads(await connection.recv()))
+            messages.append(json.loads(await connection.recv()))
     except ConnectionClosed as closed:
-        return said, closed.rcvd.code if closed.rcvd else None, time.monotonic()
+        return messages, closed.rcvd.code if closed.rcvd else None, time.monotonic()
 
 
 async def end_of_stream(response: httpx.Response) -> tuple[list[str], float]:
-    """The lines of a stream until its end, and when it is."""
+    """The remaining lines of a stream, and the time of its end."""
     lines = [line async for line in response.aiter_lines() if line]
     return lines, time.monotonic()
 
 
 async def waiting(url: str, count: int) -> None:
-    """Until so many backends wait for a lock."""
+    """Wait until this many backends wait for a lock."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lakebase%'"
     connection = await asyncpg.connect(url)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await connection.fetchval(query) != count:  # noqa: ASYNC110 # nobody tells
+        while await connection.fetchval(query) != count:  # noqa: ASYNC110 # polls another process
             await asyncio.sleep(0.02)  # between two looks
     await connection.close()
 
 
 @contextlib.asynccontextmanager
 async def held(url: str, *keys: int) -> AsyncIterator[Any]:
-    """Hold the orders' latest statuses locked, until `ROLLBACK` on the connection."""
+    """Lock the orders' overlay rows until `ROLLBACK` on the connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("BEGIN")
@@ -141,7 +141,7 @@ async def held(url: str, *keys: int) -> AsyncIterator[Any]:
 
 
 async def ended(server: Server) -> int:
-    """The exit code, once the process is gone."""
+    """Wait for the process to end, and return the exit code."""
     await until(lambda: server.process.poll() is not None)
     code = server.process.returncode
     assert code is not None
@@ -149,12 +149,12 @@ async def ended(server: Server) -> int:
 
 
 async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
-    """Changes that wait for a lock, on each transport, are made and told; subscribers hear of the stop meanwhile."""
+    """Changes waiting for a lock are made and answered on each transport. Meanwhile subscribers learn of the stop."""
     with running_server(orders_url, altered=UNHURRIED, APP_SCHEMA=SCHEMA) as server:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, verify=NO_TLS))
             for key in (BY_HTTP, BY_SOCKET, BY_STREAM):
-                # There is a row to lock then, and the next change is one.
+                # This leaves a row to lock, and makes the next status a change.
                 clear = f"mutation {{ clearOrderStatus(input: {{orderKey: {key}}}) {{ change {{ orderKey }} }} }}"
                 await ask(client, SET % key)
                 await ask(client, clear)
@@ -169,13 +169,13 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             by_stream = ask(client, SET % BY_STREAM, "/api/graphql/stream", **events)
             await waiting(orders_url, 3)
 
-            told_at = time.monotonic()
+            stopped_at = time.monotonic()
             server.process.terminate()
             lines, stream_at = await end_of_stream(stream)
             _, code, socket_at = await end_of(listener)
             assert not any("complete" in line for line in lines)
             assert code == 1012
-            hold("subscribers hear of a stop", max(stream_at, socket_at) - told_at, computing_seconds=1)
+            hold("subscribers hear of a stop", max(stream_at, socket_at) - stopped_at, computing_seconds=1)
             await asyncio.gather(*(refused(server) for _ in range(3)))
             await blocker.execute("ROLLBACK")
 
@@ -185,19 +185,19 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             assert answer.headers["connection"] == "close"
             assert f'"orderKey":"{BY_STREAM}"' in (await by_stream).text
             assert "event: complete" in (await by_stream).text
-            said, code, _ = await end_of(writer)
+            messages, code, _ = await end_of(writer)
             assert code == 1012
-            of_change = [message["type"] for message in said if message["id"] == "1"]
-            assert of_change == ["next", "complete"], said
-            assert not [message for message in said if message["id"] == "0" and message["type"] == "complete"]
+            of_change = [message["type"] for message in messages if message["id"] == "1"]
+            assert of_change == ["next", "complete"], messages
+            assert not [message for message in messages if message["id"] == "0" and message["type"] == "complete"]
             assert await ended(server) == 0
-            hold("a stop with changes in flight", time.monotonic() - told_at, computing_seconds=5)
+            hold("a stop with changes in flight", time.monotonic() - stopped_at, computing_seconds=5)
         levels = {json.loads(line)["level"] for line in server.log().splitlines()}
         assert levels <= {"info", "warning"}, server.log()
 
 
 async def refused(server: Server) -> None:
-    """Wait until nobody takes a new connection."""
+    """Wait until the server refuses new connections."""
     port = int(server.url.rpartition(":")[2])
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -210,21 +210,21 @@ async def refused(server: Server) -> None:
 
 
 class KeptAliveConnection:
-    """A connection on which one request is sent after the other, as long as it is there."""
+    """A connection that sends one request after another."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.port: int = writer.get_extra_info("sockname")[1]
 
     async def get(self, path: str) -> str:
-        """An answer, headers and all."""
+        """The response with its headers."""
         self._writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         length = next(line for line in head.splitlines() if line.startswith("content-length"))
         return head + (await self._reader.readexactly(int(length.split(": ")[1]))).decode()
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
@@ -240,33 +240,33 @@ async def kept(server: Server) -> AsyncIterator[KeptAliveConnection]:
         await connection.close()
 
 
-async def test_who_asks_while_it_stops_is_told_and_answered(orders_url: str) -> None:
-    """On connections that are open already: /readyz says draining, a query is answered, and each is the last one."""
+async def test_open_connections_are_answered_during_a_stop(orders_url: str) -> None:
+    """On open connections, /readyz reports draining and a query is answered. Each response is the connection's last."""
     with running_server(orders_url, altered=UNHURRIED, APP_SCHEMA=SCHEMA) as server:
         async with kept(server) as probe, kept(server) as caller:
             for connection in (probe, caller):
                 assert "connection: close" not in await connection.get("/livez")
             server.process.terminate()
             await refused(server)
-            readyz, told = await probe.get("/readyz"), await caller.get(ORDER)
+            readyz, response = await probe.get("/readyz"), await caller.get(ORDER)
         assert "503" in readyz.splitlines()[0]
         assert "draining" in readyz
-        assert '{"data":{"order":{"orderKey":"1"}}}' in told
+        assert '{"data":{"order":{"orderKey":"1"}}}' in response
         assert "connection: close" in readyz
-        assert "connection: close" in told
+        assert "connection: close" in response
         assert await ended(server) == 0
 
 
 @dataclass
 class Load:
-    """Clients that ask again and again until they are refused a connection."""
+    """Clients that send requests until a connection is refused."""
 
     url: str
     answered: int = 0
     failed: list[str] = field(default_factory=list)
 
     async def run(self, *, keeping: int, anew: int) -> None:
-        """Ask, with so many clients that keep their connections, and so many that take a new one each time."""
+        """Run clients that keep their connections, and clients that open a new one for each request."""
         clients = [self._ask({}) for _ in range(keeping)] + [self._ask({"connection": "close"}) for _ in range(anew)]
         await asyncio.gather(*clients)
 
@@ -288,7 +288,7 @@ class Load:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_stop_under_load_fails_no_request(orders_url: str, workers: str) -> None:
-    """Of those who were let in each is answered, whether it came on a new connection or an old one; exit code 0."""
+    """Every accepted request is answered, on new and on kept connections. The exit code is 0."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS=workers) as server:
         load = Load(server.url)
         asking = asyncio.create_task(load.run(keeping=4, anew=4))
@@ -306,7 +306,7 @@ def children(server: Server) -> list[psutil.Process]:
 
 
 def running(child: psutil.Process) -> bool:
-    """Whether it is there, and not only its exit code."""
+    """Whether the process runs, and is not a zombie."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(child.status() != psutil.STATUS_ZOMBIE)
     return False
@@ -314,25 +314,25 @@ def running(child: psutil.Process) -> bool:
 
 @pytest.fixture(scope="module")
 def pair(orders_url: str) -> Iterator[Server]:
-    """A server of two workers."""
+    """A server with two workers."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS="2") as server:
         wait_for(lambda: server.log().count("worker serving") == 2, what=server.log)
         yield server
 
 
 async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pair: Server) -> None:
-    """With two of them under load: those of the other are answered all the time, and soon there are two again."""
+    """The other worker's requests are answered all the time, and soon there are two workers again."""
     killed, other = children(pair)
     answered, lost = {killed.pid: 0, other.pid: 0}, {killed.pid: 0, other.pid: 0}
     enough, owners, connections = asyncio.Event(), list[int](), 0
 
     def owner(port: int) -> int:
-        """Whose the other end of a connection is."""
+        """The process at the other end of a connection."""
         ports = [each.raddr.port for each in other.net_connections() if each.raddr]
         return int(other.pid if port in ports else killed.pid)
 
     async def load() -> None:
-        """Ask on one connection until it is lost."""
+        """Send requests on one connection until it is lost."""
         async with kept(pair) as connection:
             await connection.get(ORDER)
             whose = owner(connection.port)
@@ -344,11 +344,11 @@ async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pa
                     lost[whose] += 1
                     return
                 answered[whose] += 1
-                await asyncio.sleep(0.005)  # as much as the machine has room for
+                await asyncio.sleep(0.005)  # as fast as the machine can answer
 
     async with asyncio.TaskGroup() as group:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # Which of the two accepts is the kernel's choice: as many connections as it takes for both to have some.
+            # The kernel chooses the worker that accepts. This opens connections until both workers have some.
             while min(answered.values()) <= 10:
                 group.create_task(load())
                 connections += 1
@@ -368,7 +368,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(pa
 
 
 async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Server) -> None:
-    """At SIGHUP, each new one serves before the old one is told to stop."""
+    """On SIGHUP, each new worker serves before the old one is told to stop."""
     old = children(pair)
     load = Load(pair.url)
     asking = asyncio.create_task(load.run(keeping=1, anew=1))
@@ -381,7 +381,7 @@ async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: Se
 
 
 async def test_workers_do_not_outlive_their_parent(orders_url: str) -> None:
-    """Also where it was killed and has told them nothing; their port is free then."""
+    """This holds even if the parent was killed and could not tell them. Their port is then free."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS="2") as server:
         workers = children(server)
         assert len(workers) == 2
@@ -390,7 +390,7 @@ async def test_workers_do_not_outlive_their_parent(orders_url: str) -> None:
 
 
 def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Start the server where it will not stay."""
+    """Run a server that cannot start."""
     return subprocess.run(
         [sys.executable, "-m", "server"],
         cwd=directory,
@@ -402,8 +402,8 @@ def run(directory: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_what_keeps_workers_from_starting_is_told_once(orders_url: str) -> None:
-    """By the parent, before any of them is started, and with an exit code that says which it is."""
+def test_an_error_that_keeps_workers_from_starting_is_reported_once(orders_url: str) -> None:
+    """The parent reports it before it starts a worker, and its exit code says what kind of error it is."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         shown = run(DATABASE_URL=orders_url, WORKERS="2", PORT=str(taken.getsockname()[1]))
@@ -415,7 +415,7 @@ def test_what_keeps_workers_from_starting_is_told_once(orders_url: str) -> None:
 
 
 def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Path) -> None:
-    """Of a server that was not installed whole, which only they find out."""
+    """Only the workers notice that the installation is incomplete."""
     (tmp_path / "schema").symlink_to(ROOT / "schema")
     shutil.copytree(ROOT / "server", tmp_path / "server", ignore=shutil.ignore_patterns("static", "local"))
     shown = run(tmp_path, DATABASE_URL=orders_url, WORKERS="2", PORT=str(free_port()))
@@ -425,7 +425,7 @@ def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Pat
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) -> None:
-    """Although something is still in flight, with exit code 1; no process is left behind."""
+    """The server exits at once with code 1, even with requests in flight, and leaves no process behind."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, WORKERS=workers) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as client:
             await ask(client, SET % BY_HTTP)
@@ -446,12 +446,12 @@ async def test_a_second_signal_ends_it_at_once(orders_url: str, workers: str) ->
 
 
 def names(directory: Path) -> list[str]:
-    """What is in it."""
+    """The names of a directory's entries."""
     return [path.name for path in directory.iterdir()]
 
 
 async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
-    """The SDK logs in without any deadline, to a platform that accepts and says nothing."""
+    """The SDK logs in without a deadline, to a platform that accepts the connection and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE_SECONDS)
         settings: dict[str, Any] = {
@@ -466,15 +466,15 @@ async def test_a_thread_that_is_stuck_is_not_waited_for(tmp_path: Path) -> None:
             with connection:
                 assert any(name.startswith("lakebase-orders-metrics-") for name in names(tmp_path))
                 server.process.terminate()
-                told_at = time.monotonic()
+                stopped_at = time.monotonic()
                 assert await ended(server) == 0
-                hold("a stop with a thread stuck", time.monotonic() - told_at, computing_seconds=5)
+                hold("a stop with a thread stuck", time.monotonic() - stopped_at, computing_seconds=5)
                 assert "stop cut short" not in server.log()
     assert names(tmp_path) == []
 
 
 def test_what_hangs_is_cut_off(hanging: Hanging) -> None:
-    """An event loop that is stuck for good: exit code 0 all the same, within 12 s."""
+    """With its event loop stuck for good, the server still exits with code 0 within 12 s."""
     wait_for(lambda: bool(hanging.code), what=lambda: "its end")
     assert hanging.code == [0]
     hold("a stop that is cut off", hanging.seconds, computing_seconds=0.5, waiting_seconds=11.5)

@@ -1,4 +1,4 @@
-"""Starting, being unavailable, and stopping: the real process with all sorts of settings and databases."""
+"""Tests of starting, being unavailable, and stopping: the real process with various settings and databases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def backends(url: str) -> set[int]:
-    """The backends that serve us, of any server."""
+    """The ids of the backends in a database that serve any of our servers."""
 
     async def run() -> set[int]:
         connection = await asyncpg.connect(url)
@@ -56,7 +56,7 @@ def backends(url: str) -> set[int]:
 
 
 def start(**settings: str) -> subprocess.CompletedProcess[str]:
-    """Start the server where it will not stay, and what it said."""
+    """Run a server that cannot start, and return its output."""
     return subprocess.run(
         [sys.executable, "-m", "server"],
         cwd=ROOT,
@@ -69,7 +69,7 @@ def start(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
-    """One start tells all there is to mend, and repeats no value: it may be a secret."""
+    """One start lists all mistakes, and repeats no value, which could be a secret."""
     shown = start(
         DATABASE_URL="mysql://user:hunter2@host/db",
         PORT="99999",
@@ -110,14 +110,14 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_stops_the_start(server: Server, orders_url: str) -> None:
-    """With a reason, and an exit code that is not 0."""
+    """The server gives the reason and a non-zero exit code."""
     shown = start(DATABASE_URL=orders_url, PORT=server.url.rpartition(":")[2])
     assert shown.returncode not in {0, 2}
     assert "address already in use" in shown.stdout
 
 
 def test_a_missing_table_does_not_stop_the_start(orders_url: str) -> None:
-    """Not ready, saying why; retryable 503s; ready by itself once the table is there."""
+    """The server is not ready and says why, answers retryable 503s, and becomes ready once the table exists."""
     table = "public.not_there_yet"
     with running_server(orders_url, ready=False, ORDERS_TABLE=table) as server:
         wait_for(lambda: table in httpx.get(f"{server.url}/readyz").text, what=lambda: "the reason to be known")
@@ -137,7 +137,7 @@ def test_a_missing_table_does_not_stop_the_start(orders_url: str) -> None:
 
 
 def test_a_database_that_is_absent_does_not_stop_the_start() -> None:
-    """Nothing listens there: alive, not ready, 503, and bad requests still get their 400."""
+    """Without a database the server is alive and not ready, answers 503, and still refuses bad requests with 400."""
     with running_server(f"postgresql://u:sesame@127.0.0.1:{free_port()}/db", ready=False) as server:
         refused = ask(server)
         assert refused.status_code == 503
@@ -156,7 +156,7 @@ def test_a_database_that_is_absent_does_not_stop_the_start() -> None:
 
 
 def test_a_login_that_is_refused_is_logged_with_its_cause(cluster: Cluster) -> None:
-    """Once, without the password, and before anybody asks: the operator reads it there."""
+    """The server logs it once, without the password, before any request: the operator finds it there."""
     with running_server(f"postgresql://postgres:hunter2@127.0.0.1:{cluster.port}/orders", ready=False) as server:
         wait_for(lambda: "not ready" in server.log(), what=lambda: "the reason in the log")
         assert "password authentication failed" in server.log()
@@ -164,7 +164,7 @@ def test_a_login_that_is_refused_is_logged_with_its_cause(cluster: Cluster) -> N
 
 
 def test_a_restart_of_postgresql_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """While it is down 503, afterwards orders, without a restart of the server and without an unlucky request."""
+    """Requests get 503 while PostgreSQL is down and orders afterwards, without a restart or a failed request."""
     cluster = Cluster(tmp_path_factory.mktemp("restarted") / "cluster")
     try:
         cluster.start()
@@ -189,7 +189,7 @@ def test_a_restart_of_postgresql_is_survived(tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "socket"])
 def test_libpq_urls_are_understood(cluster: Cluster, orders_url: str, host: str) -> None:
-    """Either scheme, sslmode, parameters that only libpq knows, and a directory of Unix sockets as the host."""
+    """Both schemes, sslmode, parameters that only libpq knows, and a directory of Unix sockets as the host."""
     password = orders_url.split(":")[2].partition("@")[0]
     extra = "sslmode=prefer&connect_timeout=5&channel_binding=prefer&keepalives=1"
     urls = {
@@ -205,13 +205,13 @@ def test_libpq_urls_are_understood(cluster: Cluster, orders_url: str, host: str)
 
 
 def test_an_sslmode_that_the_server_cannot_meet_is_unavailable(orders_url: str) -> None:
-    """TLS that is required is not left out because the other side has none."""
+    """The server does not fall back to an unencrypted connection if TLS is required."""
     with running_server(f"{orders_url}?sslmode=require", ready=False) as server:
         assert ask(server).json()["errors"][0]["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
 
 
 def test_a_role_that_may_not_read_the_table_says_so(cluster: Cluster, orders_url: str) -> None:
-    """Want of a privilege makes it not ready, with the reason, and no internal error."""
+    """A missing privilege makes the server not ready, with the reason. It is not an internal error."""
     execute(orders_url, "CREATE ROLE stranger LOGIN PASSWORD 'x'")
     try:
         with running_server(f"postgresql://stranger:x@127.0.0.1:{cluster.port}/orders", ready=False) as server:
@@ -223,7 +223,7 @@ def test_a_role_that_may_not_read_the_table_says_so(cluster: Cluster, orders_url
 
 
 def test_a_slow_filter_is_stopped_and_says_why(orders_url: str) -> None:
-    """The statement timeout strikes with 504, and the message says which filters an index backs."""
+    """The statement timeout ends it with a 504, and the message lists the filters that have an index."""
     view = (
         "CREATE VIEW slow_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, o_orderdate, o_orderpriority, "
         "CASE WHEN pg_sleep(0.05) IS NULL THEN '' ELSE o_clerk END AS o_clerk, o_shippriority, o_comment FROM orders_synced"
@@ -244,7 +244,7 @@ def test_a_slow_filter_is_stopped_and_says_why(orders_url: str) -> None:
 
 
 def test_a_pool_in_full_use_refuses_soon(orders_url: str) -> None:
-    """POOL_EXHAUSTED after the pool's timeout, while one of them still waits for its lock."""
+    """The server answers POOL_EXHAUSTED after the pool timeout, while another request still waits for its lock."""
     document = "{" + " ".join(f"a{n}: orders(first: {n}) {{ nodes {{ clerk }} }}" for n in range(4)) + "}"
 
     def is_answered(server: Server) -> bool:
@@ -252,7 +252,7 @@ def test_a_pool_in_full_use_refuses_soon(orders_url: str) -> None:
 
     altered = {"server.db.engine._PAGE_WAIT_SECONDS": 0.2}
     with running_server(orders_url, POOL_SIZE="1", LOCK_TIMEOUT="0.5", altered=altered) as server:
-        # On a busy machine four statements in turn may take longer than that.
+        # On a busy machine four statements in turn may take longer than the wait.
         wait_for(lambda: is_answered(server), what=lambda: "an answer")
         blocker = asyncio.new_event_loop()
         connection: Any = blocker.run_until_complete(asyncpg.connect(orders_url))
@@ -268,7 +268,7 @@ def test_a_pool_in_full_use_refuses_soon(orders_url: str) -> None:
 
 
 def test_hidden_fields_and_page_sizes_are_settings(orders_url: str) -> None:
-    """What a setting leaves out of the schema is not there, and a table need not have its column."""
+    """A hidden field is not in the schema, and the table need not have its column."""
     execute(
         orders_url,
         "CREATE VIEW anonymous_orders AS SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, o_orderdate, "
@@ -292,7 +292,7 @@ def test_hidden_fields_and_page_sizes_are_settings(orders_url: str) -> None:
 
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_cleanly(orders_url: str, signal_: signal.Signals) -> None:
-    """Exit code 0, no traceback, and what was asked before is answered."""
+    """The exit code is 0, the log has no traceback, and requests in flight are answered."""
     with running_server(orders_url) as server:
         assert ask(server).status_code == 200
         server.process.send_signal(signal_)
@@ -301,7 +301,7 @@ def test_a_signal_stops_it_cleanly(orders_url: str, signal_: signal.Signals) -> 
 
 
 def test_a_stop_leaves_no_backend(orders_url: str) -> None:
-    """Its pools are closed with it, and PostgreSQL has nobody left to wait for."""
+    """The pools are closed with the server, and PostgreSQL has no backend left that waits for it."""
     others = backends(orders_url)
     with running_server(orders_url) as server:
         assert ask(server).status_code == 200
@@ -309,19 +309,19 @@ def test_a_stop_leaves_no_backend(orders_url: str) -> None:
         assert own
         server.process.terminate()
         assert server.process.wait(PATIENCE_SECONDS) == 0
-        # PostgreSQL hears of it at once, and each backend takes a moment to end.
+        # PostgreSQL learns of it at once, but each backend takes a moment to end.
         wait_for(lambda: not own & backends(orders_url), what=lambda: f"{own & backends(orders_url)} to end")
 
 
 def test_the_databricks_sdk_is_not_loaded_before_it_is_needed() -> None:
-    """It costs a second and 57 MB, which a server that only reads orders never pays."""
+    """Loading the SDK costs a second and 57 MB, which a server that only reads orders never needs."""
     program = "import sys, server.__main__, server.process.uvicorn_server; print([name for name in sys.modules if name.startswith('databricks')])"
     shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 
 
 def test_prometheus_is_not_loaded_before_it_has_its_directory() -> None:
-    """It looks for that once, and would count for one process alone."""
+    """prometheus_client looks for the directory only once. Without it, each process would count for itself."""
     program = "import sys, server.__main__; print('prometheus_client' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

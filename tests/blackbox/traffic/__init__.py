@@ -1,1 +1,1 @@
-"""The promises of server/traffic, seen from outside the real process."""
+"""Tests of server/traffic, from outside the real process."""

@@ -1,4 +1,4 @@
-"""Admission: bursts are answered, what is too much is refused before it is begun, and nobody shuts the door by waiting."""
+"""Tests of admission: bursts are answered, excess is refused before execution, and slow clients block nobody."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHANGE = {
 
 @pytest.fixture(scope="module")
 def tight(orders_url: str) -> Iterator[Server]:
-    """A server in which two operations are in flight at most."""
+    """A server with at most two operations in flight."""
     with running_server(
         orders_url,
         APP_SCHEMA=SCHEMA,
@@ -46,30 +46,30 @@ def tight(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def narrow(orders_url: str) -> Iterator[Server]:
-    """A server in which two operations are in flight at most, and the others wait for as long as it takes."""
+    """A server with at most two operations in flight, in which the others wait without a limit."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="2") as server:
         yield server
 
 
 def reasons(answer: httpx.Response) -> list[str]:
-    """Those of its errors."""
+    """The reasons of a response's errors."""
     return [error["extensions"]["reason"] for error in answer.json().get("errors", [])]
 
 
 def refusals(server: Server) -> list[dict[str, Any]]:
-    """The lines of the log that say how many were refused."""
+    """The log lines with the number of refusals."""
     return [json.loads(line) for line in server.log().splitlines() if '"event":"overloaded"' in line]
 
 
 async def blocked(connection: asyncpg.Connection, number: int) -> None:
-    """Return once so many wait for a lock."""
+    """Wait until this many backends wait for a lock."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:  # noqa: ASYNC110 # another process's
             await asyncio.sleep(0.01)  # between two looks
 
 
 async def test_a_burst_is_answered(orders_url: str) -> None:
-    """Two hundred at once, on as many connections: more than are in flight, and nobody is refused who can be answered."""
+    """Two hundred requests at once on as many connections: more than may be in flight, and none is refused."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA) as server:
         for answer in await burst(server):
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -77,7 +77,7 @@ async def test_a_burst_is_answered(orders_url: str) -> None:
 
 @pytest.mark.long
 async def test_a_burst_is_answered_within_two_seconds(orders_url: str) -> None:
-    """Or who cannot be answered in that time is refused."""
+    """A request that cannot be answered within that time is refused."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, altered={WAITING: 2}, patient=False) as server:
         began = time.monotonic()
         for answer in await burst(server):
@@ -86,7 +86,7 @@ async def test_a_burst_is_answered_within_two_seconds(orders_url: str) -> None:
 
 
 async def burst(server: Server) -> list[bytes]:
-    """The answers to two hundred requests at once, on as many connections."""
+    """The responses to two hundred requests at once, on as many connections."""
     host, port = server.url.removeprefix("http://").split(":")
 
     async def ask() -> bytes:
@@ -107,16 +107,16 @@ async def burst(server: Server) -> list[bytes]:
 
 
 @pytest.mark.faults
-async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, orders_url: str) -> None:
-    """With Retry-After, and never applied; and those who watch the process are always answered.
+async def test_excess_is_refused_before_execution(tight: Server, orders_url: str) -> None:
+    """A refusal has Retry-After, and the change is never applied. Probes and metrics are always answered.
 
-    What is wrong with a document is told all the same, while no place is free. A browser may ask whether it may ask, and
-    its page may read the refusal.
+    Errors in a document are reported even without a free admission slot. A browser's preflight is answered, and its
+    page can read the refusal.
     """
     holder = await asyncpg.connect(orders_url)
     client = httpx.AsyncClient(base_url=tight.url, verify=NO_TLS, headers={"origin": SHOP})
     try:
-        # So that its tables are there.
+        # This makes the server create its tables.
         assert (await client.post("/api/graphql", json=CHANGE)).json()["data"]["setOrderStatus"]["userErrors"] == []
         before = await holder.fetchval(f"SELECT count(*) FROM {SCHEMA}.order_status_change")
         transaction = holder.transaction()
@@ -132,7 +132,7 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
             assert (await client.get("/livez")).status_code == 200
             watched += 1
         assert watched > 0
-        hold("a refusal for want of a place", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
+        hold("a refusal for want of a slot", time.monotonic() - began, computing_seconds=0.1, waiting_seconds=WAIT)
         assert reasons(await client.post("/api/graphql", json={"query": "{ nothing }"})) == ["DOCUMENT_INVALID"]
         preflight = await client.options("/api/graphql", headers={"access-control-request-method": "POST"})
         assert preflight.status_code == 200
@@ -154,14 +154,14 @@ async def test_what_is_too_much_is_refused_before_it_is_begun(tight: Server, ord
 
 
 async def until_answered(client: httpx.AsyncClient) -> None:
-    """Ask again as long as the server refuses because it is overloaded."""
+    """Repeat a request while the server refuses it as overloaded."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (answer := await client.post("/api/graphql", json=ORDER)).status_code != 200:
             assert reasons(answer) == ["OVERLOADED"]
 
 
-async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
-    """What it cannot come to in time is refused unread, with Retry-After, counted, and in one line a second for all."""
+async def test_an_overloaded_process_sheds_load(orders_url: str) -> None:
+    """Requests it cannot reach in time are refused unread, with Retry-After, counted, and logged once a second."""
     with running_server(orders_url, APP_SCHEMA=SCHEMA, MAX_REQUESTS="1", altered={WAITING: 0.02}) as busy:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not refusals(busy):
@@ -174,7 +174,7 @@ async def test_a_process_that_has_too_much_to_do_sheds(orders_url: str) -> None:
 
 
 async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, orders_url: str) -> None:
-    """Their queries and mutations do, and their subscriptions hold no place."""
+    """Their queries and mutations wait for a slot. Their subscriptions hold none."""
     holder = await asyncpg.connect(orders_url)
     url = f"{tight.url.replace('http', 'ws', 1)}/api/graphql"
     try:
@@ -202,8 +202,8 @@ async def test_a_socket_and_a_stream_wait_for_admission_too(tight: Server, order
         await holder.close()
 
 
-def test_whoever_is_slow_holds_no_place(narrow: Server) -> None:
-    """Neither with a body that trickles nor with an answer that nobody reads."""
+def test_a_slow_client_holds_no_admission_slot(narrow: Server) -> None:
+    """Neither a trickling body nor an unread response holds an admission slot."""
     body = json.dumps({"query": "{ orders(first: 300) { nodes { orderKey clerk comment orderDate } } }"})
     lines = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()

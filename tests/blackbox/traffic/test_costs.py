@@ -1,4 +1,4 @@
-"""Limits and cost as a caller meets them: refused with the numbers, told to who asks, on every transport and way."""
+"""Tests of limits and cost: refusals have the numbers, and callers can ask for the cost, on every transport."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEEP = "{ orders { edges { node { statusChanges { nodes { order { id } } } } } }
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server that allows little."""
+    """A server with low limits."""
     with running_server(
         orders_url,
         LIMIT_COST=str(LIMIT),
@@ -48,19 +48,19 @@ def server(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client of it."""
+    """A client of the server."""
     with httpx.Client(base_url=server.url) as client:
         yield client
 
 
 def post(client: httpx.Client, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
-    """The answer to a POST."""
+    """The response to a POST."""
     accepts = {"accept": "application/graphql-response+json"}
     return client.post("/api/graphql", json={"query": query, "variables": variables}, headers=accepts | (headers or {}))
 
 
-def test_what_costs_too_much_is_refused_on_either_way(client: httpx.Client) -> None:
-    """By the request's own variables: the text has been answered by its plan before."""
+def test_an_operation_that_costs_too_much_is_refused_on_both_paths(client: httpx.Client) -> None:
+    """The cost depends on the request's own variables, even if the document's plan has answered other ones."""
     refused = post(client, f"# ordinary\n{PAGE}", first=LIMIT)
     assert [post(client, PAGE, first=LIMIT - 2).status_code for _ in range(3)] == [200] * 3
     for response in (refused, post(client, PAGE, first=LIMIT)):
@@ -70,8 +70,8 @@ def test_what_costs_too_much_is_refused_on_either_way(client: httpx.Client) -> N
         assert "extensions" not in response.json()
 
 
-def test_the_cost_is_told_to_who_asks_on_either_way(client: httpx.Client) -> None:
-    """In the answer, and in a refusal for it too; to nobody else."""
+def test_the_cost_is_reported_to_callers_who_ask_on_both_paths(client: httpx.Client) -> None:
+    """The cost is in the response, or in the refusal, of a caller who asks for it, and in no other."""
     answers = [post(client, f"# told\n{PAGE}", ASKS, first=5).json() for _ in range(3)]
     assert answers == [answers[0]] * 3
     assert answers[0]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
@@ -81,8 +81,8 @@ def test_the_cost_is_told_to_who_asks_on_either_way(client: httpx.Client) -> Non
     assert post(client, PAGE, ASKS, first=LIMIT).json()["extensions"] == {"cost": COST_TOLD}
 
 
-def test_a_cache_does_not_keep_what_only_one_asked_for(client: httpx.Client) -> None:
-    """The header is not what a cache tells answers apart by."""
+def test_a_response_with_its_cost_is_not_cached(client: httpx.Client) -> None:
+    """Caches do not vary their responses by that header."""
     parameters = {"query": PAGE, "variables": '{"first": 1}'}
     assert client.get("/api/graphql", params=parameters, headers=ASKS).headers["cache-control"] == "no-store"
     assert client.get("/api/graphql", params=parameters).headers["cache-control"] != "no-store"
@@ -95,15 +95,15 @@ def test_a_cache_does_not_keep_what_only_one_asked_for(client: httpx.Client) -> 
 def test_a_document_over_a_limit_is_refused(
     client: httpx.Client, document: str, limit: str, requested: int, allowed: int
 ) -> None:
-    """Each time, with the numbers, and whatever else may be wrong with it."""
+    """Each time the refusal has the numbers, whatever other errors the document has."""
     for _ in range(2):
         response = post(client, document)
         (error,) = response.json()["errors"]
-        told = error["extensions"]
+        extensions = error["extensions"]
         assert response.status_code == 400
-        assert (told["reason"], told["limit"]) == ("LIMIT_EXCEEDED", limit)
-        assert (told["requested"], told["allowed"]) == (requested, allowed)
-    # As clients that know no other media type have always been answered.
+        assert (extensions["reason"], extensions["limit"]) == ("LIMIT_EXCEEDED", limit)
+        assert (extensions["requested"], extensions["allowed"]) == (requested, allowed)
+    # Clients that know only this media type get errors with status 200, as ever.
     assert client.post("/api/graphql", json={"query": document}).status_code == 200
 
 
@@ -118,7 +118,7 @@ def test_a_browser_of_an_allowed_origin_may_ask(client: httpx.Client) -> None:
 
 
 def test_over_server_sent_events(client: httpx.Client) -> None:
-    """The same refusals, and the cost by the same header."""
+    """The refusals are the same, and the cost is requested by the same header."""
 
     def streamed(headers: dict[str, str], **variables: Any) -> dict[str, Any]:
         response = client.post(
@@ -136,7 +136,7 @@ def test_over_server_sent_events(client: httpx.Client) -> None:
 
 
 def test_over_a_websocket(server: Server) -> None:
-    """The same refusals, of one operation each; the cost to an operation that asks in its extensions."""
+    """The refusals are the same, for single operations. An operation asks for its cost in its extensions."""
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         socket.send('{"type":"connection_init"}')
@@ -156,6 +156,6 @@ def test_over_a_websocket(server: Server) -> None:
         subscription = "subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }"
         refused = answer(query=subscription, variables={"k": [*range(LIMIT)]})
         assert refused["payload"][0]["extensions"] == COST_REFUSED
-        told = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
-        assert told["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
+        message = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
+        assert message["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
         assert "extensions" not in answer(query=PAGE, variables={"first": 5})["payload"]

@@ -1,4 +1,4 @@
-"""Owns the promises of the rate limit of the real server, on every transport: one bucket for all that a caller asks."""
+"""Tests of the rate limit of the real server: on every transport, a caller's requests share one bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.process import Server
 
-# So little that nothing comes back while a test runs, but for what the last one waits for.
+# The refill is too slow to matter during a test, except in the last one, which waits for it.
 BURST = 100
 DEARER = "{ orders(first: 200) { nodes { orderKey } } }"
 CHEAP = "{ order(orderKey: 1) { orderKey } }"
@@ -31,23 +31,23 @@ STREAM = "/api/graphql/stream"
 
 @pytest.fixture
 def server(orders_url: str) -> Iterator[Server]:
-    """A server whose callers have few points, and get hardly any more."""
+    """A server whose callers have few points, and regain hardly any."""
     with running_server(orders_url, RATE_LIMIT="0.0001", RATE_BURST=str(BURST), APP_SCHEMA="rate_limit") as server:
         yield server
 
 
 def spend_all(server: Server) -> None:
-    """Ask until there is nothing left."""
+    """Send requests until no points are left."""
     wait_for(lambda: ask(server, CHEAP).status_code == 429, what=lambda: "the points to be spent")
 
 
 def ask(server: Server, document: str, **options: Any) -> httpx.Response:
-    """Run it by POST."""
+    """Post a document."""
     return httpx.post(server.graphql, json={"query": document}, verify=NO_TLS, **options)
 
 
 def refusal(answer: dict[str, Any]) -> dict[str, Any]:
-    """What the one error of an answer says beside its message."""
+    """The extensions of a response's only error."""
     (error,) = answer["errors"]
     assert "data" not in answer
     extensions: dict[str, Any] = error["extensions"]
@@ -55,19 +55,19 @@ def refusal(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_caller_who_has_spent_its_points_is_refused_on_every_transport(server: Server) -> None:
-    """With the reason and with when it can be paid: in a header, or where there is none in the error."""
+    """The refusal gives the reason and the time to retry, in a header, or in the error on transports without one."""
     spend_all(server)
     for response in (ask(server, CHEAP), httpx.get(server.graphql, params={"query": CHEAP}, verify=NO_TLS)):
-        told = refusal(response.json())
-        assert (response.status_code, told["code"], told["reason"]) == (429, "RATE_LIMITED", "RATE_LIMITED")
-        assert int(response.headers["retry-after"]) == told["retryAfter"] > 1
-        assert told["retryable"]
+        extensions = refusal(response.json())
+        assert (response.status_code, extensions["code"], extensions["reason"]) == (429, "RATE_LIMITED", "RATE_LIMITED")
+        assert int(response.headers["retry-after"]) == extensions["retryAfter"] > 1
+        assert extensions["retryable"]
     posted = httpx.post(f"{server.url}{STREAM}", json={"query": FEED}, headers=EVENTS).text
     assert [refusal(answer)["reason"] for answer in nexts(posted)] == ["RATE_LIMITED"]
     got = httpx.get(f"{server.url}{STREAM}", params={"query": FEED}, headers=EVENTS).text
-    (told,) = [refusal(answer) for answer in nexts(got)]
-    # A browser comes back by itself, and not before it can be paid.
-    assert f"retry: {told['retryAfter'] * 1000}" in got
+    (extensions,) = [refusal(answer) for answer in nexts(got)]
+    # A browser reconnects by itself, but not before the caller has the points.
+    assert f"retry: {extensions['retryAfter'] * 1000}" in got
     assert "complete" not in got
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
@@ -86,13 +86,13 @@ def test_a_caller_who_has_spent_its_points_is_refused_on_every_transport(server:
 
 
 def nexts(text: str) -> list[dict[str, Any]]:
-    """The answers of a stream that has ended."""
+    """The results of a stream that has ended."""
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
     return [json.loads(line) for line in lines]
 
 
-def test_either_way_of_answering_costs_the_same(server: Server) -> None:
-    """The first time an operation is answered the ordinary way, and then by its plan."""
+def test_both_paths_cost_the_same(server: Server) -> None:
+    """The ordinary path answers an operation the first time, the fast path after that."""
     cost = ask(server, CHEAP, headers={"x-graphql-cost": "include"}).json()["extensions"]["cost"]["requested"]
     answered = 1
     while ask(server, CHEAP).status_code == 200:
@@ -100,27 +100,27 @@ def test_either_way_of_answering_costs_the_same(server: Server) -> None:
     assert answered == BURST // cost
 
 
-def test_what_can_never_be_paid_says_so(server: Server) -> None:
-    """Without a word of when to come again, and it takes nothing."""
+def test_an_operation_that_can_never_be_paid_gets_no_retry_time(server: Server) -> None:
+    """The refusal has no time to retry, and takes no points."""
     for _ in range(3):
         response = ask(server, DEARER)
-        told = refusal(response.json())
-        assert (response.status_code, told["reason"], told["retryable"]) == (429, "RATE_LIMITED", False)
+        extensions = refusal(response.json())
+        assert (response.status_code, extensions["reason"], extensions["retryable"]) == (429, "RATE_LIMITED", False)
         assert "retry-after" not in response.headers
         assert "RATE_BURST" in response.json()["errors"][0]["message"]
     assert ask(server, CHEAP).status_code == 200
 
 
 def test_mistakes_cost_too(server: Server) -> None:
-    """Who sends nothing but wrong documents is refused in the end, before the next one is read."""
+    """A caller that sends only invalid documents runs out of points. Then the server does not parse the next one."""
     found = [ask(server, WRONG).json()["errors"][0]["extensions"]["reason"] for _ in range(BURST + 2)]
     assert found == ["DOCUMENT_INVALID"] * BURST + ["RATE_LIMITED"] * 2
 
 
 @pytest.mark.faults
 def test_points_come_back(orders_url: str) -> None:
-    """When the caller was told, and not long after."""
-    # A busy machine may need a second for a request, and more must not come back in that time than it costs.
+    """They are back when the refusal said so, and not long after."""
+    # On a busy machine a request may take a second. The points that come back in it must cost less than the request.
     with running_server(orders_url, RATE_LIMIT="0.5", RATE_BURST="3", APP_SCHEMA="rate_limit") as server:
         while (refused := ask(server, CHEAP)).status_code != 429:
             pass

@@ -1,4 +1,4 @@
-"""Owns the promises of what one WebSocket can make the server do: for how long, how much, and nothing to others."""
+"""Tests of what one WebSocket can make the server do: how long, how much, and without harm to other clients."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BODY_BYTES = 2 << 20
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server where a socket may do little."""
+    """A server with low limits for sockets."""
     with running_server(
         orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._OPERATIONS_AT_ONCE": MOST}
     ) as server:
@@ -44,7 +44,7 @@ def server(orders_url: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
-    """A server that lets go of idle sockets soon."""
+    """A server that soon closes idle sockets."""
     with running_server(
         orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._IDLE_SECONDS": IDLE_SECONDS}
     ) as server:
@@ -52,7 +52,7 @@ def hasty(orders_url: str) -> Iterator[Server]:
 
 
 def subscribe(id_: str, payload: dict[str, Any] = FEED) -> bytes:
-    """The message that begins an operation."""
+    """The message that starts an operation."""
     return text({"id": id_, "type": "subscribe", "payload": payload})
 
 
@@ -64,7 +64,7 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
     return message
 
 
-def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
+def test_a_socket_without_an_init_is_closed(orders_url: str) -> None:
     """After three seconds, even if the client sends pings meanwhile."""
     with (
         running_server(orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._INIT_SECONDS": 0.3}) as server,
@@ -76,13 +76,13 @@ def test_who_does_not_say_init_is_let_go(orders_url: str) -> None:
         hold("a socket without its init", time.monotonic() - began, computing_seconds=2.7, waiting_seconds=0.3)
 
 
-def test_who_asks_nothing_is_let_go(hasty: Server) -> None:
-    """With a code after which clients come back when they have something to ask."""
+def test_an_idle_socket_is_closed(hasty: Server) -> None:
+    """The close code lets clients reconnect when they have something to ask."""
     with raw_socket(hasty.url) as socket:
         assert socket.closed_with() == 1001
 
 
-def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
+def test_a_socket_in_use_is_not_closed(hasty: Server) -> None:
     """A client's pings keep its socket open for longer than an idle one lives, and so does a subscription."""
     with raw_socket(hasty.url) as socket:
         began = time.monotonic()
@@ -91,15 +91,15 @@ def test_who_says_something_or_listens_is_not_let_go(hasty: Server) -> None:
             assert message_of(socket) == {"type": "pong"}
             time.sleep(IDLE_SECONDS / 20)  # between two pings of a client
         socket.send(subscribe("1"))
-        time.sleep(1.2 * IDLE_SECONDS)  # longer than it may be idle
+        time.sleep(1.2 * IDLE_SECONDS)  # longer than a socket may be idle
         socket.send(text({"type": "ping"}))
         assert message_of(socket) == {"type": "pong"}
         socket.send(text({"type": "complete", "id": "1"}))
         assert socket.closed_with() == 1001
 
 
-def test_one_socket_runs_so_many_operations(server: Server) -> None:
-    """One more is refused by itself, and there is room again as soon as one is completed."""
+def test_the_operations_of_one_socket_are_limited(server: Server) -> None:
+    """One more is refused by itself. As soon as an operation completes there is room again."""
     with raw_socket(server.url) as socket:
         socket.send(b"".join(subscribe(str(number)) for number in range(MOST)) + subscribe("more"))
         refused = message_of(socket)
@@ -110,7 +110,7 @@ def test_one_socket_runs_so_many_operations(server: Server) -> None:
         assert [message_of(socket)["type"] for _ in range(2)] == ["next", "complete"]
 
 
-# What ends each flush of a compressor, and is left out at a message's end.
+# Each flush of a compressor ends with this. It is left out at the end of a message.
 _FLUSHED = b"\x00\x00\xff\xff"
 
 
@@ -157,13 +157,13 @@ _HALF = b" " * (BODY_BYTES // 2)
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_frames_that_break_the_rules_close_the_socket(server: Server, name: str, data: bytes, code: int) -> None:
-    """With the protocol's own code, and no trace of it in the log; the size counted is what is decompressed."""
-    said = len(server.log())
+    """The server closes with the protocol's code and logs no traceback. The decompressed size counts."""
+    logged = len(server.log())
     with raw_socket(server.url, deflate=True) as socket:
         with suppress(ConnectionError):
             socket.send(data)
         assert socket.closed_with() == code, name
-    assert "Traceback" not in server.log()[said:]
+    assert "Traceback" not in server.log()[logged:]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_frames_that_break_the_rules_close_the_socket(server: Server, name: str,
     ids=["pings", "subscriptions begun and ended", "bad operations", "pings of the protocol", "pongs of the protocol"],
 )
 def test_a_flood_of_small_messages_harms_nobody_else(server: Server, flood: bytes) -> None:
-    """Others are answered meanwhile, and nothing piles up, though the answers are not read."""
+    """Other clients are answered meanwhile, and memory does not grow although the responses are not read."""
     with httpx.Client(base_url=server.url) as other:
         other.get("/livez")
         before = _resident_bytes(server)
@@ -191,13 +191,13 @@ def test_a_flood_of_small_messages_harms_nobody_else(server: Server, flood: byte
                 other.get("/livez")
                 waits.append(time.perf_counter() - began)
             sending.join()
-        # Of what a bite takes; the whole flood in one go takes a second.
+        # About the time for one batch. The whole flood at once would take a second.
         hold("median of others during a flood", statistics.median(waits), computing_seconds=0.1)
         assert _resident_bytes(server) - before < 16 << 20
 
 
 def _send(socket: RawSocket, data: bytes) -> None:
-    # It stops being taken, because nothing is read on this side.
+    # The server stops reading, because this client does not read.
     with suppress(OSError):
         socket.send(data)
 
@@ -207,7 +207,7 @@ def _resident_bytes(server: Server) -> int:
 
 
 def test_a_socket_that_has_gone_leaves_nothing(server: Server) -> None:
-    """Neither subscription nor subscriber, however abruptly it went."""
+    """No subscription or subscriber remains, however abruptly the socket was closed."""
     with raw_socket(server.url) as socket:
         socket.send(subscribe("1") + subscribe("2"))
         wait_for(lambda: _subscriptions(server) == 2, what=lambda: "two subscriptions")

@@ -1,1 +1,1 @@
-"""The promises of server/wire, seen from outside the real process."""
+"""Tests of server/wire, from outside the real process."""

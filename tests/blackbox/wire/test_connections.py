@@ -1,4 +1,4 @@
-"""Connections: kept for the next request, answered in order, by uvloop and httptools."""
+"""Tests of connections: kept alive, with responses in order, served by uvloop and httptools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
-    """Without being asked, as HTTP/1.1 has it, also after a 304 and after a refusal."""
+    """HTTP/1.1 keeps connections by default, also after a 304 and after a refusal."""
     with Wire(server) as wire:
         for key in (1, 2, 3):
             wire.send(request(key))
@@ -34,7 +34,7 @@ def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
 
 
 def test_requests_that_are_sent_at_once_are_answered_in_their_order(server: Server) -> None:
-    """Fifty, on one connection."""
+    """Fifty requests on one connection."""
     keys = [1, 2, 3, 4, 5, 6, 7, 32, 33, 34] * 5
     with Wire(server) as wire:
         wire.send(*(request(key) for key in keys))
@@ -46,18 +46,18 @@ def test_requests_that_are_sent_at_once_are_answered_in_their_order(server: Serv
     "last", [request(1, "Connection: close"), request(1, version="1.0")], ids=["asked to close", "HTTP/1.0"]
 )
 def test_a_connection_that_is_not_to_be_kept_is_closed(server: Server, last: bytes) -> None:
-    """After its answer."""
+    """The server closes it after the response."""
     with Wire(server) as wire:
         wire.send(last)
         assert wire.answer()[0] == "HTTP/1.1 200 OK"
         assert wire.ended()
 
 
-def test_uvloop_and_httptools_are_what_serves(server: Server) -> None:
-    """The process has loaded them, and uvicorn loads a loop only to run it."""
+def test_uvloop_and_httptools_serve(server: Server) -> None:
+    """The process has loaded both. uvicorn loads a loop only to run it."""
     maps = Path(f"/proc/{server.process.pid}/maps")
     if not maps.exists():
-        # On a Mac, say; CI runs on Linux, which has it.
+        # CI runs on Linux, so the test is not skipped there.
         pytest.skip("only Linux tells what a process has loaded")
     loaded = maps.read_text()
     assert re.search(r"/uvloop/loop\.\S+\.so", loaded)

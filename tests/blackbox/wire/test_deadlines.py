@@ -1,4 +1,4 @@
-"""Deadlines: for what a caller sends, and for what it takes of its answer; room for others meanwhile."""
+"""Tests of deadlines for requests and for reading responses, and of the room for other connections."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ STREAM = b"GET /api/graphql/stream?query=subscription{orderStatusChanged{orderKe
 
 @pytest.fixture(scope="module")
 def hasty(orders_url: str) -> Iterator[Server]:
-    """A server that waits for no request."""
+    """A server with short deadlines for requests."""
     with running_server(orders_url, APP_SCHEMA="deadlines", altered=QUICK) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def small(orders_url: str) -> Iterator[Server]:
-    """A server that has a dozen connections."""
+    """A server with a dozen connections."""
     with running_server(orders_url, APP_SCHEMA="connections", MAX_CONNECTIONS=str(CONNECTIONS)) as server:
         yield server
 
 
 def trickle(wire: Wire, part: bytes) -> float:
-    """Send this again and again until the server answers or closes; how long that took."""
+    """Send the bytes repeatedly until the server answers or closes. Return the seconds it took."""
     began = time.monotonic()
     while not wire.has_come(seconds=0.05):
         assert time.monotonic() < began + PATIENCE_SECONDS, "timed out"
@@ -63,7 +63,7 @@ def trickle(wire: Wire, part: bytes) -> float:
 
 @pytest.mark.parametrize("begun", [b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"GET /", HEAD])
 def test_headers_that_trickle_are_cut(hasty: Server, begun: bytes) -> None:
-    """408 and closed, by the time from the connection's beginning: one from the last byte would never be over."""
+    """The server answers 408 and closes. The deadline counts from the connection's start, not from the last byte."""
     with Wire(hasty) as wire:
         wire.send(begun)
         seconds = trickle(wire, b"X-A: b\r\n" if begun == HEAD else b"a")
@@ -73,8 +73,8 @@ def test_headers_that_trickle_are_cut(hasty: Server, begun: bytes) -> None:
 
 
 def test_later_requests_have_as_much_time(hasty: Server) -> None:
-    """Counted from their first byte, however long the connection was idle before."""
-    # A busy machine may take too long between the two halves of a request; not each time.
+    """The deadline counts from the request's first byte, however long the connection was idle before."""
+    # A busy machine may take too long between the two halves of a request, but not each time.
     for _ in range(20):
         with Wire(hasty) as wire:
             wire.send(request(1))
@@ -97,7 +97,7 @@ def test_later_requests_have_as_much_time(hasty: Server) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"])
 def test_a_connection_on_which_nothing_is_asked_is_closed(hasty: Server, sent: bytes) -> None:
-    """Without a word, for nobody asked anything."""
+    """The server closes it without a response, because there was no request."""
     with Wire(hasty) as wire:
         wire.send(sent)
         assert wire.ended()
@@ -114,7 +114,7 @@ def test_a_connection_on_which_nothing_is_asked_is_closed(hasty: Server, sent: b
     ids=["a length", "chunks", "an extension", "a trailer"],
 )
 def test_a_body_that_trickles_is_cut(hasty: Server, begun: bytes, part: bytes) -> None:
-    """408 and closed, and the line in the log says why."""
+    """The server answers 408 and closes, and its log line gives the reason."""
     with Wire(hasty) as wire:
         wire.send(begun)
         hold("a body that trickles", trickle(wire, part), computing_seconds=0.6, waiting_seconds=BODY)
@@ -124,16 +124,16 @@ def test_a_body_that_trickles_is_cut(hasty: Server, begun: bytes, part: bytes) -
 
 
 def test_a_body_that_is_not_read_has_a_deadline_too(hasty: Server) -> None:
-    """Whoever is answered before its body is there may not send it for ever."""
+    """A client that is answered before its body is complete cannot send it for ever."""
     with Wire(hasty) as wire:
         wire.send(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
         assert wire.answer()[0] == "HTTP/1.1 404 Not Found"
-        hold("a body that nobody reads", trickle(wire, b" "), computing_seconds=0.6, waiting_seconds=BODY)
+        hold("a body that the server does not read", trickle(wire, b" "), computing_seconds=0.6, waiting_seconds=BODY)
         assert wire.ended()
 
 
-def test_a_caller_who_takes_nothing_of_its_answer_is_cut(orders_url: str) -> None:
-    """And one who takes it slowly is not."""
+def test_a_client_that_does_not_read_its_response_is_cut(orders_url: str) -> None:
+    """A client that reads slowly is not cut."""
     fields = "orderKey status clerk comment orderDate"
     query = f"{{ orders(first: 1000) {{ nodes {{ {fields} }} }} }}"
     body = json.dumps({"query": query}).encode()
@@ -145,7 +145,7 @@ def test_a_caller_who_takes_nothing_of_its_answer_is_cut(orders_url: str) -> Non
         Wire(server, receives=4096) as stuck,
         Wire(server, receives=4096) as slow,
     ):
-        # So many answers do not fit into what the kernel keeps for a connection.
+        # This many responses exceed the kernel's buffers of a connection.
         for _ in range(100):
             stuck.send(sent)
             slow.send(sent)
@@ -153,14 +153,19 @@ def test_a_caller_who_takes_nothing_of_its_answer_is_cut(orders_url: str) -> Non
         while not stuck.was_reset():
             assert time.monotonic() < began + PATIENCE_SECONDS, "timed out"
             assert len(slow.read(20_000)) == 20_000
-            time.sleep(0.02)  # that is what makes it slow
-        hold("an answer that nobody takes", time.monotonic() - began, computing_seconds=2, waiting_seconds=SEND)
+            time.sleep(0.02)  # makes the client slow
+        hold(
+            "a response that the client does not read",
+            time.monotonic() - began,
+            computing_seconds=2,
+            waiting_seconds=SEND,
+        )
         assert len(slow.read(20_000)) == 20_000
         assert answers(f"{server.url}/livez")
 
 
 def test_idle_and_trickling_connections_make_room(small: Server) -> None:
-    """The one idle for the longest is closed for each that comes, and those at work are not."""
+    """For each new connection the server closes the one idle for longest. Connections with a request in flight stay."""
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(small)) for _ in range(CONNECTIONS)]
         for number, wire in enumerate(wires):
@@ -178,7 +183,7 @@ def test_idle_and_trickling_connections_make_room(small: Server) -> None:
 
 
 def test_subscribers_leave_room_to_others(small: Server) -> None:
-    """Three quarters of the connections may last; one more is refused, and the rest are for requests."""
+    """Subscribers may hold three quarters of the connections. One more is refused; the rest is for requests."""
     url = f"{small.url.replace('http', 'ws', 1)}/api/graphql"
     with ExitStack() as stack:
         wires = []
@@ -211,8 +216,8 @@ def test_subscribers_leave_room_to_others(small: Server) -> None:
             wait_for(taken, what=lambda: "the place of the one that has gone")
 
 
-def test_where_all_are_at_work_one_more_is_told_so(orders_url: str) -> None:
-    """503 with Retry-After, and closed."""
+def test_one_connection_too_many_is_refused_if_all_are_busy(orders_url: str) -> None:
+    """The server answers 503 with Retry-After, and closes."""
     with running_server(orders_url, APP_SCHEMA="connections", MAX_CONNECTIONS="1") as server, Wire(server) as busy:
         busy.send(STREAM + b"Accept: text/event-stream\r\n\r\n")
         assert busy.head()[0] == "HTTP/1.1 200 OK"
@@ -224,8 +229,8 @@ def test_where_all_are_at_work_one_more_is_told_so(orders_url: str) -> None:
                 assert wire.ended()
 
 
-def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
-    """The process raises its own limit; where it may not, it has fewer connections and says so once."""
+def test_the_limit_of_open_files_is_raised(orders_url: str) -> None:
+    """The process raises its own limit. If it may not, it serves fewer connections and logs it once."""
     limited = f"ulimit -n 200; exec {sys.executable} -m server"
     port = free_port()
     process = subprocess.Popen(
@@ -239,6 +244,6 @@ def test_as_many_files_as_are_needed_are_asked_for(orders_url: str) -> None:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), what=lambda: "the server to be alive")
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    (line,) = [json.loads(line) for line in said.splitlines() if "MAX_CONNECTIONS" in line]
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    (line,) = [json.loads(line) for line in output.splitlines() if "MAX_CONNECTIONS" in line]
     assert 0 < line["connections"] < line["open_files"] == 200

@@ -1,4 +1,4 @@
-"""What is not HTTP, or not as it is spoken here: refused with a reason and closed, or answered as it has to be."""
+"""Tests of malformed and unusual HTTP: the server refuses with a reason and closes, or answers correctly."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ INVALID = {
 
 @pytest.mark.parametrize("sent", INVALID.values(), ids=INVALID)
 def test_what_is_not_http_is_refused_and_closed(server: Server, sent: bytes) -> None:
-    """400 with a reason, whatever it is, and nothing after it is read: nobody knows where that would begin."""
+    """The server answers 400 with a reason, and reads no more: it cannot know where the next request begins."""
     with Wire(server) as wire:
         wire.send(sent)
         assert wire.refused() == (400, "HTTP_INVALID")
         assert wire.ended()
 
 
-def test_nothing_of_it_is_a_fault_of_the_server(server: Server) -> None:
-    """No traceback, one short line for each, and it serves on."""
+def test_malformed_http_is_no_fault_of_the_server(server: Server) -> None:
+    """The server logs no traceback and one short line for each, and goes on serving."""
     assert answers(f"{server.url}/livez")
     assert "Traceback" not in server.log()
     lines = [line for line in server.log().splitlines() if "HTTP_INVALID" in line]
@@ -92,16 +92,16 @@ def test_nothing_of_it_is_a_fault_of_the_server(server: Server) -> None:
     ],
     ids=["101", "one long one", "many", "without an end", "the address", "an address without an end"],
 )
-def test_headers_have_a_size(server: Server, head: bytes) -> None:
-    """431, also where their end never comes."""
+def test_headers_have_a_size_limit(server: Server, head: bytes) -> None:
+    """The server answers 431, even if the headers never end."""
     with Wire(server) as wire:
         wire.send(head)
         assert wire.refused() == (431, "HEADERS_TOO_LARGE")
         assert wire.ended()
 
 
-def test_headers_of_that_size_are_read(server: Server) -> None:
-    """A hundred, and 16 KiB of them."""
+def test_headers_up_to_the_limit_are_read(server: Server) -> None:
+    """A hundred headers with 16 KiB in all."""
     hundred = b"".join(b"X-%d: 1\r\n" % number for number in range(99))
     long = b"X-A: " + b"a" * 16_000 + b"\r\n"
     with Wire(server) as wire:
@@ -124,17 +124,17 @@ def test_headers_of_that_size_are_read(server: Server) -> None:
     ids=["a whole address", "empty lines", "no name", "IPv6", "chunks", "Latin-1", "h2c"],
 )
 def test_what_is_http_is_answered(server: Server, sent: bytes) -> None:
-    """Though few send it so. Who asks for another protocol is answered in this one."""
+    """Few clients send these. A request to upgrade to another protocol is answered in HTTP/1.1."""
     with Wire(server) as wire:
         wire.send(sent)
         status, _, body = wire.answer()
-        # Whose Host is none of loopback's is told so.
+        # A Host other than loopback gets the 403.
         assert status in {"HTTP/1.1 200 OK", "HTTP/1.1 403 Forbidden"}
         assert b"localhost\r\n" not in sent or json.loads(body) == {"data": {"__typename": "Query"}}
 
 
 def test_an_answer_that_is_owed_comes_before_the_refusal(server: Server) -> None:
-    """Requests before the one that is refused are answered in their order, and those after it are not read."""
+    """Requests before the refused one are answered in order. Those after it are not read."""
     with Wire(server) as wire:
         wire.send(request(1), request(2), GET + b"\r\n", request(3))
         for key in ("1", "2"):
@@ -144,7 +144,7 @@ def test_an_answer_that_is_owed_comes_before_the_refusal(server: Server) -> None
 
 
 def test_a_socket_is_not_opened_before_an_answer_that_is_owed(server: Server) -> None:
-    """The answer comes as it is, and not amid the frames."""
+    """The response comes whole, before any frame."""
     with Wire(server) as wire:
         upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
         key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -155,7 +155,7 @@ def test_a_socket_is_not_opened_before_an_answer_that_is_owed(server: Server) ->
 
 
 def test_a_hundred_requests_may_be_sent_at_once(server: Server) -> None:
-    """And are answered in their order. Thousands in one packet are not kept."""
+    """They are answered in order. The server does not buffer thousands from one packet."""
     with Wire(server) as wire:
         wire.send(*(request(key) for key in [1, 2, 3, 4] * 25))
         answered = [json.loads(wire.answer()[2])["data"]["order"]["orderKey"] for _ in range(100)]
@@ -170,7 +170,7 @@ def test_a_hundred_requests_may_be_sent_at_once(server: Server) -> None:
 
 
 def test_a_trailer_is_no_header(server: Server) -> None:
-    """What comes after the body does not say who calls, or anything else."""
+    """Fields after the body do not name the caller, or anything else."""
     with Wire(server) as wire:
         trailer = b"X-Request-Id: from-trailer\r\n"
         wire.send(CHUNKED + b"19\r\n" + BODY + b"\r\n0\r\n" + trailer + b"\r\n")
@@ -180,8 +180,8 @@ def test_a_trailer_is_no_header(server: Server) -> None:
 
 
 @pytest.mark.parametrize("part", [b"G", GET, GET + HOST, POST + b"Content-Length: 25\r\n\r\n{", CHUNKED + b"5\r\n{"])
-def test_whoever_goes_away_early_leaves_nothing_behind(server: Server, part: bytes) -> None:
-    """The server serves on."""
+def test_a_client_that_leaves_early_leaves_nothing_behind(server: Server, part: bytes) -> None:
+    """The server goes on serving."""
     with Wire(server) as wire:
         wire.send(part)
     assert answers(f"{server.url}/livez")

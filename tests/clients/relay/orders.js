@@ -1,4 +1,4 @@
-// Owns the GraphQL of relay.mjs. relay-compiler reads this file; nothing runs it.
+// The GraphQL of relay.mjs. relay-compiler reads this file; it never runs.
 import { graphql } from "relay-runtime";
 
 graphql`
