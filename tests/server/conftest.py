@@ -1,4 +1,4 @@
-"""Owns what in-process tests share: the store on a real database, the schema over it, and the statements it sends."""
+"""What in-process tests share: the store on a real database, the schema over it, and the statements it sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the promises of the rate limit's buckets, by a clock of the test's own."""
+"""The buckets of the rate limit, by a clock of the test's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the promises of how many subscriptions a caller may have, and how long one lasts, without a transport."""
+"""How many subscriptions a caller may have, and how long one lasts, without a transport."""
 
 from __future__ import annotations
 
