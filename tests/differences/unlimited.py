@@ -17,9 +17,9 @@ from tests.altered import alter
 if TYPE_CHECKING:
     from schema import DocumentLimits
 
-# Those that are settings.
+# The limits that are settings.
 UNLIMITED: Final = {"limit_tokens": 100_000, "limit_depth": 100, "limit_cost": 10_000_000}
-# The others.
+# The limits that are constants.
 _LIMITS: Final = {
     "definitions": 1_000,
     "fields": 10_000,
