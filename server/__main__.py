@@ -1,4 +1,4 @@
-"""The entry point: `python -m server` serves, in one process or several; with a command it runs that."""
+"""The entry point: `python -m server` serves, in one process or several. With a command, it runs the command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> int:
         return _refused(error)
     configure_logs(settings, stream=LogStream(STANDARD_OUTPUT))
     # Python's own hook would print the exception with its values.
-    sys.excepthook = lambda kind, error, trace: _log.critical("died", exc_info=(kind, error, trace))
+    sys.excepthook = lambda kind, error, trace: _log.critical("process died", exc_info=(kind, error, trace))
     return _serve(settings)
 
 

@@ -32,7 +32,7 @@ from server.http.consistency import HEADER, Consistency, ConsistencyTokens
 from server.http.error_boundary import Masked, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
-from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, CanonicalLog
+from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, RequestMiddleware
 from server.lifespan import lifespan_of
 from server.observability.tracing import tracing
 from server.traffic.admission import WAIT_SECONDS, Admission
@@ -61,7 +61,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     Args:
         settings: the settings.
         draining: says when the process is about to stop.
-        admission: admits operations. The process passes the one by which its connections refuse requests early.
+        admission: admits operations. The process passes the one that its connections ask too, before they read.
     """
     admission = admission or Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     cache = DocumentCache()
@@ -91,7 +91,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         explored_by=settings.explored_by,
         rates=rates,
     )
-    middleware = [*tracing.start(WATCHED), Middleware(CanonicalLog)]
+    middleware = [*tracing.start(WATCHED), Middleware(RequestMiddleware)]
     if settings.allowed_origins:
         middleware.append(_cors(settings.allowed_origins))
     compression = Compression(settings.compress_from_bytes)
@@ -130,7 +130,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         ],
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
-        # Innermost, so that their responses get the other middleware's headers. The GraphQL endpoint masks by itself.
+        # Innermost, so that their responses get the other middleware's headers. The endpoint masks its own faults.
         guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
@@ -145,7 +145,7 @@ class _Application(Starlette):
         path: this path.
         endpoint: serves the path over HTTP, inside `middleware`.
         middleware: runs for every request.
-        guards: run inside `middleware` for all other paths. The endpoint does the same by itself.
+        guards: run inside `middleware` for all other paths. The endpoint makes the same checks itself.
         options: Starlette's own.
     """
 

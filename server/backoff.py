@@ -1,4 +1,4 @@
-"""The growing pauses between attempts at something that fails."""
+"""Backoff: growing pauses between the attempts at work that keeps failing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """A pause that grows by a factor with each failure, up to a longest one, until a success resets it.
+    """A pause that grows by a factor with each failure, up to a maximum, until a success resets it.
 
     Args:
         first_seconds: the first pause.
-        longest_seconds: no pause is longer. It may be changed between two failures.
+        longest_seconds: the maximum. It may be changed between two failures.
         factor: how many times longer each pause is than the one before.
         jitter: the share by which a pause is longer or shorter at random, so that processes do not retry in step.
     """

@@ -72,11 +72,11 @@ async def _import(settings: Settings) -> str:
         await asyncio.to_thread(shutil.copyfileobj, sys.stdin, lines)
         lines.seek(0)
         new, known = await import_lines(engine, change_tables(settings.app_schema), lines)
-    return f"{new:,} changes imported; {known:,} were there already."
+    return f"{new:,} changes imported; {known:,} existed already."
 
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[Settings], Awaitable[str]]]]] = {
     "migrate": ("create the server's own tables, or upgrade them", _migrate),
     "export-changes": ("write the history of all changes to standard output, as JSON Lines", _export),
-    "import-changes": ("read such a history from standard input: all of it, or nothing", _import),
+    "import-changes": ("add such a history, read from standard input: all of it or nothing", _import),
 }

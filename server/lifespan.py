@@ -52,7 +52,7 @@ _AGGREGATES_SECONDS: Final = 5.0
 _FEED_BUFFER: Final = 10_000
 # How often the feed looks for changes whose NOTIFY was missed.
 _FEED_CATCH_UP_SECONDS: Final = 30.0
-# How long a worker that replaces another one waits to be ready. Until then the other one serves.
+# How long a worker that replaces another waits until it is ready. Meanwhile the other one serves.
 _REPLACEMENT_SECONDS = 3.0
 # The garbage collector looks for cycles after this many new objects.
 _YOUNG_OBJECTS = 10_000
@@ -73,7 +73,7 @@ class State(TypedDict):
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings.
 
-    It does not need the database. If that is asleep or absent, the server starts all the same, and is not ready.
+    It does not need the database. If the database is asleep or absent, the server starts anyway, and is not ready.
     """
 
     @asynccontextmanager
@@ -148,7 +148,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(sampler.close)
             if settings.workers > 1:
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
-            # The objects loaded so far stay loaded, so the garbage collector need not visit them again.
+            # The objects created so far live as long as the process: the garbage collector need not visit them again.
             gc.collect()
             gc.freeze()
             # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
@@ -196,6 +196,6 @@ async def _look(
     administering.look_for_orphans()
     replicas.look()
     await store.probe()
-    # A warning for the operator. If it fails, orders can be read nevertheless.
+    # A warning for the operator. If it fails, orders can still be read.
     with contextlib.suppress(Exception):
         await warn_of_limit(settings, engines.pages)

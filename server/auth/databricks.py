@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from server.settings import Settings
 
-# Returns the names of a user's groups, or raises an ApiError while the platform does not answer.
+# Returns the names of a user's groups, or raises an ApiError if the platform does not answer.
 GroupsOf: TypeAlias = Callable[[str], Awaitable[frozenset[str]]]
 # The first header that is present names the caller. The proxy removes these headers from what callers send.
 # X-Forwarded-Preferred-Username is left out: it is a display name, and a user may choose another user's address for it.
@@ -29,14 +29,14 @@ _EVERYBODY: Final = "*"
 _REMEMBERED_CALLERS: Final = 1_000
 # How long a caller's groups are remembered: a caller that leaves a group loses its role within this time.
 _GROUPS_SECONDS: Final = 300.0
-# While the platform cannot be asked for groups, its last answer counts for an hour more.
+# While the platform does not answer, its last answer is used for an hour more.
 _GRACE_SECONDS: Final = 3_600.0
 
 
 class DatabricksAuthentication:
     """Trusts the headers of the platform's proxy.
 
-    Elsewhere anybody could set these headers, so the settings refuse this mode outside of Databricks Apps.
+    Elsewhere any client could set these headers, so the settings refuse this mode outside of Databricks Apps.
     """
 
     def __init__(self, settings: Settings, groups_of: GroupsOf) -> None:
@@ -67,15 +67,15 @@ class DatabricksAuthentication:
         known = {user.casefold(), _EVERYBODY}
         roles = frozenset(role for role, users in self._users.items() if users & known)
         if Role.ADMIN not in roles and any(self._groups.values()):
-            roles |= await self._roles_of_groups(user, otherwise=roles)
+            roles |= await self._roles_of_groups(user, fallback=roles)
         return Principal(user, roles)
 
-    async def _roles_of_groups(self, user: str, *, otherwise: frozenset[Role]) -> frozenset[Role]:
+    async def _roles_of_groups(self, user: str, *, fallback: frozenset[Role]) -> frozenset[Role]:
         try:
             member_of = await self._directory.groups_of(user)
         except ApiError as error:
-            if otherwise:
-                return otherwise
+            if fallback:
+                return fallback
             if isinstance(error, UnavailableError):
                 raise
             # For example, the server may not read groups. The caller can only wait until an operator repairs it.
@@ -111,7 +111,7 @@ class _Directory:
 def _identity(headers: Headers) -> str:
     present = {name: values for name in _IDENTITY if any(values := headers.getlist(name))}
     if any(len(values) > 1 for values in present.values()):
-        raise UnauthenticatedError("The request names its caller more than once; the platform's proxy does so once.")
+        raise UnauthenticatedError("The request names its caller more than once. The platform's proxy names it once.")
     if not present:
         raise UnauthenticatedError("The request did not come through the platform's proxy, which names the caller.")
     name, (value,) = next(iter(present.items()))

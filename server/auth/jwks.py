@@ -1,7 +1,7 @@
 """The issuer's public keys (JWKS), fetched in a thread and cached.
 
-PyJWT's `PyJWKClient` parses the same sets, but its download has no limit of size or total time, its cache does not
-outlive a failing issuer, and a key that was just rotated in has to wait for its cooldown.
+PyJWT's `PyJWKClient` parses the same sets, but its download has no limit on size or total time, its cache does not
+outlive a failing issuer, and a newly rotated key has to wait for its cooldown.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FETCH_SECONDS: Final = 5.0
 # A set has a few keys of a few kilobytes.
 _FETCH_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
-# Anybody can send tokens with unknown key ids, which must not cause a request to the issuer each time.
+# Any client can send tokens with unknown key ids. They must not cause a request to the issuer each time.
 _UNKNOWN_KEY_SECONDS: Final = 30.0
-# Known keys count until the issuer publishes others.
+# Known keys stay valid until the issuer publishes others.
 _FOREVER_SECONDS: Final = float("inf")
 
 
@@ -65,7 +65,7 @@ class Keys:
             _log.warning("keys not fetched", cause=type(error).__name__)
             raise UnavailableError(
                 Reason.AUTHENTICATION_UNAVAILABLE,
-                "The keys to verify tokens with are not available now. Try again shortly.",
+                "The keys that verify tokens are not available now. Try again shortly.",
             ) from None
 
 
@@ -73,7 +73,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Turns redirects into HTTP errors: a redirect could lead from https to http."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Follow none."""
+        """Never follow a redirect."""
 
 
 def _open(opener: urllib.request.OpenerDirector, url: str) -> Any:

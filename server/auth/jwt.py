@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HEADER: Final = "authorization"
 _TOKEN_BYTES: Final = 8_192
-# After so long the issuer's keys are fetched anew; a key that is not known yet is looked for at once.
+# The issuer's keys are fetched anew after this time. An unknown key is looked up at once.
 _KEYS_SECONDS: Final = 3_600.0
 _LEEWAY_SECONDS: Final = 30.0
 _REQUIRED: Final = ["exp", "iat", "iss", "aud", "sub"]
@@ -57,7 +57,7 @@ _MESSAGES: Final = (
 
 
 class JwtAuthentication:
-    """Accepts tokens of one issuer for one audience. On a WebSocket browsers send theirs in `connection_init`."""
+    """Accepts tokens of one issuer for one audience. On a WebSocket, browsers send theirs in `connection_init`."""
 
     def __init__(self, settings: Settings) -> None:
         # The settings refuse this mode without these.
@@ -124,7 +124,7 @@ class JwtAuthentication:
 
 
 def _token(connection: HTTPConnection, init: Mapping[str, object]) -> str:
-    """The token of a request. On a WebSocket a token in `connection_init` comes before one in the upgrade."""
+    """The token of a request. On a WebSocket, a token in `connection_init` takes precedence over the upgrade's."""
     values: list[object] = [value for name, value in init.items() if name.lower() == _HEADER]
     values = values or list(connection.headers.getlist(_HEADER))
     if not values:
@@ -142,7 +142,7 @@ def _token(connection: HTTPConnection, init: Mapping[str, object]) -> str:
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim of this name: a whole name, which may contain dots as a URL does, or else a path into objects."""
+    """The claim with this name, which may contain dots as a URL does. Else the name is a path into objects."""
     if name in claims:
         return claims[name]
     value: Any = claims

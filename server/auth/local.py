@@ -59,7 +59,8 @@ class LocalAuthentication:
 class LoopbackHosts:
     """Middleware that checks the `Host` of paths without authentication, such as health and metrics.
 
-    These say something about the process and its database, which any website could read by DNS rebinding.
+    Their responses describe the process and its database. Without the check, any website could read them by DNS
+    rebinding.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -48,11 +48,11 @@ class _Subscriber:
         self.since = since
 
     def add(self, change: StatusChange) -> bool:
-        """Buffer a change, if the subscriber wants it; False if the subscriber is too slow for any more."""
+        """Buffer a change, if the subscriber wants it; False if the subscriber is too slow to receive more."""
         if self._order_keys is not None and change.order_key not in self._order_keys:
             return True
         if len(self._changes) >= self._buffer:
-            # The buffer is dropped: subscribers that do read need the memory, and the history has every change.
+            # Drop the buffer: subscribers that do read need the memory, and the history has every change.
             self._changes.clear()
             self._too_slow = True
         else:
@@ -139,7 +139,7 @@ class PostgresFeed:
         if position > head and position > await self._history.fresh_head():
             raise InputError(
                 Reason.CURSOR_INVALID,
-                "The cursor is ahead of the feed, which must have been replaced. Load your data again, then go on.",
+                "The cursor is ahead of the feed: the history was replaced. Load your data again, and subscribe anew.",
             )
         while head - position > _NEAR:
             await self._settled(asyncio.get_running_loop().time())
@@ -184,7 +184,7 @@ class PostgresFeed:
         self, position: int, until: int, order_keys: frozenset[int] | None
     ) -> AsyncGenerator[StatusChange, None]:
         while position < until:
-            # A crowd of subscribers that catch up must leave connections for the pages.
+            # Subscribers that catch up must leave connections for pages, however many they are.
             async with self._catching_up:
                 changes = await self._history.between(position, until, order_keys)
             for change in changes.changes:
@@ -217,7 +217,7 @@ class PostgresFeed:
             except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
                 _log.warning("feed interrupted", cause=repr(error))
             if not self._keeps_awake:
-                # Connecting again would wake the database, so wait until another statement has.
+                # Connecting again would wake the database, so wait until another statement has woken it.
                 self._used.clear()
                 await self._used.wait()
             await asyncio.sleep(self._backoff.next_pause())
@@ -240,7 +240,7 @@ class PostgresFeed:
                 news.clear()
                 await self._read(connection)
         finally:
-            # Nothing is lost with the connection, so its end need not be confirmed.
+            # The connection holds nothing that could be lost, so do not wait for the database to confirm the close.
             with contextlib.suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
 

@@ -52,7 +52,7 @@ class SqlChangeHistory:
         self._head_task: asyncio.Task[int] | None = None
 
     async def head(self) -> int:
-        """The head, from one statement for all callers while it runs: after a restart subscribers come in crowds.
+        """The head. Concurrent callers share one statement: after a restart, all subscribers come at once.
 
         A caller may get the head of a moment ago. A subscriber then starts earlier, and misses nothing.
         """
@@ -148,12 +148,12 @@ class SqlChangeLookup:
 
     async def _load_pages(self, wanted: list[tuple[int, ChangeWindow, int | None]]) -> list[ChangePage]:
         note_load()
-        keys: dict[tuple[ChangeWindow, int | None], set[int]] = {}
+        keys_of: dict[tuple[ChangeWindow, int | None], set[int]] = {}
         for key, window, until in wanted:
-            keys.setdefault((window, until), set()).add(key)
+            keys_of.setdefault((window, until), set()).add(key)
         pages = {
             (window, until): await self._history.of_orders(sorted(order_keys), window, until=until)
-            for (window, until), order_keys in keys.items()
+            for (window, until), order_keys in keys_of.items()
         }
         return [pages[window, until][key] for key, window, until in wanted]
 

@@ -53,7 +53,7 @@ class IdempotencyKeys:
     async def claim(self, driver: Driver, request: WriteRequest, user: str) -> WriteOutcome | None:
         """Claim the request's key. Return None if this transaction holds it now, otherwise the outcome to answer with.
 
-        If another transaction holds the key, this waits for its end.
+        If another transaction holds the key, this waits for that transaction to end.
         """
         owner = {"principal": user, "key": request.idempotency_key}
         request_hash = _hash_of(request)
@@ -103,11 +103,11 @@ class IdempotencyKeys:
                     driver = Driver(raw, pool=self._pool.name)
                     expired = len(await driver.rows(self._statements.expire, limits))
         except Exception as error:  # noqa: BLE001 # no request depends on it, and the next run may succeed
-            _log.warning("recorded outcomes not expired", cause=repr(error))
+            _log.warning("expired idempotency keys not deleted", cause=repr(error))
 
 
 def outcomes_to_json(outcomes: list[Outcome], states: dict[int, State], changing: list[WantedStatus]) -> str:
-    """The outcomes as they are recorded. A replay finds each change by its order and version."""
+    """The outcomes in the form in which they are recorded. A replay finds each change by its order and version."""
     versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
     return json.dumps(
         [
@@ -136,7 +136,7 @@ def _refusal_from(recorded: list[Any]) -> Refusal:
 
 
 def _hash_of(request: WriteRequest) -> bytes:
-    """The hash of an input. It is the same for the global id and the key of an order."""
+    """The hash of an input. It does not matter whether the input named an order by its global id or by its key."""
     wanted = [
         [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
     ]

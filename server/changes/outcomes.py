@@ -76,7 +76,7 @@ def _described(state: State) -> str:
 
 
 def outcome_before_change(wanted: WantedStatus, state: State) -> Outcome:
-    """The outcome of a status that will be changed, still without its change."""
+    """The outcome of a change that will be made: it lacks only the change itself."""
     return Outcome(wanted.order_key, state.status, None, None)
 
 

@@ -39,7 +39,7 @@ def page_statement(
 def of_orders_statement(
     tables: ChangeTables, keys: Sequence[int], window: ChangeWindow, *, until: int | None
 ) -> sa.Select[Any]:
-    """The same for each of these orders. Each row begins with the order's key."""
+    """The changes of a window for each of these orders. Each row begins with the order's key and `any_behind`."""
     change = tables.change
     given = sa.bindparam(None, list(keys), type_=ARRAY(sa.BigInteger()))
     wanted = sa.func.unnest(given).table_valued("o_orderkey", name="wanted").render_derived()

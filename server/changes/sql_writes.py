@@ -22,7 +22,8 @@ CHANGE_COLUMNS = (
 )
 
 # Takes over the row of an expired key. If the key has not expired, this returns no row, and locks the key until the end
-# of the transaction. If another transaction holds the key, this waits: then it has recorded an outcome, or left no key.
+# of the transaction. If another transaction holds the key, this waits until that one has recorded its outcome or has
+# rolled back.
 _CLAIM = """
 INSERT INTO {schema}.idempotency AS i (principal, key, request_hash)
 VALUES (:principal, :key, :hash)
@@ -39,14 +40,14 @@ UPDATE {schema}.idempotency SET outcome = CAST(:outcome AS jsonb) WHERE principa
 """
 # Locks the overlay's rows of a list of orders, in the order of their keys, and inserts the missing ones. ON CONFLICT
 # locks a row that it does not update. If a list locked its existing rows first and inserted the others later, two lists
-# could wait for each other. The same transaction deletes the inserted rows that it does not change (_LEAVE), so no
-# other transaction ever sees a row of version 0.
-_TAKE = """
+# could wait for each other. The same transaction deletes the inserted rows that it does not change
+# (_DELETE_UNCHANGED), so no other transaction ever sees a row of version 0.
+_LOCK_OVERLAY = """
 INSERT INTO {schema}.order_status AS x (o_orderkey, version, updated_by, updated_at)
 SELECT k, 0, '', now() FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k
 ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version WHERE false
 """
-_LEAVE = "DELETE FROM {schema}.order_status WHERE version = 0 AND o_orderkey = ANY(CAST(:keys AS bigint[]))"
+_DELETE_UNCHANGED = "DELETE FROM {schema}.order_status WHERE version = 0 AND o_orderkey = ANY(CAST(:keys AS bigint[]))"
 # If another transaction has inserted an overlay row since the orders were locked, the row is not overwritten, no change
 # is inserted, and the writer starts again. PostgreSQL counts the overlay's rows before it inserts the first change, and
 # so before it takes the feed's lock (see the migration): a transaction that holds this lock no longer waits for a row.
@@ -107,8 +108,8 @@ class WriteStatements:
         self.claim = self._text(_CLAIM)
         self.recorded = self._text(_RECORDED)
         self.record = self._text(_RECORD)
-        self.take = self._text(_TAKE)
-        self.leave = self._text(_LEAVE)
+        self.lock_overlay = self._text(_LOCK_OVERLAY)
+        self.delete_unchanged = self._text(_DELETE_UNCHANGED)
         self.apply = self._text(_APPLY)
         self.replayed = self._text(_REPLAYED)
         self.expire = self._text(_EXPIRE)
@@ -123,8 +124,8 @@ class WriteStatements:
         """The state of the orders with the keys `keys`, locked in the order of their keys.
 
         A row has the key, whether the synced table has the order, whether that table has any order, the synced status,
-        the overlay's status and the version. All are of one moment: so an empty table is never mistaken for one without
-        this order. Composed once for a table, because composing takes longer than running.
+        the overlay's status and the version. All values are of one moment, so an empty table is never mistaken for one
+        without this order. The statement is composed once for a table: composing it takes longer than running it.
         """
         cached_for, statement = self._locked
         if cached_for is not orders or statement is None:

@@ -45,7 +45,7 @@ _ATTEMPTS: Final = 8
 _DEADLOCK: Final = frozenset({"40P01", "40001"})
 # Undefined table, schema or column; insufficient privilege; wrong object type.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
-# Connection lost, or ended by an operator: it is unknown whether PostgreSQL has run the last statement.
+# Connection lost, or ended by an operator: whether PostgreSQL has run the last statement is unknown.
 _UNKNOWN_CLASSES: Final = ("08", "57P")
 _CLOSE_SECONDS: Final = 5.0
 _BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
@@ -54,7 +54,7 @@ _LOCK_TIMEOUT: Final = "55P03"
 _ERRORS: Final = {
     _LOCK_TIMEOUT: (Reason.ORDER_BUSY, _BUSY),
     "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
-    "25006": (Reason.CHANGES_UNAVAILABLE, "The database takes no writes: it is a standby, or set to read only."),
+    "25006": (Reason.CHANGES_UNAVAILABLE, "The database accepts no writes: it is a standby, or is set to read-only."),
 }
 
 
@@ -71,7 +71,7 @@ class _Writing:
         return table.known or await table.resolve(self.pool.adopt(self.raw))
 
 
-class _ForestalledError(Exception):
+class _LostRaceError(Exception):
     """Another transaction has written one of the orders first, so this one is rolled back."""
 
 
@@ -129,20 +129,20 @@ class SqlStatusWriter:
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Attempt again if nothing can have been committed and another attempt may succeed."""
+        """Make attempts, as long as nothing can have been committed and another one may succeed."""
         await self._migrations.ensure()
-        may_look_up = True
+        may_retry = True
         for _ in range(_ATTEMPTS):
             try:
                 return await self._attempt(request, user)
-            except _ForestalledError:
+            except _LostRaceError:
                 continue
             except (DBAPIError, *DRIVER_ERRORS) as error:
                 if sqlstate(error) in _DEADLOCK:
                     continue
-                if not may_look_up or not _may_pass(error):
+                if not may_retry or not _may_succeed_again(error):
                     raise
-                may_look_up = False
+                may_retry = False
                 self._table.forget()
                 self._migrations.forget()
                 await self._migrations.ensure()
@@ -200,7 +200,7 @@ class SqlStatusWriter:
             return recorded, False
         keys = [wanted.order_key for wanted in request.wanted]
         if len(keys) > 1:
-            await writing.driver.rows(self._statements.take, {"keys": keys})
+            await writing.driver.rows(self._statements.lock_overlay, {"keys": keys})
         states = await self._states(writing, keys)
         outcomes = outcomes_of(request, states)
         changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
@@ -210,7 +210,7 @@ class SqlStatusWriter:
         ]
         if len(changing) < len(keys) > 1:
             unchanged = set(keys).difference(wanted.order_key for wanted in changing)
-            await writing.driver.rows(self._statements.leave, {"keys": list(unchanged)})
+            await writing.driver.rows(self._statements.delete_unchanged, {"keys": list(unchanged)})
         record = {"principal": user, "key": key, "outcome": outcomes_to_json(planned, states, changing)}
         if not changing:
             if key is not None:
@@ -261,7 +261,7 @@ class SqlStatusWriter:
             },
         )
         if len(rows) != len(changing):
-            raise _ForestalledError
+            raise _LostRaceError
         return {row[1]: StatusChange(*row) for row in rows}
 
     async def _meaning(self, error: Exception) -> ApiError | None:
@@ -287,14 +287,14 @@ def _waited_for_table(error: asyncpg.PostgresError) -> bool:
     return sqlstate(error) == _LOCK_TIMEOUT and not getattr(error, "context", None)
 
 
-def _may_pass(error: Exception) -> bool:
+def _may_succeed_again(error: Exception) -> bool:
     """Whether a second attempt may succeed, after the tables have been looked up again.
 
     It may if a pooled connection had died or was lost while it was opened, if a statement was prepared for a table that
     has been replaced, or if one of our tables is missing.
     """
     if isinstance(error, DBAPIError):
-        # SQLAlchemy raises it from the statements that look the table up.
+        # SQLAlchemy runs the statements that look the table up.
         return error.connection_invalidated or sqlstate(error) in _MISSING
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
         return sqlstate(error) in _MISSING or sqlstate(error).startswith(_UNKNOWN_CLASSES)

@@ -33,7 +33,7 @@ jsonb_to_recordset(CAST(:lines AS jsonb)) AS l (
     version integer, changed_by text, changed_at timestamptz, note text
 )
 """
-# The first line below the head that is not in the database. Nothing may be added there, as subscribers never look back.
+# The first line up to the head that is not in the database. None may be added there: subscribers never look back.
 _FOREIGN: Final = """
 SELECT min(l.id) FROM {lines} LEFT JOIN {table} AS c USING (id)
 WHERE l.id <= :head
@@ -105,7 +105,7 @@ async def _add(connection: AsyncConnection, tables: ChangeTables, lines: str, he
         foreign = (await connection.execute(_text(_FOREIGN, tables), parameters)).scalar_one()
         if foreign is not None:
             raise ImportRefusedError(
-                f"Change {foreign} differs from the database's, whose own history goes up to change {head}."
+                f"Change {foreign} is not the database's own, and the database has a history up to change {head}."
             )
         result: Any = await connection.execute(_text(_INSERT, tables), parameters)
     except DBAPIError as error:
@@ -125,7 +125,9 @@ def _check(batch: list[tuple[int, str]], last: int) -> int:
         if not isinstance(change, dict) or change.keys() != _NAMES or not isinstance(change["id"], int):
             raise ImportRefusedError(f"Line {number} is not a change from `export-changes`.")
         if change["id"] <= last:
-            raise ImportRefusedError(f"Line {number} has the id {change['id']}, which does not follow {last}.")
+            raise ImportRefusedError(
+                f"Line {number} has the id {change['id']}, which is not above the id before it, {last}."
+            )
         last = change["id"]
     return last
 

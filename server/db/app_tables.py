@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
-# One channel for all schemas, because its name may not be longer than a schema's. The payload is the schema.
+# One channel for all schemas: its name has no room for a schema's, which may be as long. The payload is the schema.
 CHANNEL: Final = "order_status_change"
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 # SQLSTATEs by which PostgreSQL ends a connection or calls it broken.
 CONNECTION_LOST: Final = ("08", "57P")
+# Statements that stay compiled. That of lookups varies with the selected columns.
 _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
 # The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
@@ -52,7 +53,7 @@ class Compiled:
 
 def text_of(statement: sa.Executable) -> str:
     """The text of a statement without its values."""
-    return str(statement.compile(dialect=_DIALECT))  # type: ignore[attr-defined] # whatever is executed has it
+    return str(statement.compile(dialect=_DIALECT))  # type: ignore[attr-defined] # every executable statement has it
 
 
 @lru_cache(maxsize=_COMPILED)
@@ -135,7 +136,7 @@ class Driver:
     async def cut(self, error: BaseException) -> None:
         """Close the connection at once, without waiting for a silent peer. Raises nothing.
 
-        The pool learns of the error, and discards its other connections that are as old.
+        The pool learns of the error, and discards the other connections that were opened before.
         """
         try:
             with contextlib.suppress(Exception):
@@ -145,6 +146,6 @@ class Driver:
                 else:
                     self._driver.terminate()
         finally:
-            # Also if the request is cancelled once more.
+            # This runs even if the request is cancelled again.
             with contextlib.suppress(Exception):
                 self._raw.invalidate(error)

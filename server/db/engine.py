@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _APPLICATION_NAME = "lakebase-orders-graphql"
 _IDLE_IN_TRANSACTION_SECONDS = 5.0
-# How much longer than PostgreSQL's statement timeout the client waits, for a peer that has gone silent.
+# How much longer than PostgreSQL's statement timeout the driver waits. Only a peer that has gone silent takes longer.
 _SILENT_PEER_SECONDS = 1.0
 _MIGRATION_SECONDS = 600.0
 # Counts and statistics are few and slow: more of them at once would only slow one another down.
@@ -35,7 +35,7 @@ _WRITE_WAIT_SECONDS: Final = 1.0
 # The longest that a connection is used. Half an hour is well within an OAuth token's life of an hour, and replacements
 # are spread out by the pool.
 _RECYCLE_SECONDS: Final = 1_800.0
-# For one attempt to connect, its login included.
+# How long one attempt to connect may take, login included.
 CONNECT_SECONDS: Final = 3.0
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(

@@ -17,7 +17,7 @@ _TABLE_STATES = {
     "3F000": "The schema of the orders table does not exist.",
     "42703": "The orders table lacks a column.",
     "42804": "The orders table has a column of another type.",
-    "55P03": "The orders table is locked, as it is while it is replaced.",
+    "55P03": "The orders table is locked, as it is while a sync replaces it.",
     "55000": "The orders table has not been filled yet.",
     "42501": "The server's role may not read the orders table.",
 }
@@ -53,9 +53,8 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 def classify(error: BaseException) -> ApiError | None:
     """The error that a failed statement or connection means to a caller; None for a bug of ours.
 
-    Four kinds of exception mean that the database does not answer: OSError (refused, reset) and TimeoutError (silent)
-    come bare from asyncpg; so do asyncpg's own errors if a connection is cut while it is opened; the pool has a
-    TimeoutError of its own; the rest is a DBAPIError with a SQLSTATE.
+    If the database does not answer, asyncpg raises OSError (refused, reset), TimeoutError (silent), or its own error
+    (cut while the connection is opened). SQLAlchemy raises its pool's TimeoutError, or a DBAPIError with a SQLSTATE.
     """
     if isinstance(error, PoolTimeoutError):
         return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
@@ -79,12 +78,12 @@ def advice(error: BaseException) -> str:
     """What an operator can check if the database cannot be reached. Contains no name, address or secret."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = sqlstate(error)
-    for start, words in _ADVICE.items():
+    for start, text in _ADVICE.items():
         if state.startswith(start):
-            return words
-    for kind, words in _ADVICE_BY_KIND.items():
+            return text
+    for kind, text in _ADVICE_BY_KIND.items():
         if isinstance(cause, kind):
-            return words
+            return text
     return ""
 
 

@@ -29,7 +29,7 @@ _READ_ONLY: Final = "25006"
 # How long a request waits for an upgrade, which then continues without it.
 _PATIENCE_SECONDS: Final = 3.0
 _MIGRATION_LOCK = 7_036_874_417_766
-_WHERE = sa.text(
+_STATE = sa.text(
     "SELECT current_user, current_database(), to_regnamespace(:quoted) IS NOT NULL, "
     "EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = :schema AND tablename = 'alembic_version')"
 )
@@ -42,7 +42,13 @@ _WRITABLE = sa.text(
 
 
 class Migrations:
-    """The server's tables in one schema. `missing` is the reason why changes cannot be made, or None."""
+    """The server's tables in one schema. `missing` is the reason why changes cannot be made, or None.
+
+    Args:
+        engine: the engine for migrations.
+        schema: the schema.
+        made: called after each successful check or upgrade.
+    """
 
     def __init__(self, engine: AsyncEngine, schema: str, *, made: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
@@ -54,7 +60,7 @@ class Migrations:
         self.missing: str | None = "The tables of status changes have not been checked yet."
 
     async def ensure(self) -> None:
-        """Upgrade the tables to this code's revision, if needed. Free once that is done.
+        """Upgrade the tables to this code's revision, if needed. Costs nothing once that is done.
 
         Concurrent requests wait for one upgrade, but not for long: it continues without them.
 
@@ -119,7 +125,7 @@ class Migrations:
         """
         head = ScriptDirectory(str(_SCRIPTS)).get_current_head() or ""
         async with self._engine.connect() as connection, connection.begin():
-            found = (await connection.execute(_WHERE, {"quoted": self._quoted, "schema": self._schema})).one()
+            found = (await connection.execute(_STATE, {"quoted": self._quoted, "schema": self._schema})).one()
             role, database, schema_there, version_there = found
             missing = f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
             try:
@@ -141,7 +147,7 @@ class Migrations:
                 if sqlstate(error) == _READ_ONLY:
                     raise UnavailableError(
                         Reason.CHANGES_UNAVAILABLE,
-                        "The database is read-only: it is a standby, or set so.",
+                        "The database accepts no writes: it is a standby, or is set to read-only.",
                     ) from error
                 if sqlstate(error) != _FORBIDDEN:
                     raise

@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
     T = TypeVar("T")
-    # What a queued request gets: a connection; None, to ask SQLAlchemy's pool; False, its time is over.
+    # What a queued request gets: a connection; None to ask SQLAlchemy's pool; False if it has waited for too long.
     _Turn: TypeAlias = PoolProxiedConnection | Literal[False] | None
 
     from server.db.wake_up import WakeUp
 
 _ENDS_AT: Final = "ends_at"
 _MADE_AT: Final = "made_at"
+# How long spare connections are kept before SQLAlchemy's pool gets them back.
 _SPARE_SECONDS: Final = 1.0
-# A connection's life is at least this part of the longest one.
+# A connection's life is at least this share of the longest one.
 _JITTER: Final = 0.75
 
 
@@ -225,7 +226,7 @@ class Pool:
                 raise PoolTimeoutError(f"No connection of {self.name} was free in time")
             if raw is not None:
                 return raw
-            # A new request may have been quicker, or the connection given back may still be closing.
+            # A new request may have taken the connection first, or the connection may still be closing.
             waited = True
         return None
 

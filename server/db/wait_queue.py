@@ -21,8 +21,8 @@ class WaitQueue(Generic[T]):
     """Waiting requests, with one timer for all: a timer for each would double the cost of waiting.
 
     Args:
-        timed_out: makes the result of a request whose time is over.
-        pass_on: passes on a result to another request, if its own was cancelled in the same moment.
+        timed_out: returns the result for a request that has waited for too long.
+        pass_on: passes a result on to another request, because the first one was cancelled at the same moment.
     """
 
     def __init__(self, *, timed_out: Callable[[], T], pass_on: Callable[[T], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""The wake-up of a database: whether one that does not answer may be asleep, and the wait for it."""
+"""The wake-up of a database: whether a database that does not answer may be asleep, and the wait until it is awake."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # The platform never puts a database to sleep that was used within this time.
 _REST_SECONDS: Final = 60.0
+# The pause between two checks during a wake-up is random, within this range.
 _PAUSES_SECONDS: Final = (0.05, 0.25)
-# After a failed wake-up the next request does not wait for another one at once.
+# For this long after a failed wake-up, requests fail at once instead of waiting for another one.
 _DISCOURAGED_SECONDS: Final = 1.0
+# A database that is falling asleep may refuse connections for a moment.
 _REFUSING_SECONDS: Final = 0.1
 # Added to a request's deadline after the wait, for its statements.
 _LEEWAY_SECONDS: Final = 5.0
@@ -32,7 +34,7 @@ _NO_CONNECTION_ERRORS: Final = (TimeoutError, socket.gaierror, ssl.SSLError)
 class WakeUp:
     """The wake-up of one database: whether it may be asleep, and the wait until it is awake.
 
-    A database that answers 57P03 (starting) is waking up because of this very attempt. A database that refuses, resets,
+    A database that answers 57P03 (starting) is waking up because of this attempt. A database that refuses, resets,
     or has no connection left (53300) may be asleep only if it can sleep and was not used for long. If it was used
     recently, it is down, not asleep, and the request fails at once.
 
@@ -76,7 +78,7 @@ class WakeUp:
         """Attempt to connect, again and again while the database may be waking up.
 
         Raises:
-            Exception: of the last attempt, or a TimeoutError.
+            Exception: the last attempt's, or a TimeoutError.
         """
         rested = time.monotonic() - max(self._answered_at, self._asked_at) > _REST_SECONDS
         for again in (True, False):

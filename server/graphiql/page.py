@@ -29,7 +29,7 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 _HEADERS: Final = {
     "content-security-policy": _CONTENT_SECURITY_POLICY,
-    # No other page frames it, holds its window, or learns of it from a link.
+    # No other page may frame this one, hold a reference to its window, or see its address in a referrer.
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -41,7 +41,7 @@ _HEADERS: Final = {
 
 
 def page(static: Path = STATIC) -> Response:
-    """GraphiQL, with all scripts and styles from our own `/static/`. Without its files: a 503 page of instructions."""
+    """GraphiQL, with all scripts and styles from our own `/static/`; a 503 with instructions if files are missing."""
     if is_complete(static):
         return HTMLResponse((static / "graphiql.html").read_text(), headers=_HEADERS)
     return HTMLResponse((static / "graphiql-missing.html").read_text(), status_code=503, headers=_HEADERS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STATIC: Final = Path(__file__).parent / "static"
 
-# The files of each package by their suffix in `static/vendor/`, where `graphiql.min.js` becomes `graphiql-4.1.2.js`.
+# The files of each package, by their suffix in `static/vendor/`, where `graphiql.min.js` becomes `graphiql-4.1.2.js`.
 FILES: Final = {
     "graphiql": {".js": "graphiql.min.js", ".css": "graphiql.min.css", ".LICENSE": "LICENSE"},
     "react": {".js": "umd/react.production.min.js", ".LICENSE": "LICENSE"},
@@ -116,7 +116,7 @@ def _install(work: Path) -> None:
 
 
 def _copy(package: Path, into: Path, files: dict[str, str]) -> str:
-    """Copy a package's files; its name and version."""
+    """Copy a package's files and return its name and version."""
     manifest = json.loads((package / "package.json").read_bytes())
     for suffix, file in files.items():
         shutil.copy(package / file, into / f"{package.name}-{manifest['version']}{suffix}")

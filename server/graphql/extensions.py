@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoteOperation(SchemaExtension):
-    """Notes an operation's name and type on the request's record, and makes all but queries read from the primary."""
+    """Notes an operation's name and type on the request's record, and sends all reads but a query's to the primary."""
 
     def on_operation(self) -> Iterator[None]:
         """Count the end of a subscription here: this also runs if it is cancelled."""
@@ -66,9 +66,9 @@ class NoteOperation(SchemaExtension):
 
 
 class Admitted(SchemaExtension):
-    """Executes an operation once it has an admission slot. A subscription needs none, because it lasts.
+    """Executes an operation once it has an admission slot. A subscription takes none: it would hold it for too long.
 
-    Errors in a document are reported before that, without a wait for a slot. An operation from the fast path has its
+    Errors in a document are reported without a wait for a slot. An operation from the fast path has its
     slot already (server/graphql/endpoint.py).
     """
 

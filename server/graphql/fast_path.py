@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schema.plans.operation import PlannedOperation
 
 _log = structlog.get_logger(__name__)
-# An operation's name is cut to so many characters in logs and traces.
+# An operation's name is cut to this length in logs and traces.
 NAME_CHARACTERS = 100
 
 
@@ -31,7 +31,8 @@ class FastPath:
     """Answers planned operations from their template, with the same checks as the ordinary path.
 
     It does what the extensions of the ordinary path do (server/graphql/extensions.py): it notes the operation's name
-    and keeps to the deadline. It need not allow reads from a replica, which a request record does by default.
+    and keeps to the deadline. It need not route reads: its operations are queries, which a replica may
+    answer by default.
 
     Args:
         documents: the cache of documents, which holds the plans.

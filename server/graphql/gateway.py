@@ -1,4 +1,4 @@
-"""The gateway of all operations: it checks and executes them, in the same way for every transport."""
+"""The gateway of all operations: it checks and executes them in the same way for every transport."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Gateway:
-    """Checks who calls and what they ask for, and executes it.
+    """Checks the caller and the operation, and executes it.
 
     The checks are made in this order:
 
@@ -224,13 +224,15 @@ def _refusal_of(error: Exception | None, *, over: str = "this transport") -> Req
     if isinstance(error, MissingQueryError):
         return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
     if isinstance(error, CannotGetOperationTypeError):
-        return RequestError(Reason.OPERATION_UNDETERMINED, "The document has no operation, or none of that name.")
+        return RequestError(
+            Reason.OPERATION_UNDETERMINED, "The document has no operation, or no operation with that name."
+        )
     if not isinstance(error, InvalidOperationTypeError):
         return None
     if error.operation_type is OperationType.SUBSCRIPTION:
         where = "Subscriptions are served over a WebSocket, or as server-sent events on /api/graphql/stream."
         return RequestError(Reason.METHOD_NOT_ALLOWED, where)
-    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} is not run over {over}.")
+    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} cannot be run over {over}.")
 
 
 def _reworded(result: ExecutionResult) -> ExecutionResult:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 ExploredBy = Literal["on", "admin", "off"]
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
-# A name can be written in one way only, so a text without a match has no introspection. `__typename` is none.
+# GraphQL names have no escapes, so a text without a match has no introspection. `__typename` does not count as one.
 _NAMED: Final = re.compile(r"__(?:schema|type)(?![A-Za-z0-9_])", re.ASCII)
-_REFUSED: Final = "Introspection is disabled, here or for you: `__schema` and `__type` are not answered."
+_REFUSED: Final = "Introspection is disabled on this server or for your role: `__schema` and `__type` are not answered."
 _NO_PAGE: Final = (
-    "GraphiQL is disabled, here or for you: see the setting `EXPLORING`. If callers authenticate with tokens, only "
-    "`EXPLORING=on` shows it: a browser that opens a page has no token to send."
+    "GraphiQL is disabled on this server or for your role: see the setting `EXPLORING`. If callers authenticate with "
+    "tokens, only `EXPLORING=on` shows it, because a browser that opens a page has no token to send."
 )
 
 
@@ -36,7 +36,7 @@ def may_explore(principal: Principal, explored_by: ExploredBy) -> bool:
 
 
 def no_page() -> RequestError:
-    """The refusal of the GraphiQL page, in whose place the endpoint has only JSON to offer."""
+    """The refusal of the GraphiQL page: NOT_ACCEPTABLE, because the endpoint then has only JSON to offer."""
     return RequestError(Reason.NOT_ACCEPTABLE, _NO_PAGE)
 
 

@@ -25,7 +25,7 @@ class Documents:
     Args:
         cache: the cache of documents, among them those that clients have offered with their hash.
         trusted: the manifest, by identifiers as `read_manifest` returns them.
-        only: whether the server runs nothing else.
+        only: whether the server runs only trusted documents.
         remembered: how many offered documents may be found by their hash; 0 if clients may not offer any.
     """
 
@@ -40,12 +40,12 @@ class Documents:
         self._cache = cache
         self._trusted = trusted or {}
         self._texts = frozenset(self._trusted.values()) if only else None
-        # A client can add nothing to a manifest that is all the server runs.
+        # If the server runs only the manifest, clients can add no document.
         self._remembered = 0 if only else remembered
 
     @classmethod
     def of(cls, settings: Settings, cache: DocumentCache) -> Documents:
-        """Documents as the settings have them.
+        """The documents that the settings name.
 
         Raises:
             SettingsError: the manifest cannot be read, or a hash is not that of its text.
@@ -94,9 +94,13 @@ class Documents:
             # Only valid documents are remembered by their hash, and only the ordinary path finds out which are valid.
             data.offered = bool(self._remembered) and "persistedQuery" in (data.extensions or {})
             if digest != sha256_of(data.query):
-                raise RequestError(Reason.PERSISTED_QUERY_MISMATCH, "The hash is not that of the text beside it.")
+                raise RequestError(
+                    Reason.PERSISTED_QUERY_MISMATCH, "The hash is not the hash of the text sent with it."
+                )
         elif data.query != known:
-            raise RequestError(Reason.PERSISTED_QUERY_MISMATCH, "The document of this hash is not the text beside it.")
+            raise RequestError(
+                Reason.PERSISTED_QUERY_MISMATCH, "The document with this hash differs from the text sent with it."
+            )
 
     def _unknown(self) -> RequestError:
         # Apollo's clients know these messages.

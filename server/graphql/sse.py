@@ -41,7 +41,7 @@ _BAD_REQUEST: Final = 400
 # The platform's proxy ends a stream that is silent for long. With this interval every hop hears something within 15 s.
 _KEEP_ALIVE_SECONDS: Final = 12
 _SEPARATOR: Final = "\n"
-# Half of the pause that browsers make by default.
+# How long a browser waits before it reconnects: half of its default.
 _RECONNECT_MILLISECONDS: Final = 1500
 _GET_OPERATIONS: Final = (OperationType.QUERY, OperationType.SUBSCRIPTION)
 _POST_OPERATIONS: Final = (*_GET_OPERATIONS, OperationType.MUTATION)
@@ -71,7 +71,7 @@ class GraphQLStream:
             response = await self._respond(request)
         except ApiError as error:
             answer, status = present_refusal(error)
-            # A client of streams would take a 200 for a stream.
+            # A client of event streams would take a 200 for a stream.
             status = max(status, _BAD_REQUEST)
             headers = {"cache-control": NO_STORE} | refusal_headers(error)
             response = Response(orjson.dumps(answer), status, headers, media_type=f"{JSON}; charset=utf-8")
@@ -80,7 +80,7 @@ class GraphQLStream:
         try:
             await response(scope, receive, send)
         except SendTimeoutError:
-            _log.info("subscriber gone", reason=f"it has read nothing for {self._send_seconds:g} s")
+            _log.info("subscriber gone", reason=f"it read nothing for {self._send_seconds:g} s")
 
     async def _respond(self, request: Request) -> Response:
         context, data, _ = await self._gateway.prepare(request, _negotiate)

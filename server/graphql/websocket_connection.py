@@ -60,7 +60,7 @@ _IDLE: Final = ClosedError(GOING_AWAY, "Idle for too long: reconnect when you ha
 _OPERATIONS_AT_ONCE: Final = 100
 # How long the server waits for `connection_init`.
 _INIT_SECONDS: Final = 3.0
-# After so long without an operation or a message the server closes the WebSocket: its client is gone or asleep.
+# After this time without an operation or a message the server closes the WebSocket: its client is gone or asleep.
 _IDLE_SECONDS: Final = 900.0
 
 
@@ -130,7 +130,7 @@ class SocketConnection:
         # Each operation reads what earlier operations on this connection have written.
         self._position = position
         self._operations: dict[str, _Operation] = {}
-        # These include operations that the client has completed and that have not ended yet.
+        # These include operations that the client has completed, but that have not ended yet.
         self._running: set[asyncio.Task[None]] = set()
         self._initialised = self._closed = False
         self._token_expires: float | None = None
@@ -256,7 +256,7 @@ class SocketConnection:
             task.add_done_callback(self._ended)
 
     async def _make_room(self) -> None:
-        """Wait for completed operations to end, if only they exceed the limit.
+        """Wait until one more operation may run. Operations that the client has completed may still have to end.
 
         Raises:
             RequestError: TOO_MANY_OPERATIONS.

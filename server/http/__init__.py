@@ -1,4 +1,4 @@
-"""What every route needs of HTTP: middleware, headers, content negotiation, caching, and error responses.
+"""The parts of HTTP that all routes share: middleware, headers, content negotiation, caching, and error responses.
 
-Read `request_middleware.py` first.
+Read `request_middleware.py` first, then `error_response.py`.
 """

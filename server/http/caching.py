@@ -18,8 +18,8 @@ _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 _TAG_BYTES: Final = 16
 _NOT_MODIFIED: Final = 304
 # `authorization`, or the cookie of the platform's proxy, says who the caller is. (The proxy adds its headers behind
-# every cache that may keep a private response.) With the consistency token or cookie of its own change, a client does
-# not get a response that was kept before the change.
+# every cache that may keep a private response.) A client that sends the consistency token or
+# cookie of its own change gets no response from before the change.
 _VARY: Final = "accept, accept-encoding, authorization, cookie, x-consistency-token"
 
 
@@ -31,13 +31,13 @@ def reuses(seconds: int | Literal["off"]) -> bool:
 class Caching:
     """Lets a client's own cache keep responses to GET, but never a shared cache, whatever the authentication mode.
 
-    The server computes the response to every request, as far along in the write-ahead log as the client needs, before
-    it compares tags: a 304 is as fresh as a 200. Responses to POST need no header, because no cache keeps them.
+    The server computes each response, with the reads that the client's consistency token requires, before it compares
+    tags. So a 304 is as fresh as a 200. Responses to POST need no header, because no cache keeps them.
 
     Args:
-        seconds: how long a cache may reuse a response without asking; 0 for never, `off` for not keeping it at all. No
-            longer than a consistency cookie lives: once the cookie has ended, a response that was kept before the
-            client's change could be reused.
+        seconds: how long a cache may reuse a response without asking; 0 for never, `off` for not keeping it at all. It
+            must not exceed the life of a consistency cookie: without the cookie, the cache could reuse a response from
+            before the client's own change.
     """
 
     def __init__(self, seconds: int | Literal["off"]) -> None:
@@ -48,7 +48,7 @@ class Caching:
         """Return the response with its caching headers, or a 304 without a body if the client has it already.
 
         Args:
-            scope: of the request.
+            scope: the request's scope.
             response: the response to a query by GET, without errors, before it is compressed.
             encoded: whether it will be compressed, which gives it another tag.
         """

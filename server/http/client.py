@@ -26,8 +26,8 @@ REFUSAL: Final = "server.refusal"
 class Caller:
     """The client of one connection, which answers one request at a time.
 
-    The connection reports when the client goes away. A task for each request that waits for this would make requests
-    that have to wait a tenth slower.
+    The connection reports when the client goes away. A task that watches for that would make each request that has to
+    wait a tenth slower.
     """
 
     __slots__ = ("_end", "_gone")
@@ -43,7 +43,7 @@ class Caller:
             self._end()
 
     async def while_there(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Return the result of the work. If the client goes away, a query and its statements end, but a change goes on.
+        """Return the result of the work. If the client goes away, a query is cancelled, but a change goes on.
 
         Raises:
             ClientDisconnect: the client has gone away.
@@ -64,7 +64,7 @@ class Caller:
         try:
             return await work
         except asyncio.CancelledError:
-            # Only the cancellation by `end` stops here. Any other goes on.
+            # Only the cancellation by `end` stops here. Any other is passed on.
             if gone and task is not None and task.uncancel() == 0:
                 raise ClientDisconnect from None
             raise

@@ -1,4 +1,4 @@
-"""Compression of responses: which encoding a client accepts, from which size on it pays, and where it is done."""
+"""Compression of responses: which encoding a client accepts, from which size it pays, and in which thread it runs."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Encoding(Enum):
 
 
 class Compression:
-    """Compresses whole responses, never streams: server-sent events and WebSockets do not come by here.
+    """Compresses whole responses, never streams: server-sent events and WebSockets do not use it.
 
     Compression can leak a secret that is in the same body as text of an attacker's choice, by the body's length
-    (BREACH). No body has a secret in it: consistency tokens are headers. The length can tell of nothing but the data
-    beside the text, and an attacker who can make a victim send queries learns that from any response, compressed or
-    not, by a filter that matches or does not.
+    (BREACH). No body has a secret in it: consistency tokens are headers. The length reveals only the data
+    beside the text. An attacker who can make a victim send queries learns as much from uncompressed responses, by
+    filters that match or do not.
 
     Args:
         from_bytes: the size from which on a response is compressed, or `off`.
@@ -76,7 +76,7 @@ class Compression:
             return Encoding.IDENTITY
         encoding = _accepted(", ".join(given))
         if encoding is None or (encoding is Encoding.ONLY_GZIP and self._from_bytes is None):
-            raise RequestError(Reason.NOT_ACCEPTABLE, "Let Accept-Encoding admit gzip, or identity.")
+            raise RequestError(Reason.NOT_ACCEPTABLE, "Accept gzip or identity in `Accept-Encoding`.")
         return encoding
 
     def encodes(self, accepted: Encoding, size_bytes: int) -> bool:
@@ -110,5 +110,5 @@ def _accepted(header: str) -> Encoding | None:
     identity = given.get("identity", wildcard)
     if identity == 0:
         return Encoding.ONLY_GZIP if gzip else None
-    # If identity is not named, it is accepted, but less welcome than whatever is named.
+    # If identity is not named, it is acceptable, but any encoding that is named comes first.
     return Encoding.GZIP if gzip and gzip >= (identity or 0.0) else Encoding.IDENTITY

@@ -140,7 +140,7 @@ class Consistency:
         except InvalidTokenError:
             raise RequestError(
                 Reason.CONSISTENCY_TOKEN_INVALID,
-                f"The {where} was not issued here. Send the token from the response to a change, or none.",
+                f"This deployment did not issue the {where}. Send the token from the response to a change, or none.",
             ) from None
 
     def _token(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The last place that catches an exception over HTTP: the client gets JSON that tells nothing of its cause."""
+"""The error boundary: the last place that catches an exception over HTTP. Its JSON reveals nothing about the cause."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Masked:
         try:
             await self._app(scope, receive, send_noting)
         except ClientDisconnect:
-            # Nobody is there to get a response, and nothing of ours has failed.
+            # No client is there to receive a response, and nothing in the server has failed.
             raise
         except asyncio.CancelledError:
             if not scope["app"].state.draining.begun:
                 raise
-            # When uvicorn stops, it cancels requests that take too long, and would answer with a text of its own.
+            # When uvicorn stops, it cancels requests that take too long, and would send a response of its own.
             stopping = UnavailableError(Reason.SERVER_STOPPING, "The server is being stopped or replaced. Try again.")
             if not begun:
                 await refusal(Request(scope), stopping)(scope, receive, send)
@@ -70,12 +70,12 @@ async def http_exception(request: Request, error: Exception) -> Response:
         allowed = dict(raised.headers or {})
         refused = RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {', '.join(allowed.values())}.")
         return refusal(request, refused, headers=allowed)
-    # To the caller, a file that must not be read does not exist.
+    # To the client, a file that must not be read does not exist.
     return refusal(request, RequestError(Reason.PATH_UNKNOWN, "Nothing is served at this path."))
 
 
 async def fault(_request: Request, error: Exception) -> Response:
-    """Leave to `Masked` what Starlette would answer with a text of its own."""
+    """Pass the exception on to `Masked`: Starlette would send a response of its own."""
     raise error
 
 

@@ -103,7 +103,7 @@ def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: b
         return cause.reason
     if before_execution:
         return _reason_before_execution(error, result)
-    # graphql-core's own errors have no cause, or another GraphQLError. The text of any other exception stays in here.
+    # graphql-core's own errors have no cause, or another GraphQLError. No other exception's text may leave the server.
     own = cause is None or isinstance(cause, GraphQLError)
     if own and error.message.startswith("Argument "):
         return Reason.VARIABLES_INVALID

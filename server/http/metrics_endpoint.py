@@ -53,7 +53,7 @@ class MetricsEndpoint:
             await self._check(request)
             encoding = self._compression.accepted(scope)
             request.state["sampler"].sample()
-            # Reading hundreds of series of every worker takes some ten milliseconds. Requests need not wait for it.
+            # Reading hundreds of series of every worker takes some ten milliseconds, so a thread does it.
             text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
             response = Response(text, headers={"content-type": media_type})
             if self._compression.encodes(encoding, len(text)):

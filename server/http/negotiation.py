@@ -44,7 +44,7 @@ def weights_of(header: str) -> dict[str, float]:
 def media_type(accept: str | None) -> str | None:
     """The media type of the response, or None if the Accept header admits neither of the two that are offered.
 
-    If a wildcard admits both equally, it is JSON, which every client reads.
+    If a wildcard admits both equally, this is JSON, which every client reads.
     """
     wanted = weights_of(accept or "*/*")
     best, best_weight = None, 0.0

@@ -1,4 +1,4 @@
-"""Surrounds every HTTP request: gives it an id and a record, adds headers to its response, and observes its end."""
+"""The middleware of every HTTP request: it assigns an id and a record, adds headers, and observes the request's end."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ WATCHED: Final = ("/livez", "/readyz", "/static/", METRICS_PATH)
 # terminates TLS sets `strict-transport-security`, because that holds for everything under the host name.
 EVERY_ANSWER: Final = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
 _EVERY_ANSWER_RAW: Final = tuple((name.encode(), value.encode()) for name, value in EVERY_ANSWER.items())
-# The ids that a client may give its requests: bounded, and nothing that could pass for a second line of the log.
+# The ids that a client may give its requests: of bounded length, without characters that could forge a line of the log.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# nginx's status for a client that has gone. It is only logged, for nobody is there to get it.
+# nginx's status for a client that has gone away. It is only logged: no client is there to receive it.
 _CLIENT_GONE: Final = 499
 
 
-class CanonicalLog:
-    """Gives a request its id and record, and observes it when it ends: that is one line of the log."""
+class RequestMiddleware:
+    """Gives a request its id and record, and observes it when it ends: that writes its one line of the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,7 +66,7 @@ class CanonicalLog:
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            # Nobody is there to get a response, and nothing of ours has failed.
+            # No client is there to receive a response, and nothing in the server has failed.
             status = _CLIENT_GONE
             record.errors.append(CLIENT_GONE)
         except BaseException as error:

@@ -1,7 +1,7 @@
 """The access log: one line for every request, in the form of all other lines, at a fraction of their cost.
 
-A line that goes through structlog and logging costs as much as finding an order does. So in JSON these lines are
-written here, all those of 50 ms with one system call.
+A line that goes through structlog and logging costs as much as finding an order does. So this module writes these lines
+itself if the format is JSON, all lines of 50 ms with one system call.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class AccessLog:
         self._waiting.append((time.time(), level, fields))
         loop = running_loop()
         if self._loop is not loop:
-            # No flush is due in this loop. One that was due in a loop that has ended never comes.
+            # No flush is scheduled in this loop. A flush scheduled in a loop that has ended never runs.
             self._loop = loop
             loop.call_later(_BATCH_SECONDS, self._flush)
 
@@ -77,7 +77,7 @@ class AccessLog:
 
 
 class AccessLogHandler(logging.StreamHandler[Any]):
-    """The log's handler. With other lines, and when logging is shut down, it writes the access log's that wait."""
+    """The log's handler. When it writes another line or is shut down, it also writes the access log's waiting lines."""
 
     def flush(self) -> None:
         """Write out everything."""
@@ -90,7 +90,7 @@ class AccessLogHandler(logging.StreamHandler[Any]):
             self.release()
 
     def close(self) -> None:
-        """Close it, after a moment in which the log's reader may take what is still to be written."""
+        """Close the handler, after a moment in which the log's reader may take the rest."""
         drain = getattr(self.stream, "drain", None)
         if drain is not None:
             with contextlib.suppress(OSError):

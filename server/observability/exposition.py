@@ -1,4 +1,4 @@
-"""The metrics as a scrape gets them: this process's gauges set to the present, and the metrics of all workers."""
+"""The metrics at a scrape: this process's gauges are brought up to date, and all workers' metrics are added up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PoolState(Protocol):
 
 
 class Sampler:
-    """Sets the gauges of this process, which tell of a state, not of events.
+    """Sets the gauges of this process: they show a state, where counters count events.
 
     It does so at each scrape, and with several workers every second, because a scrape may reach another worker.
     """
@@ -102,7 +102,7 @@ class _AllWorkers(Collector):
         source: Collector = MultiProcessCollector(None) if metrics.MULTIPROCESS else metrics.REGISTRY  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
         for metric in source.collect():
             yield metric
-            # Only now is the age known: any worker may have minted the token.
+            # The age is computed here, because any worker may have minted the token.
             if metric.name == metrics.MINTED and metric.samples and (minted := metric.samples[0].value):
                 yield GaugeMetricFamily(metrics.AGE, metrics.AGE_MEANING, max(0.0, time.time() - minted))
 

@@ -28,14 +28,14 @@ _VALUE_CHARACTERS: Final = 500
 # The innermost frames of an exception, and of each exception that it was raised from.
 _FRAMES: Final = 16
 _TRACEBACK_CHARACTERS: Final = 6_000
-# A traceback ends with what was raised. Its beginning says where the request came in.
+# A traceback ends with the exception. Its beginning says where the request came in.
 _TRACEBACK_BEGINNING: Final = 1_000
 # C0 and C1 controls (a terminal obeys them), Unicode's line ends, marks that turn the direction of writing, and halves
 # of surrogate pairs, which cannot be encoded.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# Between two lines with the same text from uvicorn.
+# The least time between two lines with the same text from uvicorn.
 _THROTTLE_SECONDS: Final = 1.0
-# uvicorn logs every WebSocket with its whole address, query included.
+# uvicorn logs every WebSocket with its whole URL, query included.
 _WEBSOCKET: Final = '%s - "WebSocket'
 
 
@@ -84,7 +84,7 @@ def configure_logs(settings: Settings, *, stream: TextIO | LogStream | None = No
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     access_log.handler = handler if settings.log_format == "json" else None
-    # It repeats every GraphQL error with its traceback, and clients can send any number of them.
+    # This logger repeats every GraphQL error with its traceback, and clients can cause any number of errors.
     logging.getLogger("strawberry.execution").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.error").addFilter(_throttled)
 
@@ -121,7 +121,7 @@ def traceback_text(exc_info: ExcInfo) -> str:
 
 
 class ThrottledLogs(logging.Filter):
-    """Lets a warning of uvicorn's through once a second, with how often it was withheld before.
+    """Lets each of uvicorn's warnings through once a second, with how often it was withheld before.
 
     Otherwise a peer that does not speak HTTP would write a line with every connection.
     """

@@ -12,11 +12,11 @@ from collections import deque
 from typing import Final
 
 STANDARD_OUTPUT: Final = 1
-# PIPE_BUF: a pipe that has room takes this much whole, and does not mix it with another worker's lines.
+# PIPE_BUF: a pipe with room takes a write of this size as a whole, never mixed with another worker's lines.
 _CHUNK_BYTES: Final = 4096
 # Some thousands of lines may wait for a reader that has stopped reading.
 _BUFFER_BYTES: Final = 1 << 20
-# A part of the time in which the process has to stop.
+# A small part of the time in which the process has to stop.
 _DRAIN_SECONDS: Final = 0.15
 _DROPPED: Final = '{{"event":"log lines dropped","count":{count},"level":"warning","logger":"{name}"}}\n'
 

@@ -47,11 +47,11 @@ _BAD_REQUEST: Final = 400
 _BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 if MULTIPROCESS:
-    # By default it calls getpid whenever anything is counted, five times a request. Workers are spawned, never forked,
-    # so a process keeps its id.
+    # By default prometheus_client calls getpid whenever anything is counted, five times a request. Workers are spawned,
+    # never forked, so a process keeps its id.
     _PROCESS: Final = os.getpid()
     values.ValueClass = values.MultiProcessValue(lambda: _PROCESS)  # type: ignore[no-untyped-call] # as below
-# The time at which each series began would be a series of its own: twice as many, and none of them with workers.
+# prometheus_client would add a series with the time at which each one began: twice as many, and none with workers.
 disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
 REGISTRY: Final = CollectorRegistry()
 
@@ -124,7 +124,7 @@ _POOL_WAITING: Final = _gauge(
 )
 _OPERATIONS: Final = _gauge(
     "orders_api_operations_at_work",
-    "Admin operations in progress. One that stays for hours waits for the platform, and says for what itself.",
+    "Admin operations in progress. One that stays for hours waits for the platform; the operation says for what.",
     "state",
 )
 _OPERATIONS_ENDED: Final = _counter(
@@ -156,13 +156,13 @@ _READY: Final = _gauge(
     mode="livemin",
 )
 
-# Finding a series by its labels costs more than adding to it. There are as many as the labels' bounds allow.
+# Finding a series by its labels costs more than adding to it. The caches are bounded, because the labels are.
 _requests_of = cache(_REQUESTS.labels)
 _request_seconds_of = cache(_REQUEST_SECONDS.labels)
 _statement_seconds_of = cache(_STATEMENT_SECONDS.labels)
 _statement_rows_of = cache(_STATEMENT_ROWS.labels)
 
-# Some hundred counted at once take a third of the time that each alone takes.
+# Counting some hundred at once takes a third of the time.
 _BATCH: Final = 256
 _requests: Final[deque[tuple[Transport, str, str, float | None]]] = deque()
 _statements: Final[deque[tuple[str, float, int]]] = deque()
@@ -201,7 +201,7 @@ def outcome_label(errors: Collection[str], status: int) -> str:
 
 
 def count_request(request: RequestServed) -> None:
-    """Count a request, unless it only watches the server."""
+    """Count a request, unless it is a health check, a scrape, or for one of GraphiQL's files."""
     if request.purpose == "graphql":
         _count_operation(request.record, request.status, request.seconds)
     elif request.purpose == "other":
@@ -311,7 +311,7 @@ def set_ready(parts: Mapping[str, bool]) -> None:
 def _count_operation(record: RequestRecord, status: int, seconds: float) -> None:
     outcome = outcome_label(record.errors, status)
     name = _names.label(record.operation, succeeded=outcome == "ok")
-    # How long a subscription lasts is the client's choice.
+    # The client chooses how long a subscription lasts, so that says nothing about the server.
     _append(record.transport, name, outcome, None if record.subscription else seconds)
 
 

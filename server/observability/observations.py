@@ -1,4 +1,4 @@
-"""Observations: the events that the log and the metrics tell of, as values.
+"""Observations: events for the log and the metrics, as values.
 
 Code that notices an event makes one of these and hands it to `observe` (server/observability/sinks.py).
 
@@ -35,7 +35,7 @@ class RequestServed(NamedTuple):
 
 
 class OperationServed(NamedTuple):
-    """A GraphQL operation on a WebSocket has ended, after so many `next` messages (`events`)."""
+    """A GraphQL operation on a WebSocket has ended. `events` is the number of its `next` messages."""
 
     record: RequestRecord
     events: int
@@ -50,7 +50,7 @@ class RequestRefused(NamedTuple):
 
 
 class RequestsShed(NamedTuple):
-    """So many requests were refused as OVERLOADED since the last of these observations."""
+    """This number of requests was refused as OVERLOADED since the last such observation."""
 
     number: int
 
@@ -71,7 +71,7 @@ class StatementRun(NamedTuple):
     """An SQL statement has finished or failed.
 
     `text` returns the statement with its placeholders. It is called only if the statement was slow. `pool` is the name
-    of the pool that its connection belongs to.
+    of the connection's pool.
     """
 
     text: Callable[[], str]
@@ -81,7 +81,7 @@ class StatementRun(NamedTuple):
 
 
 class SlowStatement(NamedTuple):
-    """A statement took SLOW_STATEMENT seconds or more. `record` is of the request that it was run for, if any."""
+    """A statement took SLOW_STATEMENT seconds or more. `record` is that of the request it was run for, if any."""
 
     statement: StatementRun
     record: RequestRecord | None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SERVICE: Final = "lakebase-orders-graphql"
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-# The query of a GET has the client's variables in it. Of the URL, a span gets only the path.
+# The query of a GET contains the client's variables, so a span gets only the path of the URL.
 _URLS: Final = ("http.url", "http.target", "url.full")
 
 
@@ -40,7 +40,7 @@ class Spans:
         exporter = _exporter()
         self._provider = TracerProvider(
             resource=given if named else given.merge(Resource(ours)),
-            # Its own exit handler waits longer for a receiver that does not answer than a stop may take.
+            # OpenTelemetry's exit handler waits longer for a receiver that does not answer than a stop may take.
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -17,10 +17,11 @@ HIDDEN: Final = "[secret]"
 _LEAST_CHARACTERS: Final = 6
 # Enough for the tokens of several instances, the old ones beside the new.
 _REGISTERED: Final = 64
-# How each pattern begins: to look for a string costs next to nothing, and most lines have none of these.
+# The fixed text that each pattern begins with, the rest, the replacement. Most lines contain none of these texts, and
+# looking for one costs next to nothing.
 _PATTERNS: Final = tuple(
-    (sign, re.compile(sign + rest, re.ASCII), replacement)
-    for sign, rest, replacement in (
+    (prefix, re.compile(prefix + rest, re.ASCII), replacement)
+    for prefix, rest, replacement in (
         ("eyJ", r"[\w-]{10,}(?:\.[\w-]*){0,2}", HIDDEN),
         ("dapi", r"[0-9A-Za-z]{8,}(?:-\d+)?", HIDDEN),
         ("dose", r"[0-9A-Za-z]{16,}", HIDDEN),
@@ -67,8 +68,8 @@ class Secrets:
         for form in self._forms:
             if form in line:
                 line = line.replace(form, HIDDEN)
-        for sign, pattern, replacement in _PATTERNS:
-            if sign in line:
+        for prefix, pattern, replacement in _PATTERNS:
+            if prefix in line:
                 line = pattern.sub(replacement, line)
         return line
 

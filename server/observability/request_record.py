@@ -19,7 +19,7 @@ _BAD_REQUEST: Final = 400
 class RequestRecord:
     """What is logged and counted of one request. Times are in seconds.
 
-    `fast` is that it was answered from its plan (server/graphql/fast_path.py). `cost` is in points
+    `fast` says whether the fast path answered it (server/graphql/fast_path.py). `cost` is in points
     (schema/limits/cost.py).
     """
 
@@ -35,11 +35,11 @@ class RequestRecord:
     cost: int = 0
 
     def outcome(self, status: int) -> str:
-        """The reasons of the errors in the response. Without any it is `ok`, or the HTTP status says it."""
+        """The reasons of the errors in the response. Without any, it is `ok` or the HTTP status."""
         return ",".join(sorted(set(self.errors))) or ("ok" if status < _BAD_REQUEST else f"HTTP_{status}")
 
 
-# A task inherits it from the request that started it, a batch of lookups included.
+# A task inherits it from the request that started it. So does a batch of lookups.
 current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", default=None)
 
 

@@ -1,4 +1,4 @@
-"""Where observations go: `observe` hands each to the log, the metrics and the request's record, as one table says."""
+"""Where observations go: `observe` hands each to the log, the metrics and the request's record, as `_SINKS` says."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _operation_log = structlog.get_logger("operation")
 _statement_log = structlog.get_logger("statement")
 _tokens_log = structlog.get_logger("tokens")
 
-# The paths that are served are shorter. In JSON a character may take twelve.
+# The paths that the server has are shorter. A character may take twelve in JSON.
 _PATH_CHARACTERS: Final = 100
 _BAD_REQUEST: Final = 400
 _FINGERPRINT_DIGITS: Final = 16
@@ -48,7 +48,7 @@ def observe(observation: Observation) -> None:
 
 
 class SlowStatements:
-    """From how many seconds on a statement is slow; `server/lifespan.py` sets it."""
+    """The number of seconds from which a statement is slow; `server/lifespan.py` sets it."""
 
     def __init__(self) -> None:
         self.from_seconds = 0.5

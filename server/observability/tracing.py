@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-# A receiver that does not answer delays the stop of the process by no more.
+# The longest that a receiver that does not answer may delay the stop of the process.
 _FLUSH_SECONDS: Final = 2.0
 
 
@@ -31,7 +31,7 @@ class Tracing:
         self._spans: Spans | None = None
 
     def start(self, excluded: Sequence[str]) -> list[Middleware]:
-        """Start to trace, if an endpoint is set. Returns the middleware that makes a span of each request.
+        """Start tracing, if an endpoint is set. Return the middleware that makes a span of each request.
 
         Args:
             excluded: the paths that are not traced.

@@ -55,8 +55,8 @@ class BlankPadded(sa.types.UserDefinedType[str]):
 class AsText(BlankPadded):
     """PostgreSQL's text and varchar, read with the cast that char(n) needs. The cast costs nothing here.
 
-    A sync may recreate the table with char(n) columns. Only a statement that was prepared before fails then; without
-    the cast any other statement would return padded values.
+    A sync may recreate the table with char(n) columns. Then only statements that were prepared before fail. Without
+    the cast, all others would return padded values.
     """
 
     cache_ok = True
@@ -134,7 +134,7 @@ class OrdersTable:
         self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
         self._found: Orders | None = None
         # The last result of a lookup, with the catalog's answer that it was built from. If the answer is the same, the
-        # object is reused, and so are the statements cached for it: a fault may cause many lookups.
+        # object is reused, and so are the statements cached for it: a failure may cause many lookups.
         self._built: tuple[tuple[dict[str, str], bool], Orders] | None = None
         self._looked_at = 0.0
 
@@ -147,7 +147,7 @@ class OrdersTable:
     def known(self) -> Orders | None:
         """The orders as last looked up; None if they have to be looked up, which only the primary may answer."""
         found = self._found
-        return None if found is None or self._overlay_may_have_come(found) else found
+        return None if found is None or self._overlay_may_exist_now(found) else found
 
     async def resolve(self, connection: AsyncConnection) -> Orders:
         """The synced table, its columns keyed by `OrderColumn` values and with their actual types, and the overlay.
@@ -155,7 +155,7 @@ class OrdersTable:
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE. The message names the table, or what is wrong with its columns.
         """
-        if self._found is None or self._overlay_may_have_come(self._found):
+        if self._found is None or self._overlay_may_exist_now(self._found):
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
             columns: dict[str, str] = dict(tuple(row) for row in rows)
             readable = await connection.execute(_READABLE_QUERY, {"schema": self._changes.schema})
@@ -163,7 +163,7 @@ class OrdersTable:
             self._looked_at = time.monotonic()
         return self._found
 
-    def _overlay_may_have_come(self, found: Orders) -> bool:
+    def _overlay_may_exist_now(self, found: Orders) -> bool:
         # Another process may create it, or its owner may grant access, at any time. This process is not notified.
         return found.overlay is None and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
 

@@ -34,7 +34,7 @@ _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
 class Reader:
-    """Runs statements on the orders table, and reports to the readiness whether they succeeded."""
+    """Runs statements on the orders table, and tells the readiness whether they succeed."""
 
     def __init__(self, table: OrdersTable, readiness: Readiness, replicas: Replicas | None = None) -> None:
         self._table = table
@@ -70,7 +70,7 @@ class Reader:
     ) -> Sequence[Any]:
         """The rows of a cached statement, run by the driver itself: that takes half the time.
 
-        This is the short way for a spare connection and a statement that succeeds. Everything else takes `run`.
+        This is a shortcut for a spare connection and a statement that succeeds. Everything else goes through `run`.
 
         Args:
             pool: the pool of the primary.

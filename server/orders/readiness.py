@@ -1,4 +1,4 @@
-"""Readiness: whether orders can be served. While they cannot, the server checks again and again."""
+"""Readiness: whether orders can be served. While they cannot, the server keeps checking."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _LAST_RETRY_SECONDS = 1.0
 # missing table the database is queried, and it would never fall asleep if it were queried every minute.
 _LAST_ABSENT_RETRY_SECONDS = 30.0
 _LAST_TABLE_RETRY_SECONDS = 300.0
-# These concern one request, which was unlucky or asked for too much. They say nothing about the requests to come.
-_PASSING = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
+# These concern one request, which was unlucky or asked for too much. They say nothing about the next requests.
+_TRANSIENT = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
 
 
 class Readiness:
     """Whether orders can be served, and if not, why.
 
-    A process that is not ready may be sent no requests, so it would never learn that orders can be read again. It
-    checks by itself until they can, with growing pauses. A ready process does not check, because a database that is
+    A process that is not ready may be sent no requests, so it would never learn that orders can be read again. So
+    it keeps checking until they can, with growing pauses. A ready process does not check, because a database that is
     queried all the time never falls asleep.
     """
 
@@ -60,7 +60,7 @@ class Readiness:
 
     def failed(self, error: UnavailableError, *, cause: Exception) -> None:
         """Note that a statement has failed. Only the log gets the cause."""
-        if error.reason not in _PASSING:
+        if error.reason not in _TRANSIENT:
             self._note(_reason(error, cause), cause)
             self._start()
 

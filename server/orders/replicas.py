@@ -78,7 +78,7 @@ class Floor:
         return self._known[0][1]
 
     async def _ask(self) -> None:
-        # The time before the statement: what is written meanwhile may be missing in its answer.
+        # The time before the statement: its answer may lack what is written while it runs.
         asked_at = time.monotonic()
         async with self._pool.checkout() as raw:
             position = await _number(raw, LOG_POSITION)
@@ -94,7 +94,7 @@ class Replicas:
     Args:
         engines: the engines of the primary.
         pools: the pools of the replicas, for pages and for aggregates; empty if there can be no replicas.
-        exist: asks whether there are any; raises an ApiError if the answer cannot be had.
+        exist: finds out whether there are any; raises an ApiError if it cannot.
         bound: how many seconds a replica may lag behind.
     """
 
@@ -163,7 +163,7 @@ class Replicas:
         try:
             pool = self._pool_for[pool.name]
             async with pool.checkout() as raw:
-                # After the wait for a connection: the read has to be fresh when it runs.
+                # After the wait for a connection, because the read has to be fresh when it runs.
                 await self._check_replayed(raw, await self._floor_position(), token=reads.position if reads else 0)
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:

@@ -53,7 +53,7 @@ async def _draw(
         statement = aggregates.sample_statement(orders, columns, pages=pages, pointers=pointers, draws=draws)
         found |= {row[0]: tuple(row)[1:] for row in await connection.rows(statement)}
         if len(found) >= size:
-            # PostgreSQL returned the rows in the order of their locations, so the first ones are no random choice.
+            # PostgreSQL returned the rows in the order of their locations, so the first ones are not a random choice.
             return _shuffle.sample(list(found.values()), size)
         draws_per_order = _MARGIN * draws / max(1, len(found) - before)
     return None

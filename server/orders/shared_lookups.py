@@ -52,9 +52,9 @@ class _Batch(NamedTuple):
 class SharedLookups:
     """Looks up single orders, in one statement for all requests of the same turn of the event loop.
 
-    The statement costs the process more than everything else about such a request. A request that is alone runs its own
-    at once. The result is as fresh as that of a separate statement, because the shared one starts after each of its
-    requests has asked.
+    The statement costs the process more than everything else about such a request. If no lookup is running, a request
+    runs its own at once. A shared result is as fresh as a separate one, because the shared statement starts after all
+    of its requests have arrived.
 
     Args:
         look_up: runs the statement for some keys, and returns the orders that exist.

@@ -54,7 +54,7 @@ class Orders:
         return Orders(self.synced, None)
 
     def column(self, column: OrderColumn) -> sa.ColumnElement[Any]:
-        """A column as an expression. A plain column is named like its attribute, any other has no name."""
+        """A column as an expression. A column of the synced table keeps its name; any other has none."""
         if column in _OVERLAY_COLUMNS or column is OrderColumn.SYNCED_STATUS:
             return self._merged[column]
         plain: sa.ColumnElement[Any] = self.synced.c[column.value]
@@ -63,17 +63,17 @@ class Orders:
     def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
         wanted = {*columns, *(condition.column for condition in conditions)}
-        if self._beside is None or not wanted & _OVERLAY_COLUMNS:
+        if self._joined_overlay is None or not wanted & _OVERLAY_COLUMNS:
             return self.synced
-        on = self._key == self._beside.c.o_orderkey if self._joins_whole else sa.true()
-        return self.synced.outerjoin(self._beside, on)
+        on = self._key == self._joined_overlay.c.o_orderkey if self._joins_whole else sa.true()
+        return self.synced.outerjoin(self._joined_overlay, on)
 
     @property
     def _key(self) -> sa.ColumnElement[Any]:
         return self.synced.c[OrderColumn.ORDER_KEY.value]
 
     @cached_property
-    def _beside(self) -> sa.FromClause | None:
+    def _joined_overlay(self) -> sa.FromClause | None:
         if self.overlay is None or self._joins_whole:
             return self.overlay
         probe = sa.select(self.overlay).where(self.overlay.c.o_orderkey == self._key)
@@ -82,7 +82,7 @@ class Orders:
     @cached_property
     def _merged(self) -> dict[OrderColumn, sa.ColumnElement[Any]]:
         synced = self.synced.c[OrderColumn.STATUS.value]
-        if self._beside is None:
+        if self._joined_overlay is None:
             return {
                 OrderColumn.STATUS: synced,
                 OrderColumn.STATUS_VERSION: sa.literal_column("0", sa.Integer()),
@@ -91,16 +91,16 @@ class Orders:
                 OrderColumn.SYNCED_STATUS: synced,
                 OrderColumn.STATUS_SUPERSEDED: sa.false(),
             }
-        set_here = self._beside.c
+        set_here = self._joined_overlay.c
         synced_text = as_text(synced)
-        moved_on = set_here.synced_status.is_distinct_from(synced_text)
+        superseded = set_here.synced_status.is_distinct_from(synced_text)
         return {
             OrderColumn.STATUS: sa.func.coalesce(set_here.status, synced_text, type_=TEXT()),
             OrderColumn.STATUS_VERSION: sa.func.coalesce(set_here.version, sa.literal_column("0"), type_=sa.Integer()),
             OrderColumn.STATUS_UPDATED_AT: set_here.updated_at,
             OrderColumn.STATUS_UPDATED_BY: set_here.updated_by,
             OrderColumn.SYNCED_STATUS: synced,
-            OrderColumn.STATUS_SUPERSEDED: sa.and_(set_here.status.is_not(None), moved_on),
+            OrderColumn.STATUS_SUPERSEDED: sa.and_(set_here.status.is_not(None), superseded),
         }
 
 

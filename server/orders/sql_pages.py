@@ -163,7 +163,7 @@ def rows_of(
 def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
     """Whether any order is at the position or behind it: one probe of the index, or two if nulls may lie there.
 
-    This is no EXISTS, because PostgreSQL drops the ORDER BY in it and could then choose to scan the table.
+    It does not use EXISTS: PostgreSQL drops the ORDER BY in an EXISTS, and could then choose to scan the table.
     """
     probes = (
         sa.select(sa.literal_column("1"))
@@ -194,7 +194,7 @@ def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool)
         return [[]]
     by = shape.ordering.column
     key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(by)
-    after = _passes(descends=descends, inclusive=inclusive)
+    after = _comparison(descends=descends, inclusive=inclusive)
     position_key = sa.bindparam("position_key", type_=sa.BigInteger())
     if by is OrderColumn.ORDER_KEY:
         return [[after(key, position_key)]]
@@ -206,7 +206,7 @@ def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool)
     return [rest] if descends else [rest, [sort.is_(None)]]
 
 
-def _passes(*, descends: bool, inclusive: bool) -> Any:
+def _comparison(*, descends: bool, inclusive: bool) -> Any:
     if descends:
         return sa.ColumnElement.__le__ if inclusive else sa.ColumnElement.__lt__
     return sa.ColumnElement.__ge__ if inclusive else sa.ColumnElement.__gt__

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 
 class SqlOrderStore:
-    """The schema's OrderStore."""
+    """The schema's OrderStore: pages, counts, statistics and samples."""
 
     def __init__(self, engines: Engines, reader: Reader, *, aggregate_ttl: float) -> None:
         self._engines = engines
         self._reader = reader
         # An aggregate over all orders reads the whole table, so requests share its result for a while.
-        # There are too many different filters to cache theirs.
+        # Results for filters are not cached: there are too many different filters.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
         self._lookups = SharedLookups(self._json_orders)
@@ -151,8 +151,8 @@ class SqlOrderStore:
     async def estimated_count(self, conditions: Conditions) -> int | None:
         """The planner's estimate of the number of matching orders; None if ANALYZE has not run.
 
-        The planner estimates merged statuses badly. So it estimates the synced ones, and the orders that changes have
-        moved from one status to another are added, in proportion to the share that the other conditions select.
+        The planner estimates merged statuses badly. So it estimates the synced ones. This adds the orders that changes
+        have moved from one status to another, in proportion to the share that the other conditions select.
         """
         if any(condition.value == () for condition in conditions):
             # The planner never estimates 0.
@@ -291,9 +291,9 @@ def _orders_read(rows: Sequence[Any]) -> int:
 
 
 def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
-    """Turn rows in the direction of travel into the page's order, without the one row more."""
+    """Turn rows in the direction of travel into the page's order, without the extra row."""
     if more:
-        # On a page of size 0 this row is the first one, with no separator before it.
+        # On a page of size 0 the extra row is the first one, with no separator before it.
         text = text[: max(0, text.rfind(BETWEEN_ROWS))]
     return BETWEEN_ROWS.join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text
 

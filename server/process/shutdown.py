@@ -1,4 +1,4 @@
-"""The stop of a process: the signals that ask for it, and the watchdog that ends a stop that hangs."""
+"""The shutdown of a process: the signals that ask for it, and the watchdog that ends a shutdown that hangs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ STOP_SECONDS: Final = 11.5
 CUT_SHORT: Final = 1
 NOT_STARTED: Final = 3
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# How long the last acts of a process may take.
 _PARTING_SECONDS: Final = 0.2
-# Signalling a process and its group delivers the signal twice.
+# A signal to a process and to its group arrives twice, this close together.
 _ECHO_SECONDS: Final = 0.05
 _FRAMES: Final = 3
 _log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ class Stop:
     """
 
     def __init__(self, *signals: signal.Signals, again_cuts_short: bool) -> None:
-        """Start to wait. Create this before any other thread: threads inherit the blocked signals.
+        """Start waiting. Create this before any other thread: threads inherit the blocked signals.
 
         Args:
             signals: the signals that ask for a stop.
@@ -50,21 +51,21 @@ class Stop:
         """
         self._signals = signals
         self._again_cuts_short = again_cuts_short
-        self._asked = False
+        self._signalled = False
         self._server: Server | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def stops(self, server: Server) -> None:
-        """Set the server to stop; stop it at once if a signal has arrived already."""
+        """Name the server that a signal stops. If one has arrived already, stop the server at once."""
         self._server = server
-        if self._asked:
+        if self._signalled:
             server.should_exit = True
 
     def _listen(self) -> None:
         number = self._next()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
-        self._asked = True
+        self._signalled = True
         if self._server is not None:
             self._server.should_exit = True
         log_in_thread(_log.info, "stopping", signal=number.name)
@@ -106,8 +107,8 @@ def leave(code: int, *last_acts: Callable[[], object]) -> NoReturn:
 
     Args:
         code: the exit code.
-        last_acts: called first, before the log is flushed. All of it together gets `_PARTING_SECONDS`, because the log
-            may block if its reader has stopped reading.
+        last_acts: called first, before the log is flushed. All of it together gets `_PARTING_SECONDS`, because the
+            log may block if its reader has stopped reading.
     """
 
     def finish() -> None:

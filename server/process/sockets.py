@@ -21,7 +21,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # IPv4 has a socket of its own.
+            # IPv4 gets a socket of its own.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
         _log.info("listening", host=bound.getsockname()[0], port=bound.getsockname()[1])

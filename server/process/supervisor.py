@@ -37,10 +37,10 @@ _TRY_AGAIN_SECONDS: Final = 1.0
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A worker process. Once it serves, the supervisor stops the worker that it `replaces`."""
+    """A worker process. It tells `receiver` when it serves. Then the supervisor stops the worker that it `replaces`."""
 
     process: SpawnProcess
-    says: Connection
+    receiver: Connection
     replaces: _Worker | None = None
     serving: bool = False
     retiring: bool = False
@@ -72,7 +72,7 @@ class Supervisor:
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number in (*STOP_SIGNALS, signal.SIGHUP):
-            # Their numbers arrive through the pipe, but only if a handler is set.
+            # The pipe gets a signal's number only if the signal has a handler.
             signal.signal(number, lambda *_: None)
         while True:
             self._fill()
@@ -80,10 +80,10 @@ class Supervisor:
                 return self._code
             awaited: list[int | Connection] = [signals]
             awaited += [worker.process.sentinel for worker in self._workers]
-            awaited += [worker.says for worker in self._workers if not worker.serving]
+            awaited += [worker.receiver for worker in self._workers if not worker.serving]
             found = wait(awaited, self._seconds_left())
             for worker in list(self._workers):
-                if worker.says in found:
+                if worker.receiver in found:
                     self._note_serving(worker)
                 if worker.process.sentinel in found:
                     self._note_exit(worker)
@@ -106,15 +106,15 @@ class Supervisor:
         return max(left, 0.0) if self._kill_at is not None or left > 0 else None
 
     def _start(self, *, replaces: _Worker | None = None) -> None:
-        says, tells = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=work, args=(self._sockets, tells), name="worker")
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(self._sockets, sender), name="worker")
         process.start()
-        tells.close()
-        self._workers.append(_Worker(process, says, replaces))
+        sender.close()
+        self._workers.append(_Worker(process, receiver, replaces))
 
     def _note_serving(self, worker: _Worker) -> None:
         with contextlib.suppress(EOFError):
-            worker.says.recv_bytes()
+            worker.receiver.recv_bytes()
             worker.serving = True
             log_in_thread(_log.info, "worker serving", worker=worker.process.pid)
             if replaced := worker.replaces:
@@ -124,7 +124,7 @@ class Supervisor:
 
     def _note_exit(self, worker: _Worker) -> None:
         worker.process.join()
-        worker.says.close()
+        worker.receiver.close()
         self._workers.remove(worker)
         multiprocess.forget(cast("int", worker.process.pid))
         if self._kill_at is not None or worker.retiring:
@@ -142,7 +142,7 @@ class Supervisor:
             log_in_thread(_log.error, "no worker started", worker=worker.process.pid, code=code)
             self._stop(NOT_STARTED)
         if worker.replaces is not None:
-            # Its replacement failed: keep the workers that serve.
+            # The new worker failed, and so would the others: keep the workers that serve.
             self._to_replace.clear()
 
     def _handle(self, number: signal.Signals) -> None:
@@ -179,7 +179,7 @@ class Supervisor:
         self._kill_at = time.monotonic() + _KILL_SECONDS
 
 
-def work(sockets: list[socket], tells: Connection) -> None:
+def work(sockets: list[socket], sender: Connection) -> None:
     """Run a worker process: serve until the parent sends SIGTERM or is gone."""
     # In a terminal Ctrl-C reaches the worker too, but the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -190,7 +190,7 @@ def work(sockets: list[socket], tells: Connection) -> None:
     try:
         from server.process.uvicorn_server import serve  # noqa: PLC0415 # importing takes a second, in which a signal must not be lost
 
-        serve(settings, sockets, stop, started=lambda: tells.send_bytes(b"serving"))
+        serve(settings, sockets, stop, started=lambda: sender.send_bytes(b"serving"))
     except Exception:  # noqa: BLE001 # the next worker would fail in the same way, so the parent has to know
         _log.exception("worker not started")
     leave(NOT_STARTED)

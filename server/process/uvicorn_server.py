@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from server.process.shutdown import Stop
     from server.settings import Settings
 
-# Then requests in flight are cancelled. The process closes its pools in the rest of STOP_SECONDS.
+# After this time the stop cancels requests in flight. The rest of STOP_SECONDS is for closing the pools.
 _GRACEFUL_SECONDS: Final = 10
 # Every hop has to see traffic within 15 s.
 _PING_SECONDS: Final = 12
@@ -33,7 +33,7 @@ _IDLE_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server. `Stop` handles the signals; a stop is announced first, and the process ends right after it."""
+    """uvicorn's server. `Stop` handles the signals. `shutdown` sets `Draining` first, and `serve` ends the process."""
 
     def __init__(self, config: uvicorn.Config, draining: Draining, started: Callable[[], None]) -> None:
         super().__init__(config)

@@ -105,7 +105,7 @@ class AuthenticationSettings(BaseSettings):
 
     @property
     def in_production(self) -> bool:
-        """Whether this is production: by `APP_ENV`, or else whether it runs on Databricks Apps."""
+        """Whether this is production: as `APP_ENV` says, or else if the server runs on Databricks Apps."""
         if "app_env" in self.model_fields_set:
             return self.app_env == "production"
         return bool(self.databricks_app_name)
@@ -132,13 +132,13 @@ class AuthenticationSettings(BaseSettings):
         return value
 
     def mistakes(self) -> Iterator[str]:
-        """Settings that contradict each other, a sentence each."""
+        """The contradictions between these settings, a sentence each."""
         if self.in_production and "auth_mode" not in self.model_fields_set:
             yield "AUTH_MODE has to be set in production: `databricks-app` on Databricks Apps, `jwt` elsewhere"
         if self.auth_mode == "databricks-app" and not self.databricks_app_name:
             yield (
-                "AUTH_MODE=databricks-app trusts headers that anybody can send if the platform's proxy is not in front "
-                "of the server, and DATABRICKS_APP_NAME, which the platform sets, is not set: use AUTH_MODE=jwt"
+                "AUTH_MODE=databricks-app trusts headers that any client can send if the platform's proxy is not in "
+                "front of the server. DATABRICKS_APP_NAME, which the platform sets, is not set: use AUTH_MODE=jwt"
             )
         needed = {name: getattr(self, name.lower()) for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_URL")}
         missing = [name for name, value in needed.items() if value is None]

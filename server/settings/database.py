@@ -52,25 +52,25 @@ class ConnectionSettings(BaseSettings):
         "databricks_postgres",
         pattern=rf"^{_IDENTIFIER}$",
         validation_alias=AliasChoices("LAKEBASE_DATABASE_NAME", "PGDATABASE"),
-        description="The database's name. `PGDATABASE`, which Databricks Apps sets, counts where this is not set.",
+        description="The database's name. `PGDATABASE`, which Databricks Apps sets, counts if this is not set.",
     )
     lakebase_host: str | None = Field(
         None,
         validation_alias=AliasChoices("LAKEBASE_HOST", "PGHOST"),
         description=(
-            "The database's address, if the server is not to ask the platform for it. `PGHOST` counts where this is "
-            "not set."
+            "The database's address, if the server should not ask the platform for it. `PGHOST` counts if this is not "
+            "set."
         ),
     )
     lakebase_read_host: str | None = Field(
-        None, description="The address of the readable secondaries, if the server is not to ask the platform for it."
+        None, description="The address of the replicas, if the server should not ask the platform for it."
     )
     lakebase_port: int = Field(
         5432,
         ge=1,
         le=65535,
         validation_alias=AliasChoices("LAKEBASE_PORT", "PGPORT"),
-        description="The port of every instance. `PGPORT` counts where this is not set.",
+        description="The port of every instance. `PGPORT` counts if this is not set.",
     )
     pguser: str | None = Field(
         None, description="The user to log in as. Without it the server asks the platform for its own identity."
@@ -97,7 +97,7 @@ class ConnectionSettings(BaseSettings):
         min_length=16,
         description=(
             "Signs consistency tokens, and has to be the same for all processes. Without it the server uses another "
-            "secret of the settings, so it is needed only if there is none."
+            "secret from the settings, so set it only if there is no other."
         ),
     )
     pool_size: PositiveInt = Field(10, description="Database connections of a process for pages and single orders.")
@@ -131,7 +131,7 @@ class ConnectionSettings(BaseSettings):
         return value
 
     def mistakes(self) -> Iterator[str]:
-        """Settings that contradict each other, a sentence each."""
+        """The contradictions between these settings, a sentence each."""
         remote = any(host and not is_local(host) for host in (self.lakebase_host, self.lakebase_read_host))
         if self.pgsslmode not in ENCRYPTED and (remote or not (self.lakebase_host or self.database_url)):
             yield (

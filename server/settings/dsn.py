@@ -41,7 +41,7 @@ class InvalidDsnError(ValueError):
 def parse_dsn(url: str) -> str:
     """Return the URL in asyncpg's form, without the parameters that only libpq knows.
 
-    The host may be a list, an address, or a directory of Unix sockets. It stands in the host's place (percent-encoded)
+    The host may be a list, an address, or a directory of Unix sockets. It is in the host's place (percent-encoded)
     or in the parameter `host`. A connection to another machine is encrypted even if the URL does not say so.
 
     Raises:

@@ -121,6 +121,6 @@ class LimitSettings(BaseSettings):
         )
 
     def mistakes(self) -> Iterator[str]:
-        """Settings that contradict each other, a sentence each."""
+        """The contradictions between these settings, a sentence each."""
         if self.persisted_documents_only and self.persisted_documents is None:
             yield "PERSISTED_DOCUMENTS_ONLY needs PERSISTED_DOCUMENTS too"

@@ -13,7 +13,7 @@ from server.settings.server import PLATFORM_PORT, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Where pydantic's own message means nothing to an operator.
+# Messages for mistakes whose message by pydantic means nothing to an operator.
 _SENTENCES = {
     "string_pattern_mismatch": "its form is wrong; server/settings/README.md describes it",
     "too_short": "it needs at least {min_length} characters",

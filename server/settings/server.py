@@ -53,8 +53,8 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
     fast_path: bool = Field(
         default=True,
         description=(
-            "Whether queries for orders are answered without graphql-core's execution from their second time on. The "
-            "answers are the same."
+            "Whether the server answers queries for orders from JSON templates, without graphql-core's execution, from "
+            "their second time on. The answers are the same."
         ),
     )
     compress_from_bytes: Annotated[int, Field(ge=0, le=1 << 30)] | Literal["off"] = Field(
@@ -62,7 +62,7 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
         description=(
             "Responses of this size in bytes and more are gzipped if the client accepts it; `off`: none. Below the "
             "default, compressing takes longer than sending over a gigabit line. `off` is for a proxy that compresses, "
-            "or clients that are all near."
+            "or for clients that are all near."
         ),
     )
     # No longer than a consistency cookie lives (server/http/caching.py says why).
@@ -99,7 +99,7 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        # All mistakes at once: an operator who fixes one should not have to restart to hear of the next.
+        # All mistakes at once, so that an operator who fixes one need not restart to learn of the next.
         parts = (ConnectionSettings, AuthenticationSettings, LimitSettings)
         if mistakes := [*(mistake for part in parts for mistake in part.mistakes(self)), *self._own_mistakes()]:
             raise ValueError("\n".join(mistakes))
@@ -109,7 +109,7 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
         if self.page_size_default > self.page_size_max:
             yield "PAGE_SIZE_DEFAULT is above PAGE_SIZE_MAX"
         if self.auth_mode == "local" and not is_loopback(self.host):
-            yield "AUTH_MODE=local, which lets everybody in, needs a HOST of loopback"
+            yield "AUTH_MODE=local, which lets every caller in, needs a loopback HOST"
 
     @property
     def shared_secret(self) -> SecretStr | None:

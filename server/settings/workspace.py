@@ -14,8 +14,8 @@ class WorkspaceSettings(BaseSettings):
     databricks_host: str | None = Field(
         None,
         description=(
-            "The workspace's address. The Databricks SDK looks in its own places for this and the next three where "
-            "they are not set."
+            "The workspace's address. If this or one of the next three is not set, the Databricks SDK looks for it in "
+            "its own places."
         ),
     )
     databricks_token: SecretStr | None = Field(

@@ -1,4 +1,4 @@
-"""How much of what comes in is served: admission, rate limit, limits of subscriptions, and draining before a stop.
+"""How many requests the server takes on: admission, the rate limit, limits of subscriptions, draining before a stop.
 
-Read `admission.py` first.
+Read `admission.py` first. `rate_limit.py` charges callers.
 """

@@ -20,12 +20,14 @@ MESSAGE: Final = (
 )
 # How long an operation waits for an admission slot before OVERLOADED.
 WAIT_SECONDS: Final = 0.25
-# The part of the longest wait that a new request may expect to wait. The rest covers an estimate that is far off.
+# The server sheds a request whose expected wait exceeds this share of the longest wait. The rest of it covers a wrong
+# estimate.
 _EXPECTED_SHARE: Final = 0.3
-# Weight of the newest interval in the moving average. More requests than that may time out at the same moment, because
-# the loop's clock stands still while it runs one batch of callbacks.
+# Weight of the newest interval in the moving average. The average covers more intervals than there are operations that
+# may fail at the same moment and hand on their slots, with intervals of 0: the loop's clock stands still while it runs
+# one batch of callbacks.
 _NEWEST_SHARE: Final = 1 / 128
-# An average interval between two admissions above this means that all wait for the database.
+# If the average interval between two admissions is longer than this, operations wait for the database.
 _DATABASE_SECONDS: Final = 0.005
 # How often the queue checks whether a wake-up is over.
 _WAKE_CHECK_SECONDS: Final = 0.05
@@ -71,7 +73,7 @@ def holds_slot() -> bool:
 def patience_left(seconds: float) -> float:
     """How many of these seconds this operation may still wait for something else.
 
-    Its waits together take no longer than the longer one of the two may, so that a refusal comes within that time.
+    Both waits together take no longer than the longer one alone may, so that a refusal comes within that time.
     """
     slot = _slot.get()
     if slot is None or not slot.held:
@@ -81,9 +83,9 @@ def patience_left(seconds: float) -> float:
 
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
-    """Release the operation's slot if the work within is slow. For work that has a connection pool of its own.
+    """Release the operation's slot if the work within is slow. For work that has its own connection pool.
 
-    Otherwise a few dozen slow counts would keep out pages, which do not compete with them.
+    Otherwise a few dozen slow counts would keep out pages, although they use other connections.
     """
     slot = _slot.get()
     leaving = running_loop().call_later(_SLOW_SECONDS, slot.leave) if slot else None
@@ -97,7 +99,7 @@ def giving_way() -> Iterator[None]:
 class Admission:
     """The operations in flight in this process and those that wait for a slot, on one event loop.
 
-    During a wake-up of the database all of them wait for it, and none is refused for that.
+    During a wake-up of the database all of them wait, and none is refused for waiting.
 
     Args:
         most: how many operations may be in flight.
@@ -154,7 +156,7 @@ class Admission:
             admitted = await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
-                # It got its slot in the moment in which its task was cancelled.
+                # The operation got its slot at the moment at which its task was cancelled.
                 self.give_on()
             self._forget_first()
             raise
@@ -182,7 +184,7 @@ class Admission:
                 turn.set_result(True)
                 return
         self._free += 1
-        # The queue is empty: the next load may be of quite another kind.
+        # The queue is empty. The next load may be quite different, so the average starts anew.
         self._interval_seconds = None
 
     def _note_interval(self, newest: float) -> None:

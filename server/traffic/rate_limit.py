@@ -32,8 +32,8 @@ class RateLimit:
     Args:
         rate: points that a bucket gains in a second.
         burst: points that a bucket holds, also at the beginning.
-        remembered: how many buckets are kept at most. Full buckets need no memory. Beyond that, the caller that has
-            been idle for longest is forgotten, and so has a full bucket again.
+        remembered: how many buckets are kept at most. Full buckets are not kept. If there are more, the bucket of the
+            caller that has been idle for longest is dropped, which makes it full again.
         clock: monotonic, in seconds.
     """
 
@@ -93,7 +93,7 @@ class RateLimit:
         self._demanded(user, 1, self._clock())
 
     def note_mistake(self, user: str) -> None:
-        """Charge a document that is not run, as far as the bucket has points."""
+        """Charge for a document that is refused, as far as the bucket has points."""
         now = self._clock()
         self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS), now)
 
@@ -123,15 +123,15 @@ class RateLimit:
 
 
 class ChargeMistakes(SchemaExtension):
-    """Charges the caller for a document that is not run, and reads no document of a caller without points."""
+    """Charges the caller for a document that is refused, and refuses a caller without points before parsing."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
 
     def on_operation(self) -> Iterator[None]:
-        """Wraps parsing and validation too.
+        """This hook also surrounds parsing and validation.
 
-        An operation that has a price is charged just that, before it runs, however it ends.
+        An operation that has a cost is charged exactly that, before it runs, however it ends.
         """
         execution = self.execution_context
         context: Context = execution.context

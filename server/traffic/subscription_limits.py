@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
 _T = TypeVar("_T")
-# A caller with this many subscriptions has forgotten most of them; ending one frees its place at once.
+# A caller with this many subscriptions has probably forgotten most of them. Ending one frees its place at once.
 _RETRY_AFTER_SECONDS: Final = 5
 
 
@@ -60,7 +60,7 @@ class CountSubscriptions(SchemaExtension):
         self._user: str | None = None
 
     def on_operation(self) -> Iterator[None]:
-        """A subscription lasts until this generator ends, also if it is ended from outside."""
+        """A subscription lasts until this generator ends, even if it is cancelled."""
         try:
             yield
         finally:

@@ -30,10 +30,10 @@ _log = structlog.get_logger(__name__)
 # How long a client may take for the headers of a request, and for its body, counted from the body's first byte.
 _HEADERS_SECONDS: Final = 5.0
 _BODY_SECONDS: Final = 10.0
-# A client that reads nothing of its response for so long is cut off.
+# A client that reads nothing of its response for this long is cut off.
 SEND_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5
-# The part of all connections that may be lasting ones: WebSockets and event streams.
+# The share of all connections that may be lasting ones: WebSockets and event streams.
 _STREAMS_SHARE: Final = 0.75
 # Open files beside the clients' connections: to the database and the platform, the log, metrics, listening sockets.
 _OTHER_FILES: Final = 64
@@ -91,7 +91,7 @@ class Connections:
     def take(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
         """Register a connection; False if there are too many, and the caller has to refuse and close it.
 
-        The connection that has waited for the longest for its client is closed to make room.
+        The connection that has waited longest for its client is closed to make room.
         """
         room = len(self._all) < self._most
         if not room:
@@ -145,10 +145,10 @@ class SendProgress:
         self._since = 0.0
 
     def is_stuck(self, transport: asyncio.Transport, now: float, *, seconds: float) -> bool:
-        """Whether the client has read nothing for so many seconds, as far as the calls of this method could see."""
+        """Whether the client has read nothing for this many seconds, as far as calls of this method could see."""
         left = transport.get_write_buffer_size()
         if left:
-            # The kernel takes more only after it sent much, which may take a slow client longer than the deadline.
+            # The kernel takes more only after it has sent a lot, which a slow client may delay beyond the deadline.
             left += _unsent(transport)
         if left == 0 or left < self._left or self._left == 0:
             self._since = now

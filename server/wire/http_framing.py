@@ -11,20 +11,20 @@ from schema.errors import Reason, RequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The URL; the names and values of all headers together.
 URL_BYTES: Final = 16_384
+# The names and values of all headers together.
 HEADERS_BYTES: Final = 16_384
-HEADERS: Final = 100
+MAX_HEADERS: Final = 100
 # An incomplete head, with the separators.
 HEAD_BYTES: Final = URL_BYTES + HEADERS_BYTES + 1_024
-# A line of a WebSocket's request: the websockets library, which parses it again, refuses longer ones.
+# A line of a WebSocket's request. The websockets library, which parses the request again, refuses longer ones.
 _SOCKET_LINE_BYTES: Final = 8_000
-# The headers that decide about framing.
+# The headers that decide about the framing.
 FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 NOT_HTTP: Final = "This is not a valid HTTP/1.1 request. The connection is closed."
 _TOO_LARGE: Final = (
-    f"A URL may have at most {URL_BYTES} bytes, and a request {HEADERS} headers of {HEADERS_BYTES} bytes together."
+    f"A URL may have at most {URL_BYTES} bytes, and a request {MAX_HEADERS} headers of {HEADERS_BYTES} bytes together."
 )
 
 
@@ -67,7 +67,7 @@ def is_too_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 def wrong_with_upgrade(
     method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, websocket: bool
 ) -> RequestError | None:
-    """What is wrong with a request for another protocol, WebSocket or not; None if nothing is."""
+    """The mistake in a request for another protocol, WebSocket or not; None if there is none."""
     if method == b"CONNECT" or (websocket and method != b"GET"):
         return not_http()
     if websocket and max(len(url), *(len(name) + len(value) for name, value in headers)) > _SOCKET_LINE_BYTES:

@@ -1,7 +1,7 @@
 """The HTTP protocol of a connection: uvicorn's, with deadlines, size limits and refusals of its own.
 
-llhttp and `server/wire/http_framing.py` find requests that are framed wrongly. The connection is closed after such a
-request, because it is unknown where the next one begins.
+llhttp and `server/wire/http_framing.py` find wrong framing. The server closes the connection after such a request,
+because nothing tells where the next one begins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.observability.sinks import observe
 from server.traffic.admission import MESSAGE
 from server.wire import http_framing as framing
 from server.wire.connections import SendProgress, reset
-from server.wire.http_framing import FRAMING, HEAD_BYTES, HEADERS, HEADERS_BYTES, URL_BYTES
+from server.wire.http_framing import FRAMING, HEAD_BYTES, HEADERS_BYTES, MAX_HEADERS, URL_BYTES
 from server.wire.raw_response import answer_of, readable_by
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from server.wire.connections import Connections
 
-# Chunk headers and extensions: a chunked body may take this many times its length on the wire, plus so many bytes.
+# Chunk headers and extensions: on the wire a chunked body may be this many times as long, plus this many bytes.
 _CHUNKING: Final = 2
 _CHUNKING_BYTES: Final = 65_536
 # Requests that a client may send before the response to the first one.
@@ -44,8 +44,8 @@ _SLOW_LINGER_SECONDS: Final = 0.5
 _GRAPHQL: Final = GRAPHQL_PATH.encode()
 _STREAM: Final = STREAM_PATH.encode()
 _TOO_SLOW: Final = {
-    "head": (Reason.HEADERS_TOO_SLOW, "headers were"),
-    "body": (Reason.BODY_TOO_SLOW, "body was"),
+    "head": (Reason.HEADERS_TOO_SLOW, "headers"),
+    "body": (Reason.BODY_TOO_SLOW, "body"),
 }
 _OVERLOADED: Final = UnavailableError(Reason.OVERLOADED, MESSAGE)
 _Refusal = RequestError | UnavailableError
@@ -76,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._all = connections
         self._phase: _Phase = "new"
         self._stopping = False
-        # Further input is dropped.
+        # Whether further input is dropped.
         self._ignores_input = False
         self._sending = SendProgress()
         self._caller = Caller()
@@ -84,7 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refusal: _Refusal | None = None
         self._last_response = b""
         self._parting_seconds = _LINGER_SECONDS
-        # Of the request that is being read.
+        # State of the request that is being read.
         self._chunk_bytes = 0
         self._bytes = 0
         self._body_bytes = 0
@@ -92,9 +92,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._completed = False
         # Body bytes of a request that asks for another protocol: httptools leaves them unread.
         self._unread = 0
-        # The request has its response already: its body is read and dropped.
+        # Whether the request has its response already, so that its body is read and dropped.
         self._shed = False
-        # The response in progress is an event stream.
+        # Whether the response in progress is an event stream.
         self._streams = False
 
     # The connection: opened, checked, closed.
@@ -143,7 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
             seconds = deadlines.headers if phase == "head" else deadlines.body
             if waited > seconds:
                 reason, what = _TOO_SLOW[phase]
-                error = RequestError(reason, f"The {what} not there within {seconds:g} s.")
+                error = RequestError(reason, f"The {what} did not arrive within {seconds:g} s.")
                 self._refuse(error, seconds=_SLOW_LINGER_SECONDS)
         elif waited > self._parting_seconds:
             self.transport.abort()
@@ -225,7 +225,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
         if name in FRAMING:
             self._framing.append((name, value))
-        elif len(self.headers) > HEADERS:
+        elif len(self.headers) > MAX_HEADERS:
             raise self._refused(framing.too_large())
 
     def on_headers_complete(self) -> None:
@@ -334,7 +334,7 @@ class HttpProtocol(HttpToolsProtocol):
         return False
 
     def _shed_request(self) -> None:
-        """Refuse the request at the least cost, without a task or a log line of its own: there may be many.
+        """Refuse the request at the least cost, without its own task or log line: there may be many.
 
         Raises:
             _RefusedError: the connection cannot be kept.
@@ -357,7 +357,7 @@ class HttpProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.abort()
                 return
-            # The application already serves the request: it finds the refusal when it reads the body, and answers.
+            # The application already serves the request. It finds the refusal when it reads the body, and responds.
             cycle.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key] # a key of our own
             cycle.keep_alive, cycle.more_body = False, False
             cycle.transport = cast("asyncio.Transport", _Closing(self))
@@ -385,7 +385,7 @@ class HttpProtocol(HttpToolsProtocol):
             observe(RequestRefused(error.reason, self.client[0] if self.client else None))
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""
+        """Like uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""
         self.server_state.total_requests += 1
         self._end_stream()
         if self.transport.is_closing():
@@ -403,7 +403,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._part()
 
     def close(self) -> None:
-        """Close the connection so that the response arrives, although the request was not read whole."""
+        """Close the connection in a way that lets the response arrive, although the request was not read to its end."""
         if self._phase == "body" or self._ignores_input:
             self._part()
         else:

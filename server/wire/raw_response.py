@@ -1,4 +1,4 @@
-"""Responses that a connection writes by itself, as bytes, when no request reaches the application."""
+"""Responses that a connection itself writes, as bytes, for requests that never reach the application."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def readable_by(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]
 
 @cache
 def _parts(of_request: bool, reason: Reason, message: str, keep: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 # a key
-    """The bytes before and after the headers that vary. There are as many as reasons that occur here."""
+    """The bytes before and after the headers that vary. The cache has one entry for each refusal that occurs here."""
     error = RequestError(reason, message) if of_request else UnavailableError(reason, message)
     answer, status = present_refusal(error)
     body = orjson.dumps(answer)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
 
-# Three hundred of the smallest frames, which take a few milliseconds. One read may bring a quarter of a megabyte.
+# Three hundred of the smallest frames, which take a few milliseconds to parse. One read may bring 256 KiB.
 _PORTION_BYTES: Final = 2_048
 # Browsers split a message of two megabytes into a few dozen fragments.
 _MOST_FRAGMENTS: Final = 1_024
@@ -31,7 +31,7 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self._pong = b""
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data, or if it is much, a portion of it now and the rest later."""
+        """Parse the data; if there is a lot, parse a portion now and the rest later."""
         if not self._unparsed and len(data) <= _PORTION_BYTES and self._may_parse:
             super().data_received(data)
             return
@@ -53,14 +53,14 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self._pong = b""
 
     def handle_ping(self) -> None:
-        """Answer at once, or if the peer does not read, as soon as it does."""
+        """Answer at once, or as soon as the peer reads again."""
         if self.writable.is_set():
             super().handle_ping()
         else:
             self._pong = b"".join(self.conn.data_to_send())
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a fragment, up to a number of them: the size limit does not stop empty ones."""
+        """Take a fragment, up to a maximum: the size limit does not stop empty ones."""
         if len(self.frames) < _MOST_FRAGMENTS:
             super().handle_cont(event)
         elif not self.close_sent:

@@ -1,4 +1,4 @@
-"""The protocol of a connection that has become a WebSocket: counted, and cut if its peer does not read."""
+"""The protocol of a connection that has become a WebSocket: it is counted, and cut if its peer does not read."""
 
 from __future__ import annotations
 

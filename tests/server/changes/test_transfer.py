@@ -71,7 +71,7 @@ def line(**different: object) -> str:
         ([line(), line(id=6, version=3)], "Line 2 has the id 6, which does not follow 7."),
         (
             [line(id=1, version=1)],
-            "Change 1 differs from the database's, whose own history goes up to change 1.",
+            "Change 1 is not the database's own, and the database has a history up to change 1.",
         ),
         ([line(version=1)], "The lines contradict each other or the database: "),
         ([line(), line(id=8, changed_by=None)], "The lines contradict each other or the database: "),

@@ -133,7 +133,7 @@ def test_a_mode_of_authentication_is_taken(
     [
         ({"APP_ENV": "production"}, "AUTH_MODE has to be set in production"),
         ({"DATABRICKS_APP_NAME": "orders"}, "AUTH_MODE has to be set in production"),
-        ({"DATABRICKS_APP_NAME": "orders", "AUTH_MODE": "local", "HOST": "0.0.0.0"}, "needs a HOST of loopback"),  # noqa: S104 # it may not
+        ({"DATABRICKS_APP_NAME": "orders", "AUTH_MODE": "local", "HOST": "0.0.0.0"}, "needs a loopback HOST"),  # noqa: S104 # it may not
         ({"APP_ENV": "staging"}, "APP_ENV: "),
         ({"AUTH_MODE": ""}, "AUTH_MODE: "),
         ({"AUTH_MODE": "none"}, "AUTH_MODE: "),

@@ -8,8 +8,8 @@ revision = "0002"
 down_revision = "0001"
 
 _STATEMENTS = (
-    # Times are the database's, because processes' clocks may differ. A process that takes up an operation raises its
-    # fence; a write with an older fence fails.
+    # Times are by the database's clock, because the clocks of processes may differ. A process that takes up an
+    # operation raises its fence. A write with an older fence fails.
     """
     CREATE TABLE {schema}.operation (
         id uuid PRIMARY KEY,

@@ -1,4 +1,4 @@
-"""Revision 0001: the overlay of statuses, the history of changes, which is the feed, and recorded outcomes."""
+"""Revision 0001: the overlay of statuses, the history of changes (which is the feed), and recorded outcomes."""
 
 from __future__ import annotations
 
