@@ -22,9 +22,9 @@ COPY --from=packages /venv /venv
 COPY schema schema
 COPY server server
 COPY --from=graphiql /build/server/graphiql/static/vendor server/graphiql/static/vendor
-# The user may not write here, and would compile all of it at every start.
+# The server's user may not write here, so without this Python would compile every module at every start.
 RUN python -m compileall -q schema server
-# Without AUTH_MODE it does not start: nobody is let in before somebody has said who may.
+# Without AUTH_MODE the server does not start: the operator has to decide first how callers are authenticated.
 ENV APP_ENV=production HOST=0.0.0.0 PORT=8000 PYTHONUNBUFFERED=1
 USER 10001:10001
 EXPOSE 8000

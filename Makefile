@@ -1,4 +1,4 @@
-# What a person types. `make run` and `make test` do all the set-up they need; `make setup` alone does just that.
+# The developer's commands. `make run` and `make test` do the set-up that they need; `make setup` does only the set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -10,17 +10,18 @@ BENCH_STAMP := .venv/.bench-installed
 run: setup
 	@exec $(BIN)/python -m server.local
 
-# Three files at a time, for most of their tests wait for something. It passes on any machine: nothing in it is held to a time.
+# Three files at a time, because most tests wait for something. No test depends on time, so it passes on any machine.
 test: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-# What may break and must lose nothing, and every time that is promised (tests/calibration.py): an hour, on a machine with
-# nothing else to do. At the end it shows the scorecard, which is in .local/scorecard.md then, and the times.
+# Fault injection, and every promised time (tests/calibration.py). It takes an hour, on a machine with nothing else to do.
+# At the end it shows the times and the scorecard, which it also writes to .local/scorecard.md.
 faults: setup
 	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 GENERATED=5000 \
 		$(BIN)/python -m pytest -m "long or faults"
 
-# Faults at random, one every half minute: `make soak SOAK_SECONDS=300 SOAK_SEED=7` takes five minutes and does it again.
+# Random faults, one every half minute. `make soak SOAK_SECONDS=300 SOAK_SEED=7` takes five minutes, and repeats the run
+# of that seed.
 soak: setup
 	@exec $(BIN)/python -m tests.faults.soak
 
@@ -31,20 +32,20 @@ check: setup
 	$(BIN)/lint-imports
 
 # Twelve minutes, and two more the first time, which installs the other servers and loads 1.5 million orders. A machine
-# with nothing else to do is best. `make bench ARGUMENTS="--only pages --rounds 7"` does a part of it, and
+# with nothing else to do is best. `make bench ARGUMENTS="--only pages --rounds 7"` runs a part of it, and
 # `make bench SCALES="0.1 1 10"` compares tables of these sizes too; the last takes 5 GB and four minutes the first time.
 bench: $(BENCH_STAMP)
 	@SCALES="$(SCALES)" exec $(BIN)/python -m tests.bench $(ARGUMENTS)
 
-# What a process holds while it gives 300,000 pages of 100 orders, twice; six minutes.
+# The memory of a process while it serves 300,000 pages of 100 orders, twice. It takes six minutes.
 bench-memory: $(BENCH_STAMP)
 	@exec $(BIN)/python -m tests.bench --only memory --contenders ours
 
-# Twice of what the server can do for a minute, and 500 callers who trickle, on a machine with nothing else to do.
+# Twice the load that the server can handle, for a minute, and 500 trickling clients, on a machine with nothing else to do.
 load: setup
 	@exec $(BIN)/python -m tests.load $(ARGUMENTS)
 
-# Without npm everything but GraphiQL works, and its page says how to get it.
+# Without npm everything but GraphiQL works. GraphiQL's page then says how to get it.
 setup: $(STAMP)
 	@$(BIN)/python -m server.graphiql.vendor --optional
 
@@ -56,11 +57,11 @@ $(STAMP): requirements.txt requirements-local.txt requirements-dev.txt
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP) requirements-bench.txt
-	@echo "Installing what only the bench needs, once."
+	@echo "Installing the packages of the benchmark, once."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
-# The pins, after a change of pyproject.toml. For a Databricks App requirements.txt alone is what is installed.
+# Pins the dependencies, after a change of pyproject.toml. A Databricks App installs only requirements.txt.
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe $(UPGRADE)
 lock: $(STAMP)
 	$(PIP_COMPILE) --output-file requirements.txt pyproject.toml
@@ -69,7 +70,7 @@ lock: $(STAMP)
 	$(PIP_COMPILE) --extra local --extra otel --extra dev --constraint requirements-local.txt --constraint requirements-otel.txt --output-file requirements-dev.txt pyproject.toml
 	$(PIP_COMPILE) --extra bench --constraint requirements-dev.txt --output-file requirements-bench.txt pyproject.toml
 
-# schema.graphql, after a change of the schema that is meant.
+# Prints the schema to schema.graphql, after an intended change.
 sdl: setup
 	$(BIN)/python -m schema > schema/schema.graphql
 

@@ -55,10 +55,10 @@ def build_schema(
     """Build the schema.
 
     Args:
-        hidden_order_fields: attributes of Order ("comment", "clerk") to leave out of the schema and of the filter.
+        hidden_order_fields: attributes of Order ("comment", "clerk") to leave out of the type and of the filter.
         extensions: factories of further extensions, which run around every operation.
-        documents: the cache of documents, for a caller that looks into it; None for one of its own.
-        plans: whether to plan queries, for a caller that answers them from their plans.
+        documents: the cache of documents, if the caller shares it; None makes a new one.
+        plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
     """
     limits = limits or DocumentLimits()
@@ -72,7 +72,7 @@ def build_schema(
         extensions=[
             lambda: DocumentPreparation(cache, limits),
             OperationScope,
-            # Before any extension that asks the database for something.
+            # Before any extension that queries the database.
             lambda: CostControl(cache, limit=limits.cost),
             *extensions,
             # With an admission slot, and within the deadline.

@@ -43,13 +43,13 @@ class FeedPosition:
 
 @dataclass(frozen=True)
 class Context:
-    """What every resolver of an operation is given.
+    """The context that every resolver of an operation receives.
 
     Attributes:
         feed_position: how far the operation's subscription has come; None if the transport does not ask.
         head: the newest change at the start of the operation, if the operation selects it.
-        charge: called once with the cost of the operation, before anything is executed. It may raise an `ApiError`,
-            which is the answer then. None if there is nothing to charge, or if it has been charged already.
+        charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
+            that is the answer. None if there is nothing to charge, or if it has been charged already.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
     """
@@ -81,13 +81,13 @@ class Context:
 
     def for_caller(self, principal: Principal, *, tells_cost: bool, explores: bool) -> Context:
         """The context of a caller."""
-        # This does what `replace` does, which takes long enough to be noticed in every request.
+        # Does what `replace` does: `replace` is slow enough to matter in every request.
         own = object.__new__(Context)
         own.__dict__.update(self.__dict__, principal=principal, tells_cost=tells_cost, explores=explores)
         return own
 
     def for_operation(self) -> Context:
-        """The context with new lookups: a lookup must not outlive an operation, and a WebSocket has many of them."""
+        """The context with new lookups: a lookup must not outlive its operation, and a WebSocket runs many."""
         return replace(self)
 
 

@@ -1,4 +1,4 @@
-"""The cache of documents: one entry for everything that is known about a text."""
+"""The cache of documents: one entry holds everything that is known about a text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 # A longer document is parsed and validated each time. GraphiQL's introspection query has 1,600 characters, Relay's
 # largest documents a few thousand.
 REMEMBERED_CHARACTERS: Final = 16_384
-# The memory bound of a cache. A syntax tree takes 300 to 500 bytes a token, so 0.35 MB for 1,000 tokens in the 2,000
-# characters that a document has on average in a full cache. A plan takes up to a hundred times its text. Measured, the
-# worst documents fill it with 0.46 GB, a thousand ordinary ones with 28 MB.
+# Together these bound the memory of a cache. In a full cache a document has 2,000 characters on average, which may be
+# 1,000 tokens. A syntax tree takes 300 to 500 bytes a token: 0.35 MB. A plan takes up to a hundred times its text.
+# Measured: the worst documents fill a cache with 0.46 GB, a thousand ordinary ones with 28 MB.
 _DOCUMENTS: Final = 1_000
 _CHARACTERS: Final = 2 << 20
 
@@ -31,8 +31,8 @@ _CHARACTERS: Final = 2 << 20
 class Document:
     """A document that is valid and within the limits, and what is derived from it.
 
-    `plans` holds the plan of each operation that has been planned, by the name that a request gives for it, and None
-    for an operation that cannot be planned. `digest` is the hash under which a client offered the document.
+    `plans` holds the plan of each planned operation, by the `operationName` of a request; None marks an operation that
+    cannot be planned. `digest` is the hash under which a client offered the document.
 
     Args:
         text: its text.
@@ -49,10 +49,10 @@ class Document:
         self._formulas: dict[str | None, Formula] = {}
 
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
-        """The cost formula of an operation; that of an operation which does not exist is 0.
+        """The cost formula of an operation; an operation that does not exist costs 0.
 
         Raises:
-            LimitError: COST_EXCEEDED, the operation would describe the schema over and over.
+            LimitError: COST_EXCEEDED if the operation repeats introspection too often.
         """
         operation = get_operation_ast(self.ast, operation_name)
         if operation is None:
@@ -63,7 +63,7 @@ class Document:
         return self._formulas[name]
 
     def plan(self, schema: strawberry.Schema, operation_name: str | None) -> None:
-        """Plan a query, unless that has been done."""
+        """Plan a query, unless it has been planned."""
         if operation_name in self.plans:
             return
         operation = get_operation_ast(self.ast, operation_name)
@@ -81,19 +81,17 @@ class Document:
             return PlannedOperation(schema, self.ast, operation, formula)
         except UnplannedError:
             return None
-        except Exception:  # noqa: BLE001 # the request that is being answered must not fail because of its plan
-            # The ordinary path answers without a plan.
+        except Exception:  # noqa: BLE001 # a bug in planning must not fail the request: the ordinary path answers
             _log.exception("a document could not be planned")
             return None
 
 
 class DocumentCache:
-    """The documents used last, up to a bound. Each process has its own.
+    """The most recently used documents, up to a bound. Each process has its own cache.
 
     A document is added once it has proved valid, so invalid documents cannot push out valid ones. Error messages, which
     may be a hundred times as long as a document, are not kept. A query is planned when the ordinary path is about to
-    execute it for the first time. By then the schema's extensions have let it pass, so a document that has a plan has
-    passed all their checks.
+    execute it for the first time. By then the document has passed the checks of all the schema's extensions.
 
     Args:
         most: how many documents it holds.
@@ -122,7 +120,7 @@ class DocumentCache:
         return document
 
     def add(self, text: str, ast: DocumentNode) -> None:
-        """Add a document that has proved valid, unless it is a very long one."""
+        """Add a document that has proved valid, unless it is very long."""
         if text in self._documents or len(text) > REMEMBERED_CHARACTERS:
             return
         self._documents[text] = Document(text, ast)
@@ -134,10 +132,10 @@ class DocumentCache:
                 del self._by_digest[forgotten.digest]
 
     def offer(self, digest: str, text: str, *, most: int) -> None:
-        """Let a document, if it is in the cache, be found by its hash.
+        """Make a document findable by its hash, if it is in the cache.
 
         Args:
-            digest: the hash, which the caller has compared with the text.
+            digest: the hash. The caller has checked that it is the text's.
             text: the text.
             most: how many documents may be found by their hash.
         """

@@ -53,7 +53,7 @@ class Reason(Enum):
         "`query`, `documentId`, `variables`, `operationName` or `extensions` has the wrong type, or both "
         "`query` and `documentId` are missing.",
     )
-    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "There is nothing at this path. The README lists the paths.")
+    PATH_UNKNOWN = Kind(Code.NOT_FOUND, 404, "There is nothing at this path. GraphQL is at `/api/graphql`.")
     METHOD_NOT_ALLOWED = Kind(Code.BAD_REQUEST, 405, "Only GET and POST are allowed, and over GET only queries.")
     NOT_ACCEPTABLE = Kind(
         Code.BAD_REQUEST,
@@ -344,7 +344,7 @@ class Reason(Enum):
     CONTROL_PLANE_TIMEOUT = Kind(
         Code.GATEWAY_TIMEOUT,
         504,
-        "The platform took longer than an admin field may take. What it has begun goes on: look at it, or "
+        "The platform took longer than an admin field may take. What it has begun continues: look at it, or "
         "send the request again.",
         retry=True,
     )

@@ -53,15 +53,15 @@ class OperationScope(SchemaExtension):
 class HeadFirst(SchemaExtension):
     """Reads the head of the feed before the rest of an operation that asks for it.
 
-    Root fields run side by side. A head that is read after the orders beside it would be past changes that those orders
-    do not show, and that a subscription from there on would never bring.
+    Root fields run side by side. If the head were read after the orders, a change in between would be lost: the orders
+    do not show it, and a subscription from the head does not deliver it.
     """
 
     async def on_execute(self) -> AsyncIterator[None]:
-        """Look for the field's name in the text: a comment that holds it costs a statement at worst.
+        """Look for the field's name in the text. A false match, in a comment for example, costs one statement.
 
-        Only queries read it here. A mutation's own changes come after its start, and a subscription's events go on, so
-        these read the head where it is selected.
+        Only queries read the head here. A mutation makes changes after its start, and a subscription goes on, so these
+        read the head where it is selected.
         """
         is_query = self.execution_context.operation_type is OperationType.QUERY
         if is_query and _HEAD in (self.execution_context.query or ""):
@@ -87,7 +87,7 @@ class DocumentPreparation(SchemaExtension):
         self._known = False
 
     def on_parse(self) -> Iterator[None]:
-        """Parse within the limits. Validation takes longest, so a document that exceeds them never gets there."""
+        """Parse within the limits. Validation takes longest, so a document that exceeds them is not validated."""
         context = self.execution_context
         if context.query and context.graphql_document is None:
             document = self._documents.get(context.query)
@@ -127,7 +127,7 @@ class CostControl(SchemaExtension):
         self._cost: int | None = None
 
     def on_execute(self) -> Iterator[None]:
-        """Charge after validation, on which a formula relies, and before the database is asked for anything."""
+        """Charge after validation, on which a formula relies, and before the database is queried."""
         execution = self.execution_context
         context: Context = execution.context
         text, ast = execution.query or "", execution.graphql_document
@@ -154,7 +154,7 @@ class CostControl(SchemaExtension):
 class Planning(SchemaExtension):
     """Plans a query that the ordinary path is about to execute, so that the fast path can answer the next request.
 
-    It is the innermost extension: every extension that may refuse a document has let this one pass.
+    It is the innermost extension, so the document has passed every extension that may refuse it.
 
     Args:
         documents: the cache of documents.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _NodeKey: TypeAlias = tuple[type[Node], int | str]
 _FoundNodes: TypeAlias = dict[_NodeKey, Node | ApiError | None]
 
-# The types of administration are looked up one by one: the rule that their keys follow, and the lookup.
+# The types of administration, which are looked up one by one: the rule for their keys, and the lookup.
 _ADMINISTERED: Final[
     dict[type[Node], tuple[NameRule | TableNameRule, Callable[[Info, str], Awaitable[Node | None]]]]
 ] = {

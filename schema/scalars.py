@@ -27,7 +27,7 @@ _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", re.ASCII)
 _FLOAT_EXACT_DIGITS = 15
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-# Dates of PostgreSQL's that Python does not have.
+# PostgreSQL's dates that Python cannot represent.
 _DATE_BEYOND_PYTHON = re.compile(r"[0-9]{4,7}-[0-9]{2}-[0-9]{2}( BC)?|-?infinity", re.ASCII)
 
 
@@ -109,7 +109,7 @@ def _literal(parse: Callable[[object], object], *nodes: type[ValueNode]) -> Call
 
 
 def _decimal_text(value: Decimal | int) -> str:
-    # A float means that an exact amount has been lost on the way. PostgreSQL's numeric can hold NaN and Infinity.
+    # A float means that an exact amount was lost on the way. PostgreSQL's numeric can also hold NaN and Infinity.
     if isinstance(value, bool) or not isinstance(value, Decimal | int) or not Decimal(value).is_finite():
         raise _refuse("Decimal", "a finite, exact number")
     return f"{value:f}"

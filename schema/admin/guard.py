@@ -28,7 +28,7 @@ _LEEWAY_SECONDS: Final = 1.0
 class RequiresAdmin(Requires):
     """Resolves an admin field only for an administrator, and within the deadline.
 
-    It writes an audit entry if the caller lacks the role, and if a change fails before the port returned its outcome.
+    It writes an audit entry if the caller lacks the role, or if a change fails before the port returns its outcome.
     """
 
     def __init__(self, *, changes: bool = False) -> None:
@@ -77,6 +77,6 @@ async def deadline() -> AsyncIterator[None]:
             raise
         raise UnavailableError(
             Reason.CONTROL_PLANE_TIMEOUT,
-            f"The platform did not answer within {ADMIN_SECONDS:g} s. What has started goes on: look at it, or send "
+            f"The platform did not answer within {ADMIN_SECONDS:g} s. What has begun continues: look at it, or send "
             "the request again.",
         ) from error

@@ -118,7 +118,7 @@ class CreateSyncedTableInput:
         description="The instance to copy to. Give it only for a table in a standard catalog.",
     )
     database_name: str | None = strawberry.field(
-        default=UNSET, description="The database to copy to. Give it exactly if you give `instanceName`."
+        default=UNSET, description="The database to copy to. Give it if, and only if, you give `instanceName`."
     )
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
@@ -178,8 +178,8 @@ class ProvisionLakebaseInput:
 
 @strawberry.input(
     description=(
-        "What to tear down: synced table, catalog and instance. Give all three names, or none for those that the "
-        "server is configured with, so that the two are never mixed up."
+        "What to tear down: synced table, catalog and instance. Give all three names, or none to tear down those that "
+        "the server is configured with. Given and configured names cannot be mixed."
     )
 )
 class TeardownLakebaseInput:

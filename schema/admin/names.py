@@ -9,7 +9,7 @@ from typing import Final
 from schema.errors import InputError, Reason
 
 _SHOWN_CHARACTERS: Final = 80
-# Catalogs that every workspace has. Nobody may create or delete them through this API.
+# Catalogs that every workspace has. This API may not create or delete them.
 _PLATFORM_CATALOGS: Final = frozenset(
     {"system", "samples", "hive_metastore", "information_schema", "__databricks_internal"}
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @strawberry.enum(description="What an operation does.")
 class OperationKind(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     CREATE_INSTANCE = strawberry.enum_value(
         ports.OperationKind.CREATE_INSTANCE, description="`createDatabaseInstance`."
@@ -50,7 +50,7 @@ class OperationKind(Enum):
 
 @strawberry.enum(description="The state of an operation, or of one of its steps.")
 class OperationState(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     PENDING = strawberry.enum_value(ports.WorkState.PENDING, description="It has not started.")
     RUNNING = strawberry.enum_value(ports.WorkState.RUNNING, description="It is running.")
@@ -75,7 +75,7 @@ class OperationStep:
 
     @classmethod
     def of(cls, step: ports.OperationStep) -> OperationStep:
-        """The GraphQL step of the port's."""
+        """Convert the port's step."""
         return cls(
             name=step.name,
             resource=step.resource,
@@ -122,15 +122,15 @@ class Operation(Node):
     finished_at: datetime | None = strawberry.field(description="When it ended; null before.")
     durable: bool = strawberry.field(
         description=(
-            "Whether it is stored in the database, so that another process continues it if this one ends. It is not "
-            "while there is no database: if the process ends then, send the mutation again, which continues the work."
+            "Whether it is stored in the database, so that another process continues it if this one ends. Without a "
+            "database it is kept in memory: if the process ends then, send the mutation again to continue the work."
         )
     )
     failure: OperationFailure | None = strawberry.field(description="Why it failed; null if it did not.")
 
     @classmethod
     def of(cls, found: ports.Operation) -> Operation:
-        """The GraphQL operation of the port's."""
+        """Convert the port's operation."""
         failure = found.failure
         return cls(
             key=found.id,

@@ -68,7 +68,7 @@ class AdminErrorCode(Enum):
 
 @strawberry.enum(description="What a step of a plan would do.")
 class PlanAction(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     CREATE = strawberry.enum_value(ports.PlanAction.CREATE, description="Create it.")
     UPDATE = strawberry.enum_value(ports.PlanAction.UPDATE, description="Change it.")
@@ -90,7 +90,7 @@ class Difference:
 
     @classmethod
     def of(cls, one: ports.Difference) -> Difference:
-        """The GraphQL difference of the port's."""
+        """Convert the port's difference."""
         return cls(field=one.field, current=one.current, wanted=one.wanted)
 
 
@@ -124,7 +124,7 @@ class Plan:
 
     @classmethod
     def of(cls, plan: ports.Plan) -> Plan:
-        """The GraphQL plan of the port's."""
+        """Convert the port's plan."""
         return cls(
             steps=[
                 PlannedStep(
@@ -165,7 +165,7 @@ class AdminError:
 
     @classmethod
     def of(cls, refusal: ports.AdminRefusal) -> AdminError:
-        """The GraphQL error for the port's refusal."""
+        """Convert the port's refusal."""
         return cls(
             code=AdminErrorCode(refusal.reason),
             field=["input", *(refusal.field.split(".") if refusal.field else [])],
@@ -202,7 +202,7 @@ class AdminPayload:
 class _InstancePayload(AdminPayload):
     @strawberry.field(description=f"The instance {_NOW}", extensions=[WithDeadline()])
     async def database_instance(self, info: Info) -> DatabaseInstance | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         wanted = self.request and (self.request.instance or self.request.change)
         return await instance_named(info, wanted.name if wanted else None)
 
@@ -211,7 +211,7 @@ class _InstancePayload(AdminPayload):
 class _CatalogPayload(AdminPayload):
     @strawberry.field(description=f"The catalog {_NOW}", extensions=[WithDeadline()])
     async def database_catalog(self, info: Info) -> DatabaseCatalog | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         wanted = self.request and self.request.catalog
         return await catalog_named(info, wanted.name if wanted else None)
 
@@ -220,7 +220,7 @@ class _CatalogPayload(AdminPayload):
 class _TablePayload(AdminPayload):
     @strawberry.field(description=f"The synced table {_NOW}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         if self.request is None:
             return None
         wanted = self.request.table

@@ -58,7 +58,7 @@ class AdminQueries:
     async def database_instances(
         self, info: Info, first: _First = UNSET, after: _After = UNSET
     ) -> DatabaseInstanceConnection | None:
-        """Takes one call of the platform if there are few instances."""
+        """Makes one call to the platform if there are few instances."""
         return await instance_page(info.context.lakebase, first=given(first), after=given(after))
 
     @_administers(description="The database instance with this name, or null if there is none.")
@@ -97,12 +97,12 @@ class AdminQueries:
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="The `id` of the operation.")],  # noqa: A002 # the argument's name in the schema
     ) -> Operation | None:
-        """Its present state."""
+        """The state as this process or the database has it now."""
         return await operation_with_key(info, operation_key_of(id))
 
     @_administers(
         description="A page of the operations started through this API, newest first. Paging is forward only."
     )
     async def operations(self, info: Info, first: _First = UNSET, after: _After = UNSET) -> OperationConnection | None:
-        """Their present states."""
+        """The states as this process or the database has them now."""
         return await operation_page(info.context.lakebase, first=given(first), after=given(after))

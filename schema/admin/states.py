@@ -14,7 +14,7 @@ _UNKNOWN: Final = "A state of the platform that this API does not know. It is no
 
 @strawberry.enum(description="The state of a database instance.")
 class DatabaseInstanceState(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     STARTING = strawberry.enum_value(ports.InstanceState.STARTING, description="It is being created or started.")
     AVAILABLE = strawberry.enum_value(ports.InstanceState.AVAILABLE, description="It accepts connections.")
@@ -44,7 +44,7 @@ class InstanceCapacity(Enum):
 
 @strawberry.enum(description="The state of a synced table and its pipeline.")
 class SyncedTableState(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     PROVISIONING = strawberry.enum_value(ports.SyncState.PROVISIONING, description="It is being created.")
     PROVISIONING_PIPELINE_RESOURCES = strawberry.enum_value(
@@ -80,7 +80,7 @@ class SyncedTableState(Enum):
 
 @strawberry.enum(description="When a synced table is updated from its source.")
 class SyncPolicy(Enum):
-    """A value is the port's."""
+    """Each value is the port's enum member."""
 
     SNAPSHOT = strawberry.enum_value(
         ports.SyncPolicy.SNAPSHOT,
@@ -92,5 +92,5 @@ class SyncPolicy(Enum):
     )
     CONTINUOUS = strawberry.enum_value(
         ports.SyncPolicy.CONTINUOUS,
-        description="Continuously, by a pipeline that always runs, and costs. The source needs a change data feed.",
+        description="Continuously: the pipeline always runs, and costs money. The source needs a change data feed.",
     )

@@ -1,4 +1,4 @@
-"""The types of what is behind the API: instances, catalogs, synced tables and their indexes."""
+"""The types of the resources behind the API: instances, catalogs, synced tables and their indexes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DatabaseInstance(Node):
 
     @classmethod
     def of(cls, found: ports.Instance) -> DatabaseInstance:
-        """The GraphQL instance of the port's."""
+        """Convert the port's instance."""
         return cls(
             name=found.name,
             uid=found.uid,
@@ -100,12 +100,12 @@ class DatabaseCatalog(Node):
 
     @strawberry.field(description=f"The instance with the database. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await instance_named(info, self.instance_name)
 
     @classmethod
     def of(cls, found: ports.Catalog) -> DatabaseCatalog:
-        """The GraphQL catalog of the port's."""
+        """Convert the port's catalog."""
         return cls(
             name=found.name,
             uid=found.uid,
@@ -125,7 +125,7 @@ class TableIndex:
     name: str = strawberry.field(description="The name in PostgreSQL.")
     definition: str = strawberry.field(description="The statement that creates it, as PostgreSQL writes it.")
     valid: bool = strawberry.field(
-        description="Whether PostgreSQL can use it. `ensureOrderIndexes` rebuilds what a failed build left invalid."
+        description="Whether PostgreSQL can use it. A failed build leaves it invalid; `ensureOrderIndexes` rebuilds it."
     )
 
 
@@ -182,7 +182,7 @@ class SyncedTable(Node):
 
     @strawberry.field(description=f"The instance that holds the copy. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await instance_named(info, self.instance_name)
 
     @strawberry.field(
@@ -193,7 +193,7 @@ class SyncedTable(Node):
         extensions=[WithDeadline()],
     )
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await catalog_named(info, self.name.partition(".")[0])
 
     @strawberry.field(
@@ -210,7 +210,7 @@ class SyncedTable(Node):
 
     @classmethod
     def of(cls, found: ports.SyncedTable) -> SyncedTable:
-        """The GraphQL synced table of the port's."""
+        """Convert the port's synced table."""
         return cls(
             table=found,
             name=found.name,
@@ -254,17 +254,17 @@ class Lakebase:
 
     @strawberry.field(description=f"The configured instance. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await instance_named(info, self.instance_name)
 
     @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[WithDeadline()])
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await catalog_named(info, self.catalog_name)
 
     @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
-        """Takes a call of the platform."""
+        """Makes one call to the platform."""
         return await synced_table_named(info, self.table_name)
 
 

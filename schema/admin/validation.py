@@ -182,12 +182,12 @@ class InputValidation:
         }
         absent = [field for field, name in named.items() if name is None]
         if 0 < len(absent) < len(named):
-            # Otherwise the table that is served could be deleted together with a catalog and an instance of a trial.
+            # A mix of given and configured names could delete the served table with the catalog of another deployment.
             for field in absent:
                 self._mistake(
                     Reason.NAME_INVALID,
                     field,
-                    "Give all three names, or none for those that the server is configured with.",
+                    "Give all three names, or none to tear down those that the server is configured with.",
                 )
             instance, catalog, table = (
                 self._name_if_given(name, _TEARDOWN_RULES[field], field) or "" for field, name in named.items()

@@ -1,9 +1,9 @@
 """The cost of an operation: a formula compiled once from its document, and evaluated with each request's variables.
 
-Every field costs a point, `__typename` none. The selection on a list is multiplied by the length of the list. A page
-has the length that was asked for, however many entries it turns out to hold. Each element of a list in the arguments
-costs a point too. Fields that take more work than a scalar have a price (schema/limits/prices.py). Fields that `@skip`
-and `@include` leave out are counted.
+Every field costs a point, `__typename` nothing. The selection on a list is multiplied by the length of the list. A page
+counts with its requested size, however many entries it turns out to hold. Each element of a list in the arguments costs
+a point too. Fields that take more work than a scalar have a price (schema/limits/prices.py). Fields that `@skip` and
+`@include` leave out are counted.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
     from schema.limits.formulas import Number
 
-# Digits that are read of an integer literal; the number then exceeds every limit.
+# An integer literal is cut to this many digits. Such a number exceeds every limit anyway.
 _MOST_DIGITS: Final = 18
 # The largest integer that every JSON parser reads exactly.
 _MOST_REPORTED: Final = 2**53 - 1
@@ -84,9 +84,9 @@ _INTROSPECTED: Final = {
     "interfaces": 1,
     "directives": 6,
 }
-# A value of an introspection takes some microseconds: ten of them are charged like one field.
+# A value of an introspection takes some microseconds, so ten of them cost as much as one field.
 _VALUES_FOR_A_POINT: Final = 10
-# Values of an introspection; more than twice what the standard query comes to.
+# The most values that an operation's introspection may have: more than twice those of the standard query.
 MOST_INTROSPECTED: Final = 300_000
 
 
@@ -96,7 +96,7 @@ def check_cost(formula: Formula, cost: int, limit: int) -> None:
     Args:
         formula: its formula.
         cost: what the formula comes to for the request's variables.
-        limit: what an operation may cost, introspection aside, which has a bound of its own.
+        limit: what an operation may cost. Introspection is left out: it has a bound of its own.
 
     Raises:
         LimitError: COST_EXCEEDED.
@@ -114,7 +114,7 @@ def formula_of(schema: GraphQLSchema, document: DocumentNode, operation: Operati
     """The cost formula of an operation of a valid document that is within its limits.
 
     Raises:
-        LimitError: COST_EXCEEDED, the operation would describe the schema over and over.
+        LimitError: COST_EXCEEDED if the operation repeats introspection too often.
     """
     return _Compiler(schema, document, operation).formula(operation)
 
@@ -274,8 +274,8 @@ class _Compiler:
         self._values += values
         if self._values > MOST_INTROSPECTED:
             message = (
-                f"So many fields of the schema's own types come to {self._values:,} values or more; "
-                f"{MOST_INTROSPECTED:,} are answered."
+                f"The operation's introspection comes to {self._values:,} values or more, and at most "
+                f"{MOST_INTROSPECTED:,} are allowed."
             )
             raise LimitError(
                 Reason.COST_EXCEEDED, message, limit="introspection", requested=self._values, allowed=MOST_INTROSPECTED

@@ -24,24 +24,26 @@ if TYPE_CHECKING:
 
     from graphql import DocumentNode, SelectionSetNode
 
-# Counts stop here, above every limit: those of a fragment that is spread 2^40 times need not be exact.
-_UNCOUNTED: Final = 1 << 31
+# Counts stop here, above every limit: the count of a fragment that is spread 2^40 times need not be exact.
+_MOST_COUNTED: Final = 1 << 31
 INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type"})
-# How many times as often as others a selection may name a plain field, without arguments or a selection. Comparing two
-# of them costs next to nothing, and every fragment of a frontend's components selects `id` and `__typename`.
+# A plain field has neither arguments nor a selection. A selection may name it this many times as often as other fields:
+# comparing two of them costs next to nothing, and every fragment of a frontend's components selects `id`, `__typename`.
 PLAIN_REPEATS: Final = 3
 _MESSAGES: Final = {
     "characters": "The document has {requested:,} characters, and at most {allowed:,} are read.",
     "tokens": "The document has {requested:,} tokens or more, and at most {allowed:,} are read.",
     "definitions": "The document has {requested:,} operations and fragments, and at most {allowed:,} are read.",
-    "depth": "Fields are nested {requested:,} deep, and at most {allowed:,} deep is allowed.",
+    "depth": "Fields are nested {requested:,} levels deep, and at most {allowed:,} levels are allowed.",
     "fields": "The operation has {requested:,} fields, and at most {allowed:,} are allowed.",
     "aliases": "The operation has {requested:,} aliases, and at most {allowed:,} are allowed.",
     "directives": "The operation has {requested:,} directives, and at most {allowed:,} are allowed.",
     "rootFields": "The operation has {requested:,} root fields, and at most {allowed:,} are allowed.",
     "rootMutations": "The operation makes {requested:,} changes, and at most {allowed:,} at once is allowed.",
     "repeats": "A selection names one response key {requested:,} times, and at most {allowed:,} are allowed.",
-    "introspectionDepth": "Fields below `__schema` are {requested:,} deep, and at most {allowed:,} deep is allowed.",
+    "introspectionDepth": (
+        "Fields below `__schema` are {requested:,} levels deep, and at most {allowed:,} levels are allowed."
+    ),
     "introspectionFields": "There are {requested:,} fields below `__schema`, and at most {allowed:,} are allowed.",
     "introspectionAliases": "There are {requested:,} aliases below `__schema`, and at most {allowed:,} are allowed.",
     "introspectionDirectives": (
@@ -52,14 +54,14 @@ _MESSAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """The limits of a document. Settings move `characters`, `tokens`, `depth`, `root_mutations` and `cost`.
+    """The limits of a document. Settings change `characters`, `tokens`, `depth`, `root_mutations` and `cost`.
 
-    The others have room for a Relay page, where each of 25 components brings a fragment along. Within all of them, the
-    worst document that is known takes some 30 ms to validate, and an ordinary page 1 ms: tests hold it to that.
+    The others have room for a Relay page of 25 components, each with its own fragment. Within all limits, the worst
+    known document takes some 30 ms to validate, and an ordinary page 1 ms; tests check this.
 
     Args:
         characters: characters, comments included.
-        tokens: tokens; the bound of what the parser and the validation rules have to do.
+        tokens: tokens, which bound the work of the parser and the validation rules.
         definitions: operations and fragments. Every fragment is validated against all others.
         depth: how deep fields are nested.
         fields: fields of an operation. A fragment counts wherever it is spread.
@@ -84,8 +86,8 @@ class DocumentLimits:
     cost: int = 20_000
 
 
-# What an operation asks about the schema itself has limits of its own, which no setting moves: the standard
-# introspection query always passes. It has 1,700 characters, 190 tokens, 4 definitions, and 220 fields, 15 deep.
+# Introspection has limits of its own, which no setting changes, so that the standard introspection query always passes.
+# It has 1,700 characters, 190 tokens, 4 definitions, and 220 fields, 15 levels deep.
 _INTROSPECTION: Final = DocumentLimits(
     characters=4_096, tokens=400, definitions=6, fields=300, aliases=10, directives=20
 )
@@ -139,7 +141,7 @@ def check_document(document: DocumentNode, limits: DocumentLimits) -> None:
             _check("rootFields", total.root_fields, limits.root_fields)
             if node.operation is OperationType.MUTATION:
                 _check("rootMutations", total.root_fields, limits.root_mutations)
-    # By now there are so few fields that each can be visited wherever its fragment is spread.
+    # By now the number of fields is bounded, so each can be visited wherever its fragment is spread.
     spread: set[str] = set()
     for node in sorted(roots, key=lambda node: isinstance(node, FragmentDefinitionNode)):
         if not (isinstance(node, FragmentDefinitionNode) and node.name.value in spread):
@@ -167,11 +169,11 @@ class _Counts:
 
     def add(self, other: _Counts, *, below: int) -> None:
         """Add the counts of a fragment that is spread at a depth."""
-        self.fields = min(self.fields + other.fields, _UNCOUNTED)
-        self.aliases = min(self.aliases + other.aliases, _UNCOUNTED)
-        self.directives = min(self.directives + other.directives, _UNCOUNTED)
+        self.fields = min(self.fields + other.fields, _MOST_COUNTED)
+        self.aliases = min(self.aliases + other.aliases, _MOST_COUNTED)
+        self.directives = min(self.directives + other.directives, _MOST_COUNTED)
         if other.depth:
-            self.depth = min(max(self.depth, other.depth + below), _UNCOUNTED)
+            self.depth = min(max(self.depth, other.depth + below), _MOST_COUNTED)
 
 
 @dataclass(slots=True)
@@ -199,7 +201,7 @@ class _Total:
         self.ordinary.add(other.ordinary, below=spread.depth)
         self.introspection.add(other.introspection, below=0)
         if not spread.depth:
-            self.root_fields = min(self.root_fields + other.root_fields, _UNCOUNTED)
+            self.root_fields = min(self.root_fields + other.root_fields, _MOST_COUNTED)
 
 
 class _Totals:

@@ -88,7 +88,7 @@ SIZES: Final[dict[str, Size]] = {
     "PlannedStep.differences": TypicalLength(5),
     "AdminError.differences": TypicalLength(5),
 }
-# There is hardly ever more than one.
+# Hardly ever is there more than one.
 _ERRORS: Final = TypicalLength(1)
 
 # An aggregate reads every order that matches, where a page reads only its own: the database may take 10 s for it, and
@@ -125,7 +125,7 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "SyncedTable.catalog": _PLATFORM,
     "SyncedTable.indexes": _PLATFORM,
 }
-_ADMIN_PAYLOADS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "SyncedTable"})
+_PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "SyncedTable"})
 
 
 def size_of(type_name: str, field: str) -> Size | None:
@@ -138,7 +138,7 @@ def price_of(type_name: str, field: str, output: GraphQLOutputType) -> int | Con
     if (price := PRICES.get(f"{type_name}.{field}")) is not None:
         return price
     named = get_named_type(output).name
-    looks_up = type_name.endswith("Payload") and named in _ADMIN_PAYLOADS
+    looks_up = type_name.endswith("Payload") and named in _PLATFORM_OBJECTS
     begins = type_name == "Mutation" and named.endswith("Payload")
     return _PLATFORM if looks_up or begins else 1
 

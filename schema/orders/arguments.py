@@ -242,9 +242,7 @@ def _stored(value: object, operator: Operator, *, name: str) -> object:
     return value
 
 
-@strawberry.input(
-    description="Which changes to return: those that satisfy all conditions. Without conditions it is all of them."
-)
+@strawberry.input(description="Which changes to return: those that satisfy all conditions; all if there are none.")
 class OrderStatusChangeFilter:
     """The filter argument of orderStatusChanges."""
 

@@ -1,4 +1,4 @@
-"""Fast construction of large inputs: directly from graphql-core's values, by the names of the fields."""
+"""A decorator that constructs large inputs fast: directly from graphql-core's values, by the names of the fields."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def made_by_names(input_type: _T) -> _T:
     takes longer than everything else.
 
     Raises:
-        TypeError: if a field is neither a scalar, nor an enum, nor a list of inputs that are made by names too.
+        TypeError: if a field is not a scalar, an enum, or a list of inputs that are made by names too.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {field.graphql_name or to_camel_case(field.python_name): field.python_name for field in definition.fields}

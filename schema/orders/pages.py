@@ -36,7 +36,7 @@ class OrderConnection(Connection[Order]):
             ),
         ] = CountPrecision.EXACT,
     ) -> int | None:
-        """The count; None if an estimate is asked for and the database has none."""
+        """The count; None if an estimate is requested and the database has none."""
         if precision is CountPrecision.ESTIMATED:
             return await info.context.orders.estimated_count(self.conditions)
         return (await info.context.orders.count(self.conditions)).count

@@ -22,7 +22,7 @@ class CountPrecision(Enum):
 
     EXACT = strawberry.enum_value(
         "exact",
-        description="Counted exactly. It takes longer the more orders match. Without a filter it may be seconds old.",
+        description="Counted exactly. It takes longer if more orders match. Without a filter it may be seconds old.",
     )
     ESTIMATED = strawberry.enum_value(
         "estimated",

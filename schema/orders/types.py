@@ -27,7 +27,7 @@ from schema.relay.pagination import (
     page_window,
 )
 from schema.relay.selection import Selection
-from schema.scalars import BigInt  # as above
+from schema.scalars import BigInt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ class Order(Node):
         "change applies only to what you saw."
     )
     status_updated_at: datetime | None = _column("When the status was last changed through this API; null if never.")
-    status_updated_by: str | None = _column("Who last changed the status through this API; null if nobody did.")
+    status_updated_by: str | None = _column("The user who last changed the status through this API; null if never.")
     synced_status: OrderStatus | None = _column("The status in the synced table, whatever was set through this API.")
     status_superseded: bool = _column(
         "Whether the synced status has changed since a status was set through this API. The status that was set still "
@@ -206,7 +206,7 @@ class OrderStatusChange(Node):
         """Versions start at 1."""
         return self.change.version
 
-    @strawberry.field(description="Who made the change.")
+    @strawberry.field(description="The user who made the change.")
     def changed_by(self) -> str:
         """The `user` of the principal."""
         return self.change.changed_by

@@ -82,7 +82,7 @@ _SIMPLE: Final[dict[str, Callable[[object], object]]] = {
 class Values:
     """The variables of one request.
 
-    `by_name` holds those that have a value. `full` is graphql-core's form of them, if graphql-core coerced them.
+    `by_name` holds the variables that have a value. `full` is graphql-core's form of them, if it coerced them.
     """
 
     by_name: Mapping[str, Any]
@@ -101,7 +101,7 @@ class Variables:
         self._definitions = operation.variable_definitions or ()
         self._simple: list[tuple[str, Callable[[object], object], bool]] = []
         self._defaults: dict[str, Any] = {}
-        # Only graphql-core puts a variable into a list or object.
+        # A variable within a list or object is left to graphql-core.
         self.simple = not _has_variables_within_literals(document)
         for definition in self._definitions:
             name, required, check = _declared(definition)

@@ -1,4 +1,4 @@
-"""A planned operation: the questions that it asks the store, and the JSON that it writes from the answers."""
+"""A planned operation: the calls that it makes to the store, and the JSON that it writes from the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST_ROOTS: Final = 50
 # Slots in the templates of all pages and lookups; each takes some hundred bytes.
 _MOST_SLOTS: Final = 300
 _INTS: Final = range(-(2**31), 2**31)
-_CONSTANT: Final = frozenset({"filter", "order_by"})
+_FILTER_AND_ORDER: Final = frozenset({"filter", "order_by"})
 
 # The JSON texts of the orders that were found, by key and then by template.
 _Written: TypeAlias = "Mapping[int, tuple[str, ...]]"
@@ -109,7 +109,6 @@ class PlannedOperation:
 class _Page:
     """A root field `orders`."""
 
-    schema: strawberry.Schema
     connection: Connection
     arguments: Arguments
     counted: dict[str, Arguments]
@@ -122,7 +121,7 @@ class _Page:
             ordering_of(arguments.get("order_by")),
             conditions_of(arguments.get("filter")),
         )
-        if not self.arguments.changing & _CONSTANT:
+        if not self.arguments.changing & _FILTER_AND_ORDER:
             self._chosen = ordering, conditions
         request = page_request(
             limits,
@@ -174,16 +173,16 @@ class _Page:
 
 @dataclass(slots=True)
 class _Lookup:
-    """A root field `order`, `node` or `nodes`: the keys of its orders, and the template that writes them."""
+    """A root field `order`, `node` or `nodes`: the keys of its orders, and the index of the template for them."""
 
     arguments: Arguments
     keys_of: Callable[[dict[str, Any]], Sequence[int]]
-    place: int
+    template: int
     listed: bool
 
     def written(self, keys: Sequence[int], orders: _Written) -> str:
         """The order, or the list of orders, in JSON; null for an order that does not exist."""
-        texts = [orders[key][self.place] if key in orders else "null" for key in keys]
+        texts = [orders[key][self.template] if key in orders else "null" for key in keys]
         return f"[{','.join(texts)}]" if self.listed else texts[0]
 
 
@@ -216,12 +215,12 @@ class _Plan:
             raise UnplannedError
 
     async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
-        """The data in JSON, in pieces. Pages are read side by side, and all single orders in one question.
+        """The data in JSON, in pieces. Pages are read side by side, and all single orders in one call.
 
         Raises:
             ApiError, UnplannedError: the ordinary path has to answer.
         """
-        # All arguments are checked before the store is asked for anything.
+        # All arguments are checked before the first call to the store.
         requests = [root.request(values, context.limits) for _, root in self._pages]
         keys = [root.keys_of(root.arguments.coerce(values)) for _, root in self._lookups]
         work: list[Awaitable[Any]] = [
@@ -255,7 +254,7 @@ class _Plan:
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Wait for all, even if one fails: the ordinary path would ask again for what is still being read.
+    """Wait for all, even if one fails: otherwise the ordinary path would repeat calls that are still running.
 
     Raises:
         Exception: the first in order that was raised.
@@ -272,7 +271,7 @@ async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
 def _page(schema: strawberry.Schema, selections: Selections, variables: Variables, group: Group) -> _Page:
     connection = Connection.of(selections, group)
     counted = {key: Arguments(schema, "OrderConnection", node, variables) for key, node in connection.counted.items()}
-    return _Page(schema, connection, Arguments(schema, "Query", node_of(group), variables), counted)
+    return _Page(connection, Arguments(schema, "Query", node_of(group), variables), counted)
 
 
 def _of_key(arguments: dict[str, Any]) -> Sequence[int]:

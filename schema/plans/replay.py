@@ -1,4 +1,4 @@
-"""Failures of a plan, repeated on the ordinary path at once, so that a request waits for each only once."""
+"""Failures of a plan, which fail at once on the ordinary path, so that a request waits for each only once."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from schema.ports.orders import OrderStore
     from schema.ports.values import Conditions, Count, OrderBlock, OrderColumns, Page, PageRequest
 
-_Question = tuple[Any, ...]
+_Call = tuple[Any, ...]
 
 
 class Failures:
-    """The questions to the store that failed for one operation, with their errors."""
+    """The calls to the store that failed for one operation, with their errors."""
 
     def __init__(self) -> None:
-        self._errors: dict[_Question, ApiError] = {}
+        self._errors: dict[_Call, ApiError] = {}
 
-    def note(self, question: _Question, error: ApiError) -> None:
-        """Note that the store was unavailable for a question. Other errors are raised again by the resolvers."""
+    def note(self, call: _Call, error: ApiError) -> None:
+        """Note a call for which the store was unavailable. Other errors are raised again by the resolvers."""
         if isinstance(error, UnavailableError):
-            self._errors[question] = error
+            self._errors[call] = error
 
     def replayed(self, context: Context) -> Context:
-        """A context in which the same questions fail at once with the same errors."""
+        """A context in which the same calls fail at once with the same errors."""
         if not self._errors:
             return context
         orders = _FailingStore(context.orders, self._errors)
@@ -40,7 +40,7 @@ class Failures:
 
 
 class _FailingStore:
-    def __init__(self, store: OrderStore, errors: dict[_Question, ApiError]) -> None:
+    def __init__(self, store: OrderStore, errors: dict[_Call, ApiError]) -> None:
         self._store = store
         self._errors = errors
 
@@ -59,8 +59,8 @@ class _FailingStore:
         self._fail(("estimate", conditions))
         return await self._store.estimated_count(conditions)
 
-    def _fail(self, question: _Question) -> None:
-        if error := self._errors.get(question):
+    def _fail(self, call: _Call) -> None:
+        if error := self._errors.get(call):
             raise error
 
 

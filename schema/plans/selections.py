@@ -83,7 +83,7 @@ def node_of(group: Group) -> FieldNode:
 
 
 class Templates:
-    """The templates of one statement. Equal templates are one."""
+    """The templates of one statement. Equal templates are stored once."""
 
     def __init__(self, selections: Selections) -> None:
         self._selections = selections
@@ -91,18 +91,18 @@ class Templates:
         self._slots = slots_of(selections.schema)
 
     def all(self) -> tuple[Template, ...]:
-        """All templates, each at its place."""
+        """All templates, by index."""
         templates = tuple(Template(parts) for parts in self._known)
         if len(templates) > _MOST_TEMPLATES or sum(len(template.slots) for template in templates) > MOST_SLOTS:
             raise UnplannedError
         return templates
 
     def of_order(self, group: Group) -> int:
-        """The place of the template for this selection on an order."""
-        return self._place(self._order(group))
+        """The index of the template for this selection on an order."""
+        return self._index_of(self._order(group))
 
     def of_edge(self, group: Group) -> int:
-        """The place of the template for this selection on an edge."""
+        """The index of the template for this selection on an edge."""
         parts: list[str | Slot] = []
         for key, name, details in self._selections.below("OrderEdge", group):
             parts.append(f',"{key}":')
@@ -112,7 +112,7 @@ class Templates:
                 parts += self._order(details)
             else:
                 parts.append(_type_name(name, "OrderEdge"))
-        return self._place(_braced(parts))
+        return self._index_of(_braced(parts))
 
     def _order(self, group: Group) -> list[str | Slot]:
         parts: list[str | Slot] = []
@@ -121,7 +121,7 @@ class Templates:
             parts.append(self._slots.get(name) or _type_name(name, "Order"))
         return _braced(parts)
 
-    def _place(self, parts: list[str | Slot]) -> int:
+    def _index_of(self, parts: list[str | Slot]) -> int:
         merged: list[str | Slot] = []
         for part in parts:
             if isinstance(part, str) and merged and isinstance(merged[-1], str):
@@ -206,8 +206,8 @@ class Connection:
         for key, name, details in selections.below("OrderConnection", group):
             self.parts.append(f'{"," if self.parts else ""}"{key}":')
             if name in {"edges", "nodes"}:
-                place = templates.of_edge(details) if name == "edges" else templates.of_order(details)
-                self.parts += ["[", _rows(place), "]"]
+                index = templates.of_edge(details) if name == "edges" else templates.of_order(details)
+                self.parts += ["[", _rows(index), "]"]
                 self.paged = True
             elif name == "pageInfo":
                 self._add_page_info(selections, details)
@@ -236,8 +236,8 @@ class Connection:
         self.parts += ["{", *parts, "}"]
 
 
-def _rows(place: int) -> Callable[[Found], str]:
-    return lambda found: found.page.rows[place] if found.page else ""
+def _rows(index: int) -> Callable[[Found], str]:
+    return lambda found: found.page.rows[index] if found.page else ""
 
 
 def _total(key: str) -> Callable[[Found], str]:

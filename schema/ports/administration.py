@@ -348,8 +348,8 @@ class OperationPage:
 class AdminOutcome:
     """The outcome of a request.
 
-    Refused: the refusals, and the plan if one could be made. Dry run: the plan, and as refusals whatever would prevent
-    it. Started, or already running: the operation and the plan.
+    Refused: the refusals, and the plan if one could be made. Dry run: the plan, and the refusals that would prevent it.
+    Started, or already running: the operation and the plan.
     """
 
     plan: Plan | None = None
@@ -396,7 +396,7 @@ class Administration(Protocol):
         """A page of operations, newest first, after the one with this id."""
 
     def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
-        """The operation as it is now, and again after each progress, until it ends. Empty if there is none."""
+        """The operation as it is now, and again after each change, until it ends. Empty if there is no operation."""
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Write an audit entry of a refused action: the name of the field, and why. It never fails."""
+        """Write an audit entry of a refused action: the field's name, and the reason. It never fails."""

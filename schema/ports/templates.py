@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Form(Enum):
-    """How a value is written in JSON. It is the form in which its GraphQL type serializes it.
+    """How a value is written in JSON: as its GraphQL type serializes it.
 
     A value that its type would refuse cannot be written. It is left to graphql-core, which reports the error.
     """

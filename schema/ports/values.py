@@ -77,7 +77,7 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in an ordering: that of an order with this value and key, which need not exist any more."""
+    """A place in an ordering: the place of an order with this value and key. The order need not exist any more."""
 
     value: ColumnValue | None
     key: int

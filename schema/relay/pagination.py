@@ -23,7 +23,7 @@ CURSOR_VERSION = 1
 _CHANGES = "changes"
 # Longer than any cursor that we issue: the longest holds two numbers of 19 digits and a price.
 _CURSOR_MAX_CHARACTERS = 200
-# All that PostgreSQL's numeric can hold: an order with such a value has a cursor like any other.
+# Every value that PostgreSQL's numeric can hold, because every order has a cursor.
 _NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
 _KEY_CURSOR = re.compile(rb'\[%d,"(order_key[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
@@ -161,7 +161,7 @@ def cursor_start(ordering: Ordering) -> str:
 
 
 def decode_cursor(cursor: str, ordering: Ordering) -> Position:
-    """The position in a cursor.
+    """The position that a cursor holds.
 
     Raises:
         InputError: CURSOR_INVALID if this API did not issue it, CURSOR_ORDER_MISMATCH if it belongs to
@@ -179,7 +179,7 @@ def encode_change_cursor(change: int) -> str:
 
 
 def decode_change_cursor(cursor: str) -> int:
-    """The place in the feed that is in a cursor.
+    """The place in the feed that a cursor holds.
 
     Raises:
         InputError: CURSOR_INVALID if it is not a cursor of the feed.

@@ -1,4 +1,4 @@
-"""The fields selected below a field, so that only these are read from the store."""
+"""The fields selected below a field, so that the store reads only these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Selection:
     """The fields selected below a field, with fragments, `@skip` and `@include` applied.
 
-    It uses graphql-core's own collect_subfields, so that exactly the fields that will be resolved are read.
+    graphql-core's own collect_subfields finds them, so exactly the fields that will be resolved are read.
     """
 
     _info: GraphQLResolveInfo[Any]

@@ -43,9 +43,9 @@ class LakebaseAdministration:
     Args:
         services: makes the services of plans and steps.
         store: where operations are kept.
-        audit: where privileged actions are noted.
+        audit: the audit trail.
         runner: runs the operations of this process.
-        configured: the names that this server is set to.
+        configured: the names that this server is configured with.
         storage: whether the settings name the storage of a synced table's pipeline.
         hosting: the instance whose database keeps the operations.
         app_schema: the schema of the server's own tables.
@@ -74,7 +74,7 @@ class LakebaseAdministration:
 
     @property
     def configured(self) -> Configured:
-        """The names that this server is set to."""
+        """The names that this server is configured with."""
         return self._configured
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
@@ -121,13 +121,13 @@ class LakebaseAdministration:
         operation = OperationRecord(request, tuple(draft.resources), draft.operation_steps, draft.facts, user)
         other = self._runner.conflicting(operation) or await self._store.conflicting(operation)
         if other is None and not draft.refusals:
-            # Shielded: if the client disconnects now, an operation that was stored must still be started and noted.
+            # Shielded: if the client disconnects now, an operation that was stored must still be started and audited.
             other = await asyncio.shield(asyncio.create_task(self._begin(operation)))
         if other is not None and other.ended:
             raise UnavailableError(
                 Reason.DATABASE_UNAVAILABLE,
-                f"The end of {ACTIONS[other.request.kind]} on the same resources is not written down yet. Try again "
-                "shortly.",
+                f"{ACTIONS[other.request.kind]} has ended on the same resources, but the database has not recorded it "
+                "yet. Try again shortly.",
             )
         if other is not None and other.fingerprint == operation.fingerprint:
             await self._note(operation, "FOUND", id_=other.id)
@@ -137,8 +137,8 @@ class LakebaseAdministration:
             draft.refusals.clear()
             draft.refuse(
                 Reason.OPERATION_IN_PROGRESS,
-                f"Another operation ({ACTIONS[other.request.kind]}) is at work on "
-                f"{', '.join(sorted(set(other.resources) & set(operation.resources)))}. Wait until it has ended.",
+                f"Another operation ({ACTIONS[other.request.kind]}) is working on "
+                f"{', '.join(sorted(set(other.resources) & set(operation.resources)))}. Wait until it ends.",
                 operation_id=other.id,
             )
         if draft.refusals:
@@ -147,7 +147,7 @@ class LakebaseAdministration:
         return AdminOutcome(draft.plan, operation.snapshot())
 
     async def _begin(self, operation: OperationRecord) -> OperationRecord | None:
-        """Store and start an operation, unless a conflicting one exists: return that one then."""
+        """Store and start an operation. If a conflicting one exists, return that one instead."""
         insist = f"instance {self._hosting}".lower() in operation.resources
         other = await self._store.begin(operation, insist=insist)
         if other is None:
@@ -166,25 +166,25 @@ class LakebaseAdministration:
         self._runner.look_for_orphans()
         last = await self._runner.find(after) if after and _UUID.fullmatch(after) else None
         found = await self._store.page(size=size + 1, after=last)
-        # What this process runs is further than what it has written down.
+        # An operation that this process runs may be ahead of its row.
         current = [self._runner.running(operation.id) or operation for operation in found[:size]]
         return OperationPage([operation.snapshot() for operation in current], more=len(found) > size)
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
-        """The operation now and after every change; one of another process is read from the database every second."""
+        """Yield the operation now and after every change. The database is polled for one of another process."""
         self._runner.look_for_orphans()
         if _UUID.fullmatch(id_):
             async for operation in self._runner.progress(id_):
                 yield operation
 
     async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Leave an audit entry of an action that was not permitted."""
+        """Write an audit entry of a refused action."""
         await self._audit.write(AuditEntry(user, action, "REFUSED", reason=reason))
 
     async def _note(
         self, operation: OperationRecord, outcome: str, *, reason: Reason | None = None, id_: str | None = None
     ) -> None:
-        """Leave an audit entry; `id_` is the operation that the caller was given."""
+        """Write an audit entry; `id_` is the operation that was returned to the caller."""
         await self._audit.write(
             AuditEntry(
                 operation.requested_by,

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from server.traffic.draining import Draining
 
-# For one step of an operation: an instance's start, a table's first sync.
+# For one step of an operation, such as an instance's start or a table's first sync.
 _STEP_SECONDS: Final = 7_200.0
 # For building one index of a table of a billion orders.
 _INDEX_SECONDS: Final = 14_400.0
-# How long a step goes on trying while the platform fails: an outage of minutes ends no operation.
+# How long a step keeps trying while the platform fails, so that an outage of minutes ends no operation.
 _PLATFORM_PATIENCE_SECONDS: Final = 600.0
 
 

@@ -1,4 +1,4 @@
-"""Runs one operation: step by step, under its lease, until it has ended or another process takes over."""
+"""Runs one operation: step by step, under its lease, until it ends or another process takes over."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from server.lakebase.steps.step import StepTimeouts
 
 _log = structlog.get_logger(__name__)
-# A step may act only if the database confirms the lease. It waits for the database this long: a restart takes less.
+# A step may act only if the database confirms the lease. It waits this long for the database, longer than a restart.
 _CONFIRM_SECONDS: Final = 60.0
-# Shorter, because a database that is about to be deleted may never answer again.
+# The same before the database itself is deleted. Shorter, because such a database may never answer again.
 _DETACH_SECONDS: Final = 10.0
 # Pauses between two attempts at the database: to confirm a lease, and to write down the end of an operation.
 _CONFIRM_PAUSE_SECONDS: Final = 0.5
 _FINISH_PAUSE_SECONDS: Final = 1.0
-# Releasing a lease only speeds up the next process, so the process that stops does not wait longer for it.
+# Releasing a lease only speeds up the next process, so a stopping process waits no longer than this.
 _RELEASE_SECONDS: Final = 1.0
 _INTERNAL: Final = OperationFailure(
     Reason.INTERNAL,
-    "An internal error; the log has the details. Send the same mutation again to carry on.",
+    "An internal error; the log has the details. Send the same mutation again to continue.",
     retryable=False,
 )
 
@@ -54,12 +54,12 @@ class Executor:
 
     Args:
         store: where operations are kept.
-        audit: where the end of each operation is noted.
+        audit: the audit trail, which records the end of each operation.
         timeouts: the limits of a step.
         services: makes the services of the steps.
         stopping: set when the process is about to stop.
         changed: awaited after every change of an operation, so that subscribers see it.
-        finished: called when the end of an operation is written down.
+        finished: called when the end of an operation is stored.
         database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
     """
 
@@ -99,7 +99,7 @@ class Executor:
                 operation.end(
                     OperationFailure(
                         Reason.OPERATION_IN_PROGRESS,
-                        "Another operation is at work on the same resources: "
+                        "Another operation is working on the same resources: "
                         f"{encode_global_id('Operation', other.id)}.",
                         retryable=True,
                     )
@@ -113,14 +113,14 @@ class Executor:
             await self._changed()
 
     async def _beat(self, operation: OperationRecord, task: asyncio.Task[None] | None) -> None:
-        """Renew the lease again and again; move an operation in memory to the database as soon as it answers."""
+        """Renew the lease periodically. Move an operation in memory to the database as soon as the database answers."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
                 if operation.durable:
                     await self._store.renew(operation)
                 elif not operation.facts.get("detached") and (other := await self._store.persist(operation)):
-                    # It began while the database did not answer, and a conflicting one began in another process.
+                    # The operation began while the database did not answer. A conflicting one began in another process.
                     self._superseded_by[operation.id] = other
                     _cancel(task)
             except UnavailableError:
@@ -218,7 +218,7 @@ class Executor:
         operation.facts["detached"] = True
 
     async def _finish(self, operation: OperationRecord, failure: OperationFailure | None) -> None:
-        """Write down that the operation has ended. Until then this process holds it, and no other one resumes it."""
+        """Store the end of the operation. Until then this process holds it, and no other process resumes it."""
         ended = replace(operation, steps=list(operation.steps))
         ended.end(failure)
         while operation.durable:
@@ -229,7 +229,7 @@ class Executor:
                 self._store.abandon(operation)
             except UnavailableError:
                 # A stopped instance may stay stopped for long. Readers see the end now, but a new operation on the same
-                # resources has to wait until it is written down.
+                # resources has to wait until the end is stored.
                 await self._show_end(operation, ended)
                 await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
         self._finished(operation)
@@ -245,7 +245,7 @@ class Executor:
         await self._changed()
 
     async def _save(self, operation: OperationRecord) -> None:
-        """Write down how far the operation is. If the database does not answer, the next save makes up for it."""
+        """Store the progress. If the database does not answer, the next save makes up for it."""
         with contextlib.suppress(UnavailableError):
             await self._store.save(operation)
         await self._changed()

@@ -30,13 +30,13 @@ _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 5.0
 # The shortest one, however many requests ask for a search.
 _LOOK_AGAIN_SECONDS: Final = 1.0
-# Searches in a database that has not answered yet, after which the next request has to start a new search.
+# A search gives up after this many attempts if the database has never answered. The next request starts a new search.
 _ATTEMPTS: Final = 5
-# So that a lease has certainly ended when its end is looked for.
+# Added to the wait for the end of a lease, so that it has certainly ended.
 _LEEWAY_SECONDS: Final = 0.1
 # A subscriber's operation in another process is read from the database this often.
 _WATCH_SECONDS: Final = 1.0
-# At a stop, a call that is under way has this long to end, and cancelled operations have this long to let go.
+# At a stop, a call that is under way has this long to end, and cancelled operations have this long to release leases.
 _CALL_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
 
@@ -133,7 +133,7 @@ class Runner:
         return next((other for other, _ in self._running.values() if wanted & set(other.resources)), None)
 
     async def close(self) -> None:
-        """Stop, and release the leases, so that other processes go on at once."""
+        """Stop, and release the leases, so that other processes continue at once."""
         self.stop()
         tasks = [task for _, task in self._running.values()]
         if tasks:
@@ -147,15 +147,15 @@ class Runner:
             await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
 
     def stop(self) -> None:
-        """Begin nothing more, and let each operation stop before its next look or its next step."""
+        """Start no further operation, and stop each running one before its next look or its next step."""
         self._closing = True
         self._stopping.set()
 
     async def _resume_orphans(self) -> None:
         # Many requests within this pause share one search.
         await asyncio.sleep(max(0.0, self._searched_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
-        # The seconds until a lease ends. Until the database has answered once, an operation may be unfinished; if it
-        # fails later, its last answer counts.
+        # The seconds until a lease ends; None if no operation is unfinished. Until the database has answered once, one
+        # may be. If the database fails later, its last answer counts.
         ends: float | None = 0.0
         for attempt in itertools.count(1):
             self._searched_at = time.monotonic()
@@ -170,7 +170,7 @@ class Runner:
                 ends = None if ends == 0.0 and attempt >= _ATTEMPTS else ends
             if ends is None:
                 return
-            # The death of another process is only seen by the end of its leases.
+            # Only the end of its leases shows that another process has died.
             await asyncio.sleep(min(max(ends, 1.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
 
     async def _wait_for_change(self, id_: str) -> None:

@@ -1,4 +1,4 @@
-"""The services that plans and steps use: the platform, logins, PostgreSQL, and what administration keeps."""
+"""The services that plans and steps use: the platform, its instances, PostgreSQL, and the grants and indexes kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all plans and steps share; made once for each process."""
+    """The services that all plans and steps of a process share."""
 
     platform: Platform
     instances: Instances

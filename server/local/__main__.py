@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _HOST = "127.0.0.1"
-# Between two looks whether the server answers.
+# Between two checks whether the server answers.
 _POLL_SECONDS = 0.05
-# For the server to answer.
+# For the server to start answering.
 _START_SECONDS = 30
 # For a process to stop before it is killed. Stopping PostgreSQL takes longest.
 _STOP_SECONDS = 30
@@ -79,7 +79,7 @@ def main() -> int:
     except LocalError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_SETTINGS
-    # SIGINT too, which a shell ignores for a program that it starts in the background.
+    # SIGINT too: a program that a shell starts in the background inherits it as ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -137,7 +137,7 @@ def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
 
 
 def _write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write the server's settings for its other commands. Only the user can read the file, for it holds the token."""
+    """Write the server's settings for its other commands. Only the user can read the file: it holds the token."""
     path.touch(mode=0o600)
     path.write_text("".join(f"export {name}={shlex.quote(settings[name])}\n" for name in (*_LAKEBASE, *_PLATFORM)))
 
@@ -194,7 +194,7 @@ def _stop_left_behind(pid_file: Path) -> None:
 
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
-        # As the server binds it, so that a port that was in use a moment ago counts as free.
+        # The server binds the port in the same way, so a port that was in use a moment ago counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -206,7 +206,7 @@ def _check_free(port: int) -> None:
 def _process(
     module: str, pid_file: Path, settings: Mapping[str, str], *, pipe: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module in a process, and stop it with the block. After a kill the next run finds it by its pid file."""
+    """Run a module in a process until the block ends. After a kill the next run finds the process by its pid file."""
     # In a session of its own: Ctrl-C in the terminal reaches only us, and we stop the processes in order.
     process = subprocess.Popen(  # noqa: S603 # our own modules
         [sys.executable, "-m", module],

@@ -22,7 +22,7 @@ __all__ = ["Cluster", "ClusterError"]
 
 _SUPERUSER = "postgres"
 _DATABASE = "orders"
-# For a start, which may have to recover after a crash, or a stop.
+# For a start, which may include crash recovery, or for a stop.
 _WAIT_SECONDS = 60
 
 
@@ -65,7 +65,7 @@ class Cluster:
 
     @property
     def version(self) -> str:
-        """PostgreSQL's version, `16.14` say."""
+        """PostgreSQL's version, for example `16.14`."""
         return self._run("postgres", "--version").split()[-1]
 
     @property
@@ -88,7 +88,7 @@ class Cluster:
         try:
             self.start()
         except BaseException:
-            # Ctrl-C during the start, say. A server that is starting must not be left behind.
+            # After Ctrl-C during the start, for example. A server that is starting must not be left behind.
             self.stop()
             raise
         return self
@@ -110,7 +110,7 @@ class Cluster:
         self.port = port or _free_port()
         sockets = self.socket_directory
         sockets.mkdir(mode=0o700, exist_ok=True)
-        self._give(sockets)
+        self._chown(sockets)
         settings = {
             "listen_addresses": self._host,
             "port": str(self.port),
@@ -161,7 +161,7 @@ class Cluster:
             if self.running():
                 self._pg_ctl("stop", "-m", mode)
         except ClusterError:
-            # A server that was killed a moment ago may count as running, and be gone when pg_ctl stops it.
+            # A server that was killed a moment ago may count as running, and be gone when pg_ctl tries to stop it.
             if self.running():
                 raise
         with contextlib.suppress(OSError):
@@ -210,7 +210,7 @@ class Cluster:
         # A new directory each time: a program that a killed process started may still be writing to the last one.
         scratch = Path(tempfile.mkdtemp(prefix="data.", dir=self.home))
         for path in (self.home, scratch, self._password_file, self._client_password_file):
-            self._give(path)
+            self._chown(path)
         return scratch
 
     def _pg_ctl(self, command: str, *arguments: str) -> None:
@@ -234,7 +234,7 @@ class Cluster:
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         user, group = unprivileged()
         # The output goes to a file: the server that pg_ctl starts inherits it, and would keep a pipe open.
-        # Popen and not run, which would kill pg_ctl at Ctrl-C.
+        # Popen, because `subprocess.run` would kill pg_ctl at Ctrl-C.
         with tempfile.TemporaryFile("w+") as output:
             with subprocess.Popen(  # noqa: S603 # the wheel's own programs
                 [self._bin / program, *arguments],
@@ -254,7 +254,7 @@ class Cluster:
             return subprocess.CompletedProcess([program], code, output.read())
 
     @staticmethod
-    def _give(path: Path) -> None:
+    def _chown(path: Path) -> None:
         """Make PostgreSQL's user the owner."""
         user, group = unprivileged()
         if user is not None and group is not None:

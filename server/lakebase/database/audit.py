@@ -40,7 +40,7 @@ ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One privileged action: who asked for it, on which resources, and how it ended."""
+    """One privileged action: its principal, its resources, and its outcome."""
 
     principal: str
     action: str
@@ -59,7 +59,7 @@ class AuditLog:
     async def write(self, entry: AuditEntry) -> None:
         """Write a line to the log, and a row to the database if it can be reached. This never fails.
 
-        The line is the lasting record: some of these actions delete the very database that holds the row.
+        The line is the lasting record: some actions delete the very database that holds the row.
         """
         request = current_record.get()
         values = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GrantsAndIndexes:
-    """The statements that restore what users have put on a table; both go when the table goes."""
+    """The statements that restore the grants and indexes of a table. PostgreSQL drops both with the table."""
 
     grants: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
@@ -24,23 +24,23 @@ class GrantsAndIndexes:
         return len(self.grants) + len(self.indexes)
 
     def without(self, other: GrantsAndIndexes) -> GrantsAndIndexes:
-        """Those of these that are not among the others."""
+        """These statements, except those that `other` has too."""
         return GrantsAndIndexes(
             tuple(one for one in self.grants if one not in other.grants),
             tuple(one for one in self.indexes if one not in other.indexes),
         )
 
     def union(self, other: GrantsAndIndexes) -> GrantsAndIndexes:
-        """These and the others, each once."""
+        """The statements of both, each once."""
         return GrantsAndIndexes(
             tuple(dict.fromkeys((*self.grants, *other.grants))), tuple(dict.fromkeys((*self.indexes, *other.indexes)))
         )
 
 
 class GrantsAndIndexesStore:
-    """What is still to be restored, by the synced table's name.
+    """The grants and indexes that are still to be restored, by the synced table's name.
 
-    The table in the database is called `synced_table_belongings`. Where there is no database, this process remembers.
+    They are rows of `synced_table_belongings`. Without a database they are kept in this process's memory.
     """
 
     def __init__(self, tables: OwnTables) -> None:
@@ -48,7 +48,7 @@ class GrantsAndIndexesStore:
         self._memory: dict[str, GrantsAndIndexes] = {}
 
     async def add(self, table: str, found: GrantsAndIndexes) -> None:
-        """Keep what is on a table now, beside what was kept before and has not been restored yet.
+        """Keep the present grants and indexes of a table, besides those that were kept before and not restored yet.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -56,7 +56,7 @@ class GrantsAndIndexesStore:
         await self.replace(table, (await self.get(table)).union(found))
 
     async def get(self, table: str) -> GrantsAndIndexes:
-        """What was kept of a table and has not been restored yet.
+        """The grants and indexes of a table that were kept and not restored yet.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -71,7 +71,7 @@ class GrantsAndIndexesStore:
         return GrantsAndIndexes(*(tuple(part) for part in rows[0])) if rows else GrantsAndIndexes()
 
     async def replace(self, table: str, left: GrantsAndIndexes) -> None:
-        """Keep only what is left to restore.
+        """Keep only these, which are left to restore.
 
         Raises:
             UnavailableError: the database does not answer.

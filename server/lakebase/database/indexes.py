@@ -80,7 +80,7 @@ class OrderIndexes:
             return [TableIndex(one.name, one.definition, one.valid) for one in await _indexes(connection, table.name)]
 
     async def apply_to(self, table: TableLocation) -> bool:
-        """Whether the table is one of orders: it has an order's key.
+        """Whether the table holds orders: whether it has the order key.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -112,14 +112,14 @@ class OrderIndexes:
             ]
 
     async def build(self, table: TableLocation, report: Callable[[float, str], Awaitable[None]]) -> list[str]:
-        """Build the missing indexes, one by one, while readers and writers go on.
+        """Build the missing indexes, one by one, without blocking readers and writers.
 
-        An index that an interrupted build left INVALID is dropped and built again. An index that another session is
-        building is waited for.
+        An index that an interrupted build left INVALID is dropped and built again. If another session is building an
+        index, this waits for it.
 
         Args:
             table: the table of orders.
-            report: called with the progress, 0 to 1, and what is being done.
+            report: called with the progress, 0 to 1, and a message.
 
         Returns:
             The statements that the server's role may not run, for the table's owner; empty if there are none.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _APPLICATION: Final = "lakebase-orders-graphql admin"
 _STATEMENT_SECONDS: Final = 10.0
-# The platform creates it with every instance, and it cannot be deleted.
+# The database that the platform creates with every instance. It cannot be deleted.
 _FIRST_DATABASE: Final = "databricks_postgres"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
 # The role names of the platform's pipelines begin with this.
@@ -86,9 +86,7 @@ def location_of(table: SyncedTable) -> TableLocation:
     """
     _, schema, name = table.name.split(".")
     if not table.instance_name or not table.database_name:
-        raise PlatformError(
-            Reason.RESOURCE_NOT_READY, f"The platform has not said yet in which database {table.name} is."
-        )
+        raise PlatformError(Reason.RESOURCE_NOT_READY, f"The platform has not assigned {table.name} to a database yet.")
     return TableLocation(table.instance_name, table.database_name, schema, name)
 
 
@@ -159,19 +157,19 @@ class Postgres:
         )
 
     async def run_each(self, table: TableLocation, statements: Sequence[str], *, seconds: float) -> None:
-        """Run statements one by one, and go on after one that PostgreSQL refuses. Each may take `seconds`.
+        """Run statements one by one, and continue after one that PostgreSQL refuses. Each may take `seconds`.
 
         Raises:
             UnavailableError: the database does not answer, or a statement took too long.
         """
         async with self.connected(table.instance, table.database, seconds=seconds) as connection:
             for statement in statements:
-                # The caller compares afterwards what is there with what was wanted.
+                # The caller compares the result with what was wanted.
                 with contextlib.suppress(*_REFUSED):
                     await connection.execute(statement)
 
     async def drop_table(self, table: TableLocation) -> bool:
-        """Drop a table that the platform left behind. A table that no pipeline owns is somebody's own, and stays.
+        """Drop a table that the platform left behind. A table that no pipeline owns belongs to a user, and stays.
 
         Returns:
             Whether the table was dropped.
@@ -212,7 +210,7 @@ def _to_api_error(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return UnavailableError(
             Reason.STEP_TIMED_OUT,
-            f"A statement took longer than {seconds:g} s in PostgreSQL. Send the same mutation again to carry on.",
+            f"A statement took longer than {seconds:g} s in PostgreSQL. Send the same mutation again to continue.",
         )
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ForbiddenError(

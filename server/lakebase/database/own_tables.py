@@ -1,4 +1,4 @@
-"""Runs statements on the tables that administration keeps beside the operations."""
+"""Runs statements on the tables that administration has besides the table of operations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OwnTables:
         self.schema = quoted(schema)
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
-        """Run one statement, after making the tables if they are missing.
+        """Run one statement, after creating the tables if they are missing.
 
         Raises:
             DatabaseAbsentError: there is no database.
@@ -42,7 +42,7 @@ class OwnTables:
                 return (await connection.execute(sa.text(statement), dict(values))).all()
         except DBAPIError as error:
             if sqlstate(error) in _MISSING:
-                # This is another database than the one that was migrated: it holds nothing, and is migrated next time.
+                # Another database has replaced the migrated one. It is empty, and is migrated next time.
                 self._migrations.forget()
             raise classify(error) or error from error
         except (PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:

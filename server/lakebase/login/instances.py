@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
-# For so long an instance that was not found is not looked up again, however many requests need it.
+# An instance that was not found is not looked up again for this long, however many requests need it.
 _REMEMBERED_SECONDS: Final = 1.0
 # An endpoint of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
 _ENDPOINT_PREFIX: Final = "projects/"
@@ -31,7 +31,7 @@ _TOKEN_SECONDS: Final = 3_600
 
 
 class _Server:
-    """One database server: its address as last looked up, its tokens and its sleep."""
+    """One database server: its address as last looked up, its tokens and its wake-up."""
 
     def __init__(self, tokens: TokenProvider, wake_up: WakeUp) -> None:
         self.tokens = tokens
@@ -45,7 +45,7 @@ class _Server:
 class Instances:
     """The database servers of the workspace: instances by name, endpoints by path.
 
-    The platform is asked for a server's address only when a connection needs it.
+    A server's address is looked up on the platform only when a connection needs it.
     """
 
     def __init__(self, settings: Settings, loader: PlatformLoader) -> None:
@@ -66,7 +66,7 @@ class Instances:
     ) -> asyncpg.Connection:
         """Open a connection to a database as the server's own identity; each attempt may take `timeout` seconds.
 
-        `read_only` connects to a replica. The primary's wake-up is waited for, a replica's is not.
+        `read_only` connects to a replica. This waits for the primary's wake-up, but not for a replica's.
 
         Raises:
             DatabaseAbsentError: there is no such instance or database, or it is stopped.
@@ -112,7 +112,7 @@ class Instances:
         tokens = self._server(name).tokens
         if failure := tokens.failure:
             return f"{failure.reason.name}: {failure.message}"
-        return "ok" if tokens.minted else "none has been minted yet"
+        return "ok" if tokens.minted else "no token has been minted yet"
 
     def forget(self, name: str) -> None:
         """Look an instance up again at the next connection, because it was created, changed or deleted."""
@@ -196,8 +196,8 @@ class Instances:
             server.failure = None if found and found.host and not found.stopped else _absence(name, found)
             server.address = None if server.failure else found
         except ApiError as error:
-            # A request for orders fails because of its database, so that is its reason; the platform's message follows.
-            # An address that is known from before stays in use.
+            # A request for orders fails because of its database, so that is the reason; the platform's message follows.
+            # An address that is already known stays in use.
             server.failure = UnavailableError(
                 Reason.DATABASE_UNAVAILABLE, f"The database instance {name} cannot be looked up. {error.message}"
             )

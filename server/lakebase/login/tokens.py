@@ -50,8 +50,7 @@ class TokenProvider:
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._minting: asyncio.Task[None] | None = None
         self._failure: ApiError | None = None
-        # Whether the token replaced one that PostgreSQL refused.
-        self._is_second = False
+        self._replaces_refused = False
 
     @property
     def minted(self) -> bool:
@@ -72,7 +71,7 @@ class TokenProvider:
         now = time.monotonic()
         if self._token is not None and now < self._ends_at:
             if now >= self._renew_at and now >= self._next_at:
-                self._is_second = False
+                self._replaces_refused = False
                 self._start()
             return self._token
         if self._failure is not None and now < self._next_at:
@@ -91,11 +90,11 @@ class TokenProvider:
         if self._token != token:
             return
         self._token = None
-        if self._is_second and time.monotonic() - self._minted_at <= _YOUNG_SECONDS:
+        if self._replaces_refused and time.monotonic() - self._minted_at <= _YOUNG_SECONDS:
             self._fail(UnavailableError(Reason.DATABASE_UNAVAILABLE, _REFUSED))
         else:
             self._next_at = -math.inf
-        self._is_second = True
+        self._replaces_refused = True
 
     def _fail(self, error: ApiError) -> None:
         self._failure, self._next_at = error, time.monotonic() + self._backoff.next_pause()
@@ -122,7 +121,7 @@ class TokenProvider:
         secrets_known.add(minted.token)
         seconds = _lifetime(minted)
         if time.monotonic() - self._minted_at > _LAST_PAUSE_SECONDS:
-            # The token before was used for a while, so this is no series of refused tokens.
+            # The previous token was used for a while, so PostgreSQL is not refusing one token after another.
             self._backoff.reset()
         self._token, self._failure = minted.token, None
         self._minted_at = requested_at

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _log = structlog.get_logger(__name__)
-# An operator's confirmations do not change what is asked for: requests that differ only in these are the same.
+# The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
 _ENDED: Final = frozenset({WorkState.SUCCEEDED, WorkState.FAILED})
@@ -39,9 +39,9 @@ _PASSED: Final = frozenset({WorkState.SUCCEEDED, WorkState.SKIPPED})
 
 @dataclass(slots=True)
 class OperationRecord:
-    """An operation as a process works on it and the store keeps it.
+    """An operation, in the form that a process works on and the store keeps.
 
-    `facts` is what the steps have to remember: the uids found when the operation was planned, and which calls were
+    `facts` is what the steps have to remember: the uids found when the operation was planned, and the calls that were
     sent. `fence` is the number under which the holder claimed the operation; 0 while it is only in memory.
     """
 
@@ -110,7 +110,7 @@ class OperationRecord:
 
 
 def required(value: Any) -> Any:
-    """The part of a request that its kind always has."""
+    """A part of a request that its kind always has."""
     if value is None:
         raise ValueError("the request lacks what its kind needs")
     return value
@@ -122,7 +122,7 @@ def request_to_json(request: AdminRequest) -> dict[str, Any]:
 
 
 def request_from_json(values: Mapping[str, Any]) -> AdminRequest:
-    """The request in JSON values. Fields that only another version of this code knows are ignored."""
+    """The request from JSON values. Fields that only another version of this code knows are ignored."""
     known = {name: values[name] for name in _field_names(AdminRequest) & values.keys()}
     for name, kind in _SPECS.items():
         if known.get(name) is not None:
@@ -147,7 +147,7 @@ def steps_to_json(steps: Sequence[OperationStep]) -> list[dict[str, Any]]:
 
 
 def steps_from_json(values: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
-    """The steps in JSON values."""
+    """The steps from JSON values."""
     return [
         OperationStep(
             name=step["name"],
@@ -170,7 +170,7 @@ def failure_to_json(failure: OperationFailure | None) -> dict[str, Any] | None:
 
 
 def failure_from_json(values: Mapping[str, Any] | None) -> OperationFailure | None:
-    """The failure in JSON values."""
+    """The failure from JSON values."""
     return OperationFailure(Reason[values["reason"]], values["message"], values["retryable"]) if values else None
 
 
@@ -196,7 +196,7 @@ def row_values(operation: OperationRecord) -> dict[str, Any]:
 
 
 def operations_from_rows(rows: Iterable[Any]) -> list[OperationRecord]:
-    """The operations in rows. A row that this version of the code cannot read is logged and left out."""
+    """The operations from rows. A row that this version of the code cannot read is logged and left out."""
     operations = []
     for row in rows:
         try:

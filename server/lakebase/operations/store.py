@@ -1,7 +1,7 @@
 """The store of operations: in the database while it can be reached, in this process's memory otherwise.
 
-An operation can outlive its database (it stops or deletes that very instance) or precede it (it creates it). Meanwhile
-it lives in memory, and the API says `durable: false`.
+An operation can outlive its database, when it stops or deletes that very instance. It can also precede its database,
+when it creates the instance. Meanwhile it lives in memory, and the API says `durable: false`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.operations.table import OperationTable
 
-# Enough to look back on; older ones make room, so that memory stays bounded.
+# The most ended operations in memory. Older ones are dropped, so that memory stays bounded.
 _ENDED_IN_MEMORY: Final = 200
 
 
@@ -33,7 +33,7 @@ class OperationStore:
         self._memory: dict[str, OperationRecord] = {}
 
     async def begin(self, operation: OperationRecord, *, insist: bool = False) -> OperationRecord | None:
-        """Keep a new operation, unless another one is at work on any of its resources: return that one then.
+        """Keep a new operation. If another one is working on any of its resources, return that one instead.
 
         If there is no database, the operation is kept in memory. If the database merely does not answer, it is kept in
         memory only with `insist`: the operation may be the one that repairs the database.
@@ -64,7 +64,7 @@ class OperationStore:
             return None
 
     async def persist(self, operation: OperationRecord) -> OperationRecord | None:
-        """Move an operation from memory to the database, if it answers; return the other one if one conflicts there."""
+        """Move an operation from memory to the database, if it answers. If one there conflicts, return that one."""
         try:
             other = await self._table.insert(operation)
         except UnavailableError:
@@ -74,13 +74,13 @@ class OperationStore:
         return other
 
     async def detach(self, operation: OperationRecord) -> None:
-        """Move an operation from the database, which is about to go, to memory."""
+        """Move an operation to memory from the database, which is about to be stopped or deleted."""
         if operation.durable:
             await self._table.delete_held(operation)
             self.abandon(operation)
 
     def abandon(self, operation: OperationRecord) -> None:
-        """Go on in memory, and leave the row where it is: its database does not answer, is about to go, or is gone."""
+        """Continue in memory, and leave the row behind: its database does not answer, is about to go, or is gone."""
         operation.fence = 0
         self._keep_in_memory(operation)
 
@@ -93,7 +93,7 @@ class OperationStore:
         await self._table.delete(operation)
 
     async def save(self, operation: OperationRecord) -> None:
-        """Write down how far an operation is, and renew its lease."""
+        """Store the progress of an operation, and renew its lease."""
         if operation.durable:
             await self._table.save(operation)
 

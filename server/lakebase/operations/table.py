@@ -36,11 +36,11 @@ LEASE_SECONDS: Final = 6.0
 STALE_SECONDS: Final = 3600.0
 # The table or its schema does not exist: this is another database than the one that was migrated.
 _MISSING: Final = frozenset({"42P01", "3F000"})
-# The key of the advisory lock under which operations are inserted; any number that nothing else here uses.
+# The key of the advisory lock under which operations are inserted: a number that no other lock of ours has.
 _LOCK: Final = 7_036_874_417_767
 _INTERRUPTED: Final = (
     "The operation was interrupted, and no process resumed it for an hour. Check what exists now; send the same "
-    "mutation again to carry on."
+    "mutation again to continue."
 )
 _COLUMNS: Final = "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence"
 
@@ -52,8 +52,8 @@ class LeaseLostError(Exception):
 class OperationTable:
     """The operations of all processes on one database.
 
-    Every method raises UnavailableError if the database does not answer, and DatabaseAbsentError, a kind of it, if
-    there is no database or the server may not make its tables there.
+    Every method raises UnavailableError if the database does not answer. If there is no database, or the server may not
+    create its tables there, that is a DatabaseAbsentError.
     """
 
     def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
@@ -66,7 +66,7 @@ class OperationTable:
         )
 
     async def insert(self, operation: OperationRecord) -> OperationRecord | None:
-        """Insert an operation, unless another one is at work on any of its resources: return that one then.
+        """Insert an operation. If another one is working on any of its resources, return that one instead.
 
         Inserting an operation again is no conflict with itself: the reply to the first attempt may have been lost.
 
@@ -75,7 +75,7 @@ class OperationTable:
         """
 
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
-            # Inserts run one after the other, so that the second sees the row of the first.
+            # Inserts run one after the other, so that each sees the rows of those before.
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             rows = await connection.execute(sa.text(self._conflicts), {"resources": list(operation.resources)})
             if row := rows.one_or_none():
@@ -83,7 +83,7 @@ class OperationTable:
                     return found[0]
                 raise UnavailableError(
                     Reason.DATABASE_UNAVAILABLE,
-                    "Another version of the server is at work on the same resources. Wait until it has finished.",
+                    "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
             await connection.execute(
                 sa.text(
@@ -258,7 +258,7 @@ class OperationTable:
         return rows
 
     async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], **options: Any) -> Any:
-        """Run statements in a transaction, after making our tables if they are missing; repeat one failed attempt."""
+        """Create our tables if they are missing, and run statements in a transaction. Repeat one failed attempt."""
         try:
             await self._migrations.ensure()
             for last in (False, True):
@@ -269,12 +269,12 @@ class OperationTable:
                     if last or not (error.connection_invalidated or sqlstate(error) in _MISSING):
                         raise
                     if not error.connection_invalidated:
-                        # The database that was migrated is gone, and another one is in its place.
+                        # Another database has replaced the migrated one.
                         self._migrations.forget()
                         await self._migrations.ensure()
         except ApiError as error:
             if error.reason is Reason.CHANGES_UNAVAILABLE:
-                # The server may not make its tables in this database, so it can never keep an operation there.
+                # The server may not create its tables in this database, so it can never keep an operation there.
                 raise DatabaseAbsentError(error.message) from error
             raise
         except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:

@@ -36,7 +36,7 @@ class CatalogPlans:
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
-                f"The {resource} exists with other properties: {describe(differences)}. Take another name.",
+                f"The {resource} exists with other properties: {describe(differences)}. Choose another name.",
                 draft.name_field("catalog"),
                 differences=differences,
             )
@@ -59,7 +59,7 @@ class CatalogPlans:
             draft.status_changes_lost = await self._postgres.count_changes(found.instance_name, found.database_name)
 
     async def delete(self, draft: Draft, *, except_table: str | None = None) -> Catalog | None:
-        """Plan the deletion of the catalog and return it, if it exists; `except_table` is deleted before it."""
+        """Plan the deletion of the catalog, and return it if it exists. `except_table` is deleted before it."""
         name = required(draft.request.catalog_name)
         found = await self._platform.catalog(name)
         add = step_adder(draft, "delete_catalog", f"catalog {name}", exists=found is not None)

@@ -1,4 +1,4 @@
-"""Compares a resource as it is with how it is wanted."""
+"""Compares the actual properties of a resource with the wanted ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
-    """How an instance differs from a new one of this spec. What the platform does not say (yet) is no difference."""
+    """How an instance differs from this spec. A property that the platform does not report (yet) is no difference."""
     return _differences(
         ("capacity", found.capacity, spec.capacity),
         ("nodeCount", found.node_count, spec.node_count),
@@ -50,7 +50,7 @@ def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
 
 
 def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Difference]:
-    """How a synced table differs from this spec, except in its pipeline's storage, which the platform does not tell."""
+    """How a synced table differs from this spec. The platform does not report its pipeline's storage."""
     return _differences(
         ("sourceTable", found.source, spec.source),
         ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key)),

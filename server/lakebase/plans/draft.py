@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
-# The inputs of these have a name for each resource (`tableName`). The others are about one resource, called `name`.
+# Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
 _NAMING_KINDS: Final = frozenset({OperationKind.PROVISION, OperationKind.TEARDOWN, OperationKind.ENSURE_INDEXES})
 
 
@@ -31,8 +31,8 @@ _NAMING_KINDS: Final = frozenset({OperationKind.PROVISION, OperationKind.TEARDOW
 class Draft:
     """A plan in the making.
 
-    `facts` and `resources` become those of the operation: what its steps have to remember, and what no other operation
-    may work on meanwhile.
+    `facts` and `resources` become the operation's: what its steps have to remember, and what no other operation may
+    work on meanwhile.
     """
 
     request: AdminRequest
@@ -65,7 +65,7 @@ class Draft:
         self.reserve(resource)
 
     def reserve(self, *resources: str) -> None:
-        """Keep other operations off these resources. Their names are in lower case, as Unity Catalog ignores case."""
+        """Keep other operations off these resources. Names are in lower case, because Unity Catalog ignores case."""
         self.resources += [one.lower() for one in resources if one.lower() not in self.resources]
 
     def name_field(self, of: str) -> str:

@@ -37,7 +37,7 @@ class InstancePlans:
             draft.refuse(
                 Reason.SPEC_CONFLICT,
                 f"The {resource} exists with other properties: {describe(differences)}. Change it with "
-                "updateDatabaseInstance, or take another name.",
+                "updateDatabaseInstance, or choose another name.",
                 draft.name_field("instance"),
                 differences=differences,
             )

@@ -29,7 +29,7 @@ _DELETES: Final = frozenset(
 
 
 class Planner:
-    """Makes the plan of a request of any kind."""
+    """Plans requests of every kind."""
 
     def __init__(
         self, services: Services, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
@@ -55,7 +55,7 @@ class Planner:
         """The plan of a request, with the reasons to refuse it.
 
         Raises:
-            ApiError: the platform cannot be asked.
+            ApiError: the platform does not answer, or refuses.
         """
         draft = Draft(request)
         await self._kinds[request.kind](draft)

@@ -48,7 +48,7 @@ class SyncedTablePlans:
         if spec.name.split(".")[1].lower() == self._app_schema.lower():
             draft.refuse(
                 Reason.NAME_INVALID,
-                f"The schema {self._app_schema} is reserved for the server's own tables. Take another one.",
+                f"The schema {self._app_schema} is reserved for the server's own tables. Choose another one.",
                 draft.name_field("table"),
             )
         resource, found = f"synced table {spec.name}", await self._platform.synced_table(spec.name)
@@ -60,7 +60,7 @@ class SyncedTablePlans:
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
-                f"The {resource} exists with other properties: {describe(differences)}. Delete it first, or take "
+                f"The {resource} exists with other properties: {describe(differences)}. Delete it first, or choose "
                 "another name.",
                 draft.name_field("table"),
                 differences=differences,
@@ -130,7 +130,7 @@ class SyncedTablePlans:
         add(PlanAction.DELETE, "is deleted with its pipeline and its PostgreSQL table; status changes stay")
 
     async def refresh(self, draft: Draft) -> None:
-        """Plan a sync, and the restoring of what a sync takes away."""
+        """Plan a sync, and restore the grants and indexes that it takes away."""
         name = required(draft.request.table_name)
         resource, found = f"synced table {name}", await self._platform.synced_table(name)
         if found is None:
@@ -159,7 +159,7 @@ class SyncedTablePlans:
             "restore_belongings",
             PlanAction.UPDATE,
             resource,
-            "the grants and indexes that were kept are put back",
+            "the grants and indexes that were kept are restored",
             exists=None,
         )
         draft.add(
@@ -194,4 +194,4 @@ class SyncedTablePlans:
             message = f"missing: {'; '.join(missing)}"
             draft.add("build_indexes", PlanAction.BUILD, resource, message, exists=False)
         else:
-            draft.add("build_indexes", PlanAction.NOTHING, resource, "all indexes are there", exists=True)
+            draft.add("build_indexes", PlanAction.NOTHING, resource, "all indexes exist", exists=True)

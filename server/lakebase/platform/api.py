@@ -59,8 +59,8 @@ class PipelineRun:
 class Platform:
     """The control plane: the Provisioned API (`w.database`), and Unity Catalog and pipelines beside it.
 
-    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too. A method that reads
-    returns None if there is no such thing. All methods raise ApiError, as `failures.to_api_error` says.
+    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too. A method that reads a
+    resource returns None if there is no such resource. All methods raise ApiError, as `failures.to_api_error` says.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -85,7 +85,7 @@ class Platform:
         """One page of instances, at most 100."""
 
         def request(client: WorkspaceClient) -> InstancePage:
-            # Not by the SDK's own method, which fetches all pages; a page of ours is one page of the platform.
+            # Not by the SDK's own method, which fetches all pages: one page of ours is one page of the platform.
             query: dict[str, Any] = {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})}
             answer = client.api_client.do(
                 "GET", "/api/2.0/database/instances", query=query, headers={"Accept": "application/json"}
@@ -185,12 +185,12 @@ class Platform:
         return read_synced_table(found, self._client.host) if found else None
 
     async def table_uid(self, name: str) -> str | None:
-        """Unity Catalog's id of a table, which tells it from a later table of the same name; None if it is not told."""
+        """Unity Catalog's id of a table, which a later table of the same name does not have; None if not reported."""
         found = await self._client.find(Action.GET_TABLE, lambda client: client.tables.get(name))
         return found.table_id if found else None
 
     async def identity_of(self, table: SyncedTable) -> str | None:
-        """What tells a synced table from a later one of its name: its id, or its pipeline's if the id is not told."""
+        """An id that a later synced table of the same name does not have: the table's, or else its pipeline's."""
         try:
             return await self.table_uid(table.name) or table.pipeline_id
         except ForbiddenError:
@@ -248,7 +248,7 @@ class Platform:
         )
 
     async def _delete(self, action: Action, request: Callable[[WorkspaceClient], None]) -> None:
-        """Send a deletion. A resource that is gone already was what was wanted."""
+        """Send a deletion. It succeeds if the resource is gone already."""
         try:
             await self._deletion_client.call(action, request)
         except PlatformError as error:

@@ -1,4 +1,4 @@
-"""Converts the SDK's objects to the schema's own. What the platform does not say is None or UNKNOWN."""
+"""Converts the SDK's objects to the schema's own. What the platform does not report is None or UNKNOWN."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """Where to connect to an instance or endpoint; `state` is the platform's word. Without a host there is none yet."""
+    """The address of an instance or endpoint. `host` is None until it has one; `state` is the platform's name."""
 
     host: str | None
     read_only_host: str | None
@@ -37,7 +37,7 @@ def read_endpoint(found: postgres.Endpoint) -> DatabaseAddress:
 
 
 def read_instance(found: api.DatabaseInstance) -> Instance:
-    """An instance of the Provisioned API, with its effective properties where the platform tells them."""
+    """An instance of the Provisioned API, with its effective properties where the platform reports them."""
     return Instance(
         name=found.name,
         uid=found.uid,
@@ -92,7 +92,7 @@ def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedT
 
 
 def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:
-    """The progress of whichever sync the status tells of."""
+    """The progress of the sync that the status describes."""
     triggered, initial = status.triggered_update_status, status.provisioning_status
     continuous = status.continuous_update_status
     return (

@@ -105,7 +105,7 @@ def to_api_error(error: BaseException, action: Action) -> ApiError:  # noqa: PLR
     if isinstance(error, DatabricksError):
         return _refusal(error, doing)
     if isinstance(error, ValueError) and not _is_reply(error):
-        # The SDK complains of its configuration: two ways to log in, or none.
+        # The SDK rejects its configuration: it has two ways to log in, or none.
         return UnavailableError(
             Reason.CONTROL_PLANE_NOT_CONFIGURED,
             "The platform's client cannot be configured: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "

@@ -42,7 +42,7 @@ class Credential:
 
 
 class LoginApi:
-    """What logins need of the platform, in both its APIs. Methods raise ApiError, as `failures.to_api_error` says."""
+    """The calls that logins need, in both APIs of the platform. They raise the errors of `failures.to_api_error`."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = SdkClient(settings, threads=_LOGIN_THREADS)
@@ -58,7 +58,9 @@ class LoginApi:
         """The server's own user name in PostgreSQL: an e-mail address, or a service principal's client id."""
         me = await self._client.call(Action.GET_IDENTITY, lambda client: client.current_user.me())
         if not me.user_name:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform does not say who the server is.")
+            raise PlatformError(
+                Reason.CONTROL_PLANE_REFUSED, "The platform does not report the server's own user name."
+            )
         return me.user_name
 
     async def groups_of(self, user: str) -> frozenset[str]:
@@ -92,18 +94,18 @@ class LoginApi:
             ),
         )
         if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform returned a credential without a token.")
         return Credential(minted.token, parse_time(minted.expiration_time))
 
     async def endpoint_credential(self, path: str, *, seconds: int) -> Credential:
-        """Mint a password for an endpoint, valid for so many seconds."""
+        """Mint a password for an endpoint, valid for `seconds`."""
         ttl = Duration()
         ttl.FromSeconds(seconds)
         minted = await self._client.call(
             Action.MINT_CREDENTIAL, lambda client: client.postgres.generate_database_credential(path, ttl=ttl)
         )
         if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform gave a credential without a token.")
+            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform returned a credential without a token.")
         ends = minted.expire_time
         return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
 

@@ -47,13 +47,13 @@ class _BoundedClock(Clock):
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds.
+        """Sleep.
 
         Raises:
-            TimeoutError: that is longer than the SDK may spend on all its attempts.
+            TimeoutError: the SDK may not spend so long on all its attempts.
         """
         if seconds > self._longest_seconds:
-            raise TimeoutError("the platform asks for a longer pause than there is time")
+            raise TimeoutError("the platform asks for a longer pause than the SDK may make")
         time.sleep(seconds)  # between two attempts, in a thread of its own; the event loop goes on
 
 
@@ -91,7 +91,7 @@ class SdkClient:
             ApiError: as `failures.to_api_error` says.
         """
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, request)
-        # If this task is cancelled, nobody retrieves the request's exception, and asyncio would log its secrets.
+        # If this task is cancelled, the request's exception is never retrieved, and asyncio would log its secrets.
         running.add_done_callback(silence_failure)
         done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
         if not done:
@@ -112,7 +112,7 @@ class SdkClient:
         return running.result()
 
     async def find(self, action: Action, request: Callable[[WorkspaceClient], T]) -> T | None:
-        """Run a request as `call` does; None if the platform finds no such thing."""
+        """Run a request as `call` does; None if the platform finds no such resource."""
         try:
             return await self.call(action, request)
         except PlatformError as error:

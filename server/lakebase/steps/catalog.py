@@ -40,7 +40,7 @@ async def create_catalog(step: Step) -> str:
         return False
 
     await step.until(look)
-    return "the catalog is there"
+    return "the catalog exists"
 
 
 async def delete_catalog(step: Step) -> str:

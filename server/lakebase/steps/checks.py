@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CREATE_AGAIN_SECONDS: Final = 20.0
 # The same for deletions, which may be repeated sooner: a second one does no harm.
 DELETE_AGAIN_SECONDS: Final = 3.0
-# The progress of a step whose request was sent, and takes time.
+# The progress of a step that has sent its request.
 REQUESTED: Final = 0.05
 
 
@@ -116,13 +116,13 @@ def require_cost_acknowledged(step: Step, resource: str) -> None:
 async def require_no_changes_lost(
     step: Step, resource: str, instance: str, database: str | None = None, *, sent: bool
 ) -> None:
-    """Go on only if no status change is lost that the operator did not give up. Some may be newer than the plan.
+    """Go on only if the deletion loses no status change against the operator's will. Some may be newer than the plan.
 
     Args:
         step: the step.
-        resource: the kind and name of what is deleted.
+        resource: the kind and name of the resource to delete.
         instance: the instance that may hold status changes.
-        database: the database of it; None for all.
+        database: one of its databases; None for all.
         sent: whether the deletion was sent before: the changes may not be countable any more.
 
     Raises:

@@ -32,11 +32,11 @@ class StepTimedOutError(UnavailableError):
 
 
 class StoppedError(Exception):
-    """The process is about to stop. Another process, or the next one, goes on from here."""
+    """The process is about to stop. Another process, or the next one, continues from here."""
 
 
 class DetachCallback(Protocol):
-    """Moves an operation out of the database, as `Step.detach`."""
+    """Moves an operation out of the database, as `Step.detach` says."""
 
     async def __call__(self, *, deleting: bool) -> None:
         """Move it."""
@@ -44,7 +44,7 @@ class DetachCallback(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepTimeouts:
-    """Limits in seconds: for a step, for failures of the platform in a row within it, and for building one index."""
+    """Limits in seconds: of a step, of consecutive failures of the platform within it, and of building one index."""
 
     step: float
     failures: float
@@ -105,7 +105,7 @@ class Step:
     async def detach(self, *, deleting: bool) -> None:
         """Move the operation out of the database, because the next call stops or deletes it.
 
-        A database that is being deleted may have stopped answering already. Then the operation just goes on in memory.
+        A database that is being deleted may have stopped answering already. Then the operation continues in memory.
 
         Raises:
             LeaseLostError, UnavailableError: as `guard`.
@@ -113,7 +113,7 @@ class Step:
         await self._detach(deleting=deleting)
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        """Call `look` again and again until it returns True; `look` acts itself if it has to.
+        """Call `look` repeatedly until it returns True. `look` also acts if it has to.
 
         A failure that may pass is tolerated for as long as the timeouts allow.
 
@@ -129,7 +129,7 @@ class Step:
             except ApiError as error:
                 if not self._may_pass(error):
                     raise
-                await self.report(None, f"{error.message} It is tried again.")
+                await self.report(None, f"{error.message} The server tries again.")
 
     def _may_pass(self, error: ApiError) -> bool:
         if not error.retryable or error.reason is Reason.STEP_TIMED_OUT:
@@ -149,5 +149,5 @@ class Step:
                 raise StoppedError
         raise StepTimedOutError(
             f"This took longer than {self._timeouts.step:g} s. The platform may still finish it: send the same "
-            "mutation again to carry on."
+            "mutation again to continue."
         )

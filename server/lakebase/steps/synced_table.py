@@ -63,7 +63,7 @@ async def create_synced_table(step: Step) -> str:
         return False
 
     await step.until(look)
-    return "the rows are there"
+    return "the rows are synced"
 
 
 async def delete_synced_table(step: Step) -> str:
@@ -146,7 +146,7 @@ async def sync_table(step: Step) -> str:
 async def restore_grants_and_indexes(step: Step) -> str:
     """Restore the grants and indexes that were kept before the table was replaced."""
     name = step.request.table_name or required(step.request.table).name
-    messages = ["there is nothing to put back"]
+    messages = ["there is nothing to restore"]
 
     async def look() -> bool:
         kept = await step.services.grants_and_indexes.get(name)
@@ -162,7 +162,7 @@ async def restore_grants_and_indexes(step: Step) -> str:
         # PostgreSQL only warns if a role may not grant a right, so the result is compared with what was kept.
         missing = kept.without(await postgres.grants_and_indexes(table))
         await step.services.grants_and_indexes.replace(name, missing)
-        messages.append(f"put back: {len(kept) - len(missing)} of {len(kept)} grants and indexes")
+        messages.append(f"restored: {len(kept) - len(missing)} of {len(kept)} grants and indexes")
         if missing:
             messages[-1] += f"; the table's owner has to run: {'; '.join((*missing.grants, *missing.indexes))}"
         return True
@@ -174,10 +174,10 @@ async def restore_grants_and_indexes(step: Step) -> str:
 async def build_indexes(step: Step) -> str:
     """Build the missing indexes of a table of orders.
 
-    If the server's role may not build them, the step succeeds all the same, and its message names the statements.
+    If the server's role may not build them, the step still succeeds, and its message has the statements to run.
     """
     name = step.request.table_name or required(step.request.table).name
-    messages = ["all indexes are there"]
+    messages = ["all indexes exist"]
 
     async def look() -> bool:
         found = await step.services.platform.synced_table(name)

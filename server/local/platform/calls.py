@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from server.local.platform.rest.exchange import Exchange
     from server.local.platform.service import Platform
 
-    # Returns the body of the reply, or awaits it. None is replied as an empty object.
+    # Returns the body of the reply, or an awaitable of it. None becomes an empty object.
     Handler = Callable[["Call"], dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
     # Method, path template, handler.
     Route = tuple[str, str, Handler]
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of a handler. `params` are of the path; `identity` is None on a public path without a token."""
+    """The arguments of a handler. `params` are the path's; `identity` is None on a public path without a token."""
 
     platform: Platform
     exchange: Exchange

@@ -1,4 +1,4 @@
-"""What a program that runs the local platform may add to it. Tests add faults, controls and counters."""
+"""The hooks by which a program extends the local platform. Tests add faults, controls and counters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Hooks:
 
         Args:
             exchange: the request, and the ASGI callables to reply with.
-            template: of its path, `/api/2.0/database/instances/{name}` say.
+            template: the template of its path, for example `/api/2.0/database/instances/{name}`.
             respond: handles the request and returns the platform's reply.
         """
         del template

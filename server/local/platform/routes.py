@@ -65,7 +65,7 @@ async def _roles(call: Call) -> dict[str, Any]:
     return listing(call, "database_instance_roles", await call.platform.roles.all(call["instance"]))
 
 
-# Open without a token.
+# The paths that need no token.
 PUBLIC = {
     "/.well-known/databricks-config",
     "/oidc/.well-known/oauth-authorization-server",

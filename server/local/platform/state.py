@@ -22,7 +22,7 @@ _PORTS = range(20_000, 32_000)
 
 
 class Instance(BaseModel):
-    """A database instance. Its state is AVAILABLE also while it is suspended."""
+    """A database instance. A suspended instance is AVAILABLE, too."""
 
     name: str
     uid: str
@@ -98,7 +98,7 @@ class Token(BaseModel):
 
 
 class State(BaseModel):
-    """The whole state. Tokens are by their digests, everything else by name or id."""
+    """The whole state. The keys of tokens are their digests; other keys are names or ids."""
 
     operator_token: str = Field(default_factory=lambda: f"dapi{secrets.token_hex(16)}")
     client_id: str = Field(default_factory=lambda: str(uuid.uuid4()))

@@ -177,7 +177,7 @@ def check_release(platform: LocalPlatform, *, stopped: Mapping[str, float], heir
         platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
         payload = operator.send(REFRESH[0], **REFRESH[1])
         wait_for(
-            lambda: "tried again" in str(operator.operation(payload["operation"]["id"])),
+            lambda: "tries again" in str(operator.operation(payload["operation"]["id"])),
             what=lambda: f"the step to be tried again: {operator.server.log()[-2000:]}",
         )
         assert survivor.operation(payload["operation"]["id"]) is not None

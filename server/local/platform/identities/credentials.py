@@ -28,7 +28,7 @@ class Identity:
 
 
 class Credentials:
-    """All tokens, of which only digests are stored. `last_login` is in Unix time, by the instance's uid."""
+    """All tokens. Only their digests are stored. `last_login` is in Unix time, by the instance's uid."""
 
     def __init__(self, store: Store, options: Options, observer: Observer) -> None:
         self._store = store

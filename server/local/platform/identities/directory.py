@@ -137,7 +137,7 @@ def _reduced(item: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _names(text: str | None) -> set[str]:
-    # `groups.display`, say, asks for the attribute `groups`.
+    # `groups.display`, for example, asks for the attribute `groups`.
     return {name.strip().partition(".")[0].lower() for name in (text or "").split(",") if name.strip()}
 
 

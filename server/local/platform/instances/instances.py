@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MIN_RETENTION, _MAX_RETENTION = 2, 35
 _MAX_NODES = 3
 _FIRST_ADDRESS = ipaddress.IPv4Address("127.0.0.2")
-# The fields that a PATCH may change, and the field of our Instance for each.
+# The fields that a PATCH may change, and the field of `Instance` that holds each.
 _MUTABLE = {
     "capacity": "capacity",
     "node_count": "node_count",
@@ -169,7 +169,7 @@ class Instances:
 
 
 def as_json(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
-    """A DatabaseInstance as the platform replies it. Input-only fields show only as their `effective_` twins."""
+    """A DatabaseInstance as the platform returns it. Input-only fields show only as their `effective_` twins."""
     reply: dict[str, Any] = {
         "name": instance.name,
         "uid": instance.uid,

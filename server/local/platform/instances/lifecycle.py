@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 STARTING, AVAILABLE, UPDATING, STOPPED, DELETING = "STARTING", "AVAILABLE", "UPDATING", "STOPPED", "DELETING"
 FAILING_OVER = "FAILING_OVER"
-# The states on the way to another.
 _TRANSIENT = (STARTING, UPDATING, DELETING, FAILING_OVER)
 # Between two attempts to start or stop PostgreSQL.
 _RETRY_SECONDS = 1
@@ -42,9 +41,9 @@ FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backen
 
 
 class Lifecycle:
-    """Brings each instance to the state that it is on its way to, also after a restart of the platform.
+    """Brings each instance out of its transient state, also after a restart of the platform.
 
-    An instance's lock is held while its servers are started or stopped. `servers` are by the instance's uid.
+    An instance's lock is held while its servers are started or stopped. The keys of `servers` are uids of instances.
     """
 
     def __init__(self, store: Store, options: Options, credentials: Credentials, observer: Observer) -> None:
@@ -82,7 +81,7 @@ class Lifecycle:
                 _log.error("PostgreSQL was not stopped: %s", failure)
 
     def settle(self, instance: Instance) -> None:
-        """Start to bring the instance out of its transient state. If that is under way, it notices a new state."""
+        """Start to bring the instance out of its transient state. Work that is under way notices a new state."""
         self._register(instance)
         self._run(f"settle {instance.uid}", self._settle(instance))
 
@@ -190,7 +189,7 @@ class Lifecycle:
             await sql.prepare(connection, instance.creator, creator_is_user=instance.creator_is_user)
         finally:
             await connection.close()
-        # Last: a standby that was copied earlier might lack the roles when a client logs in.
+        # Last, because a standby that was copied earlier might lack the roles when a client logs in.
         await servers.follow()
         self._awake_since[instance.uid] = time.time()
 
@@ -246,7 +245,7 @@ class Lifecycle:
                 _log.warning("the standby of %s is not back yet: %s", instance.name, error)
 
     async def _watch_for_failures(self) -> None:
-        """Bring back every PostgreSQL that has died. A client cannot."""
+        """Bring back every PostgreSQL that has died: a client cannot."""
         while True:
             await asyncio.sleep(_FAILURE_CHECK_SECONDS)
             for instance in list(self._store.state.instances.values()):

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 # max_connections and shared_buffers (MB), much smaller than the cloud's: many instances share a laptop.
 CAPACITIES = {"CU_1": (100, 32), "CU_2": (150, 64), "CU_4": (200, 96), "CU_8": (250, 128)}
-# A standby does not start with fewer connections than its primary has or had.
+# A standby does not start with a lower max_connections than its primary has or had.
 _STANDBY_CONNECTIONS = max(connections for connections, _ in CAPACITIES.values())
 
 
@@ -51,7 +51,7 @@ class Servers:
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses they listen on."""
+        """The addresses that the servers listen on."""
         if self._instance.readable_secondaries:
             return [self._instance.address, self._instance.secondary_address]
         return [self._instance.address]
@@ -79,12 +79,12 @@ class Servers:
             await _in_thread(self.standby.destroy)
 
     async def stop(self) -> None:
-        """Stop them. Clients' connections end with 57P01 (admin_shutdown)."""
+        """Stop the servers. Clients' connections end with 57P01 (admin_shutdown)."""
         await _in_thread(self.standby.stop)
         await _in_thread(self.primary.stop)
 
     async def destroy(self) -> None:
-        """Stop them and delete their data."""
+        """Stop the servers and delete their data."""
         await _in_thread(self.standby.destroy)
         await _in_thread(self.primary.destroy)
 
@@ -102,11 +102,11 @@ class Servers:
         return found
 
     def died(self) -> bool:
-        """Whether the primary, which was started, no longer runs. Looks at the process only."""
+        """Whether the primary, which was started, no longer runs. Checks only the process."""
         return not self.primary.alive()
 
     def standby_died(self) -> bool:
-        """Whether there should be a standby and it does not run. Looks at the process only."""
+        """Whether there should be a standby and it does not run. Checks only the process."""
         return self._instance.readable_secondaries and not self.standby.alive()
 
     async def connect(self, database: str = "postgres") -> Any:

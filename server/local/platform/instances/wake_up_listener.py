@@ -37,7 +37,7 @@ class WakeUpListener:
             self._servers.append(await asyncio.start_server(self._answer, address, port))
 
     def close(self) -> None:
-        """Stop listening, so that PostgreSQL can."""
+        """Stop listening, so that PostgreSQL can listen."""
         for server in self._servers:
             server.close()
         self._servers.clear()

@@ -7,11 +7,11 @@ from typing import Any
 
 
 class PlatformError(Exception):
-    """An error that the REST API replies.
+    """An error that the REST API returns.
 
     Args:
         status: the HTTP status.
-        code: the platform's `error_code`, NOT_FOUND say.
+        code: the platform's `error_code`, for example NOT_FOUND.
         message: for people.
     """
 
@@ -75,5 +75,5 @@ def wrong_state(message: str) -> PlatformError:
 
 
 def not_implemented(message: str) -> PlatformError:
-    """The platform knows the path and does not implement it."""
+    """The platform knows the path, but does not implement it."""
     return PlatformError(501, "NOT_IMPLEMENTED", message)

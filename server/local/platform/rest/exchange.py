@@ -27,7 +27,7 @@ class Exchange:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query parameters; of a repeated one the last."""
+        """The query parameters. Of a repeated parameter the last value counts."""
         return dict(self._request.query_params)
 
     def header(self, name: str) -> str:

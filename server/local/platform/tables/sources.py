@@ -18,7 +18,7 @@ PREFIX = "samples.tpch."
 # A row has about 100 bytes. A chunk is as large as a batch, so that a batch is hardly larger than requested.
 _ROW_BYTES = 100
 _MAX_CHUNK_BYTES = 1 << 18
-# By the lakehouse's type: Unity Catalog's name for it, and the PostgreSQL type of the synced column.
+# For each type of the lakehouse: Unity Catalog's name for it, and the PostgreSQL type of the synced column.
 _TYPES = {
     "bigint": ("LONG", "bigint"),
     "int": ("INT", "integer"),

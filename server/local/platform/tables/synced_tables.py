@@ -77,7 +77,7 @@ class SyncedTables:
     async def delete(self, name: str, query: Mapping[str, str]) -> None:
         """Delete a synced table. Its PostgreSQL table stays, unless `purge_data` is true.
 
-        A pipeline without any table left is deleted too, unless the option `keep_pipelines` is set.
+        A pipeline that has no table left is deleted too, unless the option `keep_pipelines` is set.
         """
         table = self._find(name)
         purge = boolean(query, "purge_data")
@@ -103,7 +103,7 @@ class SyncedTables:
             self._store.save()
 
     def as_json(self, table: SyncedTable) -> dict[str, Any]:
-        """A SyncedDatabaseTable as the platform replies it."""
+        """A SyncedDatabaseTable as the platform returns it."""
         status: dict[str, Any] = {"detailed_state": table.detailed_state, "message": table.message}
         if table.detailed_state != syncs.PROVISIONING:
             status["pipeline_id"] = table.pipeline

@@ -31,16 +31,16 @@ OFFLINE_FAILED = "SYNCED_TABLE_OFFLINE_FAILED"
 PIPELINE_FAILED = "SYNCED_TABLE_ONLINE_PIPELINE_FAILED"
 RUNNING = (PROVISIONING, PROVISIONING_RESOURCES, INITIAL_SNAPSHOT, UPDATING_RESOURCES, TRIGGERED_UPDATE)
 
-# Of one copy, when its connection is lost.
+# The attempts to make one copy if its connection is lost.
 _ATTEMPTS = 3
-# Between two attempts, and between two looks at an instance that is not available yet.
+# Between two attempts, and between two checks of an instance that is not available yet.
 _RETRY_SECONDS = 0.2
 _CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 _log = logging.getLogger(__name__)
 
 
 class Syncs:
-    """The running syncs, at most one for each table. `progress` is by the table's uid."""
+    """The running syncs, at most one for each table. The keys of `progress` are uids of tables."""
 
     def __init__(self, store: Store, options: Options, lifecycle: Lifecycle) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class Syncs:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def begin(self, table: SyncedTable) -> None:
-        """Start to sync the table. Its state tells the phase."""
+        """Start to sync the table, from the phase that its state names."""
         self.progress.pop(table.uid, None)
         task = self._tasks[table.uid] = asyncio.create_task(self._run(table))
         task.add_done_callback(lambda done: self._tasks.pop(table.uid, None) if done is task else None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.local.platform.state import SyncedTable
 
 _WRITER = "databricks_writer_"
-# In how many batches the rows come, so that clients see progress.
+# The rows are copied in this many batches, so that clients see progress.
 _BATCHES = 20
 # The part of the snapshot delay for which an in-place sync leaves the table missing.
 _MISSING_SHARE = 0.25

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from server.local.platform.state import Store, SyncedTable
 
-# The catalogs of every workspace and their schemas: those that callers can create tables in, and those they cannot.
+# The catalogs of every workspace, with their schemas. Callers can create tables in the first, and not in the others.
 _STANDARD = {"main": ["default", "lakebase_meta"]}
 _SHARED = {"samples": ["tpch"], "system": ["information_schema"]}
 _SAMPLES_OWNER = "System user"
