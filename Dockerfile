@@ -1,13 +1,14 @@
 FROM node:22.16.0-bookworm-slim AS node
 
-# GraphiQL's files, installed by npm, which checks them against the hashes in server/graphiql/package-lock.json.
+# GraphiQL's files, installed by npm, which checks them against the hashes in server/graphql/graphiql/package-lock.json.
 FROM python:3.11.14-slim-bookworm AS graphiql
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
 WORKDIR /build
 COPY server/__init__.py server/
-COPY server/graphiql server/graphiql
-RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && python -m server.graphiql.vendor
+COPY server/graphql/__init__.py server/graphql/
+COPY server/graphql/graphiql server/graphql/graphiql
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && python -m server.graphql.graphiql.vendor
 
 FROM python:3.11.14-slim-bookworm AS packages
 WORKDIR /build
@@ -21,7 +22,7 @@ COPY --from=packages /venv /venv
 # server/local is left out by .dockerignore.
 COPY schema schema
 COPY server server
-COPY --from=graphiql /build/server/graphiql/static/vendor server/graphiql/static/vendor
+COPY --from=graphiql /build/server/graphql/graphiql/static/vendor server/graphql/graphiql/static/vendor
 # The server's user may not write here, so without this Python would compile every module at every start.
 RUN python -m compileall -q schema server
 # Without AUTH_MODE the server does not start: the operator has to decide first how callers are authenticated.

@@ -47,7 +47,7 @@ load: setup
 
 # Without npm everything but GraphiQL works. GraphiQL's page then says how to get it.
 setup: $(STAMP)
-	@$(BIN)/python -m server.graphiql.vendor --optional
+	@$(BIN)/python -m server.graphql.graphiql.vendor --optional
 
 $(STAMP): requirements.txt requirements-local.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -75,4 +75,4 @@ sdl: setup
 	$(BIN)/python -m schema > schema/schema.graphql
 
 clean:
-	rm -rf .venv .local server/graphiql/static/vendor tests/clients/node_modules tests/bench/peers/node_modules
+	rm -rf .venv .local server/graphql/graphiql/static/vendor tests/clients/node_modules tests/bench/peers/node_modules

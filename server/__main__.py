@@ -62,7 +62,7 @@ def _serve(settings: Settings) -> NoReturn:
 
 
 def _command() -> int:
-    from server.cli import COMMANDS, run  # noqa: PLC0415 # serving needs none of these
+    from server.process.commands import COMMANDS, run  # noqa: PLC0415 # serving needs none of these
 
     parser = argparse.ArgumentParser(
         "python -m server", description="Serve orders over GraphQL, or run a command and exit."

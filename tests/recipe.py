@@ -301,7 +301,7 @@ RECIPE = (
         (
             f"{_START}::test_a_stop_leaves_no_backend",
             f"{_START}::test_a_signal_stops_it_cleanly",
-            "tests/server/lakebase/test_operation_store.py::test_a_lease_that_is_let_go_of_is_taken_up_at_once",
+            "tests/server/lakebase/operations/test_store.py::test_a_lease_that_is_let_go_of_is_taken_up_at_once",
         ),
     ),
     Row(

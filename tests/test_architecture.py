@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 VIOLATIONS: dict[str, tuple[str, str | int]] = {
     "server imports schema, never back": ("schema/errors.py", "import server.settings"),
     "the schema imports no library that serves it": ("schema/errors.py", "import starlette"),
-    "the server does not import the local Lakebase": ("server/cli.py", "import server.local.cluster"),
-    "layers of the server": ("server/settings/server.py", "import server.app"),
+    "the server does not import the local Lakebase": ("server/process/commands.py", "import server.local.cluster"),
+    "layers of the server": ("server/settings/server.py", "import server.process.app"),
     "layers of the schema": ("schema/errors.py", "import schema.orders.types"),
     "no import cycles, between files or packages": ("server/db/pool.py", "import server.db.engine"),
     "a package has at most twelve modules": ("server/wire", 12),

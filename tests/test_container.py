@@ -149,7 +149,7 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
     """It has no local stand-ins or tests, nor packages for them; but GraphiQL's files, and an unprivileged user."""
     assert sorted(path.name for path in image.at("").iterdir()) == ["schema", "server"]
     assert not image.at("server/local").exists()
-    assert (image.at("server/graphiql/static/vendor") / ".lock-sha256").exists()
+    assert (image.at("server/graphql/graphiql/static/vendor") / ".lock-sha256").exists()
     shown = subprocess.run(
         [image.mapped("/venv/bin/python"), "-m", "pip", "list", "--format=freeze"],
         capture_output=True,

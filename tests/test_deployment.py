@@ -14,7 +14,7 @@ from databricks.sdk.service.apps import App
 from databricks.sdk.service.database import DatabaseInstance
 from databricks.sdk.service.postgres import ProjectSpec
 
-from server.graphiql.page import STATIC
+from server.graphql.graphiql.page import STATIC
 from server.settings import Settings, load_settings
 from tests.process import ROOT
 

@@ -16,7 +16,7 @@ def main() -> None:
     """Make the application, and print the modules."""
     # prometheus_client, which the application imports, looks for this directory.
     multiprocess.make()
-    from server.app import create_app  # noqa: PLC0415 # after the directory exists
+    from server.process.app import create_app  # noqa: PLC0415 # after the directory exists
     from server.traffic.draining import Draining  # noqa: PLC0415 # as above
 
     create_app(load_settings(), Draining())

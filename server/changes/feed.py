@@ -11,9 +11,9 @@ import structlog
 
 from schema.errors import InputError, Reason, UnavailableError
 from schema.ports.changes import StatusChange
-from server.backoff import Backoff
 from server.changes.sql_writes import CHANGE_COLUMNS
 from server.db.app_tables import CHANNEL, quoted
+from server.db.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -14,9 +14,9 @@ from schema.ports.changes import ChangePage, StatusChange
 from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.http.read_requirement import note_load
 from server.observability.observations import StatementRun
 from server.observability.sinks import observe
-from server.read_requirement import note_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

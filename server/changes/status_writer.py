@@ -23,7 +23,7 @@ from server.changes.outcomes import (
 )
 from server.db.driver import Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.read_requirement import UNREACHABLE, current_reads
+from server.http.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from schema.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from server.graphiql import page as graphiql
+from server.graphql.graphiql import page as graphiql
 from server.graphql.introspection import no_page
 from server.graphql.request import names_operation
 from server.http.caching import NO_STORE
@@ -32,7 +32,7 @@ from server.http.error_response import (
     refusal_headers,
 )
 from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page
-from server.read_requirement import current_reads
+from server.http.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,11 +10,11 @@ from strawberry.types.graphql import OperationType
 
 from schema.deadline import current_deadline, request_deadline
 from server.graphql.fast_path import NAME_CHARACTERS
+from server.http.read_requirement import current_reads
 from server.observability.observations import SubscriptionEnded, SubscriptionStarted
 from server.observability.request_record import current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.read_requirement import current_reads
 from server.traffic.admission import holds_slot
 
 if TYPE_CHECKING:

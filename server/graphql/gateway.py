@@ -16,7 +16,7 @@ from schema.limits.variables import check_variables
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
-from server.read_requirement import ReadRequirement, current_reads
+from server.http.read_requirement import ReadRequirement, current_reads
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:

@@ -36,11 +36,11 @@ from server.graphql.websocket_messages import (
     message_of,
 )
 from server.http.error_response import present_fault, present_refusal
+from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.observations import OperationServed
 from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.read_requirement import ReadRequirement, current_reads
 from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from starlette.requests import ClientDisconnect
 
+from server.http.read_requirement import current_reads
 from server.observability.request_record import running_loop
-from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

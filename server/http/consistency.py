@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, RequestError
 from server.http.client import header
-from server.read_requirement import current_reads
+from server.http.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

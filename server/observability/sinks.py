@@ -48,7 +48,7 @@ def observe(observation: Observation) -> None:
 
 
 class SlowStatements:
-    """The number of seconds from which a statement is slow; `server/lifespan.py` sets it."""
+    """The number of seconds from which a statement is slow; `server/process/lifespan.py` sets it."""
 
     def __init__(self) -> None:
         self.from_seconds = 0.5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schema.errors import Reason, UnavailableError
-from server.backoff import Backoff
+from server.db.backoff import Backoff
 from server.db.database import DatabaseAbsentError
 from server.db.errors import advice
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
-from server.backoff import Backoff
+from server.db.backoff import Backoff
 from server.db.driver import LOG_POSITION
 from server.db.errors import classify
+from server.http.read_requirement import current_reads
 from server.orders.read_connection import ReadConnection
-from server.read_requirement import current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

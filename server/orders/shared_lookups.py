@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from aiodataloader import DataLoader
 
 from schema.deadline import current_deadline, follow
+from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.request_record import current_record
-from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -21,12 +21,12 @@ from schema.ports.values import (
     Stats,
     StatsGroup,
 )
+from server.http.read_requirement import note_load
 from server.orders import sql_aggregates as aggregates
 from server.orders.sampling import random_orders
 from server.orders.shared_lookups import SharedLookups
 from server.orders.sql_json import BETWEEN_ROWS, json_orders, json_page
 from server.orders.sql_pages import Shape, page_of, values_of
-from server.read_requirement import note_load
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:

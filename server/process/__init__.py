@@ -1,1 +1,4 @@
-"""The operating-system process: sockets, workers, signals and the end. Read `supervisor.py` first."""
+"""The process: the application that it serves, what lives as long as it does, and how it starts and stops.
+
+Read `app.py` first, then `lifespan.py`; `supervisor.py` and `shutdown.py` deal with the operating system.
+"""

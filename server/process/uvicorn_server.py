@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
 
-from server.app import create_app
+from server.process.app import create_app
 from server.process.shutdown import NOT_STARTED, leave
 from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.draining import Draining

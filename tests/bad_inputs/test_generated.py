@@ -43,7 +43,7 @@ _FAULT: Final = 500
 _REFUSALS: Final = range(400, 500)
 _AS_APPLICATION: Final[dict[str, Any]] = {
     "PAGE_SIZE_DEFAULT": "6",
-    "altered": {"server.lifespan._AGGREGATES_SECONDS": 60},
+    "altered": {"server.process.lifespan._AGGREGATES_SECONDS": 60},
 }
 
 

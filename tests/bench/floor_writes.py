@@ -10,7 +10,6 @@ import orjson
 
 from schema.ports.values import OrderColumn
 from server.changes.sql_writes import WriteStatements
-from server.database import served_database
 from server.db.app_tables import change_tables
 from server.db.driver import Compiled
 from server.db.engine import create_engines
@@ -18,6 +17,7 @@ from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
 from server.orders.orders_table import OrdersTable
 from server.orders.sql_aggregates import lookup_statement
+from server.process.served_database import served_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

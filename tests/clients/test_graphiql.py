@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.graphiql import vendor
+from server.graphql.graphiql import vendor
 from tests.clients import node
 
 if TYPE_CHECKING:

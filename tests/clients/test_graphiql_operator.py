@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.graphiql import vendor
+from server.graphql.graphiql import vendor
 from tests.clients import node
 from tests.operator import INSTANCE, TABLE, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform

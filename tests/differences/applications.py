@@ -11,8 +11,8 @@ from unittest.mock import patch
 from urllib.parse import urlencode
 
 from schema import build_schema
-from server.app import create_app
 from server.observability.request_record import current_record
+from server.process.app import create_app
 from server.settings import Settings
 from server.traffic.draining import Draining
 from tests.differences.unlimited import UNLIMITED, unlimited
@@ -35,7 +35,7 @@ _PATIENCE_SECONDS: Final = 60.0
 _PATIENT_CONSTANTS: Final = (
     "server.db.engine._AGGREGATE_WAIT_SECONDS",
     "server.db.engine._PAGE_WAIT_SECONDS",
-    "server.lifespan._AGGREGATES_SECONDS",
+    "server.process.lifespan._AGGREGATES_SECONDS",
 )
 
 
@@ -148,7 +148,7 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
     async with AsyncExitStack() as running:
         with ExitStack() as patches:
             patches.enter_context(unlimited())
-            patches.enter_context(patch("server.app.build_schema", _with_shared_core))
+            patches.enter_context(patch("server.process.app.build_schema", _with_shared_core))
             for constant in _PATIENT_CONSTANTS:
                 patches.enter_context(patch(constant, _PATIENCE_SECONDS))
             app = create_app(given, Draining())

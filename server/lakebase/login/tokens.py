@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason, UnavailableError
-from server.backoff import Backoff
+from server.db.backoff import Backoff
 from server.observability.log_setup import silence_failure
 from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.redaction import secrets_known

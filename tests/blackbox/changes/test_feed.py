@@ -131,7 +131,7 @@ def steady(stage: Stage) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def strict(stage: Stage) -> Iterator[Server]:
     """A server that polls for changes often, and buffers few of them for a slow subscriber."""
-    altered = {"server.lifespan._FEED_BUFFER": _BUFFER, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.2}
+    altered = {"server.process.lifespan._FEED_BUFFER": _BUFFER, "server.process.lifespan._FEED_CATCH_UP_SECONDS": 0.2}
     with running_server(stage.url, altered=altered) as server:
         yield server
 

@@ -31,8 +31,8 @@ HEADER = "x-consistency-token"
 # How far a standby may be behind. Events are held back for as long. On a slow machine a standby is often further behind
 # and left out, which is right, and matters only where the test reads from it.
 LAG_SECONDS = 0.05
-STRICT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": LAG_SECONDS}
-LENIENT = {**HASTE, "server.database._REPLICA_LAG_SECONDS": 60}
+STRICT = {**HASTE, "server.process.served_database._REPLICA_LAG_SECONDS": LAG_SECONDS}
+LENIENT = {**HASTE, "server.process.served_database._REPLICA_LAG_SECONDS": 60}
 SILENT = "it does not answer"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUSPEND_AFTER = 1.0
 # How often the feed polls, in seconds.
-LOOKS_OFTEN = {**HASTE, "server.lifespan._FEED_CATCH_UP_SECONDS": 0.1}
+LOOKS_OFTEN = {**HASTE, "server.process.lifespan._FEED_CATCH_UP_SECONDS": 0.1}
 OPEN = """
 mutation {
   setOrderStatus(input: {orderKey: 1, status: OPEN, idempotencyKey: "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5"}) {

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.database import served_database
 from server.db.engine import create_engines
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
+from server.process.served_database import served_database
 from server.settings import Settings
 from server.traffic.admission import Admission
 from tests.calibration import hold

@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from server.http.client import Caller
+from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.request_record import RequestRecord, current_record
-from server.read_requirement import ReadRequirement, current_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """GraphiQL's third-party files, installed by npm from `package-lock.json` and never committed.
 
-`python -m server.graphiql.vendor` copies them into `static/vendor/`: all of them or none.
+`python -m server.graphql.graphiql.vendor` copies them into `static/vendor/`: all of them or none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class IntegrityError(VendorError):
 
 def main(arguments: Sequence[str] | None = None, *, static: Path = STATIC) -> int:
     """Fetch GraphiQL's third-party files, unless they are there, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m server.graphiql.vendor", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m server.graphql.graphiql.vendor", description=main.__doc__)
     parser.add_argument("--optional", action="store_true", help="exit with 0 if the files cannot be fetched")
     optional = parser.parse_args(arguments).optional
     try:

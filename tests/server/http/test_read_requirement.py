@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.read_requirement import ReadRequirement, current_reads, note_load
+from server.http.read_requirement import ReadRequirement, current_reads, note_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

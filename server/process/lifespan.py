@@ -18,7 +18,6 @@ from server.changes.feed import PostgresFeed
 from server.changes.history import SqlChangeHistory, SqlChangeLookup
 from server.changes.sql_writes import WriteStatements
 from server.changes.status_writer import SqlStatusWriter
-from server.database import create_replicas, served_database, token_state
 from server.db.app_tables import change_tables
 from server.db.engine import connect_feed, create_engines, create_migration_engine, warn_of_limit
 from server.db.migrate import Migrations
@@ -34,6 +33,7 @@ from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
 from server.orders.readiness import Readiness
 from server.orders.store import SqlOrderLookup, SqlOrderStore
+from server.process.served_database import create_replicas, served_database, token_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from server.graphiql import vendor
-from server.graphiql.page import page
+from server.graphql.graphiql import vendor
+from server.graphql.graphiql.page import page
 from tests.clients import node
 
 if TYPE_CHECKING:

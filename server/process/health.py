@@ -11,7 +11,7 @@ from server.http.caching import NO_STORE
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from server.lifespan import State
+    from server.process.lifespan import State
 
 _HEADERS = {"cache-control": NO_STORE}
 

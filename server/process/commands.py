@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schema.errors import ApiError
 from server.changes.transfer import ImportRefusedError, exported, import_lines
-from server.database import served_database
 from server.db.app_tables import change_tables
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
+from server.process.served_database import served_database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

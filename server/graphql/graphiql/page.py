@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from server.graphiql.vendor import STATIC, is_complete
+from server.graphql.graphiql.vendor import STATIC, is_complete
 
 if TYPE_CHECKING:
     from pathlib import Path

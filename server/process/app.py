@@ -14,18 +14,17 @@ from starlette.staticfiles import StaticFiles
 
 from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
-from server.graphiql.page import STATIC
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import Admitted, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
+from server.graphql.graphiql.page import STATIC
 from server.graphql.introspection import IntrospectionPolicy
 from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.request import COST_HEADER
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
 from server.graphql.websocket_connection import SocketLimits
-from server.health import livez, readyz
 from server.http.caching import Caching
 from server.http.compression import Compression
 from server.http.consistency import HEADER, Consistency, ConsistencyTokens
@@ -33,8 +32,9 @@ from server.http.error_boundary import Masked, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
 from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, RequestMiddleware
-from server.lifespan import lifespan_of
 from server.observability.tracing import tracing
+from server.process.health import livez, readyz
+from server.process.lifespan import lifespan_of
 from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions

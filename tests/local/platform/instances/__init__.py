@@ -1,0 +1,1 @@
+"""The promises of the instances of the local platform."""

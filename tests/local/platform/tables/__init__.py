@@ -1,0 +1,1 @@
+"""The promises of the catalogs and tables of the local platform."""

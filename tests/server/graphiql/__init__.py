@@ -1,1 +1,0 @@
-"""The promises of server/graphiql, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/graphql/graphiql, in the process."""

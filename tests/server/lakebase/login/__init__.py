@@ -1,0 +1,1 @@
+"""The promises of server/lakebase/login, in the process."""

@@ -1,0 +1,1 @@
+"""The promises of server/lakebase/operations, in the process."""
