@@ -52,12 +52,14 @@ class OperationKind(Enum):
 class OperationState(Enum):
     """Each value is the port's enum member."""
 
-    PENDING = strawberry.enum_value(ports.WorkState.PENDING, description="It has not started.")
-    RUNNING = strawberry.enum_value(ports.WorkState.RUNNING, description="It is running.")
-    SUCCEEDED = strawberry.enum_value(ports.WorkState.SUCCEEDED, description="It is done.")
-    FAILED = strawberry.enum_value(ports.WorkState.FAILED, description="It failed. The operation's `failure` says why.")
+    PENDING = strawberry.enum_value(ports.OperationState.PENDING, description="It has not started.")
+    RUNNING = strawberry.enum_value(ports.OperationState.RUNNING, description="It is running.")
+    SUCCEEDED = strawberry.enum_value(ports.OperationState.SUCCEEDED, description="It is done.")
+    FAILED = strawberry.enum_value(
+        ports.OperationState.FAILED, description="It failed. The operation's `failure` says why."
+    )
     SKIPPED = strawberry.enum_value(
-        ports.WorkState.SKIPPED, description="A step that was not reached, because an earlier step failed."
+        ports.OperationState.SKIPPED, description="A step that was not reached, because an earlier step failed."
     )
 
 

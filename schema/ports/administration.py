@@ -288,7 +288,7 @@ class AdminRefusal:
     operation_id: str | None = None
 
 
-class WorkState(Enum):
+class OperationState(Enum):
     """The state of an operation or of one of its steps. SKIPPED is a step that was not reached."""
 
     PENDING = "PENDING"
@@ -304,7 +304,7 @@ class OperationStep:
 
     name: str
     resource: str
-    state: WorkState = WorkState.PENDING
+    state: OperationState = OperationState.PENDING
     progress: float = 0.0
     message: str | None = None
     started_at: datetime | None = None
@@ -326,7 +326,7 @@ class Operation:
 
     id: str
     kind: OperationKind
-    state: WorkState
+    state: OperationState
     progress: float
     steps: Sequence[OperationStep]
     requested_by: str

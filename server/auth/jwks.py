@@ -36,7 +36,7 @@ _UNKNOWN_KEY_SECONDS: Final = 30.0
 _FOREVER_SECONDS: Final = float("inf")
 
 
-class Keys:
+class SigningKeys:
     """The issuer's keys by their ids. While they cannot be fetched, the known ones stay valid."""
 
     def __init__(self, url: str, *, ttl_seconds: float) -> None:

@@ -20,7 +20,7 @@ from jwt.exceptions import (
 
 from schema.errors import UnauthenticatedError
 from schema.permissions import Principal, Role
-from server.auth.jwks import Keys
+from server.auth.jwks import SigningKeys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class JwtAuthentication:
         # The settings refuse this mode without these.
         self._issuer = settings.jwt_issuer or ""
         self._audience = settings.jwt_audience or ""
-        self._keys = Keys(settings.jwt_jwks_url or "", ttl_seconds=_KEYS_SECONDS)
+        self._keys = SigningKeys(settings.jwt_jwks_url or "", ttl_seconds=_KEYS_SECONDS)
         self._algorithms = sorted(settings.jwt_algorithms)
         self._roles_claim = settings.jwt_roles_claim
         self._user_claim = settings.jwt_user_claim

@@ -65,7 +65,7 @@ class NoteOperation(SchemaExtension):
         yield
 
 
-class Admitted(SchemaExtension):
+class AdmissionGate(SchemaExtension):
     """Executes an operation once it has an admission slot. A subscription takes none: it would hold it for too long.
 
     Errors in a document are reported without a wait for a slot. An operation from the fast path has its

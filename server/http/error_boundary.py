@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NOT_ALLOWED = 405
 
 
-class Masked:
+class ErrorBoundary:
     """Answers a request whose handler raises, with an error id that is also in the log. Other scopes pass through.
 
     If the response has begun, it is left incomplete and uvicorn closes the connection, so the client notices.
@@ -75,7 +75,7 @@ async def http_exception(request: Request, error: Exception) -> Response:
 
 
 async def fault(_request: Request, error: Exception) -> Response:
-    """Pass the exception on to `Masked`: Starlette would send a response of its own."""
+    """Pass the exception on to `ErrorBoundary`: Starlette would send a response of its own."""
     raise error
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
-from schema.ports.administration import OperationFailure, WorkState
+from schema.ports.administration import OperationFailure, OperationState
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
 from server.lakebase.database.audit import ACTIONS, AuditEntry
@@ -135,7 +135,7 @@ class Executor:
                 await self._store.release(operation)
 
     async def _run_steps(self, operation: OperationRecord) -> None:
-        operation.state = WorkState.RUNNING
+        operation.state = OperationState.RUNNING
         failure = None
         try:
             services = await self._services()
@@ -165,7 +165,7 @@ class Executor:
 
     async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
         step = operation.steps[index]
-        operation.update_step(index, state=WorkState.RUNNING, started_at=step.started_at or datetime.now(UTC))
+        operation.update_step(index, state=OperationState.RUNNING, started_at=step.started_at or datetime.now(UTC))
         await self._save(operation)
 
         try:
@@ -181,17 +181,19 @@ class Executor:
                 )
             )
         except ApiError as error:
-            operation.update_step(index, state=WorkState.FAILED, message=error.message, finished_at=datetime.now(UTC))
+            operation.update_step(
+                index, state=OperationState.FAILED, message=error.message, finished_at=datetime.now(UTC)
+            )
             raise
         except (LeaseLostError, StoppedError):
             raise
         except Exception:  # logged by the caller
             operation.update_step(
-                index, state=WorkState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC)
+                index, state=OperationState.FAILED, message=_INTERNAL.message, finished_at=datetime.now(UTC)
             )
             raise
         operation.update_step(
-            index, state=WorkState.SUCCEEDED, progress=1.0, message=message, finished_at=datetime.now(UTC)
+            index, state=OperationState.SUCCEEDED, progress=1.0, message=message, finished_at=datetime.now(UTC)
         )
         if not operation.durable and not operation.facts.get("detached"):
             # The step may have created the very database that keeps operations. If another operation conflicts there,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import UnavailableError
-from schema.ports.administration import WorkState
+from schema.ports.administration import OperationState
 from server.db.database import DatabaseAbsentError
 from server.lakebase.execution import Executor
 
@@ -121,7 +121,7 @@ class Runner:
 
     def states(self) -> dict[str, int]:
         """The number of operations that this process runs, by state."""
-        counts = {state.value: 0 for state in (WorkState.PENDING, WorkState.RUNNING)}
+        counts = {state.value: 0 for state in (OperationState.PENDING, OperationState.RUNNING)}
         for operation, _ in self._running.values():
             if operation.state.value in counts:
                 counts[operation.state.value] += 1

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
 from server.graphql.endpoint import GraphQLEndpoint
-from server.graphql.extensions import Admitted, NoteOperation, QueryDeadline
+from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.graphiql.page import STATIC
@@ -28,7 +28,7 @@ from server.graphql.websocket_connection import SocketLimits
 from server.http.caching import Caching
 from server.http.compression import Compression
 from server.http.consistency import HEADER, Consistency, ConsistencyTokens
-from server.http.error_boundary import Masked, fault, http_exception
+from server.http.error_boundary import ErrorBoundary, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
 from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, RequestMiddleware
@@ -74,7 +74,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             IntrospectionPolicy,
-            lambda: Admitted(admission),
+            lambda: AdmissionGate(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
         ],
@@ -131,7 +131,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
         # Innermost, so that their responses get the other middleware's headers. The endpoint masks its own faults.
-        guards=[Middleware(Masked), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
+        guards=[Middleware(ErrorBoundary), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
     app.state.draining, app.state.admission = draining, admission
@@ -164,7 +164,7 @@ class _Application(Starlette):
         for layer in reversed(middleware):
             self._direct = layer.cls(self._direct, *layer.args, **layer.kwargs)
         # Outermost, so that it catches the middleware's exceptions too.
-        self._direct, self._routed = Masked(self._direct), Masked(super().__call__)
+        self._direct, self._routed = ErrorBoundary(self._direct), ErrorBoundary(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, a WebSocket, or the lifespan."""

@@ -72,7 +72,9 @@ def synced_table(name: str = "orders.public.orders_synced") -> ports.SyncedTable
     )
 
 
-def operation(id_: str = "op1", state: ports.WorkState = ports.WorkState.RUNNING, **more: Any) -> ports.Operation:
+def operation(
+    id_: str = "op1", state: ports.OperationState = ports.OperationState.RUNNING, **more: Any
+) -> ports.Operation:
     """An operation with this id."""
     step = ports.OperationStep("create instance", "instance orders-pg", state, progress=0.5, started_at=NOON)
     return ports.Operation(

@@ -21,9 +21,9 @@ from schema.ports.administration import (
     Operation,
     OperationFailure,
     OperationKind,
+    OperationState,
     OperationStep,
     SyncedTableSpec,
-    WorkState,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
-_ENDED: Final = frozenset({WorkState.SUCCEEDED, WorkState.FAILED})
-_PASSED: Final = frozenset({WorkState.SUCCEEDED, WorkState.SKIPPED})
+_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
+_PASSED: Final = frozenset({OperationState.SUCCEEDED, OperationState.SKIPPED})
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class OperationRecord:
     requested_by: str
     requested_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    state: WorkState = WorkState.PENDING
+    state: OperationState = OperationState.PENDING
     finished_at: datetime | None = None
     failure: OperationFailure | None = None
     fence: int = 0
@@ -75,12 +75,12 @@ class OperationRecord:
 
     def snapshot(self) -> Operation:
         """The operation as the API shows it now."""
-        done = sum(1.0 if step.state is WorkState.SUCCEEDED else step.progress for step in self.steps)
+        done = sum(1.0 if step.state is OperationState.SUCCEEDED else step.progress for step in self.steps)
         return Operation(
             id=self.id,
             kind=self.request.kind,
             state=self.state,
-            progress=1.0 if self.state is WorkState.SUCCEEDED else round(done / max(len(self.steps), 1), 4),
+            progress=1.0 if self.state is OperationState.SUCCEEDED else round(done / max(len(self.steps), 1), 4),
             steps=tuple(self.steps),
             requested_by=self.requested_by,
             requested_at=self.requested_at,
@@ -100,12 +100,12 @@ class OperationRecord:
     def end(self, failure: OperationFailure | None = None) -> None:
         """Mark the operation as ended; steps that were not reached become SKIPPED."""
         self.failure = failure
-        self.state = WorkState.FAILED if failure else WorkState.SUCCEEDED
+        self.state = OperationState.FAILED if failure else OperationState.SUCCEEDED
         self.finished_at = datetime.now(UTC)
         for index, step in enumerate(self.steps):
-            if step.state is WorkState.PENDING:
-                self.update_step(index, state=WorkState.SKIPPED)
-            elif step.state is WorkState.RUNNING:
+            if step.state is OperationState.PENDING:
+                self.update_step(index, state=OperationState.SKIPPED)
+            elif step.state is OperationState.RUNNING:
                 self.update_step(index, state=self.state, finished_at=self.finished_at)
 
 
@@ -152,7 +152,7 @@ def steps_from_json(values: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
         OperationStep(
             name=step["name"],
             resource=step["resource"],
-            state=WorkState(step["state"]),
+            state=OperationState(step["state"]),
             progress=step["progress"],
             message=step["message"],
             started_at=_parse_time(step["started_at"]),
@@ -216,7 +216,7 @@ def _from_row(row: Any) -> OperationRecord:
         facts=columns["facts"],
         requested_by=columns["requested_by"],
         requested_at=columns["requested_at"],
-        state=WorkState(columns["state"]),
+        state=OperationState(columns["state"]),
         finished_at=columns["finished_at"],
         failure=failure_from_json(columns["failure"]),
         fence=columns["fence"],

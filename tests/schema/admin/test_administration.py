@@ -207,7 +207,7 @@ async def test_a_dry_run_answers_with_the_plan() -> None:
 async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None:
     """The operation is the one that was started. Instance, catalog and table are looked up if selected."""
     failure = ports.OperationFailure(Reason.SYNC_FAILED, "It failed.", retryable=True)
-    begun = operation(state=ports.WorkState.FAILED, failure=failure)
+    begun = operation(state=ports.OperationState.FAILED, failure=failure)
     administration = RecordingAdministration(outcome=ports.AdminOutcome(plan=PLAN, operation=begun))
     data = await answer(
         administration,
@@ -418,7 +418,7 @@ async def progress(
 async def test_an_operation_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every progress is sent, however long it takes: the deadline of the other fields does not apply."""
     monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.0)
-    states = [ports.WorkState.PENDING, ports.WorkState.RUNNING, ports.WorkState.SUCCEEDED]
+    states = [ports.OperationState.PENDING, ports.OperationState.RUNNING, ports.OperationState.SUCCEEDED]
     results = await progress(RecordingAdministration(story=[operation(state=state) for state in states]))
     assert [result.errors for result in results] == [None] * 3
     assert [result.data["operationProgress"]["state"] for result in results] == ["PENDING", "RUNNING", "SUCCEEDED"]
@@ -472,7 +472,7 @@ async def test_an_operation_is_found_by_its_id() -> None:
         (ports.SyncState, "SyncedTableState"),
         (ports.SyncPolicy, "SyncPolicy"),
         (ports.OperationKind, "OperationKind"),
-        (ports.WorkState, "OperationState"),
+        (ports.OperationState, "OperationState"),
         (ports.PlanAction, "PlanAction"),
     ],
 )

@@ -20,7 +20,7 @@ from schema.errors import Reason, UnauthenticatedError, UnavailableError
 from schema.permissions import Role
 from server.auth import jwks as keys_module
 from server.auth import refreshed_value as kept
-from server.auth.jwks import Keys
+from server.auth.jwks import SigningKeys
 from server.auth.jwt import JwtAuthentication
 from server.settings import Settings
 from tests.clock import Still
@@ -311,7 +311,7 @@ async def test_the_token_of_an_init_comes_before_that_of_the_upgrade(
 async def test_many_at_once_fetch_the_keys_once() -> None:
     """They are not fetched again before they expire."""
     with running_issuer() as issuer:
-        keys = Keys(issuer.url, ttl_seconds=3600)
+        keys = SigningKeys(issuer.url, ttl_seconds=3600)
         found = await asyncio.gather(*(keys.find("rsa") for _ in range(50)))
         assert all(found)
         assert await keys.find("ec")
@@ -322,7 +322,7 @@ async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> Non
     """A rotated key is found at once; made-up key ids do not cause a request to the issuer each time."""
     clock.seconds = 1_000  # since the machine was started
     with running_issuer() as issuer:
-        keys = Keys(issuer.url, ttl_seconds=3600)
+        keys = SigningKeys(issuer.url, ttl_seconds=3600)
         assert await keys.find("rsa")
         issuer.rotate("new")
         assert all(await asyncio.gather(*(keys.find("new") for _ in range(20))))
@@ -338,7 +338,7 @@ async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> Non
 async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
     """Even after they expire, and without a fetch in every request; new keys are found as soon as the issuer is back."""
     with running_issuer() as issuer:
-        keys = Keys(issuer.url, ttl_seconds=3600)
+        keys = SigningKeys(issuer.url, ttl_seconds=3600)
         assert await keys.find("rsa")
         clock.seconds += 3600
         issuer.fails = True
@@ -356,25 +356,25 @@ async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.M
     with running_issuer() as issuer:
         monkeypatch.setattr(issuer, "jwks", lambda: body)
         with pytest.raises(UnavailableError) as refused:
-            await Keys(issuer.url, ttl_seconds=3600).find("rsa")
+            await SigningKeys(issuer.url, ttl_seconds=3600).find("rsa")
         assert refused.value.reason is Reason.AUTHENTICATION_UNAVAILABLE
         assert refused.value.retryable
 
 
 async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next request does not ask it again at once."""
-    fetch, fetches = Keys._load, 0  # noqa: SLF001 # counts the fetches, including those that do not reach the issuer in time
+    fetch, fetches = SigningKeys._load, 0  # noqa: SLF001 # counts the fetches, including those that do not reach the issuer in time
 
-    async def counted(keys: Keys) -> Mapping[str, PyJWK]:
+    async def counted(keys: SigningKeys) -> Mapping[str, PyJWK]:
         nonlocal fetches
         fetches += 1
         return await fetch(keys)
 
-    monkeypatch.setattr(Keys, "_load", counted)
+    monkeypatch.setattr(SigningKeys, "_load", counted)
     monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.1)
     with running_issuer() as issuer:
         issuer.answering.clear()
-        keys = Keys(issuer.url, ttl_seconds=3600)
+        keys = SigningKeys(issuer.url, ttl_seconds=3600)
         for _ in range(3):
             with pytest.raises(UnavailableError):
                 await keys.find("rsa")
@@ -392,5 +392,5 @@ async def test_an_issuer_does_not_lead_elsewhere(issuer: Issuer) -> None:
 
     before = issuer.asked
     with serving(Redirect) as url, pytest.raises(UnavailableError):
-        await Keys(url, ttl_seconds=3600).find("rsa")
+        await SigningKeys(url, ttl_seconds=3600).find("rsa")
     assert issuer.asked == before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.requests import ClientDisconnect
 
-from server.http.client import Caller
+from server.http.client import Client
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.request_record import RequestRecord, current_record
 
@@ -54,7 +54,7 @@ class Work:
 
 async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
     """It is cancelled, with its statements, and the endpoint gets a ClientDisconnect."""
-    caller, work = Caller(), Work()
+    caller, work = Client(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
     caller.leave()
@@ -66,7 +66,7 @@ async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
 
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
     """The client may go away during authentication."""
-    caller, work = Caller(), Work()
+    caller, work = Client(), Work()
     caller.leave()
     with pytest.raises(ClientDisconnect):
         await caller.while_there(work.run())
@@ -76,7 +76,7 @@ async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord)
 
 async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
     """The change may have been made already."""
-    caller, work = Caller(), Work()
+    caller, work = Client(), Work()
     answering = asyncio.create_task(caller.while_there(work.run()))
     await work.begun.wait()
     # By then it is known what is asked for.
@@ -90,7 +90,7 @@ async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
 async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
     """A server that stops cancels its tasks itself, whether the clients are there or not."""
     for leaves in (False, True):
-        caller, work = Caller(), Work()
+        caller, work = Client(), Work()
         answering = asyncio.create_task(caller.while_there(work.run()))
         await work.begun.wait()
         if leaves:
@@ -104,7 +104,7 @@ async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
 
 async def test_who_leaves_when_all_is_done_ends_nothing(record: RequestRecord) -> None:
     """By then the task may be sending the answer, or serving the next request."""
-    caller, work = Caller(), Work()
+    caller, work = Client(), Work()
 
     async def answer() -> str:
         given = await caller.while_there(work.run())

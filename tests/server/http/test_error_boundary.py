@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from server.http.error_boundary import Masked
+from server.http.error_boundary import ErrorBoundary
 from tests import faulty
 from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
@@ -209,7 +209,7 @@ async def run(*messages: Message, error: BaseException) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Masked(application)({"type": "http", "headers": [], "method": "GET"}, receive, send)
+    await ErrorBoundary(application)({"type": "http", "headers": [], "method": "GET"}, receive, send)
     return sent
 
 

@@ -14,9 +14,9 @@ from schema.ports.administration import (
     InstanceSpec,
     OperationFailure,
     OperationKind,
+    OperationState,
     OperationStep,
     SyncedTableSpec,
-    WorkState,
 )
 from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
@@ -127,7 +127,7 @@ async def test_only_an_ended_lease_is_claimed_and_its_late_holder_writes_nothing
     for late in (store.save, store.renew, store.detach):
         with pytest.raises(LeaseLostError):
             await late(held)
-    taken.update_step(0, state=WorkState.RUNNING, progress=0.5, message="half")
+    taken.update_step(0, state=OperationState.RUNNING, progress=0.5, message="half")
     await other.save(taken)
     seen = await store.find(held.id)
     assert seen is not None
@@ -226,7 +226,7 @@ async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
     found = await new_store().find(held.id)
     assert found is not None
     assert found.failure is not None
-    assert (found.state, found.failure.reason) == (WorkState.FAILED, Reason.STEP_TIMED_OUT)
+    assert (found.state, found.failure.reason) == (OperationState.FAILED, Reason.STEP_TIMED_OUT)
     assert found.finished_at is not None
 
 
@@ -276,7 +276,7 @@ async def test_a_stored_operation_comes_back_unchanged(new_store: Callable[[], O
     )
     await store.begin(held)
     held.facts["instance_uid"] = "u-1"
-    held.update_step(0, state=WorkState.FAILED, started_at=held.requested_at, message="no")
+    held.update_step(0, state=OperationState.FAILED, started_at=held.requested_at, message="no")
     held.end(OperationFailure(Reason.PERMISSION_MISSING, "It takes CAN MANAGE.", retryable=False))
     await store.save(held)
     found = await new_store().find(held.id)
