@@ -105,7 +105,7 @@ async def _add(connection: AsyncConnection, tables: ChangeTables, lines: str, he
         foreign = (await connection.execute(_text(_FOREIGN, tables), parameters)).scalar_one()
         if foreign is not None:
             raise ImportRefusedError(
-                f"Change {foreign} is not the database's own, and the database has a history up to change {head}."
+                f"Change {foreign} is not the same in the database, whose own history goes up to change {head}."
             )
         result: Any = await connection.execute(_text(_INSERT, tables), parameters)
     except DBAPIError as error:

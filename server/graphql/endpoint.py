@@ -22,7 +22,7 @@ from server.graphql.graphiql import page as graphiql
 from server.graphql.introspection import no_page
 from server.graphql.request import names_operation
 from server.http.caching import NO_STORE
-from server.http.client import CLIENT
+from server.http.client import CLIENT_PRESENCE
 from server.http.error_response import (
     RATE_LIMITED,
     RETRY_AFTER_SECONDS,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from server.graphql.gateway import Gateway
     from server.graphql.request import RequestData
     from server.http.caching import Caching
-    from server.http.client import Client
+    from server.http.client import ClientPresence
     from server.http.compression import Compression, Encoding
     from server.traffic.admission import Admission
 
@@ -124,8 +124,8 @@ class GraphQLEndpoint:
         # answer.
         context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
         work = self._execute(data, context, method=method)
-        client: Client | None = request.scope.get(CLIENT)
-        answer, status = await (work if client is None else client.while_there(work))
+        presence: ClientPresence | None = request.scope.get(CLIENT_PRESENCE)
+        answer, status = await (work if presence is None else presence.while_there(work))
         response: Response = (
             _JsonResponse(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )

@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoteOperation(SchemaExtension):
-    """Notes an operation's name and type on the request's record, and sends all reads but a query's to the primary."""
+    """Notes an operation's name and type on the request's record, and lets only queries read from a replica."""
 
     def on_operation(self) -> Iterator[None]:
         """Count the end of a subscription here: this also runs if it is cancelled."""
@@ -68,8 +68,8 @@ class NoteOperation(SchemaExtension):
 class AdmissionGate(SchemaExtension):
     """Executes an operation once it has an admission slot. A subscription takes none: it would hold it for too long.
 
-    Errors in a document are reported without a wait for a slot. An operation from the fast path has its
-    slot already (server/graphql/endpoint.py).
+    Errors in a document are reported without a wait for a slot. An operation from the fast path has its slot already
+    (server/graphql/endpoint.py).
     """
 
     def __init__(self, admission: Admission) -> None:

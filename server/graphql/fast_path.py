@@ -31,8 +31,8 @@ class FastPath:
     """Answers planned operations from their template, with the same checks as the ordinary path.
 
     It does what the extensions of the ordinary path do (server/graphql/extensions.py): it notes the operation's name
-    and keeps to the deadline. It need not route reads: its operations are queries, which a replica may
-    answer by default.
+    and keeps to the deadline. It need not route reads: its operations are queries, which a replica may answer by
+    default.
 
     Args:
         documents: the cache of documents, which holds the plans.

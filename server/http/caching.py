@@ -18,8 +18,8 @@ _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 _TAG_BYTES: Final = 16
 _NOT_MODIFIED: Final = 304
 # `authorization`, or the cookie of the platform's proxy, says who the caller is. (The proxy adds its headers behind
-# every cache that may keep a private response.) A client that sends the consistency token or
-# cookie of its own change gets no response from before the change.
+# every cache that may keep a private response.) A client that sends the consistency token or cookie of its own change
+# gets no response from before the change.
 _VARY: Final = "accept, accept-encoding, authorization, cookie, x-consistency-token"
 
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _T = TypeVar("_T")
-# The key of a request's scope with the `Client` of its connection.
-CLIENT: Final = "server.client"
+# The key of a request's scope with the `ClientPresence` of its connection.
+CLIENT_PRESENCE: Final = "server.client_presence"
 # The key of a request's scope with the error that the connection found in its body while it was read.
 REFUSAL: Final = "server.refusal"
 
 
-class Client:
-    """The client of one connection, which answers one request at a time.
+class ClientPresence:
+    """Whether the client of a connection is still there. The connection answers one request at a time.
 
     The connection reports when the client goes away. A task that watches for that would make each request that has to
     wait a tenth slower.

@@ -142,7 +142,7 @@ class Supervisor:
             log_in_thread(_log.error, "no worker started", worker=worker.process.pid, code=code)
             self._stop(NOT_STARTED)
         if worker.replaces is not None:
-            # The new worker failed, and so would the others: keep the workers that serve.
+            # The new worker failed, and so may others: keep the workers that serve.
             self._to_replace.clear()
 
     def _handle(self, number: signal.Signals) -> None:

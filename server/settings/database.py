@@ -97,7 +97,7 @@ class ConnectionSettings(BaseSettings):
         min_length=16,
         description=(
             "Signs consistency tokens, and has to be the same for all processes. Without it the server uses another "
-            "secret from the settings, so set it only if there is no other."
+            "secret from the settings, so it is needed only if there is no other."
         ),
     )
     pool_size: PositiveInt = Field(10, description="Database connections of a process for pages and single orders.")

@@ -58,7 +58,7 @@ class RateLimit:
         return len(self._buckets)
 
     def charging(self, context: Context) -> Context:
-        """The context whose `charge` takes points from its principal's bucket."""
+        """The context with a `charge` that takes points from its principal's bucket, before execution."""
         user, noted = context.principal.user, context.charge
 
         def charge(cost: int) -> None:

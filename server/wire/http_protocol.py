@@ -12,7 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from schema.errors import Reason, RequestError, UnavailableError
-from server.http.client import CLIENT, REFUSAL, Client
+from server.http.client import CLIENT_PRESENCE, REFUSAL, ClientPresence
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
 from server.observability.observations import RequestRefused
 from server.observability.sinks import observe
@@ -79,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         # Whether further input is dropped.
         self._ignores_input = False
         self._sending = SendProgress()
-        self._connected_client = Client()
+        self._presence = ClientPresence()
         self._answering: RequestResponseCycle | None = None
         self._refusal: _Refusal | None = None
         self._last_response = b""
@@ -115,7 +115,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
-        self._connected_client.leave()
+        self._presence.leave()
 
     @property
     def waits(self) -> bool:
@@ -248,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle is None or cycle.scope is not self.scope:
             # The connection becomes a WebSocket.
             return
-        self.scope[CLIENT] = self._connected_client  # type: ignore[typeddict-unknown-key] # a key of our own
+        self.scope[CLIENT_PRESENCE] = self._presence  # type: ignore[typeddict-unknown-key] # a key of our own
         if self._stopping or self.parser.should_upgrade():
             cycle.keep_alive = False
         if not cycle.keep_alive:

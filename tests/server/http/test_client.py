@@ -1,4 +1,4 @@
-"""A query ends with its caller, and a change does not."""
+"""A query ends when its client goes away, and a change does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.requests import ClientDisconnect
 
-from server.http.client import Client
+from server.http.client import ClientPresence
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.request_record import RequestRecord, current_record
 
@@ -54,10 +54,10 @@ class Work:
 
 async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
     """It is cancelled, with its statements, and the endpoint gets a ClientDisconnect."""
-    caller, work = Client(), Work()
-    answering = asyncio.create_task(caller.while_there(work.run()))
+    presence, work = ClientPresence(), Work()
+    answering = asyncio.create_task(presence.while_there(work.run()))
     await work.begun.wait()
-    caller.leave()
+    presence.leave()
     with pytest.raises(ClientDisconnect):
         await answering
     assert work.cancelled
@@ -66,22 +66,22 @@ async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
 
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
     """The client may go away during authentication."""
-    caller, work = Client(), Work()
-    caller.leave()
+    presence, work = ClientPresence(), Work()
+    presence.leave()
     with pytest.raises(ClientDisconnect):
-        await caller.while_there(work.run())
+        await presence.while_there(work.run())
     assert not work.begun.is_set()
     assert not record.errors
 
 
 async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
     """The change may have been made already."""
-    caller, work = Client(), Work()
-    answering = asyncio.create_task(caller.while_there(work.run()))
+    presence, work = ClientPresence(), Work()
+    answering = asyncio.create_task(presence.while_there(work.run()))
     await work.begun.wait()
     # By then it is known what is asked for.
     reads.primary_only = True
-    caller.leave()
+    presence.leave()
     work.let.set()
     assert await answering == "done"
     assert not work.cancelled
@@ -90,11 +90,11 @@ async def test_a_change_is_made_all_the_same(reads: ReadRequirement) -> None:
 async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
     """A server that stops cancels its tasks itself, whether the clients are there or not."""
     for leaves in (False, True):
-        caller, work = Client(), Work()
-        answering = asyncio.create_task(caller.while_there(work.run()))
+        presence, work = ClientPresence(), Work()
+        answering = asyncio.create_task(presence.while_there(work.run()))
         await work.begun.wait()
         if leaves:
-            caller.leave()
+            presence.leave()
         answering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await answering
@@ -104,11 +104,11 @@ async def test_another_cancellation_goes_on(record: RequestRecord) -> None:
 
 async def test_who_leaves_when_all_is_done_ends_nothing(record: RequestRecord) -> None:
     """By then the task may be sending the answer, or serving the next request."""
-    caller, work = Client(), Work()
+    presence, work = ClientPresence(), Work()
 
     async def answer() -> str:
-        given = await caller.while_there(work.run())
-        caller.leave()
+        given = await presence.while_there(work.run())
+        presence.leave()
         await asyncio.sleep(0)  # where a cancellation would come
         return given
 
