@@ -29,7 +29,7 @@ _CHARACTERS: Final = 2 << 20
 
 
 class Document:
-    """A document that is valid and within the limits, and what is derived from it.
+    """A valid document within the limits, and everything that is derived from it.
 
     `plans` holds the plan of each planned operation, by the `operationName` of a request; None marks an operation that
     cannot be planned. `digest` is the hash under which a client offered the document.

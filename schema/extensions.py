@@ -114,7 +114,7 @@ class DocumentPreparation(SchemaExtension):
 
 
 class CostControl(SchemaExtension):
-    """Holds an operation to the cost limit, charges it, and tells its cost to a client that asks for it.
+    """Enforces the cost limit of an operation, charges the cost, and reports it to a client that asks for it.
 
     Args:
         documents: the cache of documents.

@@ -30,7 +30,7 @@ class NameRule:
     reserved_start: str | None = None
 
     def mistake(self, name: str) -> str | None:
-        """What is wrong with a name, as a sentence; None if it is valid."""
+        """The mistake in a name, as a sentence; None if the name is valid."""
         if not self.pattern.fullmatch(name):
             return f"{_quoted(name)} is not a valid {self.kind}: use {self.allowed}."
         lower = name.lower()
@@ -52,7 +52,7 @@ class TableNameRule:
     parts: tuple[NameRule, NameRule, NameRule]
 
     def mistake(self, name: str) -> str | None:
-        """What is wrong with a name, as a sentence; None if it is valid."""
+        """The mistake in a name, as a sentence; None if the name is valid."""
         given = name.split(".")
         if len(given) != len(self.parts):
             return f"{_quoted(name)} is not a valid {self.kind}: write it as catalog.schema.table."

@@ -91,7 +91,7 @@ class ArgumentValue:
 
 @dataclass(frozen=True, slots=True)
 class PageSize:
-    """The size of a page. An invalid size counts as none given, and one that is too large as the maximum."""
+    """The size of a page. An invalid size counts as absent, and a size that is too large as the maximum."""
 
     given: tuple[ArgumentValue, ...]
     limits: PageLimits | None

@@ -265,7 +265,7 @@ def chosen_orders(keys: Sequence[int] | None, *, argument: str) -> frozenset[int
 
 
 def checked_text(text: str | None, *, argument: str) -> str | None:
-    """The text, checked to be one that PostgreSQL can store.
+    """The text, after a check that PostgreSQL can store it.
 
     Raises:
         InputError: VALUE_INVALID for a NUL byte.

@@ -63,7 +63,7 @@ class JsonPage(NamedTuple):
     """A page of orders as JSON.
 
     `rows[i]` is the text of all orders by the i-th template, separated by commas. `first` and `last` are the sort
-    value and the key of the first and the last order; None on an empty page, and if they were not asked for.
+    value and the key of the first and the last order; None on an empty page, and if they were not requested.
     """
 
     rows: tuple[str, ...]

@@ -81,7 +81,7 @@ class Runner:
     def look_for_orphans(self) -> None:
         """Resume operations that no process holds, in the background; repeat this while any operation is unfinished.
 
-        Otherwise the database is left alone: one that is queried all the time never falls asleep.
+        Otherwise it leaves the database alone: a database that is queried all the time never falls asleep.
         """
         if self._closing or (self._search is not None and not self._search.done()):
             return

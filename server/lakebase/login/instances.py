@@ -78,7 +78,7 @@ class Instances:
         await self._loader.get()
 
         async def attempt() -> asyncpg.Connection:
-            # This includes finding the address and minting a token. Both go on if this attempt times out.
+            # This includes finding the address and minting a token. Both continue if this attempt times out.
             async with asyncio.timeout(timeout):
                 return await self._attempt(server, name, database, options, read_only=read_only)
 

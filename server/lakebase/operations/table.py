@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS: Final = 2.0
 # Two heartbeats may fail before the lease ends.
 LEASE_SECONDS: Final = 6.0
-# An operation that no process has held for this long is not resumed: its operator no longer expects it to go on.
+# An operation that no process has held for this long is not resumed: its operator no longer expects it to continue.
 STALE_SECONDS: Final = 3600.0
 # The table or its schema does not exist: this is another database than the one that was migrated.
 _MISSING: Final = frozenset({"42P01", "3F000"})

@@ -100,7 +100,7 @@ class SdkClient:
             raise UnavailableError(
                 Reason.CONTROL_PLANE_TIMEOUT,
                 f"The platform did not answer within {self.deadline_seconds:g} s ({action.value.doing}). It may still "
-                "do what it was asked to: check again.",
+                "carry out the call: check again.",
             )
         if running.cancelled():
             # Another call was overdue, and the threads were abandoned before this one had begun.

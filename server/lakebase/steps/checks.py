@@ -56,9 +56,9 @@ class Absence:
 
 
 async def ignore_conflict(creating: Awaitable[None]) -> None:
-    """Send a creation, and go on if the resource exists already.
+    """Send a creation, and continue if the resource exists already.
 
-    Another client may have created it, or we did and the reply was lost. The next look compares it with what is wanted.
+    Another client may have created it, or we did and the reply was lost. The next look compares it with the spec.
     """
     try:
         await creating
@@ -68,7 +68,7 @@ async def ignore_conflict(creating: Awaitable[None]) -> None:
 
 
 def require_same(resource: str, differences: list[Difference]) -> None:
-    """Go on only if a resource is as wanted.
+    """Continue only if a resource is as wanted.
 
     Raises:
         PlatformError: SPEC_CONFLICT, with the differences.
@@ -81,7 +81,7 @@ def require_same(resource: str, differences: list[Difference]) -> None:
 
 
 def require_uid(resource: str, planned: str | None, found: str | None) -> None:
-    """Go on only if a resource is the one that the operation was planned for.
+    """Continue only if a resource is the one that the operation was planned for.
 
     Args:
         resource: its kind and name.
@@ -100,7 +100,7 @@ def require_uid(resource: str, planned: str | None, found: str | None) -> None:
 
 
 def require_cost_acknowledged(step: Step, resource: str) -> None:
-    """Go on only if the operator accepted costs. The plan may have found that nothing had to be created.
+    """Continue only if the operator accepted costs. The plan may have found that nothing had to be created.
 
     Raises:
         PlatformError: COST_NOT_ACKNOWLEDGED.
@@ -116,7 +116,7 @@ def require_cost_acknowledged(step: Step, resource: str) -> None:
 async def require_no_changes_lost(
     step: Step, resource: str, instance: str, database: str | None = None, *, sent: bool
 ) -> None:
-    """Go on only if the deletion loses no status change against the operator's will. Some may be newer than the plan.
+    """Continue only if no status change is lost against the operator's will. Some may be newer than the plan.
 
     Args:
         step: the step.
