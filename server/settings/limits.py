@@ -98,8 +98,12 @@ class LimitSettings(BaseSettings):
     )
     automatic_persisted_queries: NonNegativeInt = Field(
         1_000,
-        le=100_000,
-        description="Documents that the server remembers by hash for Apollo's automatic persisted queries; 0: none.",
+        # As many as the cache of documents holds (schema/documents.py).
+        le=1_000,
+        description=(
+            "Documents that the server remembers by hash for Apollo's automatic persisted queries, at most 1,000; "
+            "0: none."
+        ),
     )
     exploring: Literal["on", "admin", "off"] | None = Field(
         None,
