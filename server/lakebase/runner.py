@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 # The longest pause between two searches for orphans while an operation is unfinished.
-_LOOK_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 5.0
 # The shortest one, however many requests ask for a search.
 _LOOK_AGAIN_SECONDS: Final = 1.0
 # A search gives up after this many attempts if the database has never answered. The next request starts a new search.
@@ -171,13 +171,13 @@ class Runner:
             if ends is None:
                 return
             # Only the end of its leases shows that another process has died.
-            await asyncio.sleep(min(max(ends, 1.0) + _LEEWAY_SECONDS, _LOOK_SECONDS))
+            await asyncio.sleep(min(max(ends, 1.0) + _LEEWAY_SECONDS, _POLL_SECONDS))
 
     async def _wait_for_change(self, id_: str) -> None:
         if id_ in self._running:
             async with self._changes:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changes.wait(), _LOOK_SECONDS)
+                    await asyncio.wait_for(self._changes.wait(), _POLL_SECONDS)
         else:
             await asyncio.sleep(_WATCH_SECONDS)
 

@@ -40,14 +40,14 @@ class Readiness:
         self.reason: str | None = "Starting: the orders table has not been looked up yet."
         # Called after each statement that succeeds.
         self.used: Callable[[], None] = lambda: None
-        self._look: Callable[[], Awaitable[object]] | None = None
+        self._check: Callable[[], Awaitable[object]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._check_now = asyncio.Event()
         self._ready = asyncio.Event()
 
-    def watch(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Start checking. `look` calls `succeeded` or `failed`, and may raise an UnavailableError as well."""
-        self._look = look
+    def watch(self, check: Callable[[], Awaitable[object]]) -> None:
+        """Start checking. `check` calls `succeeded` or `failed`, and may raise an UnavailableError as well."""
+        self._check = check
         self._start()
 
     def succeeded(self) -> None:
@@ -70,30 +70,30 @@ class Readiness:
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
 
-    def look_now(self) -> None:
+    def check_now(self) -> None:
         """Cut the pause before the next check short, because the outcome may have changed."""
         self._check_now.set()
 
     async def close(self) -> None:
         """Stop checking."""
-        self._look = None
+        self._check = None
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
 
     def _start(self) -> None:
-        if self._look is not None and (self._watching is None or self._watching.done()):
+        if self._check is not None and (self._watching is None or self._watching.done()):
             # In an empty context: a request may start the task, but the task does not belong to it.
-            checks = self._look_until_ready(self._look)
+            checks = self._check_until_ready(self._check)
             self._watching = asyncio.create_task(checks, name="readiness", context=Context())
 
-    async def _look_until_ready(self, look: Callable[[], Awaitable[object]]) -> None:
+    async def _check_until_ready(self, check: Callable[[], Awaitable[object]]) -> None:
         backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
         while self.reason is not None:
             backoff.longest_seconds = _LAST_RETRY_SECONDS
             try:
-                await look()
+                await check()
             except UnavailableError as error:
                 backoff.longest_seconds = _longest_pause(error)
                 cause = error.__cause__ or error

@@ -113,7 +113,7 @@ class Replicas:
         self._exist = exist
         self._found: bool | None = None
         self._looked_at = -math.inf
-        self._looking: asyncio.Task[None] | None = None
+        self._discovering: asyncio.Task[None] | None = None
         self._out_until = -math.inf
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._probing: asyncio.Task[None] | None = None
@@ -127,14 +127,14 @@ class Replicas:
     @property
     def expected(self) -> bool:
         """Whether there are any, or may be: another process may have found replicas before this one has."""
-        self.look()
+        self.discover()
         return bool(self.pools) and self._found is not False
 
-    def look(self) -> None:
+    def discover(self) -> None:
         """Look for replicas in the background, unless that was done recently."""
         is_due = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
-        if is_due and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="look for replicas")
+        if is_due and (self._discovering is None or self._discovering.done()):
+            self._discovering = asyncio.create_task(self._discover(), name="discover replicas")
 
     def forget(self) -> None:
         """Look again at the next read: replicas may have been added or removed."""
@@ -142,7 +142,7 @@ class Replicas:
 
     async def close(self) -> None:
         """Stop the background tasks, and close the pools."""
-        tasks = [task for task in (self._looking, self._probing) if task]
+        tasks = [task for task in (self._discovering, self._probing) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,7 +156,7 @@ class Replicas:
             LeftOutError: the primary has to answer.
             ApiError: the primary would fail in the same way.
         """
-        self.look()
+        self.discover()
         if orders is None or not self._usable():
             raise LeftOutError
         reads = current_reads.get(None)
@@ -197,7 +197,7 @@ class Replicas:
         except Exception as error:  # noqa: BLE001 # after any failure it stays left out
             self._note_failure(error)
 
-    async def _look(self) -> None:
+    async def _discover(self) -> None:
         self._looked_at = time.monotonic()
         try:
             self._found = await self._exist()

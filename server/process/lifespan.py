@@ -129,14 +129,14 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations.forget()
                 table.forget()
                 replicas.forget()
-                readiness.look_now()
+                readiness.check_now()
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
 
-            readiness.watch(lambda: _look(settings, engines, migrations, administering, replicas, store))
+            readiness.watch(lambda: _check_readiness(settings, engines, migrations, administering, replicas, store))
             pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,
@@ -177,7 +177,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
     return lifespan
 
 
-async def _look(
+async def _check_readiness(
     settings: Settings,
     engines: Engines,
     migrations: Migrations,
@@ -194,7 +194,7 @@ async def _look(
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
     administering.look_for_orphans()
-    replicas.look()
+    replicas.discover()
     await store.probe()
     # A warning for the operator. If it fails, orders can still be read.
     with contextlib.suppress(Exception):

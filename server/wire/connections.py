@@ -32,7 +32,7 @@ _HEADERS_SECONDS: Final = 5.0
 _BODY_SECONDS: Final = 10.0
 # A client that reads nothing of its response for this long is cut off.
 SEND_SECONDS: Final = 30.0
-_LOOK_SECONDS: Final = 0.5
+_CHECK_SECONDS: Final = 0.5
 # The share of all connections that may be lasting ones: WebSockets and event streams.
 _STREAMS_SHARE: Final = 0.75
 # Open files beside the clients' connections: to the database and the platform, the log, metrics, listening sockets.
@@ -55,7 +55,7 @@ class Connection(Protocol):
     def make_room(self) -> None:
         """Close the connection now, to make room for another."""
 
-    def look(self, now: float) -> None:
+    def check_deadlines(self, now: float) -> None:
         """Cut the connection if one of its deadlines has passed."""
 
 
@@ -85,7 +85,7 @@ class Connections:
         self._most_streams = max(1, int(_STREAMS_SHARE * self._most))
         self._streams = 0
         self._all: set[Connection] = set()
-        self._looking = False
+        self._checking = False
         self._logged_at = 0.0
 
     def take(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
@@ -102,9 +102,9 @@ class Connections:
                 longest.make_room()
                 room = len(self._all) < self._most
         self._all.add(connection)
-        if not self._looking:
-            self._looking = True
-            loop.call_later(_LOOK_SECONDS, self._look, loop)
+        if not self._checking:
+            self._checking = True
+            loop.call_later(_CHECK_SECONDS, self._check, loop)
         return room
 
     def forget(self, connection: Connection) -> None:
@@ -122,19 +122,19 @@ class Connections:
         """Unregister a lasting connection."""
         self._streams -= 1
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self.shed and now - self._logged_at >= _LOG_SECONDS:
             observe(RequestsShed(self.shed))
             self.shed, self._logged_at = 0, now
         try:
             for connection in list(self._all):
-                connection.look(now)
+                connection.check_deadlines(now)
         finally:
             # If one check raises, the deadlines still hold for all other connections.
-            self._looking = bool(self._all or self.shed)
-            if self._looking:
-                loop.call_later(_LOOK_SECONDS, self._look, loop)
+            self._checking = bool(self._all or self.shed)
+            if self._checking:
+                loop.call_later(_CHECK_SECONDS, self._check, loop)
 
 
 class SendProgress:

@@ -126,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close the connection now, to make room for another."""
         self.transport.abort()
 
-    def look(self, now: float) -> None:
+    def check_deadlines(self, now: float) -> None:
         """Cut the connection if one of its deadlines has passed."""
         deadlines, phase, waited = self._all.deadlines, self._phase, now - self.since
         if self._sending.is_stuck(self.transport, now, seconds=deadlines.send):

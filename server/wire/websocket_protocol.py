@@ -59,7 +59,7 @@ class WebSocketProtocol(BoundedFrames):
         """Close the connection now."""
         self.transport.abort()
 
-    def look(self, now: float) -> None:
+    def check_deadlines(self, now: float) -> None:
         """Cut the connection if its peer reads nothing of what is sent."""
         if self._sending.is_stuck(self.transport, now, seconds=self._all.deadlines.send):
             reset(self.transport)

@@ -60,7 +60,7 @@ _PLATFORM: Final = "canary-of-the-platform"
 _HASTY: Final = {
     "server.wire.connections._HEADERS_SECONDS": 0.5,
     "server.wire.connections._BODY_SECONDS": 0.5,
-    "server.wire.connections._LOOK_SECONDS": 0.125,
+    "server.wire.connections._CHECK_SECONDS": 0.125,
 }
 
 

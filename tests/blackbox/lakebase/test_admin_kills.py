@@ -49,7 +49,7 @@ SOON_OVER = MappingProxyType(
 # For a server that is stopped: its lease does not end by itself, so it has to be released.
 NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 3600})
 # For their successors.
-LOOKS_OFTEN = MappingProxyType({**HASTE, "server.lakebase.runner._LOOK_SECONDS": 0.1})
+LOOKS_OFTEN = MappingProxyType({**HASTE, "server.lakebase.runner._POLL_SECONDS": 0.1})
 # The server with its own constants.
 PRODUCT: Mapping[str, float] = MappingProxyType({})
 # A lease ends within 6 s, and a search follows; a released lease is found by the next search.

@@ -28,7 +28,7 @@ SEND = 2.0
 QUICK = {
     "server.wire.connections._HEADERS_SECONDS": HEADERS,
     "server.wire.connections._BODY_SECONDS": BODY,
-    "server.wire.connections._LOOK_SECONDS": HEADERS / 4,
+    "server.wire.connections._CHECK_SECONDS": HEADERS / 4,
 }
 CONNECTIONS = 12
 HEAD = b"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
