@@ -109,7 +109,7 @@ def test_what_is_wrong_with_an_operation_is_an_event(client: httpx.Client, query
         ("GET", {"params": {"query": FEED}, "headers": {"host": "evil.example"}}, 403, "HOST_FORBIDDEN"),
     ],
 )
-def test_a_request_that_is_none_gets_a_status(
+def test_a_malformed_request_gets_an_error_status(
     client: httpx.Client, method: str, options: dict[str, Any], status: int, reason: str
 ) -> None:
     """The refusal is JSON, and no stream is opened."""
@@ -141,7 +141,7 @@ def test_an_event_has_its_cursor_as_id(client: httpx.Client, method: str) -> Non
         assert [next(told)["id"] for _ in cursors] == cursors
 
 
-def test_a_browser_knows_at_once_where_to_go_on(client: httpx.Client) -> None:
+def test_a_browser_knows_at_once_where_to_resume(client: httpx.Client) -> None:
     """It receives an id before the first change, so that it misses nothing if it is cut off before that change."""
     head = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
     with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": FEED}) as response:

@@ -129,7 +129,7 @@ def send_until_done(operator: Operator, mutation: str, **values: object) -> list
         assert time.monotonic() < deadline, f"timed out: {outcomes}"
         if MEASURES:
             assert len(outcomes) < ATTEMPTS, outcomes
-            # As Retry-After says: the server mints no new token sooner than a second after a failure.
+            # As Retry-After says: after a failure the server waits a second before it mints another token.
             time.sleep(RETRY_AFTER_SECONDS)
     return outcomes
 
