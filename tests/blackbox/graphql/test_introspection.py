@@ -47,10 +47,10 @@ def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
 @TRANSPORTS
 def test_if_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: Ask) -> None:
     """With `off` a caller sees neither the schema nor suggestions. With `on`, the default in development, both are shown."""
-    status, told = ask(closed, {"query": SCHEMA})
+    status, response = ask(closed, {"query": SCHEMA})
     assert status in {200, 400, None}
-    assert reason(told) == "INTROSPECTION_DISABLED"
-    assert told["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert reason(response) == "INTROSPECTION_DISABLED"
+    assert response["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
     assert ask(closed, {"query": "{ __typename }"})[1] == {"data": {"__typename": "Query"}}
     assert ask(closed, {"query": WRONG})[1]["errors"][0]["message"] == "Cannot query field 'ordrs' on type 'Query'."
     assert ask(server, {"query": SCHEMA})[1] == SHOWN

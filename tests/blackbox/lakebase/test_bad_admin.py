@@ -1,4 +1,4 @@
-"""Admin inputs that are invalid in themselves: each gets a reason and a field, and nothing is begun."""
+"""Admin inputs that are invalid in themselves: each gets a reason and a field, and no operation is started."""
 
 from __future__ import annotations
 

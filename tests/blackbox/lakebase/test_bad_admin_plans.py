@@ -77,7 +77,7 @@ def _nothing_is_requested(platform: LocalPlatform) -> Iterator[None]:
     ],
 )
 def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, given: dict[str, Any]) -> None:
-    """Creating, starting, enlarging: nothing is begun without the acknowledgement, and the plan says what costs."""
+    """To create, start or enlarge a resource needs the acknowledgement, and the plan says what costs."""
     for unacknowledged in ({}, {"acknowledgeCost": False}):
         payload = operator.send(mutation, **given, **unacknowledged)
         assert payload["operation"] is None

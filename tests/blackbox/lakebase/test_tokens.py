@@ -54,7 +54,7 @@ _QUICK: Final = MappingProxyType(
 
 
 def replacing(seconds: float) -> dict[str, float]:
-    """Constants of a server that replaces a connection after so many seconds."""
+    """Constants of a server that replaces a connection after this many seconds."""
     return {**HASTE, "server.db.engine._RECYCLE_SECONDS": seconds}
 
 
@@ -75,7 +75,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @contextlib.contextmanager
 def whose_tokens_end(seconds: float, *, recycle: float) -> Iterator[Brief]:
-    """A platform whose tokens live for so long, and an operator who has provisioned."""
+    """A platform whose tokens have this lifetime, and an operator who has provisioned."""
     options = {**AT_ONCE, "token_lifetime": seconds}
     with (
         platform_directory() as directory,

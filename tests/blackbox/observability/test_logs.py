@@ -86,8 +86,8 @@ def test_the_last_of_many_errors_says_that_there_may_be_more(logging_server: Ser
     """A person corrects the first ten and tries again."""
     query = f"{{ order(orderKey: 1) {{ {' '.join(f'f{number}' for number in range(60))} }} }}"
     errors = httpx.post(logging_server.graphql, json={"query": query}, verify=NO_TLS).json()["errors"]
-    told = ["Too many validation errors, error limit reached. Validation aborted."]
-    assert [error["message"] for error in errors[10:]] == told
+    message = ["Too many validation errors, error limit reached. Validation aborted."]
+    assert [error["message"] for error in errors[10:]] == message
     assert errors[10]["extensions"] == errors[0]["extensions"]
 
 
