@@ -87,7 +87,7 @@ def _copy_orders(cluster: Cluster, scale: float) -> None:
     ):
         try:
             assert generator.stdout
-            # psql has the pipe now. Closed here, the generator notices when psql ends.
+            # psql has the pipe now. Unless this process closes its end, the generator does not notice when psql ends.
             generator.stdout.close()
             copying.wait()
             generator.wait()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Brief = tuple[LocalPlatform, Operator]
 
-# A token's life: no shorter than the server's pause between two mints. A slow server may use it too late, and mint another.
+# A token's life, no shorter than the server's pause between two mints. A slow server may use a token too late, and mint
+# another.
 LIFETIME_SECONDS = 1
 # For a shorter time the server regards a token as just minted, and a refusal as no fault of the token.
 YOUNG_SECONDS = 0.6
