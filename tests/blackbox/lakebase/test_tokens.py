@@ -38,8 +38,8 @@ LIFETIME_SECONDS, RECYCLE_SECONDS = 3, 0.3
 LONG_LIFETIME_SECONDS, LONG_RECYCLE_SECONDS = 20, 2
 EXPIRIES = 3
 LOGINS = 10
-# For a shorter time the server regards a token as just minted. If PostgreSQL refuses it then, the next one comes after a
-# pause.
+# The server regards a token as just minted for less than this. If PostgreSQL refuses it then, the server pauses before it
+# mints the next one.
 YOUNG_SECONDS = 0.6
 _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
 # Shorter pauses between two mintings, and after one that failed.
