@@ -31,7 +31,7 @@ class RoomContract(Contract):
         return ContractCheck(kept=not crowded, metadata={"crowded": crowded})
 
     def _settings(self) -> tuple[list[str], bool, int]:
-        # The fields have become values by then, which their types do not say.
+        # import-linter has replaced the fields by their values by then. Their types do not say so.
         given: Any = self
         return given.packages, given.subpackages_too, given.most_modules
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Like the text of a driver's exception, with characters that would start a new line in a log.
 SAID = "canary-fault\r\n\x1b[31mSELECT secret FROM orders_app.t /srv/server/x.py SQLSTATE 42P01 DETAIL: Key (a)=(b)"
 # Names of operations that cause a fault.
-IN_EXTENSION, IN_FAST_WAY, IN_PRESENTATION, AFTER_ONE = "InExtension", "InFastWay", "InPresentation", "AfterOne"
+IN_EXTENSION, IN_FAST_PATH, IN_PRESENTATION, AFTER_ONE = "InExtension", "InFastPath", "InPresentation", "AfterOne"
 UNWRITABLE = "unwritable"
 # The lookup of this order recurses for ever. All other lookups fail at once.
 DEEP = 3
@@ -84,7 +84,7 @@ def on_operation(extension: NoteOperation) -> Iterator[None]:
 
 def find(_self: FastPath, data: Any) -> None:
     """Fail outside of what the fast path handles."""
-    if IN_FAST_WAY in (data.query or ""):
+    if IN_FAST_PATH in (data.query or ""):
         fail()
 
 

@@ -2,7 +2,7 @@
 
 The clock of its Databricks SDK runs ten times as fast, so the SDK's pauses between two attempts are a tenth as long.
 Tokens for PostgreSQL are renewed after the seconds in the environment variable RENEW_AFTER, if it is set, and not only
-after half of their life. Constants can be changed as with tests/altered.py. In all else it is the server.
+after half of their life. Constants can be changed as with tests/altered.py. Everything else is as in the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMES: Final = 10
 
 
 class _FastTime:
-    """Stands in for `time` in the SDK's two clocks: the one that we give it, and its own for the discovery document."""
+    """Replaces `time` in the SDK's two clocks: the one that the server gives it, and its own for the discovery document."""
 
     @staticmethod
     def monotonic() -> float:

@@ -14,7 +14,7 @@ def metrics_table() -> str:
     rows = ["| metric | labels | what to do with it |", "| --- | --- | --- |"]
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
-            # They have no public names for what they are constructed from.
+            # The metric classes have no public names for their constructor arguments.
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"  # noqa: SLF001
             name = f"{metric._name}_total" if metric._type == "counter" else metric._name  # noqa: SLF001
             rows.append(f"| `{name}` | {labels} | {metric._documentation} |")  # noqa: SLF001

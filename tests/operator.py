@@ -38,7 +38,7 @@ HASTE: Final[Mapping[str, float]] = MappingProxyType(
     if MEASURES
     else {"server.lakebase.steps.step._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
 )
-# The module to run as the server where it would wait for the platform or for leases.
+# The module to run as the server if it would otherwise wait for the platform or for leases.
 HASTY: Final = "server" if MEASURES else "tests.hasty"
 
 

@@ -211,7 +211,7 @@ def synced_table(name: str, source: str = "orders", key: str = "o_orderkey", **s
 @contextlib.contextmanager
 def platform_directory() -> Iterator[Path]:
     """A directory for `running_platform`, which PostgreSQL's user can enter. It is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="platform-", dir=_fast_place(), ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="platform-", dir=_fast_directory(), ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)
         try:
@@ -245,7 +245,7 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
         finally:
             process.terminate()
             process.wait(PATIENCE_SECONDS)
-            # A platform that never listened has started nothing. What runs there belongs to another one.
+            # A platform that never listened has started nothing. PostgreSQLs on its directory belong to another platform.
             if Path(output.name).stat().st_size:
                 end_left_behind(directory)
 
@@ -256,11 +256,11 @@ def end_left_behind(directory: Path) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
             postmaster = int(pid_file.read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)
-            wait_for(lambda: not pid_file.exists(), what=lambda: f"{pid_file} to go", seconds=PATIENCE_SECONDS)  # noqa: B023 # it is waited for before the next
+            wait_for(lambda: not pid_file.exists(), what=lambda: f"{pid_file} to go", seconds=PATIENCE_SECONDS)  # noqa: B023 # the lambda is called before the next iteration
 
 
-def _fast_place() -> Path | None:
-    """In memory if there is enough, since a new PostgreSQL is a thousand files; else None, for the default."""
+def _fast_directory() -> Path | None:
+    """A directory in memory if there is enough: a new PostgreSQL is a thousand files. None stands for the default."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
             return _MEMORY

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
-# Nothing here speaks TLS, and a context of httpx's own, with all authorities in it, takes 50 ms of every request.
+# No test speaks TLS. Without this, httpx would load all certificate authorities, which takes 50 ms for each request.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-# After so long a test that waits has failed: far more than anything takes on a slow machine that is busy with others.
+# A test that waits for longer has failed. Far more than anything takes on a slow and busy machine.
 PATIENCE_SECONDS = 120.0
-# A busy machine may keep anything waiting, and a test should fail only for what it is about. So the server of a test is
-# more patient than the test, except for the times that the test sets itself. These are settings ...
+# On a busy machine anything may take long, and a test should fail only for what it is about. So the server of a test has
+# longer timeouts than the test, except for those that the test sets itself. These are settings ...
 PATIENT = {
     "AGGREGATE_STATEMENT_TIMEOUT": "600",
     "LOCK_TIMEOUT": "600",
@@ -57,7 +57,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
 )
 
 
-# The interpreter reads these before its first line, so that a fork is too late for them.
+# The interpreter reads these before it runs any code, so a fork is too late for them.
 _FOR_PYTHON_ITSELF = frozenset({"LD_PRELOAD", "PYTHONPATH"})
 
 
@@ -75,13 +75,13 @@ class Server:
         return f"{self.url}/api/graphql"
 
     def kill(self) -> None:
-        """End it as `kill -9` does, and wait until it is gone: its port is free then."""
+        """End it as `kill -9` does, and wait until it is gone. Its port is free then."""
         self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment of a child process: what a shell has, and these settings in place of any others."""
+    """The environment of a child process: the shell's variables, with these settings instead of any others."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **settings}
 
@@ -104,9 +104,9 @@ def running_server(
         ready: False to wait only until it is alive.
         patient: False for the server as it is shipped: with its own default timeouts in place of those of `PATIENT` and
             `PATIENT_CONSTANTS`, and started as a shell starts it.
-        port: to listen on, a free one where none is given.
-        module: what is run in the server's place: the same with something added.
-        altered: constants of the server with other values, as tests/altered.py has them.
+        port: to listen on; by default a free one.
+        module: the module to run instead of the server: the server with something added.
+        altered: new values of the server's constants, as in tests/altered.py.
         settings: by the names of their environment variables.
     """
     port = port or free_port()
@@ -131,7 +131,7 @@ def running_server(
 def started(
     module: str, env: Mapping[str, str], *, stdout: IO[bytes], stderr: IO[bytes] | None = None, forked: bool = True
 ) -> Forked | subprocess.Popen[bytes]:
-    """A process that runs a module with this environment; standard error goes where standard output does, or apart."""
+    """A process that runs a module with this environment. Without `stderr`, standard error goes to `stdout`."""
     if forked and _FOR_PYTHON_ITSELF.isdisjoint(env):
         return fork_server().fork(module, env=env, stdout=stdout.name, stderr=stderr.name if stderr else None)
     command = [sys.executable, "-m", module]
@@ -164,7 +164,7 @@ def wait_for(
             raise TimeoutError(f"in vain: {what()}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"timed out after {seconds:g} s, waiting for {what()}")
-        time.sleep(0.02)  # between two looks at the condition
+        time.sleep(0.02)  # pause between two checks
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
@@ -174,8 +174,8 @@ async def until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECO
         TimeoutError: it timed out.
     """
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 # what it looks at lies in other processes too
-            await asyncio.sleep(0.01)  # between two looks at the condition
+        while not condition():  # noqa: ASYNC110 # the condition may be in another process
+            await asyncio.sleep(0.01)  # pause between two checks
 
 
 def free_port() -> int:

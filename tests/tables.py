@@ -1,6 +1,6 @@
-"""The tables of the READMEs that the product's own definitions make: `python -m tests.tables settings` prints one.
+"""The tables in the READMEs that are generated from code: `python -m tests.tables settings` prints one.
 
-Tests hold the READMEs to them.
+Tests check that the READMEs contain them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _shown(default: object) -> str:
         return "-"
     if isinstance(default, frozenset):
         return f"`{','.join(sorted(default))}`"
-    # As the environment has it.
+    # As it is written in the environment.
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 

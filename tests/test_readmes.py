@@ -64,7 +64,7 @@ def test_every_link_resolves(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _FILES)
-def test_every_path_that_is_named_exists(name: str) -> None:
+def test_every_named_path_exists(name: str) -> None:
     """When a file moves, the READMEs have to name its new path."""
     named = set(_PATH.findall((ROOT / name).read_text()))
     assert not {
@@ -73,6 +73,6 @@ def test_every_path_that_is_named_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _FILES)
-def test_a_readme_is_read_in_one_sitting(name: str) -> None:
+def test_a_readme_can_be_read_in_one_sitting(name: str) -> None:
     """It has at most 200 lines."""
     assert len((ROOT / name).read_text().splitlines()) <= MOST_LINES

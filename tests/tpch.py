@@ -77,7 +77,7 @@ def _copy_orders(cluster: Cluster, scale: float) -> None:
     with (
         tempfile.TemporaryFile("w+") as generator_errors,
         tempfile.TemporaryFile("w+") as copy_errors,
-        # In sessions of their own: Ctrl-C in the terminal is for the program that loads.
+        # Sessions of their own, so that Ctrl-C in the terminal reaches only the loading program.
         subprocess.Popen(
             generator_command("orders", scale), stdout=subprocess.PIPE, stderr=generator_errors, start_new_session=True
         ) as generator,
@@ -87,7 +87,7 @@ def _copy_orders(cluster: Cluster, scale: float) -> None:
     ):
         try:
             assert generator.stdout
-            # psql has the pipe now. The generator is to notice when psql ends.
+            # psql has the pipe now. Unless this process closes its end, the generator does not notice when psql ends.
             generator.stdout.close()
             copying.wait()
             generator.wait()

@@ -1,4 +1,4 @@
-"""How black-box tests read the refusals of admin mutations and check that these changed nothing."""
+"""Reads the refusals of admin mutations in black-box tests, and checks that they changed nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refused(operator: Operator, mutation: str, given: dict[str, Any]) -> list[di
     return errors
 
 
-def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def codes_and_fields(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The code and the field of each error. The field is the path in the input."""
     return [(error["code"], ".".join(error["field"][1:])) for error in errors]
 
@@ -42,7 +42,7 @@ def reasons(answer: dict[str, Any]) -> list[str]:
 
 
 def changing(platform: LocalPlatform) -> dict[str, int]:
-    """How many calls the platform has got that would change something, by kind."""
+    """How many calls that would change something the platform has received, by kind."""
     requests: dict[str, int] = platform.counters()["requests"]
     return {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
 

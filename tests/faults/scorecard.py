@@ -22,8 +22,8 @@ ELSEWHERE: Final = {
     "tests/blackbox/process/test_shutdown.py": "F19 F20 F21 F22",
     "tests/blackbox/lakebase/test_admin_faults.py": "F23",
     "tests/blackbox/lakebase/test_admin_kills.py": "F24",
-    "tests/blackbox/db/test_replicas.py": "a readable secondary that is killed",
-    "tests/blackbox/db/test_wake_up.py": "a database that sleeps",
+    "tests/blackbox/db/test_replicas.py": "a replica that is killed",
+    "tests/blackbox/db/test_wake_up.py": "a database that is asleep",
     "tests/blackbox/changes/test_feed.py": "the feed",
 }
 _HEAD: Final = (

@@ -1,4 +1,4 @@
-"""The hooks of tests in the local platform: faults, counters, and the paths below /local/ that switch and show things."""
+"""The test hooks of the local platform: faults, counters, and the paths below /local/ that control and show them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The paths that mint credentials.
 _MINTS = {"/api/2.0/database/credentials", "/api/2.0/postgres/credentials"}
 _MOST_TIMES = 10_000
-# For a standby to accept a connection, and for its replay to pause: it does so at its next record.
+# How long a standby may take to accept a connection, or to pause its replay, which it does at its next record.
 _STANDBY_SECONDS, _LOOK_SECONDS = 10, 0.01
 
 

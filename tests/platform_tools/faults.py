@@ -137,7 +137,7 @@ class Faults:
         elif name == "hang":
             await disconnected(exchange)
         elif name == "not_found_as_code" and exchange.method == "DELETE":
-            # As if the same call had been sent twice.
+            # The effect is that of the same call sent twice.
             response = await respond()
             failed = response.status_code >= 400 and response.status_code != _NOT_FOUND  # where HTTP's errors begin
             await exchange.reply(response if failed else _refusal(fault))

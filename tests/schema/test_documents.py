@@ -27,7 +27,7 @@ def cache() -> DocumentCache:
 
 @pytest.fixture
 def schema(cache: DocumentCache) -> Schema:
-    """A schema that uses it."""
+    """A schema with this cache."""
     return build_schema(documents=cache, plans=True)
 
 
@@ -43,7 +43,7 @@ def add(cache: DocumentCache, text: str) -> str:
 
 
 async def test_a_document_is_parsed_and_validated_once(schema: Schema) -> None:
-    """The second time takes a fraction of the work, without a plan too."""
+    """The second time takes a fraction of the work, even without a plan."""
     text = f'{{ databaseInstance(name: "x") {{ {" ".join(f"a{n}: name" for n in range(30))} }} }}'
     works = []
     for _ in range(2):
@@ -57,23 +57,23 @@ async def test_a_document_is_parsed_and_validated_once(schema: Schema) -> None:
     "text",
     ["{", "{ nothing }", "{ orders(first: 1", f"{{ {'a: __typename ' * 101} }}", "{ __typename } #" + "x" * 17_000],
 )
-async def test_only_valid_documents_of_some_length_are_remembered(
+async def test_only_valid_documents_of_moderate_length_are_remembered(
     schema: Schema, cache: DocumentCache, text: str
 ) -> None:
-    """Invalid documents, those over a limit and very long ones push out nothing."""
+    """Invalid documents, documents over a limit and very long ones never displace others."""
     await ask(schema, text)
     assert cache.get(text) is None
 
 
-async def test_the_same_mistakes_are_told_each_time(schema: Schema) -> None:
-    """They are found anew, and nothing of them is remembered."""
+async def test_the_same_mistakes_are_reported_each_time(schema: Schema) -> None:
+    """The document is validated anew, because it is not remembered."""
     first, second = [await ask(schema, "{ nothing nobody }") for _ in range(2)]
     assert [error.message for error in first.errors] == [error.message for error in second.errors]
     assert len(first.errors) == 2
 
 
 async def test_each_operation_has_its_own_formula_and_plan(schema: Schema, cache: DocumentCache) -> None:
-    """By the name that a request gives; the only operation of a document need not be named."""
+    """By the name that a request gives. The only operation of a document need not be named."""
     for text, name in ((TWO, "A"), (TWO, "B"), (TWO, None), (PAGE, None), (PAGE, "Page")):
         # Without the order store of this context, the ordinary path fails after the document has been planned.
         await ask(schema, text, name)
@@ -90,8 +90,8 @@ async def test_each_operation_has_its_own_formula_and_plan(schema: Schema, cache
     assert two.formula(core, "C").points == 0
 
 
-async def test_what_is_refused_for_its_cost_has_no_plan() -> None:
-    """A plan is made of what every extension has let pass."""
+async def test_an_operation_refused_for_its_cost_has_no_plan() -> None:
+    """An operation is planned only after every extension has let it pass."""
     cache = DocumentCache()
     schema = build_schema(documents=cache, plans=True, limits=DocumentLimits(cost=1))
     await ask(schema, PAGE)
@@ -100,8 +100,8 @@ async def test_what_is_refused_for_its_cost_has_no_plan() -> None:
     assert document.plans == {}
 
 
-def test_the_latest_used_are_remembered() -> None:
-    """Up to a number."""
+def test_the_most_recently_used_documents_are_remembered() -> None:
+    """Up to a number of documents."""
     cache = DocumentCache(2)
     a, b = add(cache, "{a}"), add(cache, "{b}")
     assert cache.get(a)
@@ -109,27 +109,27 @@ def test_the_latest_used_are_remembered() -> None:
     assert [isinstance(cache.get(text), Document) for text in (a, b, c)] == [True, False, True]
 
 
-def test_few_long_ones_are_remembered() -> None:
-    """Up to a number of characters together, those of a document with several operations once for each."""
+def test_the_remembered_characters_are_bounded() -> None:
+    """A document with several operations counts once for each of them."""
     cache = DocumentCache(characters=12)
     texts = [add(cache, f"{{{name}}}") for name in "abcde"]
     assert [cache.get(text) is not None for text in texts] == [False, True, True, True, True]
     several = add(cache, "{a}{b}")
     assert [cache.get(text) is not None for text in (*texts, several)] == [False] * 5 + [True]
-    # As often as it is added, it counts once; and it is given back in full.
+    # Added again, it does not count again. Forgotten, it frees all of its characters.
     add(cache, several)
     texts = [add(cache, f"{{{name}}}") for name in "abcd"]
     assert [cache.get(text) is not None for text in (*texts, several)] == [True] * 4 + [False]
 
 
-def test_a_very_long_one_is_not_remembered(cache: DocumentCache) -> None:
-    """What is remembered is bounded by how long each is, too."""
+def test_a_very_long_document_is_not_remembered(cache: DocumentCache) -> None:
+    """The length of each document is bounded too."""
     assert cache.get(add(cache, "{a}" + " " * (REMEMBERED_CHARACTERS - 3)))
     assert cache.get(add(cache, "{a}" + " " * (REMEMBERED_CHARACTERS - 2))) is None
 
 
 def test_a_document_is_found_by_its_hash_as_long_as_it_is_remembered() -> None:
-    """To be found by a hash is to be used; what is not remembered cannot be offered."""
+    """Finding it by its hash counts as a use. A document that is not remembered cannot be offered."""
     cache = DocumentCache(2)
     a, b = add(cache, "{a}"), add(cache, "{b}")
     for digest, text in (("A", a), ("B", b), ("C", "{c}")):
@@ -138,7 +138,7 @@ def test_a_document_is_found_by_its_hash_as_long_as_it_is_remembered() -> None:
     assert [document and document.text for document in found] == [None, b, a]
     add(cache, "{c}")
     assert [cache.find(digest) is not None for digest in "ABC"] == [True, False, False]
-    # Forgotten and added anew, it is offered anew.
+    # A document that was forgotten and added again has to be offered again.
     add(cache, b)
     assert cache.find("B") is None
     cache.offer("B", b, most=10)

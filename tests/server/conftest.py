@@ -1,4 +1,4 @@
-"""What in-process tests share: the store on a real database, the schema over it, and the statements it sends."""
+"""Fixtures of in-process tests: the store on a real database, the schema over it, and the statements it sends."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|
 
 
 be_patient()
-# Like a test's server: a busy machine may keep anything waiting.
+# Patient like the server of a black-box test: on a busy machine anything may take long.
 PATIENCE = {name.lower(): float(seconds) for name, seconds in PATIENT.items()}
 
 
 def patient_settings(url: str, **settings: Any) -> Settings:
-    """Settings for this database, patient but for those that the test chooses."""
+    """Settings for this database, with long timeouts except for those that the test chooses."""
     return Settings(database_url=url, **{**PATIENCE, **settings})
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _logs() -> None:
-    """The log in the server's form."""
+    """Configure the log as the server does."""
     configure_logs(Settings(database_url="postgresql://127.0.0.1/orders"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """Constants: those of a test's server, and how long it waits for operations' statements, migrations and the end."""
+    """Long timeouts as in a black-box test's server, and for an operation's statements, migrations and the close too."""
     with pytest.MonkeyPatch.context() as patch:
         for constant, value in PATIENT_CONSTANTS.items():
             patch.setattr(constant, value)
@@ -78,7 +78,7 @@ def _patience() -> Iterator[None]:
 
 @asynccontextmanager
 async def engines_of(settings: Settings) -> AsyncIterator[Engines]:
-    """The pools of these settings, for a while."""
+    """The pools of these settings, disposed of at the end of the block."""
     engines = create_engines(
         settings, UrlDatabase(settings.database_url.get_secret_value() if settings.database_url else "")
     )
@@ -95,7 +95,7 @@ async def engines(orders_url: str) -> AsyncIterator[Engines]:
 
 @pytest.fixture(scope="session")
 async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own, as the pipeline that fills the table has it."""
+    """The test's own connection, with the rights of the pipeline that fills the table."""
     assert cluster.running()
     connection = await asyncpg.connect(orders_url)
     yield connection
@@ -104,10 +104,10 @@ async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.C
 
 @pytest.fixture(scope="session")
 def open_store(engines: Engines, orders_url: str) -> OpenStore:
-    """Make a store, and a context around it, on a table and a schema of changes of the test's choice."""
+    """Make a store, and a context with it, on the table and the app schema that the test chooses."""
     settings = patient_settings(orders_url)
 
-    def open_(  # what a test may choose
+    def open_(
         table: str = "public.orders_synced",
         *,
         engines: Engines = engines,
@@ -153,7 +153,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
 
 @pytest.fixture(scope="session")
 def execute(open_store: OpenStore) -> Execute:
-    """Run a document against a table and give the answer as it would go out."""
+    """Run a document against a table, and return the response as the server would send it."""
     schema = build_schema(limits=DocumentLimits(root_mutations=10))
 
     async def execute_(
@@ -169,7 +169,7 @@ def execute(open_store: OpenStore) -> Execute:
 
 @pytest.fixture(params=["ordinary", "fast"])
 def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
-    """Run a document the ordinary way; or do that, forget its statements, and answer it once more by its plan."""
+    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
     documents = DocumentCache()
     schema = build_schema(documents=documents, plans=True)
 
@@ -194,7 +194,7 @@ def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, sta
 
 @pytest.fixture
 def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The statements sent during the test, look-ups in the catalog left out."""
+    """The statements sent during the test, except catalog lookups."""
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -212,7 +212,7 @@ def statements(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         note(None, None, (statement if isinstance(statement, Compiled) else compiled(statement)).text)
         return await sent(driver, statement, parameters, **counting)
 
-    # What goes to the driver itself, which has no such event.
+    # Statements sent through the driver directly have no such event.
     monkeypatch.setattr(Driver, "rows", note_and_send)
     yield seen
     for pool in (engines.pages, engines.aggregates, engines.writes):

@@ -38,7 +38,7 @@ SILENT = "it does not answer"
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
-    """A platform with an instance that has a readable secondary."""
+    """A platform with an instance that has a replica."""
     with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         platform.create_instance(INSTANCE, node_count=2, enable_readable_secondaries=True)
         yield platform
@@ -72,7 +72,7 @@ def second(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
-    """A process that accepts any standby that answers."""
+    """A process that reads from any replica that answers."""
     assert first
     with operated(platform, altered=LENIENT) as operator:
         until_used(operator)
@@ -80,18 +80,18 @@ def lenient(platform: LocalPlatform, first: Operator) -> Iterator[Operator]:
 
 
 def state(operator: Operator) -> str:
-    """The state of the secondary according to /readyz."""
+    """The state of the replica according to /readyz."""
     replica: str = httpx.get(f"{operator.server.url}/readyz", verify=NO_TLS).json()["replica"]
     return replica
 
 
 def until_used(operator: Operator) -> None:
-    """Wait until reads go to the secondary."""
+    """Wait until reads go to the replica."""
 
     def used() -> bool:
         return answers(f"{operator.server.url}/readyz") and bool(operator.answer(READ)) and state(operator) == "ok"
 
-    wait_for(used, what=lambda: f"the secondary to be used: {operator.server.log()[-2000:]}")
+    wait_for(used, what=lambda: f"the replica to be used: {operator.server.log()[-2000:]}")
 
 
 async def statements(platform: LocalPlatform) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What arguments that make no sense get: a clear error with a code at their field, and the server goes on."""
+"""Arguments that make no sense get a clear error with a code at their field, and the server goes on."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def error_of(answer: dict[str, Any], field: str) -> dict[str, Any]:
         ("filter: {customerKey: {in: $keys}}", "TOO_MANY_VALUES"),
     ],
 )
-def test_a_bad_page_is_null_with_a_reason_and_the_rest_stands(ask: Ask, arguments: str, reason: str) -> None:
-    """Only `orders` is null: what else the request asks for is answered."""
-    # A thousand values in the document itself are more tokens than are read.
+def test_a_bad_page_is_null_with_a_reason_and_the_rest_is_answered(ask: Ask, arguments: str, reason: str) -> None:
+    """Only `orders` is null."""
+    # As literals in the document, a thousand values would exceed the limit on tokens.
     declared, given = ("query($keys: [BigInt!]) ", {"keys": [*range(1001)]}) if "$keys" in arguments else ("", {})
     answer = ask(
         f"{declared}{{ orders({arguments}) {{ nodes {{ orderKey }} }} order(orderKey: 1) {{ orderKey }} }}", **given
@@ -161,7 +161,7 @@ def test_a_variable_of_the_wrong_type_is_refused_before_anything_runs(
     ],
 )
 def test_a_bad_global_id_is_null_with_a_reason(ask: Ask, global_id: str) -> None:
-    """Alone and in a list, where its neighbours are not touched."""
+    """Alone and in a list, where its neighbours are found."""
     good = "T3JkZXI6MQ=="
     answer = ask("query($id: ID!) { node(id: $id) { id } }", id=global_id)
     error = error_of(answer, "node")

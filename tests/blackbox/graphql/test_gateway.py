@@ -1,4 +1,4 @@
-"""Every transport checks a request in the same order: what is wrong in several ways is refused for the first of them."""
+"""Every transport checks a request in the same order: a request with several faults is refused for the first."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_an_http_request_is_refused_for_the_first_of_its_faults(server: Server, 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("reason", "wrong"), [(reason, wrong) for reason, wrong, _ in HEADERS])
-def test_the_body_of_a_request_that_its_headers_rule_out_is_not_waited_for(
+def test_a_request_with_faulty_headers_is_refused_before_its_body_arrives(
     server: Server, path: str, reason: str, wrong: dict[str, str]
 ) -> None:
-    """The refusal comes although no byte of the body was sent."""
+    """The refusal comes before the client has sent any of the body."""
     headers = {"host": "localhost", "content-type": "application/json", "content-length": "100"} | wrong
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     with Wire(server) as wire:

@@ -1,4 +1,4 @@
-"""Who may explore, for each value of EXPLORING: on every transport, and in a browser."""
+"""Which callers may explore the schema, for each value of EXPLORING: on every transport, and in a browser."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def guarded(orders_url: str, issuer: Issuer) -> Iterator[Server]:
 
 
 @TRANSPORTS
-def test_where_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: Ask) -> None:
+def test_if_it_is_off_nothing_is_shown(closed: Server, server: Server, ask: Ask) -> None:
     """With `off` a caller sees neither the schema nor suggestions. With `on`, the default in development, both are shown."""
-    status, told = ask(closed, {"query": SCHEMA})
+    status, response = ask(closed, {"query": SCHEMA})
     assert status in {200, 400, None}
-    assert reason(told) == "INTROSPECTION_DISABLED"
-    assert told["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert reason(response) == "INTROSPECTION_DISABLED"
+    assert response["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
     assert ask(closed, {"query": "{ __typename }"})[1] == {"data": {"__typename": "Query"}}
     assert ask(closed, {"query": WRONG})[1]["errors"][0]["message"] == "Cannot query field 'ordrs' on type 'Query'."
     assert ask(server, {"query": SCHEMA})[1] == SHOWN
     assert "Did you mean 'orders'" in ask(server, {"query": WRONG})[1]["errors"][0]["message"]
 
 
-def test_a_client_of_the_newer_media_type_is_told_by_the_status_too(closed: Server) -> None:
+def test_a_client_of_the_newer_media_type_gets_an_error_status_too(closed: Server) -> None:
     """The status is 400, as for any invalid document."""
     accept = {"accept": "application/graphql-response+json"}
     assert httpx.post(closed.graphql, json={"query": SCHEMA}, headers=accept).status_code == 400
@@ -66,21 +66,21 @@ def test_a_client_of_the_newer_media_type_is_told_by_the_status_too(closed: Serv
 def test_in_production_it_is_for_admins(guarded: Server, issuer: Issuer) -> None:
     """Admins see it and writers do not, although the server has validated the document once for both."""
 
-    def told(roles: list[str], document: str) -> Any:
+    def answer(roles: list[str], document: str) -> Any:
         headers = {"authorization": f"Bearer {issuer.token(roles=roles)}"}
         return httpx.post(guarded.graphql, json={"query": document}, headers=headers).json()
 
     for _ in range(2):
-        assert told(["admin"], SCHEMA) == SHOWN
-        assert reason(told(["writer"], SCHEMA)) == "INTROSPECTION_DISABLED"
-        assert "Did you mean" in told(["admin"], WRONG)["errors"][0]["message"]
-        assert "Did you mean" not in told(["writer"], WRONG)["errors"][0]["message"]
+        assert answer(["admin"], SCHEMA) == SHOWN
+        assert reason(answer(["writer"], SCHEMA)) == "INTROSPECTION_DISABLED"
+        assert "Did you mean" in answer(["admin"], WRONG)["errors"][0]["message"]
+        assert "Did you mean" not in answer(["writer"], WRONG)["errors"][0]["message"]
 
 
-def test_graphiql_is_shown_to_those_who_may_look_around(
+def test_graphiql_is_shown_to_callers_that_may_explore(
     closed: Server, server: Server, guarded: Server, issuer: Issuer
 ) -> None:
-    """A browser without a token is told why there is no page. For other clients nothing changes."""
+    """A browser without a token gets the reason why there is no page. For other clients nothing changes."""
     assert httpx.get(server.graphql, headers=BROWSER).headers["content-type"] == "text/html; charset=utf-8"
     reader, admin = ({"authorization": f"Bearer {issuer.token(roles=[role])}"} for role in ("reader", "admin"))
     for refused in (
@@ -97,8 +97,8 @@ def test_graphiql_is_shown_to_those_who_may_look_around(
     assert httpx.get(closed.graphql, params={"query": "{ __typename }"}, headers=BROWSER).status_code == 200
 
 
-def test_with_tokens_graphiql_is_shown_to_everybody_where_that_is_said(orders_url: str, issuer: Issuer) -> None:
-    """The page contains nobody's data, and it is where a person enters a token."""
+def test_with_tokens_graphiql_is_shown_to_everybody_if_a_setting_says_so(orders_url: str, issuer: Issuer) -> None:
+    """The page contains no data, and it is where a person enters a token."""
     with running_server(orders_url, APP_ENV="production", EXPLORING="on", **issuer.settings()) as server:
         shown = httpx.get(server.graphql, headers=BROWSER)
         assert shown.headers["content-type"] == "text/html; charset=utf-8"

@@ -1,4 +1,4 @@
-"""Documents by their hash: the real process, over POST, GET, a WebSocket and server-sent events."""
+"""Persisted documents in the real process, over POST, GET, a WebSocket and server-sent events."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def parameters(asked: dict[str, Any]) -> dict[str, str]:
 
 
 def post(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
-    """Status and answer of a POST."""
+    """The status and the response of a POST."""
     response = httpx.post(server.graphql, json=asked)
     return response.status_code, response.json()
 
 
 def get(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
-    """Of a GET."""
+    """The status and the response of a GET."""
     response = httpx.get(server.graphql, params=parameters(asked))
     return response.status_code, response.json()
 
 
 def stream(server: Server, asked: dict[str, Any], *, by: str = "POST") -> tuple[int | None, dict[str, Any]]:
-    """The first event of a stream, or its refusal."""
+    """The status, and the first event of a stream or its refusal."""
     body: dict[str, Any] = {"json": asked} if by == "POST" else {"params": parameters(asked)}
     with httpx.stream(by, f"{server.graphql}/stream", headers={"accept": "text/event-stream"}, **body) as response:
         if response.status_code != 200:
@@ -70,30 +70,30 @@ def stream(server: Server, asked: dict[str, Any], *, by: str = "POST") -> tuple[
 
 
 def browser(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
-    """The same by GET, as an EventSource asks."""
+    """The same by GET, as a browser's EventSource asks."""
     return stream(server, asked, by="GET")
 
 
 def socket(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
-    """The first message about an operation on a WebSocket, which has no status."""
+    """The first message about an operation on a WebSocket. It has no status."""
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         for message in ({"type": "connection_init"}, {"id": "1", "type": "subscribe", "payload": asked}):
             connection.send(json.dumps(message))
         assert json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"] == "connection_ack"
-        told = json.loads(connection.recv(timeout=PATIENCE_SECONDS))
-        return None, told["payload"] if told["type"] == "next" else {"errors": told["payload"]}
+        message = json.loads(connection.recv(timeout=PATIENCE_SECONDS))
+        return None, message["payload"] if message["type"] == "next" else {"errors": message["payload"]}
 
 
-def reason(told: dict[str, Any]) -> str:
-    """The reason of the one error of an answer that has no data."""
-    assert "data" not in told
-    (error,) = told["errors"]
+def reason(response: dict[str, Any]) -> str:
+    """The reason of the only error of a response without data."""
+    assert "data" not in response
+    (error,) = response["errors"]
     return str(error["extensions"]["reason"])
 
 
 def by_name(server: Server, name: str, *, count: int) -> list[str]:
-    """The log's lines of the operations of a name, as soon as there are so many."""
+    """The log lines of the operations of this name, as soon as there are `count` of them."""
 
     def lines() -> list[str]:
         return [line for line in server.log().splitlines() if f'"operation":"{name}"' in line]
@@ -107,16 +107,16 @@ TRANSPORTS = pytest.mark.parametrize("ask", [post, get, stream, browser, socket]
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a build of the frontend has written."""
+    """A manifest as a build of the frontend writes it."""
     file = tmp_path_factory.mktemp("manifest") / "persisted-documents.json"
-    relay = hashlib.md5(PAGE.encode()).hexdigest()  # noqa: S324 # as Relay's compiler has it
+    relay = hashlib.md5(PAGE.encode()).hexdigest()  # noqa: S324 # as Relay's compiler does
     file.write_text(json.dumps({sha(ORDER): ORDER, relay: PAGE, "change": CHANGE, "feed": FEED}))
     return file
 
 
 @pytest.fixture(scope="module")
 def trusting(orders_url: str, manifest: Path) -> Iterator[Server]:
-    """A server that runs what is in the manifest, and nothing else."""
+    """A server that runs only the documents in the manifest."""
     with running_server(
         orders_url, APP_SCHEMA="documents", PERSISTED_DOCUMENTS=str(manifest), PERSISTED_DOCUMENTS_ONLY="true"
     ) as server:
@@ -130,11 +130,11 @@ def trusting(orders_url: str, manifest: Path) -> Iterator[Server]:
     ids=["sha256:", "bare", "apollo", "text"],
 )
 def test_a_trusted_document_is_run(trusting: Server, ask: Ask, named: dict[str, Any]) -> None:
-    """On every transport, the first time and by its plan, by its hash or by its very text."""
+    """On every transport, on either path, by its hash or by its exact text."""
     for _ in range(2):
-        status, told = ask(trusting, named | WITH_KEY)
+        status, response = ask(trusting, named | WITH_KEY)
         assert status in {200, None}
-        assert told == FOUND
+        assert response == FOUND
 
 
 @TRANSPORTS
@@ -150,16 +150,16 @@ def test_a_trusted_document_is_run(trusting: Server, ask: Ask, named: dict[str, 
     ],
     ids=["a space more", "a text", "a text with its hash", "a text with an id", "a hash", "an id"],
 )
-def test_nothing_else_is_run(trusting: Server, ask: Ask, asked: dict[str, Any]) -> None:
-    """Whatever is sent with it: the manifest alone says what is run."""
-    status, told = ask(trusting, asked)
+def test_a_document_that_is_not_trusted_is_refused(trusting: Server, ask: Ask, asked: dict[str, Any]) -> None:
+    """Whatever is sent with it: only the manifest decides."""
+    status, response = ask(trusting, asked)
     assert status in {403, None}
-    assert reason(told) == "DOCUMENT_NOT_TRUSTED"
-    assert told["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert reason(response) == "DOCUMENT_NOT_TRUSTED"
+    assert response["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
-def test_what_a_transport_does_not_run_it_does_not_run_by_hash(trusting: Server) -> None:
-    """A mutation by GET, or a subscription by POST, is refused as it is by its text."""
+def test_a_hash_does_not_bypass_the_limits_of_a_transport(trusting: Server) -> None:
+    """A mutation by GET or a subscription by POST is refused, as it would be by its text."""
     assert get(trusting, {"documentId": "change"})[0] == 405
     assert post(trusting, {"documentId": "feed"})[0] == 405
     assert post(trusting, {"documentId": "change"})[1]["data"]["clearOrderStatus"]["userErrors"]
@@ -169,8 +169,8 @@ def test_what_a_transport_does_not_run_it_does_not_run_by_hash(trusting: Server)
         assert next(response.iter_lines()).startswith("retry: ")
 
 
-def test_a_manifest_that_is_wrong_stops_the_start(orders_url: str, tmp_path: Path) -> None:
-    """With all of its mistakes, as any wrong setting does."""
+def test_a_wrong_manifest_stops_the_start(orders_url: str, tmp_path: Path) -> None:
+    """All of its mistakes are reported, as for any wrong setting."""
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps({"a": "{ nothing }", "b": "{", "c": PAGE}))
     shown = start(DATABASE_URL=orders_url, PERSISTED_DOCUMENTS=str(file))
@@ -182,13 +182,13 @@ def test_a_manifest_that_is_wrong_stops_the_start(orders_url: str, tmp_path: Pat
 
 @TRANSPORTS
 def test_a_document_that_was_sent_once_is_known_by_its_hash(server: Server, ask: Ask) -> None:
-    """Before it is not; nor is one that is not valid; Apollo's clients know the message."""
+    """An invalid document never is. Before that, the error has the message that Apollo's clients know."""
     text = f"{PAGE} # {ask.__name__}"
-    status, told = ask(server, extension(sha(text)))
+    status, response = ask(server, extension(sha(text)))
     assert status in {200, 400, None}
-    assert reason(told) == "PERSISTED_QUERY_NOT_FOUND"
-    assert told["errors"][0]["message"] == "PersistedQueryNotFound"
-    assert told["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+    assert reason(response) == "PERSISTED_QUERY_NOT_FOUND"
+    assert response["errors"][0]["message"] == "PersistedQueryNotFound"
+    assert response["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
     assert ask(server, extension(sha(text)) | {"query": text})[1] == FIRST
     for _ in range(2):
         assert ask(server, extension(sha(text)))[1] == FIRST
@@ -199,15 +199,15 @@ def test_a_document_that_was_sent_once_is_known_by_its_hash(server: Server, ask:
 
 
 @TRANSPORTS
-def test_a_hash_is_held_to_the_text_beside_it(server: Server, ask: Ask) -> None:
-    """So that nobody can put another's hash to a text of their own."""
-    status, told = ask(server, extension(sha(ORDER)) | {"query": PAGE})
+def test_a_hash_has_to_match_the_text_beside_it(server: Server, ask: Ask) -> None:
+    """Otherwise a client could register its own text under the hash of another document."""
+    status, response = ask(server, extension(sha(ORDER)) | {"query": PAGE})
     assert status in {400, None}
-    assert reason(told) == "PERSISTED_QUERY_MISMATCH"
+    assert reason(response) == "PERSISTED_QUERY_MISMATCH"
 
 
-def test_what_is_asked_for_by_hash_is_kept_by_caches(server: Server) -> None:
-    """A GET by hash has a tag, and is a 304 while nothing changes; that a hash is not known is never kept."""
+def test_a_response_to_a_hash_can_be_cached(server: Server) -> None:
+    """A GET by hash has a tag, and gets a 304 while nothing changes. The error about an unknown hash is never cached."""
     text = f"{PAGE} # kept"
     asked = parameters(extension(sha(text)))
     unknown = httpx.get(server.graphql, params=asked)
@@ -220,17 +220,17 @@ def test_what_is_asked_for_by_hash_is_kept_by_caches(server: Server) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_what_is_asked_for_by_hash_has_a_plan(server: Server) -> None:
-    """Once its text has been answered, whoever sent that, it goes the fast way."""
+def test_a_document_asked_for_by_hash_takes_the_fast_path(server: Server) -> None:
+    """Once the server has answered its text, whichever client sent it."""
     text = "query ByHash { orders(first: 1) { nodes { orderKey } } }"
     post(server, extension(sha(text)) | {"query": text})
     assert post(server, extension(sha(text)))[1] == FIRST
-    ways = [json.loads(line)["fast"] for line in by_name(server, "ByHash", count=2)]
-    assert ways == [False, True]
+    fast = [json.loads(line)["fast"] for line in by_name(server, "ByHash", count=2)]
+    assert fast == [False, True]
 
 
-def test_a_browser_that_asks_by_hash_is_not_shown_a_page(server: Server) -> None:
-    """It opens an address with a hash in it, and sees the answer."""
+def test_a_browser_that_asks_by_hash_gets_the_response_instead_of_a_page(server: Server) -> None:
+    """A person can open a URL with a hash in it."""
     headers = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     post(server, extension(sha(PAGE)) | {"query": PAGE})
     for asked in ({"documentId": sha(PAGE)}, extension(sha(PAGE))):
@@ -239,7 +239,7 @@ def test_a_browser_that_asks_by_hash_is_not_shown_a_page(server: Server) -> None
 
 @pytest.mark.parametrize("asked", [{}, {"query": None}, {"query": 1}, {"documentId": 1, "query": PAGE}])
 def test_on_a_socket_a_malformed_request_still_closes_it(server: Server, asked: dict[str, Any]) -> None:
-    """Neither a text nor a hash, or one of a wrong type."""
+    """It has neither a text nor a hash, or one of a wrong type."""
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         for message in ({"type": "connection_init"}, {"id": "1", "type": "subscribe", "payload": asked}):
@@ -247,11 +247,11 @@ def test_on_a_socket_a_malformed_request_still_closes_it(server: Server, asked: 
         assert closed_with(connection) == 4400
 
 
-def test_documents_are_not_remembered_where_that_is_off(orders_url: str) -> None:
-    """Apollo's clients are told so in the words that make them send the text from then on, which is run."""
+def test_documents_are_not_remembered_if_that_is_off(orders_url: str) -> None:
+    """The error has the message that makes Apollo's clients send the text from then on. The server runs the text."""
     with running_server(orders_url, AUTOMATIC_PERSISTED_QUERIES="0") as server:
         for _ in range(2):
-            status, told = post(server, extension(sha(PAGE)))
-            assert (status, reason(told)) == (200, "PERSISTED_QUERY_NOT_SUPPORTED")
-            assert told["errors"][0]["message"] == "PersistedQueryNotSupported"
+            status, response = post(server, extension(sha(PAGE)))
+            assert (status, reason(response)) == (200, "PERSISTED_QUERY_NOT_SUPPORTED")
+            assert response["errors"][0]["message"] == "PersistedQueryNotSupported"
             assert post(server, extension(sha(PAGE)) | {"query": PAGE})[1] == FIRST

@@ -109,7 +109,7 @@ def test_what_is_wrong_with_an_operation_is_an_event(client: httpx.Client, query
         ("GET", {"params": {"query": FEED}, "headers": {"host": "evil.example"}}, 403, "HOST_FORBIDDEN"),
     ],
 )
-def test_a_request_that_is_none_gets_a_status(
+def test_a_malformed_request_gets_an_error_status(
     client: httpx.Client, method: str, options: dict[str, Any], status: int, reason: str
 ) -> None:
     """The refusal is JSON, and no stream is opened."""
@@ -124,8 +124,8 @@ def test_a_mutation_is_not_run_by_get(client: httpx.Client) -> None:
     head = ask(client, HEAD)
     mutation = "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL}) { replayed } }"
     with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": mutation}) as response:
-        (told,) = [event for event in events(response) if event.get("event") == "next"]
-    assert json.loads(told["data"])["errors"][0]["extensions"]["reason"] == "METHOD_NOT_ALLOWED"
+        (refusal,) = [event for event in events(response) if event.get("event") == "next"]
+    assert json.loads(refusal["data"])["errors"][0]["extensions"]["reason"] == "METHOD_NOT_ALLOWED"
     assert ask(client, HEAD) == head
 
 
@@ -137,16 +137,16 @@ def test_an_event_has_its_cursor_as_id(client: httpx.Client, method: str) -> Non
     cursors = [change(client, 1, status) for status in ("PARTIAL", "FULFILLED", "OPEN")]
     headers = EVENTS | {"last-event-id": after}
     with client.stream(method, "/api/graphql/stream", headers=headers, **body) as response:
-        told = (event for event in events(response) if event.get("event") == "next")
-        assert [next(told)["id"] for _ in cursors] == cursors
+        sent = (event for event in events(response) if event.get("event") == "next")
+        assert [next(sent)["id"] for _ in cursors] == cursors
 
 
-def test_a_browser_knows_at_once_where_to_go_on(client: httpx.Client) -> None:
+def test_a_browser_knows_at_once_where_to_resume(client: httpx.Client) -> None:
     """It receives an id before the first change, so that it misses nothing if it is cut off before that change."""
     head = ask(client, HEAD)["orderStatusChanges"]["headCursor"]
     with client.stream("GET", "/api/graphql/stream", headers=EVENTS, params={"query": FEED}) as response:
-        told = events(response)
-        assert [next(told), next(told)] == [{"retry": "1500"}, {"id": head}]
+        sent = events(response)
+        assert [next(sent), next(sent)] == [{"retry": "1500"}, {"id": head}]
 
 
 def test_the_last_event_id_wins(client: httpx.Client) -> None:
@@ -156,8 +156,8 @@ def test_the_last_event_id_wins(client: httpx.Client) -> None:
     body = {"query": query, "variables": {"a": first}}
     for headers, expected in ((EVENTS, second), (EVENTS | {"last-event-id": second}, third)):
         with client.stream("POST", "/api/graphql/stream", headers=headers, json=body) as response:
-            told = next(event for event in events(response) if event.get("event") == "next")
-        assert told["id"] == expected
+            event_ = next(event for event in events(response) if event.get("event") == "next")
+        assert event_["id"] == expected
 
 
 def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
@@ -166,9 +166,9 @@ def test_a_silent_stream_is_kept_alive(orders_url: str) -> None:
     with running_server(orders_url, altered=quick, APP_SCHEMA="stream") as server:
         body = {"query": FEED}
         with httpx.stream("POST", f"{server.graphql}/stream", headers=EVENTS, json=body) as response:
-            said = [line for line, _ in zip(response.iter_lines(), range(4), strict=False) if line]
-        assert said
-        assert all(line.startswith(":") for line in said)
+            lines = [line for line, _ in zip(response.iter_lines(), range(4), strict=False) if line]
+        assert lines
+        assert all(line.startswith(":") for line in lines)
 
 
 @pytest.mark.long

@@ -87,7 +87,7 @@ def test_an_operation_is_answered_and_completed(socket: ClientConnection) -> Non
         ({"query": ""}, "PARAMETER_INVALID"),
     ],
 )
-def test_a_bad_operation_ends_itself_alone(socket: ClientConnection, payload: dict[str, Any], reason: str) -> None:
+def test_a_bad_operation_ends_alone(socket: ClientConnection, payload: dict[str, Any], reason: str) -> None:
     """Its error has the reason, and other operations on the connection go on."""
     send(socket, {"id": "feed", "type": "subscribe", "payload": FEED})
     send(socket, {"id": "bad", "type": "subscribe", "payload": payload})
@@ -148,7 +148,7 @@ def test_what_the_protocol_forbids_closes_the_socket(address: str, messages: lis
         assert closed_with(connection) == code
 
 
-def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
+def test_a_silent_client_is_disconnected(orders_url: str) -> None:
     """The connection is closed after three seconds without a `connection_init`."""
     with (
         running_server(orders_url, altered={"server.graphql.websocket_connection._INIT_SECONDS": 0.2}) as hasty,
@@ -158,13 +158,13 @@ def test_a_client_that_says_nothing_is_let_go(orders_url: str) -> None:
 
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("graphql-ws")]])
-def test_another_protocol_is_not_spoken(address: str, subprotocols: list[Subprotocol] | None) -> None:
+def test_another_protocol_is_refused(address: str, subprotocols: list[Subprotocol] | None) -> None:
     """This includes the old protocol of subscriptions-transport-ws."""
     with connect(address, subprotocols=subprotocols) as connection:
         assert closed_with(connection) == 4406
 
 
-def test_a_subscription_that_is_completed_says_no_more(socket: ClientConnection) -> None:
+def test_a_completed_subscription_sends_nothing_more(socket: ClientConnection) -> None:
     """Its id may be used again at once."""
     for _ in range(3):
         send(socket, {"id": "1", "type": "subscribe", "payload": FEED}, {"id": "1", "type": "complete"})

@@ -1,4 +1,4 @@
-"""Bodies: how long they may be, with a length or in chunks, and that they may not be compressed."""
+"""Request bodies: how long they may be, with a length or in chunks, and that they may not be compressed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def padded(length: int) -> bytes:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_body_that_is_announced_too_long_is_refused_at_once(narrow: Server, path: str) -> None:
+def test_a_body_with_too_large_a_content_length_is_refused_at_once(narrow: Server, path: str) -> None:
     """413 before any of it is sent, also to a client that sent Expect: 100-continue."""
     for more in ((), ("Expect: 100-continue",)):
         with Wire(narrow) as wire:
@@ -60,7 +60,7 @@ def test_a_body_in_chunks_is_counted(narrow: Server, path: str) -> None:
         assert wire.ended()
 
 
-def test_a_body_of_just_that_length_is_read(narrow: Server) -> None:
+def test_a_body_of_exactly_the_allowed_length_is_read(narrow: Server) -> None:
     """With a length or in chunks. The connection is kept."""
     with Wire(narrow) as wire:
         for _ in range(2):
@@ -70,7 +70,7 @@ def test_a_body_of_just_that_length_is_read(narrow: Server) -> None:
             assert json.loads(wire.answer()[2]) == {"data": {"__typename": "Query"}}
 
 
-def test_who_sends_all_of_it_hears_the_refusal_all_the_same(narrow: Server) -> None:
+def test_a_client_that_sends_the_whole_body_still_gets_the_refusal(narrow: Server) -> None:
     """The server reads none of it, and the client sends more than a socket holds before it reads the response."""
     with httpx.Client(verify=NO_TLS) as client:
         for path in (*PATHS, "/nowhere"):
@@ -82,8 +82,8 @@ def test_who_sends_all_of_it_hears_the_refusal_all_the_same(narrow: Server) -> N
             assert status.status_code == (404 if path == "/nowhere" else 413)
 
 
-def test_what_surrounds_chunks_is_bounded_too(narrow: Server) -> None:
-    """Chunk extensions and trailers, which the server ignores, count too."""
+def test_chunk_extensions_and_trailers_are_bounded_too(narrow: Server) -> None:
+    """The server ignores their content, but counts their length."""
     for more in (b"1;" + b"a" * 200_000, b"1\r\n \r\n0\r\n" + b"X-A: " + b"a" * 200_000):
         with Wire(narrow) as wire:
             wire.send(head(PATHS[0], "Transfer-Encoding: chunked"), more)
@@ -91,8 +91,8 @@ def test_what_surrounds_chunks_is_bounded_too(narrow: Server) -> None:
             assert wire.ended()
 
 
-def test_what_is_wrong_with_a_body_is_said_by_whoever_reads_it(narrow: Server) -> None:
-    """The refusal has the request's id, like any other, and is in the log."""
+def test_a_malformed_body_is_refused_like_any_other_request(narrow: Server) -> None:
+    """The refusal has the request's id, and the code and reason of invalid HTTP."""
     with Wire(narrow) as wire:
         wire.send(head(PATHS[0], "Transfer-Encoding: chunked", "X-Request-Id: chunks-1"), b"zz\r\n")
         status, headers, body = wire.answer()
@@ -139,7 +139,7 @@ def test_a_body_may_say_that_it_is_not_compressed(server: Server) -> None:
         ["multipart/form-data; boundary=application/json"],
     ],
 )
-def test_a_content_type_is_one_and_compared_whole(server: Server, path: str, types: list[str]) -> None:
+def test_there_is_one_content_type_and_it_is_compared_whole(server: Server, path: str, types: list[str]) -> None:
     """415 if there are two: a proxy in front may have believed the other one."""
     body = padded(25)
     with Wire(server) as wire:

@@ -22,7 +22,7 @@ SET = "mutation ($key: BigInt!, $status: OrderStatus!) { setOrderStatus(input: {
 
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
-    """A server whose status changes are only these tests'."""
+    """A server whose status changes come only from these tests."""
     with running_server(orders_url, APP_SCHEMA="caching") as server:
         yield server
 
@@ -54,7 +54,7 @@ def settled(client: httpx.Client, query: str, **headers: str) -> httpx.Response:
     return get(client, query, **headers)
 
 
-def test_what_has_not_changed_is_a_304_until_it_has(client: httpx.Client) -> None:
+def test_an_unchanged_response_is_a_304_until_it_changes(client: httpx.Client) -> None:
     """The 304 has no body, and the headers that the kept response needs. After any client's change the response is new."""
     change(client, "OPEN")
     first = settled(client, PAGE)
@@ -87,7 +87,7 @@ def test_each_encoding_and_media_type_has_its_own_tag(client: httpx.Client) -> N
             assert get(client, PAGE, if_none_match=other.headers["etag"], **headers).status_code == status
 
 
-def test_an_answer_with_errors_is_kept_nowhere(client: httpx.Client) -> None:
+def test_a_response_with_errors_is_never_cached(client: httpx.Client) -> None:
     """By GET and by POST it has no tag and `no-store`, and it is never a 304."""
     partly = "{ orders(first: 3) { nodes { id } } none: orders(first: -1) { nodes { id } } }"
     for query in (partly, "{ nope }", "{"):
@@ -107,8 +107,8 @@ def test_an_answer_by_post_has_no_tag(client: httpx.Client) -> None:
     assert {"etag", "cache-control"}.isdisjoint(response.headers)
 
 
-def test_where_answers_are_used_again_a_change_leads_past_them(orders_url: str) -> None:
-    """With or without a replica a change gives a token and a cookie, and kept responses belong to other ones."""
+def test_a_client_that_makes_a_change_does_not_reuse_its_cached_responses(orders_url: str) -> None:
+    """A change sets a new cookie, even without a replica. Cached responses belong to the old one, because of `vary`."""
     with (
         running_server(
             orders_url, APP_SCHEMA="caching", CACHE_SECONDS="60", COMPRESS_FROM_BYTES="off", CONSISTENCY_SECRET="s" * 32
@@ -127,8 +127,8 @@ def test_where_answers_are_used_again_a_change_leads_past_them(orders_url: str) 
         assert {"cookie", "x-consistency-token"} <= {*varies}
 
 
-def test_decoded_bytes_are_those_that_are_tagged_alike(client: httpx.Client) -> None:
-    """The two tags of one response differ only in the encoding."""
+def test_the_gzipped_and_the_plain_response_have_the_same_bytes(client: httpx.Client) -> None:
+    """Their tags differ only in the encoding."""
     plain, packed = settled(client, PAGE, accept_encoding="identity"), settled(client, PAGE)
     assert packed.headers["etag"] == plain.headers["etag"][:-1] + '-gzip"'
     with client.stream("GET", GRAPHQL, params={"query": PAGE}, headers={"accept": "application/json"}) as response:

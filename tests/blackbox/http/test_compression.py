@@ -44,8 +44,8 @@ def raw(client: httpx.Client, query: str, encoding: str | None, **variables: Any
 
 
 @pytest.mark.parametrize("first", [100, 1000, 8000])
-def test_a_large_page_goes_out_in_gzip(client: httpx.Client, first: int) -> None:
-    """If the client accepts it, with a length and `vary`. Decoded it is what other clients get."""
+def test_a_large_page_is_gzipped(client: httpx.Client, first: int) -> None:
+    """If the client accepts it, with a length and `vary`. Decoded, it is the response that other clients get."""
     # The ordinary path, which answers a document's first request, spaces the JSON differently.
     raw(client, PAGE, None, first=1)
     plain, expected = raw(client, PAGE, None, first=first)
@@ -60,8 +60,8 @@ def test_a_large_page_goes_out_in_gzip(client: httpx.Client, first: int) -> None
         assert response.headers["content-type"] == plain.headers["content-type"]
 
 
-def test_clients_decode_it_by_themselves(server: Server) -> None:
-    """An ordinary client does not notice it, on the ordinary path and on the fast path."""
+def test_an_ordinary_client_does_not_notice(server: Server) -> None:
+    """The client decodes the response by itself, on the ordinary path and on the fast path."""
     # A new document takes the ordinary path first, and then the fast path.
     body = {"query": f"# decoded\n{PAGE}", "variables": {"first": 300}}
     for _ in range(2):
@@ -71,15 +71,15 @@ def test_clients_decode_it_by_themselves(server: Server) -> None:
 
 
 @pytest.mark.parametrize("accept", [None, "", "identity", "br", "gzip;q=0", "gzip;q=0.5, identity"])
-def test_who_does_not_accept_gzip_gets_none(client: httpx.Client, accept: str | None) -> None:
+def test_a_client_that_does_not_accept_gzip_gets_none(client: httpx.Client, accept: str | None) -> None:
     """However large the page is."""
     response, body = raw(client, PAGE, accept, first=100)
     assert "content-encoding" not in response.headers
     assert body.startswith(b'{"data":')
 
 
-def test_a_small_answer_goes_out_as_it_is(client: httpx.Client) -> None:
-    """To compress it would take longer than to send it. If only gzip is accepted, it is gzipped all the same."""
+def test_a_small_response_is_not_compressed(client: httpx.Client) -> None:
+    """Compressing it would take longer than sending it. If the client accepts only gzip, it is gzipped all the same."""
     response, body = raw(client, PAGE, "gzip", first=3)
     assert "content-encoding" not in response.headers
     response, compressed = raw(client, PAGE, "gzip, identity;q=0", first=3)
@@ -88,7 +88,7 @@ def test_a_small_answer_goes_out_as_it_is(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("accept", ["identity;q=0", "br, *;q=0"])
-def test_what_cannot_be_encoded_as_asked_is_not_computed(client: httpx.Client, accept: str) -> None:
+def test_a_response_in_no_accepted_encoding_is_not_computed(client: httpx.Client, accept: str) -> None:
     """406, in an encoding that the client can read."""
     response = client.post(GRAPHQL, json={"query": PAGE}, headers={"accept-encoding": accept})
     assert response.status_code == 406
@@ -96,7 +96,7 @@ def test_what_cannot_be_encoded_as_asked_is_not_computed(client: httpx.Client, a
 
 
 def test_events_are_never_compressed(client: httpx.Client) -> None:
-    """Not even a large one: an event is sent as it comes, and never waits in a buffer."""
+    """Not even a large event: it is sent at once, and never waits in a buffer."""
     headers = {"accept": "text/event-stream", "accept-encoding": "gzip"}
     body = {"query": PAGE, "variables": {"first": 1000}}
     with client.stream("POST", STREAM, json=body, headers=headers) as response:

@@ -49,9 +49,7 @@ def code_of(response: httpx.Response) -> tuple[int, str, str]:
         ("APPLICATION/JSON; charset=utf-8", "application/json"),
     ],
 )
-def test_the_answer_comes_in_the_media_type_that_is_accepted(
-    http: httpx.Client, accept: str | None, media_type: str
-) -> None:
+def test_the_response_has_the_accepted_media_type(http: httpx.Client, accept: str | None, media_type: str) -> None:
     """Weights are respected. urql's list, which also names event streams, gets plain GraphQL."""
     request = http.build_request("POST", GRAPHQL, json={"query": QUERY})
     del request.headers["accept"]
@@ -64,14 +62,14 @@ def test_the_answer_comes_in_the_media_type_that_is_accepted(
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", "application/json;q=0", "application/xml, text/*"])
-def test_an_answer_that_is_not_accepted_is_not_computed(http: httpx.Client, accept: str) -> None:
+def test_a_response_in_no_accepted_media_type_is_not_computed(http: httpx.Client, accept: str) -> None:
     """406. Its body is JSON all the same, so that the client can read it."""
     response = http.post(GRAPHQL, json={"query": QUERY}, headers={"accept": accept})
     assert code_of(response) == (406, "BAD_REQUEST", "NOT_ACCEPTABLE")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
-def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: str) -> None:
+def test_a_refused_method_gets_the_allowed_ones(http: httpx.Client, method: str) -> None:
     """405 with `allow`."""
     response = http.request(method, GRAPHQL)
     assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
@@ -94,7 +92,7 @@ def test_other_methods_are_told_which_are_allowed(http: httpx.Client, method: st
 def test_other_paths_refuse_in_json_too(
     http: httpx.Client, method: str, path: str, refused: tuple[int, str, str], allowed: set[str] | None
 ) -> None:
-    """With a code, like all errors. No file can be read but those that are served."""
+    """With a code, like all errors. Only the served files can be read."""
     response = http.request(method, path)
     assert code_of(response) == refused
     assert set(response.headers.get("allow", "").split(", ")) == (allowed or {""})
@@ -157,7 +155,7 @@ def test_a_document_that_cannot_run_has_no_data(
     ],
 )
 @pytest.mark.parametrize("accept", [NEW, OLD])
-def test_a_body_that_is_no_json_object_is_refused(http: httpx.Client, body: bytes, accept: dict[str, str]) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(http: httpx.Client, body: bytes, accept: dict[str, str]) -> None:
     """400, never 500, whatever the bytes are."""
     response = http.post(GRAPHQL, content=body, headers={**accept, "content-type": "application/json"})
     assert code_of(response) == (400, "BAD_REQUEST", "BODY_INVALID")
@@ -253,7 +251,7 @@ def test_the_root_leads_a_browser_to_graphiql(http: httpx.Client) -> None:
     assert http.get("/").headers["location"] == GRAPHQL
 
 
-def test_a_caller_who_goes_away_is_no_failure(server: Server) -> None:
+def test_a_client_that_disconnects_is_no_failure(server: Server) -> None:
     """Half a body and a closed connection leave a line with CLIENT_GONE, and no traceback."""
     host, port = server.url.removeprefix("http://").split(":")
     head = "POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\nX-Request-Id: gone-1\r\n"

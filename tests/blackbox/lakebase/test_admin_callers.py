@@ -76,7 +76,7 @@ def _nothing_is_made(platform: LocalPlatform) -> Iterator[None]:
 
 @pytest.mark.parametrize(("kind", "field"), ADMIN_FIELDS)
 def test_a_caller_without_the_role_is_refused_and_audited(writer: Operator, kind: str, field: str) -> None:
-    """Dry runs too. Nothing is looked up, and the audit says who tried what."""
+    """Dry runs too. Nothing is looked up, and the audit names the principal and the action."""
     for sent in (field, field.replace("{name:", "{dryRun: true, name:")) if kind == "mutation" else (field,):
         answer = writer.answer(f"{kind} {{ {sent} }}")
         assert reasons(answer) == ["ROLE_MISSING"]

@@ -38,7 +38,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(autouse=True)
 def _no_faults(platform: LocalPlatform) -> Iterator[None]:
-    """Faults end with the test that set them."""
+    """Switch off the faults that the test has switched on."""
     yield
     platform.clear_faults()
 
@@ -129,7 +129,9 @@ async def test_a_status_change_made_after_the_plan_stops_the_deletion(
     operator.provisioned()
 
 
-def test_what_costs_is_not_created_again_without_acknowledgement(platform: LocalPlatform, operator: Operator) -> None:
+def test_a_resource_that_costs_is_not_created_again_without_acknowledgement(
+    platform: LocalPlatform, operator: Operator
+) -> None:
     """Provisioning found everything, so it needed no acknowledgement. When the table is deleted meanwhile, it stops."""
     platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{TABLE}", skip=1)
     payload = operator.send("provisionLakebase")
@@ -160,7 +162,7 @@ async def test_a_revoked_grant_does_not_come_back(operator: Operator, database: 
 async def test_an_operation_shown_as_failed_is_not_resumed_later(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """Its end is written down as soon as the database answers, and no other operation begins before that."""
+    """Its end is stored as soon as the database answers, and no other operation begins before that."""
     updates = "/api/2.0/pipelines/.*/updates"
     platform.fault("forbidden", method="POST", path=updates, skip=1)
     platform.fault("hold_before", method="POST", path=updates)
@@ -172,7 +174,7 @@ async def test_an_operation_shown_as_failed_is_not_resumed_later(
         platform.fault("connection_reset", method="POST", path=updates)
         assert platform.release()
         other = operator.answer("mutation { ensureOrderIndexes { operation { id } } }")
-        # The other operation is refused: this one is either still running or not written down yet.
+        # The other operation is refused: this one either still runs, or its end has not been stored yet.
         assert not (other["data"]["ensureOrderIndexes"] or {}).get("operation")
     ended = operator.ended(payload)
     again = operator.operation(payload["operation"]["id"])

@@ -91,7 +91,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """An operator of a server that does not wait long for the platform."""
+    """An operator of a server with short timeouts for the platform."""
     impatient = {
         "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": TIMEOUT_SECONDS,
         "server.lakebase.platform.sdk_client._RETRY_SECONDS": RETRY_SECONDS,
@@ -129,7 +129,7 @@ def send_until_done(operator: Operator, mutation: str, **values: object) -> list
         assert time.monotonic() < deadline, f"timed out: {outcomes}"
         if MEASURES:
             assert len(outcomes) < ATTEMPTS, outcomes
-            # As Retry-After says: the server mints no new token sooner than a second after a failure.
+            # As Retry-After says: after a failure the server waits a second before it mints another token.
             time.sleep(RETRY_AFTER_SECONDS)
     return outcomes
 
@@ -156,7 +156,7 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     )
     send_until_done(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     platform.clear_faults()
-    # A fault may have hidden a resource, and the teardown was content with "not found"; so it is sent again.
+    # A fault may have hidden a resource: the teardown takes "not found" for deleted. So it is sent again.
     send_until_done(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert not any(platform.inventory().values())
 

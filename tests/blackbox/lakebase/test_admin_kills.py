@@ -42,13 +42,13 @@ BOUNDARIES = {
 }
 ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
 SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
-# For a server that is killed: its lease ends soon. If it renews it too late, no other server is there to claim it.
+# For a server that is killed: its lease ends soon. If it is renewed too late, no other server is there to claim it.
 SOON_OVER = MappingProxyType(
     {**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 0.3, "server.lakebase.execution.HEARTBEAT_SECONDS": 0.1}
 )
 # For a server that is stopped: its lease does not end by itself, so it has to be released.
 NEVER_OVER = MappingProxyType({**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 3600})
-# For their successors.
+# For the servers that resume its operations.
 LOOKS_OFTEN = MappingProxyType({**HASTE, "server.lakebase.runner._POLL_SECONDS": 0.1})
 # The server with its own constants.
 PRODUCT: Mapping[str, float] = MappingProxyType({})
@@ -118,7 +118,7 @@ def check_succession(
 
 @pytest.mark.parametrize(("call", "moment"), SAMPLE)
 def test_a_successor_resumes_after_a_kill(platform: LocalPlatform, call: str, moment: str) -> None:
-    """A durable operation is resumed by itself, one in memory when the mutation is sent again; no resource is doubled."""
+    """A durable operation is resumed by itself, and one in memory when the mutation is sent again. Nothing is doubled."""
     check_succession(platform, call, moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 

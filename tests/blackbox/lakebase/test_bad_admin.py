@@ -1,4 +1,4 @@
-"""Admin inputs that are invalid in themselves: each gets a reason and a field, and nothing is begun."""
+"""Admin inputs that are invalid in themselves: each gets a reason and a field, and no operation is started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schema.relay.node import encode_global_id
-from tests.blackbox.refusals import NOWHERE, audited, progress, reasons, refused, told, touched
+from tests.blackbox.refusals import NOWHERE, audited, codes_and_fields, progress, reasons, refused, touched
 from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated
 from tests.platform import platform_directory, running_platform
 from tests.process import wait_for
@@ -113,7 +113,7 @@ BAD_TABLES = [
 )
 def test_a_bad_name_is_refused(operator: Operator, mutation: str, given: dict[str, Any], field: str) -> None:
     """Characters that would change the path of a call, names that are too long, and names reserved by the platform."""
-    assert told(refused(operator, mutation, given)) == [("NAME_INVALID", field)]
+    assert codes_and_fields(refused(operator, mutation, given)) == [("NAME_INVALID", field)]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_bad_name_is_refused(operator: Operator, mutation: str, given: dict[st
 )
 def test_an_impossible_setting_is_refused(operator: Operator, mutation: str, given: dict[str, Any], field: str) -> None:
     """It is out of its range, or lacks another value that it needs."""
-    assert told(refused(operator, mutation, given)) == [("SETTING_INVALID", field)]
+    assert codes_and_fields(refused(operator, mutation, given)) == [("SETTING_INVALID", field)]
 
 
 @pytest.mark.parametrize("capacity", ["CU_3", "cu_1", "", None, 1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.blackbox.refusals import changing, refused, told
+from tests.blackbox.refusals import changing, codes_and_fields, refused
 from tests.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
 from tests.platform import AT_ONCE, platform_directory, running_platform
 from tests.process import wait_for
@@ -77,11 +77,11 @@ def _nothing_is_requested(platform: LocalPlatform) -> Iterator[None]:
     ],
 )
 def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, given: dict[str, Any]) -> None:
-    """Creating, starting, enlarging: nothing is begun without the acknowledgement, and the plan says what costs."""
+    """To create, start or enlarge a resource needs the acknowledgement, and the plan says what costs."""
     for unacknowledged in ({}, {"acknowledgeCost": False}):
         payload = operator.send(mutation, **given, **unacknowledged)
         assert payload["operation"] is None
-        assert told(payload["userErrors"]) == [COST]
+        assert codes_and_fields(payload["userErrors"]) == [COST]
         assert any(step["costs"] for step in payload["plan"]["steps"])
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_deleted_without_confirmation(
     """A deletion is refused without confirmation, for the only copy of status changes, and for a resource in use."""
     payload = operator.send(mutation, **given)
     assert payload["operation"] is None
-    assert told(payload["userErrors"]) == errors
+    assert codes_and_fields(payload["userErrors"]) == errors
     assert payload["plan"]["statusChangesLost"] == lost
 
 
@@ -200,7 +200,7 @@ def test_what_a_request_needs_has_to_exist(
     operator: Operator, mutation: str, given: dict[str, Any], error: tuple[str, str]
 ) -> None:
     """A source and its columns, a catalog, a running instance, a second node, and the resource to change."""
-    assert told(refused(operator, mutation, given)) == [error]
+    assert codes_and_fields(refused(operator, mutation, given)) == [error]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_name_taken_by_a_different_resource_is_a_conflict(
     if mutation != "createDatabaseCatalog":
         given = {**given, "acknowledgeCost": True}
     (error,) = refused(operator, mutation, given)
-    assert told([error]) == [("SPEC_CONFLICT", field)]
+    assert codes_and_fields([error]) == [("SPEC_CONFLICT", field)]
     assert [(one["field"], one["current"], one["wanted"]) for one in error["differences"]] == differences
 
 
@@ -251,11 +251,13 @@ def test_all_mistakes_are_reported_at_once(operator: Operator) -> None:
     """Mistakes in the input are reported together, and so are conflicts with what exists."""
     names = {"instanceName": "a/b", "catalogName": "main", "databaseName": "postgres", "sourceTable": "x"}
     errors = refused(operator, "provisionLakebase", {**names, "nodeCount": 0, "tableName": "main.public.t"})
-    assert {field for _, field in told(errors)} == {*names, "nodeCount"}
+    assert {field for _, field in codes_and_fields(errors)} == {*names, "nodeCount"}
     errors = refused(
         operator, "provisionLakebase", {"capacity": "CU_2", "databaseName": "others", "policy": "CONTINUOUS"}
     )
-    assert told(errors) == [("SPEC_CONFLICT", field) for field in ("instanceName", "catalogName", "tableName")]
+    assert codes_and_fields(errors) == [
+        ("SPEC_CONFLICT", field) for field in ("instanceName", "catalogName", "tableName")
+    ]
 
 
 def test_a_dry_run_needs_no_confirmation_and_reports_conflicts(operator: Operator) -> None:
@@ -270,7 +272,7 @@ def test_a_dry_run_needs_no_confirmation_and_reports_conflicts(operator: Operato
         payload = operator.send(mutation, **given, dryRun=True)
         assert payload["operation"] is None
         assert payload["plan"]["steps"]
-        assert told(payload["userErrors"]) == errors
+        assert codes_and_fields(payload["userErrors"]) == errors
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_a_conflicting_operation_is_named(operator: Operator, platform: LocalPla
     ]
     for mutation, given in others:
         (error,) = refused(operator, mutation, given)
-        assert told([error]) == [("OPERATION_IN_PROGRESS", "")]
+        assert codes_and_fields([error]) == [("OPERATION_IN_PROGRESS", "")]
         assert error["operation"]["id"] == begun["operation"]["id"]
         assert TABLE in error["message"]
     platform.release()

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     Brief = tuple[LocalPlatform, Operator]
 
-# The server mints no two tokens within a shorter time. A slow one may use a token too late, and mints another.
+# A token's life, no shorter than the server's pause between two mints. A slow server may use a token too late, and mint
+# another.
 LIFETIME_SECONDS = 1
-# For a shorter time the server regards a token as just minted, and a refusal as no fault of the token.
+# The server regards a token as just minted for less than this, and does not blame it for a refusal then.
 YOUNG_SECONDS = 0.6
 ORDER = '{ order(orderKey: "1") { orderKey } }'
 END_ALL = """

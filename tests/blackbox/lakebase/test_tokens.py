@@ -38,8 +38,8 @@ LIFETIME_SECONDS, RECYCLE_SECONDS = 3, 0.3
 LONG_LIFETIME_SECONDS, LONG_RECYCLE_SECONDS = 20, 2
 EXPIRIES = 3
 LOGINS = 10
-# For a shorter time the server regards a token as just minted. If PostgreSQL refuses it then, the next one comes after a
-# pause.
+# The server regards a token as just minted for less than this. If PostgreSQL refuses it then, the server pauses before it
+# mints the next one.
 YOUNG_SECONDS = 0.6
 _CREDENTIALS = "/api/2.0/(database|postgres)/credentials"
 # Shorter pauses between two mintings, and after one that failed.
@@ -54,7 +54,7 @@ _QUICK: Final = MappingProxyType(
 
 
 def replacing(seconds: float) -> dict[str, float]:
-    """Constants of a server that replaces a connection after so many seconds."""
+    """Constants of a server that replaces a connection after this many seconds."""
     return {**HASTE, "server.db.engine._RECYCLE_SECONDS": seconds}
 
 
@@ -75,7 +75,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @contextlib.contextmanager
 def whose_tokens_end(seconds: float, *, recycle: float) -> Iterator[Brief]:
-    """A platform whose tokens live for so long, and an operator who has provisioned."""
+    """A platform whose tokens have this lifetime, and an operator who has provisioned."""
     options = {**AT_ONCE, "token_lifetime": seconds}
     with (
         platform_directory() as directory,

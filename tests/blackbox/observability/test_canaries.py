@@ -1,4 +1,4 @@
-"""Every secret is a canary: whatever is asked and whatever fails, none is in a log, a response or a metric."""
+"""Every secret is a canary: whatever a client asks and whatever fails, none is in a log, a response or a metric."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def url(port: int, password: str = PASSWORD) -> str:
     return f"postgresql://{ROLE}:{quote(password, safe='')}@127.0.0.1:{port}/orders"
 
 
-def asked(server: Server, *documents: str) -> str:
-    """All responses of the server to all kinds of requests, headers included."""
+def responses(server: Server, *documents: str) -> str:
+    """The server's responses to all kinds of requests, headers included."""
     headers = {"authorization": f"Bearer {CALLERS}", "accept": "application/json"}
     with httpx.Client(verify=NO_TLS, headers=headers) as client:
         answers = [client.post(server.graphql, json={"query": document}) for document in (*DOCUMENTS, *documents)]
@@ -85,9 +85,9 @@ def asked(server: Server, *documents: str) -> str:
             client.get(f"{server.url}/api/metrics"),
             client.get(f"{server.url}/api/metrics", headers={"authorization": f"Bearer {METRICS}"}),
         ]
-    said = [f"{answer.status_code} {answer.headers} {answer.text}" for answer in answers]
-    assert "orders_api_requests_total" in said[-1]
-    return "\n".join(said)
+    answered = [f"{answer.status_code} {answer.headers} {answer.text}" for answer in answers]
+    assert "orders_api_requests_total" in answered[-1]
+    return "\n".join(answered)
 
 
 def forms(canary: str) -> set[str]:
@@ -112,23 +112,23 @@ def test_no_canary_is_seen(cluster: Cluster, role: str) -> None:
         altered={"server.lakebase.platform.sdk_client._RETRY_SECONDS": 1},
         LOG_LEVEL="DEBUG",
     ) as server:
-        said = asked(server, *ADMIN_DOCUMENTS)
-        assert '"totalCount"' in said
-        assert "CONTROL_PLANE_UNAVAILABLE" in said
+        answered = responses(server, *ADMIN_DOCUMENTS)
+        assert '"totalCount"' in answered
+        assert "CONTROL_PLANE_UNAVAILABLE" in answered
         cluster.run_sql(
             f"ALTER ROLE {role} PASSWORD '{WRONG}'; "
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
         )
-        refused = asked(server)
+        refused = responses(server)
         assert "DATABASE_UNAVAILABLE" in refused
         wait_for(lambda: "not ready" in server.log(), what=server.log)
         log = server.log()
     assert "password authentication failed" in log
-    assert found(said + refused) == []
+    assert found(answered + refused) == []
     assert found(log) == []
 
 
-def test_no_canary_is_seen_where_nothing_answers() -> None:
+def test_no_canary_is_seen_if_nothing_answers() -> None:
     """Neither the database nor the platform answers from the start on."""
     with running_server(
         url(free_port(), WRONG),
@@ -142,15 +142,15 @@ def test_no_canary_is_seen_where_nothing_answers() -> None:
         LOG_LEVEL="DEBUG",
         LOG_FORMAT="console",
     ) as server:
-        said = asked(server, ADMIN_DOCUMENTS[0])
+        answered = responses(server, ADMIN_DOCUMENTS[0])
         wait_for(lambda: "not ready" in server.log(), what=server.log)
         log = server.log()
-    assert "DATABASE_UNAVAILABLE" in said
-    assert found(said) == []
+    assert "DATABASE_UNAVAILABLE" in answered
+    assert found(answered) == []
     assert found(log) == []
 
 
-def test_no_canary_is_seen_where_the_settings_are_wrong() -> None:
+def test_no_canary_is_seen_if_the_settings_are_wrong() -> None:
     """The message that refuses a setting does not repeat its value."""
     with pytest.raises(TimeoutError) as raised, running_server(f"mysql://u:{WRONG}@h/db", METRICS_TOKEN="canary"):  # noqa: S106 # a test's
         pass

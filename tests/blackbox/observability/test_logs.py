@@ -1,4 +1,4 @@
-"""What a bad request writes into the log, and the response it gets: both are bounded, and no value passes for a line."""
+"""The log lines and the response of a bad request: both are bounded, and no value passes for a line."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def logging_server(orders_url: str, request: pytest.FixtureRequest) -> Iterator[
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_request_writes_little_and_gets_little(logging_server: Server, bad: str) -> None:
-    """It writes less than 2 KB of log, in lines that the server made, and gets less than 16 KB with a code."""
+def test_a_bad_request_causes_little_log_and_a_short_response(logging_server: Server, bad: str) -> None:
+    """It causes less than 2 KB of log, in lines that the server made, and a response of less than 16 KB with a code."""
     before = len(logging_server.log())
     sent = {"method": "POST", "url": "/api/graphql", **BAD[bad]}
     response = httpx.request(**{**sent, "url": f"{logging_server.url}{sent['url']}"}, verify=NO_TLS)
@@ -86,12 +86,12 @@ def test_the_last_of_many_errors_says_that_there_may_be_more(logging_server: Ser
     """A person corrects the first ten and tries again."""
     query = f"{{ order(orderKey: 1) {{ {' '.join(f'f{number}' for number in range(60))} }} }}"
     errors = httpx.post(logging_server.graphql, json={"query": query}, verify=NO_TLS).json()["errors"]
-    told = ["Too many validation errors, error limit reached. Validation aborted."]
-    assert [error["message"] for error in errors[10:]] == told
+    message = ["Too many validation errors, error limit reached. Validation aborted."]
+    assert [error["message"] for error in errors[10:]] == message
     assert errors[10]["extensions"] == errors[0]["extensions"]
 
 
-def test_what_is_not_http_writes_a_short_line_at_most(logging_server: Server) -> None:
+def test_bytes_that_are_not_http_cause_a_short_line_at_most(logging_server: Server) -> None:
     """As every refusal does. The line repeats nothing that was sent, and uvicorn adds no line of its own."""
     before = len(logging_server.log())
     host, port = logging_server.url.removeprefix("http://").split(":")

@@ -1,4 +1,4 @@
-"""Metrics of the real process: who may scrape them, and what they say of the requests."""
+"""Metrics of the real process: which callers may scrape them, and what they say of the requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_admin_may_scrape(server: Server) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "wrong", f"{TOKEN}x", TOKEN[:-1], "\u00fc" * 20])
-def test_others_may_not(watched: Server, token: str | None) -> None:
+def test_other_callers_may_not_scrape(watched: Server, token: str | None) -> None:
     """They are refused with a GraphQL error."""
     given = httpx.Headers({"authorization": f"Bearer {token}"} if token else {}, encoding="utf-8")
     response = httpx.get(f"{watched.url}{PATH}", headers=given, verify=NO_TLS)
@@ -70,7 +70,7 @@ def test_the_metrics_token_is_good_for_nothing_else(watched: Server) -> None:
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_the_format_is_what_is_asked_for(watched: Server) -> None:
+def test_the_format_is_the_requested_one(watched: Server) -> None:
     """Prometheus prefers OpenMetrics, and gets it."""
     response = scrape(watched, accept="application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
     assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")

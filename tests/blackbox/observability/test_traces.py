@@ -113,8 +113,8 @@ def test_each_operation_on_a_websocket_is_a_span(received: Receiver) -> None:
     assert all(span.parent_span_id for span in spans)
 
 
-def test_what_is_no_concern_of_a_collector_is_not_sent(received: Receiver) -> None:
-    """No value of a client and no health check is sent. The name of the service is."""
+def test_a_collector_gets_no_values_of_clients(received: Receiver) -> None:
+    """It gets no health checks either. It gets the name of the service."""
     assert received.service() == "lakebase-orders-graphql"
     spans = str(received.spans())
     for unsaid in ("canary", "livez", "readyz"):
@@ -149,11 +149,11 @@ def test_a_receiver_that_does_not_answer_holds_up_nothing(orders_url: str) -> No
 
 @pytest.mark.long
 def test_a_stop_waits_two_seconds_for_a_receiver(orders_url: str) -> None:
-    """And no longer."""
+    """It does not wait any longer."""
     hold("a stop without a receiver", stopped_without_a_receiver(orders_url), computing_seconds=8, waiting_seconds=2)
 
 
-def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
+def test_opentelemetry_is_not_loaded_if_no_traces_are_wanted() -> None:
     """Without the variable no module of OpenTelemetry is imported."""
     env = environment(DATABASE_URL="postgresql://h/db")
     done = fork_server().run("tests.untraced", env=env, seconds=PATIENCE_SECONDS)
@@ -163,7 +163,7 @@ def test_nothing_is_loaded_where_no_traces_are_wanted() -> None:
     assert [name for name, is_of_traces in loaded.items() if is_of_traces] == []
 
 
-def test_wanted_and_not_installed_is_said_once_and_no_more(orders_url: str, tmp_path: Path) -> None:
+def test_a_missing_opentelemetry_is_reported_once(orders_url: str, tmp_path: Path) -> None:
     """The server serves all the same."""
     # As if the extra were not installed.
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module named opentelemetry', name=__name__)\n")

@@ -1,4 +1,4 @@
-"""The cost of an operation: as worked out by hand, for any variables, and for every list of the schema."""
+"""The cost of an operation: compared with costs worked out by hand, for any variables, and for every list."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def cost(document: str, **variables: Any) -> int:
     [
         ("{ __typename }", {}, 1),
         ("{ order(orderKey: 1) { id clerk } }", {}, 1 + 2),
-        # A field that is asked for twice is read once, also by way of fragments.
+        # A field that is selected twice is read once, even through fragments.
         ("{ order(orderKey: 1) { id id ...F ...F } } fragment F on Order { id clerk }", {}, 1 + 2),
         ("{ a: order(orderKey: 1) { id } b: order(orderKey: 2) { id } }", {}, 2 * (1 + 1)),
         ("{ orders { nodes { id clerk } } }", {}, 1 + 1 + 50 * 2),
         ("{ orders(first: 7) { edges { cursor node { id clerk } } pageInfo { endCursor } } }", {}, 4 + 7 * 4),
         ("{ orders(last: 7) { nodes { id } } }", {}, 2 + 7),
         ("{ orders(first: 0) { nodes { id } } }", {}, 2),
-        # An element is found, if only to tell its type.
+        # An element has to be found, even if only its type is asked for.
         ("{ orders(first: 7) { nodes { __typename } } }", {}, 2 + 7),
         ("query($n: Int) { orders(first: $n) { nodes { id } } }", {"n": 9}, 2 + 9),
         ("query($n: Int) { orders(first: $n) { nodes { id } } }", {}, 2 + 50),
@@ -98,13 +98,13 @@ def cost(document: str, **variables: Any) -> int:
         ("{ lakebase { syncedTable { indexes { name } } } }", {}, 100 + 100 + 100 + 10),
     ],
 )
-def test_worked_by_hand(document: str, variables: dict[str, Any], points: int) -> None:
-    """A point a field, as often as its list is long; prices where it is more than a value's work."""
+def test_the_cost_is_as_worked_out_by_hand(document: str, variables: dict[str, Any], points: int) -> None:
+    """A point for each field, times the length of its list. A field that is more work than a value has a price."""
     assert cost(document, **variables) == points
 
 
-def test_the_largest_pages_and_lists_are_within_the_default() -> None:
-    """A page of 1,000 orders with everything that is theirs, and 1,000 changes with what became of each."""
+def test_the_largest_page_and_list_are_within_the_default_limit() -> None:
+    """A page of 1,000 orders with all their fields, and 1,000 changes with the result of each."""
     limit = DocumentLimits().cost
     page = f"{{ __typename orders(first: 1000) {{ __typename edges {{ __typename cursor node {{ __typename {SCALARS} }} }} pageInfo {{ endCursor }} totalCount }} }}"
     assert cost(page) < limit
@@ -117,14 +117,14 @@ def test_the_largest_pages_and_lists_are_within_the_default() -> None:
 @pytest.mark.parametrize(
     "size", [-1, "5", 1.5, True, [], {}, float("inf"), float("nan"), -(2**70), "x" * 1_000, [1] * 1_000]
 )
-def test_what_is_no_size_counts_as_none_or_as_nothing(size: object) -> None:
-    """It is refused elsewhere."""
+def test_an_invalid_page_size_counts_as_none_or_as_zero(size: object) -> None:
+    """Other checks refuse it."""
     assert cost("query($n: Int) { orders(first: $n) { nodes { id } } }", n=size) in {2, 2 + 50}
 
 
 @pytest.mark.parametrize("size", [1_001, 2**31, 2**63, 10**400, 1e300, 1_000.0])
-def test_a_size_that_is_too_large_costs_as_much_as_the_largest(size: object) -> None:
-    """No more is ever read: the resolver refuses the size."""
+def test_too_large_a_page_size_costs_as_much_as_the_largest(size: object) -> None:
+    """The resolver refuses the size, so no more is ever read."""
     assert cost("query($n: Int) { orders(first: $n) { nodes { id } } }", n=size) == 2 + 1_000
 
 
@@ -153,13 +153,13 @@ OPERATIONS = [
     )
 )
 @settings(max_examples=examples(80, many=200))
-def test_no_variables_break_it(variables: dict[str, Any]) -> None:
+def test_no_variables_break_the_evaluation(variables: dict[str, Any]) -> None:
     """The cost is evaluated before anything else looks at the variables."""
     for operation in OPERATIONS:
         assert 0 < operation.evaluate(variables, PAGES) < MOST
 
 
-def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
+def test_the_cost_of_pages_within_pages_is_a_number_that_json_can_hold() -> None:
     """The reported cost is a number that every JSON parser reads exactly."""
     document = "{ orderStatusChanges(first: 1000) { nodes { " * 1 + "order { statusChanges(first: 1000) { nodes { " * 7
     document += "id" + " } } }" * 7 + " } } }"
@@ -172,8 +172,8 @@ def test_pages_within_pages_are_no_number_that_json_cannot_hold() -> None:
     assert refused.value.details == {"limit": "cost", "requested": 2**53 - 1, "allowed": 20_000}
 
 
-def test_a_cost_at_the_limit_passes_and_one_more_does_not() -> None:
-    """With both numbers."""
+def test_a_cost_at_the_limit_passes_and_one_point_more_does_not() -> None:
+    """The error has both numbers."""
     operation = formula("query($n: Int) { orders(first: $n) { nodes { id } } }")
     check_cost(operation, operation.evaluate({"n": 10}, PAGES), 12)
     with pytest.raises(LimitError) as refused:
@@ -181,8 +181,8 @@ def test_a_cost_at_the_limit_passes_and_one_more_does_not() -> None:
     assert refused.value.details == {"limit": "cost", "requested": 13, "allowed": 12}
 
 
-def test_introspection_is_within_any_limit_and_not_without_end() -> None:
-    """It is charged, and has a bound of its own."""
+def test_introspection_is_within_any_cost_limit_but_bounded() -> None:
+    """It has a cost, but a bound of its own."""
     operation = formula(get_introspection_query())
     points = operation.evaluate({}, PAGES)
     assert points > 1_000
@@ -194,8 +194,8 @@ def test_introspection_is_within_any_limit_and_not_without_end() -> None:
     assert refused.value.details["limit"] == "introspection"
 
 
-def test_introspection_has_one_bound_for_all_of_an_operation() -> None:
-    """An introspection that is within the limit once exceeds it under twenty aliases."""
+def test_introspection_has_one_bound_for_the_whole_operation() -> None:
+    """A selection that is within the bound once exceeds it under twenty aliases."""
     everything = (
         "__schema { types { fields { args { type { ofType { ofType { name } } } } type { fields { name } } } } }"
     )

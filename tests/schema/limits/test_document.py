@@ -37,7 +37,7 @@ WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)
 MANY = DocumentLimits(definitions=1_000, tokens=100_000)
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
 FEW = DocumentLimits(definitions=20, fields=300, repeats=4)
-# The last selections of fragments that double.
+# The selections with which the last of the doubling fragments may end.
 LAST = ("{__typename}", "{}", "{...Unknown}", "{...F0}")
 STANDARD = get_introspection_query(
     descriptions=True,
@@ -63,12 +63,12 @@ def refusal(document: str, limits: DocumentLimits = DocumentLimits()) -> dict[st
 
 
 def nested(depth: int) -> str:
-    """Fields in one another."""
+    """Nested fields."""
     return "{a" * depth + "}" * depth
 
 
 def bomb(fragments: int, last: str = "{__typename}") -> str:
-    """Fragments each of which is spread twice in the one before."""
+    """Fragments, each of which the one before spreads twice."""
     spreads = (f"fragment F{n} on Query{{...F{n + 1} ...F{n + 1}}}" for n in range(fragments))
     return f"{{...F0}}{''.join(spreads)} fragment F{fragments} on Query{last}"
 
@@ -89,18 +89,18 @@ DOCUMENTS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("name", [limit.name for limit in fields(DocumentLimits) if limit.name != "cost"])
 @pytest.mark.parametrize("allowed", [3, None])
-def test_a_limit_is_what_is_allowed_and_no_more(name: str, allowed: int | None) -> None:
-    """One more is refused, with both numbers, whether the limit is set or has its default."""
+def test_a_document_at_a_limit_passes_and_one_more_is_refused(name: str, allowed: int | None) -> None:
+    """The refusal has both numbers, whether the limit is set or has its default."""
     allowed = allowed or getattr(DocumentLimits(), name)
     limits = replace(WIDE, **{name: allowed})
     read(DOCUMENTS[name](allowed), limits)
     first, *rest = name.split("_")
-    told = {"limit": first + "".join(map(str.capitalize, rest)), "requested": allowed + 1, "allowed": allowed}
-    assert refusal(DOCUMENTS[name](allowed + 1), limits) == told
+    details = {"limit": first + "".join(map(str.capitalize, rest)), "requested": allowed + 1, "allowed": allowed}
+    assert refusal(DOCUMENTS[name](allowed + 1), limits) == details
 
 
 def relay_page(components: int) -> str:
-    """A page as Relay's compiler writes it: each component brings a fragment along, with what it needs of an order."""
+    """A page as Relay's compiler writes it: each component has a fragment with the fields that it needs of an order."""
     spreads = " ".join(f"...Card{n}_order @include(if: $expanded)" for n in range(components))
     fragments = "".join(
         f"fragment Card{n}_order on Order {{ id __typename orderKey label{n}: clerk statusChanges(first: 1) {{ nodes {{ id status }} }} }}\n"
@@ -113,25 +113,25 @@ def relay_page(components: int) -> str:
 
 
 def test_a_relay_page_of_25_fragments_passes() -> None:
-    """With what all of them select of the same order, and a directive on each."""
+    """All of them select fields of the same order, and each has a directive."""
     document = read_document(relay_page(25), DocumentLimits())
     assert validate(SCHEMA, document) == []
 
 
 def crossed(fragments: int, repeats: int) -> str:
-    """One key so often, with every fragment below it each time: validation compares them all in pairs."""
+    """The same response key `repeats` times, each with every fragment below it: validation compares them in pairs."""
     spreads = " ".join(f"...F{n}" for n in range(fragments))
     parts = " ".join(f"fragment F{n} on Order {{ id }}" for n in range(fragments))
     return f"{{ {f'order(orderKey: 1) {{ {spreads} }} ' * repeats}}} {parts}"
 
 
-# The worst documents that are known within the limits, all of nearly 1,000 tokens.
+# The worst known documents within the limits, each of nearly 1,000 tokens.
 WORST = [crossed(22, 16), crossed(21, 17), crossed(13, 26), crossed(80, 2)]
 
 
 @pytest.mark.parametrize("text", WORST)
-def test_the_worst_document_is_bounded_work_to_validate(text: str) -> None:
-    """Some twenty times the work of reading it: the limits bound what is compared in pairs."""
+def test_validating_the_worst_document_takes_bounded_work(text: str) -> None:
+    """About twenty times the work of reading it: the limits bound the number of pairs."""
     with counted() as reading:
         document = read_document(text, DocumentLimits())
     with counted() as validating:
@@ -140,8 +140,8 @@ def test_the_worst_document_is_bounded_work_to_validate(text: str) -> None:
 
 
 @pytest.mark.long
-def test_the_worst_document_is_validated_in_no_time() -> None:
-    """Thirty milliseconds."""
+def test_the_worst_document_is_validated_quickly() -> None:
+    """It takes thirty milliseconds."""
     for text in WORST:
         document = read_document(text, DocumentLimits())
         seconds = processor_seconds(functools.partial(validate, SCHEMA, document))
@@ -156,7 +156,7 @@ def test_plain_fields_may_be_repeated_more_often() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "refused"),
     [
         ("{...F ...F} fragment F on Query{a b}", ("fields", 4)),
         ("{...F} fragment F on Query{a{b{c{d}}}}", ("depth", 4)),
@@ -167,22 +167,22 @@ def test_plain_fields_may_be_repeated_more_often() -> None:
         ("{...F} fragment F on Query{a:f b:f ...{c:f} ...G} fragment G on Query{d:f}", ("fields", 4)),
     ],
 )
-def test_a_fragment_counts_wherever_it_is_spread(document: str, told: tuple[str, int]) -> None:
+def test_a_fragment_counts_wherever_it_is_spread(document: str, refused: tuple[str, int]) -> None:
     """A fragment that is not spread counts like an operation; every operation of a document is counted separately."""
     details = refusal(document, replace(WIDE, depth=3, fields=3))
-    assert (details["limit"], details["requested"]) == told
+    assert (details["limit"], details["requested"]) == refused
 
 
-def test_repeats_are_counted_over_selections_that_are_one() -> None:
-    """Twice two are four, however they are merged; a fragment counts once, however often it is spread."""
+def test_repeats_are_counted_over_merged_selections() -> None:
+    """Twice two are four, however they are merged. A fragment counts once, however often it is spread."""
     limits = replace(WIDE, repeats=3)
     assert refusal("{a{x{b} x{b}} a{x{b} ...F}} fragment F on A{x{b}}", limits)["requested"] == 4
     read("{a{...F ...F ...F ...F ...F}} fragment F on A{x{b}}", limits)
 
 
 @pytest.mark.parametrize("document", ["{...Unknown}", "{...A} fragment A on Q{...B} fragment B on Q{...A a{...B}}"])
-def test_what_is_wrong_otherwise_is_left_to_validation(document: str) -> None:
-    """A fragment that does not exist, and fragments in a circle."""
+def test_other_mistakes_are_left_to_validation(document: str) -> None:
+    """Such as a fragment that does not exist, or fragments in a circle."""
     read(document)
 
 
@@ -196,7 +196,7 @@ def test_a_circle_hides_nothing(document: str) -> None:
 @pytest.mark.parametrize("last", LAST)
 @pytest.mark.parametrize("fragments", [*range(8, 41, 4), 900])
 @pytest.mark.parametrize("limits", [FEW, DocumentLimits(), MANY])
-def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: int, last: str) -> None:
+def test_doubling_fragments_take_little_work(limits: DocumentLimits, fragments: int, last: str) -> None:
     """The work grows with the number of fragments, not with the number of fields they expand to."""
     document = bomb(fragments, last)
     with counted() as work:
@@ -211,8 +211,8 @@ def test_fragments_that_double_cost_no_time(limits: DocumentLimits, fragments: i
 
 @pytest.mark.long
 @pytest.mark.parametrize(("fragments", "seconds"), [(40, 0.05), (900, 1)])
-def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: float) -> None:
-    """Whatever they end with, and however many are allowed."""
+def test_doubling_fragments_are_read_quickly(fragments: int, seconds: float) -> None:
+    """Whatever the last fragment selects, and however many are allowed."""
     for limits in (FEW, DocumentLimits(), MANY):
         for last in LAST:
             document = bomb(fragments, last)
@@ -224,8 +224,8 @@ def test_fragments_that_double_are_read_in_no_time(fragments: int, seconds: floa
             hold(f"{fragments} fragments that end with {last}", processor_seconds(work), computing_seconds=seconds)
 
 
-def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
-    """By the parser, whose depth is limited by Python's. What it can read is counted without recursion."""
+def test_a_document_that_is_nested_too_deeply_is_refused_cleanly() -> None:
+    """The parser refuses it, because Python's recursion is limited. The limits themselves are counted without recursion."""
     for limits in (DocumentLimits(), WIDE):
         with pytest.raises(GraphQLSyntaxError, match="nested too deeply"):
             read(nested(5_000), limits)
@@ -237,7 +237,7 @@ def test_what_is_nested_too_deeply_is_refused_cleanly() -> None:
 async def test_the_standard_introspection_query_passes_whatever_is_set() -> None:
     """With all of its options, and with every limit set to 1."""
     limits = DocumentLimits(**{limit.name: 1 for limit in fields(DocumentLimits)})
-    result = await build_schema(limits=limits).execute(STANDARD, context_value=_Nobody())
+    result = await build_schema(limits=limits).execute(STANDARD, context_value=_Context())
     assert result.errors is None
 
 
@@ -261,18 +261,18 @@ async def test_introspection_that_goes_round_in_circles_is_refused() -> None:
     schema = build_schema()
     round_ = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
     for document in (round_, round_.replace("__schema { types", '__type(name: "Order") ').replace("} }", "}", 1)):
-        result = await schema.execute(document, context_value=_Nobody())
+        result = await schema.execute(document, context_value=_Context())
         assert result.errors
         assert result.data is None
 
 
-class _Nobody:
-    """What the extensions ask of a context."""
+class _Context:
+    """A context with only what the extensions need."""
 
     limits = None
     tells_cost = False
 
-    def for_operation(self) -> _Nobody:
+    def for_operation(self) -> _Context:
         return self
 
     def charge(self, _cost: int) -> None: ...
@@ -293,8 +293,8 @@ _SELECTIONS = st.recursive(
 @pytest.mark.faults
 @given(st.tuples(_SELECTIONS, *(_SELECTIONS for _ in range(3))))
 @settings(max_examples=examples(50, many=100))
-def test_the_pass_counts_what_is_there_when_all_fragments_are_written_out(parts: tuple[str, ...]) -> None:
-    """Here, a fragment spreads only later ones: a circle could not be written out."""
+def test_the_counts_are_those_of_the_document_with_its_fragments_inlined(parts: tuple[str, ...]) -> None:
+    """Here a fragment spreads only later ones: a circle could not be inlined."""
     operation, *others = parts
     texts = [f"{{{operation}}}"]
     for number, part in enumerate(others):

@@ -23,15 +23,15 @@ SCHEMA: Final = build_schema()
 
 
 @pytest.mark.parametrize("text", ["", "a", "\n", "a\nb", "\r\n\r\na", "a\rb\n\rc\r\n", "\n\n\n  a", "é\r\nü"])
-def test_places_are_those_of_graphql_core(text: str) -> None:
-    """Wherever a token can begin, for each of the three line ends."""
+def test_locations_are_those_of_graphql_core(text: str) -> None:
+    """For every position at which a token can begin, and each of the three line ends."""
     places = [position for position in range(len(text) + 1) if text[position - 1 : position + 1] != "\r\n"]
     own, other = IndexedSource(text), Source(text)
     assert [own.get_location(at) for at in places] == [other.get_location(at) for at in places]
 
 
 @given(st.lists(st.sampled_from(["a", "\n", "\r", "\r\n", "b" * 1_000]), max_size=30).map("".join), st.data())
-def test_places_are_those_of_graphql_core_in_long_documents(text: str, data: st.DataObject) -> None:
+def test_locations_are_those_of_graphql_core_in_long_documents(text: str, data: st.DataObject) -> None:
     """Wherever the line ends are."""
     at = data.draw(st.integers(0, len(text)).filter(lambda at: text[at - 1 : at + 1] != "\r\n"))
     assert IndexedSource(text).get_location(at) == Source(text).get_location(at)
@@ -45,11 +45,11 @@ def behind(lines: int) -> DocumentNode:
 
 def mistakes(document: DocumentNode) -> list[GraphQLError]:
     """The mistakes of a document."""
-    return validate(SCHEMA._schema, document)  # noqa: SLF001 # there is no other way to graphql-core's
+    return validate(SCHEMA._schema, document)  # noqa: SLF001 # Strawberry has no public way to it
 
 
 def test_mistakes_behind_many_lines_take_no_longer_than_others() -> None:
-    """Otherwise each place would be searched from the beginning: sixty thousand lines for each of a hundred mistakes."""
+    """graphql-core searches each location from the beginning: sixty thousand lines for each of a hundred mistakes."""
     costs = []
     for lines in (0, 60_000):
         document = behind(lines)
@@ -62,11 +62,11 @@ def test_mistakes_behind_many_lines_take_no_longer_than_others() -> None:
 
 
 @pytest.mark.long
-def test_mistakes_behind_many_lines_are_found_in_no_time() -> None:
-    """If each place were searched from the beginning, a hundred would take a second."""
+def test_mistakes_behind_many_lines_are_found_quickly() -> None:
+    """If each location were searched from the beginning, a hundred would take a second."""
     took = []
     for _ in range(3):
-        # Anew each time: where its lines end is remembered.
+        # A new document each time, because it remembers where its lines end.
         document = behind(60_000)
         took.append(processor_seconds(functools.partial(mistakes, document), times=1))
     hold("a hundred mistakes behind 60,000 lines", min(took), computing_seconds=0.3)

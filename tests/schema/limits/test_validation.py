@@ -27,25 +27,25 @@ async def mistakes(text: str) -> list[GraphQLError]:
     return result.errors or []
 
 
-async def test_mistakes_are_told_up_to_a_number() -> None:
-    """Each of these quotes the whole document: a hundred would take ten times as long, a quarter of a second."""
+async def test_the_number_of_reported_mistakes_is_bounded() -> None:
+    """Each of these errors quotes the whole document. A hundred would take a quarter of a second, ten times as long."""
     with counted() as reading:
         parse(UNKNOWN)
     with counted() as work:
         errors = await mistakes(UNKNOWN)
-    # Quoting it takes about as many calls as reading it.
+    # Quoting the document takes about as many calls as reading it.
     assert work.calls < 13 * reading.calls
     assert len(errors) == MOST_MISTAKES + 1
     assert errors[-1].message == "Too many validation errors, error limit reached. Validation aborted."
 
 
 @pytest.mark.long
-async def test_mistakes_are_told_in_no_time() -> None:
-    """Of a document of 320 of them."""
+async def test_mistakes_are_reported_quickly() -> None:
+    """The document has 320 of them."""
     took = []
     for number in range(3):
         began = time.process_time()
-        # Another text each time, in case anything of it is remembered.
+        # A different text each time, in case a cache remembers it.
         await mistakes(UNKNOWN + " " * number)
         took.append(time.process_time() - began)
     hold("320 mistakes, each of which quotes all of the document", min(took), computing_seconds=0.12)

@@ -1,4 +1,4 @@
-"""The limits of variables: how much of them is looked at, whatever they are for."""
+"""The limits of variables, which hold for any document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANY: dict[str, Any] = {"a": {str(outer): {str(inner): {"b": 1} for inner in ran
 
 
 def nested(depth: int) -> list[Any]:
-    """A list in a list, so deep."""
+    """A list nested this deep."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -39,12 +39,12 @@ def nested(depth: int) -> list[Any]:
         {"a": [1] * (MOST_VALUES - 1)},
         {"a": nested(5_000)},
         {f"n{n}": n for n in range(MOST_NAMES)},
-        # A thousand changes with all that there is to say about each.
+        # A thousand changes with all fields of each.
         {"input": {"changes": [{str(n): "n" * 1_000 for n in range(6)}] * 1_000, "mode": "ATOMIC", "key": ""}},
     ],
 )
-def test_what_may_be_asked_is_within_them(variables: dict[str, Any] | None) -> None:
-    """However deep, and with the longest lists and notes that there are."""
+def test_every_legal_request_is_within_the_limits(variables: dict[str, Any] | None) -> None:
+    """However deep, and with the longest lists and notes that are allowed."""
     check_variables(variables)
 
 
@@ -61,8 +61,8 @@ def test_what_may_be_asked_is_within_them(variables: dict[str, Any] | None) -> N
         ({"x" * 1_001: 1}, "variableNameCharacters", 1_000),
     ],
 )
-def test_more_is_refused(variables: dict[str, Any], limit: str, allowed: int) -> None:
-    """With what was asked and what is allowed."""
+def test_variables_above_a_limit_are_refused(variables: dict[str, Any], limit: str, allowed: int) -> None:
+    """The error names the limit and its value."""
     with pytest.raises(LimitError) as refused:
         check_variables(variables)
     assert refused.value.reason is Reason.LIMIT_EXCEEDED
@@ -71,17 +71,17 @@ def test_more_is_refused(variables: dict[str, Any], limit: str, allowed: int) ->
     assert str(f"{allowed:,}") in refused.value.message
 
 
-def test_too_many_are_refused_before_they_are_looked_at() -> None:
-    """A body can hold a hundred thousand, in objects within objects."""
+def test_too_many_values_are_refused_before_each_is_visited() -> None:
+    """A body can hold a hundred thousand of them, in nested objects."""
     with counted() as work, pytest.raises(LimitError, match="There are 84,391 values"):
         check_variables(MANY)
-    # A few for each object that holds others, and none for each value.
+    # A few calls for each object that holds objects, and none for each value.
     assert work.calls < 10 * 290
 
 
 @pytest.mark.long
-def test_too_many_are_refused_in_no_time() -> None:
-    """Although they would take a second to look at."""
+def test_too_many_values_are_refused_quickly() -> None:
+    """Visiting each of them would take a second."""
 
     def work() -> None:
         with contextlib.suppress(LimitError):
@@ -90,8 +90,8 @@ def test_too_many_are_refused_in_no_time() -> None:
     hold("84,391 values in `variables`, refused", processor_seconds(work), computing_seconds=0.02)
 
 
-def test_a_list_that_is_too_long_is_not_coerced_for_a_plan() -> None:
-    """graphql-core, which tells of it, coerces it anyway."""
+def test_too_long_a_list_is_not_coerced_for_a_plan() -> None:
+    """graphql-core coerces it anyway, and reports it."""
     operation = get_operation_ast(FILTERED)
     assert operation
     variables = Variables(build_schema()._schema, FILTERED, operation)  # noqa: SLF001 # Strawberry has no public way to it

@@ -1,4 +1,4 @@
-"""The promises of AUTH_MODE=databricks-app, in the process: whom the proxy names, and which roles they have."""
+"""AUTH_MODE=databricks-app, in the process: the principal that the proxy names, and its roles."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ EMAIL, NAME, USER = "x-forwarded-email", "x-forwarded-preferred-username", "x-fo
         ([(EMAIL, f"{'a' * 308}@example.com")], f"{'a' * 308}@example.com"),
     ],
 )
-async def test_the_proxy_says_who_calls(headers: list[Header], user: str) -> None:
+async def test_the_proxy_names_the_principal(headers: list[Header], user: str) -> None:
     """By e-mail address, or else by id; never by a display name."""
     async with believing() as authentication:
         assert (await principal(authentication, *headers)).user == user
@@ -161,7 +161,7 @@ async def test_the_proxy_says_who_calls(headers: list[Header], user: str) -> Non
         [(EMAIL, "ann\x7f@example.com")],
     ],
 )
-async def test_nobody_else_does(headers: list[Header]) -> None:
+async def test_only_the_proxy_names_the_principal(headers: list[Header]) -> None:
     """A name that is missing, repeated or not valid is refused, whatever the other headers hold."""
     async with believing(admin_users="*") as authentication:
         with pytest.raises(UnauthenticatedError) as refused:
@@ -201,7 +201,7 @@ async def test_roles_are_given_by_name(
     ],
 )
 async def test_roles_are_given_by_group(directory: Directory, user: str, roles: set[Role], asked: str | None) -> None:
-    """With one call for each caller, whose filter a name cannot alter."""
+    """There is one call for each caller, and no name can alter its filter."""
     settings: dict[str, Any] = {"reader_groups": "everybody", "writer_groups": "order-desk", "admin_groups": "robots"}
     async with believing(directory, **settings) as authentication:
         found = await asyncio.gather(*(principal(authentication, (EMAIL, user)) for _ in range(20)))
@@ -210,7 +210,7 @@ async def test_roles_are_given_by_group(directory: Directory, user: str, roles: 
     assert directory.asked == ([asked] if asked else [])
 
 
-async def test_an_admin_by_name_is_not_asked_about(directory: Directory) -> None:
+async def test_the_groups_of_an_admin_by_name_are_not_looked_up(directory: Directory) -> None:
     """Groups cannot add to `admin`; a user with a lower role by name may have a higher one by group."""
     async with believing(directory, admin_users="boss@example.com", writer_groups="order-desk") as authentication:
         assert (await principal(authentication, (EMAIL, "boss@example.com"))).roles == {Role.ADMIN}
@@ -219,8 +219,8 @@ async def test_an_admin_by_name_is_not_asked_about(directory: Directory) -> None
         assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.READER, Role.ADMIN}
 
 
-async def test_groups_are_forgotten_in_time(directory: Directory, clock: Still) -> None:
-    """A user who leaves a group loses its role; while the platform fails, its last answer counts."""
+async def test_cached_groups_expire(directory: Directory, clock: Still) -> None:
+    """A user who leaves a group loses its role. While the platform fails, its last answer counts."""
     async with believing(directory, admin_groups="order-desk") as authentication:
         assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.ADMIN}
         directory.status = 403
@@ -233,8 +233,8 @@ async def test_groups_are_forgotten_in_time(directory: Directory, clock: Still) 
 
 
 @pytest.mark.parametrize("status", [403, 400, 500])
-async def test_a_platform_that_fails_takes_no_role_that_is_given_by_name(directory: Directory, status: int) -> None:
-    """A user without a role by name is told to try again; not every request calls the platform."""
+async def test_a_role_by_name_survives_a_failure_of_the_platform(directory: Directory, status: int) -> None:
+    """A user without a role by name gets a retryable error. Not every request calls the platform."""
     directory.status = status
     async with believing(directory, reader_users=ANN, admin_groups="order-desk") as authentication:
         assert (await principal(authentication, (EMAIL, ANN))).roles == {Role.READER}

@@ -1,4 +1,4 @@
-"""The promises of AUTH_MODE=jwt, in the process: which tokens are accepted, and how their keys are fetched."""
+"""AUTH_MODE=jwt, in the process: which tokens are accepted, and how their keys are fetched."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ async def test_a_bad_token_is_refused(authentication: JwtAuthentication, issuer:
         (("Bearer a.b.c", "Bearer a.b.c"), "more than one", 'Bearer error="invalid_token"'),
     ],
 )
-async def test_what_is_no_token_is_refused(
+async def test_a_header_without_a_token_is_refused(
     authentication: JwtAuthentication, authorizations: tuple[str, ...], words: str, challenge: str
 ) -> None:
     """The header `WWW-Authenticate` asks for a token."""
@@ -251,7 +251,7 @@ async def test_what_is_no_token_is_refused(
     ],
 )
 @pytest.mark.parametrize("key", ["rsa", "ec"])
-async def test_a_good_token_says_who_and_what(
+async def test_a_good_token_gives_the_principal_and_its_roles(
     authentication: JwtAuthentication,
     issuer: Issuer,
     claims: dict[str, Any] | Callable[[float], dict[str, Any]],
@@ -291,7 +291,7 @@ async def test_the_claims_are_settings(
     assert (found.user, set(found.roles)) == expected
 
 
-async def test_the_token_of_an_init_comes_before_that_of_the_upgrade(
+async def test_the_token_of_an_init_takes_precedence_over_that_of_the_upgrade(
     authentication: JwtAuthentication, issuer: Issuer
 ) -> None:
     """Its key is not case-sensitive, and there may be only one."""
@@ -318,7 +318,7 @@ async def test_many_at_once_fetch_the_keys_once() -> None:
         assert issuer.asked == 1
 
 
-async def test_an_unknown_key_is_looked_for_once_in_a_while(clock: Still) -> None:
+async def test_unknown_keys_are_fetched_at_most_once_in_a_while(clock: Still) -> None:
     """A rotated key is found at once; made-up key ids do not cause a request to the issuer each time."""
     clock.seconds = 1_000  # since the machine was started
     with running_issuer() as issuer:
@@ -351,8 +351,8 @@ async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": 1}', b"[" * 5000, b'{"keys": [1]}'])
-async def test_without_any_key_it_cannot_be_told_who_calls(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """The caller is told to try again, and nothing about the token."""
+async def test_without_any_key_no_caller_can_be_authenticated(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """The error is retryable, and says nothing about the token."""
     with running_issuer() as issuer:
         monkeypatch.setattr(issuer, "jwks", lambda: body)
         with pytest.raises(UnavailableError) as refused:
@@ -381,8 +381,8 @@ async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.Mo
         assert fetches == 1
 
 
-async def test_an_issuer_does_not_lead_elsewhere(issuer: Issuer) -> None:
-    """A redirect could go from https to http."""
+async def test_a_redirect_of_the_issuer_is_not_followed(issuer: Issuer) -> None:
+    """It could lead from https to http."""
 
     class Redirect(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

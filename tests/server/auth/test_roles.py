@@ -1,4 +1,4 @@
-"""The promise that every read and every change asks for a role."""
+"""Every read and every change needs a role."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def root(operation: str) -> GraphQLObjectType:
 
 
 @pytest.mark.parametrize("document", documents())
-async def test_whoever_has_no_role_is_told_nothing(document: str, open_store: OpenStore, statements: list[str]) -> None:
+async def test_a_caller_without_a_role_gets_nothing(
+    document: str, open_store: OpenStore, statements: list[str]
+) -> None:
     """Each root field of each operation type is refused, and no statement is sent for it."""
     _, context = open_store(roles=frozenset())
     results: Any = await SCHEMA.stream(document, context_value=context)
@@ -74,10 +76,10 @@ async def test_whoever_has_no_role_is_told_nothing(document: str, open_store: Op
     assert statements == []
 
 
-async def test_a_node_is_no_way_round(
+async def test_node_does_not_bypass_a_role(
     execute: Execute, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, statements: list[str]
 ) -> None:
-    """`node` and `nodes` ask for the role of the type that they return."""
+    """`node` and `nodes` need the role of the type that they return."""
     _, context = open_store(roles=frozenset({Role.READER}))
     for name, kind in NODE_TYPES.items():
         monkeypatch.setattr(kind, "role", Role.ADMIN)
@@ -96,8 +98,8 @@ async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: O
     assert answer["errors"][0]["message"] == "This needs the role `writer`; tester has: reader."
 
 
-def test_every_change_of_an_order_answers_with_something() -> None:
-    """Its payload is not nullable. An admin mutation's is, so that its failure leaves the fields beside it."""
+def test_every_mutation_of_an_order_has_a_payload_that_is_not_nullable() -> None:
+    """An admin mutation's payload is nullable, so that its failure leaves the fields beside it."""
     administers = {
         to_camel_case(field.python_name)
         for field in Mutation.__strawberry_definition__.fields  # type: ignore[attr-defined] # Strawberry adds it

@@ -1,4 +1,4 @@
-"""The promises of the growing pauses between attempts."""
+"""The backoff: growing pauses between attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def pauses(backoff: Backoff, number: int) -> list[float]:
 
 
 def test_pauses_grow_up_to_the_longest() -> None:
-    """Each is longer by the factor; a shorter longest pause counts from the pause after the next."""
+    """Each pause is longer by the factor. If the limit is lowered, it applies from the pause after the next."""
     backoff = Backoff(0.5, 3.0)
     assert pauses(backoff, 5) == [0.5, 1.0, 2.0, 3.0, 3.0]
     backoff.longest_seconds = 1.0
@@ -21,7 +21,7 @@ def test_pauses_grow_up_to_the_longest() -> None:
     assert pauses(Backoff(1.0, 9.0, factor=1.5), 3) == [1.0, 1.5, 2.25]
 
 
-def test_a_reset_begins_again() -> None:
+def test_a_reset_starts_over() -> None:
     """After a success the next failure is followed by the first pause."""
     backoff = Backoff(0.5, 3.0)
     pauses(backoff, 3)
@@ -30,7 +30,7 @@ def test_a_reset_begins_again() -> None:
 
 
 def test_jitter_keeps_processes_from_retrying_in_step() -> None:
-    """Each pause is longer or shorter by a share at random; the growth is not affected."""
+    """Each pause is longer or shorter by a random share. The growth is not affected."""
     backoff = Backoff(1.0, 8.0, jitter=0.5)
     found = pauses(backoff, 50)
     for pause, middle in zip(found, itertools.chain((1.0, 2.0, 4.0), itertools.repeat(8.0)), strict=False):

@@ -113,7 +113,7 @@ async def test_a_wait_that_takes_too_long_is_refused(cluster: Cluster) -> None:
         (0.3, 7200, 0.25),
     ],
 )
-async def test_the_time_that_a_slot_was_waited_for_is_taken_from_the_wait_for_a_connection(
+async def test_the_wait_for_an_admission_slot_counts_against_the_wait_for_a_connection(
     cluster: Cluster, pool_timeout: float, longest: float, least: float
 ) -> None:
     """A request that has used up its hour is refused at once. One with an hour left is refused after the pool's timeout."""
@@ -133,7 +133,7 @@ async def test_the_time_that_a_slot_was_waited_for_is_taken_from_the_wait_for_a_
 async def test_a_refusal_comes_within_the_longest_promised_wait(
     cluster: Cluster, longest: float | None, wait: float
 ) -> None:
-    """Although there are two queues, a refusal comes after the longer of the two promised times."""
+    """There are two queues, and a refusal comes within the longer of their two promised waits."""
     async with pool_of(cluster, pool_timeout=0.3) as pool:
         took = []
         for _ in range(3):
@@ -166,7 +166,7 @@ async def test_no_connection_is_lost_whatever_happens_to_a_crowd_of_requests(clu
 
 
 async def crowd(pool: Pool) -> None:
-    """Send crowds of requests to which everything happens, five times."""
+    """Send five crowds of requests that end in all of these ways."""
     chance = random.Random(SEED)  # noqa: S311 # reproducible
 
     async def one() -> None:

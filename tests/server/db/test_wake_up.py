@@ -117,13 +117,13 @@ async def test_a_crowd_wakes_it_with_one_attempt_at_a_time() -> None:
 
 
 @in_virtual_time
-async def test_one_attempt_that_takes_too_long_does_not_end_the_patience() -> None:
+async def test_one_attempt_that_takes_too_long_does_not_end_the_wait() -> None:
     """A proxy may hold an attempt until the database is awake."""
     assert await asleep().connect(Peer(STARTING, TimeoutError(), STARTING, awake_after=1)) == "connected"
 
 
 @in_virtual_time
-async def test_after_the_patience_nobody_waits_again_at_once() -> None:
+async def test_after_the_longest_wait_no_request_waits_again_at_once() -> None:
     """The next requests fail at once, until another second has passed."""
     wake_up = asleep(patience=5)
     with pytest.raises(TimeoutError):

@@ -13,7 +13,7 @@ from server.http.consistency import LIFETIME_SECONDS
 from server.settings import Settings
 
 
-def told(
+def cached(
     *if_none_match: str,
     seconds: int | Literal["off"] = 0,
     body: bytes = b"{}",
@@ -25,18 +25,18 @@ def told(
     return Caching(seconds).apply(scope, Response(body, media_type=media), encoded=encoded)
 
 
-TAG = told().headers["etag"]
+TAG = cached().headers["etag"]
 
 
-def test_a_tag_is_of_bytes_media_type_and_encoding() -> None:
-    """It is a strong tag: any other byte, media type or encoding gives another."""
+def test_a_tag_stands_for_bytes_media_type_and_encoding() -> None:
+    """It is a strong tag: another byte, media type or encoding gives another tag."""
     tags = [
-        *(TAG, told(encoded=True).headers["etag"], told(body=b"{ }").headers["etag"]),
-        told(media="application/graphql-response+json").headers["etag"],
+        *(TAG, cached(encoded=True).headers["etag"], cached(body=b"{ }").headers["etag"]),
+        cached(media="application/graphql-response+json").headers["etag"],
     ]
     assert len(set(tags)) == 4
     assert all(re.fullmatch(r'"[0-9a-f]{32}(-gzip)?"', tag) for tag in tags)
-    assert told().headers["etag"] == TAG
+    assert cached().headers["etag"] == TAG
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_tag_is_of_bytes_media_type_and_encoding() -> None:
         ([f'{TAG[:-1]}-gzip"'], 200),
     ],
 )
-def test_who_has_an_answer_is_not_sent_it(if_none_match: list[str], status: int) -> None:
+def test_a_client_that_has_the_response_is_not_sent_it_again(if_none_match: list[str], status: int) -> None:
     """If-None-Match compares weakly, and may list tags. A 304 repeats the caching headers, without a body."""
-    response = told(*if_none_match)
+    response = cached(*if_none_match)
     assert response.status_code == status
     assert response.headers["etag"] == TAG
     assert response.headers["cache-control"] == "private, no-cache"
@@ -64,12 +64,12 @@ def test_who_has_an_answer_is_not_sent_it(if_none_match: list[str], status: int)
     assert bool(response.body) == (status == 200)
 
 
-def test_what_may_be_kept_is_set() -> None:
-    """For some time, only after asking again, or not at all; and never by a shared cache."""
-    assert told(seconds=30).headers["cache-control"] == "private, max-age=30, must-revalidate"
-    assert told(seconds="off").headers["cache-control"] == "no-store"
-    assert "etag" not in told("*", seconds="off").headers
-    assert told("*", seconds="off").status_code == 200
+def test_the_setting_decides_what_a_client_may_keep() -> None:
+    """For some time, only with revalidation, or not at all; and never in a shared cache."""
+    assert cached(seconds=30).headers["cache-control"] == "private, max-age=30, must-revalidate"
+    assert cached(seconds="off").headers["cache-control"] == "no-store"
+    assert "etag" not in cached("*", seconds="off").headers
+    assert cached("*", seconds="off").status_code == 200
 
 
 def test_nothing_is_kept_for_longer_than_a_consistency_cookie() -> None:

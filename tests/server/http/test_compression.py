@@ -47,8 +47,8 @@ REFUSED = None
         (["gzip;q=0, *;q=0"], REFUSED),
     ],
 )
-def test_an_encoding_is_chosen_as_rfc_9110_has_it(headers: list[str], accepted: Encoding | None) -> None:
-    """By weights, names before the wildcard. Identity is accepted unless it is refused, and alone if there is no header."""
+def test_an_encoding_is_chosen_as_rfc_9110_says(headers: list[str], accepted: Encoding | None) -> None:
+    """By weights, and names before the wildcard. Identity is accepted unless it is refused; without a header, only it."""
     scope = {"headers": [(b"accept-encoding", header.encode()) for header in headers]}
     if accepted is REFUSED:
         with pytest.raises(RequestError):
@@ -57,8 +57,8 @@ def test_an_encoding_is_chosen_as_rfc_9110_has_it(headers: list[str], accepted: 
         assert Compression(0).accepted(scope) is accepted
 
 
-def test_what_is_small_is_compressed_only_for_those_who_take_nothing_else() -> None:
-    """From the configured size on. If compression is off, a client that accepts only gzip is refused."""
+def test_a_small_response_is_compressed_only_for_a_client_that_accepts_nothing_else() -> None:
+    """Large ones are for any that accepts gzip. If compression is off, a client that accepts only gzip is refused."""
     on = Compression(1000)
     assert [on.encodes(Encoding.GZIP, size) for size in (0, 999, 1000)] == [False, False, True]
     assert [on.encodes(Encoding.ONLY_GZIP, size) for size in (0, 1000)] == [True, True]
@@ -69,21 +69,23 @@ def test_what_is_small_is_compressed_only_for_those_who_take_nothing_else() -> N
         off.accepted({"headers": [(b"accept-encoding", b"gzip, identity;q=0")]})
 
 
-async def test_a_large_answer_is_compressed_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_response_does_not_block_other_requests_while_it_is_compressed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The event loop goes on while a thread compresses."""
     body = b"".join(b'{"orderKey":"%d"},' % key for key in range(50_000))
     response = Response(body)
-    compress, loops_thread = compression._compressed, threading.get_ident()  # noqa: SLF001 # where it is done is hidden
+    compress, loops_thread = compression._compressed, threading.get_ident()  # noqa: SLF001 # it has no public name
     others_served, beside = threading.Event(), []
 
     def compressed(given: bytes) -> bytes:
-        # Wait until others have been served. Without a thread, nobody would be.
+        # Wait until the event loop has served others. Without a thread it could not.
         beside.append(threading.get_ident() != loops_thread and others_served.wait(PATIENCE_SECONDS))
         return compress(given)
 
     monkeypatch.setattr(compression, "_compressed", compressed)
     compressing = asyncio.create_task(Compression(0).apply(response))
-    await asyncio.sleep(0)  # the others have their turn
+    await asyncio.sleep(0)  # let the other tasks run
     others_served.set()
     await compressing
     assert beside == [True]

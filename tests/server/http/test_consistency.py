@@ -26,14 +26,14 @@ def test_a_token_is_read_by_every_process_with_the_same_secret() -> None:
 
 
 def test_a_token_of_another_deployment_is_refused() -> None:
-    """Its position is one in another log."""
+    """Its position belongs to another database's log."""
     token = ConsistencyTokens(b"one").issue(PLACE)
     with pytest.raises(InvalidTokenError):
         ConsistencyTokens(b"another").read(token)
 
 
 @pytest.mark.parametrize("place", [0, 1, len("x" * 10), -1])
-def test_a_token_that_was_changed_is_refused(place: int) -> None:
+def test_an_altered_token_is_refused(place: int) -> None:
     """This holds for every character of the token."""
     tokens = ConsistencyTokens(b"one")
     token = tokens.issue(PLACE)

@@ -59,13 +59,13 @@ def masked(server: Server, text: str) -> dict[str, Any]:
     error_id: str = error["extensions"]["errorId"]
     assert error_id in error["message"]
 
-    def told() -> list[dict[str, Any]]:
+    def faults() -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in server.log().splitlines()]
         return [line for line in lines if line["event"] == "fault" and line["error_id"] == error_id]
 
-    wait_for(lambda: bool(told()), what=lambda: f"{error_id} in\n{server.log()[-4000:]}")
-    assert "Traceback" in told()[0]["exception"]
-    assert len(told()[0]["exception"]) < 6_100
+    wait_for(lambda: bool(faults()), what=lambda: f"{error_id} in\n{server.log()[-4000:]}")
+    assert "Traceback" in faults()[0]["exception"]
+    assert len(faults()[0]["exception"]) < 6_100
     found: dict[str, Any] = error
     return found
 
@@ -78,7 +78,7 @@ def masked(server: Server, text: str) -> dict[str, Any]:
         {"json": {"query": DEEP}},
         {"json": {"query": f"{{ {faulty.UNWRITABLE}: __typename }}"}},
         {"json": {"query": f"query {faulty.IN_EXTENSION} {PAGE}"}},
-        {"json": {"query": f"query {faulty.IN_FAST_WAY} {PAGE}"}},
+        {"json": {"query": f"query {faulty.IN_FAST_PATH} {PAGE}"}},
         {"json": {"query": PAGE}, "headers": {faulty.HEADER: "yes"}},
         {"method": "GET", "params": {"query": ORDER}},
         {"method": "GET", "headers": {faulty.HEADER: "yes", "accept": "text/html"}},
@@ -91,7 +91,7 @@ def masked(server: Server, text: str) -> dict[str, Any]:
     ids=str,
 )
 def test_over_http_it_is_a_500_in_json(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
-    """In resolvers, around, before and after them, and at all other paths."""
+    """Whether a resolver fails, anything before, around or after it, or another path."""
     if request_.get("url") == "/in-log":
         # The response is sent before the request is logged. Neither the connection nor the process is harmed.
         assert client.get("/in-log").json()["errors"][0]["extensions"]["reason"] == "PATH_UNKNOWN"
@@ -123,9 +123,9 @@ def test_within_a_stream_it_is_an_event_and_the_end(server: Server, client: http
     """The client gets an error event, not a cut connection."""
     query = f"query {operation} {{ __typename }}"
     response = client.post("/api/graphql/stream", json={"query": query}, headers=EVENTS)
-    told = events(response)
-    assert [name for name, _ in told] == ["next"] * (len(told) - 1) + ["complete"]
-    masked(server, told[-2][1])
+    messages = events(response)
+    assert [name for name, _ in messages] == ["next"] * (len(messages) - 1) + ["complete"]
+    masked(server, messages[-2][1])
 
 
 @pytest.fixture
@@ -140,20 +140,20 @@ def socket(server: Server) -> Iterator[ClientConnection]:
 def subscribe(socket: ClientConnection, query: str) -> list[dict[str, Any]]:
     """The messages of an operation until its end."""
     socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
-    told = [json.loads(socket.recv(PATIENCE_SECONDS))]
-    while told[-1]["type"] == "next":
-        told.append(json.loads(socket.recv(PATIENCE_SECONDS)))
-    return told
+    messages = [json.loads(socket.recv(PATIENCE_SECONDS))]
+    while messages[-1]["type"] == "next":
+        messages.append(json.loads(socket.recv(PATIENCE_SECONDS)))
+    return messages
 
 
 @pytest.mark.parametrize("operation", [faulty.AFTER_ONE, faulty.IN_PRESENTATION, faulty.IN_EXTENSION])
-def test_within_an_operation_of_a_socket_it_ends_this_one_alone(
+def test_within_an_operation_of_a_socket_it_ends_only_that_operation(
     server: Server, socket: ClientConnection, operation: str
 ) -> None:
     """It ends with an `error`. Its id is free, and the next operation on the same socket is answered."""
-    told = subscribe(socket, f"query {operation} {{ __typename }}")
-    assert told[-1]["type"] == "error"
-    masked(server, json.dumps({"errors": told[-1]["payload"]}))
+    messages = subscribe(socket, f"query {operation} {{ __typename }}")
+    assert messages[-1]["type"] == "error"
+    masked(server, json.dumps({"errors": messages[-1]["payload"]}))
     answer = subscribe(socket, ORDER)
     assert [message["type"] for message in answer] == ["next", "complete"]
     masked(server, json.dumps(answer[0]["payload"]))
@@ -185,7 +185,7 @@ def test_before_a_socket_is_accepted_it_is_a_500_in_json(server: Server) -> None
     masked(server, refused.value.response.body.decode())
 
 
-def test_nobody_else_has_words_of_their_own_in_the_log(server: Server, client: httpx.Client) -> None:
+def test_no_library_writes_its_own_lines_into_the_log(server: Server, client: httpx.Client) -> None:
     """Neither uvicorn, asyncio nor Strawberry logs anything, and no line is longer than a few kilobytes."""
     client.post("/api/graphql", json={"query": DEEP})
     log = server.log()
@@ -195,7 +195,7 @@ def test_nobody_else_has_words_of_their_own_in_the_log(server: Server, client: h
 
 
 async def run(*messages: Message, error: BaseException) -> list[Message]:
-    """What goes out when an application sends these messages and then fails."""
+    """The messages sent when an application sends these and then fails."""
     sent: list[Message] = []
 
     async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -221,8 +221,8 @@ async def test_an_answer_that_has_begun_is_left_incomplete() -> None:
 
 
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")])
-async def test_what_python_itself_raises_is_masked(error: Exception) -> None:
-    """And the process goes on."""
+async def test_exceptions_that_python_itself_raises_are_masked(error: Exception) -> None:
+    """The process goes on."""
     start, body = await run(error=error)
     assert start["status"] == 500
     assert json.loads(body["body"])["errors"][0]["extensions"]["reason"] == "INTERNAL"

@@ -48,7 +48,7 @@ def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
     assert "data" not in answer
 
 
-def test_the_status_is_that_of_the_worst_error_where_there_is_no_data() -> None:
+def test_without_data_the_status_is_that_of_the_worst_error() -> None:
     """Any data makes it 200, but a list of nulls is no data. Bad input to a resolver alone does not fail the request."""
     gone = raised(UnavailableError(Reason.DATABASE_UNAVAILABLE, "gone"))
     slow = raised(UnavailableError(Reason.STATEMENT_TIMEOUT, "slow"))

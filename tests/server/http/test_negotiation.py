@@ -20,6 +20,6 @@ from server.http.negotiation import weights_of
         ("a, a;q=0.5", {"a": 0.5}),
     ],
 )
-def test_weights_are_read_as_rfc_9110_has_them(header: str, weights: dict[str, float]) -> None:
-    """A weight is from 0 to 1, by default 1. A value whose weight is no number is left out."""
+def test_weights_are_read_as_rfc_9110_says(header: str, weights: dict[str, float]) -> None:
+    """A weight is from 0 to 1, by default 1. A value whose weight is not a number is ignored."""
     assert weights_of(header) == weights

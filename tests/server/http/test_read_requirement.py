@@ -1,4 +1,4 @@
-"""What an operation's reads require is known to the tasks that read for it, and they end with it."""
+"""The read requirement of an operation: its loads know it, and end with the operation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reads() -> Iterator[ReadRequirement]:
 
 
 async def test_loads_end_with_their_operation(reads: ReadRequirement) -> None:
-    """Those that still run are cancelled, and those that have ended are forgotten."""
+    """Running loads are cancelled, and finished loads are forgotten."""
     begun = asyncio.Event()
 
     async def load(*, ends: bool) -> None:
@@ -33,7 +33,7 @@ async def test_loads_end_with_their_operation(reads: ReadRequirement) -> None:
             await asyncio.Event().wait()
 
     await asyncio.create_task(load(ends=True))
-    await asyncio.sleep(0)  # callbacks of a task run after it
+    await asyncio.sleep(0)  # a task's callbacks run in the next turn of the loop
     assert not reads.loads
     loading = asyncio.create_task(load(ends=False))
     await begun.wait()
@@ -45,7 +45,7 @@ async def test_loads_end_with_their_operation(reads: ReadRequirement) -> None:
     assert not reads.loads
 
 
-async def test_a_load_outside_of_any_operation_is_nobodys() -> None:
+async def test_a_load_outside_of_an_operation_belongs_to_none() -> None:
     """The server's own reads are not cancelled with a request."""
     note_load()
     assert current_reads.get(None) is None

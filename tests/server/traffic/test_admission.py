@@ -1,4 +1,4 @@
-"""Admission of operations: who waits for a database that wakes is not one too many."""
+"""Admission of operations: which requests wait for a slot, which are shed, and how a wake-up changes that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WAIT_SECONDS = 1.0
 
 
 @in_virtual_time
-async def test_who_waits_while_the_database_wakes_is_not_refused() -> None:
-    """However long it takes, nor are those shed who come meanwhile; and once it is awake all have their turn."""
+async def test_no_request_is_refused_during_a_wake_up() -> None:
+    """However long it takes. New requests are not shed meanwhile, and afterwards every waiting request gets a slot."""
     admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
     admission.wakes = lambda: waking
     first = await admission.enter()
     turns = [asyncio.create_task(admission.enter()) for _ in range(3)]
-    await asyncio.sleep(60 * WAIT_SECONDS)  # longer than anybody waits for others
+    await asyncio.sleep(60 * WAIT_SECONDS)  # longer than the longest wait for a slot
     assert not admission.sheds
     assert not any(turn.done() for turn in turns)
     waking = False
@@ -31,18 +31,18 @@ async def test_who_waits_while_the_database_wakes_is_not_refused() -> None:
 
 
 @in_virtual_time
-async def test_one_that_does_not_wake_is_waited_for_no_longer() -> None:
-    """Who still waits a while later is refused, as others are shed by then."""
+async def test_a_request_is_refused_some_time_after_a_wake_up_has_failed() -> None:
+    """After the grace period a request that still waits is refused with OVERLOADED, as at any other time."""
     admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
     admission.wakes = lambda: waking
     first = await admission.enter()
     turn = asyncio.create_task(admission.enter())
-    await asyncio.sleep(3 * WAIT_SECONDS)  # longer than anybody waits for others
+    await asyncio.sleep(3 * WAIT_SECONDS)  # longer than the longest wait for a slot
     waking = False
     gave_up = now()
     with pytest.raises(UnavailableError) as refused:
         await turn
-    # Two seconds after it is seen to have given up, which is looked for 20 times a second.
+    # The grace period is 2 s, and the queue checks every 0.05 s whether the wake-up is over.
     assert 2 <= now() - gave_up <= 2.1
     assert refused.value.reason is Reason.OVERLOADED
     first.leave()
@@ -50,15 +50,15 @@ async def test_one_that_does_not_wake_is_waited_for_no_longer() -> None:
 
 
 @in_virtual_time
-async def test_who_comes_after_a_wake_waits_no_longer_than_others() -> None:
-    """Although those who have waited for it have more time."""
+async def test_a_request_that_arrives_after_a_wake_up_has_no_grace_period() -> None:
+    """Only requests that waited during the wake-up have more time."""
     admission, waking = Admission(1, wait_seconds=WAIT_SECONDS), True
     admission.wakes = lambda: waking
     first = await admission.enter()
     old = asyncio.create_task(admission.enter())
-    await asyncio.sleep(3 * WAIT_SECONDS)  # until it is known to wake
+    await asyncio.sleep(3 * WAIT_SECONDS)  # until the queue has noticed the wake-up
     waking = False
-    await asyncio.sleep(0.1)  # until it is known to be awake
+    await asyncio.sleep(0.1)  # until the queue has noticed its end
     came = now()
     with pytest.raises(UnavailableError):
         await admission.enter()
@@ -69,8 +69,8 @@ async def test_who_comes_after_a_wake_waits_no_longer_than_others() -> None:
 
 
 @in_virtual_time
-async def test_a_slot_that_has_been_left_belongs_to_nobody() -> None:
-    """What is begun from there, as the next request of a connection, is let in as others are."""
+async def test_a_released_slot_is_not_inherited() -> None:
+    """The next request of a connection inherits the context, but waits for a slot of its own."""
     admission = Admission(1, wait_seconds=WAIT_SECONDS)
     slot = await admission.enter()
     assert holds_slot()
@@ -81,10 +81,8 @@ async def test_a_slot_that_has_been_left_belongs_to_nobody() -> None:
 
 @pytest.mark.parametrize(("longest", "left"), [(0.3, 0.1), (0.4, 0.2), (5.0, 0.3)])
 @in_virtual_time
-async def test_the_time_that_a_slot_was_waited_for_is_taken_from_all_further_waiting(
-    longest: float, left: float
-) -> None:
-    """However many lines there are, an answer that says no comes after the longest of the times that are promised."""
+async def test_the_wait_for_a_slot_counts_against_later_waits(longest: float, left: float) -> None:
+    """However many queues there are, a refusal comes within the longest of their promised waits."""
     admission = Admission(1, wait_seconds=longest)
     first = await admission.enter()
     asyncio.get_running_loop().call_later(0.2, first.leave)
@@ -95,15 +93,15 @@ async def test_the_time_that_a_slot_was_waited_for_is_taken_from_all_further_wai
 
 
 @in_virtual_time
-async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too_late() -> None:
-    """And where nobody has a turn, for all wait for the database, there is time to look at what is asked."""
+async def test_requests_are_shed_if_slots_are_freed_quickly_and_the_queue_is_too_long() -> None:
+    """While no slot is freed, all operations wait for the database, and the process has time to read further requests."""
     admission = Admission(1, wait_seconds=WAIT_SECONDS)
     slot = await admission.enter()
     turns = [asyncio.create_task(admission.enter()) for _ in range(200)]
-    await asyncio.sleep(0)  # the others have their turn
+    await asyncio.sleep(0)  # let the tasks join the queue
     assert not admission.sheds
     for turn in turns[:100]:
-        await asyncio.sleep(0.004)  # what an operation takes: the last turn comes after 0.8 s
+        await asyncio.sleep(0.004)  # one operation's duration: the last of them would get its slot after 0.8 s
         slot.leave()
         slot = await turn
         if admission.sheds:
@@ -116,14 +114,14 @@ async def test_where_turns_come_quickly_those_are_shed_whose_turn_would_come_too
 
 
 @in_virtual_time
-async def test_where_many_have_their_turn_at_once_and_then_nobody_for_long_nobody_is_shed() -> None:
-    """As where all wait for the database, and are refused together: it is not the process that has too much to do."""
+async def test_nothing_is_shed_if_slots_are_freed_in_bursts_with_long_pauses() -> None:
+    """Operations that wait for the database and fail together look like that. The process itself is not overloaded."""
     admission = Admission(1, wait_seconds=WAIT_SECONDS)
     slot = await admission.enter()
     turns = [asyncio.create_task(admission.enter()) for _ in range(200)]
     for number, turn in enumerate(turns[:40]):
         if number % 5 == 0:
-            await asyncio.sleep(0.05)  # for which nobody has a turn
+            await asyncio.sleep(0.05)  # in which no slot is freed
         slot.leave()
         slot = await turn
         assert not admission.sheds
@@ -133,8 +131,8 @@ async def test_where_many_have_their_turn_at_once_and_then_nobody_for_long_nobod
 
 
 @in_virtual_time
-async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
-    """Once it is slow; its slot is then another's, and is not given on twice."""
+async def test_slow_work_with_its_own_pool_releases_its_slot() -> None:
+    """Only once it is slow. The next operation then holds the slot, and it is not handed on twice."""
     admission = Admission(1, wait_seconds=WAIT_SECONDS)
     slow = await admission.enter()
     with giving_way():
@@ -143,7 +141,7 @@ async def test_what_is_slow_and_has_connections_of_its_own_gives_way() -> None:
     with giving_way():
         slot = await next_one
     slow.leave()
-    await asyncio.sleep(0)  # the others have their turn
+    await asyncio.sleep(0)  # let the other tasks run
     assert not third.done()
     slot.leave()
     (await third).leave()

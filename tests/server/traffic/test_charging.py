@@ -1,4 +1,4 @@
-"""What an operation costs is charged once, before anything of it is run, whichever way it is answered."""
+"""The cost of an operation is charged once, before it runs, on the fast path and on the ordinary path."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 PAGE = "query($first: Int) { orders(first: $first) { nodes { orderKey } } }"
 
 
-class Way:
-    """Answers as the endpoint does, with a limit of 100 and the charges noted."""
+class Endpoint:
+    """Answers by the fast path or the ordinary path, like the endpoint, with a cost limit of 100. Notes the charges."""
 
     def __init__(self, open_store: OpenStore, *extensions: Callable[[], SchemaExtension]) -> None:
         documents = DocumentCache()
@@ -41,11 +41,11 @@ class Way:
         self.charged: list[int] = []
 
     def context(self, table: str = "public.orders_synced") -> Context:
-        """That of a request."""
+        """The context of a request on this table."""
         return replace(self.open_store(table)[1], charge=self.charged.append, tells_cost=True)
 
     async def ask(self, context: Context, **variables: Any) -> tuple[bool, dict[str, Any]]:
-        """Whether there was a plan that answered, and the answer."""
+        """Whether the fast path answered, and the response."""
         data = GraphQLRequestData(query=PAGE, variables=variables, operation_name=None, extensions=None)
         if planned := self.fast.find(data):
             written, context = await self.fast.answer(planned, data, context)
@@ -56,51 +56,51 @@ class Way:
 
 
 @pytest.fixture
-def way(open_store: OpenStore) -> Way:
-    """Both ways, with nothing planned."""
-    return Way(open_store)
+def endpoint(open_store: OpenStore) -> Endpoint:
+    """An endpoint that has planned nothing yet."""
+    return Endpoint(open_store)
 
 
 @pytest.fixture
 def record() -> Iterator[RequestRecord]:
     """The record of the request being served."""
     token = current_record.set(RequestRecord("charged"))
-    yield current_record.get()  # type: ignore[misc] # it was set
+    yield current_record.get()  # type: ignore[misc] # it has just been set
     current_record.reset(token)
 
 
-async def test_both_ways_charge_and_tell_the_same(way: Way) -> None:
-    """Once each."""
-    answers = [await way.ask(way.context(), first=4) for _ in range(2)]
+async def test_both_paths_charge_and_report_the_same_cost(endpoint: Endpoint) -> None:
+    """Each response is charged once."""
+    answers = [await endpoint.ask(endpoint.context(), first=4) for _ in range(2)]
     assert [fast for fast, _ in answers] == [False, True]
     assert answers[0][1] == answers[1][1]
     assert answers[0][1]["extensions"] == {"cost": {"requested": 6, "limit": 100}}
-    assert way.charged == [6, 6]
+    assert endpoint.charged == [6, 6]
 
 
-async def test_what_goes_from_one_way_to_the_other_is_charged_once(way: Way) -> None:
-    """A table that is not there, and an argument that a plan leaves to the resolvers."""
-    await way.ask(way.context(), first=4)
-    way.charged.clear()
-    for context, variables in ((way.context("public.nowhere"), {"first": 4}), (way.context(), {"first": -4})):
-        fast, answer = await way.ask(context, **variables)
+async def test_an_operation_that_leaves_the_fast_path_is_charged_once(endpoint: Endpoint) -> None:
+    """The table does not exist, or a plan leaves the argument to the resolvers."""
+    await endpoint.ask(endpoint.context(), first=4)
+    endpoint.charged.clear()
+    for context, variables in ((endpoint.context("public.nowhere"), {"first": 4}), (endpoint.context(), {"first": -4})):
+        fast, answer = await endpoint.ask(context, **variables)
         assert not fast
         assert answer["errors"]
         assert answer["extensions"]["cost"]["limit"] == 100
-    assert way.charged == [6, 2]
+    assert endpoint.charged == [6, 2]
 
 
-async def test_a_last_point_is_enough_for_both_ways(open_store: OpenStore) -> None:
-    """What the fast way has charged and leaves to the other one is not asked for another point there."""
+async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_path(open_store: OpenStore) -> None:
+    """The fast path has charged it, so the ordinary path does not require another point."""
     rates = RateLimit(1e-9, 8)
-    way = Way(open_store, lambda: ChargeMistakes(rates))
-    await way.ask(rates.charging(way.context()), first=4)
-    fast, answer = await way.ask(rates.charging(way.context()), first=-4)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    await endpoint.ask(rates.charging(endpoint.context()), first=4)
+    fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first=-4)
     assert not fast
     assert [error["extensions"]["reason"] for error in answer["errors"]] == ["PAGE_SIZE_INVALID"]
     assert rates.callers == 1
     with pytest.raises(RateLimitedError):
-        rates.demand_any(way.context().principal.user)
+        rates.demand_any(endpoint.context().principal.user)
 
 
 @pytest.mark.parametrize(
@@ -115,49 +115,51 @@ async def test_a_last_point_is_enough_for_both_ways(open_store: OpenStore) -> No
         ("{ orders(first: -1) { nodes { orderKey } } }", 2),
     ],
 )
-async def test_what_is_not_run_costs_a_point_and_what_is_run_its_cost(
+async def test_a_refused_document_costs_one_point_and_an_executed_one_its_cost(
     open_store: OpenStore, document: str, points: int
 ) -> None:
-    """Whatever finds it wrong, before it is run; what is found wrong within it afterwards costs nothing beside."""
+    """It does not matter which check refuses it. Errors during execution cost nothing more."""
     rates = RateLimit(1e-9, 10)
-    way = Way(open_store, lambda: ChargeMistakes(rates))
-    await way.schema.execute(document, context_value=rates.charging(way.context()))
-    user = way.context().principal.user
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
+    user = endpoint.context().principal.user
     rates.spend(user, 10 - points)
     with pytest.raises(RateLimitedError):
         rates.demand_any(user)
 
 
-async def test_what_costs_too_much_is_refused_and_not_charged(way: Way) -> None:
-    """Nothing is run of it."""
+async def test_an_operation_above_the_cost_limit_is_refused_and_not_charged(endpoint: Endpoint) -> None:
+    """No part of it is executed."""
     for _ in range(2):
-        fast, answer = await way.ask(way.context(), first=99)
+        fast, answer = await endpoint.ask(endpoint.context(), first=99)
         assert not fast
         assert answer["errors"][0]["extensions"]["reason"] == "COST_EXCEEDED"
         assert "data" not in answer
-        await way.ask(way.context(), first=4)
-    assert way.charged == [6, 6]
+        await endpoint.ask(endpoint.context(), first=4)
+    assert endpoint.charged == [6, 6]
 
 
-async def test_who_may_not_be_charged_is_refused_alike_on_both_ways(way: Way, statements: list[str]) -> None:
-    """In the words of whoever charges, who is asked once; nothing is read."""
-    asked: list[int] = []
+async def test_an_operation_whose_charge_is_refused_gets_the_same_error_on_both_paths(
+    endpoint: Endpoint, statements: list[str]
+) -> None:
+    """The error has the rate limit's message. The rate limit is asked once, and nothing is read."""
+    charges: list[int] = []
 
     def refuse(cost: int) -> None:
-        asked.append(cost)
+        charges.append(cost)
         raise RateLimitedError(Reason.RATE_LIMITED, "Come back later.", retry_after_seconds=3)
 
-    before = await way.ask(replace(way.context(), charge=refuse), first=4)
-    await way.ask(way.context(), first=4)
+    before = await endpoint.ask(replace(endpoint.context(), charge=refuse), first=4)
+    await endpoint.ask(endpoint.context(), first=4)
     statements.clear()
-    assert await way.ask(replace(way.context(), charge=refuse), first=4) == before
+    assert await endpoint.ask(replace(endpoint.context(), charge=refuse), first=4) == before
     assert before[1]["errors"][0]["message"] == "Come back later."
     assert "data" not in before[1]
-    assert asked == [6, 6]
+    assert charges == [6, 6]
     assert statements == []
 
 
-async def test_the_cost_stands_on_the_requests_record(way: Way, record: RequestRecord) -> None:
-    """As the server has it."""
-    await way.ask(replace(way.context(), charge=note_cost), first=4)
+async def test_the_request_record_has_the_cost(endpoint: Endpoint, record: RequestRecord) -> None:
+    """The server's context notes it there."""
+    await endpoint.ask(replace(endpoint.context(), charge=note_cost), first=4)
     assert record.cost == 6

@@ -1,4 +1,4 @@
-"""The buckets of the rate limit, by a clock of the test's own."""
+"""The token buckets of the rate limit, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from server.traffic.rate_limit import RateLimit
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A monotonic clock in seconds that the test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """Now."""
+        """The time."""
         return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """It stands still."""
+    """A clock that stands still until the test moves it."""
     return Clock()
 
 
 def limit(clock: Clock, *, rate: float = 10, burst: int = 100, remembered: int = 10) -> RateLimit:
-    """A limit by the test's clock."""
+    """A rate limit with the test's clock."""
     return RateLimit(rate, burst, remembered=remembered, clock=clock)
 
 
 def refusal(rates: RateLimit, user: str, points: int) -> RateLimitedError:
-    """Why the points cannot be spent."""
+    """The error of spending these points."""
     with pytest.raises(RateLimitedError) as refused:
         rates.spend(user, points)
     return refused.value
 
 
-def test_points_are_spent_and_come_again(clock: Clock) -> None:
-    """A bucket is full to begin with, fills up steadily and never beyond its size."""
+def test_spent_points_come_back(clock: Clock) -> None:
+    """A bucket starts full, and fills up at a steady rate to its size."""
     rates = limit(clock)
     rates.spend("a", 60)
     rates.spend("a", 40)
@@ -49,8 +49,8 @@ def test_points_are_spent_and_come_again(clock: Clock) -> None:
     assert refusal(rates, "a", 1).reason is Reason.RATE_LIMITED
 
 
-def test_a_refusal_says_when_to_come_again_and_takes_nothing(clock: Clock) -> None:
-    """In whole seconds, and then it is paid, however often it was asked before."""
+def test_a_refusal_says_when_to_retry_and_takes_nothing(clock: Clock) -> None:
+    """In whole seconds. After that time there are enough points, however many requests were refused before."""
     rates = limit(clock, rate=3)
     rates.spend("a", 100)
     for _ in range(5):
@@ -61,15 +61,15 @@ def test_a_refusal_says_when_to_come_again_and_takes_nothing(clock: Clock) -> No
     rates.spend("a", 10)
 
 
-def test_what_can_never_be_paid_is_refused_for_good(clock: Clock) -> None:
-    """With the setting's name, and without a word of coming again."""
+def test_a_cost_above_the_bucket_size_is_refused_for_good(clock: Clock) -> None:
+    """The message names the setting, and the error is not retryable."""
     refused = refusal(limit(clock), "a", 101)
     assert (refused.retry_after_seconds, refused.retryable, refused.details) == (None, False, {})
     assert "RATE_BURST" in refused.message
 
 
 def test_each_caller_has_a_bucket(clock: Clock) -> None:
-    """Who has spent everything takes nothing from another."""
+    """A caller that has spent all its points takes none from another caller."""
     rates = limit(clock)
     rates.spend("a", 100)
     rates.spend("b", 100)
@@ -77,8 +77,8 @@ def test_each_caller_has_a_bucket(clock: Clock) -> None:
     assert refusal(rates, "b", 1)
 
 
-def test_a_mistake_costs_a_point_as_far_as_there_is_one(clock: Clock) -> None:
-    """Who makes nothing but mistakes is refused before the next is read."""
+def test_a_mistake_costs_a_point_if_there_is_one(clock: Clock) -> None:
+    """A caller that only sends wrong documents is refused before the server reads the next one."""
     rates = limit(clock, burst=2)
     for _ in range(3):
         rates.note_mistake("a")
@@ -89,7 +89,7 @@ def test_a_mistake_costs_a_point_as_far_as_there_is_one(clock: Clock) -> None:
 
 
 def test_a_full_bucket_is_forgotten(clock: Clock) -> None:
-    """It needs no memory: of callers who come and go none is left."""
+    """It takes no memory. No bucket remains of a caller that has gone."""
     rates = limit(clock, remembered=1_000)
     for number in range(100):
         rates.spend(f"user {number}", 10)
@@ -100,8 +100,8 @@ def test_a_full_bucket_is_forgotten(clock: Clock) -> None:
     assert rates.callers == 1
 
 
-def test_the_number_of_callers_remembered_is_bounded(clock: Clock) -> None:
-    """Beyond it who has asked nothing for longest is forgotten, and no other."""
+def test_the_number_of_remembered_callers_is_bounded(clock: Clock) -> None:
+    """If there are more, only the caller that has been idle for longest is forgotten."""
     rates = limit(clock, remembered=10)
     for number in range(25):
         rates.spend(f"user {number}", 100)

@@ -1,4 +1,4 @@
-"""How many subscriptions a caller may have, and how long one lasts, without a transport."""
+"""The limits of subscriptions, without a transport: how many a caller may have, and how long one lasts."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _T = TypeVar("_T")
 
 @pytest.fixture
 def record() -> RequestRecord:
-    """That of a subscription."""
+    """The request record of a subscription."""
     record = RequestRecord("1", subscription=True)
     current_record.set(record)
     return record
 
 
 async def numbers(until: int, ended: list[str] | None = None) -> AsyncGenerator[int, None]:
-    """Numbers at once, and then nothing for long."""
+    """Yield numbers at once, and then nothing for two hours."""
     try:
         for number in range(until):
             yield number
-        await asyncio.sleep(7200)  # it is cancelled
+        await asyncio.sleep(7200)  # the test cancels it
     finally:
         if ended is not None:
             ended.append("ended")
 
 
-def test_a_caller_has_so_many_and_gives_them_back() -> None:
-    """Each has a number of its own, and nobody is remembered who has none."""
+def test_a_caller_has_a_number_of_subscriptions_and_gives_them_back() -> None:
+    """Each caller is counted separately, and not remembered after its last subscription."""
     subscriptions = Subscriptions(2)
     for user in ("a", "a", "b"):
         subscriptions.begin(user)
@@ -53,51 +53,57 @@ def test_a_caller_has_so_many_and_gives_them_back() -> None:
     assert subscriptions.open("a") == 1
 
 
-async def heard_of(results: AsyncGenerator[_T, None], seconds: float, *, sending: float = 0) -> list[_T | Exception]:
-    """All results of what lasts for so long, each of which takes a time to send, and what was raised in the end."""
-    heard: list[_T | Exception] = []
+async def received(results: AsyncGenerator[_T, None], seconds: float, *, sending: float = 0) -> list[_T | Exception]:
+    """What a client receives of an operation: its results, and the error that ended it, if any.
+
+    Args:
+        results: the results of the operation.
+        seconds: its longest duration.
+        sending: how long it takes to send a result, in seconds.
+    """
+    outcome: list[_T | Exception] = []
     try:
         async with aclosing(lasting(results, seconds)) as lasting_results:
             async for result in lasting_results:
-                heard.append(result)
-                await asyncio.sleep(sending)  # as a transport does
+                outcome.append(result)
+                await asyncio.sleep(sending)  # as a transport would
     except (UnavailableError, TimeoutError) as error:
-        heard.append(error)
-    return heard
+        outcome.append(error)
+    return outcome
 
 
 @pytest.mark.usefixtures("record")
 @in_virtual_time
-async def test_a_subscription_lasts_for_so_long() -> None:
-    """What it waits for is ended, and the reason says how to go on."""
+async def test_a_subscription_ends_after_its_longest_duration() -> None:
+    """Its source is closed, and the error says how to resume."""
     ended: list[str] = []
-    *heard, error = await heard_of(numbers(3, ended), 3600)
+    *results, error = await received(numbers(3, ended), 3600)
     assert now() == 3600
-    assert (heard, ended) == ([0, 1, 2], ["ended"])
+    assert (results, ended) == ([0, 1, 2], ["ended"])
     assert isinstance(error, UnavailableError)
     assert error.reason is Reason.SUBSCRIPTION_ENDED
 
 
 @pytest.mark.usefixtures("record")
 @in_virtual_time
-async def test_it_ends_also_between_two_results() -> None:
-    """Where its time passes while a result is being sent, that one is the last."""
-    first, error = await heard_of(numbers(3), 10, sending=30)
+async def test_a_subscription_also_ends_between_two_results() -> None:
+    """If its time passes while a result is being sent, that result is the last."""
+    first, error = await received(numbers(3), 10, sending=30)
     assert now() == 30
     assert first == 0
     assert isinstance(error, UnavailableError)
 
 
 @in_virtual_time
-async def test_what_is_no_subscription_has_no_such_end(record: RequestRecord) -> None:
-    """A change is not ended by it, and a fault goes through."""
+async def test_a_mutation_has_no_such_end(record: RequestRecord) -> None:
+    """It is not ended, and its own TimeoutError is passed on."""
     record.subscription = False
 
     async def slow() -> AsyncGenerator[str, None]:
-        await asyncio.sleep(50)  # longer than a subscription would last
+        await asyncio.sleep(50)  # longer than a subscription may last
         yield "made"
         raise TimeoutError("its own")
 
-    made, error = await heard_of(slow(), 10)
+    made, error = await received(slow(), 10)
     assert made == "made"
     assert str(error) == "its own"
