@@ -81,7 +81,7 @@ async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterabl
     Raises:
         ImportRefusedError: a line is not from an export, or the database has another history.
     """
-    numbered = enumerate((line for line in lines if line.strip()), 1)
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     new = known = 0
     async with engine.begin() as connection:
         # Changes can be read meanwhile. Writers wait until the import is done.

@@ -64,6 +64,7 @@ def line(**different: object) -> str:
     ("lines", "said"),
     [
         (["hello"], "Line 1 is not JSON."),
+        (["", "\n", "hello"], "Line 3 is not JSON."),
         (["[]"], "Line 1 is not a change from `export-changes`."),
         (['{"id": 1}'], "Line 1 is not a change from `export-changes`."),
         ([line(id="7")], "Line 1 is not a change from `export-changes`."),
