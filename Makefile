@@ -14,7 +14,7 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-# Fault injection, and every promised time (tests/calibration.py). It takes an hour, on a machine with nothing else to do.
+# Fault injection, and every promised time (tests/support/calibration.py). It takes an hour, on a machine with nothing else to do.
 # At the end it shows the times and the scorecard, which it also writes to .local/scorecard.md.
 faults: setup
 	FAULT_SECONDS=60 FAULT_KILLS=20 FAULTS=all DIFFERENCES=20000 GENERATED=5000 \

@@ -9,9 +9,9 @@ import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG  # httpx has no public way to change its default
 
 from server.local.cluster import Cluster
-from tests import calibration
-from tests.process import PATIENCE_SECONDS, Server, running_server
-from tests.tpch import load_orders
+from tests.servers.process import PATIENCE_SECONDS, Server, running_server
+from tests.servers.tpch import load_orders
+from tests.support import calibration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

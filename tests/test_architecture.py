@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +56,8 @@ def test_a_violation_breaks_the_contract(contract: str, tmp_path: Path) -> None:
     """An import against the layers, a cycle or a crowded package makes `make check` fail."""
     for folder in ("schema", "server"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "static"))
-    (tmp_path / "tests").mkdir()
-    for name in ("pyproject.toml", "tests/__init__.py", "tests/architecture.py"):
+    (tmp_path / "tests" / "support").mkdir(parents=True)
+    for name in ("pyproject.toml", "tests/__init__.py", "tests/support/__init__.py", "tests/support/architecture.py"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     place, added = VIOLATIONS[contract]
     if isinstance(added, str):

@@ -21,7 +21,7 @@ from tests.bench.openloop import offer
 from tests.bench.options import options
 from tests.bench.rounds import driver, interleave
 from tests.bench.wrk import Volley
-from tests.calibration import hold
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 import pytest
 
-from tests.calibration import hold
-from tests.dockerfile import Image, Replay, Stage, instructions, sent
-from tests.process import NO_TLS, PATIENCE_SECONDS, PATIENT, ROOT, answers, free_port, wait_for
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, PATIENT, ROOT, answers, free_port, wait_for
+from tests.support.calibration import hold
+from tests.support.dockerfile import Image, Replay, Stage, instructions, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

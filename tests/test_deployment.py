@@ -16,7 +16,7 @@ from databricks.sdk.service.postgres import ProjectSpec
 
 from server.graphql.graphiql.page import STATIC
 from server.settings import Settings, load_settings
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dockerfile import Image, Replay
-from tests.kept import kept
+from tests.support.dockerfile import Image, Replay
+from tests.support.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable

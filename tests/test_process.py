@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.forkserver import fork_server
-from tests.process import PATIENCE_SECONDS, environment, running_server
+from tests.servers.forkserver import fork_server
+from tests.servers.process import PATIENCE_SECONDS, environment, running_server
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 MOST_LINES = 200
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -7,8 +7,8 @@ import functools
 
 import pytest
 
-from tests.process import ROOT
-from tests.recipe import RECIPE, Row, markdown
+from tests.servers.process import ROOT
+from tests.support.recipe import RECIPE, Row, markdown
 
 # Out of scope are 11 and 12, a warehouse's tables and a welcome page, and everything after 22, guides and tests.
 IN_SCOPE = [*(str(number) for number in (*range(1, 11), *range(13, 23))), *(f"7{letter}" for letter in "abcdef")]

@@ -8,7 +8,7 @@ from typing import Final
 from schema.relay.node import encode_global_id
 from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, post, refused
 from tests.bad_inputs.cursors import BY_KEY
-from tests.values import anything
+from tests.support.values import anything
 
 _DOCUMENT_INVALID: Final = refused(400, "DOCUMENT_INVALID")
 _VARIABLES_INVALID: Final = refused(400, "VARIABLES_INVALID")

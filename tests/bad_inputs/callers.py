@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import jwt
 
 from tests.bad_inputs.case import ORDER, Case, Expected, Header, Sent, ask, fine, get, partly, refused
-from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims
 from tests.server.auth.test_jwt import (
     raw_claims,
     segment,
@@ -18,6 +17,7 @@ from tests.server.auth.test_jwt import (
     unsigned,
     with_claim,
 )
+from tests.servers.issuer import AUDIENCE, ISSUER, Issuer, good_claims
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tests.bad_inputs.connection import Reply
-    from tests.issuer import Issuer
+    from tests.servers.issuer import Issuer
 
 GRAPHQL: Final = "/api/graphql"
 # With this media type, a document that is refused gets a status of its own.

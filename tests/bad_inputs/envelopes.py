@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 from tests.bad_inputs.case import OLD, ORDER, Case, fine, post, refused
-from tests.values import anything
+from tests.support.values import anything
 
 _INVALID: Final = refused(400, "PARAMETER_INVALID")
 _UNDETERMINED: Final = refused(400, "OPERATION_UNDETERMINED")

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 from tests.bad_inputs.case import FOUND, MARK, ORDER, Case, Sent, ask
 from tests.bad_inputs.connection import Exchange, Reply, exchange
 from tests.bad_inputs.watching import Log, Prober, cpu_seconds, leaks
-from tests.calibration import MEASURES, allowed
-from tests.process import wait_for
+from tests.servers.process import wait_for
+from tests.support.calibration import MEASURES, allowed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from tests.issuer import Issuer
-    from tests.process import Server
+    from tests.servers.issuer import Issuer
+    from tests.servers.process import Server
 
-# On the reference machine of tests/calibration.py. STALL_SECONDS and CPU_SECONDS are scaled to this machine.
+# On the reference machine of tests/support/calibration.py. STALL_SECONDS and CPU_SECONDS are scaled to this machine.
 STALL_SECONDS: Final = 0.05
 CPU_SECONDS: Final = 0.025
 LOGGED_BYTES: Final = 2_048

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bad_inputs.case import Case, Sent, ask, fine, partly, refused
-from tests.values import anything
+from tests.support.values import anything
 
 _DOCUMENT_INVALID: Final = refused(400, "DOCUMENT_INVALID")
 _VARIABLES_INVALID: Final = refused(400, "VARIABLES_INVALID")

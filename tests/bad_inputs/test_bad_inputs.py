@@ -24,11 +24,11 @@ from tests.bad_inputs import (
 )
 from tests.bad_inputs.case import ORDER, Case, ask
 from tests.bad_inputs.runner import CPU_SECONDS, LOGGED_BYTES, Counters, Outcome, Subject, outcome_of
-from tests.calibration import hold
-from tests.issuer import running_issuer
-from tests.operator import operated
-from tests.platform import platform_directory, running_platform
-from tests.process import running_server
+from tests.servers.issuer import running_issuer
+from tests.servers.operator import operated
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import running_server
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from tests.differences.database import make_database
 from tests.differences.queries import query_of
 from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, corpus_of
 from tests.differences.unlimited import UNLIMITED
-from tests.process import PATIENCE_SECONDS, Server, running_server
+from tests.servers.process import PATIENCE_SECONDS, Server, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

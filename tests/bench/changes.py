@@ -12,7 +12,7 @@ from tests.bench.measuring import BenchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 CHANGED: Final = 10_000
 _AT_ONCE: Final = 1_000

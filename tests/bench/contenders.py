@@ -19,14 +19,14 @@ import httpx
 from tests.bench.dialects import Endpoints, Relay, our_cursor, plain_cursor
 from tests.bench.load import CLIENTS
 from tests.bench.node import HERE, NotRunError, node
-from tests.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
+from tests.servers.process import NO_TLS, ROOT, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from tests.bench.dialects import Dialect
-    from tests.process import Server
+    from tests.servers.process import Server
 
 _STOP_SECONDS: Final = 15
 _START_SECONDS: Final = 30

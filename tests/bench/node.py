@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.process import environment
+from tests.servers.process import environment
 
 HERE: Final = Path(__file__).parent / "peers"
 LOCK_FILE: Final = HERE / "package-lock.json"

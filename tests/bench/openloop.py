@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from tests.bench.measuring import BenchError
-from tests.process import ROOT, environment
+from tests.servers.process import ROOT, environment
 
 if TYPE_CHECKING:
     from tests.bench.wrk import Volley

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.contenders import Setup
 from tests.bench.works import PLACES, POINTS, SIZE, Points
-from tests.tpch import ORDERS_AT_SCALE_1, TABLE, load_orders
+from tests.servers.tpch import ORDERS_AT_SCALE_1, TABLE, load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from tests.bench.contenders import running_ours
 from tests.bench.load import CLIENTS
 from tests.bench.measuring import BenchError, Memory
 from tests.bench.works import WORKS
-from tests.process import NO_TLS, free_port
+from tests.servers.process import NO_TLS, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.bench.asks import Page
 from tests.bench.dialects import Relay, our_cursor
 from tests.bench.measuring import BenchError
-from tests.process import ROOT, environment, free_port
+from tests.servers.process import ROOT, environment, free_port
 
 if TYPE_CHECKING:
     from tests.bench.contenders import Setup

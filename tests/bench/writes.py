@@ -15,7 +15,7 @@ from schema.orders.arguments import OrderStatus
 from tests.bench.floor_writes import READ_OPERATION, STATEMENTS, floor_of
 from tests.bench.load import CLIENTS, Client, Entry, compete, connected
 from tests.bench.measuring import BenchError
-from tests.process import wait_for
+from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.bench.floor_writes import Floor
     from tests.bench.load import Plan
     from tests.bench.measuring import Load
-    from tests.process import Server
+    from tests.servers.process import Server
 
 OURS: Final = "ours"
 BARE_APP: Final = "bare ASGI app"

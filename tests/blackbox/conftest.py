@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 @pytest.fixture(scope="session")

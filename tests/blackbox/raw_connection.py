@@ -7,10 +7,10 @@ import select
 import socket
 from typing import TYPE_CHECKING, Self
 
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 class Wire:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

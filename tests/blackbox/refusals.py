@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from schema.relay.node import encode_global_id
-from tests.process import NO_TLS
+from tests.servers.process import NO_TLS
 
 if TYPE_CHECKING:
-    from tests.operator import Operator
-    from tests.platform import LocalPlatform
-    from tests.process import Server
+    from tests.servers.operator import Operator
+    from tests.servers.platform import LocalPlatform
+    from tests.servers.process import Server
 
 # The global id of an operation that does not exist.
 NOWHERE = encode_global_id("Operation", "00000000-0000-4000-8000-000000000000")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 # The synced statuses of orders 4 to 7 are O, F, F and O. Whichever order comes first, each status is a real change.
 _ORDERS = (4, 5, 6, 7)

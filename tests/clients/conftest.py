@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.clients.changes import Changes
-from tests.process import Server, running_server
+from tests.servers.process import Server, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

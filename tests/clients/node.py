@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kept import kept
-from tests.process import environment
+from tests.servers.process import environment
+from tests.support.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clients import node
-from tests.process import running_server
+from tests.servers.process import running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 # The id that a build writes. The client sends the id and never the text.
 _ID = "orders-page"

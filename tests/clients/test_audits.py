@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.clients import node
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 def test_every_audit_is_ok(server: Server) -> None:

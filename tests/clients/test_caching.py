@@ -8,12 +8,12 @@ import pytest
 
 from tests.clients import node
 from tests.clients.conftest import APP_SCHEMA
-from tests.process import running_server, wait_for
+from tests.servers.process import running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 _SEEN = ["OPEN"] * 3 + ["FULFILLED"] * 3 + ["OPEN"] * 3
 

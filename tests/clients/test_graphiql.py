@@ -11,7 +11,7 @@ from server.graphql.graphiql import vendor
 from tests.clients import node
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 
 from server.graphql.graphiql import vendor
 from tests.clients import node
-from tests.operator import INSTANCE, TABLE, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import wait_for
+from tests.servers.operator import INSTANCE, TABLE, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 _PLATFORM = "/api/2.0"
 # The platform calls at which each operation is held until the page shows its progress.

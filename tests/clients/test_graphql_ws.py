@@ -9,7 +9,7 @@ import pytest
 from tests.clients import node
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 @pytest.fixture(scope="module")

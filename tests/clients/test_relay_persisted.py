@@ -12,7 +12,7 @@ from server.graphql.persisted_documents import Documents
 from server.graphql.request import data_of
 from server.settings import Settings
 from tests.clients import node
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA256"])

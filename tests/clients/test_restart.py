@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.calibration import hold
 from tests.clients import node
 from tests.clients.conftest import APP_SCHEMA
-from tests.process import PATIENCE_SECONDS, free_port, running_server
+from tests.servers.process import PATIENCE_SECONDS, free_port, running_server
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from tests.clients.changes import Changes

@@ -1,6 +1,6 @@
 """A server whose limits are too high for any generated document to exceed, including limits that are not settings.
 
-Run it as `python -m tests.differences.unlimited`. In all else it is the server; it reads ALTERED like tests/altered.py.
+Run it as `python -m tests.differences.unlimited`. In all else it is the server; it reads ALTERED like tests/servers/altered.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from server.__main__ import main
 from server.settings.limits import LimitSettings
-from tests.altered import alter
+from tests.servers.altered import alter
 
 if TYPE_CHECKING:
     from schema import DocumentLimits

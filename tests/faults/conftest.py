@@ -10,7 +10,7 @@ from server.local.cluster import Cluster
 from tests.faults import scorecard
 from tests.faults.rig import DURABLE
 from tests.faults.scenario import reports
-from tests.tpch import load_orders
+from tests.servers.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,14 +11,14 @@ from urllib.parse import quote
 from server.local.cluster import Cluster
 from tests.faults.proxy import running_proxy
 from tests.faults.rig import DURABLE, REQUEST_TIMEOUT_SECONDS, Rig, connections, known
-from tests.operator import DATABASE, HASTE, INSTANCE, operated
-from tests.platform import platform_directory, running_platform
+from tests.servers.operator import DATABASE, HASTE, INSTANCE, operated
+from tests.servers.platform import platform_directory, running_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.faults.proxy import Proxy
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 _SCALE: Final = 0.01
 

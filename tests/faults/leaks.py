@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

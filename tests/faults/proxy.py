@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tests.process import ROOT, environment
+from tests.servers.process import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

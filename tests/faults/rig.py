@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.db.engine import connections_of
 from server.settings import Settings
-from tests.process import running_server
+from tests.servers.process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 # These are PostgreSQL's defaults. They are stated because everything here depends on them.
 DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}

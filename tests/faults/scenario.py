@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.blackbox.ledger import Ledger, Outcome
-from tests.calibration import held, slowness
 from tests.faults.audit import audited
 from tests.faults.leaks import Leaks
 from tests.faults.orders import known_orders
@@ -18,6 +17,7 @@ from tests.faults.rig import REQUEST_TIMEOUT_SECONDS
 from tests.faults.traffic import Reply, Traffic
 from tests.faults.vitals import leaks_after, vitals
 from tests.faults.walk import walking
+from tests.support.calibration import held, slowness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

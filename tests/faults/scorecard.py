@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.blackbox.load import quantile
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

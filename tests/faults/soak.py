@@ -26,7 +26,7 @@ from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, END_OURS, on
 from tests.faults.test_processes import workers
 from tests.faults.traffic import LOST
-from tests.process import until
+from tests.servers.process import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.faults.proxy import Proxy
     from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "1800"))
 SEED: Final = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 16))

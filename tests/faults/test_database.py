@@ -16,7 +16,7 @@ import pytest
 from tests.blackbox.load import quantile
 from tests.faults.rig import Rig, rigged
 from tests.faults.scenario import Scenario
-from tests.process import NO_TLS, answers, wait_for
+from tests.servers.process import NO_TLS, answers, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -19,9 +19,9 @@ from server.local.cluster import Cluster
 from tests.faults.rig import DURABLE, rigged
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, hold, make_slow_orders
-from tests.issuer import running_issuer
-from tests.process import NO_TLS, running_server
-from tests.tpch import load_orders
+from tests.servers.issuer import running_issuer
+from tests.servers.process import NO_TLS, running_server
+from tests.servers.tpch import load_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

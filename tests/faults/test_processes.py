@@ -19,7 +19,7 @@ from tests.faults.scenario import Scenario
 from tests.faults.test_database import hold, transaction
 from tests.faults.traffic import LOST, NOT_SENT
 from tests.faults.vitals import processes
-from tests.process import until, wait_for
+from tests.servers.process import until, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path

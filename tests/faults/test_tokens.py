@@ -14,8 +14,8 @@ import pytest
 from tests.faults.lakebase import on_platform
 from tests.faults.scenario import Scenario
 from tests.faults.test_database import AWAY, END_OURS, hold, on
-from tests.operator import INSTANCE
-from tests.process import until
+from tests.servers.operator import INSTANCE
+from tests.servers.process import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.faults.proxy import Proxy
     from tests.faults.rig import Rig
     from tests.faults.traffic import Traffic
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 pytestmark = pytest.mark.long
 

@@ -12,8 +12,8 @@ import asyncpg
 import httpx
 import psutil
 
-from tests.exposition import value
-from tests.process import NO_TLS
+from tests.servers.process import NO_TLS
+from tests.support.exposition import value
 
 if TYPE_CHECKING:
     from tests.faults.rig import Rig

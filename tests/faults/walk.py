@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from tests.process import NO_TLS
+from tests.servers.process import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from tests.process import ROOT, environment
+from tests.servers.process import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.platform import LocalPlatform, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS
+from tests.servers.platform import LocalPlatform, platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import httpx
 
-from tests.process import NO_TLS, until
+from tests.servers.process import NO_TLS, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 # Lifetimes of credentials to try, in seconds: the first that is not too short for this machine counts.
 LIFETIMES: Final = (0.5, 2, 8, 32, 120)

@@ -19,8 +19,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.platform import end_left_behind, platform_directory
-from tests.process import PATIENCE_SECONDS, PATIENT, ROOT, answers, environment, free_port, wait_for
+from tests.servers.platform import end_left_behind, platform_directory
+from tests.servers.process import PATIENCE_SECONDS, PATIENT, ROOT, answers, environment, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.examples import be_patient
+from tests.support.examples import be_patient
 
 be_patient()

@@ -10,7 +10,7 @@ from graphql import parse
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.documents import REMEMBERED_CHARACTERS, Document
 from tests.schema.recording import RecordingAdministration, context
-from tests.work import counted
+from tests.support.work import counted
 
 if TYPE_CHECKING:
     from strawberry import Schema

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schema import build_schema
 from schema.scalars import parse_bigint, parse_date, parse_decimal
-from tests.values import anything
+from tests.support.values import anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable

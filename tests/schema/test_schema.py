@@ -30,8 +30,8 @@ from schema.errors import (
     UnavailableError,
 )
 from schema.orders.mutations import UserErrorCode
-from tests.process import ROOT
-from tests.tables import error_table
+from tests.servers.process import ROOT
+from tests.support.tables import error_table
 
 SDL = ROOT / "schema" / "schema.graphql"
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.issuer import Issuer, running_issuer
-from tests.process import NO_TLS, running_server
+from tests.servers.issuer import Issuer, running_issuer
+from tests.servers.process import NO_TLS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from graphql import (
     is_required_input_field,
 )
 
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,17 +14,17 @@ import asyncpg
 import httpx
 import pytest
 
-from tests import faulty
-from tests.calibration import hold
-from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 from tests.security.conftest import Attacked
 from tests.security.documents import ORDER_ID, arguments, root_fields
+from tests.servers import faulty
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
     from tests.security.conftest import Caller
+    from tests.servers.process import Server
 
 ORDER = "{ order(orderKey: 1) { orderKey } }"
 CLERK = "query($v: String!) { orders(first: 1, filter: {clerk: {eq: $v}}) { totalCount } }"
@@ -445,7 +445,9 @@ def test_owasp_25_operations_are_capped(reader: Caller) -> None:
 
 def test_owasp_26_no_stack_traces(orders_url: str, attacked: Attacked) -> None:
     """An error does not reveal its internal cause. The log has the cause under the error's id."""
-    with running_server(orders_url, module="tests.faulty", **attacked.issuer.settings(APP_ENV="production")) as server:
+    with running_server(
+        orders_url, module="tests.servers.faulty", **attacked.issuer.settings(APP_ENV="production")
+    ) as server:
         token = attacked.issuer.token(roles=["reader"])
         response = httpx.post(
             server.graphql, json={"query": ORDER}, headers={"authorization": f"Bearer {token}"}, verify=NO_TLS

@@ -33,8 +33,8 @@ from server.orders.reader import Reader
 from server.orders.readiness import Readiness
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
-from tests.examples import be_patient
-from tests.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
+from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
+from tests.support.examples import be_patient
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster

@@ -13,13 +13,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.issuer import Issuer, running_issuer
-from tests.process import PATIENCE_SECONDS, running_server, wait_for
+from tests.servers.issuer import Issuer, running_issuer
+from tests.servers.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 ORDER = "{ order(orderKey: 1) { orderKey } }"

@@ -13,12 +13,12 @@ from starlette.datastructures import Headers
 
 from schema.errors import ForbiddenError
 from server.http.origins import Origins
-from tests.process import running_server
+from tests.servers.process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 GRAPHQL, STREAM = "/api/graphql", "/api/graphql/stream"
 SHOP, EVIL = "https://shop.example", "https://evil.example"

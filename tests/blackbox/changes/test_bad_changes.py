@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.process import running_server
+from tests.servers.process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 Ask = Callable[..., dict[str, Any]]
 ORDER = "T3JkZXI6MQ=="

@@ -14,13 +14,13 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.process import PATIENCE_SECONDS, running_server
+from tests.servers.process import PATIENCE_SECONDS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from server.local.cluster import Cluster
-    from tests.process import Server
+    from tests.servers.process import Server
 
     Json = dict[str, Any]
     Ask = Callable[..., Awaitable[Json]]

@@ -28,15 +28,15 @@ from tests.blackbox.feed_clients import (
     over_websocket,
     pages,
 )
-from tests.calibration import hold
-from tests.process import PATIENCE_SECONDS, free_port, running_server
+from tests.servers.process import PATIENCE_SECONDS, free_port, running_server
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from server.local.cluster import Cluster
     from tests.blackbox.feed_clients import Follow
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 

@@ -13,15 +13,15 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from tests.forkserver import fork_server
-from tests.process import PATIENCE_SECONDS, environment, running_server
+from tests.servers.forkserver import fork_server
+from tests.servers.process import PATIENCE_SECONDS, environment, running_server
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
     from server.local.cluster import Cluster
-    from tests.process import Server
+    from tests.servers.process import Server
 
 SET = "mutation($k: BigInt!, $s: OrderStatus!, $n: String) { setOrderStatus(input: {orderKey: $k, status: $s, note: $n}) { change { id version } userErrors { code } } }"
 READ = "{ orders(first: 3) { nodes { orderKey status statusVersion syncedStatus } } }"

@@ -16,13 +16,13 @@ import pytest
 
 from server.local.cluster import Cluster
 from tests.blackbox.ledger import WRITERS, Answer, Intent, Ledger, Outcome, audit, send, writing
-from tests.process import free_port, running_server, until
+from tests.servers.process import free_port, running_server, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 

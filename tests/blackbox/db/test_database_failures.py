@@ -20,14 +20,14 @@ import pytest
 
 from server.local.cluster import Cluster
 from tests.blackbox.load import READ, Fate, Load, quantile, send
-from tests.calibration import MEASURES, hold
-from tests.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
-from tests.tpch import load_orders
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, answers, free_port, running_server, until
+from tests.servers.tpch import load_orders
+from tests.support.calibration import MEASURES, hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 

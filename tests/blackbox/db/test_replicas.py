@@ -12,16 +12,16 @@ import pytest
 
 from tests.blackbox.feed_clients import Subscriber, change, following, head, over_sse, over_websocket
 from tests.blackbox.load import READ, Load
-from tests.calibration import MEASURES
-from tests.operator import DATABASE, HASTE, INSTANCE, TABLE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import NO_TLS, PATIENCE_SECONDS, answers, until, wait_for
+from tests.servers.operator import DATABASE, HASTE, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, answers, until, wait_for
+from tests.support.calibration import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.blackbox.feed_clients import Follow
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 pytestmark = pytest.mark.faults
 

@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 
 from tests.blackbox.feed_clients import Change, Subscriber, change, following, head, over_websocket
-from tests.operator import DATABASE, HASTE, INSTANCE, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, answers, until
+from tests.servers.operator import DATABASE, HASTE, INSTANCE, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS, answers, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.operator import Operator
-    from tests.platform import LocalPlatform
+    from tests.servers.operator import Operator
+    from tests.servers.platform import LocalPlatform
 
 SUSPEND_AFTER = 1.0
 # How often the feed polls, in seconds.

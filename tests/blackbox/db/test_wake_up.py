@@ -11,16 +11,16 @@ import httpx
 import pytest
 
 from tests.blackbox.load import READ, Load, send
-from tests.calibration import allowed, hold
-from tests.operator import HASTE, INSTANCE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import NO_TLS, answers, until
+from tests.servers.operator import HASTE, INSTANCE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import NO_TLS, answers, until
+from tests.support.calibration import allowed, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 pytestmark = pytest.mark.faults
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.values import anything
+from tests.support.values import anything
 
 if TYPE_CHECKING:
     import httpx

@@ -11,12 +11,12 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.blackbox.raw_connection import Wire
-from tests.process import PATIENCE_SECONDS, running_server
+from tests.servers.process import PATIENCE_SECONDS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 # The reason of a refusal, what is wrong, and what is right in its place.
 Step = tuple[str, dict[str, Any], dict[str, Any]]

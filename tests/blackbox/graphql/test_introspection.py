@@ -8,14 +8,14 @@ import httpx
 import pytest
 
 from tests.blackbox.graphql.test_persisted_documents import TRANSPORTS, reason
-from tests.issuer import Issuer, running_issuer
-from tests.process import running_server
+from tests.servers.issuer import Issuer, running_issuer
+from tests.servers.process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.blackbox.graphql.test_persisted_documents import Ask
-    from tests.process import Server
+    from tests.servers.process import Server
 
 SCHEMA = "{ __schema { queryType { name } } }"
 SHOWN = {"data": {"__schema": {"queryType": {"name": "Query"}}}}

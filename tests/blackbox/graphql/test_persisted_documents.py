@@ -13,13 +13,13 @@ from websockets.typing import Subprotocol
 
 from tests.blackbox.graphql.test_websocket import closed_with
 from tests.blackbox.process.test_start import start
-from tests.process import PATIENCE_SECONDS, running_server, wait_for
+from tests.servers.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
     Ask = Callable[[Server, dict[str, Any]], tuple[int | None, dict[str, Any]]]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.calibration import hold
-from tests.process import running_server
+from tests.servers.process import running_server
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 EVENTS = {"accept": "text/event-stream"}
 FEED = "subscription { orderStatusChanged { version } }"

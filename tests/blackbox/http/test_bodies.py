@@ -11,12 +11,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.blackbox.raw_connection import Wire, request
-from tests.process import NO_TLS, running_server
+from tests.servers.process import NO_TLS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 MOST = 4_000
 PATHS = ("/api/graphql", "/api/graphql/stream")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.process import NO_TLS, running_server
+from tests.servers.process import NO_TLS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 GRAPHQL = "/api/graphql"
 STREAM = "/api/graphql/stream"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.process import wait_for
-from tests.values import anything
+from tests.servers.process import wait_for
+from tests.support.values import anything
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 GRAPHQL = "/api/graphql"
 NEW = {"accept": "application/graphql-response+json"}

@@ -9,15 +9,15 @@ import pytest
 
 from schema.relay.node import encode_global_id
 from tests.blackbox.refusals import NOWHERE, audited, progress, reasons, touched
-from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated
-from tests.platform import platform_directory, running_platform
-from tests.process import NO_TLS, running_server, wait_for
+from tests.servers.operator import CATALOG, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import NO_TLS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
-    from tests.process import Server
+    from tests.servers.platform import LocalPlatform
+    from tests.servers.process import Server
 
 ADMIN_QUERIES = [
     "lakebase { instanceName }",

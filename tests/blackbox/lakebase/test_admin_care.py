@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.operator import CATALOG, DATABASE, HASTY, INSTANCE, TABLE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import wait_for
+from tests.servers.operator import CATALOG, DATABASE, HASTY, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     import asyncpg
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 API = "/api/2.0/database"
 

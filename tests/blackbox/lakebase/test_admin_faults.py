@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.calibration import MEASURES, hold
-from tests.operator import CATALOG, HASTE, HASTY, INSTANCE, OPERATION, TABLE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS
+from tests.servers.operator import CATALOG, HASTE, HASTY, INSTANCE, OPERATION, TABLE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS
+from tests.support.calibration import MEASURES, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 pytestmark = pytest.mark.faults
 

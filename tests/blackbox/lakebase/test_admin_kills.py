@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from databricks.sdk.service.database import SyncedTableState
 
-from tests.calibration import hold
-from tests.operator import CATALOG, HASTE, INSTANCE, TABLE, Operator, operated, plain_id
-from tests.platform import AT_ONCE, platform_directory, running_platform, synced_table
-from tests.process import PATIENCE_SECONDS, free_port, wait_for
+from tests.servers.operator import CATALOG, HASTE, INSTANCE, TABLE, Operator, operated, plain_id
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform, synced_table
+from tests.servers.process import PATIENCE_SECONDS, free_port, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 pytestmark = pytest.mark.faults
 
@@ -67,7 +67,7 @@ def served(
     platform: LocalPlatform, altered: Mapping[str, float], *, port: int | None = None
 ) -> AbstractContextManager[Operator]:
     """An operator of a server with these constants changed; without any it is the server as it is."""
-    return operated(platform, port=port, module="tests.hasty" if altered else "server", altered=altered)
+    return operated(platform, port=port, module="tests.servers.hasty" if altered else "server", altered=altered)
 
 
 def counts(platform: LocalPlatform) -> dict[str, int]:

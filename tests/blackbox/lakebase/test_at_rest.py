@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.operator import CATALOG, DATABASE, HASTY, INSTANCE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import answers, free_port, running_server, wait_for
+from tests.servers.operator import CATALOG, DATABASE, HASTY, INSTANCE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import answers, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 SUSPEND_AFTER = 1
 # Attempts to see the server idle; on a slow machine a late background task may spoil one.

@@ -8,14 +8,14 @@ import pytest
 
 from schema.relay.node import encode_global_id
 from tests.blackbox.refusals import NOWHERE, audited, codes_and_fields, progress, reasons, refused, touched
-from tests.operator import CATALOG, INSTANCE, TABLE, Operator, operated
-from tests.platform import platform_directory, running_platform
-from tests.process import wait_for
+from tests.servers.operator import CATALOG, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 CREATE_TABLE = {"name": TABLE, "acknowledgeCost": True}
 CREATE_CATALOG = {"name": CATALOG, "instanceName": INSTANCE, "databaseName": "orders"}

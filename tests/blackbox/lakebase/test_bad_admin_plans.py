@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.blackbox.refusals import changing, codes_and_fields, refused
-from tests.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import wait_for
+from tests.servers.operator import CATALOG, DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 STOPPED, EMPTY, ASLEEP = "stopped-pg", "empty_catalog", "stopped_catalog"
 ASLEEP_TABLE = f"{ASLEEP}.public.orders"

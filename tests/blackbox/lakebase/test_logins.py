@@ -11,14 +11,14 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.operator import DATABASE, INSTANCE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, wait_for
+from tests.servers.operator import DATABASE, INSTANCE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
     Brief = tuple[LocalPlatform, Operator]
 

@@ -10,15 +10,15 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.forkserver import fork_server
-from tests.operator import DATABASE, INSTANCE, TABLE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, environment
+from tests.servers.forkserver import fork_server
+from tests.servers.operator import DATABASE, INSTANCE, TABLE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 WATCH = "subscription($id: ID!) { operationProgress(id: $id) { state progress steps { name state message } } }"
 STATUS = '{ order(orderKey: "1") { status syncedStatus statusVersion } }'

@@ -18,15 +18,15 @@ from server.db.engine import connections_of
 from server.settings import Settings
 from tests.blackbox.feed_clients import Subscriber, following, head, over_sse
 from tests.blackbox.load import Load
-from tests.calibration import MEASURES
-from tests.operator import HASTE, INSTANCE, Operator, operated
-from tests.platform import AT_ONCE, platform_directory, running_platform
-from tests.process import until
+from tests.servers.operator import HASTE, INSTANCE, Operator, operated
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
+from tests.servers.process import until
+from tests.support.calibration import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
     Brief = tuple[LocalPlatform, Operator]
 
@@ -162,7 +162,7 @@ async def test_no_request_fails_while_minting_fails_for_a_while(platform: LocalP
     """A token that cannot be renewed is used until its end, and minting is tried again until it succeeds."""
     assert operator.ask("{ orders(first: 1) { nodes { orderKey } } }")
     refused = platform.counters()["logins_refused"]
-    with operated(platform, module="tests.hasty", altered=_QUICK, RENEW_AFTER="0.3") as ours:
+    with operated(platform, module="tests.servers.hasty", altered=_QUICK, RENEW_AFTER="0.3") as ours:
         await until(lambda: "errors" not in ours.answer("{ orders(first: 1) { nodes { orderKey } } }"))
         async with loaded(ours.server.url):
             for _ in range(2):

@@ -9,14 +9,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.operator import HASTY
-from tests.process import NO_TLS, free_port, running_server, wait_for
+from tests.servers.operator import HASTY
+from tests.servers.process import NO_TLS, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.local.cluster import Cluster
-    from tests.process import Server
+    from tests.servers.process import Server
 
 ROLE = "canaries"
 # Characters that a URL, JSON and Python's strings each write differently.

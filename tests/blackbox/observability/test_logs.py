@@ -11,12 +11,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 MOST_LOGGED, MOST_ANSWERED = 2_048, 16_384
 MANY_VARIABLES = ", ".join(f"$v{number}: Int!" for number in range(1000))

@@ -10,13 +10,13 @@ import httpx
 import pytest
 import websockets
 
-from tests.exposition import value
-from tests.process import NO_TLS, running_server, wait_for
+from tests.servers.process import NO_TLS, running_server, wait_for
+from tests.support.exposition import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 TOKEN = "metrics-token-0123456789"  # noqa: S105 # a test's
 PATH = "/api/metrics"

@@ -14,9 +14,9 @@ import pytest
 import websockets
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.calibration import hold
-from tests.forkserver import fork_server
-from tests.process import NO_TLS, PATIENCE_SECONDS, environment, free_port, running_server, wait_for
+from tests.servers.forkserver import fork_server
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, environment, free_port, running_server, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +156,7 @@ def test_a_stop_waits_two_seconds_for_a_receiver(orders_url: str) -> None:
 def test_opentelemetry_is_not_loaded_if_no_traces_are_wanted() -> None:
     """Without the variable no module of OpenTelemetry is imported."""
     env = environment(DATABASE_URL="postgresql://h/db")
-    done = fork_server().run("tests.untraced", env=env, seconds=PATIENCE_SECONDS)
+    done = fork_server().run("tests.servers.untraced", env=env, seconds=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout)
     assert "server.observability.tracing" in loaded

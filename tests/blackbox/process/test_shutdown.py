@@ -23,14 +23,23 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.calibration import MEASURES, hold
-from tests.process import NO_TLS, PATIENCE_SECONDS, ROOT, environment, free_port, running_server, until, wait_for
+from tests.servers.process import (
+    NO_TLS,
+    PATIENCE_SECONDS,
+    ROOT,
+    environment,
+    free_port,
+    running_server,
+    until,
+    wait_for,
+)
+from tests.support.calibration import MEASURES, hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 
@@ -64,7 +73,7 @@ class Hanging:
 @pytest.fixture(scope="module", autouse=True)
 def hanging(orders_url: str) -> Iterator[Hanging]:
     """A server whose event loop is stuck for good. Stopping takes long, so it begins before the other tests."""
-    with running_server(orders_url, module="tests.stuck", altered=CUT_SOON, APP_SCHEMA="hanging") as server:
+    with running_server(orders_url, module="tests.servers.stuck", altered=CUT_SOON, APP_SCHEMA="hanging") as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(f"{server.url}/api/metrics", timeout=1, verify=NO_TLS)
         hanging = Hanging()

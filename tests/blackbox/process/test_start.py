@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from server.local.cluster import Cluster
-from tests.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
+from tests.servers.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 QUERY = "{ order(orderKey: 1) { orderKey } }"
 

@@ -13,13 +13,13 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.blackbox.raw_connection import Wire, request
-from tests.calibration import hold
-from tests.process import NO_TLS, PATIENCE_SECONDS, answers, running_server
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, answers, running_server
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 ORDER = {"query": "{ order(orderKey: 1) { orderKey status } }"}
 SCHEMA = "admission"

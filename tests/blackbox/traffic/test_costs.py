@@ -10,12 +10,12 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.process import PATIENCE_SECONDS, running_server
+from tests.servers.process import PATIENCE_SECONDS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 LIMIT = 300
 PAGE = "query Page($first: Int) { orders(first: $first) { nodes { id } } }"

@@ -11,13 +11,13 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.calibration import hold
-from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 # The refill is too slow to matter during a test, except in the last one, which waits for it.
 BURST = 100

@@ -12,14 +12,14 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.process import PATIENCE_SECONDS, running_server, wait_for
+from tests.servers.process import PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from websockets.sync.client import ClientConnection
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 FEED = {"query": "subscription { orderStatusChanged { version } }"}
 EVENTS = {"accept": "text/event-stream"}

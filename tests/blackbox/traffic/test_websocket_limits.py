@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from tests.blackbox.raw_sockets import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, raw_socket, text
-from tests.calibration import hold
-from tests.process import running_server, wait_for
+from tests.servers.process import running_server, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 

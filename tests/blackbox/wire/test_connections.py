@@ -12,7 +12,7 @@ import pytest
 from tests.blackbox.raw_connection import Wire, request
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 
 def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:

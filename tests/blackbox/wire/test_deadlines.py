@@ -13,13 +13,13 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.blackbox.raw_connection import Wire, request
-from tests.calibration import hold
-from tests.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
+from tests.servers.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 pytestmark = pytest.mark.faults
 

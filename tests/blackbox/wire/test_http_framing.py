@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.blackbox.raw_connection import Wire, request
-from tests.process import answers
+from tests.servers.process import answers
 
 if TYPE_CHECKING:
-    from tests.process import Server
+    from tests.servers.process import Server
 
 GET = b"GET /api/graphql?query={__typename} HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"

@@ -21,14 +21,14 @@ from databricks.sdk.errors import (
 from databricks.sdk.service.database import DatabaseCatalog, DatabaseInstance
 
 from tests.local.parts import came, give_up, postmaster, standing_still
-from tests.process import NO_TLS, PATIENCE_SECONDS, wait_for
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from databricks.sdk import WorkspaceClient
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 CATALOGS = "/api/2.0/database/catalogs"
 BODY = {"name": "made", "database_instance_name": "shared", "database_name": "demo"}

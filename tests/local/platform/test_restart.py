@@ -16,8 +16,8 @@ from databricks.sdk.errors import NotFound
 from databricks.sdk.service.database import DatabaseInstance, DatabaseInstanceState, SyncedTableState
 
 from tests.local.parts import postmaster, standing_still
-from tests.platform import LocalPlatform, platform_directory, running_platform, synced_table
-from tests.process import PATIENCE_SECONDS, ROOT, environment, wait_for
+from tests.servers.platform import LocalPlatform, platform_directory, running_platform, synced_table
+from tests.servers.process import PATIENCE_SECONDS, ROOT, environment, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

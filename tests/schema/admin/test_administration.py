@@ -13,8 +13,8 @@ from schema.errors import ForbiddenError, Reason, UnavailableError
 from schema.permissions import Role
 from schema.ports import administration as ports
 from schema.relay.node import encode_global_id
-from tests.clock import in_virtual_time, now
 from tests.schema.recording import SCHEMA, UNSET, RecordingAdministration, answer, context, operation, reasons, run
+from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
     from enum import Enum

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schema.ports import administration as ports
 from schema.relay.pagination import opaque
-from tests.examples import examples
 from tests.schema.recording import RecordingAdministration, answer, instance, operation, reasons, run
+from tests.support.examples import examples
 
 INSTANCES = """query($first: Int, $after: String) { databaseInstances(first: $first, after: $after) {
     edges { cursor node { name } } nodes { name }

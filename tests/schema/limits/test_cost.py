@@ -15,7 +15,7 @@ from schema.context import PageLimits
 from schema.errors import LimitError, Reason
 from schema.limits.cost import check_cost, formula_of
 from schema.limits.prices import PRICES, SIZES, check_sizes
-from tests.examples import examples
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from schema.limits.formulas import Formula

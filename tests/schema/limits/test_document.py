@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
-from tests.calibration import hold
-from tests.examples import examples
-from tests.work import counted, processor_seconds
+from tests.support.calibration import hold
+from tests.support.examples import examples
+from tests.support.work import counted, processor_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

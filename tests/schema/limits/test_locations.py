@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.limits.document import read_document
 from schema.limits.locations import IndexedSource
-from tests.calibration import hold
-from tests.work import counted, processor_seconds
+from tests.support.calibration import hold
+from tests.support.work import counted, processor_seconds
 
 if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLError

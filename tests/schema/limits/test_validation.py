@@ -10,9 +10,9 @@ from graphql import parse
 from strawberry.types.execution import PreExecutionError
 
 from schema.extensions import MOST_MISTAKES
-from tests.calibration import hold
 from tests.schema.recording import RecordingAdministration, run
-from tests.work import counted
+from tests.support.calibration import hold
+from tests.support.work import counted
 
 if TYPE_CHECKING:
     from graphql import GraphQLError

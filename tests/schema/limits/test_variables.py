@@ -13,8 +13,8 @@ from schema.errors import LimitError, Reason
 from schema.limits.variables import MOST_CHARACTERS, MOST_NAMES, MOST_VALUES, check_variables
 from schema.orders.arguments import MAX_LIST_VALUES
 from schema.plans.arguments import UnplannedError, Variables
-from tests.calibration import hold
-from tests.work import counted, processor_seconds
+from tests.support.calibration import hold
+from tests.support.work import counted, processor_seconds
 
 FILTERED = parse("query($f: OrderFilter) { orders(filter: $f) { totalCount } }")
 MANY: dict[str, Any] = {"a": {str(outer): {str(inner): {"b": 1} for inner in range(290)} for outer in range(290)}}

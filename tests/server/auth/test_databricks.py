@@ -19,9 +19,9 @@ from server.auth import refreshed_value as kept
 from server.auth.databricks import DatabricksAuthentication
 from server.lakebase.platform.loader import PlatformLoader
 from server.settings import Settings
-from tests.clock import Still
-from tests.issuer import serving
-from tests.process import PATIENCE_SECONDS, PATIENT
+from tests.servers.issuer import serving
+from tests.servers.process import PATIENCE_SECONDS, PATIENT
+from tests.support.clock import Still
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -23,9 +23,9 @@ from server.auth import refreshed_value as kept
 from server.auth.jwks import SigningKeys
 from server.auth.jwt import JwtAuthentication
 from server.settings import Settings
-from tests.clock import Still
-from tests.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving
-from tests.process import PATIENCE_SECONDS
+from tests.servers.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving
+from tests.servers.process import PATIENCE_SECONDS
+from tests.support.clock import Still
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from server.changes.feed import PostgresFeed
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.server.conftest import Execute, OpenStore

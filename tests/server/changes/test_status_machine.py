@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from schema.permissions import Principal, Role
-from tests.examples import examples
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping

@@ -19,8 +19,8 @@ from server.lakebase.platform.loader import PlatformLoader
 from server.process.served_database import served_database
 from server.settings import Settings
 from server.traffic.admission import Admission
-from tests.calibration import hold
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
+from tests.support.calibration import hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,9 +9,9 @@ import pytest
 import uvloop
 
 from server.db.wait_queue import WaitQueue
-from tests.calibration import hold
-from tests.clock import in_virtual_time, now
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
+from tests.support.calibration import hold
+from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,7 +10,7 @@ import pytest
 
 from server.db import wake_up as module
 from server.db.wake_up import WakeUp
-from tests.clock import LoopTime, in_virtual_time, now
+from tests.support.clock import LoopTime, in_virtual_time, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

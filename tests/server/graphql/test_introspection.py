@@ -14,9 +14,9 @@ from schema import build_schema
 from schema.permissions import Role
 from server.graphql.introspection import ExploredBy, IntrospectionPolicy, may_explore
 from server.http.error_response import present
-from tests.calibration import hold
 from tests.schema.recording import RecordingAdministration, context
-from tests.work import processor_seconds
+from tests.support.calibration import hold
+from tests.support.work import processor_seconds
 
 if TYPE_CHECKING:
     from strawberry import Schema

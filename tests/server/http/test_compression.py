@@ -12,7 +12,7 @@ from starlette.responses import Response
 from schema.errors import RequestError
 from server.http import compression
 from server.http.compression import Compression, Encoding
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 REFUSED = None
 

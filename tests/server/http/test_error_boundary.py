@@ -12,15 +12,15 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from server.http.error_boundary import ErrorBoundary
-from tests import faulty
-from tests.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
+from tests.servers import faulty
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.types import Message, Receive, Scope, Send
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
 PAGE = "{ orders(first: 1) { nodes { orderKey } } }"
 ORDER = "{ order(orderKey: 1) { clerk } }"
@@ -33,7 +33,7 @@ UNSAID = ("canary", "SELECT", "42P01", "/srv", "Traceback", "FaultError", "Value
 @pytest.fixture(scope="module")
 def server(orders_url: str) -> Iterator[Server]:
     """A server that fails where a request asks it to."""
-    with running_server(orders_url, module="tests.faulty") as server:
+    with running_server(orders_url, module="tests.servers.faulty") as server:
         yield server
 
 

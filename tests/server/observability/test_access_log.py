@@ -14,7 +14,7 @@ import structlog
 from server.observability.access_log import access_log
 from server.observability.log_setup import configure_logs
 from server.settings import Settings
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

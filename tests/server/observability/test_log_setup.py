@@ -12,8 +12,8 @@ import structlog
 
 from server.observability.log_setup import ThrottledLogs, configure_logs, cut
 from server.settings import Settings
-from tests import faulty
-from tests.clock import Still
+from tests.servers import faulty
+from tests.support.clock import Still
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,9 +26,9 @@ from server.observability.request_record import RequestRecord, current_record
 from server.observability.sinks import observe, slow_statements
 from server.orders.read_connection import ReadConnection
 from server.settings import Settings
-from tests.exposition import value as read
-from tests.metrics_table import metrics_table
-from tests.process import PATIENCE_SECONDS, ROOT, environment
+from tests.servers.process import PATIENCE_SECONDS, ROOT, environment
+from tests.support.exposition import value as read
+from tests.support.metrics_table import metrics_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

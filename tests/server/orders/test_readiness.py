@@ -8,7 +8,7 @@ import pytest
 
 from schema.errors import Reason, UnavailableError
 from server.orders.readiness import Readiness
-from tests.clock import in_virtual_time, now
+from tests.support.clock import in_virtual_time, now
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from schema.ports.templates import Form, Slot, Template
 from schema.ports.values import OrderColumn
 from server.observability.request_record import RequestRecord, current_record
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from server.db.engine import connections_of, warn_of_limit
 from server.observability.log_setup import configure_logs
 from server.settings import Settings
-from tests.process import ROOT
+from tests.servers.process import ROOT
 
 if TYPE_CHECKING:
     from server.db.engine import Engines

@@ -6,8 +6,8 @@ import pytest
 
 from server.settings import Settings, SettingsError, load_settings
 from server.settings.dsn import InvalidDsnError, parse_dsn
-from tests.process import ROOT
-from tests.tables import settings_table
+from tests.servers.process import ROOT
+from tests.support.tables import settings_table
 
 
 def test_the_settings_table_stands_in_the_readme() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from schema.errors import Reason, UnavailableError
 from server.traffic.admission import Admission, giving_way, holds_slot, patience_left
-from tests.clock import in_virtual_time, now
+from tests.support.clock import in_virtual_time, now
 
 WAIT_SECONDS = 1.0
 

@@ -15,7 +15,7 @@ from server.graphql.fast_path import FastPath
 from server.http.error_response import present
 from server.observability.request_record import RequestRecord, current_record, note_cost
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

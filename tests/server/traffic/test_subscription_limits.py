@@ -11,7 +11,7 @@ import pytest
 from schema.errors import RateLimitedError, Reason, UnavailableError
 from server.observability.request_record import RequestRecord, current_record
 from server.traffic.subscription_limits import Subscriptions, lasting
-from tests.clock import in_virtual_time, now
+from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -20,13 +20,13 @@ from databricks.sdk.service.database import (
 )
 
 from tests.local.parts import LIFETIMES, came, give_up, logged_in
-from tests.platform import platform_directory, running_platform
-from tests.process import NO_TLS, PATIENCE_SECONDS, wait_for
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk.service.database import DatabaseInstance
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 
 @pytest.fixture(scope="module")

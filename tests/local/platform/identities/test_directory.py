@@ -10,15 +10,15 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import BadRequest, NotFound
 
-from tests.platform import platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from databricks.sdk.service.iam import ComplexValue
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 SCIM = "/api/2.0/preview/scim/v2"
 GROUPS = {

@@ -33,11 +33,11 @@ from databricks.sdk.service.database import (
 )
 
 from tests.local.parts import postmaster, standing_still
-from tests.platform import platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS, wait_for
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 INSTANCES = "/api/2.0/database/instances"
 _TRIES = 10

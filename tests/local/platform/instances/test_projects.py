@@ -16,13 +16,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.local.parts import LIFETIMES, logged_in
-from tests.platform import platform_directory, running_platform
-from tests.process import PATIENCE_SECONDS
+from tests.servers.platform import platform_directory, running_platform
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 POSTGRES = "/api/2.0/postgres"
 

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from databricks.sdk.service.database import DatabaseInstanceState
 
-from tests.process import PATIENCE_SECONDS, wait_for
+from tests.servers.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk.service.database import DatabaseInstance
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,14 @@ from databricks.sdk.service.database import (
 )
 from databricks.sdk.service.pipelines import UpdateInfoState
 
-from tests.platform import platform_directory, running_platform, synced_table
-from tests.process import PATIENCE_SECONDS, wait_for
+from tests.servers.platform import platform_directory, running_platform, synced_table
+from tests.servers.process import PATIENCE_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.service.database import SyncedDatabaseTable
 
-    from tests.platform import LocalPlatform
+    from tests.servers.platform import LocalPlatform
 
 ROWS = 1500
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.process import Server
+    from tests.servers.process import Server
 
     FakeNpm = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from schema.errors import Reason, UnavailableError
 from server.lakebase.login import tokens as module
 from server.lakebase.login.tokens import TokenProvider
 from server.lakebase.platform.login_api import Credential
-from tests.clock import LoopDatetime, LoopTime, in_virtual_time, now
+from tests.support.clock import LoopDatetime, LoopTime, in_virtual_time, now
 
 LIFE_SECONDS: Final = 3600.0
 FAILURE: Final = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "The platform is down.")

@@ -25,8 +25,8 @@ from server.db.wake_up import WakeUp
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
-from tests.process import PATIENCE_SECONDS
 from tests.server.conftest import patient_settings
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

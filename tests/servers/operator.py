@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from tests.calibration import MEASURES
-from tests.process import NO_TLS, answers, running_server, wait_for
+from tests.servers.process import NO_TLS, answers, running_server, wait_for
+from tests.support.calibration import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.platform import LocalPlatform
-    from tests.process import Server
+    from tests.servers.platform import LocalPlatform
+    from tests.servers.process import Server
 
 INSTANCE, DATABASE, CATALOG = "orders-pg", "orders", "orders_catalog"
 TABLE = f"{CATALOG}.public.orders_synced"
@@ -39,7 +39,7 @@ HASTE: Final[Mapping[str, float]] = MappingProxyType(
     else {"server.lakebase.steps.step._FIRST_PAUSE_SECONDS": 0.02, "server.db.migrate._PATIENCE_SECONDS": 600}
 )
 # The module to run as the server if it would otherwise wait for the platform or for leases.
-HASTY: Final = "server" if MEASURES else "tests.hasty"
+HASTY: Final = "server" if MEASURES else "tests.servers.hasty"
 
 
 @dataclass(frozen=True)

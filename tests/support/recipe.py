@@ -1,6 +1,6 @@
 """The table of the cookbook's recipe: its features, the weakness of each, and the tests of our counterpart.
 
-`python -m tests.recipe` prints it as Markdown.
+`python -m tests.support.recipe` prints it as Markdown.
 """
 
 from __future__ import annotations

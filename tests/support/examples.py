@@ -6,7 +6,7 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-from tests.calibration import MEASURES
+from tests.support.calibration import MEASURES
 
 # On a busy machine an example, or generating one, may take any time.
 _PATIENT: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

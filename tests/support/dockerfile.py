@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from tests.kept import kept
+from tests.support.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

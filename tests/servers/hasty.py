@@ -1,8 +1,8 @@
-"""A server with short pauses, for tests that would otherwise wait for them: run `python -m tests.hasty`.
+"""A server with short pauses, for tests that would otherwise wait for them: run `python -m tests.servers.hasty`.
 
 The clock of its Databricks SDK runs ten times as fast, so the SDK's pauses between two attempts are a tenth as long.
 Tokens for PostgreSQL are renewed after the seconds in the environment variable RENEW_AFTER, if it is set, and not only
-after half of their life. Constants can be changed as with tests/altered.py. Everything else is as in the server.
+after half of their life. Constants can be changed as with tests/servers/altered.py. Everything else is as in the server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from server.__main__ import main
-from tests.altered import alter
+from tests.servers.altered import alter
 
 _TIMES: Final = 10
 

@@ -28,13 +28,13 @@ from databricks.sdk.service.database import (
     SyncedTableState,
 )
 
-from tests.process import NO_TLS, PATIENCE_SECONDS, environment, started, wait_for
+from tests.servers.process import NO_TLS, PATIENCE_SECONDS, environment, started, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from subprocess import Popen
 
-    from tests.forkserver import Forked
+    from tests.servers.forkserver import Forked
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 # the directories made in it are mkdtemp's
 _MEMORY_BYTES = 4 << 30

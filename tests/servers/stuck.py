@@ -1,6 +1,6 @@
 """A server whose event loop is stuck for good as soon as a client requests its metrics.
 
-Run it as `python -m tests.stuck`. In all else it is the server; it reads ALTERED like tests/altered.py.
+Run it as `python -m tests.servers.stuck`. In all else it is the server; it reads ALTERED like tests/servers/altered.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from server.__main__ import main
-from tests.altered import alter
+from tests.servers.altered import alter
 
 _FOR_GOOD_SECONDS = 3600
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from tests.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

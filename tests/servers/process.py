@@ -19,12 +19,12 @@ from typing import IO, TYPE_CHECKING
 
 import httpx
 
-from tests.forkserver import Forked, fork_server
+from tests.servers.forkserver import Forked, fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # No test speaks TLS. Without this, httpx would load all certificate authorities, which takes 50 ms for each request.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # A test that waits for longer has failed. Far more than anything takes on a slow and busy machine.
@@ -106,13 +106,13 @@ def running_server(
             `PATIENT_CONSTANTS`, and started as a shell starts it.
         port: to listen on; by default a free one.
         module: the module to run instead of the server: the server with something added.
-        altered: new values of the server's constants, as in tests/altered.py.
+        altered: new values of the server's constants, as in tests/servers/altered.py.
         settings: by the names of their environment variables.
     """
     port = port or free_port()
     given = {**(PATIENT if patient else {}), **({"DATABASE_URL": database_url} if database_url else {}), **settings}
     if constants := {**(PATIENT_CONSTANTS if patient else {}), **altered}:
-        given["ALTERED"], module = json.dumps(constants), "tests.altered" if module == "server" else module
+        given["ALTERED"], module = json.dumps(constants), "tests.servers.altered" if module == "server" else module
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
         process = started(module, environment(PORT=str(port), **given), stdout=log, forked=patient)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())

@@ -1,6 +1,6 @@
 """Prints the modules loaded by the time the server is ready to serve, and which of them are OpenTelemetry's.
 
-Run it as `python -m tests.untraced`, with a server's settings.
+Run it as `python -m tests.servers.untraced`, with a server's settings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A server whose parts raise an exception if a request asks for it. The exception says what no client may read.
 
-`python -m tests.faulty` runs it. Otherwise it is the real server.
+`python -m tests.servers.faulty` runs it. Otherwise it is the real server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.websocket_messages import message_of
 from server.orders.store import SqlOrderLookup, SqlOrderStore
-from tests.altered import alter
+from tests.servers.altered import alter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -1,4 +1,4 @@
-"""The tables in the READMEs that are generated from code: `python -m tests.tables settings` prints one.
+"""The tables in the READMEs that are generated from code: `python -m tests.support.tables settings` prints one.
 
 Tests check that the READMEs contain them.
 """

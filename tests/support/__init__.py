@@ -1,0 +1,1 @@
+"""Support for tests that runs no server: clocks, counts, tables, calibration."""
