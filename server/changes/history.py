@@ -15,6 +15,7 @@ from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.http.read_requirement import note_load
+from server.observability.log_setup import silence_failure
 from server.observability.observations import StatementRun
 from server.observability.sinks import observe
 
@@ -58,6 +59,7 @@ class SqlChangeHistory:
         """
         if self._head_task is None or self._head_task.done():
             self._head_task = asyncio.ensure_future(self.fresh_head())
+            self._head_task.add_done_callback(silence_failure)
         return await asyncio.shield(self._head_task)
 
     async def fresh_head(self) -> int:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from schema.errors import Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.errors import classify, sqlstate
+from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,7 @@ class Migrations:
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._ensure(), name="migrations")
             # Requests may have stopped waiting for it. A failure is kept in `missing`.
-            self._under_way.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._under_way.add_done_callback(silence_failure)
         return self._under_way
 
     async def close(self) -> None:

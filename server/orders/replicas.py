@@ -15,6 +15,7 @@ from server.db.backoff import Backoff
 from server.db.driver import LOG_POSITION
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
+from server.observability.log_setup import silence_failure
 from server.orders.read_connection import ReadConnection
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Floor:
         if not self._known or now - self._known[-1][0] > self._bound / 2:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask(), name="floor")
-                self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._asking.add_done_callback(silence_failure)
             if not self._known:
                 # If the database sleeps, the read waits for its wake-up on the primary.
                 async with asyncio.timeout(_POSITION_SECONDS):
