@@ -54,9 +54,8 @@ def missing(what: str) -> NoReturn:
     """Skip the test, or fail it if CI=true, because something is missing."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"there is no {what}")
-    pytest.skip(
-        f"there is no {what}"
-    )  # the other tests are worth running on a laptop; in CI the line above has failed this one
+    # The other tests are worth running on a laptop. In CI the line above has failed this one.
+    pytest.skip(f"there is no {what}")
 
 
 def tools() -> tuple[str, str]:
