@@ -30,7 +30,7 @@ WITH_README = (
     "tests",
 )
 
-_FILES = [f"{folder}/README.md".lstrip("/") for folder in WITH_README]
+_FILES = [*(f"{folder}/README.md".lstrip("/") for folder in WITH_README), "schema/CLIENTS.md"]
 
 
 def _anchor(heading: str) -> str:

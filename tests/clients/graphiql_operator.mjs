@@ -1,11 +1,11 @@
 // GraphiQL for operators: plans, runs and watches operations, and prints what it sees at once.
-// It starts each operation when it reads a line.
-// node graphiql_operator.mjs <server> <chromium> <folder for screenshots>
+// It starts each operation when it reads a line. At the end it runs each of these documents as pasted.
+// node graphiql_operator.mjs <server> <chromium> <folder for screenshots> <documents with their operations' names as JSON>
 import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
 import { handle } from "./graphiql_window.mjs";
 
-const [server, chromium, screenshots] = process.argv.slice(2);
+const [server, chromium, screenshots, documents] = process.argv.slice(2);
 const PROGRESS = `subscription Watch($id: ID!) {
   operationProgress(id: $id) { state progress durable steps { name state progress message } }
 }`;
@@ -46,8 +46,33 @@ for (const [mutation, input] of [
   await lines.next();
   await watch(mutation, input);
 }
-say({ complaints });
+const { headCursor } = (await post("{ orderStatusChanges(first: 0) { headCursor } }")).orderStatusChanges;
+const [{ id }] = (await post("{ operations(first: 1) { nodes { id } } }")).operations.nodes;
+const pasted = [];
+for (const { text, names } of JSON.parse(documents)) {
+  await ask(text);
+  const after = names.includes("Changes") ? headCursor : null;
+  await write(variables, JSON.stringify({ after, first: 3, id, key: crypto.randomUUID() }));
+  for (const name of names) pasted.push({ name, answer: await pastedRun(name, names.length > 1) });
+  await page.screenshot({ path: `${screenshots}/pasted-${names[0]}.png` });
+}
+say({ complaints, pasted });
 await browser.close();
+
+// Runs one operation of the document, chosen from the menu if there are several.
+async function pastedRun(name, several) {
+  await run();
+  if (several) await page.getByRole("menuitem", { name, exact: true }).click();
+  const answered = await answer();
+  if (await button("Stop query").count()) await button("Stop query").click();
+  return answered;
+}
+
+async function post(query) {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${server}/api/graphql`, { method: "POST", headers, body: JSON.stringify({ query }) });
+  return (await response.json()).data;
+}
 
 // Starts an operation, and prints what the subscription shows until it ends.
 async function watch(mutation, input) {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from graphql import OperationDefinitionNode, parse
 
 from server.graphql.graphiql import vendor
 from tests.clients import node
 from tests.servers.operator import INSTANCE, TABLE, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
-from tests.servers.process import wait_for
+from tests.servers.process import ROOT, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +37,28 @@ _HELD_AT = {
     ],
 }
 _ENDED = ("SUCCEEDED", "FAILED")
+_BLOCK = re.compile(r"^```graphql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def examples() -> list[dict[str, Any]]:
+    """Every GraphQL document of every README, with the names of its operations."""
+    texts = [
+        text
+        for file in sorted(ROOT.glob("**/*.md"))
+        if not {".venv", ".local", "node_modules"} & set(file.relative_to(ROOT).parts)
+        for text in _BLOCK.findall(file.read_text())
+    ]
+    return [
+        {
+            "text": text,
+            "names": [
+                one.name.value if one.name else None
+                for one in parse(text).definitions
+                if isinstance(one, OperationDefinitionNode)
+            ],
+        }
+        for text in texts
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +73,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         operated(platform) as operator,
     ):
         operator.provisioned()
-        arguments = (operator.server.url, node.tool("chromium"), str(screenshots))
+        arguments = (operator.server.url, node.tool("chromium"), str(screenshots), json.dumps(examples()))
         with node.started("graphiql_operator.mjs", *arguments) as script:
             seen = {**script.next(), "watched": {}}
             for mutation, calls in _HELD_AT.items():
@@ -105,3 +130,13 @@ def test_percentages_stream_to_the_end(visit: Any, mutation: str) -> None:
     assert progress == sorted(progress)
     assert len(set(progress)) > 2
     assert (seen[-1]["state"], seen[-1]["progress"]) == ("SUCCEEDED", 1)
+
+
+def test_every_example_of_the_readmes_runs_as_pasted(visit: Any) -> None:
+    """A reader pastes a document into GraphiQL, chooses each operation by its name, and gets data without errors."""
+    assert [one["name"] for one in visit["pasted"]] == [name for example in examples() for name in example["names"]]
+    assert None not in {one["name"] for one in visit["pasted"]}
+    for one in visit["pasted"]:
+        assert "errors" not in one["answer"], one
+        for payload in one["answer"]["data"].values():
+            assert not (payload or {}).get("userErrors"), one

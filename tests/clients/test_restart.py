@@ -18,7 +18,10 @@ from tests.support.calibration import hold
 if TYPE_CHECKING:
     from tests.clients.changes import Changes
 
-_CLIENTS = ("graphql-ws", "graphql-sse", "EventSource")
+# The last three run the recipes of schema/CLIENTS.md.
+_FOLLOWERS = ("graphql-ws", "graphql-sse", "Apollo", "urql", "Relay")
+_CLIENTS = (*_FOLLOWERS, "EventSource")
+_ON_SOCKETS = {"graphql-ws", "Apollo", "urql", "Relay"}
 # uvicorn gives open connections ten seconds, and then logs that it has stopped waiting.
 _PROMPT_SECONDS = 5
 
@@ -42,8 +45,7 @@ def restart(orders_url: str, changes: Changes) -> Restart:
         with running_server(orders_url, port=port, APP_SCHEMA=APP_SCHEMA) as server:
             where = (server.url, changes.head())
             followers = [
-                node.started("follow.mjs", "graphql-ws", *where),
-                node.started("follow.mjs", "graphql-sse", *where),
+                *(node.started("follow.mjs", client, *where) for client in _FOLLOWERS),
                 node.started("event_source.mjs", node.tool("chromium"), *where),
             ]
             scripts = dict(zip(_CLIENTS, map(subscribed.enter_context, followers), strict=True))
@@ -70,7 +72,7 @@ def test_a_restart_loses_nothing(restart: Restart, client: str) -> None:
 
 def test_a_stop_says_that_the_service_restarts(restart: Restart) -> None:
     """The server closes sockets with 1012, which makes clients reconnect. No subscription gets a `complete`."""
-    assert restart.last == {"graphql-ws": [{"closed": 1012}], "graphql-sse": [], "EventSource": []}
+    assert restart.last == {client: [{"closed": 1012}] if client in _ON_SOCKETS else [] for client in _CLIENTS}
 
 
 def test_a_stop_does_not_wait_for_subscribers(restart: Restart) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -114,6 +115,12 @@ def test_the_schema_stands_without_the_server() -> None:
 def test_the_error_table_stands_in_the_readme() -> None:
     """The README's table of errors is the one that the code answers with."""
     assert error_table() in (ROOT / "schema/README.md").read_text()
+
+
+def test_descriptions_stand_by_themselves() -> None:
+    """A user of GraphiQL has the schema only: no description refers to a README or to a file of this repository."""
+    printed = print_schema(core_schema())
+    assert re.findall(r"(?i)\breadme\b|\b[\w/]+\.(?:md|py)\b", printed) == []
 
 
 def test_every_refusal_has_its_code() -> None:
