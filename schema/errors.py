@@ -214,7 +214,10 @@ class Reason(Enum):
         where="userErrors",
     )
     RESOURCE_NOT_FOUND = Kind(
-        Code.NOT_FOUND, 200, "There is no instance, catalog, table or database with this name.", where="userErrors"
+        Code.NOT_FOUND,
+        200,
+        "There is no instance, catalog, schema, table, database or pipeline with this name.",
+        where="userErrors",
     )
     RESOURCE_IN_USE = Kind(
         Code.CONFLICT,

@@ -1,17 +1,11 @@
-"""The inputs of the admin mutations, with defaults for the orders of TPC-H."""
+"""The inputs of the admin mutations. A property that is absent has its default only where something is made."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.states import InstanceCapacity, SyncPolicy
-
-_SOURCE: Final = "samples.tpch.orders"
-_KEY: Final = "o_orderkey"
-_RETENTION_DAYS: Final = 7
+from schema.admin.states import InstanceCapacity, SyncPolicy  # noqa: TC001 # Strawberry reads the annotations at run time
 
 _INSTANCE_NAME = (
     "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen."
@@ -20,9 +14,10 @@ _CATALOG_NAME = "The name of the catalog: letters, digits and underscores, and n
 _DATABASE_NAME = "The name of the database: 1 to 63 letters, digits and underscores, not starting with a digit."
 _TABLE_NAME = "The name of the synced table: catalog.schema.table, each of letters, digits and underscores."
 _CAPACITY = "The size of the instance, which determines its cost."
-_NODE_COUNT = "The number of nodes, at least 1: the primary and its secondaries. Each node costs the same."
+_NODE_COUNT = "The number of nodes, from 1 to 3: the primary and its secondaries. Each node costs the same."
 _READABLE_SECONDARIES = "Whether the secondaries answer reads. This needs at least two nodes."
 _RETENTION = "How many days back the instance can be restored: from 2 to 35."
+_IF_ABSENT = "If absent: as an existing one has it; {} for a new one."
 _CREATE_DATABASE = "Whether to create the database if the instance does not have it."
 _SOURCE_TABLE = "The table to copy: catalog.schema.table."
 _PRIMARY_KEY = "The columns that identify a row, at most 32. The source need not declare them as its primary key."
@@ -46,10 +41,16 @@ class CreateDatabaseInstanceInput:
     """The input of createDatabaseInstance."""
 
     name: str = strawberry.field(description=_INSTANCE_NAME)
-    capacity: InstanceCapacity = strawberry.field(default=InstanceCapacity.CU_1, description=_CAPACITY)
-    node_count: int = strawberry.field(default=1, description=_NODE_COUNT)
-    enable_readable_secondaries: bool = strawberry.field(default=False, description=_READABLE_SECONDARIES)
-    retention_window_in_days: int = strawberry.field(default=_RETENTION_DAYS, description=_RETENTION)
+    capacity: InstanceCapacity | None = strawberry.field(
+        default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
+    )
+    node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
+    enable_readable_secondaries: bool | None = strawberry.field(
+        default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
+    )
+    retention_window_in_days: int | None = strawberry.field(
+        default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
+    )
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
@@ -107,10 +108,18 @@ class CreateSyncedTableInput:
     """The input of createSyncedTable."""
 
     name: str = strawberry.field(description=_TABLE_NAME)
-    source_table: str = strawberry.field(default=_SOURCE, description=_SOURCE_TABLE)
-    primary_key: list[str] = strawberry.field(default_factory=lambda: [_KEY], description=_PRIMARY_KEY)
-    policy: SyncPolicy = strawberry.field(default=SyncPolicy.SNAPSHOT, description=_POLICY)
-    timeseries_key: str | None = strawberry.field(default=UNSET, description=_TIMESERIES_KEY)
+    source_table: str | None = strawberry.field(
+        default=UNSET, description=f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')}"
+    )
+    primary_key: list[str] | None = strawberry.field(
+        default=UNSET, description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
+    )
+    policy: SyncPolicy | None = strawberry.field(
+        default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
+    )
+    timeseries_key: str | None = strawberry.field(
+        default=UNSET, description=f"{_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
+    )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
     instance_name: str | None = strawberry.field(
@@ -154,10 +163,16 @@ class ProvisionLakebaseInput:
     """The input of provisionLakebase."""
 
     instance_name: str | None = strawberry.field(default=UNSET, description=f"The instance; {_CONFIGURED}.")
-    capacity: InstanceCapacity = strawberry.field(default=InstanceCapacity.CU_1, description=_CAPACITY)
-    node_count: int = strawberry.field(default=1, description=_NODE_COUNT)
-    enable_readable_secondaries: bool = strawberry.field(default=False, description=_READABLE_SECONDARIES)
-    retention_window_in_days: int = strawberry.field(default=_RETENTION_DAYS, description=_RETENTION)
+    capacity: InstanceCapacity | None = strawberry.field(
+        default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
+    )
+    node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
+    enable_readable_secondaries: bool | None = strawberry.field(
+        default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
+    )
+    retention_window_in_days: int | None = strawberry.field(
+        default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
+    )
     catalog_name: str | None = strawberry.field(default=UNSET, description=f"The catalog; {_CONFIGURED}.")
     database_name: str | None = strawberry.field(
         default=UNSET, description=f"The database that the catalog registers; {_CONFIGURED}."
@@ -166,10 +181,18 @@ class ProvisionLakebaseInput:
     table_name: str | None = strawberry.field(
         default=UNSET, description=f"The synced table, which must be in that catalog; {_CONFIGURED}."
     )
-    source_table: str = strawberry.field(default=_SOURCE, description=_SOURCE_TABLE)
-    primary_key: list[str] = strawberry.field(default_factory=lambda: [_KEY], description=_PRIMARY_KEY)
-    policy: SyncPolicy = strawberry.field(default=SyncPolicy.SNAPSHOT, description=_POLICY)
-    timeseries_key: str | None = strawberry.field(default=UNSET, description=_TIMESERIES_KEY)
+    source_table: str | None = strawberry.field(
+        default=UNSET, description=f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')}"
+    )
+    primary_key: list[str] | None = strawberry.field(
+        default=UNSET, description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
+    )
+    policy: SyncPolicy | None = strawberry.field(
+        default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
+    )
+    timeseries_key: str | None = strawberry.field(
+        default=UNSET, description=f"{_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
+    )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
     acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)

@@ -56,7 +56,7 @@ class AdminErrorCode(Enum):
     )
     RESOURCE_NOT_FOUND = strawberry.enum_value(Reason.RESOURCE_NOT_FOUND, description="Nothing with this name exists.")
     RESOURCE_IN_USE = strawberry.enum_value(
-        Reason.RESOURCE_IN_USE, description="Another object depends on it. Delete that first."
+        Reason.RESOURCE_IN_USE, description="Other objects depend on it; the message names them. Delete them first."
     )
     RESOURCE_NOT_READY = strawberry.enum_value(
         Reason.RESOURCE_NOT_READY, description="It is not in a state for this, for example because it is stopped."
@@ -109,7 +109,10 @@ class PlannedStep:
     message: str = strawberry.field(description="What the step would do, in words.")
     differences: list[Difference] = strawberry.field(description="The properties that would change, or that conflict.")
     costs: bool = strawberry.field(
-        description="Whether this costs money from then on. If so, `acknowledgeCost: true` is needed."
+        description=(
+            "Whether this costs money. What costs from then on needs `acknowledgeCost: true`. A sync (`SYNC`) costs "
+            "only while its pipeline runs, and needs none."
+        )
     )
 
 
@@ -178,8 +181,9 @@ class AdminError:
 @strawberry.interface(
     description=(
         "The outcome of an admin mutation. If it was refused: `userErrors`, and the plan if one could be made. For a "
-        "dry run: the plan, and in `userErrors` what would prevent it. Otherwise: the plan, and the operation, started "
-        "now or already running. The mutation does not wait for the operation: watch `operationProgress`."
+        "dry run: the plan, and in `userErrors` what would prevent it. If everything is as wanted already: the plan. "
+        "Otherwise: the plan, and the operation, started now or already running. The mutation does not wait for the "
+        "operation: watch `operationProgress`."
     )
 )
 class AdminPayload:
@@ -188,7 +192,10 @@ class AdminPayload:
     request: strawberry.Private[ports.AdminRequest | None]
 
     operation: Operation | None = strawberry.field(
-        description="The operation, started now or already running. Null for a dry run or a refusal."
+        description=(
+            "The operation, started now or already running. Null for a dry run, a refusal, or if everything is as "
+            "wanted already."
+        )
     )
     plan: Plan | None = strawberry.field(
         description="The steps, what exists already, and what changes. Null if the input was invalid."

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from schema.admin import inputs
 
 _RETENTION_DAYS: Final = range(2, 36)
+_NODES: Final = range(1, 4)
 _NODES_WITH_SECONDARIES: Final = 2
 # The most columns that an index of PostgreSQL can have.
 _MAX_KEY_COLUMNS: Final = 32
@@ -210,19 +211,20 @@ class InputValidation:
     def _instance_spec(
         self, name: str, input_: inputs.CreateDatabaseInstanceInput | inputs.ProvisionLakebaseInput
     ) -> ports.InstanceSpec:
-        secondaries = input_.enable_readable_secondaries
-        self._instance_properties(input_.node_count, input_.retention_window_in_days, secondaries=secondaries)
+        capacity, secondaries = given(input_.capacity), given(input_.enable_readable_secondaries)
+        nodes, days = given(input_.node_count), given(input_.retention_window_in_days)
+        self._instance_properties(nodes, days, secondaries=bool(secondaries))
         return ports.InstanceSpec(
             name,
-            capacity=str(input_.capacity.value),
-            node_count=input_.node_count,
+            capacity=None if capacity is None else str(capacity.value),
+            node_count=nodes,
             readable_secondaries=secondaries,
-            retention_days=input_.retention_window_in_days,
+            retention_days=days,
         )
 
     def _instance_properties(self, nodes: int | None, days: int | None, *, secondaries: bool) -> None:
-        if nodes is not None and nodes < 1:
-            self._setting("nodeCount", f"`nodeCount` is {nodes}; it must be at least 1, for the primary.")
+        if nodes is not None and nodes not in _NODES:
+            self._setting("nodeCount", f"`nodeCount` is {nodes}; it must be from {_NODES[0]} to {_NODES[-1]}.")
         elif nodes is not None and secondaries and nodes < _NODES_WITH_SECONDARIES:
             self._setting(
                 "enableReadableSecondaries", f"Readable secondaries need at least two nodes; `nodeCount` is {nodes}."
@@ -241,18 +243,15 @@ class InputValidation:
         instance_name: str | None = None,
         database_name: str | None = None,
     ) -> ports.SyncedTableSpec:
-        self._primary_key(input_.primary_key)
+        source, key, policy = given(input_.source_table), given(input_.primary_key), given(input_.policy)
+        if key is not None:
+            self._primary_key(key)
         storage = self._name_if_given(given(input_.storage_catalog), STORAGE_CATALOG, "storageCatalog")
-        if storage and instance_name is None and storage.lower() == _catalog_of(name):
-            self._setting(
-                "storageCatalog",
-                "The pipeline keeps its own tables in a standard catalog, not in one that registers a database.",
-            )
         return ports.SyncedTableSpec(
             name,
-            source=self._name(input_.source_table, SOURCE_TABLE, "sourceTable"),
-            primary_key=tuple(input_.primary_key),
-            policy=input_.policy.value.value,
+            source=self._name_if_given(source, SOURCE_TABLE, "sourceTable"),
+            primary_key=None if key is None else tuple(key),
+            policy=None if policy is None else policy.value.value,
             timeseries_key=self._name_if_given(given(input_.timeseries_key), COLUMN, "timeseriesKey"),
             instance_name=instance_name,
             database_name=database_name,
@@ -288,7 +287,12 @@ class InputValidation:
         if name is not None:
             return self._name(name, rule, field)
         if configured is None:
-            self._mistake(Reason.NAME_INVALID, field, f"Give `{field}`, or configure the server's setting `{setting}`.")
+            self._mistake(
+                Reason.NAME_INVALID,
+                field,
+                f"Give `{field}`, or configure the server's setting `{setting}`, which does not count if "
+                "`LAKEBASE_ENDPOINT` is of another branch or project.",
+            )
             return ""
         if mistake := rule.mistake(configured):
             self._mistake(Reason.NAME_INVALID, field, f"{mistake} It comes from the setting `{setting}`.")

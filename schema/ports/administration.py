@@ -6,9 +6,9 @@ and endpoint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -46,6 +46,9 @@ class SyncState(Enum):
     UNKNOWN = "UNKNOWN"
 
 
+SYNC_FAILED: Final = frozenset({SyncState.OFFLINE_FAILED, SyncState.ONLINE_PIPELINE_FAILED})
+
+
 class SyncPolicy(Enum):
     """When a synced table is updated from its source."""
 
@@ -56,7 +59,10 @@ class SyncPolicy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A database instance, as the platform reports it. What the platform does not report is None."""
+    """A database instance, as the platform reports it. What the platform does not report is None.
+
+    `children` are the names of the instances that were made of it as it was at some time.
+    """
 
     name: str
     uid: str | None
@@ -71,6 +77,7 @@ class Instance:
     created_at: datetime | None
     host: str | None
     read_only_host: str | None
+    children: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +162,26 @@ class OperationKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
-    """The wanted state of an instance."""
+    """The wanted state of an instance. None takes a property as it is found, and as `with_defaults` says if it is made.
+
+    The same holds for the None of a synced table's spec.
+    """
 
     name: str
-    capacity: str = "CU_1"
-    node_count: int = 1
-    readable_secondaries: bool = False
-    retention_days: int = 7
+    capacity: str | None = None
+    node_count: int | None = None
+    readable_secondaries: bool | None = None
+    retention_days: int | None = None
+
+    def with_defaults(self) -> InstanceSpec:
+        """The spec of an instance to create: a property that is None has its default."""
+        return InstanceSpec(
+            self.name,
+            capacity=self.capacity or "CU_1",
+            node_count=self.node_count or 1,
+            readable_secondaries=bool(self.readable_secondaries),
+            retention_days=self.retention_days or 7,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +215,23 @@ class SyncedTableSpec:
     """
 
     name: str
-    source: str
-    primary_key: tuple[str, ...]
-    policy: str = SyncPolicy.SNAPSHOT.value
+    source: str | None = None
+    primary_key: tuple[str, ...] | None = None
+    policy: str | None = None
     timeseries_key: str | None = None
     instance_name: str | None = None
     database_name: str | None = None
     storage_catalog: str | None = None
     storage_schema: str | None = None
+
+    def with_defaults(self) -> SyncedTableSpec:
+        """The spec of a synced table to create: the orders of TPC-H by their key, unless it says otherwise."""
+        return replace(
+            self,
+            source=self.source or "samples.tpch.orders",
+            primary_key=self.primary_key or ("o_orderkey",),
+            policy=self.policy or SyncPolicy.SNAPSHOT.value,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +283,8 @@ class Difference:
 class PlannedStep:
     """One step of a plan: the resource ("instance orders-pg"), whether it exists, and what would change.
 
-    `exists` is None if it cannot be known beforehand. `costs` says that the resource costs money from then on.
+    `exists` is None if it cannot be known beforehand. `costs` says that the resource costs money from then on; a
+    sync costs while its pipeline runs.
     """
 
     name: str
@@ -349,7 +379,7 @@ class AdminOutcome:
     """The outcome of a request.
 
     Refused: the refusals, and the plan if one could be made. Dry run: the plan, and the refusals that would prevent it.
-    Started, or already running: the operation and the plan.
+    Started, or already running: the operation and the plan. Nothing to do: the plan.
     """
 
     plan: Plan | None = None

@@ -46,7 +46,6 @@ class LakebaseAdministration:
         audit: the audit trail.
         runner: runs the operations of this process.
         configured: the names that this server is configured with.
-        storage: whether the settings name the storage of a synced table's pipeline.
         hosting: the instance whose database keeps the operations.
         app_schema: the schema of the server's own tables.
     """
@@ -59,7 +58,6 @@ class LakebaseAdministration:
         runner: Runner,
         configured: Configured,
         *,
-        storage: bool,
         hosting: str | None,
         app_schema: str,
     ) -> None:
@@ -69,7 +67,6 @@ class LakebaseAdministration:
         self._audit = audit
         self._runner = runner
         self._configured = configured
-        self._storage = storage
         self._hosting = hosting
 
     @property
@@ -100,7 +97,7 @@ class LakebaseAdministration:
         if found is None:
             return None
         try:
-            return replace(found, uid=await platform.table_uid(name))
+            return replace(found, uid=await platform.unity.table_uid(name))
         except (ForbiddenError, PlatformError):
             return found
 
@@ -109,17 +106,18 @@ class LakebaseAdministration:
         return await (await self._services()).indexes.found(location_of(table))
 
     async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
-        """Plan a request, and begin its operation unless it is refused or a dry run. Planning changes nothing."""
+        """Plan a request, and begin its operation unless it is refused, a dry run, or everything is as wanted."""
         self._runner.look_for_orphans()
         services = await self._services()
-        planner = Planner(
-            services, self._configured, storage=self._storage, hosting=self._hosting, app_schema=self._app_schema
-        )
+        planner = Planner(services, self._store, self._configured, hosting=self._hosting, app_schema=self._app_schema)
         draft = await planner.plan(request)
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
         operation = OperationRecord(request, tuple(draft.resources), draft.operation_steps, draft.facts, user)
         other = self._runner.conflicting(operation) or await self._store.conflicting(operation)
+        if other is None and not draft.refusals and draft.changes_nothing:
+            await self._note(operation, "UNCHANGED")
+            return AdminOutcome(draft.plan)
         if other is None and not draft.refusals:
             # Shielded: if the client disconnects now, an operation that was stored must still be started and audited.
             other = await asyncio.shield(asyncio.create_task(self._begin(operation)))

@@ -79,7 +79,6 @@ class AdministrationRuntime:
             audit,
             self._runner,
             configured_names(settings),
-            storage=bool(settings.synced_table_storage_catalog and settings.synced_table_storage_schema),
             hosting=settings.hosting_instance,
             app_schema=settings.app_schema,
         )
@@ -111,8 +110,12 @@ class AdministrationRuntime:
 
 
 def configured_names(settings: Settings) -> Configured:
-    """The names of the instance, catalog, database and table that the settings name."""
-    catalog = settings.lakebase_catalog_name
+    """The names of the instance, catalog, database and table that the settings name.
+
+    The catalog and its table are those of the instance: none, if an endpoint of another branch or project is served.
+    """
+    elsewhere = settings.lakebase_endpoint is not None and settings.instance_name is None
+    catalog = None if elsewhere else settings.lakebase_catalog_name
     schema, _, table = settings.orders_table.rpartition(".")
     return Configured(
         instance_name=settings.instance_name,

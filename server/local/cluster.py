@@ -130,8 +130,10 @@ class Cluster:
         self.port = port
         return self.running()
 
-    def copy_from(self, primary: Cluster) -> None:
-        """Create its data as a hot standby of a running server on this machine, unless it has data already.
+    def copy_from(self, primary: Cluster, *, standby: bool) -> None:
+        """Create its data as a copy of a running server on this machine, unless it has data already.
+
+        A standby follows the primary; any other copy goes its own way from then on.
 
         Raises:
             ClusterError: the copy failed.
@@ -140,7 +142,8 @@ class Cluster:
             return
         scratch = self._prepare(primary.password)
         source = f"host={primary.socket_directory} port={primary.port} user={_SUPERUSER}"
-        self._run("pg_basebackup", "-D", str(scratch), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
+        follow = ["-R"] if standby else []
+        self._run("pg_basebackup", "-D", str(scratch), *follow, "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
         scratch.rename(self._data)
 
     def run_sql(self, statements: str) -> str:

@@ -18,11 +18,6 @@ _RESPONSE_SECONDS = 40
 # Longer than any pause between two events: the server sends pings more often.
 _STREAM_SECONDS = 60
 _PAYLOAD = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
-_SHAPE = """
-{ lakebase { instance {
-  capacity nodeCount enableReadableSecondaries: readableSecondaries retentionWindowInDays
-} } }
-"""
 _WATCH = """
 subscription Watch($id: ID!) {
   operationProgress(id: $id) { state progress failure { message } steps { name state message resource } }
@@ -51,10 +46,7 @@ class Provisioning:
         Raises:
             ProvisioningError: with the server's message.
         """
-        found = self._ask(_SHAPE)["lakebase"]["instance"] or {}
-        # An operator may have resized the instance. It keeps its size.
-        shape = "".join(f", {name}: {json.dumps(value).strip(chr(34))}" for name, value in found.items() if value)
-        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true{shape}}}) {{ {_PAYLOAD} }} }}"
+        mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true}}) {{ {_PAYLOAD} }} }}"
         payload = self._complete("provisionLakebase", mutation)
         return {"name": "create_synced_table", "action": "CREATE"} in payload["plan"]["steps"]
 

@@ -44,8 +44,8 @@ class ConnectionSettings(BaseSettings):
         None,
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
         description=(
-            "The database instance to administer, and to serve unless `LAKEBASE_ENDPOINT` is set. The server asks the "
-            "platform for its address."
+            "The database instance to serve and to administer. The server asks the platform for its address. With "
+            "`LAKEBASE_ENDPOINT`, admin fields have names by default only if that is the instance's main endpoint."
         ),
     )
     lakebase_database_name: str = Field(
@@ -153,15 +153,23 @@ class ConnectionSettings(BaseSettings):
 
     @property
     def instance_name(self) -> str | None:
-        """The instance to administer: the one in the settings, or the one whose main endpoint is served.
+        """The instance to administer: the one that is served, or None if another branch or project is.
 
         An instance is a project of the same name, and both APIs show the project's main endpoint.
         """
-        endpoint = self.lakebase_endpoint or ""
-        project = endpoint.removeprefix("projects/").removesuffix(_MAIN_ENDPOINT)
-        return self.lakebase_instance_name or (project if endpoint.endswith(_MAIN_ENDPOINT) else None)
+        if self.lakebase_endpoint is None:
+            return self.lakebase_instance_name
+        name = self.lakebase_instance_name or self._project
+        return name if self.lakebase_endpoint == f"projects/{name.lower()}{_MAIN_ENDPOINT}" else None
 
     @property
     def hosting_instance(self) -> str | None:
-        """The instance that holds the served database."""
-        return None if self.database_url or self.pgpassword else self.instance_name
+        """The instance that holds the served database, in its main branch or another one."""
+        if self.database_url or self.pgpassword:
+            return None
+        return self.lakebase_instance_name if self.lakebase_endpoint is None else self._project
+
+    @property
+    def _project(self) -> str:
+        """The project of the endpoint that is served."""
+        return (self.lakebase_endpoint or "/").split("/")[1]

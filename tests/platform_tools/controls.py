@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from server.local.platform.events import Event
 from server.local.platform.hooks import Hooks
-from server.local.platform.instances.instances import as_json
 from server.local.platform.instances.lifecycle import AVAILABLE
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import wrong_state
@@ -123,7 +122,11 @@ async def _inventory(call: Call) -> dict[str, Any]:
     state = platform.store.state
     return {
         "instances": [
-            {**as_json(instance), "suspended": instance.suspended, "processes": await _processes(platform, instance)}
+            {
+                **platform.instances.as_json(instance),
+                "suspended": instance.suspended,
+                "processes": await _processes(platform, instance),
+            }
             for instance in list(state.instances.values())
         ],
         "catalogs": [catalog.model_dump() for catalog in state.catalogs.values()],

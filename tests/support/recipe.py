@@ -188,7 +188,7 @@ RECIPE = (
             f"{_FAULTS}::test_every_fault_at_every_call_ends_in_exactly_one_of_each",
             f"{_LIFE}::test_a_teardown_needs_the_status_changes_to_be_discarded",
             f"{_LIFE}::test_a_recreated_table_has_its_statuses_indexes_and_grants",
-            f"{_PLANS}::test_deleting_what_does_not_exist_succeeds",
+            f"{_PLANS}::test_deleting_what_does_not_exist_begins_nothing",
             f"{_PLANS}::test_nothing_is_deleted_without_confirmation",
             f"{_KILLS}::test_a_namesake_created_meanwhile_is_not_deleted",
         ),

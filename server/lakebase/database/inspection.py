@@ -27,11 +27,21 @@ if TYPE_CHECKING:
 _APPLICATION: Final = "lakebase-orders-graphql admin"
 _STATEMENT_SECONDS: Final = 10.0
 # The database that the platform creates with every instance. It cannot be deleted.
-_FIRST_DATABASE: Final = "databricks_postgres"
+FIRST_DATABASE: Final = "databricks_postgres"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
 # The role names of the platform's pipelines begin with this.
 _PIPELINE_ROLE_PREFIX: Final = "databricks_writer"
 _OWNER: Final = "SELECT tableowner FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
+# The views on a table, and the tables with a foreign key to it.
+_DEPENDENTS: Final = """
+    SELECT DISTINCT 'view ' || r.ev_class::regclass::text
+    FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regclass($1) AND r.ev_class <> d.refobjid
+    UNION
+    SELECT 'table ' || conrelid::regclass::text FROM pg_constraint
+    WHERE confrelid = to_regclass($1) AND conrelid <> confrelid
+    ORDER BY 1
+"""
 # PostgreSQL refuses a statement: a right is missing, or a role, a column or the table is gone.
 _REFUSED: Final = (
     asyncpg.InsufficientPrivilegeError,
@@ -76,6 +86,11 @@ class TableLocation:
     def name(self) -> str:
         """The table's name, quoted for a statement."""
         return f"{quoted(self.schema)}.{quoted(self.table)}"
+
+
+def is_pipeline(role: str) -> bool:
+    """Whether a role of PostgreSQL is of a pipeline of the platform, so that its tables are synced tables'."""
+    return role.startswith(_PIPELINE_ROLE_PREFIX)
 
 
 def location_of(table: SyncedTable) -> TableLocation:
@@ -134,13 +149,38 @@ class Postgres:
         try:
             if database is not None:
                 return await self._count(instance, database)
-            async with self.connected(instance, _FIRST_DATABASE) as connection:
+            async with self.connected(instance, FIRST_DATABASE) as connection:
                 names = [str(row[0]) for row in await connection.fetch(_DATABASES)]
             return sum([await self._count(instance, name) for name in names])
         except DatabaseMissingError:
             return 0
         except (UnavailableError, ForbiddenError):
             return None
+
+    async def has_database(self, instance: str, database: str) -> bool | None:
+        """Whether an instance has a database; None if the instance does not answer."""
+        try:
+            async with self.connected(instance, FIRST_DATABASE) as connection:
+                return database in {row[0] for row in await connection.fetch(_DATABASES)}
+        except (UnavailableError, ForbiddenError):
+            return None
+
+    async def owner(self, table: TableLocation) -> str | None:
+        """The role that owns a table; None if there is no such table, or the database does not answer."""
+        try:
+            async with self.connected(table.instance, table.database) as connection:
+                owner: str | None = await connection.fetchval(_OWNER, table.schema, table.table)
+        except (UnavailableError, ForbiddenError):
+            return None
+        return owner
+
+    async def dependents(self, table: TableLocation) -> list[str]:
+        """The views and tables that keep PostgreSQL from dropping a table; none if the database does not answer."""
+        try:
+            async with self.connected(table.instance, table.database) as connection:
+                return [row[0] for row in await connection.fetch(_DEPENDENTS, table.name)]
+        except (UnavailableError, ForbiddenError):
+            return []
 
     async def grants_and_indexes(self, table: TableLocation) -> GrantsAndIndexes:
         """The grants and indexes on a table now; none if there is no table.
@@ -181,7 +221,7 @@ class Postgres:
         try:
             async with self.connected(table.instance, table.database) as connection:
                 owner = await connection.fetchval(_OWNER, table.schema, table.table)
-                if owner is None or not str(owner).startswith(_PIPELINE_ROLE_PREFIX):
+                if owner is None or not is_pipeline(owner):
                     return False
                 try:
                     await connection.execute(f"DROP TABLE {table.name}")

@@ -33,6 +33,8 @@ _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
+# The kinds of operations that create a catalog or a synced table.
+CREATING: Final = frozenset({OperationKind.CREATE_CATALOG, OperationKind.CREATE_SYNCED_TABLE, OperationKind.PROVISION})
 _ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
 _PASSED: Final = frozenset({OperationState.SUCCEEDED, OperationState.SKIPPED})
 
@@ -127,7 +129,7 @@ def request_from_json(values: Mapping[str, Any]) -> AdminRequest:
     for name, kind in _SPECS.items():
         if known.get(name) is not None:
             spec = {key: known[name][key] for key in _field_names(kind) & known[name].keys()}
-            if "primary_key" in spec:
+            if spec.get("primary_key") is not None:
                 spec["primary_key"] = tuple(spec["primary_key"])
             known[name] = kind(**spec)
     return AdminRequest(**{**known, "kind": OperationKind(known["kind"])})

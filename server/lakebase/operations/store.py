@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import UnavailableError
 from server.db.database import DatabaseAbsentError
+from server.lakebase.operations.operation import CREATING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -127,6 +128,19 @@ class OperationStore:
             return await self._table.find(id_)
         except DatabaseAbsentError:
             return None
+
+    async def created(self) -> set[str]:
+        """The resources of all operations that create a catalog or a synced table, as far as this process can tell."""
+        remembered = {
+            resource
+            for operation in self._memory.values()
+            if operation.request.kind in CREATING
+            for resource in operation.resources
+        }
+        try:
+            return remembered | await self._table.created()
+        except UnavailableError:
+            return remembered
 
     async def page(self, *, size: int, after: OperationRecord | None) -> list[OperationRecord]:
         """Operations, newest first. If there is no database, only those in memory.

@@ -18,7 +18,7 @@ from schema.errors import ApiError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.lakebase.operations.operation import operations_from_rows, request_to_json, row_values
+from server.lakebase.operations.operation import CREATING, operations_from_rows, request_to_json, row_values
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -221,6 +221,14 @@ class OperationTable:
         )
         seconds: float | None = rows[0][0]
         return seconds
+
+    async def created(self) -> set[str]:
+        """The resources of all operations that create something, in lower case: "catalog orders"."""
+        rows = await self._rows(
+            f"SELECT DISTINCT unnest(resources) FROM {self._name} WHERE kind = ANY(CAST(:kinds AS text[]))",  # noqa: S608 # as above
+            {"kinds": [kind.value for kind in CREATING]},
+        )
+        return {row[0] for row in rows}
 
     async def find(self, id_: str) -> OperationRecord | None:
         """The operation with this id."""

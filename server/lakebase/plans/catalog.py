@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schema.errors import ForbiddenError, Reason
-from schema.ports.administration import OperationKind, PlanAction
+from schema.errors import Reason
+from schema.ports.administration import InstanceState, OperationKind, PlanAction
+from server.lakebase.database.inspection import FIRST_DATABASE
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import catalog_differences, describe
+from server.lakebase.plans.differences import catalog_differences, describe, same_name
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
-    from schema.ports.administration import Catalog, Configured
+    from schema.ports.administration import CatalogSpec
+    from server.lakebase.plans.dependents import Dependents
     from server.lakebase.plans.draft import Draft
     from server.lakebase.services import Services
 
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
 class CatalogPlans:
     """Adds the steps about one catalog to a draft."""
 
-    def __init__(self, services: Services, configured: Configured) -> None:
+    def __init__(self, services: Services, dependents: Dependents) -> None:
         self._platform = services.platform
         self._postgres = services.postgres
-        self._configured = configured
+        self._dependents = dependents
 
     async def create(self, draft: Draft) -> None:
         """Plan to register the database, unless it is registered as wanted."""
-        spec = required(draft.request.catalog)
+        spec: CatalogSpec = required(draft.request.catalog)
         resource, found = f"catalog {spec.name}", await self._platform.catalog(spec.name)
         add = step_adder(draft, "create_catalog", resource, exists=found is not None)
         if found is not None:
@@ -45,52 +47,45 @@ class CatalogPlans:
         add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{created}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:
             instance = await self._platform.instance(spec.instance_name)
-            if instance is None:
-                message = f"There is no instance {spec.instance_name}. Create it first."
-                draft.refuse(Reason.RESOURCE_NOT_FOUND, message, "instanceName")
-            else:
-                draft.require_available(instance, "instanceName")
+            draft.require_available(spec.instance_name, instance, "instanceName")
+        if not spec.create_database and await self._lacks_database(spec):
+            draft.refuse(
+                Reason.RESOURCE_NOT_FOUND,
+                f"The instance {spec.instance_name} has no database {spec.database_name}. Send this with "
+                "createDatabase: true, or choose another one.",
+                "databaseName",
+            )
 
-    async def delete_alone(self, draft: Draft) -> None:
-        """Plan the deletion of the catalog, and count the status changes in its database."""
-        found = await self.delete(draft)
-        if found and found.instance_name and found.database_name:
-            # The platform does not document that it keeps the database.
-            draft.status_changes_lost = await self._postgres.count_changes(found.instance_name, found.database_name)
+    async def _lacks_database(self, spec: CatalogSpec) -> bool:
+        """Whether the database certainly does not exist. A new instance has only its first database."""
+        instance = await self._platform.instance(spec.instance_name)
+        if instance is None:
+            return spec.database_name != FIRST_DATABASE
+        if instance.state is not InstanceState.AVAILABLE:
+            return False
+        return await self._postgres.has_database(spec.instance_name, spec.database_name) is False
 
-    async def delete(self, draft: Draft, *, except_table: str | None = None) -> Catalog | None:
-        """Plan the deletion of the catalog, and return it if it exists. `except_table` is deleted before it."""
+    async def delete(self, draft: Draft) -> None:
+        """Plan the deletion of the catalog. Alone it counts the status changes: its database may go with it."""
         name = required(draft.request.catalog_name)
         found = await self._platform.catalog(name)
         add = step_adder(draft, "delete_catalog", f"catalog {name}", exists=found is not None)
         if found is None:
             draft.facts["catalog_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
-            return None
+            return
         draft.facts["catalog_uid"] = found.uid
         instance = draft.request.instance_name
-        if instance and found.instance_name and found.instance_name != instance:
+        if instance and found.instance_name and not same_name(found.instance_name, instance):
             draft.refuse(
                 Reason.SETTING_INVALID,
                 f"The catalog {name} registers a database of {found.instance_name}, not of {instance}.",
                 draft.name_field("catalog"),
             )
-        add(PlanAction.DELETE, f"no longer registers the database {found.database_name} of {found.instance_name}")
-        if tables := [table for table in await self._tables_of(name) if table != except_table]:
-            draft.refuse(
-                Reason.RESOURCE_IN_USE,
-                f"The catalog {name} still holds synced tables: {', '.join(tables)}. Delete them first.",
-                draft.name_field("catalog"),
-            )
-        return found
-
-    async def _tables_of(self, catalog: str) -> list[str]:
-        """The known synced tables of a catalog: those that Unity Catalog lists, and the configured one."""
-        configured = self._configured.table_name
-        try:
-            tables = await self._platform.tables_of(catalog)
-        except ForbiddenError:
-            tables = []
-        if configured and configured.split(".")[0] == catalog and configured not in tables:
-            tables += [configured] if await self._platform.synced_table(configured) else []
-        return sorted(tables)
+        message = f"no longer registers the database {found.database_name} of {found.instance_name}"
+        if draft.request.kind is OperationKind.DELETE_CATALOG:
+            message += "; the platform does not document that it keeps the database"
+            if found.instance_name and found.database_name:
+                draft.status_changes_lost = await self._postgres.count_changes(found.instance_name, found.database_name)
+        add(PlanAction.DELETE, message)
+        draft.refuse_if_used(f"catalog {name}", await self._dependents.of_catalog(name), draft.name_field("catalog"))

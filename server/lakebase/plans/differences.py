@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
-    """How an instance differs from this spec. A property that the platform does not report (yet) is no difference."""
+    """How an instance differs from this spec. What the spec does not name, or the platform not report, is as wanted."""
     return _differences(
         ("capacity", found.capacity, spec.capacity),
         ("nodeCount", found.node_count, spec.node_count),
@@ -44,19 +44,24 @@ def pending_changes(found: Instance, change: InstanceChange) -> list[Difference]
 def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
     """How a catalog differs from this spec."""
     return _differences(
-        ("instanceName", found.instance_name, spec.instance_name),
+        _names("instanceName", found.instance_name, spec.instance_name),
         ("databaseName", found.database_name, spec.database_name),
     )
+
+
+def same_name(one: str | None, other: str | None) -> bool:
+    """Whether two names are of the same resource. The platform ignores case in the names of its resources."""
+    return one is not None and other is not None and one.lower() == other.lower()
 
 
 def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Difference]:
     """How a synced table differs from this spec. The platform does not report its pipeline's storage."""
     return _differences(
-        ("sourceTable", found.source, spec.source),
-        ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key)),
-        ("timeseriesKey", found.timeseries_key or "", spec.timeseries_key or ""),
+        _names("sourceTable", found.source, spec.source),
+        ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key or ()) or None),
+        ("timeseriesKey", found.timeseries_key or "", spec.timeseries_key),
         ("policy", found.policy and found.policy.value, spec.policy),
-        ("instanceName", found.instance_name, spec.instance_name),
+        _names("instanceName", found.instance_name, spec.instance_name),
         ("databaseName", found.database_name, spec.database_name),
     )
 
@@ -74,6 +79,11 @@ def _differences(*properties: tuple[str, Any, Any]) -> list[Difference]:
         for name, found, wanted in properties
         if found is not None and wanted is not None and found != wanted
     ]
+
+
+def _names(field: str, found: str | None, wanted: str | None) -> tuple[str, str | None, str | None]:
+    """A property that is a name, as wanted if it differs only in case."""
+    return field, found, found if same_name(found, wanted) else wanted
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from schema.ports.administration import (
     PlanAction,
     PlannedStep,
 )
+from server.lakebase.plans.differences import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
+# The most dependents that a message names.
+_SHOWN_DEPENDENTS: Final = 10
 # Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
 _NAMING_KINDS: Final = frozenset({OperationKind.PROVISION, OperationKind.TEARDOWN, OperationKind.ENSURE_INDEXES})
 
@@ -32,7 +35,7 @@ class Draft:
     """A plan in the making.
 
     `facts` and `resources` become the operation's: what its steps have to remember, and what no other operation may
-    work on meanwhile.
+    work on meanwhile. `awaits_platform` says that a resource is not in its final state yet, and needs no step of ours.
     """
 
     request: AdminRequest
@@ -42,6 +45,12 @@ class Draft:
     refusals: list[AdminRefusal] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     status_changes_lost: int | None = 0
+    awaits_platform: bool = False
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether everything is as wanted already, so that there is nothing to do or to wait for."""
+        return not self.awaits_platform and all(step.action is PlanAction.NOTHING for step in self.steps)
 
     @property
     def plan(self) -> Plan:
@@ -72,9 +81,11 @@ class Draft:
         """The input field that names the instance, catalog or table: `of` is its kind."""
         return f"{of}Name" if self.request.kind in _NAMING_KINDS else "name"
 
-    def require_available(self, instance: Instance, field_: str) -> None:
-        """Refuse the request unless the instance is available."""
-        if instance.state is InstanceState.STOPPED:
+    def require_available(self, name: str, instance: Instance | None, field_: str) -> None:
+        """Refuse the request unless the instance exists and is available."""
+        if instance is None:
+            self.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no instance {name}. Create it first.", field_)
+        elif instance.state is InstanceState.STOPPED:
             message = f"The instance {instance.name} is stopped. Start it first with updateDatabaseInstance."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
         elif instance.state is InstanceState.DELETING:
@@ -82,6 +93,19 @@ class Draft:
         elif instance.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}:
             message = f"The instance {instance.name} is {instance.state.value}. Wait until it is AVAILABLE."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
+
+    def deletes(self, resource: str) -> bool:
+        """Whether a step of the plan deletes the resource."""
+        return any(step.action is PlanAction.DELETE and same_name(step.resource, resource) for step in self.steps)
+
+    def refuse_if_used(self, resource: str, dependents: Sequence[str], field_: str) -> None:
+        """Refuse the request if anything depends on the resource that the plan does not delete before."""
+        if used_by := [one for one in dependents if not self.deletes(one)]:
+            shown = ", ".join(used_by[:_SHOWN_DEPENDENTS])
+            more = f" and {len(used_by) - _SHOWN_DEPENDENTS} more" if len(used_by) > _SHOWN_DEPENDENTS else ""
+            self.refuse(
+                Reason.RESOURCE_IN_USE, f"The {resource} is still used by: {shown}{more}. Delete them first.", field_
+            )
 
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Add a reason to refuse the request."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind
-from server.lakebase.operations.operation import required
+from schema.ports.administration import OperationKind, PlanAction
 from server.lakebase.plans.catalog import CatalogPlans
+from server.lakebase.plans.dependents import Dependents
 from server.lakebase.plans.draft import Draft
 from server.lakebase.plans.instance import InstancePlans
 from server.lakebase.plans.synced_table import SyncedTablePlans
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from schema.ports.administration import AdminRequest, Configured
+    from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
 
 _DELETES: Final = frozenset(
@@ -32,17 +33,24 @@ class Planner:
     """Plans requests of every kind."""
 
     def __init__(
-        self, services: Services, configured: Configured, *, storage: bool, hosting: str | None, app_schema: str
+        self,
+        services: Services,
+        store: OperationStore,
+        configured: Configured,
+        *,
+        hosting: str | None,
+        app_schema: str,
     ) -> None:
-        self._instances = InstancePlans(services, configured, hosting=hosting)
-        self._catalogs = CatalogPlans(services, configured)
-        self._tables = SyncedTablePlans(services, storage=storage, app_schema=app_schema)
+        dependents = Dependents(services, store, configured)
+        self._instances = InstancePlans(services, dependents, configured, hosting=hosting)
+        self._catalogs = CatalogPlans(services, dependents)
+        self._tables = SyncedTablePlans(services, configured, app_schema=app_schema)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,
-            OperationKind.DELETE_INSTANCE: self._instances.delete_alone,
+            OperationKind.DELETE_INSTANCE: self._instances.delete,
             OperationKind.CREATE_CATALOG: self._catalogs.create,
-            OperationKind.DELETE_CATALOG: self._catalogs.delete_alone,
+            OperationKind.DELETE_CATALOG: self._catalogs.delete,
             OperationKind.CREATE_SYNCED_TABLE: self._tables.create,
             OperationKind.DELETE_SYNCED_TABLE: self._tables.delete_alone,
             OperationKind.REFRESH_SYNCED_TABLE: self._tables.refresh,
@@ -66,12 +74,11 @@ class Planner:
     async def _provision(self, draft: Draft) -> None:
         await self._instances.create(draft)
         await self._catalogs.create(draft)
-        await self._tables.ensure(draft, required(draft.request.table))
-        self._tables.after_sync(draft, required(draft.request.table).name)
+        await self._tables.create(draft)
 
     async def _teardown(self, draft: Draft) -> None:
         await self._tables.delete(draft)
-        await self._catalogs.delete(draft, except_table=draft.request.table_name)
+        await self._catalogs.delete(draft)
         await self._instances.delete(draft)
 
 
@@ -91,7 +98,8 @@ def _check_flags(draft: Draft) -> None:
             "discardStatusChanges: true.",
             "discardStatusChanges",
         )
-    costly = [step.resource for step in draft.steps if step.costs]
+    # A sync costs only until it ends, and is sent often, also by programs: it is told, and needs no acknowledgement.
+    costly = [step.resource for step in draft.steps if step.costs and step.action is not PlanAction.SYNC]
     if costly and not request.acknowledge_cost:
         draft.refuse(
             Reason.COST_NOT_ACKNOWLEDGED,

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason
-from schema.ports.administration import PlanAction, SyncPolicy
+from schema.ports.administration import SYNC_FAILED, InstanceState, OperationKind, PlanAction, SyncPolicy
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import describe, table_differences
+from server.lakebase.plans.differences import describe, same_name, table_differences
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.new_table import NewTableChecks
 
 if TYPE_CHECKING:
-    from schema.ports.administration import SyncedTableSpec
+    from schema.ports.administration import Configured, SyncedTable, SyncedTableSpec
     from server.lakebase.plans.draft import Draft
     from server.lakebase.services import Services
 
 
-class SyncedTablePlans:
-    """Adds the steps about one synced table to a draft; `storage`: the settings name its pipeline's storage."""
+_SYNCED_AGAIN: Final = "its pipeline is started again, and costs while it runs"
+# The platform does not document whether a sync keeps the table, empties it or replaces it.
+_AWAY: Final = "its PostgreSQL table may be missing or incomplete until the sync has ended"
 
-    def __init__(self, services: Services, *, storage: bool, app_schema: str) -> None:
+
+class SyncedTablePlans:
+    """Adds the steps about one synced table to a draft."""
+
+    def __init__(self, services: Services, configured: Configured, *, app_schema: str) -> None:
         self._app_schema = app_schema
         self._platform = services.platform
+        self._postgres = services.postgres
+        self._checks = NewTableChecks(services)
         self._indexes = services.indexes
-        self._storage = storage
+        self._configured = configured
 
     async def create(self, draft: Draft) -> None:
-        """Plan to create the synced table in an existing catalog, unless it exists as wanted."""
+        """Plan to create the synced table, unless it exists as wanted, and to build its indexes."""
         spec: SyncedTableSpec = required(draft.request.table)
-        await self.ensure(draft, spec)
-        if draft.steps[0].action is PlanAction.CREATE:
-            catalog = await self._platform.catalog(spec.name.split(".")[0])
-            if catalog is None and not (spec.instance_name and spec.database_name):
-                draft.refuse(
-                    Reason.RESOURCE_NOT_FOUND,
-                    f"{spec.name.split('.')[0]} is not a database catalog. Create one first, or give instanceName and "
-                    "databaseName for a table in another kind of catalog.",
-                    "name",
-                )
-            instance = spec.instance_name or (catalog.instance_name if catalog else None)
-            await self._require_available(draft, instance, "instanceName" if spec.instance_name else "name")
-        self.after_sync(draft, spec.name)
-
-    async def ensure(self, draft: Draft, spec: SyncedTableSpec) -> None:
-        """Plan to create the synced table, unless it exists as wanted; its catalog may not exist yet."""
-        if spec.name.split(".")[1].lower() == self._app_schema.lower():
+        if same_name(spec.name.split(".")[1], self._app_schema):
             draft.refuse(
                 Reason.NAME_INVALID,
                 f"The schema {self._app_schema} is reserved for the server's own tables. Choose another one.",
                 draft.name_field("table"),
             )
-        resource, found = f"synced table {spec.name}", await self._platform.synced_table(spec.name)
-        add = step_adder(draft, "create_synced_table", resource, exists=found is not None)
-        if found is not None:
-            if not (differences := table_differences(found, spec)):
-                add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
-                return
+        found = await self._platform.synced_table(spec.name)
+        await (self._create(draft, spec.with_defaults()) if found is None else self._keep(draft, spec, found))
+        self.after_sync(draft, spec.name)
+
+    async def _keep(self, draft: Draft, spec: SyncedTableSpec, found: SyncedTable) -> None:
+        resource = f"synced table {spec.name}"
+        add = step_adder(draft, "create_synced_table", resource, exists=True)
+        if differences := table_differences(found, spec):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
@@ -65,43 +59,31 @@ class SyncedTablePlans:
                 draft.name_field("table"),
                 differences=differences,
             )
-            return
-        add(PlanAction.CREATE, f"copies {spec.source}, {spec.policy}, by its own pipeline", costs=True)
-        if not self._storage and not (spec.storage_catalog and spec.storage_schema):
-            draft.refuse(
-                Reason.SETTING_INVALID,
-                "Give storageCatalog and storageSchema, where the pipeline may keep its own tables, or set "
-                "SYNCED_TABLE_STORAGE_CATALOG and SYNCED_TABLE_STORAGE_SCHEMA.",
-                "storageCatalog",
+        elif found.state in SYNC_FAILED:
+            add(
+                PlanAction.SYNC, f"{EXISTS}, but its sync has failed ({found.state.value}): {_SYNCED_AGAIN}", costs=True
             )
-        await self._check_source(draft, spec)
+        else:
+            add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
 
-    async def _check_source(self, draft: Draft, spec: SyncedTableSpec) -> None:
-        source = await self._platform.source(spec.source)
-        if source is None:
-            draft.refuse(
-                Reason.SOURCE_INVALID,
-                f"There is no source table {spec.source}, or the server may not see it.",
-                "sourceTable",
-            )
-            return
-        wanted = {
-            "primaryKey": spec.primary_key,
-            "timeseriesKey": (spec.timeseries_key,) if spec.timeseries_key else (),
-        }
-        for argument, columns in wanted.items():
-            if missing := [column for column in columns if column not in source.columns]:
-                draft.refuse(
-                    Reason.SOURCE_INVALID,
-                    f"The source table {spec.source} has no column {', '.join(missing)}. It has: "
-                    f"{', '.join(sorted(source.columns))}.",
-                    argument,
-                )
+    async def _create(self, draft: Draft, spec: SyncedTableSpec) -> None:
+        resource = f"synced table {spec.name}"
+        leftover = await self._checks.place(draft, spec)
+        draft.add(
+            "create_synced_table",
+            PlanAction.CREATE,
+            resource,
+            f"copies {spec.source}, {spec.policy}, by its own pipeline; it cannot be read until its first sync has "
+            f"ended{leftover}",
+            exists=False,
+            costs=True,
+        )
+        await self._checks.storage(draft, spec)
+        await self._checks.source(draft, spec)
 
     async def _require_available(self, draft: Draft, instance: str | None, field: str) -> None:
-        found = await self._platform.instance(instance) if instance else None
-        if found is not None:
-            draft.require_available(found, field)
+        if instance:
+            draft.require_available(instance, await self._platform.instance(instance), field)
 
     async def delete_alone(self, draft: Draft) -> None:
         """Plan the deletion of the synced table, and keep its grants and indexes for the next table of its name."""
@@ -125,9 +107,30 @@ class SyncedTablePlans:
             draft.facts["table_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
             return
-        await self._require_available(draft, found.instance_name, draft.name_field("table"))
+        host = await self._platform.instance(found.instance_name) if found.instance_name else None
+        if host:
+            # Without its instance the table can still be deleted from Unity Catalog.
+            draft.require_available(host.name, host, draft.name_field("table"))
+        instance = draft.request.instance_name
+        if instance and found.instance_name and not same_name(found.instance_name, instance):
+            message = f"The synced table {name} is in the instance {found.instance_name}, not in {instance}."
+            draft.refuse(Reason.SETTING_INVALID, message, "tableName")
         draft.facts["table_uid"] = await self._platform.identity_of(found)
-        add(PlanAction.DELETE, "is deleted with its pipeline and its PostgreSQL table; status changes stay")
+        add(PlanAction.DELETE, self._deletion(draft, found))
+        if host and host.state is InstanceState.AVAILABLE and found.database_name:
+            # The platform could not drop the PostgreSQL table.
+            dependents = await self._postgres.dependents(location_of(found))
+            draft.refuse_if_used(f"synced table {name}", dependents, draft.name_field("table"))
+
+    def _deletion(self, draft: Draft, found: SyncedTable) -> str:
+        parts = ["is deleted with its pipeline and its PostgreSQL table"]
+        if not (found.instance_name and found.database_name):
+            parts = ["is deleted with its pipeline; its PostgreSQL table stays if the platform leaves it behind"]
+        if same_name(found.name, self._configured.table_name):
+            parts.append("orders cannot be read until it is created and synced again")
+        if draft.request.kind is OperationKind.DELETE_SYNCED_TABLE:
+            parts.append("status changes stay, and so do its schema and its database")
+        return "; ".join(parts)
 
     async def refresh(self, draft: Draft) -> None:
         """Plan a sync, and restore the grants and indexes that it takes away."""
@@ -142,13 +145,20 @@ class SyncedTablePlans:
             draft.refuse(
                 Reason.SETTING_INVALID, f"The {resource} is synced continuously, so there is no sync to start.", "name"
             )
+        if found.pipeline_id and not await self._platform.has_pipeline(found.pipeline_id):
+            draft.refuse(
+                Reason.RESOURCE_NOT_FOUND,
+                f"The pipeline of the {resource} is gone. Delete the synced table, and create it again.",
+                "name",
+            )
         draft.add("note_belongings", PlanAction.NOTHING, resource, "its grants and indexes are kept", exists=True)
         draft.add(
             "sync_table",
             PlanAction.SYNC,
             resource,
-            "is synced now, which may replace its PostgreSQL table",
+            f"is synced now: {_SYNCED_AGAIN}; {_AWAY}",
             exists=True,
+            costs=True,
         )
         self.after_sync(draft, name)
 

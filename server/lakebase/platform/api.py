@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.service import database as api
 
-from schema.errors import ApiError, ForbiddenError, PlatformError, Reason
+from schema.errors import ForbiddenError, PlatformError, Reason
 from schema.ports.administration import Catalog, InstancePage
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.login_api import LoginApi
 from server.lakebase.platform.sdk_client import SdkClient
+from server.lakebase.platform.unity import UnityCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,19 +31,8 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _DELETION_THREADS: Final = 2
-# The largest page that the platform gives, and the most tables of a catalog that are looked at.
+# The largest page that the platform gives.
 _MAX_LISTED: Final = 100
-# All tables of a catalog are looked at within this time, so that a plan is an answer and not an operation.
-_TABLES_SECONDS: Final = 8.0
-# The SDK does not escape names in paths, so only these are sent.
-_NAME: Final = re.compile(r"\w{1,255}(\.\w{1,255}){2}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTable:
-    """A table of Unity Catalog, with the names of its columns."""
-
-    columns: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +45,17 @@ class PipelineRun:
 
 
 class Platform:
-    """The control plane: the Provisioned API (`w.database`), and Unity Catalog and pipelines beside it.
+    """The control plane: the Provisioned API (`w.database`), and pipelines beside it.
 
-    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too. A method that reads a
-    resource returns None if there is no such resource. All methods raise ApiError, as `failures.to_api_error` says.
+    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too, and `unity` those to
+    Unity Catalog. A method that reads a resource returns None if there is no such resource. All methods raise ApiError,
+    as `failures.to_api_error` says.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.logins = LoginApi(settings)
         self._client = SdkClient(settings)
+        self.unity = UnityCatalog(self._client)
         # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
         self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
@@ -99,6 +89,7 @@ class Platform:
 
     async def create_instance(self, spec: InstanceSpec) -> None:
         """Request a new instance. It takes minutes until it is AVAILABLE."""
+        spec = spec.with_defaults()
         wanted = api.DatabaseInstance(
             name=spec.name,
             capacity=spec.capacity,
@@ -151,32 +142,6 @@ class Platform:
         """Request the deletion of a catalog."""
         await self._delete(Action.DELETE_CATALOG, lambda client: client.database.delete_database_catalog(name))
 
-    async def tables_of(self, catalog: str) -> list[str]:
-        """The names of the synced tables in a catalog: lists its tables, and looks at each.
-
-        In a catalog of very many tables only some can be looked at in time. The platform itself checks them all when it
-        deletes the catalog.
-        """
-
-        def request(client: WorkspaceClient) -> list[str]:
-            listed = client.tables.list_summaries(catalog, max_results=_MAX_LISTED)
-            return [table.full_name for table, _ in zip(listed, range(_MAX_LISTED), strict=False) if table.full_name]
-
-        names = [name for name in await self._client.call(Action.LIST_TABLES, request) if _NAME.fullmatch(name)]
-        checks = {name: asyncio.create_task(self._is_synced(name)) for name in names}
-        if checks:
-            _, late = await asyncio.wait(checks.values(), timeout=_TABLES_SECONDS)
-            for task in late:
-                task.cancel()
-        return [name for name, task in checks.items() if task.done() and not task.cancelled() and task.result()]
-
-    async def _is_synced(self, name: str) -> bool:
-        try:
-            return await self.synced_table(name) is not None
-        except ApiError:
-            # Another kind of table, or the server may not see it, or the platform does not answer now.
-            return False
-
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name."""
         found = await self._client.find(
@@ -184,40 +149,37 @@ class Platform:
         )
         return read_synced_table(found, self._client.host) if found else None
 
-    async def table_uid(self, name: str) -> str | None:
-        """Unity Catalog's id of a table, which a later table of the same name does not have; None if not reported."""
-        found = await self._client.find(Action.GET_TABLE, lambda client: client.tables.get(name))
-        return found.table_id if found else None
-
     async def identity_of(self, table: SyncedTable) -> str | None:
         """An id that a later synced table of the same name does not have: the table's, or else its pipeline's."""
         try:
-            return await self.table_uid(table.name) or table.pipeline_id
+            return await self.unity.table_uid(table.name) or table.pipeline_id
         except ForbiddenError:
             return table.pipeline_id
 
-    async def source(self, name: str) -> SourceTable | None:
-        """The source table with this name."""
-        found = await self._client.find(Action.GET_SOURCE, lambda client: client.tables.get(name))
-        return SourceTable(frozenset(column.name for column in found.columns or [] if column.name)) if found else None
+    async def is_registered(self, table: str) -> bool:
+        """Whether this name of Unity Catalog is of a PostgreSQL table that was registered by itself, without a sync."""
+        found = await self._client.find(Action.GET_TABLE, lambda client: client.database.get_database_table(table))
+        return found is not None
+
+    def storage_of(self, spec: SyncedTableSpec) -> tuple[str | None, str | None]:
+        """The catalog and schema in which a synced table's pipeline would keep its own tables."""
+        return spec.storage_catalog or self._storage[0], spec.storage_schema or self._storage[1]
 
     async def create_synced_table(self, spec: SyncedTableSpec) -> None:
         """Request a synced table with its own pipeline. The first sync takes as long as the rows need."""
+        spec, (storage_catalog, storage_schema) = spec.with_defaults(), self.storage_of(spec)
         wanted = api.SyncedDatabaseTable(
             name=spec.name,
             database_instance_name=spec.instance_name,
             logical_database_name=spec.database_name,
             spec=api.SyncedTableSpec(
                 source_table_full_name=spec.source,
-                primary_key_columns=list(spec.primary_key),
+                primary_key_columns=list(spec.primary_key or ()),
                 timeseries_key=spec.timeseries_key,
                 scheduling_policy=api.SyncedTableSchedulingPolicy(spec.policy),
                 # Set explicitly, because the two control planes have different defaults.
                 create_database_objects_if_missing=True,
-                new_pipeline_spec=api.NewPipelineSpec(
-                    storage_catalog=spec.storage_catalog or self._storage[0],
-                    storage_schema=spec.storage_schema or self._storage[1],
-                ),
+                new_pipeline_spec=api.NewPipelineSpec(storage_catalog=storage_catalog, storage_schema=storage_schema),
             ),
         )
         await self._client.call(
@@ -228,6 +190,12 @@ class Platform:
         """Request the deletion of a synced table and of its PostgreSQL table."""
         await self._delete(
             Action.DELETE_TABLE, lambda client: client.database.delete_synced_database_table(name, purge_data=True)
+        )
+
+    async def has_pipeline(self, pipeline_id: str) -> bool:
+        """Whether there is a pipeline with this id."""
+        return (
+            await self._client.find(Action.GET_PIPELINE, lambda client: client.pipelines.get(pipeline_id)) is not None
         )
 
     async def start_pipeline(self, pipeline_id: str) -> None:

@@ -52,6 +52,7 @@ def read_instance(found: api.DatabaseInstance) -> Instance:
         created_at=parse_time(found.creation_time),
         host=found.read_write_dns,
         read_only_host=found.read_only_dns,
+        children=tuple(one.name for one in found.child_instance_refs or [] if one.name),
     )
 
 

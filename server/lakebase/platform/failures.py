@@ -62,6 +62,8 @@ class Action(Enum):
         "creating the catalog", "CREATE CATALOG on the metastore, and CAN USE on the database instance"
     )
     DELETE_CATALOG = Call("deleting the catalog", "ownership of the catalog, or MANAGE on it")
+    LIST_CATALOGS = Call("listing the catalogs", "USE CATALOG on the catalogs")
+    GET_SCHEMA = Call("reading the schema", "USE CATALOG and USE SCHEMA on the schema")
     LIST_TABLES = Call("listing the tables of the catalog", "USE CATALOG and USE SCHEMA on the catalog")
     GET_TABLE = Call("reading the synced table", "USE CATALOG, USE SCHEMA and SELECT on the synced table")
     GET_SOURCE = Call("reading the source table", "USE CATALOG, USE SCHEMA and SELECT on the source table")

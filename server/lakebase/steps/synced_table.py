@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import SyncState
+from schema.ports.administration import SYNC_FAILED, SyncState
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.differences import table_differences
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from server.lakebase.steps.step import Step
 
 _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE, SyncState.ONLINE_CONTINUOUS_UPDATE})
-_SYNC_FAILED: Final = frozenset({SyncState.OFFLINE_FAILED, SyncState.ONLINE_PIPELINE_FAILED})
 
 
 async def create_synced_table(step: Step) -> str:
@@ -48,7 +47,7 @@ async def create_synced_table(step: Step) -> str:
         require_same(f"synced table {spec.name}", table_differences(found, spec))
         if found.state in _ONLINE:
             return True
-        if found.state in _SYNC_FAILED:
+        if found.state in SYNC_FAILED:
             # The failed run that this step finds is restarted once. If the next run fails too, so does the step.
             run = await platform.latest_run(found.pipeline_id) if found.pipeline_id else None
             if not found.pipeline_id or run is None:
@@ -132,7 +131,7 @@ async def sync_table(step: Step) -> str:
                 await step.guard()
                 await ignore_conflict(platform.start_pipeline(found.pipeline_id))
                 start.sent()
-        elif run.done and (run.failed or found.state in _SYNC_FAILED):
+        elif run.done and (run.failed or found.state in SYNC_FAILED):
             raise _sync_failed(found)
         elif run.done and found.state in _ONLINE:
             return True

@@ -8,7 +8,6 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform.calls import listing
-from server.local.platform.instances.instances import as_json
 from server.local.platform.rest import bodies as requests
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import OAuthError, invalid, not_implemented
@@ -109,7 +108,11 @@ _DATABASE: list[Route] = [
     ),
     ("GET", "/instances", lambda call: listing(call, "database_instances", call.platform.instances.all())),
     ("GET", "/instances:findByUid", lambda call: call.platform.instances.find_by_uid(call.query.get("uid"))),
-    ("GET", "/instances/{name}", lambda call: as_json(call.platform.instances.find(call["name"]))),
+    (
+        "GET",
+        "/instances/{name}",
+        lambda call: call.platform.instances.as_json(call.platform.instances.find(call["name"])),
+    ),
     (
         "PATCH",
         "/instances/{name}",
@@ -183,6 +186,7 @@ _POSTGRES: list[Route] = [
 ]
 
 _UNITY: list[Route] = [
+    ("GET", "/catalogs", lambda call: listing(call, "catalogs", call.platform.unity.all())),
     ("GET", "/catalogs/{name}", lambda call: call.platform.unity.catalog(call["name"])),
     ("GET", "/schemas/{full_name}", lambda call: call.platform.unity.schema(call["full_name"])),
     ("GET", "/tables/{full_name}", lambda call: call.platform.unity.table(call["full_name"])),

@@ -22,7 +22,7 @@ _PORTS = range(20_000, 32_000)
 
 
 class Instance(BaseModel):
-    """A database instance. A suspended instance is AVAILABLE, too."""
+    """A database instance. A suspended instance is AVAILABLE, too. `parent` is the uid of the original."""
 
     name: str
     uid: str
@@ -41,6 +41,7 @@ class Instance(BaseModel):
     address: str
     secondary_address: str
     suspended: bool = False
+    parent: str | None = None
 
 
 class Catalog(BaseModel):

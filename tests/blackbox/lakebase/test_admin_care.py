@@ -68,16 +68,26 @@ def test_a_synced_table_may_not_have_the_name_of_our_own_table(operator: Operato
     """Deleting a synced table of that name would delete the history of changes."""
     name = f"{CATALOG}.orders_app.order_status_change"
     payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
-    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [("NAME_INVALID", ["input", "name"])]
+    errors = [(error["code"], error["field"]) for error in payload["userErrors"]]
+    # The plan also finds the table itself, which no pipeline has made.
+    assert errors == [(code, ["input", "name"]) for code in ("NAME_INVALID", "SPEC_CONFLICT")]
 
 
 async def test_a_table_that_no_pipeline_made_is_not_dropped(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """A synced table that failed to be created may have the name of an ordinary table."""
-    await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
+    """The plan refuses its name. A synced table that failed to be created, because it came later, may have it."""
     name = f"{CATALOG}.public.mine"
-    ended = operator.ended(operator.send("createSyncedTable", name=name, acknowledgeCost=True))
+    platform.fault("hold_before", method="POST", path=f"{API}/synced_tables")
+    payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
+    held(platform)
+    await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
+    refused = operator.send("createSyncedTable", name=f"{CATALOG}.Public.Mine", acknowledgeCost=True, dryRun=True)
+    assert [(error["code"], error["field"]) for error in refused["userErrors"]] == [
+        ("SPEC_CONFLICT", ["input", "name"])
+    ]
+    platform.release()
+    ended = operator.ended(payload)
     assert (ended["state"], ended["failure"]["reason"]) == ("FAILED", "SYNC_FAILED")
     platform.fault("slow", method="DELETE", path=f"{API}/synced_tables/{name}", seconds=0.1)
     with contextlib.suppress(AssertionError):
@@ -86,17 +96,19 @@ async def test_a_table_that_no_pipeline_made_is_not_dropped(
     await database.execute("DROP TABLE public.mine")
 
 
-def test_an_instance_created_after_the_plan_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
-    """The plan said that there was no instance of this name."""
-    platform.fault("hold_before", method="GET", path=f"{API}/instances/late", skip=1)
-    payload = operator.send("deleteDatabaseInstance", name="late", confirmDeletion=True)
-    assert payload["plan"]["steps"][0]["exists"] is False
-    held(platform)
+def test_a_catalog_created_after_the_plan_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
+    """The plan said that there was no catalog of this name."""
     platform.create_instance("late")
+    names = {"instanceName": "late", "catalogName": "late", "tableName": "late.public.t"}
+    platform.fault("hold_before", method="GET", path=f"{API}/catalogs/late", skip=1)
+    payload = operator.send("teardownLakebase", **names, confirmDeletion=True)
+    assert [step["exists"] for step in payload["plan"]["steps"]] == [False, False, True]
+    held(platform)
+    platform.create_catalog("late", "late")
     platform.release()
     assert failed(operator, payload) == "NAMESAKE_FOUND"
     assert "late" in [one["name"] for one in platform.inventory()["instances"]]
-    operator.done("deleteDatabaseInstance", name="late", confirmDeletion=True)
+    operator.done("teardownLakebase", **names, confirmDeletion=True)
 
 
 def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: Operator) -> None:

@@ -21,6 +21,7 @@ ASLEEP_TABLE = f"{ASLEEP}.public.orders"
 NEW_TABLE = f"{EMPTY}.public.orders"
 CREATE_TABLE = {"name": NEW_TABLE, "acknowledgeCost": True}
 CREATE_CATALOG = {"name": "another_catalog", "instanceName": INSTANCE, "databaseName": "another"}
+IN_USE = ("RESOURCE_IN_USE", "instanceName")
 COST, CONFIRM = ("COST_NOT_ACKNOWLEDGED", "acknowledgeCost"), ("DELETION_NOT_CONFIRMED", "confirmDeletion")
 AT_STAKE = ("STATUS_CHANGES_AT_STAKE", "discardStatusChanges")
 
@@ -91,12 +92,23 @@ def test_what_costs_has_to_be_acknowledged(operator: Operator, mutation: str, gi
         ("deleteDatabaseCatalog", {"name": EMPTY}, [CONFIRM], 0),
         ("deleteSyncedTable", {"name": TABLE}, [CONFIRM], 0),
         ("deleteSyncedTable", {"name": f"{CATALOG}.public.nowhere"}, [CONFIRM], 0),
-        ("teardownLakebase", {}, [CONFIRM, AT_STAKE], 1),
-        ("teardownLakebase", {"confirmDeletion": True}, [AT_STAKE], 1),
-        ("teardownLakebase", {"discardStatusChanges": True}, [CONFIRM], 1),
+        # The empty catalog is on the instance, too.
+        ("teardownLakebase", {}, [IN_USE, CONFIRM, AT_STAKE], 1),
+        ("teardownLakebase", {"confirmDeletion": True}, [IN_USE, AT_STAKE], 1),
+        ("teardownLakebase", {"discardStatusChanges": True}, [IN_USE, CONFIRM], 1),
         # The changes in a stopped instance cannot be counted.
-        ("deleteDatabaseInstance", {"name": STOPPED, "confirmDeletion": True}, [AT_STAKE], None),
-        ("deleteDatabaseInstance", {"name": STOPPED, "discardStatusChanges": True}, [CONFIRM], None),
+        (
+            "deleteDatabaseInstance",
+            {"name": STOPPED, "confirmDeletion": True},
+            [("RESOURCE_IN_USE", "name"), AT_STAKE],
+            None,
+        ),
+        (
+            "deleteDatabaseInstance",
+            {"name": STOPPED, "discardStatusChanges": True},
+            [("RESOURCE_IN_USE", "name"), CONFIRM],
+            None,
+        ),
         (
             "deleteDatabaseInstance",
             {"name": INSTANCE, "confirmDeletion": True},
@@ -177,6 +189,68 @@ def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
             ("RESOURCE_NOT_FOUND", "instanceName"),
         ),
         ("createDatabaseCatalog", {**CREATE_CATALOG, "instanceName": STOPPED}, ("RESOURCE_NOT_READY", "instanceName")),
+        ("createDatabaseCatalog", {**CREATE_CATALOG, "createDatabase": False}, ("RESOURCE_NOT_FOUND", "databaseName")),
+        (
+            "provisionLakebase",
+            {
+                "instanceName": "new-pg",
+                "catalogName": "new",
+                "tableName": "new.public.orders",
+                "createDatabase": False,
+                "acknowledgeCost": True,
+            },
+            ("RESOURCE_NOT_FOUND", "databaseName"),
+        ),
+        ("createSyncedTable", {**CREATE_TABLE, "policy": "TRIGGERED"}, ("SETTING_INVALID", "policy")),
+        (
+            "provisionLakebase",
+            {"tableName": f"{CATALOG}.public.others", "policy": "CONTINUOUS", "acknowledgeCost": True},
+            ("SETTING_INVALID", "policy"),
+        ),
+        ("createSyncedTable", {**CREATE_TABLE, "sourceTable": TABLE}, ("SOURCE_INVALID", "sourceTable")),
+        ("createSyncedTable", {**CREATE_TABLE, "storageCatalog": "nowhere"}, ("RESOURCE_NOT_FOUND", "storageCatalog")),
+        ("createSyncedTable", {**CREATE_TABLE, "storageSchema": "nowhere"}, ("RESOURCE_NOT_FOUND", "storageSchema")),
+        ("createSyncedTable", {**CREATE_TABLE, "storageCatalog": CATALOG}, ("SETTING_INVALID", "storageCatalog")),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "storageCatalog": EMPTY.upper()},
+            ("SETTING_INVALID", "storageCatalog"),
+        ),
+        (
+            "provisionLakebase",
+            {
+                "catalogName": "new",
+                "tableName": "new.public.orders",
+                "storageCatalog": "New",
+                "acknowledgeCost": True,
+            },
+            ("SETTING_INVALID", "storageCatalog"),
+        ),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "instanceName": INSTANCE, "databaseName": "others"},
+            ("SETTING_INVALID", "databaseName"),
+        ),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "name": "main.nowhere.t", "instanceName": INSTANCE, "databaseName": DATABASE},
+            ("RESOURCE_NOT_FOUND", "name"),
+        ),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "name": "nowhere.public.t", "instanceName": INSTANCE, "databaseName": DATABASE},
+            ("RESOURCE_NOT_FOUND", "name"),
+        ),
+        (
+            "createSyncedTable",
+            {**CREATE_TABLE, "name": "main.default.t", "instanceName": "nowhere", "databaseName": DATABASE},
+            ("RESOURCE_NOT_FOUND", "instanceName"),
+        ),
+        (
+            "createDatabaseInstance",
+            {"name": "new-pg", "enableReadableSecondaries": True, "acknowledgeCost": True},
+            ("SETTING_INVALID", "enableReadableSecondaries"),
+        ),
         ("createSyncedTable", {**CREATE_TABLE, "name": f"{ASLEEP}.public.t"}, ("RESOURCE_NOT_READY", "name")),
         (
             "createSyncedTable",
@@ -199,7 +273,7 @@ def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
 def test_what_a_request_needs_has_to_exist(
     operator: Operator, mutation: str, given: dict[str, Any], error: tuple[str, str]
 ) -> None:
-    """A source and its columns, a catalog, a running instance, a second node, and the resource to change."""
+    """A source with its columns and changes, storage, a place to copy to, a running instance, and a second node."""
     assert codes_and_fields(refused(operator, mutation, given)) == [error]
 
 
@@ -264,7 +338,7 @@ def test_a_dry_run_needs_no_confirmation_and_reports_conflicts(operator: Operato
     """Nothing is begun, and conflicts come with the plan."""
     for mutation, given, errors in (
         ("createDatabaseInstance", {"name": "new-pg"}, []),
-        ("teardownLakebase", {}, []),
+        ("teardownLakebase", {}, [IN_USE]),
         ("deleteDatabaseInstance", {"name": INSTANCE}, [("RESOURCE_IN_USE", "name")]),
         ("createDatabaseInstance", {"name": INSTANCE, "capacity": "CU_2"}, [("SPEC_CONFLICT", "name")]),
         ("createSyncedTable", {"name": NEW_TABLE, "timeseriesKey": "x"}, [("SOURCE_INVALID", "timeseriesKey")]),
@@ -284,21 +358,25 @@ def test_a_dry_run_needs_no_confirmation_and_reports_conflicts(operator: Operato
         ("deleteSyncedTable", "nowhere.public.nowhere"),
     ],
 )
-def test_deleting_what_does_not_exist_succeeds(operator: Operator, mutation: str, name: str) -> None:
-    """No DELETE is sent."""
-    operator.done(mutation, name=name, confirmDeletion=True)
+def test_deleting_what_does_not_exist_begins_nothing(operator: Operator, mutation: str, name: str) -> None:
+    """It succeeds with its plan, and has no operation."""
+    payload = operator.send(mutation, name=name, confirmDeletion=True)
+    assert payload["operation"] is None
+    assert payload["userErrors"] == []
+    assert [step["action"] for step in payload["plan"]["steps"]] == ["NOTHING"]
 
 
 def test_a_conflicting_operation_is_named(operator: Operator, platform: LocalPlatform) -> None:
     """The same request again gets that operation; another one on the same resource is refused."""
     # The plan's read passes, and the step's is held.
     platform.fault("hold_before", method="GET", path=f"/api/2.0/database/synced_tables/{TABLE}", skip=1, times=1)
-    begun = operator.send("ensureOrderIndexes")
+    begun = operator.send("provisionLakebase")
     wait_for(lambda: bool(platform.held()), what=lambda: f"the step to be held: {begun}")
-    assert operator.send("ensureOrderIndexes", tableName=TABLE)["operation"]["id"] == begun["operation"]["id"]
+    assert operator.send("provisionLakebase", tableName=TABLE)["operation"]["id"] == begun["operation"]["id"]
     others: list[tuple[str, dict[str, Any]]] = [
         ("deleteSyncedTable", {"name": TABLE, "confirmDeletion": True}),
         ("refreshSyncedTable", {}),
+        ("ensureOrderIndexes", {}),
         ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True}),
     ]
     for mutation, given in others:

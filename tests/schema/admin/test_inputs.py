@@ -160,20 +160,20 @@ async def test_a_catalog_of_the_platforms_is_not_torn_down(name: str) -> None:
                 ("retentionWindowInDays", -7),
                 ("nodeCount", 0),
                 ("nodeCount", -1),
+                ("nodeCount", 4),
             )
         ),
         *(
             (
                 mutation,
-                {"name": INSTANCE, "nodeCount": 1, "enableReadableSecondaries": True},
+                {**given, "nodeCount": 1, "enableReadableSecondaries": True},
                 [("SETTING_INVALID", "input.enableReadableSecondaries")],
             )
-            for mutation in ("createDatabaseInstance", "updateDatabaseInstance")
-        ),
-        (
-            "provisionLakebase",
-            {"enableReadableSecondaries": True},
-            [("SETTING_INVALID", "input.enableReadableSecondaries")],
+            for mutation, given in (
+                ("createDatabaseInstance", {"name": INSTANCE}),
+                ("updateDatabaseInstance", {"name": INSTANCE}),
+                ("provisionLakebase", {}),
+            )
         ),
         ("updateDatabaseInstance", {"name": INSTANCE}, [("SETTING_INVALID", "input")]),
         ("updateDatabaseInstance", {"name": INSTANCE, "capacity": None}, [("SETTING_INVALID", "input")]),
@@ -195,12 +195,6 @@ async def test_a_catalog_of_the_platforms_is_not_torn_down(name: str) -> None:
             {"name": TABLE, "storageSchema": "information_schema"},
             [("NAME_INVALID", "input.storageSchema")],
         ),
-        (
-            "createSyncedTable",
-            {"name": TABLE, "storageCatalog": "Orders"},
-            [("SETTING_INVALID", "input.storageCatalog")],
-        ),
-        ("provisionLakebase", {"storageCatalog": "orders"}, [("SETTING_INVALID", "input.storageCatalog")]),
         ("createSyncedTable", {"name": TABLE, "instanceName": INSTANCE}, [("SETTING_INVALID", "input.databaseName")]),
         (
             "createSyncedTable",
@@ -374,8 +368,14 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         {"name": TABLE},
         ports.AdminRequest(
             ports.OperationKind.CREATE_SYNCED_TABLE,
-            table=ports.SyncedTableSpec(TABLE, "samples.tpch.orders", ("o_orderkey",)),
+            table=ports.SyncedTableSpec(TABLE),
         ),
+    ),
+    (
+        # An explicit null is the same as no word.
+        "createSyncedTable",
+        dict.fromkeys(("sourceTable", "primaryKey", "policy", "timeseriesKey", "instanceName"), None) | {"name": TABLE},
+        ports.AdminRequest(ports.OperationKind.CREATE_SYNCED_TABLE, table=ports.SyncedTableSpec(TABLE)),
     ),
     (
         "createSyncedTable",
@@ -429,7 +429,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
             ports.OperationKind.PROVISION,
             instance=ports.InstanceSpec("orders-pg"),
             catalog=ports.CatalogSpec("orders", "orders-pg", "orders_db"),
-            table=ports.SyncedTableSpec(TABLE, "samples.tpch.orders", ("o_orderkey",)),
+            table=ports.SyncedTableSpec(TABLE),
             acknowledge_cost=True,
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from server.lakebase.assembly import configured_names
 from server.settings import Settings, SettingsError, load_settings
 from server.settings.dsn import InvalidDsnError, parse_dsn
 from tests.servers.process import ROOT
@@ -13,6 +14,29 @@ from tests.support.tables import settings_table
 def test_the_settings_table_stands_in_the_readme() -> None:
     """The README's table of settings is the one that the server reads."""
     assert settings_table() in (ROOT / "server/settings/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("instance", "endpoint", "administered", "hosting"),
+    [
+        ("orders-pg", None, "orders-pg", "orders-pg"),
+        (None, "projects/orders-pg/branches/production/endpoints/primary", "orders-pg", "orders-pg"),
+        ("Orders-PG", "projects/orders-pg/branches/production/endpoints/primary", "Orders-PG", "orders-pg"),
+        (None, "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
+        ("orders-pg", "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
+        ("orders-pg", "projects/orders-pg/branches/production/endpoints/other", None, "orders-pg"),
+        ("orders-pg", "projects/others/branches/production/endpoints/primary", None, "others"),
+    ],
+)
+def test_the_administered_instance_is_the_one_that_is_served(
+    instance: str | None, endpoint: str | None, administered: str | None, hosting: str
+) -> None:
+    """The main endpoint of a project is the instance of its name. Other branches only go with it when it is deleted."""
+    names = {"lakebase_instance_name": instance, "lakebase_endpoint": endpoint, "lakebase_catalog_name": "orders"}
+    settings = Settings.model_validate(names)
+    assert (settings.instance_name, settings.hosting_instance) == (administered, hosting)
+    table = "orders.public.orders_synced" if administered else None
+    assert configured_names(settings).table_name == table
 
 
 @pytest.mark.parametrize(

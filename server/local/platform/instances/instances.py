@@ -50,8 +50,8 @@ _NEED_RESTART = {"capacity", "node_count", "readable_secondaries"}
 class Instances:
     """The instances. An instance with readable secondaries has one hot standby, whatever its number of nodes.
 
-    Native login (PostgreSQL's own passwords) is stored but has no effect. Child instances (`parent_instance_ref`) are
-    refused.
+    Native login (PostgreSQL's own passwords) is stored but has no effect. A child instance (`parent_instance_ref`) is a
+    copy of its parent as it is now; the platform's points in time are refused.
     """
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
@@ -73,20 +73,19 @@ class Instances:
         """The DatabaseInstance with this uid."""
         for instance in self._store.state.instances.values():
             if instance.uid == uid:
-                return as_json(instance)
+                return self.as_json(instance)
         raise not_found(f"Database instance with uid '{uid}' not found.")
 
     def all(self) -> list[dict[str, Any]]:
         """Every DatabaseInstance, ordered by name."""
-        return [as_json(instance) for _, instance in sorted(self._store.state.instances.items())]
+        return [self.as_json(instance) for _, instance in sorted(self._store.state.instances.items())]
 
     def create(self, body: InstanceBody, creator: Identity) -> dict[str, Any]:
         """Start to create an instance."""
         name = instance_name(body.name)
         if name in self._store.state.instances:
             raise exists(f"Database instance '{name}' already exists.")
-        if body.parent_instance_ref:
-            raise invalid("parent_instance_ref: child instances are not supported here.")
+        parent = self._parent(body.parent_instance_ref)
         given = {key: value for key, value in body.model_dump().items() if key in _MUTABLE and value is not None}
         address = self._free_address()
         instance = Instance(
@@ -98,6 +97,7 @@ class Instances:
             state=STARTING,
             address=str(address),
             secondary_address=str(address + 1),
+            parent=parent.uid if parent else None,
             **{_MUTABLE[key]: value for key, value in {**_DEFAULTS, **given}.items()},
         )
         _check(instance)
@@ -106,7 +106,7 @@ class Instances:
         self._store.state.instances[name] = instance
         self._store.save()
         self._lifecycle.settle(instance)
-        return as_json(instance, tags=True)
+        return self.as_json(instance, tags=True)
 
     def update(self, name: str, body: InstanceBody, query: Mapping[str, str]) -> dict[str, Any]:
         """Change the fields in `update_mask`, or without a mask the fields in the body."""
@@ -129,14 +129,18 @@ class Instances:
         for field in changed:
             setattr(instance, field, values[field])
         self._apply(instance, changed)
-        return as_json(instance, tags=True)
+        return self.as_json(instance, tags=True)
 
     def delete(self, name: str, query: Mapping[str, str]) -> None:
-        """Start to delete an instance. Refused while it has catalogs or synced tables."""
+        """Start to delete an instance. Refused while it has catalogs or synced tables, or children without `force`."""
         instance = self.find(name)
         if boolean(query, "purge") is False:
             raise invalid("Purge must be set to true to delete a database instance.")
-        boolean(query, "force")
+        children = self._children(instance)
+        if children and not boolean(query, "force"):
+            raise conflict(f"Database instance '{name}' still has the child instance '{children[0].name}': use force.")
+        for child in children:
+            self.delete(child.name, query)
         state = self._store.state
         for kind, resources in (("catalog", state.catalogs), ("synced table", state.synced_tables)):
             for resource in resources.values():
@@ -148,6 +152,29 @@ class Instances:
             instance.state = DELETING
             self._store.save()
         self._lifecycle.settle(instance)
+
+    def _parent(self, reference: Mapping[str, Any] | None) -> Instance | None:
+        if not reference:
+            return None
+        if reference.keys() & {"branch_time", "lsn"}:
+            raise invalid("parent_instance_ref: only a copy of the parent as it is now is supported here.")
+        parent = self.find(instance_name(reference.get("name")))
+        if parent.state != AVAILABLE or parent.suspended:
+            raise wrong_state(f"Database instance '{parent.name}' is {parent.state} or asleep, not AVAILABLE.")
+        return parent
+
+    def _children(self, instance: Instance) -> list[Instance]:
+        return [one for one in self._store.state.instances.values() if one.parent == instance.uid]
+
+    def as_json(self, instance: Instance, *, tags: bool = False) -> dict[str, Any]:
+        """A DatabaseInstance as the platform returns it. Input-only fields show only as their `effective_` twins."""
+        reply = _properties(instance, tags=tags)
+        state = self._store.state
+        if parent := next((one for one in state.instances.values() if one.uid == instance.parent), None):
+            reply["parent_instance_ref"] = {"name": parent.name, "uid": parent.uid}
+        if children := self._children(instance):
+            reply["child_instance_refs"] = [{"name": child.name, "uid": child.uid} for child in children]
+        return reply
 
     def _apply(self, instance: Instance, changed: set[str]) -> None:
         """Start what the changed fields require."""
@@ -168,8 +195,7 @@ class Instances:
         return address
 
 
-def as_json(instance: Instance, *, tags: bool = False) -> dict[str, Any]:
-    """A DatabaseInstance as the platform returns it. Input-only fields show only as their `effective_` twins."""
+def _properties(instance: Instance, *, tags: bool) -> dict[str, Any]:
     reply: dict[str, Any] = {
         "name": instance.name,
         "uid": instance.uid,

@@ -183,6 +183,8 @@ class Lifecycle:
 
     async def _bring_up(self, instance: Instance) -> None:
         servers = self.servers[instance.uid]
+        if instance.parent:
+            await servers.branch_from(self.servers[instance.parent])
         await servers.start()
         connection = await servers.connect()
         try:

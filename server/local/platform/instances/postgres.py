@@ -69,11 +69,15 @@ class Servers:
         self.primary.options = self._settings()
         await _in_thread(self.primary.start, self._port)
 
+    async def branch_from(self, parent: Servers) -> None:
+        """Create the primary as a copy of the parent's, which has to run, unless it exists."""
+        await _in_thread(self.primary.copy_from, parent.primary, standby=False)
+
     async def follow(self) -> None:
         """Start the standby, created as a copy of the primary, or delete it if it is no longer wanted."""
         if self._instance.readable_secondaries:
             self.standby.options = {**self._settings(), "max_connections": str(_STANDBY_CONNECTIONS)}
-            await _in_thread(self.standby.copy_from, self.primary)
+            await _in_thread(self.standby.copy_from, self.primary, standby=True)
             await _in_thread(self.standby.start, self._port)
         else:
             await _in_thread(self.standby.destroy)

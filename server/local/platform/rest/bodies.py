@@ -163,10 +163,10 @@ def instance_name(name: str | None) -> str:
 
 
 def catalog_name(name: str | None) -> str:
-    """Check the name of a catalog, and return it."""
+    """Check the name of a catalog, and return it in lower case, as Unity Catalog keeps all names."""
     if not name or not _CATALOG_PART.fullmatch(name):
         raise invalid(f"Catalog name {name!r} is invalid: use up to 255 letters, digits and underscores.")
-    return name
+    return name.lower()
 
 
 def database_name(name: str | None) -> str:
@@ -177,13 +177,14 @@ def database_name(name: str | None) -> str:
 
 
 def table_parts(name: str | None) -> tuple[str, str, str]:
-    """Split the full name of a table into catalog, schema and table."""
+    """Split the full name of a table into catalog, schema and table, in lower case as Unity Catalog keeps all names."""
     parts = (name or "").split(".")
     if len(parts) != _TABLE_PARTS or not all(_CATALOG_PART.fullmatch(part) for part in parts):
         raise invalid(
             f"Table name {name!r} is invalid: use catalog.schema.table, each of letters, digits and underscores."
         )
-    return parts[0], parts[1], parts[2]
+    catalog, schema, table = (part.lower() for part in parts)
+    return catalog, schema, table
 
 
 def boolean(query: Mapping[str, str], name: str) -> bool | None:

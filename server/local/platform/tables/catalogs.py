@@ -72,7 +72,7 @@ class Catalogs:
         for table in (*state.synced_tables, *state.database_tables):
             if table.startswith(f"{catalog.name}."):
                 raise conflict(f"Catalog '{name}' still holds the table '{table}': delete that first.")
-        del state.catalogs[name]
+        del state.catalogs[catalog.name]
         self._store.save()
 
     async def create_table(self, body: DatabaseTableBody) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Catalogs:
 
     def get_table(self, name: str) -> dict[str, Any]:
         """The DatabaseTable with this name."""
-        found = self._store.state.database_tables.get(name)
+        found = self._store.state.database_tables.get(name.lower())
         if found is None:
             raise not_found(f"Database table '{name}' not found.")
         return dict(found)
@@ -110,11 +110,11 @@ class Catalogs:
     def delete_table(self, name: str) -> None:
         """Delete the registration. The table itself stays."""
         self.get_table(name)
-        del self._store.state.database_tables[name]
+        del self._store.state.database_tables[name.lower()]
         self._store.save()
 
     def _find(self, name: str) -> Catalog:
-        catalog = self._store.state.catalogs.get(name)
+        catalog = self._store.state.catalogs.get(name.lower())
         if catalog is None:
             raise not_found(f"Database catalog '{name}' not found.")
         return catalog

@@ -45,7 +45,7 @@ class SyncedTables:
         state = self._store.state
         if full_name in state.synced_tables or full_name in state.database_tables:
             raise exists(f"Table '{full_name}' already exists.")
-        instance_name, database = self._target(body, catalog)
+        instance_name, database = self._target(body, catalog, schema)
         instance = self._instances.find(instance_name)
         if instance.state != "AVAILABLE":
             raise wrong_state(f"Database instance '{instance.name}' is {instance.state}, not AVAILABLE.")
@@ -94,8 +94,8 @@ class SyncedTables:
             raise
         state = self._store.state
         # Another call may have deleted it meanwhile.
-        if state.synced_tables.get(name) is table:
-            del state.synced_tables[name]
+        if state.synced_tables.get(table.name) is table:
+            del state.synced_tables[table.name]
             if not self._options.keep_pipelines and not any(
                 other.pipeline == table.pipeline for other in state.synced_tables.values()
             ):
@@ -137,19 +137,19 @@ class SyncedTables:
         }
 
     def _find(self, name: str) -> SyncedTable:
-        table = self._store.state.synced_tables.get(name)
+        table = self._store.state.synced_tables.get(name.lower())
         if table is None:
             raise not_found(f"Synced database table '{name}' not found.")
         return table
 
-    def _target(self, body: SyncedTableBody, catalog: str) -> tuple[str, str]:
+    def _target(self, body: SyncedTableBody, catalog: str, schema: str) -> tuple[str, str]:
         """The instance and the database: those of the catalog if it registers a database, else those in the body."""
         registered = self._store.state.catalogs.get(catalog)
         if registered is None:
             self._unity.catalog(catalog)
             if not self._unity.is_standard(catalog):
                 raise invalid(f"name: catalog '{catalog}' does not accept tables.")
-            self._unity.schema(".".join((body.name or "").split(".")[:2]))
+            self._unity.schema(f"{catalog}.{schema}")
             if not body.database_instance_name:
                 raise invalid("database_instance_name is required in a standard catalog.")
             return body.database_instance_name, database_name(body.logical_database_name)
@@ -165,6 +165,7 @@ class SyncedTables:
         if spec is None or not spec.source_table_full_name or not spec.scheduling_policy:
             raise invalid("spec: source_table_full_name and scheduling_policy are required.")
         self._unity.table(spec.source_table_full_name)
+        spec.source_table_full_name = spec.source_table_full_name.lower()
         source = SOURCES.get(spec.source_table_full_name)
         if source is None:
             raise invalid(f"spec: '{spec.source_table_full_name}' cannot be a source table.")

@@ -40,14 +40,20 @@ class UnityCatalog:
         """Raise a PlatformError if a pipeline cannot keep its files in this catalog and schema."""
         if not catalog or not schema:
             raise invalid("new_pipeline_spec: storage_catalog and storage_schema are required.")
+        catalog = catalog.lower()
         if catalog in self._store.state.catalogs:
             raise invalid(f"new_pipeline_spec: storage_catalog '{catalog}' must be a standard catalog.")
         if catalog in _SHARED:
             raise PlatformError(403, "PERMISSION_DENIED", f"User does not have CREATE TABLE on Catalog '{catalog}'.")
         self.schema(f"{catalog}.{schema}")
 
+    def all(self) -> list[dict[str, Any]]:
+        """The CatalogInfo of every catalog, ordered by name."""
+        return [self.catalog(name) for name in sorted((*_STANDARD, *_SHARED, *self._store.state.catalogs))]
+
     def catalog(self, name: str) -> dict[str, Any]:
         """The CatalogInfo of a catalog."""
+        name = name.lower()
         registered = self._store.state.catalogs.get(name)
         if registered is None and name not in (*_STANDARD, *_SHARED):
             raise PlatformError(404, "CATALOG_DOES_NOT_EXIST", f"Catalog '{name}' does not exist.")
@@ -62,6 +68,7 @@ class UnityCatalog:
 
     def schema(self, full_name: str) -> dict[str, Any]:
         """The SchemaInfo of a schema. A database's catalog has `public` and the schemas of its tables."""
+        full_name = full_name.lower()
         catalog, _, schema = full_name.partition(".")
         info = self.catalog(catalog)
         known = {*_STANDARD.get(catalog, []), *_SHARED.get(catalog, [])}
@@ -83,8 +90,9 @@ class UnityCatalog:
         Raises:
             PlatformError: TABLE_DOES_NOT_EXIST, or the same for its catalog or schema.
         """
-        table = self._store.state.synced_tables.get(full_name)
         catalog, schema, name = table_parts(full_name)
+        full_name = f"{catalog}.{schema}.{name}"
+        table = self._store.state.synced_tables.get(full_name)
         known = {"name": name, "catalog_name": catalog, "schema_name": schema, "full_name": full_name}
         if table is not None:
             return known | _synced_info(table)
@@ -95,13 +103,15 @@ class UnityCatalog:
                 "data_source_format": "DELTA",
                 "owner": _SAMPLES_OWNER,
                 "columns": SOURCES[full_name].catalog_columns(required=[]),
+                # No delta.enableChangeDataFeed: the tables of `samples` have no change data feed.
+                "properties": {"delta.minReaderVersion": "1"},
             }
         self.schema(f"{catalog}.{schema}")
         raise PlatformError(404, "TABLE_DOES_NOT_EXIST", f"Table '{full_name}' does not exist.")
 
     def summaries(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """A TableSummary for each table of a catalog whose schema and name match the LIKE patterns, ordered by name."""
-        catalog = query.get("catalog_name", "")
+        catalog = query.get("catalog_name", "").lower()
         if not catalog:
             raise invalid("catalog_name is required.")
         self.catalog(catalog)

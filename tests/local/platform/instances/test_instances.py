@@ -143,6 +143,28 @@ async def test_a_readable_secondary_is_a_hot_standby_on_an_address_of_its_own(
     workspace.database.delete_database_instance("replicated")
 
 
+async def test_a_child_is_a_copy_that_goes_its_own_way(platform: LocalPlatform, workspace: WorkspaceClient) -> None:
+    """The parent names it, and is deleted only by force, together with the child."""
+    parent = platform.create_instance("parent")
+    connection = await platform.connect(parent.read_write_dns)
+    await connection.execute("CREATE TABLE copied AS SELECT 1 AS one")
+    child = platform.create_instance("child", parent_instance_ref=DatabaseInstanceRef(name="parent"))
+    assert child.parent_instance_ref
+    assert child.parent_instance_ref.uid == parent.uid
+    refs = workspace.database.get_database_instance("parent").child_instance_refs or []
+    assert [(one.name, one.uid) for one in refs] == [("child", child.uid)]
+    await connection.execute("DROP TABLE copied")
+    await connection.close()
+    connection = await platform.connect(child.read_write_dns)
+    assert await connection.fetchval("UPDATE copied SET one = 2 RETURNING one") == 2
+    await connection.close()
+    with pytest.raises(ResourceConflict, match="child"):
+        workspace.database.delete_database_instance("parent", purge=True)
+    workspace.database.delete_database_instance("parent", purge=True, force=True)
+    for name in ("parent", "child"):
+        wait_for(lambda: gone(workspace, name), what=platform.log)  # noqa: B023 # called before the next iteration
+
+
 async def test_a_login_attempt_wakes_a_suspended_instance(platform: LocalPlatform) -> None:
     """Suspending ends its sessions, and it stays AVAILABLE. Logins get 57P03 until it is back with its data."""
     instance = platform.create_instance("sleepy")
@@ -302,7 +324,7 @@ async def test_only_superusers_create_in_public(
         DatabaseInstance("fine", node_count=99),
         DatabaseInstance("fine", enable_readable_secondaries=True),
         DatabaseInstance("fine", stopped=True),
-        DatabaseInstance("fine", parent_instance_ref=DatabaseInstanceRef(name="shared")),
+        DatabaseInstance("fine", parent_instance_ref=DatabaseInstanceRef(name="shared", lsn="0/1")),
     ],
     ids=lambda instance: str(instance.as_dict()),
 )

@@ -276,6 +276,25 @@ def test_a_catalog_registers_a_database_and_cannot_be_deleted_before_its_tables(
     database.delete_database_catalog("second")
 
 
+def test_the_names_of_unity_catalog_ignore_case(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """They are kept in lower case, and found in any."""
+    catalog = platform.create_catalog("Mixed", str(shared.name), "mixed")
+    table = platform.create_table("MIXED.Public.Orders", source="Orders")
+    assert (catalog.name, table.name) == ("mixed", "mixed.public.orders")
+    assert "mixed" in [one.name for one in workspace.catalogs.list()]
+    assert [one.full_name for one in workspace.tables.list_summaries("MIXED")] == ["mixed.public.orders"]
+    with pytest.raises(AlreadyExists):
+        platform.create_catalog("mIxEd", str(shared.name), "mixed")
+    with pytest.raises(ResourceConflict):
+        workspace.database.delete_database_catalog("MIXED")
+    workspace.database.delete_synced_database_table("Mixed.public.ORDERS", purge_data=True)
+    workspace.database.delete_database_catalog("Mixed")
+    with pytest.raises(NotFound):
+        workspace.catalogs.get("mixed")
+
+
 def test_an_existing_table_can_be_registered(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the platform's calls and of what they return."""
