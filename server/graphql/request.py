@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
-from server.http.client import REFUSAL, header
+from server.http.client import COST_HEADER, REFUSAL, header
 from server.http.negotiation import JSON
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope
 
-COST_HEADER: Final = "x-graphql-cost"
 _COST_HEADER: Final = COST_HEADER.encode()
 _INCLUDE: Final = "include"
 # Content types are cached, because clients send the same few.
