@@ -31,8 +31,9 @@ from server.http.error_response import (
     present_refusal,
     refusal_headers,
 )
-from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page
+from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page, wants_stream
 from server.http.read_requirement import current_reads
+from server.http.request_middleware import STREAM_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,14 +163,16 @@ class GraphQLEndpoint:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
         accepted = media_type(accepted_by(request))
         if accepted is None:
-            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.")
+            streams = f" Event streams, also of subscriptions, are at {STREAM_PATH}."
+            hint = streams if wants_stream(accepted_by(request)) else ""
+            raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {GRAPHQL_RESPONSE} or {JSON}.{hint}")
         return accepted, self._compression.accepted(request.scope)
 
     async def _execute(self, data: RequestData, context: Context, *, method: str) -> tuple[dict[str, Any] | bytes, int]:
         allowed = _OPERATIONS[method]
         planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
-            return await self._gateway.execute(data, context, allowed=allowed, method=method)
+            return await self._gateway.execute(data, context, allowed=allowed)
         # The slot is given back before the answer is sent, so that a slow client does not hold one.
         slot = await self._admission.enter()
         try:
@@ -177,7 +180,7 @@ class GraphQLEndpoint:
                 written, context = await self._fast.answer(planned, data, context)
                 if written is not None:
                     return written, _OK
-                return await self._gateway.execute(data, context, allowed=allowed, method=method)
+                return await self._gateway.execute(data, context, allowed=allowed)
         finally:
             slot.leave()
 

@@ -17,6 +17,7 @@ from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
 from server.http.read_requirement import ReadRequirement, current_reads
+from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Gateway:
             reads.position = max(reads.position, self.consistency.position_in(data.extensions))
 
     async def execute(
-        self, data: GraphQLRequestData, context: Context, *, allowed: Collection[OperationType], method: str
+        self, data: GraphQLRequestData, context: Context, *, allowed: Collection[OperationType]
     ) -> tuple[dict[str, Any], int]:
         """Execute a query or a mutation.
 
@@ -167,7 +168,6 @@ class Gateway:
             data: the operation.
             context: its context.
             allowed: the types of operations that may be executed.
-            method: the HTTP method, for the message to a client whose operation is not allowed.
 
         Returns:
             The answer and its HTTP status.
@@ -185,7 +185,7 @@ class Gateway:
                 allowed_operation_types=allowed,
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
-            raise _refusal_of(error, over=method) or error from None
+            raise _refusal_of(error) or error from None
         return present(result, explores=context.explores)
 
     async def answers(
@@ -219,7 +219,7 @@ class Gateway:
             yield present(_failure(error), explores=context.explores)[0]
 
 
-def _refusal_of(error: Exception | None, *, over: str = "this transport") -> RequestError | None:
+def _refusal_of(error: Exception | None) -> RequestError | None:
     """What Strawberry rejects before execution, as one of our errors; None for any other error."""
     if isinstance(error, MissingQueryError):
         return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
@@ -230,9 +230,10 @@ def _refusal_of(error: Exception | None, *, over: str = "this transport") -> Req
     if not isinstance(error, InvalidOperationTypeError):
         return None
     if error.operation_type is OperationType.SUBSCRIPTION:
-        where = "Subscriptions are served over a WebSocket, or as server-sent events on /api/graphql/stream."
+        where = f"A subscription needs a WebSocket at {GRAPHQL_PATH}, or server-sent events at {STREAM_PATH}."
         return RequestError(Reason.METHOD_NOT_ALLOWED, where)
-    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} cannot be run over {over}.")
+    # Every transport but GET runs queries and mutations.
+    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} cannot be run over GET. Use POST.")
 
 
 def _reworded(result: ExecutionResult) -> ExecutionResult:

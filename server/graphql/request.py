@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
-from server.http.client import REFUSAL, header
+from server.http.client import COST_HEADER, REFUSAL, header
 from server.http.negotiation import JSON
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope
 
-COST_HEADER: Final = "x-graphql-cost"
 _COST_HEADER: Final = COST_HEADER.encode()
 _INCLUDE: Final = "include"
 # Content types are cached, because clients send the same few.
 _CONTENT_TYPES: Final = 128
 # The parameters of a URL that ask for an operation.
-_ASKING: Final = frozenset({"query", "documentId", "doc_id", "extensions"})
+_ASKING: Final = ("query", "documentId", "doc_id", "extensions")
+# A parameter with one of these values is absent: forms send empty texts, npm's graphql-ws an empty `query` beside a
+# hash, and generated code null.
+_ABSENT: Final = (None, "")
 _PERSISTED_VERSION: Final = 1
 
 
@@ -46,7 +48,7 @@ class RequestData(GraphQLRequestData):
 
 def names_operation(request: Request) -> bool:
     """Whether a GET asks for an operation."""
-    return not _ASKING.isdisjoint(request.query_params.keys())
+    return any(request.query_params.get(name) for name in _ASKING)
 
 
 def asks_for_cost(scope: Scope) -> bool:
@@ -70,18 +72,20 @@ async def request_data(request: Request) -> RequestData:
 
 
 def data_of(parameters: Mapping[str, object]) -> RequestData:
-    """Check the types of a request's parameters.
+    """Check the types of a request's parameters. On every transport, null and an empty text mean an absent parameter.
 
     Raises:
         RequestError: PARAMETER_INVALID.
     """
-    extensions = _optional(parameters, "extensions", dict, "an object")
+    given = _given(parameters)
+    extensions = _optional(given, "extensions", dict, "an object")
+    extensions = None if extensions is None else _given(extensions)
     return RequestData(
-        query=_optional(parameters, "query", str, "a string"),
-        operation_name=_optional(parameters, "operationName", str, "a string"),
-        variables=_optional(parameters, "variables", dict, "an object"),
+        query=_optional(given, "query", str, "a string"),
+        operation_name=_optional(given, "operationName", str, "a string"),
+        variables=_optional(given, "variables", dict, "an object"),
         extensions=extensions,
-        document_id=_document_id(parameters, extensions),
+        document_id=_document_id(given, extensions),
     )
 
 
@@ -95,10 +99,9 @@ def is_subscription(data: GraphQLRequestData) -> bool:
 
 
 def _from_url(request: Request) -> dict[str, object]:
-    # A form sends an absent parameter as an empty one.
-    given: dict[str, object] = {name: value for name, value in request.query_params.items() if value}
+    given: dict[str, object] = {**request.query_params}
     for name in ("variables", "extensions"):
-        if isinstance(text := given.get(name), str):
+        if text := request.query_params.get(name):
             given[name] = _json(text.encode(), reason=Reason.PARAMETER_INVALID, what=f"`{name}`")
     return given
 
@@ -153,26 +156,44 @@ def _json(text: bytes, *, reason: Reason, what: str) -> object:
         raise RequestError(reason, f"{what} is not JSON in UTF-8.") from None
 
 
-def _document_id(parameters: Mapping[str, object], extensions: dict[str, Any] | None) -> str | None:
+def _given(parameters: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in parameters.items() if value not in _ABSENT}
+
+
+def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] | None) -> str | None:
     """The document's id, as GraphQL over HTTP, Relay's network layers or Apollo's extension send it."""
-    name = "documentId" if "documentId" in parameters else "doc_id"
-    id_: str | None = _optional(parameters, name, str, "a string") if name in parameters else None
-    persisted = extensions.get("persistedQuery") if extensions else None
+    sent = (
+        _optional(given, "documentId", str, "a string"),
+        _optional(given, "doc_id", str, "a string"),
+        _persisted_hash(extensions) if extensions else None,
+    )
+    ids = {id_ for id_ in sent if id_ is not None}
+    if len(ids) > 1:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "`documentId`, `doc_id` and `extensions.persistedQuery.sha256Hash` differ. Send one of them.",
+        )
+    return ids.pop() if ids else None
+
+
+def _persisted_hash(extensions: Mapping[str, object]) -> str | None:
+    """The hash in Apollo's extension; None without the extension."""
+    persisted = extensions.get("persistedQuery")
     if persisted is None:
-        return id_
+        return None
     if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
         raise RequestError(
             Reason.PARAMETER_INVALID, f"The version of `extensions.persistedQuery` must be {_PERSISTED_VERSION}."
         )
     digest = persisted.get("sha256Hash")
-    if not isinstance(digest, str) or id_ not in {None, digest}:
-        wrong = "must be a string, and the same as the document id if there is one"
+    if not isinstance(digest, str) or not digest:
+        wrong = "must be a string that is not empty"
         raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
     return digest
 
 
-def _optional(parameters: Mapping[str, object], name: str, kind: type, expected: str) -> Any:
-    value = parameters.get(name)
+def _optional(given: Mapping[str, object], name: str, kind: type, expected: str) -> Any:
+    value = given.get(name)
     if value is not None and not isinstance(value, kind):
         raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` must be {expected}.")
     return value

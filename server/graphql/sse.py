@@ -23,6 +23,7 @@ from server.graphql.request import is_subscription
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import EVENT_STREAM, JSON, accepted_by, wants_stream
+from server.http.request_middleware import GRAPHQL_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -154,7 +155,7 @@ def _negotiate(request: Request) -> None:
     if request.method not in {"GET", "POST"}:
         raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}, for one operation each.")
     if not wants_stream(accepted_by(request)):
-        raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}.")
+        raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {EVENT_STREAM}. Answers in JSON are at {GRAPHQL_PATH}.")
 
 
 async def _until(

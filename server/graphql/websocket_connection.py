@@ -236,7 +236,8 @@ class SocketConnection:
             data = data_of(payload)
         except RequestError as error:
             raise ClosedError(INVALID_MESSAGE, error.message) from None
-        if data.query is None and data.document_id is None:
+        # graphql-ws sends an empty text for none: that is a message of the protocol, and fails as an operation.
+        if data.document_id is None and not isinstance(payload.get("query"), str):
             raise ClosedError(INVALID_MESSAGE, "`payload` must have a `query` or a `documentId`")
         if id_ in self._operations:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")

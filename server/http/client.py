@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _T = TypeVar("_T")
+# Asks for the cost of an operation.
+COST_HEADER: Final = "x-graphql-cost"
 # The key of a request's scope with the `ClientPresence` of its connection.
 CLIENT_PRESENCE: Final = "server.client_presence"
 # The key of a request's scope with the error that the connection found in its body while it was read.

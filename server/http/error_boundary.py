@@ -13,6 +13,7 @@ from schema.errors import ApiError, Reason, RequestError, UnavailableError
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import JSON, accepted_by, media_type
+from server.http.request_middleware import GRAPHQL_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
         refused = RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {', '.join(allowed.values())}.")
         return refusal(request, refused, headers=allowed)
     # To the client, a file that must not be read does not exist.
-    return refusal(request, RequestError(Reason.PATH_UNKNOWN, "Nothing is served at this path."))
+    nothing = f"Nothing is served at this path. GraphQL is at {GRAPHQL_PATH}."
+    return refusal(request, RequestError(Reason.PATH_UNKNOWN, nothing))
 
 
 async def fault(_request: Request, error: Exception) -> Response:

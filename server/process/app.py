@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -21,13 +20,13 @@ from server.graphql.gateway import Gateway
 from server.graphql.graphiql.page import STATIC
 from server.graphql.introspection import IntrospectionPolicy
 from server.graphql.persisted_documents import Documents, RememberDocument
-from server.graphql.request import COST_HEADER
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
 from server.graphql.websocket_connection import SocketLimits
 from server.http.caching import Caching
 from server.http.compression import Compression
-from server.http.consistency import HEADER, Consistency, ConsistencyTokens
+from server.http.consistency import Consistency, ConsistencyTokens
+from server.http.cors import Cors
 from server.http.error_boundary import ErrorBoundary, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
@@ -41,7 +40,7 @@ from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
 from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import HTTPConnection, Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,9 +49,6 @@ if TYPE_CHECKING:
     from server.auth.authentication import Authentication
     from server.settings import Settings
     from server.traffic.draining import Draining
-
-# Two hours, the longest time for which Chromium caches a preflight.
-_PREFLIGHT_SECONDS = 7_200
 
 
 def create_app(settings: Settings, draining: Draining, admission: Admission | None = None) -> Starlette:
@@ -91,9 +87,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         explored_by=settings.explored_by,
         rates=rates,
     )
-    middleware = [*tracing.start(WATCHED), Middleware(RequestMiddleware)]
-    if settings.allowed_origins:
-        middleware.append(_cors(settings.allowed_origins))
+    middleware = [*tracing.start(WATCHED), Middleware(RequestMiddleware), Middleware(Cors, settings.allowed_origins)]
     compression = Compression(settings.compress_from_bytes)
     endpoint = GraphQLEndpoint(
         gateway,
@@ -159,6 +153,8 @@ class _Application(Starlette):
         **options: Any,
     ) -> None:
         super().__init__(middleware=[*middleware, *guards], **options)
+        # Starlette would redirect to the `Host` and the scheme of the request, which the client or a proxy chooses.
+        self.router.redirect_slashes = False
         self._path = path
         self._direct = endpoint
         for layer in reversed(middleware):
@@ -171,21 +167,11 @@ class _Application(Starlette):
         if scope["type"] == "http" and scope["path"] == self._path:
             scope["app"] = self
             await self._direct(scope, receive, send)
-        else:
-            await self._routed(scope, receive, send)
-
-
-def _cors(allowed_origins: Collection[str]) -> Middleware:
-    return Middleware(
-        CORSMiddleware,
-        allow_origins=sorted(allowed_origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", COST_HEADER, HEADER],
-        # No cookies: clients authenticate with a header. The platform's proxy reads its own cookies.
-        allow_credentials=False,
-        max_age=_PREFLIGHT_SECONDS,
-        expose_headers=["x-request-id", "retry-after", "www-authenticate", HEADER],
-    )
+            return
+        if scope["type"] != "lifespan":
+            # A slash at the end changes nothing. The scope itself is changed, because the connection uses it too.
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        await self._routed(scope, receive, send)
 
 
 async def _principal(connection: HTTPConnection) -> Principal:

@@ -14,7 +14,8 @@ from server.settings.dsn import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+# An origin as browsers send it.
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 def _separated(value: object) -> object:
@@ -99,7 +100,8 @@ class AuthenticationSettings(BaseSettings):
     allowed_origins: _Names = Field(
         frozenset(),
         description=(
-            "Origins of other web pages that may call the API, separated by commas: `https://shop.example.com`."
+            "Origins of other web pages that may call the API, separated by commas: `https://shop.example.com`. The "
+            "origin of your own pages too, if a proxy in front of the server changes `Host`."
         ),
     )
 
@@ -113,7 +115,7 @@ class AuthenticationSettings(BaseSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _valid_origins(cls, value: frozenset[str]) -> frozenset[str]:
-        if wrong := sorted(origin for origin in value if not _ORIGIN.fullmatch(origin)):
+        if wrong := sorted(origin for origin in value if not ORIGIN.fullmatch(origin)):
             raise ValueError(f"{wrong[0]} is not an origin: a scheme, a host, and a port if it is not the default one")
         return value
 

@@ -1,4 +1,4 @@
-// Pages that subscribe by EventSource and WebSocket: prints the event, or the status of the refusal.
+// Pages that ask by POST, EventSource and WebSocket: prints the answer, or the status of the refusal.
 // node origins.mjs <chromium> [<server of the page> <server to subscribe to>]...
 import { launch, open } from "./browser.mjs";
 
@@ -35,9 +35,17 @@ async function ask(own, asked) {
   const stream = `${asked}/api/graphql/stream?query={__typename}`;
   const socket = `${asked.replace("http", "ws")}/api/graphql`;
   return {
+    post: await page.evaluate(askByPost, `${asked}/api/graphql`),
     eventSource: (await page.evaluate(askByEventSource, stream)) ?? (await streamed),
     webSocket: (await page.evaluate(askByWebSocket, socket)) ?? (await refused),
   };
+}
+
+function askByPost(url) {
+  const headers = { "content-type": "application/json" };
+  // Without leave, the browser refuses before it has sent anything but a preflight.
+  const refused = () => "refused";
+  return fetch(url, { method: "POST", headers, body: '{"query":"{__typename}"}' }).then((r) => r.json(), refused);
 }
 
 function askByEventSource(url) {

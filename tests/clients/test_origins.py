@@ -28,10 +28,10 @@ def results(shop: Server, server: Server) -> dict[str, Any]:
 
 @pytest.mark.parametrize("origin", ["own", "allowed"])
 def test_our_own_pages_may_listen_and_those_of_allowed_origins(results: dict[str, Any], origin: str) -> None:
-    """Pages of the server's origin and of those in ALLOWED_ORIGINS may subscribe, by EventSource and WebSocket."""
-    assert results[origin] == {"eventSource": _ANSWER, "webSocket": _ANSWER}
+    """Pages of the server's origin and of those in ALLOWED_ORIGINS may ask, by POST, EventSource and WebSocket."""
+    assert results[origin] == {"post": _ANSWER, "eventSource": _ANSWER, "webSocket": _ANSWER}
 
 
 def test_pages_of_other_origins_may_not_listen(results: dict[str, Any]) -> None:
-    """A page of another origin gets a 403 on both transports, and its EventSource does not retry."""
-    assert results["foreign"] == {"eventSource": 403, "webSocket": 403}
+    """A page of another origin gets a 403, and its EventSource does not retry. Its browser does not even send a POST."""
+    assert results["foreign"] == {"post": "refused", "eventSource": 403, "webSocket": 403}

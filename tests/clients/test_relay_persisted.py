@@ -24,7 +24,12 @@ def test_what_relay_persists_is_trusted(tmp_path: Path, algorithm: str) -> None:
     )
     check_manifest(settings)
     documents = read_manifest(Path(made["file"]))
-    assert {text.split("(")[0] for text in documents.values()} == {"query ordersListQuery", "query ordersOrderQuery"}
+    assert {text.split("(")[0].split(" {")[0] for text in documents.values()} == {
+        "query ordersListQuery",
+        "query ordersOrderQuery",
+        "query feed_headQuery",
+        "subscription feed_changedSubscription",
+    }
     for identifier, text in documents.items():
         data = data_of({"doc_id": identifier, "variables": {}})
         Documents.of(settings, DocumentCache()).resolve(data)

@@ -5,6 +5,7 @@ Each row is a request as a browser sends it today, or as an older one sends it, 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers
 
 from schema.errors import ForbiddenError
 from server.http.origins import Origins
-from tests.servers.process import running_server
+from tests.servers.process import running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,6 +167,46 @@ def test_a_page_of_our_own_may_ask(server: Server, scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("origin", "host", "own"),
+    [
+        ("http://orders.example", "orders.example:80", True),
+        ("https://orders.example", "orders.example:443", True),
+        ("https://orders.example", "orders.example:80", False),
+        ("http://orders.example:8080", "orders.example", False),
+        ("http://[::1]", "[::1]:80", True),
+    ],
+)
+def test_a_default_port_may_be_named_in_the_host(origin: str, host: str, *, own: bool) -> None:
+    """In nginx `proxy_set_header Host $host:$server_port` names it. An origin never does. Other ports count."""
+    assert _passes(Origins(set()), {"origin": origin, "host": host}) is own
+
+
+@pytest.mark.parametrize("upgrade", [{}, HANDSHAKE], ids=["http", "websocket"])
+def test_the_refusal_names_the_setting_that_allows_the_origin(
+    server: Server, client: httpx.Client, upgrade: dict[str, str]
+) -> None:
+    """A WebSocket through a proxy that changes `Host` gets it too. Its browser shows nothing, so the log has the origin."""
+    origin = f"http://localhost:{'5173' if upgrade else '5174'}"
+    headers = {"origin": origin, **(upgrade or EVENTS)}
+    answer = client.get(GRAPHQL if upgrade else STREAM, params={"query": QUERY}, headers=headers)
+    (error,) = answer.json()["errors"]
+    assert answer.status_code == 403
+    assert error["extensions"]["reason"] == "ORIGIN_FORBIDDEN"
+    assert f"ALLOWED_ORIGINS={origin}" in error["message"]
+    line = logged(server, "origin refused", origin=origin)
+    assert line["host"] == server.url.removeprefix("http://")
+
+
+@pytest.mark.parametrize("origin", ["null", "nonsense", "http://a b", f"https://{'a' * 5000}", 'https://x"\\'])
+def test_a_refusal_repeats_only_an_origin(client: httpx.Client, origin: str) -> None:
+    """Anything else in that header is no setting, so the message is the general one."""
+    answer = client.get(STREAM, params={"query": QUERY}, headers=EVENTS | {"origin": origin})
+    (error,) = answer.json()["errors"]
+    assert error["extensions"]["reason"] == "ORIGIN_FORBIDDEN"
+    assert error["message"] == "Pages of other origins may not call. ALLOWED_ORIGINS names the origins that may."
+
+
+@pytest.mark.parametrize(
     ("given", "allowed"),
     [
         ({"host": "internal:8000", "x-forwarded-host": "orders.example", "origin": "https://orders.example"}, True),
@@ -192,6 +233,19 @@ class _Connection:
     def __init__(self, given: dict[str, str]) -> None:
         self.headers = Headers(given)
         self.scope = {"headers": self.headers.raw}
+
+
+def logged(server: Server, event: str, **fields: object) -> dict[str, Any]:
+    """The log's line of this event with these fields, as soon as it is there."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        lines = (json.loads(line) for line in server.log().splitlines() if f'"{event}"' in line)
+        found.extend(line for line in lines if line["event"] == event and line | fields == line)
+        return bool(found)
+
+    wait_for(look, what=server.log)
+    return found[0]
 
 
 @pytest.mark.parametrize("path", EVERY_PATH)
@@ -233,22 +287,60 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    "names",
     [
-        ({"origin": EVIL}, "origin"),
-        ({"origin": "null"}, "origin"),
-        ({"origin": f"{SHOP}.evil.example"}, "origin"),
-        ({"origin": SHOP.upper()}, "origin"),
-        ({"access_control_request_method": "DELETE"}, "method"),
-        ({"access_control_request_headers": "x-anything"}, "headers"),
+        "apollographql-client-name, apollographql-client-version, content-type",
+        "apollo-require-preflight, content-type",
+        "baggage, content-type, sentry-trace",
+        "content-type, traceparent, tracestate",
+        "x-graphql-client-name, x-graphql-client-version",
+        "x-datadog-origin, x-datadog-parent-id, x-datadog-sampling-priority, x-datadog-trace-id",
+        "cache-control,last-event-id,x-requested-with",
+        "Authorization, Content-Type, X-Consistency-Token, X-GraphQL-Cost, X-Request-Id",
     ],
 )
-def test_a_preflight_of_another_origin_is_refused(client: httpx.Client, changed: dict[str, str], message: str) -> None:
-    """The answer says why, and the browser then sends nothing."""
+def test_headers_that_clients_add_pass_a_preflight(client: httpx.Client, names: str) -> None:
+    """Those of Apollo, of error reporters and of tracers. Names count in any case, with or without spaces."""
+    assert preflight(client, access_control_request_headers=names).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-forwarded-email", "x-forwarded-user", "x-forwarded-host", "x-forwarded-for", "forwarded", "x-real-ip", "host"],
+)
+def test_headers_that_only_a_proxy_may_send_do_not_pass(client: httpx.Client, name: str) -> None:
+    """They name the caller, the host or the address."""
+    assert preflight(client, access_control_request_headers=name).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changed", "message", "wrong"),
+    [
+        ({"origin": EVIL}, "origin", {"origin": EVIL}),
+        ({"origin": "null"}, "origin", {"origin": "null"}),
+        ({"origin": f"{SHOP}.evil.example"}, "origin", {"origin": f"{SHOP}.evil.example"}),
+        ({"origin": SHOP.upper()}, "origin", {"origin": SHOP.upper()}),
+        ({"access_control_request_method": "DELETE"}, "method", {"method": "DELETE"}),
+        ({"access_control_request_headers": "x-anything"}, "headers", {"headers": ["x-anything"]}),
+        (
+            {"access_control_request_headers": "Content-Type, X-One,traceparent, x-two"},
+            "headers",
+            {"headers": ["x-one", "x-two"]},
+        ),
+        ({"access_control_request_headers": f"x-{'y' * 9000}"}, "headers", {"headers": [f"x-{'y' * 98}"]}),
+        ({"access_control_request_private_network": "true"}, "private-network", {"private_network": True}),
+    ],
+)
+def test_a_preflight_of_another_origin_is_refused(
+    server: Server, client: httpx.Client, changed: dict[str, str], message: str, wrong: dict[str, Any]
+) -> None:
+    """The browser then sends nothing, and shows no reason. The log names the origin, the method or the headers."""
     answer = preflight(client, **changed)
     assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {message}")
     if message == "origin":
         assert "access-control-allow-origin" not in answer.headers
+    line = logged(server, "preflight refused", **wrong)
+    assert {"origin", "method", "headers", "private_network"} & line.keys() == wrong.keys()
 
 
 @pytest.mark.parametrize(

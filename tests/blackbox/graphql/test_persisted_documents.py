@@ -43,8 +43,12 @@ def extension(hashed: str) -> dict[str, Any]:
 
 
 def parameters(asked: dict[str, Any]) -> dict[str, str]:
-    """A request as the query of a URL."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in asked.items()}
+    """A request as the query of a URL, which has no null."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in asked.items()
+        if value is not None
+    }
 
 
 def post(server: Server, asked: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:

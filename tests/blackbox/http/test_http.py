@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.blackbox.auth.test_csrf import logged
 from tests.servers.process import wait_for
 from tests.support.values import anything
 
@@ -96,6 +97,56 @@ def test_other_paths_refuse_in_json_too(
     response = http.request(method, path)
     assert code_of(response) == refused
     assert set(response.headers.get("allow", "").split(", ")) == (allowed or {""})
+
+
+QUERYING = {"query": "{ __typename }"}
+SUBSCRIBING = {"query": "subscription { orderStatusChanged { version } }"}
+EVENTS = {"accept": "text/event-stream"}
+TO_STREAM = "Event streams, also of subscriptions, are at /api/graphql/stream."
+TO_SUBSCRIBE = "A subscription needs a WebSocket at /api/graphql, or server-sent events at /api/graphql/stream."
+
+
+@pytest.mark.parametrize("by", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("path", "asked", "accept", "status", "message"),
+    [
+        (GRAPHQL, SUBSCRIBING, EVENTS, 406, TO_STREAM),
+        (GRAPHQL, QUERYING, EVENTS, 406, TO_STREAM),
+        (GRAPHQL, SUBSCRIBING, {"accept": "text/event-stream, multipart/mixed"}, 406, TO_STREAM),
+        (GRAPHQL, SUBSCRIBING, NEW, 405, TO_SUBSCRIBE),
+        (GRAPHQL, SUBSCRIBING, {"accept": "*/*"}, 405, TO_SUBSCRIBE),
+        (f"{GRAPHQL}/stream", SUBSCRIBING, NEW, 406, "Accept text/event-stream. Answers in JSON are at /api/graphql."),
+        (f"{GRAPHQL}/stream", QUERYING, NEW, 406, "Accept text/event-stream. Answers in JSON are at /api/graphql."),
+    ],
+)
+def test_a_refused_request_is_told_where_to_go(
+    http: httpx.Client, by: str, path: str, asked: dict[str, str], accept: dict[str, str], status: int, message: str
+) -> None:
+    """A subscription or an event stream on the path for JSON, and JSON on the path for event streams, by GET and POST."""
+    sent: dict[str, Any] = {"json": asked} if by == "POST" else {"params": asked}
+    response = http.request(by, path, headers=accept, **sent)
+    assert response.status_code == status
+    assert response.json()["errors"][0]["message"].endswith(message)
+
+
+@pytest.mark.parametrize("path", [GRAPHQL, f"{GRAPHQL}/stream"])
+def test_a_mutation_by_get_is_told_to_use_post(http: httpx.Client, path: str) -> None:
+    """As JSON, and as the first event of a stream."""
+    change = "mutation { clearOrderStatus(input: {orderKey: 99999999}) { replayed } }"
+    response = http.get(path, params={"query": change}, headers=EVENTS if path.endswith("stream") else NEW)
+    assert "A mutation cannot be run over GET. Use POST." in response.text
+
+
+@pytest.mark.parametrize("path", [GRAPHQL, f"{GRAPHQL}/stream", "/livez", "/nothing"])
+def test_a_preflight_is_refused_if_no_origin_is_allowed(server: Server, http: httpx.Client, path: str) -> None:
+    """The log names the origin, which ALLOWED_ORIGINS may need. Other responses have no CORS headers."""
+    origin = f"https://{path.strip('/').replace('/', '-')}.example"
+    preflight = {"origin": origin, "access-control-request-method": "POST"}
+    response = http.options(path, headers=preflight)
+    assert (response.status_code, response.text) == (400, "Disallowed CORS origin")
+    assert logged(server, "preflight refused", origin=origin)
+    plain = http.post(GRAPHQL, json={"query": QUERY})
+    assert not any(name.startswith("access-control-") for name in plain.headers)
 
 
 def test_a_query_may_be_sent_by_get(http: httpx.Client) -> None:
