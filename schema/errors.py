@@ -240,6 +240,13 @@ class Reason(Enum):
         "The name now belongs to another resource than when the deletion was planned. The server left it alone.",
         where="operation",
     )
+    BEGUN_ELSEWHERE = Kind(
+        Code.CONFLICT,
+        200,
+        "The operation was begun in another database, of which this one is a copy: a branch, a restore or a dump. "
+        "Nothing of it was done from here. Look at what exists, and send the mutation again if it should be.",
+        where="operation",
+    )
     SYNC_FAILED = Kind(
         Code.CONFLICT,
         200,
