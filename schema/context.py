@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
-    from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, StatusWriter
+    from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.orders import OrderLookup, OrderStore
 
 
@@ -47,7 +47,7 @@ class Context:
 
     Attributes:
         feed_position: how far the operation's subscription has come; None if the transport does not ask.
-        head: the newest change at the start of the operation, if the operation selects it.
+        head: the head of the feed at the start of the operation, if the operation selects it.
         charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
             that is the answer. None if there is nothing to charge, or if it has been charged already.
         tells_cost: whether the answer includes the operation's cost.
@@ -64,7 +64,7 @@ class Context:
     lakebase: Administration
     limits: PageLimits
     feed_position: FeedPosition | None = None
-    head: int | None = None
+    head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
     tells_cost: bool = False
     explores: bool = False

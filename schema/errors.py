@@ -126,7 +126,12 @@ class Reason(Enum):
         200,
         "`first` goes with `after`, and `last` with `before`. No other combination is allowed.",
     )
-    CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, "This API did not issue the cursor.")
+    CURSOR_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "This API did not issue the cursor, or the history of changes that it was issued for was replaced. Load the "
+        "data again, and continue from its cursors.",
+    )
     CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
     ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed, or its type is unknown.")
     TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.")
@@ -241,6 +246,13 @@ class Reason(Enum):
         Code.CONFLICT,
         200,
         "The name now belongs to another resource than when the deletion was planned. The server left it alone.",
+        where="operation",
+    )
+    BEGUN_ELSEWHERE = Kind(
+        Code.CONFLICT,
+        200,
+        "The operation was begun in another database, of which this one is a copy: a branch, a restore or a dump. "
+        "Nothing of it was done from here. Look at what exists, and send the mutation again if it should be.",
         where="operation",
     )
     SYNC_FAILED = Kind(

@@ -231,6 +231,8 @@ class OrderQueries:
         )
         head = info.context.head
         page = ChangePage((), more_ahead=False, any_behind=False)
-        if Selection.below(info, "OrderStatusChangeConnection").fields().keys() - {"headCursor", "__typename"}:
+        selected = Selection.below(info, "OrderStatusChangeConnection").fields().keys()
+        # Reading the page also checks its cursor.
+        if window.position is not None or selected - {"headCursor", "__typename"}:
             page = await info.context.history.page(window, chosen, until=head)
         return OrderStatusChangeConnection.of(page, window, head=head)

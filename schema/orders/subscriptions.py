@@ -55,5 +55,5 @@ class OrderSubscriptions:
         position.begun.set()
         async with aclosing(context.feed.changes(start, keys)) as changes:
             async for change in changes:
-                position.reached = encode_change_cursor(change.id)
+                position.reached = encode_change_cursor(change.place)
                 yield OrderStatusChange(change=change)

@@ -14,7 +14,7 @@ from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
 from schema.orders.arguments import OrderPriority, OrderStatus, known_status
 from schema.permissions import Role
-from schema.ports.changes import ChangeWindow, StatusChange
+from schema.ports.changes import ChangeWindow, FeedPlace, StatusChange
 from schema.ports.values import OrderColumn, OrderColumns
 from schema.relay.node import Node, decode_global_id, row_key_of
 from schema.relay.pagination import (
@@ -169,7 +169,7 @@ class OrderStatusChange(Node):
     @strawberry.field(description="The change's place in the feed. Pass it as `after` to receive everything later.")
     def cursor(self) -> str:
         """The cursor of its edge."""
-        return encode_change_cursor(self.change.id)
+        return encode_change_cursor(self.change.place)
 
     @strawberry.field(description="The key of the order.")
     def order_key(self) -> BigInt:
@@ -230,13 +230,13 @@ class OrderStatusChange(Node):
 class OrderStatusChangeConnection(Connection[OrderStatusChange]):
     """Relay's connection of changes."""
 
-    head: strawberry.Private[int | None] = None
+    head: strawberry.Private[FeedPlace | None] = None
 
     @strawberry.field(
         description=(
             "The head of the feed: the cursor of the newest change of any order. A query reads it before anything "
             "else, and returns no change after it. Subscribe with it as `after` to miss nothing between the query and "
-            "the first event."
+            "the first event. While there is no change, it is the cursor of the beginning of the history."
         )
     )
     async def head_cursor(self, info: Info) -> str:
@@ -245,10 +245,10 @@ class OrderStatusChangeConnection(Connection[OrderStatusChange]):
         return encode_change_cursor(head)
 
     @classmethod
-    def of(cls, page: ChangePage, window: ChangeWindow, *, head: int | None) -> OrderStatusChangeConnection:
+    def of(cls, page: ChangePage, window: ChangeWindow, *, head: FeedPlace | None) -> OrderStatusChangeConnection:
         """The connection of a page."""
         changes = [OrderStatusChange(change=change) for change in page.changes]
-        cursors = [encode_change_cursor(change.id) for change in page.changes]
+        cursors = [encode_change_cursor(change.place) for change in page.changes]
         return cls(
             edges=[Edge(cursor=cursor, node=change) for cursor, change in zip(cursors, changes, strict=True)],
             nodes=changes,  # type: ignore[arg-type] # list is invariant, and this one is only read

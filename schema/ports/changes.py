@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -14,11 +14,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedPlace:
+    """The place in the feed right after a change.
+
+    The id alone does not say which change: after a restore, another one may get the same id. `moment`, the change's
+    time in microseconds since 1970, tells them apart. It is None in cursors of earlier releases, which are found by id
+    alone. An `id` of 0 is the beginning, which is the same in every history.
+    """
+
+    id: int
+    moment: int | None = None
+
+
+BEGINNING: Final = FeedPlace(0)
+
+
+@dataclass(frozen=True, slots=True)
 class StatusChange:
     """An applied change. The history keeps it for good.
 
-    `id` is its place in the feed. A later change has a higher id and never becomes visible before an earlier one.
-    Statuses are as stored. `cleared` says that the change went back to the synced status, which is then `status`.
+    `id` orders the feed. A later change has a higher id and never becomes visible before an earlier one. `moment` is
+    `changed_at` in microseconds since 1970; an infinite time is the largest or smallest bigint. Statuses are as stored.
+    `cleared` says that the change went back to the synced status, which is then `status`.
     """
 
     id: int
@@ -31,6 +48,12 @@ class StatusChange:
     changed_by: str
     changed_at: datetime
     note: str | None
+    moment: int
+
+    @property
+    def place(self) -> FeedPlace:
+        """Its place in the feed."""
+        return FeedPlace(self.id, self.moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,7 @@ class ChangeWindow:
     """At most `size` changes after a place in the feed, or before it if `backward`."""
 
     size: int
-    position: int | None = None
+    position: FeedPlace | None = None
     backward: bool = False
 
 
@@ -128,11 +151,15 @@ class ChangeHistory(Protocol):
     Every method raises `schema.errors.UnavailableError` if the store does not answer.
     """
 
-    async def head(self) -> int:
-        """The head: the id of the newest change that can be read, 0 if there is none."""
+    async def head(self) -> FeedPlace:
+        """The head: the place of the newest change that can be read, or the beginning."""
 
-    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
-        """A page of the history, up to and including the change `until`."""
+    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: FeedPlace | None) -> ChangePage:
+        """A page of the history, up to and including the change at `until`.
+
+        Raises:
+            InputError: CURSOR_INVALID, the history has no change at the window's position.
+        """
 
 
 class ChangeLookup(Protocol):
@@ -141,18 +168,23 @@ class ChangeLookup(Protocol):
     async def changes(self, ids: Sequence[int]) -> Sequence[StatusChange | None]:
         """The changes with these ids, in order; None for an id that does not exist."""
 
-    async def of_order(self, order_key: int, window: ChangeWindow, *, until: int | None) -> ChangePage:
-        """A page of the changes of one order. Calls made at the same time with the same window share one statement."""
+    async def of_order(self, order_key: int, window: ChangeWindow, *, until: FeedPlace | None) -> ChangePage:
+        """A page of the changes of one order. Calls made at the same time with the same window share one statement.
+
+        Raises:
+            InputError: CURSOR_INVALID, the history has no change at the window's position.
+        """
 
 
 class ChangeFeed(Protocol):
     """Delivers changes as they are committed."""
 
-    def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
+    def changes(self, after: FeedPlace, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
         """Every change after a place in the feed, of these orders or of all: in order, each exactly once.
 
         The generator does not end until it is closed.
 
         Raises:
+            InputError: CURSOR_INVALID, the history has no change at `after`, or it was replaced meanwhile.
             UnavailableError: if the feed cannot be read; SUBSCRIBER_TOO_SLOW if the subscriber falls behind.
         """

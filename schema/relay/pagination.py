@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import strawberry
 
 from schema.errors import InputError, Reason
+from schema.ports.changes import BEGINNING, FeedPlace
 from schema.ports.values import Conditions, OrderColumn, Ordering, PageRequest, Position
 from schema.scalars import sort_date
 
@@ -173,13 +174,14 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
         raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
 
 
-def encode_change_cursor(change: int) -> str:
-    """The opaque cursor of the place in the feed after the change with this id."""
-    return opaque([CURSOR_VERSION, _CHANGES, change])
+def encode_change_cursor(place: FeedPlace) -> str:
+    """The opaque cursor of a place in the feed."""
+    parts: list[object] = [CURSOR_VERSION, _CHANGES, place.id]
+    return opaque(parts if place.moment is None else [*parts, place.moment])
 
 
-def decode_change_cursor(cursor: str) -> int:
-    """The place in the feed that a cursor holds.
+def decode_change_cursor(cursor: str) -> FeedPlace:
+    """The place in the feed that a cursor holds. Whether the history has it is checked where it is read.
 
     Raises:
         InputError: CURSOR_INVALID if it is not a cursor of the feed.
@@ -192,13 +194,16 @@ def decode_change_cursor(cursor: str) -> int:
         ) from error
 
 
-def _change(cursor: str) -> int:
-    version, name, change = cursor_parts(cursor)
-    if version != CURSOR_VERSION or name != _CHANGES or type(change) is not int or change not in _BIGINT:
+def _change(cursor: str) -> FeedPlace:
+    version, name, *numbers = cursor_parts(cursor)
+    if version != CURSOR_VERSION or name != _CHANGES or len(numbers) not in {1, 2}:
         raise ValueError(cursor)
-    if change < 0 or encode_change_cursor(change) != cursor:
+    if not all(type(number) is int and number in _BIGINT for number in numbers):
         raise ValueError(cursor)
-    return change
+    place = FeedPlace(*numbers)  # type: ignore[arg-type] # they are integers
+    if place.id < 0 or (place.id == 0 and place != BEGINNING) or encode_change_cursor(place) != cursor:
+        raise ValueError(cursor)
+    return place
 
 
 def opaque(parts: list[object]) -> str:

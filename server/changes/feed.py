@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.errors import InputError, Reason, UnavailableError
-from schema.ports.changes import StatusChange
-from server.changes.sql_writes import CHANGE_COLUMNS
+from schema.errors import Reason, UnavailableError
+from schema.ports.changes import BEGINNING, FeedPlace, StatusChange
+from server.changes.history import history_replaced
+from server.changes.sql_writes import CHANGE_FIELDS, MOMENT
 from server.db.app_tables import CHANNEL, quoted
 from server.db.backoff import Backoff
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from schema.errors import ApiError
     from server.changes.history import SqlChangeHistory
     from server.db.migrate import Migrations
 
@@ -36,15 +38,19 @@ _CLOSE_SECONDS: Final = 1.0
 _CATCHING_UP: Final = 3
 
 
+class _HistoryReplacedError(Exception):
+    """The history does not have the change that was read last."""
+
+
 class _Subscriber:
     """The buffer of one subscriber: the changes that it has not received yet, up to a limit."""
 
-    def __init__(self, order_keys: frozenset[int] | None, *, buffer: int, since: int | None) -> None:
+    def __init__(self, order_keys: frozenset[int] | None, *, buffer: int, since: FeedPlace | None) -> None:
         self._order_keys = order_keys
         self._buffer = buffer
         self._changes: deque[StatusChange] = deque()
         self._news = asyncio.Event()
-        self._too_slow = False
+        self._end: ApiError | None = None
         self.since = since
 
     def add(self, change: StatusChange) -> bool:
@@ -54,25 +60,32 @@ class _Subscriber:
         if len(self._changes) >= self._buffer:
             # Drop the buffer: subscribers that do read need the memory, and the history has every change.
             self._changes.clear()
-            self._too_slow = True
-        else:
-            self._changes.append(change)
+            self.end(
+                UnavailableError(
+                    Reason.SUBSCRIBER_TOO_SLOW,
+                    f"More than {self._buffer:,} changes were waiting for you. Subscribe again with `after`, the "
+                    "cursor of the last change that you received. Nothing is lost.",
+                )
+            )
+            return False
+        self._changes.append(change)
         self._news.set()
-        return not self._too_slow
+        return True
+
+    def end(self, error: ApiError) -> None:
+        """End the subscription with this error, after the changes that are buffered."""
+        self._end = error
+        self._news.set()
 
     async def next(self) -> StatusChange:
         """Wait for the next change.
 
         Raises:
-            UnavailableError: SUBSCRIBER_TOO_SLOW.
+            ApiError: the subscription has been ended.
         """
         while not self._changes:
-            if self._too_slow:
-                raise UnavailableError(
-                    Reason.SUBSCRIBER_TOO_SLOW,
-                    f"More than {self._buffer:,} changes were waiting for you. Subscribe again with `after`, the "
-                    "cursor of the last change that you received. Nothing is lost.",
-                )
+            if self._end is not None:
+                raise self._end
             self._news.clear()
             await self._news.wait()
         return self._changes.popleft()
@@ -84,6 +97,9 @@ class PostgresFeed:
     A NOTIFY announces changes, and the feed reads them in the order of their ids. That is the order of the commits; the
     migration says why. If a NOTIFY is missed, or the connection dies silently, a query every `catch_up_seconds` finds
     the new changes. A subscriber that is behind first reads the history, at its own pace.
+
+    A restore, a reset or a failover that lost its tail may replace the history. So each read begins with the change
+    that was read last. If it is not there any more, all subscribers end with CURSOR_INVALID.
 
     Args:
         connect: opens the LISTEN connection.
@@ -118,30 +134,27 @@ class PostgresFeed:
         self._catch_up_seconds = catch_up_seconds
         self._schema = schema
         table = f"{quoted(schema)}.order_status_change"
-        self._head = f"SELECT COALESCE(max(id), 0) FROM {table}"  # noqa: S608 # the setting is an identifier, and quoted
-        self._after = f"SELECT {CHANGE_COLUMNS} FROM {table} WHERE id > $1 ORDER BY id LIMIT {_BATCH}"  # noqa: S608 # as above
+        self._head = f"SELECT id, {MOMENT} FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608 # the setting is an identifier, and quoted
+        self._from = f"SELECT {CHANGE_FIELDS} FROM {table} WHERE id >= $1 ORDER BY id LIMIT {_BATCH}"  # noqa: S608 # as above
         self._subscribers: set[_Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
-        self._position: int | None = None
+        self._position: FeedPlace | None = None
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
         self._started = asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
 
-    async def changes(self, after: int, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
-        """Every change after a position.
+    async def changes(self, after: FeedPlace, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
+        """Every change after a place.
 
         Raises:
-            InputError: CURSOR_INVALID, the position is ahead of the feed, so it belongs to another history.
+            InputError: CURSOR_INVALID, the history has no change at this place, or it was replaced meanwhile.
             UnavailableError: the database does not answer, or SUBSCRIBER_TOO_SLOW.
         """
         await self._migrations.ensure()
         position, head = after, await self._history.head()
-        if position > head and position > await self._history.fresh_head():
-            raise InputError(
-                Reason.CURSOR_INVALID,
-                "The cursor is ahead of the feed: the history was replaced. Load your data again, and subscribe anew.",
-            )
-        while head - position > _NEAR:
+        if position != head:
+            await self._history.require(position)
+        while head.id - position.id > _NEAR:
             await self._settled(asyncio.get_running_loop().time())
             async for change in self._between(position, head, order_keys):
                 yield change
@@ -149,16 +162,19 @@ class PostgresFeed:
         subscriber = self._attach(order_keys)
         try:
             await self._started.wait()
-            since = subscriber.since or 0
-            if position < since:
+            since = subscriber.since or BEGINNING
+            if position != since:
+                # The history that is read here has both, so it is the one that the listener follows.
+                await self._history.require(position, since)
+            if position.id < since.id:
                 await self._settled(asyncio.get_running_loop().time())
             async for change in self._between(position, since, order_keys):
                 yield change
-            position = max(position, since)
+            reached = max(position.id, since.id)
             while True:
                 change = await subscriber.next()
                 # The listener may be behind the history, and then delivers some changes again.
-                if change.id > position:
+                if change.id > reached:
                     yield change
         finally:
             await self._detach(subscriber)
@@ -181,9 +197,9 @@ class PostgresFeed:
         await asyncio.sleep(max(0.0, read_at + self._hold_seconds() - asyncio.get_running_loop().time()))
 
     async def _between(
-        self, position: int, until: int, order_keys: frozenset[int] | None
+        self, position: FeedPlace, until: FeedPlace, order_keys: frozenset[int] | None
     ) -> AsyncGenerator[StatusChange, None]:
-        while position < until:
+        while position.id < until.id:
             # Subscribers that catch up must leave connections for pages, however many they are.
             async with self._catching_up:
                 changes = await self._history.between(position, until, order_keys)
@@ -204,8 +220,8 @@ class PostgresFeed:
             await self._stop()
 
     async def _stop(self) -> None:
-        listening, self._listening, self._position = self._listening, None, None
-        self._started.clear()
+        listening, self._listening = self._listening, None
+        self._begin_anew()
         if listening is not None:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -214,6 +230,12 @@ class PostgresFeed:
         while True:
             try:
                 await self._follow()
+            except _HistoryReplacedError:
+                _log.warning("feed ended: the history was replaced", subscribers=len(self._subscribers))
+                for subscriber in self._subscribers:
+                    subscriber.end(history_replaced())
+                self._subscribers.clear()
+                self._begin_anew()
             except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
                 _log.warning("feed interrupted", cause=repr(error))
             if not self._keeps_awake:
@@ -232,7 +254,8 @@ class PostgresFeed:
             await connection.add_listener(CHANNEL, lambda *event: news.set() if event[-1] == self._schema else None)
             if self._position is None:
                 # LISTEN is active already, so every later commit is announced.
-                self._begin(await connection.fetchval(self._head))
+                newest = await connection.fetchrow(self._head)
+                self._begin(FeedPlace(*newest) if newest else BEGINNING)
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._catch_up_seconds if self._keeps_awake else None):
@@ -244,7 +267,11 @@ class PostgresFeed:
             with contextlib.suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
 
-    def _begin(self, position: int) -> None:
+    def _begin_anew(self) -> None:
+        self._position = None
+        self._started.clear()
+
+    def _begin(self, position: FeedPlace) -> None:
         self._position = position
         for subscriber in self._subscribers:
             subscriber.since = position
@@ -252,18 +279,24 @@ class PostgresFeed:
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         while True:
-            rows: list[Any] = await connection.fetch(self._after, self._position)
+            position = self._position or BEGINNING
+            rows: list[Any] = await connection.fetch(self._from, position.id)
             self._backoff.reset()
-            if rows:
+            changes = [StatusChange(*row) for row in rows]
+            if position != BEGINNING:
+                if not changes or changes[0].place != position:
+                    raise _HistoryReplacedError
+                del changes[0]
+            if changes:
                 await self._settled(asyncio.get_running_loop().time())
-            for row in rows:
-                self._publish(StatusChange(*row))
+            for change in changes:
+                self._publish(change)
             if len(rows) < _BATCH:
                 return
             # Let the subscribers take some changes before there are more.
             await asyncio.sleep(0)
 
     def _publish(self, change: StatusChange) -> None:
-        self._position = change.id
+        self._position = change.place
         slow = [subscriber for subscriber in self._subscribers if not subscriber.add(change)]
         self._subscribers.difference_update(slow)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from sqlalchemy.exc import DBAPIError
 
-from schema.ports.changes import ChangePage, StatusChange
+from schema.errors import InputError, Reason
+from schema.ports.changes import BEGINNING, ChangePage, FeedPlace, StatusChange
 from server.changes import sql_history as history
 from server.db.driver import text_of
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
@@ -37,10 +38,10 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Consecutive changes, and the position up to which they are complete."""
+    """Consecutive changes, and the place up to which they are complete."""
 
     changes: list[StatusChange]
-    reached: int
+    reached: FeedPlace
 
 
 class SqlChangeHistory:
@@ -50,28 +51,42 @@ class SqlChangeHistory:
         self._pool = pool
         self._tables = tables
         self._migrations = migrations
-        self._head_task: asyncio.Task[int] | None = None
+        self._head_task: asyncio.Task[FeedPlace] | None = None
 
-    async def head(self) -> int:
+    async def head(self) -> FeedPlace:
         """The head. Concurrent callers share one statement: after a restart, all subscribers come at once.
 
         A caller may get the head of a moment ago. A subscriber then starts earlier, and misses nothing.
         """
         if self._head_task is None or self._head_task.done():
-            self._head_task = asyncio.ensure_future(self.fresh_head())
+            self._head_task = asyncio.ensure_future(self._read_head())
             self._head_task.add_done_callback(silence_failure)
         return await asyncio.shield(self._head_task)
 
-    async def fresh_head(self) -> int:
-        """The head, from a statement that begins after the call."""
+    async def _read_head(self) -> FeedPlace:
         rows = await self.rows(history.head_statement(self._tables))
-        return int(rows[0][0]) if rows else 0
+        return FeedPlace(*rows[0]) if rows else BEGINNING
 
-    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None) -> ChangePage:
+    async def require(self, *places: FeedPlace) -> None:
+        """Check that the history has a change at each of these places, in one statement.
+
+        Raises:
+            InputError: CURSOR_INVALID.
+        """
+        wanted = [place for place in places if place != BEGINNING]
+        if wanted:
+            rows = await self.rows(history.places_statement(self._tables, [place.id for place in wanted]))
+            moments = dict(tuple(row) for row in rows)
+            if any(place.id not in moments or place.moment not in {None, moments[place.id]} for place in wanted):
+                raise history_replaced()
+
+    async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: FeedPlace | None) -> ChangePage:
         """A page of changes, in one statement."""
         return _page(await self.rows(history.page_statement(self._tables, window, chosen, until=until)), window)
 
-    async def of_orders(self, keys: Sequence[int], window: ChangeWindow, *, until: int | None) -> dict[int, ChangePage]:
+    async def of_orders(
+        self, keys: Sequence[int], window: ChangeWindow, *, until: FeedPlace | None
+    ) -> dict[int, ChangePage]:
         """A page for each order, in one statement."""
         by_key: dict[int, list[Any]] = {key: [] for key in keys}
         for row in await self.rows(history.of_orders_statement(self._tables, keys, window, until=until)):
@@ -83,11 +98,11 @@ class SqlChangeHistory:
         rows = await self.rows(history.by_ids_statement(self._tables, ids))
         return {row[0]: StatusChange(*row) for row in rows}
 
-    async def between(self, after: int, until: int, order_keys: frozenset[int] | None) -> Stretch:
-        """The first changes after one position and up to another, in one statement."""
-        rows = await self.rows(history.between_statement(self._tables, after, until, order_keys, size=_BATCH))
-        reached = rows[-1][0] if len(rows) == _BATCH else until
-        return Stretch([StatusChange(*row) for row in rows], reached)
+    async def between(self, after: FeedPlace, until: FeedPlace, order_keys: frozenset[int] | None) -> Stretch:
+        """The first changes after one place and up to another, in one statement."""
+        rows = await self.rows(history.between_statement(self._tables, after.id, until.id, order_keys, size=_BATCH))
+        changes = [StatusChange(*row) for row in rows]
+        return Stretch(changes, changes[-1].place if len(changes) == _BATCH else until)
 
     async def rows(self, statement: sa.Executable) -> Sequence[Any]:
         """The rows of a statement. It only reads, so it may run twice.
@@ -130,8 +145,9 @@ class SqlChangeLookup:
 
     def __init__(self, history_: SqlChangeHistory) -> None:
         self._history = history_
-        self._pages: DataLoader[tuple[int, ChangeWindow, int | None], ChangePage] = DataLoader(
-            self._load_pages, cache=False
+        self._pages: DataLoader[tuple[int, ChangeWindow, FeedPlace | None], ChangePage] = DataLoader(
+            self._load_pages,  # type: ignore[arg-type] # an exception among the values fails its own key only
+            cache=False,
         )
         self._changes: DataLoader[int, StatusChange | None] = DataLoader(self._load_changes, cache=False)
 
@@ -139,7 +155,7 @@ class SqlChangeLookup:
         """The changes with these ids."""
         return await self._changes.load_many(ids)
 
-    async def of_order(self, order_key: int, window: ChangeWindow, *, until: int | None) -> ChangePage:
+    async def of_order(self, order_key: int, window: ChangeWindow, *, until: FeedPlace | None) -> ChangePage:
         """A page of the changes of one order."""
         return await self._pages.load((order_key, window, until))
 
@@ -148,22 +164,44 @@ class SqlChangeLookup:
         found = await self._history.by_ids(sorted(set(ids)))
         return [found.get(id_) for id_ in ids]
 
-    async def _load_pages(self, wanted: list[tuple[int, ChangeWindow, int | None]]) -> list[ChangePage]:
+    async def _load_pages(
+        self, wanted: list[tuple[int, ChangeWindow, FeedPlace | None]]
+    ) -> list[ChangePage | BaseException]:
         note_load()
-        keys_of: dict[tuple[ChangeWindow, int | None], set[int]] = {}
+        keys_of: dict[tuple[ChangeWindow, FeedPlace | None], set[int]] = {}
         for key, window, until in wanted:
             keys_of.setdefault((window, until), set()).add(key)
-        pages = {
-            (window, until): await self._history.of_orders(sorted(order_keys), window, until=until)
-            for (window, until), order_keys in keys_of.items()
-        }
-        return [pages[window, until][key] for key, window, until in wanted]
+        pages: dict[tuple[int, ChangeWindow, FeedPlace | None], ChangePage | BaseException] = {}
+        for (window, until), order_keys in keys_of.items():
+            try:
+                found = await self._history.of_orders(sorted(order_keys), window, until=until)
+            except InputError as error:
+                # A wrong cursor fails only the fields that it was given to.
+                pages.update({(key, window, until): error for key in order_keys})
+            else:
+                pages.update({(key, window, until): page for key, page in found.items()})
+        return [pages[one] for one in wanted]
+
+
+def history_replaced() -> InputError:
+    """The error for a cursor whose change the history does not have."""
+    return InputError(
+        Reason.CURSOR_INVALID,
+        "The history of changes has no change with this cursor: the database was restored, branched or made anew. Load "
+        "your data again, and continue from its `headCursor`.",
+    )
 
 
 def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
-    """A page from rows in the direction of travel. Each row is `any_behind` and a change."""
-    any_behind = bool(rows) and bool(rows[0][0])
-    changes = [StatusChange(*tuple(row)[1:]) for row in rows if row[1] is not None]
+    """A page from rows in the direction of travel. Each row is `known`, `any_behind` and a change.
+
+    Raises:
+        InputError: CURSOR_INVALID. Without tables there are no rows, and the only place is the beginning.
+    """
+    if window.position not in {None, BEGINNING} and not (rows and rows[0][0]):
+        raise history_replaced()
+    any_behind = bool(rows) and bool(rows[0][1])
+    changes = [StatusChange(*tuple(row)[2:]) for row in rows if row[2] is not None]
     more_ahead = len(changes) > window.size
     changes = changes[: window.size]
     return ChangePage(changes[::-1] if window.backward else changes, more_ahead, any_behind)

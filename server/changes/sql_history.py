@@ -7,24 +7,36 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schema.ports.changes import BEGINNING
+from server.changes.sql_writes import MOMENT
 from server.orders.sql_pages import limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.changes import ChangeFilter, ChangeWindow
+    from schema.ports.changes import ChangeFilter, ChangeWindow, FeedPlace
     from server.db.app_tables import ChangeTables
 
 
+_MOMENT: sa.ColumnElement[int] = sa.literal_column(MOMENT, sa.BigInteger()).label("moment")
+
+
 def head_statement(tables: ChangeTables) -> sa.Select[Any]:
-    """The id of the newest change; 0 if there is none."""
-    return sa.select(sa.func.coalesce(sa.func.max(tables.change.c.id), 0))
+    """The id and the moment of the newest change."""
+    return sa.select(tables.change.c.id, _MOMENT).order_by(tables.change.c.id.desc()).limit(limit(1))
+
+
+def places_statement(tables: ChangeTables, ids: Sequence[int]) -> sa.Select[Any]:
+    """The ids and moments of those changes that exist."""
+    return by_ids_statement(tables, ids).with_only_columns(tables.change.c.id, _MOMENT)
 
 
 def page_statement(
-    tables: ChangeTables, window: ChangeWindow, chosen: ChangeFilter, *, until: int | None
+    tables: ChangeTables, window: ChangeWindow, chosen: ChangeFilter, *, until: FeedPlace | None
 ) -> sa.Select[Any]:
-    """The changes of a window and one more, in the direction of travel. Each row begins with `any_behind`.
+    """The changes of a window and one more, in the direction of travel.
+
+    Each row begins with whether the history has the window's position, and with `any_behind`.
 
     A page without changes is one row whose change is null.
     """
@@ -33,22 +45,26 @@ def page_statement(
     one = sa.select(sa.literal_column("1")).subquery("one")
     page = _next(change, window, conditions).subquery("page")
     behind = _any_behind(change, window, conditions)
-    return sa.select(behind, *page.c).select_from(one.outerjoin(page, sa.true())).order_by(*_travel(page.c, window))
+    return (
+        sa.select(_known(change, window), behind, *page.c)
+        .select_from(one.outerjoin(page, sa.true()))
+        .order_by(*_travel(page.c, window))
+    )
 
 
 def of_orders_statement(
-    tables: ChangeTables, keys: Sequence[int], window: ChangeWindow, *, until: int | None
+    tables: ChangeTables, keys: Sequence[int], window: ChangeWindow, *, until: FeedPlace | None
 ) -> sa.Select[Any]:
-    """The changes of a window for each of these orders. Each row begins with the order's key and `any_behind`."""
+    """The changes of a window for each of these orders. Each row begins with the order's key, then as in a page."""
     change = tables.change
     given = sa.bindparam(None, list(keys), type_=ARRAY(sa.BigInteger()))
     wanted = sa.func.unnest(given).table_valued("o_orderkey", name="wanted").render_derived()
     conditions = [change.c.o_orderkey == wanted.c.o_orderkey]
     if until is not None:
-        conditions.append(change.c.id <= sa.literal(until, sa.BigInteger()))
+        conditions.append(change.c.id <= sa.literal(until.id, sa.BigInteger()))
     page = _next(change, window, conditions).correlate(wanted).lateral("page")
     return (
-        sa.select(wanted.c.o_orderkey, _any_behind(change, window, conditions), *page.c)
+        sa.select(wanted.c.o_orderkey, _known(change, window), _any_behind(change, window, conditions), *page.c)
         .select_from(wanted.outerjoin(page, sa.true()))
         .order_by(*_travel(page.c, window))
     )
@@ -57,7 +73,7 @@ def of_orders_statement(
 def by_ids_statement(tables: ChangeTables, ids: Sequence[int]) -> sa.Select[Any]:
     """The changes with these ids."""
     given = sa.bindparam(None, list(ids), type_=ARRAY(sa.BigInteger()))
-    return sa.select(tables.change).where(tables.change.c.id == sa.any_(given))
+    return sa.select(tables.change, _MOMENT).where(tables.change.c.id == sa.any_(given))
 
 
 def between_statement(
@@ -66,7 +82,7 @@ def between_statement(
     """The first changes after one position and up to another."""
     change = tables.change
     statement = (
-        sa.select(change)
+        sa.select(change, _MOMENT)
         .where(change.c.id > sa.literal(after, sa.BigInteger()), change.c.id <= sa.literal(until, sa.BigInteger()))
         .order_by(change.c.id)
         .limit(limit(size))
@@ -77,7 +93,7 @@ def between_statement(
     return statement
 
 
-def _conditions(change: sa.Table, chosen: ChangeFilter, until: int | None) -> list[sa.ColumnElement[bool]]:
+def _conditions(change: sa.Table, chosen: ChangeFilter, until: FeedPlace | None) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if chosen.order_keys is not None:
         given = sa.bindparam(None, sorted(chosen.order_keys), type_=ARRAY(sa.BigInteger()))
@@ -85,15 +101,17 @@ def _conditions(change: sa.Table, chosen: ChangeFilter, until: int | None) -> li
     if chosen.changed_by is not None:
         conditions.append(change.c.changed_by == chosen.changed_by)
     if until is not None:
-        conditions.append(change.c.id <= sa.literal(until, sa.BigInteger()))
+        conditions.append(change.c.id <= sa.literal(until.id, sa.BigInteger()))
     return conditions
 
 
 def _next(change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
-    statement = sa.select(change).where(*conditions).order_by(*_travel(change.c, window)).limit(limit(window.size + 1))
+    statement = (
+        sa.select(change, _MOMENT).where(*conditions).order_by(*_travel(change.c, window)).limit(limit(window.size + 1))
+    )
     if window.position is None:
         return statement
-    position = sa.literal(window.position, sa.BigInteger())
+    position = sa.literal(window.position.id, sa.BigInteger())
     return statement.where(change.c.id < position if window.backward else change.c.id > position)
 
 
@@ -102,9 +120,20 @@ def _any_behind(
 ) -> sa.ColumnElement[bool]:
     if window.position is None:
         return sa.false()
-    position = sa.literal(window.position, sa.BigInteger())
+    position = sa.literal(window.position.id, sa.BigInteger())
     behind = change.c.id >= position if window.backward else change.c.id <= position
     return sa.exists(sa.select(sa.literal_column("1")).select_from(change).where(*conditions, behind))
+
+
+def _known(change: sa.Table, window: ChangeWindow) -> sa.ColumnElement[bool]:
+    """Whether the history has the window's position."""
+    position = window.position
+    if position is None or position == BEGINNING:
+        return sa.true()
+    conditions = [change.c.id == sa.literal(position.id, sa.BigInteger())]
+    if position.moment is not None:
+        conditions.append(sa.literal(position.moment, sa.BigInteger()) == _MOMENT)
+    return sa.exists(sa.select(sa.literal_column("1")).select_from(change).where(*conditions))
 
 
 def _travel(columns: Any, window: ChangeWindow) -> tuple[sa.ColumnElement[Any]]:

@@ -20,6 +20,13 @@ _NAME = re.compile(r"[\w$]+(?:\.[\w$]+)?")
 CHANGE_COLUMNS = (
     "id, o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at, note"
 )
+# The time of a change in microseconds since 1970, for its place in the feed. Any time fits, an infinite one too.
+MOMENT = (
+    "CAST(greatest(least(extract(epoch FROM changed_at) * 1000000, 9223372036854775807), -9223372036854775808) "
+    "AS bigint)"
+)
+# The fields of a StatusChange, in their order.
+CHANGE_FIELDS = f"{CHANGE_COLUMNS}, {MOMENT}"
 
 # Takes over the row of an expired key. If the key has not expired, this returns no row, and locks the key until the end
 # of the transaction. If another transaction holds the key, this waits until that one has recorded its outcome or has
@@ -82,10 +89,10 @@ WITH input AS (
     ORDER BY o_orderkey
     RETURNING {columns}
 )
-SELECT {columns} FROM change
+SELECT {fields} FROM change
 """
 _REPLAYED = """
-SELECT {columns}
+SELECT {fields}
 FROM unnest(CAST(:keys AS bigint[]), CAST(:versions AS integer[])) AS k (o_orderkey, version)
 JOIN {schema}.order_status_change USING (o_orderkey, version)
 """
@@ -161,4 +168,10 @@ class WriteStatements:
         )
 
     def _text(self, template: str) -> sa.TextClause:
-        return sa.text(template.replace("{schema}", quoted(self._tables.schema)).replace("{columns}", CHANGE_COLUMNS))
+        for name, text in {
+            "{schema}": quoted(self._tables.schema),
+            "{columns}": CHANGE_COLUMNS,
+            "{fields}": CHANGE_FIELDS,
+        }.items():
+            template = template.replace(name, text)
+        return sa.text(template)

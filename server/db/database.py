@@ -8,7 +8,7 @@ import asyncpg
 
 from schema.errors import Reason, UnavailableError
 from server.db.wake_up import WakeUp
-from server.settings.dsn import parse_dsn
+from server.settings.dsn import address_of, parse_dsn
 
 
 class DatabaseAbsentError(UnavailableError):
@@ -29,6 +29,14 @@ class Database(Protocol):
     def wake_up(self) -> WakeUp:
         """Its wake-up: whether it may be asleep."""
 
+    async def origin(self) -> str:
+        """What sets the database apart from a copy of its files: the platform's uid, or the address in the URL.
+
+        Raises:
+            DatabaseAbsentError: the platform has no such database.
+            UnavailableError: the platform does not answer.
+        """
+
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection: each attempt has `timeout` seconds, and during a wake-up there are as many as needed.
 
@@ -47,6 +55,10 @@ class UrlDatabase:
     def __init__(self, url: str, *, sleeps: bool = False, wake_timeout: float = 0) -> None:
         self._dsn = parse_dsn(url)
         self.wake_up = WakeUp(sleeps=sleeps, patience=wake_timeout)
+
+    async def origin(self) -> str:
+        """The address in the URL, without the login."""
+        return address_of(self._dsn)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """Open a connection to the URL."""

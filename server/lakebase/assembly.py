@@ -9,6 +9,7 @@ from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
+from server.lakebase.database.home import Home
 from server.lakebase.database.indexes import OrderIndexes
 from server.lakebase.database.inspection import Postgres
 from server.lakebase.database.own_tables import OwnTables
@@ -57,7 +58,8 @@ class AdministrationRuntime:
         self.pool = create_operations_pool(settings, database)
         self._loader = loader
         self._settings = settings
-        tables = OwnTables(self.pool, settings.app_schema, migrations)
+        home = Home(database, settings.app_schema)
+        tables = OwnTables(self.pool, settings.app_schema, migrations, home)
         audit, grants_and_indexes = AuditLog(tables), GrantsAndIndexesStore(tables)
         postgres = Postgres(instances, settings)
         indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
@@ -65,7 +67,7 @@ class AdministrationRuntime:
         async def services() -> Services:
             return Services(await loader.get(), instances, postgres, indexes, grants_and_indexes)
 
-        store = OperationStore(OperationTable(self.pool, settings.app_schema, migrations))
+        store = OperationStore(OperationTable(self.pool, settings.app_schema, migrations, home))
         self._runner = Runner(
             store,
             audit,

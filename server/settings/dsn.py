@@ -72,6 +72,13 @@ def parse_dsn(url: str) -> str:
     return f"postgresql://{parts.netloc}{parts.path}" + (f"?{kept}" if kept else "")
 
 
+def address_of(dsn: str) -> str:
+    """The address in a URL from `parse_dsn`: its hosts and ports, as they are written there or in PGHOST."""
+    parts = urlsplit(dsn)
+    hosts = parts.netloc.rpartition("@")[2]
+    return hosts or dict(parse_qsl(parts.query)).get("host", os.environ.get("PGHOST", ""))
+
+
 def is_local(host: str) -> bool:
     """Whether a host is this machine: a loopback name or address, or a directory of Unix sockets."""
     return not host or host.startswith(("/", "@")) or is_loopback(host.strip("[]"))

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Final
 
+from schema.ports.changes import FeedPlace
 from schema.relay.pagination import encode_change_cursor, opaque
 from tests.bad_inputs.case import Case, ask, partly
 
@@ -19,7 +20,7 @@ _BAD: Final[dict[str, str]] = {
     "not-base64": "*** no base64 ***",
     "of-strawberry": base64.b64encode(b"arrayconnection:4").decode(),
     "of-another-api": base64.b64encode(b'{"id": 4, "last": true}').decode(),
-    "of-changes": encode_change_cursor(1),
+    "of-changes": encode_change_cursor(FeedPlace(1)),
     "a-global-id": base64.b64encode(b"Order:1").decode(),
     "key-below-the-range": opaque([1, "order_key+", -(2**63) - 1]),
     "key-above-the-range": opaque([1, "order_key+", 2**63]),
@@ -87,6 +88,13 @@ CASES: Final = (
             ("of-an-order", BY_KEY),
             ("below-zero", opaque([1, "changes", -1])),
             ("above-the-range", opaque([1, "changes", 2**63])),
+            ("without-a-number", opaque([1, "changes"])),
+            ("with-three-numbers", opaque([1, "changes", 1, 1, 1])),
+            ("with-a-float", opaque([1, "changes", 1, 1.0])),
+            ("with-a-time-above-the-range", opaque([1, "changes", 1, 2**63])),
+            ("with-a-time-at-the-beginning", opaque([1, "changes", 0, 1])),
+            ("ahead-of-the-feed", encode_change_cursor(FeedPlace(2**62))),
+            ("ahead-of-the-feed-with-a-time", encode_change_cursor(FeedPlace(2**62, 1))),
         )
     ),
 )

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.ports.changes import FeedPlace
 from schema.ports.values import OrderColumn, Ordering
 from schema.relay.pagination import encode_change_cursor, encode_cursor
 
@@ -149,7 +150,7 @@ def corpus_of(table: str) -> Corpus:
             )
             for ordering in ORDERINGS
         },
-        change_cursors=tuple(encode_change_cursor(change) for change in (0, *changes)),
+        change_cursors=tuple(encode_change_cursor(FeedPlace(change)) for change in (0, *changes)),
         changes=changes,
     )
 

@@ -10,6 +10,7 @@ from strawberry.extensions import SchemaExtension
 
 from schema import build_schema
 from schema.errors import Reason, UnavailableError
+from schema.ports.changes import FeedPlace
 from tests.schema.recording import RecordingAdministration, context, reasons
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ class History:
 
     read = 0
 
-    async def head(self) -> int:
+    async def head(self) -> FeedPlace:
         """The newest change."""
         self.read += 1
-        return 7
+        return FeedPlace(7, 1)
 
 
 class Gate(SchemaExtension):

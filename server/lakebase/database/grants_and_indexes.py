@@ -40,7 +40,9 @@ class GrantsAndIndexes:
 class GrantsAndIndexesStore:
     """The grants and indexes that are still to be restored, by the synced table's name.
 
-    They are rows of `synced_table_belongings`. Without a database they are kept in this process's memory.
+    They are rows of `synced_table_belongings`. Without a database they are kept in this process's memory. In a copy of
+    the database, the rows of the original are not restored: the copy may be meant for other readers. A row without a
+    home is from before homes were recorded, and counts as this database's own: otherwise it would be lost.
     """
 
     def __init__(self, tables: OwnTables) -> None:
@@ -63,8 +65,9 @@ class GrantsAndIndexesStore:
         """
         try:
             rows = await self._tables.rows(
-                f"SELECT grants, indexes FROM {self._tables.schema}.synced_table_belongings WHERE name = :name",  # noqa: S608 # the setting is an identifier, and quoted
-                {"name": table.lower()},
+                f"SELECT grants, indexes FROM {self._tables.schema}.synced_table_belongings "  # noqa: S608 # the setting is an identifier, and quoted
+                "WHERE name = :name AND COALESCE(home, :home) = :home",
+                {"name": table.lower(), "home": await self._tables.home()},
             )
         except DatabaseAbsentError:
             return self._memory.get(table.lower(), GrantsAndIndexes())
@@ -80,15 +83,17 @@ class GrantsAndIndexesStore:
         with contextlib.suppress(DatabaseAbsentError):
             await self._tables.rows(
                 f"""
-                INSERT INTO {self._tables.schema}.synced_table_belongings (name, grants, indexes)
-                VALUES (:name, CAST(:grants AS jsonb), CAST(:indexes AS jsonb))
+                INSERT INTO {self._tables.schema}.synced_table_belongings (name, grants, indexes, home)
+                VALUES (:name, CAST(:grants AS jsonb), CAST(:indexes AS jsonb), :home)
                 ON CONFLICT (name) DO UPDATE
-                SET grants = excluded.grants, indexes = excluded.indexes, noted_at = clock_timestamp()
+                SET grants = excluded.grants, indexes = excluded.indexes, home = excluded.home,
+                    noted_at = clock_timestamp()
                 RETURNING name
                 """,  # noqa: S608 # as above
                 {
                     "name": table.lower(),
                     "grants": json.dumps(left.grants),
                     "indexes": json.dumps(left.indexes),
+                    "home": await self._tables.home(),
                 },
             )

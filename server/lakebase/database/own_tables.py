@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from server.db.migrate import Migrations
     from server.db.pool import Pool
+    from server.lakebase.database.home import Home
 
 # The table or its schema does not exist.
 _MISSING: Final = frozenset({"42P01", "3F000"})
@@ -24,10 +25,20 @@ _MISSING: Final = frozenset({"42P01", "3F000"})
 class OwnTables:
     """The tables of the app schema; `schema` is its name, quoted."""
 
-    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
         self._pool = pool
         self._migrations = migrations
+        self._home = home
         self.schema = quoted(schema)
+
+    async def home(self) -> str:
+        """The home of the rows that are written now.
+
+        Raises:
+            DatabaseAbsentError: there is no database.
+            UnavailableError: the database or the platform does not answer.
+        """
+        return await self._home.read(self.rows)
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         """Run one statement, after creating the tables if they are missing.

@@ -40,6 +40,7 @@ class _Server:
         self.failure: ApiError | None = None
         self.looked_up_at = -math.inf
         self.lookup: asyncio.Task[None] | None = None
+        self.uid: str | None = None
 
 
 class Instances:
@@ -103,6 +104,27 @@ class Instances:
             raise server.failure.with_traceback(None)
         return server.address.read_only_host if server.address else None
 
+    async def uid(self, name: str) -> str:
+        """The platform's uid of an instance, or of the branch of an endpoint. It is asked for again with the address.
+
+        Raises:
+            DatabaseMissingError: there is no such instance or branch.
+            UnavailableError: the platform does not answer.
+        """
+        server = self._server(name)
+        if server.uid is None:
+            logins = (await self._loader.get()).logins
+            find = logins.branch_uid if name.startswith(_ENDPOINT_PREFIX) else logins.instance_uid
+            try:
+                server.uid = await find(name)
+            except ApiError as error:
+                raise UnavailableError(
+                    Reason.DATABASE_UNAVAILABLE, f"The uid of {name} cannot be looked up. {error.message}"
+                ) from error
+            if server.uid is None:
+                raise DatabaseMissingError(_not_found(name))
+        return server.uid
+
     def wake_up(self, name: str) -> WakeUp:
         """An instance's wake-up."""
         return self._server(name).wake_up
@@ -117,7 +139,7 @@ class Instances:
     def forget(self, name: str) -> None:
         """Look an instance up again at the next connection, because it was created, changed or deleted."""
         if server := self._by_name.get(name):
-            server.address, server.failure = None, None
+            server.address, server.failure, server.uid = None, None, None
 
     def _server(self, name: str) -> _Server:
         if name not in self._by_name:
@@ -202,6 +224,8 @@ class Instances:
                 Reason.DATABASE_UNAVAILABLE, f"The database instance {name} cannot be looked up. {error.message}"
             )
         server.looked_up_at = time.monotonic()
+        # Another instance may have the name now.
+        server.uid = None
 
     async def _mint(self, name: str) -> Any:
         logins = (await self._loader.get()).logins
@@ -234,6 +258,10 @@ class InstanceDatabase:
     def wake_up(self) -> WakeUp:
         """The instance's wake-up."""
         return self._instances.wake_up(self._name)
+
+    async def origin(self) -> str:
+        """The platform's uid, as `Instances.uid`."""
+        return await self._instances.uid(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection, as `Instances.connect`."""

@@ -3,6 +3,9 @@
 A row belongs to the process that holds its lease. The database's clock alone decides: a lease is renewed every
 HEARTBEAT_SECONDS and ends after LEASE_SECONDS. Claiming a row raises its fence, and every write names the fence that
 its writer knows, so a holder that was silent for too long writes nothing.
+
+A copy of the database has the rows too. A process carries out only operations whose home is its own database. It ends
+the others as failed, unless a process holds them: that process knows the same database by another name.
 """
 
 from __future__ import annotations
@@ -11,14 +14,22 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError, Reason, UnavailableError
+from schema.ports.administration import OperationFailure
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
-from server.lakebase.operations.operation import CREATING, operations_from_rows, request_to_json, row_values
+from server.lakebase.operations.operation import (
+    CREATING,
+    failure_to_json,
+    operations_from_rows,
+    request_to_json,
+    row_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -27,8 +38,10 @@ if TYPE_CHECKING:
 
     from server.db.migrate import Migrations
     from server.db.pool import Pool
+    from server.lakebase.database.home import Home
     from server.lakebase.operations.operation import OperationRecord
 
+_log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 # Two heartbeats may fail before the lease ends.
 LEASE_SECONDS: Final = 6.0
@@ -41,6 +54,11 @@ _LOCK: Final = 7_036_874_417_767
 _INTERRUPTED: Final = (
     "The operation was interrupted, and no process resumed it for an hour. Check what exists now; send the same "
     "mutation again to continue."
+)
+_BEGUN_ELSEWHERE: Final = (
+    "The operation was begun in another database, of which this one is a copy, or by an older release, which did not "
+    "record its database. Nothing of it was done from here. Look at what exists, and send the same mutation again if "
+    "it should be."
 )
 _COLUMNS: Final = "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence"
 
@@ -56,9 +74,10 @@ class OperationTable:
     create its tables there, that is a DatabaseAbsentError.
     """
 
-    def __init__(self, pool: Pool, schema: str, migrations: Migrations) -> None:
+    def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
         self._pool = pool
         self._migrations = migrations
+        self._home = home
         self._name = f"{quoted(schema)}.operation"
         self._conflicts = (
             f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
@@ -73,6 +92,8 @@ class OperationTable:
         Raises:
             LeaseLostError: another process has claimed this operation meanwhile.
         """
+        home = await self._home.read(self._rows)
+        await self._end_abandoned(home)
 
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
             # Inserts run one after the other, so that each sees the rows of those before.
@@ -89,10 +110,10 @@ class OperationTable:
                 sa.text(
                     f"""
                     INSERT INTO {self._name} (id, kind, fingerprint, resources, request, state, steps, facts, failure,
-                        requested_by, requested_at, finished_at, lease_ends_at)
+                        requested_by, requested_at, finished_at, home, lease_ends_at)
                     VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
                         CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by,
-                        :requested_at, :finished_at, clock_timestamp() + make_interval(secs => :lease))
+                        :requested_at, :finished_at, :home, clock_timestamp() + make_interval(secs => :lease))
                     """  # noqa: S608 # as above
                 ),
                 {
@@ -103,6 +124,7 @@ class OperationTable:
                     "request": json.dumps(request_to_json(operation.request)),
                     "requested_by": operation.requested_by,
                     "requested_at": operation.requested_at,
+                    "home": home,
                     "lease": LEASE_SECONDS,
                 },
             )
@@ -118,6 +140,7 @@ class OperationTable:
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
+        await self._end_abandoned(await self._home.read(self._rows))
         rows = await self._rows(self._conflicts, {"resources": list(operation.resources)})
         return next(iter(operations_from_rows(rows)), None)
 
@@ -178,35 +201,26 @@ class OperationTable:
         await self._rows(f"DELETE FROM {self._name} WHERE id = :id RETURNING id", {"id": operation.id})  # noqa: S608 # as above
 
     async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
-        """Claim every unfinished operation whose lease has ended, except those with these ids.
+        """Claim every unfinished operation of this database whose lease has ended, except those with these ids.
 
         An operation that no process has held for STALE_SECONDS is marked as failed instead. A deletion, for example,
-        must not be carried out days later because some process happens to start.
+        must not be carried out days later because some process happens to start. So is an operation of another home.
         """
-        failure = {"reason": Reason.STEP_TIMED_OUT.name, "message": _INTERRUPTED, "retryable": True}
-        await self._rows(
-            f"""
-            UPDATE {self._name}
-            SET state = 'FAILED', finished_at = clock_timestamp(), failure = CAST(:failure AS jsonb)
-            WHERE state IN ('PENDING', 'RUNNING')
-              AND lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
-            RETURNING id
-            """,  # noqa: S608 # as above
-            {"failure": json.dumps(failure), "stale": STALE_SECONDS},
-        )
+        home = await self._home.read(self._rows)
+        await self._end_abandoned(home, excluding=excluding)
         rows = await self._rows(
             f"""
             UPDATE {self._name}
             SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
             WHERE id IN (
                 SELECT id FROM {self._name}
-                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp()
+                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp() AND home = :home
                   AND NOT id = ANY(CAST(:excluding AS uuid[]))
                 FOR UPDATE SKIP LOCKED
             )
             RETURNING {_COLUMNS}
             """,  # noqa: S608 # as above
-            {"lease": LEASE_SECONDS, "excluding": list(excluding)},
+            {"lease": LEASE_SECONDS, "excluding": list(excluding), "home": home},
         )
         return operations_from_rows(rows)
 
@@ -246,6 +260,43 @@ class OperationTable:
             {"id": after and after.id, "at": after and after.requested_at, "size": size},
         )
         return operations_from_rows(rows)
+
+    async def _end_abandoned(self, home: str, *, excluding: Collection[str] = ()) -> None:
+        """End the operations of other homes that no process holds, and those that none has held for STALE_SECONDS.
+
+        The fence rises: a holder that was silent for too long writes nothing, even when it wakes up.
+        """
+        interrupted = OperationFailure(Reason.STEP_TIMED_OUT, _INTERRUPTED, retryable=True)
+        begun_elsewhere = OperationFailure(Reason.BEGUN_ELSEWHERE, _BEGUN_ELSEWHERE, retryable=False)
+        ended = await self._rows(
+            f"""
+            UPDATE {self._name}
+            SET state = 'FAILED', fence = fence + 1, finished_at = clock_timestamp(),
+                failure = CAST(CASE WHEN home = :home THEN :interrupted ELSE :begun_elsewhere END AS jsonb),
+                steps = COALESCE((
+                    SELECT jsonb_agg(
+                        CASE step->>'state'
+                            WHEN 'PENDING' THEN jsonb_set(step, '{{state}}', '"SKIPPED"')
+                            WHEN 'RUNNING' THEN jsonb_set(step, '{{state}}', '"FAILED"')
+                            ELSE step
+                        END ORDER BY number
+                    ) FROM jsonb_array_elements(steps) WITH ORDINALITY AS s (step, number)
+                ), steps)
+            WHERE state IN ('PENDING', 'RUNNING') AND NOT id = ANY(CAST(:excluding AS uuid[]))
+              AND (lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
+                   OR lease_ends_at < clock_timestamp() AND home IS DISTINCT FROM :home)
+            RETURNING id, failure->>'reason'
+            """,  # noqa: S608 # as above
+            {
+                "home": home,
+                "interrupted": json.dumps(failure_to_json(interrupted)),
+                "begun_elsewhere": json.dumps(failure_to_json(begun_elsewhere)),
+                "excluding": list(excluding),
+                "stale": STALE_SECONDS,
+            },
+        )
+        for id_, reason in ended:
+            _log.warning("operation not carried out", operation=str(id_), reason=reason)
 
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
         held = await self._rows(

@@ -76,6 +76,7 @@ class Action(Enum):
     GET_PIPELINE = Call("reading the pipeline", "CAN VIEW on the pipeline")
     START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
     GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on its project")
+    GET_BRANCH = Call("reading the database's branch", "CAN USE on its project")
     GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
     GET_GROUPS = Call(
         "reading the caller's groups", "read access to the workspace's users by SCIM, which its admins have"

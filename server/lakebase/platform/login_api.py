@@ -109,6 +109,17 @@ class LoginApi:
         ends = minted.expire_time
         return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
 
+    async def branch_uid(self, path: str) -> str | None:
+        """The uid of an endpoint's branch, or the branch's path if it has none; None if there is no such branch."""
+        branch = path.partition("/endpoints/")[0]
+        found = await self._client.find(Action.GET_BRANCH, lambda client: client.postgres.get_branch(branch))
+        return (found.uid or branch) if found else None
+
+    async def instance_uid(self, name: str) -> str | None:
+        """The uid of an instance, or its name if it has none; None if there is no such instance."""
+        found = await self._client.find(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
+        return (found.uid or name) if found else None
+
     async def find_endpoint(self, path: str) -> DatabaseAddress | None:
         """The address of an endpoint; None if there is no such endpoint."""
         found = await self._client.find(Action.GET_ENDPOINT, lambda client: client.postgres.get_endpoint(path))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
@@ -73,7 +74,7 @@ class Stage(NamedTuple):
     async def truth(self, after: str) -> list[Change]:
         """The changes after a cursor, in the order of their ids."""
         rows = await self.database.fetch(
-            f"SELECT o_orderkey, version FROM {_TABLE} WHERE id > $1 ORDER BY id", decode_change_cursor(after)
+            f"SELECT o_orderkey, version FROM {_TABLE} WHERE id > $1 ORDER BY id", decode_change_cursor(after).id
         )
         return [Change(*row) for row in rows]
 
@@ -290,7 +291,8 @@ async def test_a_subscriber_that_does_not_read_delays_nobody_and_can_resume(
 @on_each_transport
 async def test_a_cursor_beyond_the_head_is_refused(steady: Server, follow: Follow) -> None:
     """The cursor belongs to another history. Waiting for the feed to reach it would lose all changes until then."""
-    ahead = encode_change_cursor(decode_change_cursor(await head(steady.url)) + 1)
+    place = decode_change_cursor(await head(steady.url))
+    ahead = encode_change_cursor(replace(place, id=place.id + 1))
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow(steady.url, ahead, None, 0)) as events:
         with pytest.raises(RefusedError) as refused:
             await anext(events)
@@ -379,3 +381,23 @@ async def test_a_subscriber_far_behind_catches_up_during_writes(stage: Stage, st
         await writers.write(50)
         await writers.stop()
         await heard_all(stage, listens, *far_behind)
+
+
+@on_each_transport
+async def test_a_history_that_loses_its_tail_ends_its_subscriptions(
+    stage: Stage, strict: Server, follow: Follow
+) -> None:
+    """As after a failover to a standby that lacks the last change. The client has to load its data again."""
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        aclosing(follow(strict.url, await head(strict.url), None, 0)) as events,
+    ):
+        made = await change(strict.url, QUIET, "PARTIAL", "FULFILLED", "OPEN")
+        assert [(await anext(events)).change for _ in made] == made
+        await stage.database.execute(
+            f"SET session_replication_role = replica; DELETE FROM {_TABLE} WHERE id = (SELECT max(id) FROM {_TABLE}); "
+            "RESET session_replication_role"
+        )
+        with pytest.raises(RefusedError) as refused:
+            await anext(events)
+    assert (refused.value.reason, refused.value.retryable) == ("CURSOR_INVALID", False)

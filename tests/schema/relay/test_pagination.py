@@ -13,9 +13,17 @@ from hypothesis import strategies as st
 
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
+from schema.ports.changes import BEGINNING, FeedPlace
 from schema.ports.values import OrderColumn, Ordering, Position
 from schema.relay.node import decode_global_id, encode_global_id
-from schema.relay.pagination import decode_cursor, encode_cursor, page_request
+from schema.relay.pagination import (
+    decode_change_cursor,
+    decode_cursor,
+    encode_change_cursor,
+    encode_cursor,
+    opaque,
+    page_request,
+)
 
 KEYS = st.integers(-(2**63), 2**63 - 1)
 ORDERINGS = st.builds(
@@ -192,3 +200,19 @@ def test_prices_keep_their_digits_in_a_cursor() -> None:
         ).key
         == 1
     )
+
+
+@pytest.mark.parametrize(
+    ("cursor", "place"),
+    [
+        (opaque([1, "changes", 0]), BEGINNING),
+        (opaque([1, "changes", 15]), FeedPlace(15)),
+        (opaque([1, "changes", 15, 1767225600000001]), FeedPlace(15, 1767225600000001)),
+        (opaque([1, "changes", 2**63 - 1, -(2**63)]), FeedPlace(2**63 - 1, -(2**63))),
+    ],
+    ids=["the-beginning", "of-an-earlier-release", "of-a-change", "the-longest"],
+)
+def test_a_cursor_of_the_feed_names_one_place(cursor: str, place: FeedPlace) -> None:
+    """Cursors of earlier releases, which have no time, are still read."""
+    assert decode_change_cursor(cursor) == place
+    assert encode_change_cursor(place) == cursor

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from schema.ports.changes import BEGINNING
 from server.changes.feed import PostgresFeed
 from tests.servers.process import PATIENCE_SECONDS
 
@@ -25,7 +26,7 @@ async def test_postgresql_tells_it_of_a_change(open_store: OpenStore, execute: E
         return version
 
     await change("PARTIAL")
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(context.feed.changes(0, None)) as changes:
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(context.feed.changes(BEGINNING, None)) as changes:
         assert (await anext(changes)).version == 1
         for turn in range(10):
             version = await change(("OPEN", "PARTIAL")[turn % 2])

@@ -22,6 +22,7 @@ from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import WakeUp
+from server.lakebase.database.home import Home
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
@@ -66,7 +67,7 @@ async def new_store(orders_url: str, database: asyncpg.Connection) -> AsyncItera
     def new() -> OperationStore:
         engines.append(create_operations_pool(settings, url))
         migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-        return OperationStore(OperationTable(engines[-1], SCHEMA, migrations))
+        return OperationStore(OperationTable(engines[-1], SCHEMA, migrations, Home(url, SCHEMA)))
 
     yield new
     for engine in engines:
@@ -200,13 +201,18 @@ async def test_without_a_database_operations_live_in_memory(orders_url: str) -> 
 def store_of(settings: Settings, database: Database) -> OperationStore:
     """A store on a database that is not there."""
     migrations = Migrations(create_migration_engine(settings, database), SCHEMA)
-    return OperationStore(OperationTable(create_operations_pool(settings, database), SCHEMA, migrations))
+    pool = create_operations_pool(settings, database)
+    return OperationStore(OperationTable(pool, SCHEMA, migrations, Home(database, SCHEMA)))
 
 
 class Nowhere:
     """A database that does not exist, as an instance's is before it is made."""
 
     wake_up = WakeUp(sleeps=True, patience=0)
+
+    async def origin(self) -> str:
+        """Fail as `connect` does."""
+        return str(await self.connect())
 
     async def connect(self, **_: Any) -> asyncpg.Connection:
         """Fail as for an instance that does not exist."""
@@ -228,6 +234,63 @@ async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
     assert found.failure is not None
     assert (found.state, found.failure.reason) == (OperationState.FAILED, Reason.STEP_TIMED_OUT)
     assert found.finished_at is not None
+
+
+async def move(database: asyncpg.Connection, held: OperationRecord, home: str | None) -> None:
+    """Write another home into an operation's row, as if this database were a copy of the one that it was begun in."""
+    await database.execute(f"UPDATE {SCHEMA}.operation SET home = $2 WHERE id = $1", held.id, home)
+
+
+@pytest.mark.parametrize("home", ["another/1/2/3", None], ids=["another", "before-homes"])
+async def test_an_operation_of_another_home_is_never_carried_out(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection, home: str | None
+) -> None:
+    """It ends as failed and says why, with a raised fence. A late holder writes nothing, and the name is free at once."""
+    store, held = new_store(), operation()
+    held.steps.append(OperationStep("later", "instance one"))
+    await store.begin(held)
+    held.update_step(0, state=OperationState.RUNNING)
+    await store.save(held)
+    await move(database, held, home)
+    await lapse(database, held)
+    assert await new_store().claim() == []
+    found = await new_store().find(held.id)
+    assert found is not None
+    assert found.failure is not None
+    assert (found.state, found.failure.reason) == (OperationState.FAILED, Reason.BEGUN_ELSEWHERE)
+    assert [step.state for step in found.steps] == [OperationState.FAILED, OperationState.SKIPPED]
+    assert found.finished_at is not None
+    for late in (store.save, store.renew, store.detach):
+        with pytest.raises(LeaseLostError):
+            await late(held)
+    again = operation()
+    assert await new_store().conflicting(again) is None
+    assert await new_store().begin(again) is None
+
+
+async def test_an_operation_of_another_home_does_not_lock_its_resource(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """The same mutation begins anew before any process has searched for orphans."""
+    held = operation()
+    await new_store().begin(held)
+    await move(database, held, "another/1/2/3")
+    await lapse(database, held)
+    assert await new_store().begin(operation()) is None
+
+
+async def test_an_operation_of_another_home_that_a_process_holds_is_left_to_it(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """That process works on this very database, which it knows by another address."""
+    store, held = new_store(), operation()
+    await store.begin(held)
+    await move(database, held, "another/1/2/3")
+    assert await new_store().claim() == []
+    found = await new_store().begin(operation())
+    assert found is not None
+    assert found.id == held.id
+    await store.save(held)
 
 
 async def test_an_attempt_after_a_lost_reply_is_no_conflict(new_store: Callable[[], OperationStore]) -> None:

@@ -1,0 +1,29 @@
+"""Revision 0003: the home of operations, and of grants and indexes saved before a sync."""
+
+from __future__ import annotations
+
+from alembic import context, op
+
+revision = "0003"
+down_revision = "0002"
+
+# A copy of the database has these rows too. Their home says that they were written in another database. Rows from
+# before this revision have no home.
+_STATEMENTS = (
+    "ALTER TABLE {schema}.operation ADD COLUMN home text",
+    "ALTER TABLE {schema}.synced_table_belongings ADD COLUMN home text",
+)
+
+
+def upgrade() -> None:
+    """Add the columns. Processes of the release before write rows without a home."""
+    preparer = op.get_context().dialect.identifier_preparer
+    schema = preparer.quote_identifier(context.config.attributes["schema"])
+    for statement in _STATEMENTS:
+        op.execute(statement.replace("{schema}", schema))
+
+
+def downgrade() -> None:
+    """Refuse: without homes, a copy of the database would carry out the operations of the original."""
+    # Alembic requires this function.
+    raise NotImplementedError("drop the schema by hand, after export-changes")

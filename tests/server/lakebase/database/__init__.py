@@ -1,0 +1,1 @@
+"""The promises of server/lakebase/database, in the process."""
