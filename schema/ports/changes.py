@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -108,6 +108,10 @@ class ChangePage:
     changes: Sequence[StatusChange]
     more_ahead: bool
     any_behind: bool
+
+
+# A page of which nothing was asked for, so that nothing was read.
+NO_CHANGES: Final = ChangePage((), more_ahead=False, any_behind=False)
 
 
 class StatusWriter(Protocol):

@@ -42,11 +42,6 @@ class PageInfo:
         description="The cursor of the last edge. Pass it as `after` for the next page. Null on an empty page."
     )
 
-    @classmethod
-    def empty(cls) -> PageInfo:
-        """The page info of an empty page."""
-        return cls(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
-
 
 @strawberry.type(description="One entry of a page, with its cursor.")
 class Edge(Generic[NodeT]):
