@@ -272,6 +272,8 @@ def _sort_value(column: OrderColumn, rest: list[object]) -> object:
         raise ValueError(text)  # noqa: TRY004 # as above
     if column is OrderColumn.ORDER_DATE:
         return sort_date(text)
-    if not _NUMERIC.fullmatch(text):
+    number = Decimal(text) if _NUMERIC.fullmatch(text) else None
+    # PostgreSQL has no negative zero.
+    if number is None or (number.is_zero() and number.is_signed()):
         raise ValueError(text)
-    return Decimal(text)
+    return number
