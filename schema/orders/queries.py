@@ -216,7 +216,7 @@ class OrderQueries:
             OrderStatusChangeFilter | None,
             strawberry.argument(description="Which changes to return; all if absent."),
         ] = UNSET,
-    ) -> OrderStatusChangeConnection:
+    ) -> OrderStatusChangeConnection | None:
         """Run at most one statement, besides the one that reads the head."""
         window = change_window(
             page_window(

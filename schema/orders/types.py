@@ -90,7 +90,7 @@ class Order(Node):
             int | None, strawberry.argument(description="How many changes to return before `before`.")
         ] = UNSET,
         before: Annotated[str | None, strawberry.argument(description="Return changes before this cursor.")] = UNSET,
-    ) -> OrderStatusChangeConnection:
+    ) -> OrderStatusChangeConnection | None:
         """Read through the operation's lookup, which batches the orders of a page."""
         window = change_window(
             page_window(

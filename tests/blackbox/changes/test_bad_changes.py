@@ -142,12 +142,14 @@ def test_an_empty_list_is_a_success(ask: Ask) -> None:
     ],
 )
 def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """The reasons are the same as for a page of orders."""
+    """The reasons are the same as for a page of orders, and the orders beside it are answered."""
     # A thousand values in the document itself would exceed the limit of tokens.
     declared, given = ("query($keys: [BigInt!]) ", {"keys": [*range(1001)]}) if "$keys" in arguments else ("", {})
-    answer = ask(f"{declared}{{ orderStatusChanges({arguments}) {{ nodes {{ id }} }} }}", **given)
+    answer = ask(
+        f"{declared}{{ order(orderKey: 1) {{ orderKey }} orderStatusChanges({arguments}) {{ headCursor }} }}", **given
+    )
     assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
-    assert answer["data"] is None
+    assert answer["data"] == {"order": {"orderKey": "1"}, "orderStatusChanges": None}
 
 
 @pytest.mark.parametrize(
@@ -159,12 +161,20 @@ def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: 
     ],
 )
 def test_a_bad_page_of_an_orders_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """Only its own order fails, not the others."""
-    answer = ask(
-        f"{{ a: order(orderKey: 1) {{ statusChanges({arguments}) {{ nodes {{ id }} }} }} b: order(orderKey: 2) {{ orderKey }} }}"
-    )
-    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
-    assert answer["data"] == {"a": None, "b": {"orderKey": "2"}}
+    """Only the history is null, not its order, in a page of orders too."""
+    selection = f"orderKey statusChanges({arguments}) {{ nodes {{ id }} }}"
+    answer = ask(f"{{ order(orderKey: 1) {{ {selection} }} orders(first: 2) {{ nodes {{ {selection} }} }} }}")
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason] * 3
+    first, second = ({"orderKey": key, "statusChanges": None} for key in ("1", "2"))
+    assert answer["data"] == {"order": first, "orders": {"nodes": [first, second]}}
+
+
+def test_too_many_ids_null_only_their_own_field(ask: Ask) -> None:
+    """The orders beside them are answered."""
+    document = "query($ids: [ID!]!) { order(orderKey: 1) { orderKey } nodes(ids: $ids) { id } }"
+    answer = ask(document, ids=[ORDER] * 1001)
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["TOO_MANY_VALUES"]
+    assert answer["data"] == {"order": {"orderKey": "1"}, "nodes": None}
 
 
 def test_an_order_that_is_not_there_is_not_found(ask: Ask) -> None:
