@@ -285,7 +285,7 @@ def _own(definition: OperationDefinitionNode | FragmentDefinitionNode) -> _Total
 
 
 def _root_fields(operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> int:
-    """How many root fields are executed. Fields with one response key are merged into one, whichever fragments hold them."""
+    """How many root fields are executed. Fields with one response key are merged into one, across all fragments."""
     fields = merged_fields([operation.selection_set], fragments, visited=set())
     return len({(node.alias or node.name).value for node in fields if node.name.value != "__typename"})
 

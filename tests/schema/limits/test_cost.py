@@ -60,8 +60,7 @@ def cost(document: str, **variables: Any) -> int:
         ('{ node(id: "a") { __typename id ...F } } fragment F on Order { id clerk }', {}, 1 + 2),
         ('{ node(id: "a") { id ... on Node { id ... on Order { id } } ... on Operation { id state } } }', {}, 1 + 2),
         (
-            "mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } ...F } }"
-            " fragment F on OrderStatusOutcome { order { id clerk } ... on SetOrderStatusPayload { order { clerk } } }",
+            "mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } ...F } } fragment F on OrderStatusOutcome { order { id clerk } ... on SetOrderStatusPayload { order { clerk } } }",
             {},
             10 + 1 + 2,
         ),
