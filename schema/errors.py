@@ -32,9 +32,9 @@ class Kind:
     """A row of the error table.
 
     `status` is the HTTP status of a response in which no root field has data; a response with data is always a 200.
-    `where` is the part of the response that usually carries the error: `errors`, a payload's `userErrors`, or the
-    `failure` of an operation. `retry` says whether the same request may succeed later, and `retry_after` in how many
-    seconds to send it again.
+    `where` are the parts of the response that may carry the error, with commas between them: `errors`, a payload's
+    `userErrors`, or the `failure` of an operation. `retry` says whether the same request may succeed later, and
+    `retry_after` in how many seconds to send it again.
     """
 
     code: Code
@@ -131,14 +131,27 @@ class Reason(Enum):
     )
     CURSOR_INVALID = Kind(Code.BAD_USER_INPUT, 200, "This API did not issue the cursor.")
     CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
-    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed, or its type is unknown.")
-    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.")
-    VALUE_INVALID = Kind(
-        Code.BAD_USER_INPUT, 200, "A value is impossible: a NUL byte, an order key below 1, a note that is too long."
+    ID_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "The global id is malformed, or its type is unknown or another one than the field takes.",
+        where="errors, userErrors",
     )
-    ORDER_UNDETERMINED = Kind(Code.BAD_USER_INPUT, 200, "The input needs exactly one of `orderKey` and `id`.")
+    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.", where="errors, userErrors")
+    VALUE_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "A value is impossible: a NUL byte, an order key below 1, a note that is too long.",
+        where="errors, userErrors",
+    )
+    ORDER_UNDETERMINED = Kind(
+        Code.BAD_USER_INPUT, 200, "The input needs exactly one of `orderKey` and `id`.", where="userErrors"
+    )
     ORDER_REPEATED = Kind(
-        Code.BAD_USER_INPUT, 200, "The list changes the same order twice. Send one change for each order."
+        Code.BAD_USER_INPUT,
+        200,
+        "An earlier change of the list is of the same order. Send one change for each order.",
+        where="userErrors",
     )
     RATE_LIMITED = Kind(
         Code.RATE_LIMITED,

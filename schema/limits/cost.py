@@ -187,9 +187,9 @@ class _Compiler:
                     narrowed = parent
                 waiting.append((narrowed, fragment.selection_set))
         # Every object has the fields of its interface, so the same field of one of its types is no other field.
-        for key, name in [*found]:
-            if name != type_.name and (key, type_.name) in found:
-                found[key, type_.name][1].extend(found.pop((key, name))[1])
+        for response_key, owner in [*found]:
+            if owner != type_.name and (response_key, type_.name) in found:
+                found[response_key, type_.name][1].extend(found.pop((response_key, owner))[1])
         return list(found.values())
 
     def _field(

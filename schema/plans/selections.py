@@ -184,8 +184,8 @@ class Connection:
     """How to write a connection: its parts, and what they need from the store.
 
     `paged`: it needs a page, unless the page is empty. `ends`: it needs the page's first and last cursor.
-    `looks_forward`, `looks_backward`: it needs to know whether there is a next or previous page. `counted`: the nodes of
-    `totalCount`, by response key.
+    `looks_forward`, `looks_backward`: it needs to know whether there is a next or previous page. `counted`: the nodes
+    of `totalCount`, by response key.
     """
 
     parts: list[Part] = field(default_factory=list)

@@ -48,9 +48,8 @@ def error_table() -> str:
     for reason in Reason:
         kind = reason.value
         retry = _RETRIES.get(reason, f"{kind.retry_after} s" if kind.retry else "no")
-        rows.append(
-            f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {retry} | {kind.meaning} |"
-        )
+        where = ", ".join(f"`{part}`" for part in kind.where.split(", "))
+        rows.append(f"| `{reason.name}` | `{kind.code.value}` | {where} | {kind.status} | {retry} | {kind.meaning} |")
     return "\n".join(rows)
 
 
