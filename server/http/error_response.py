@@ -11,6 +11,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
 from schema.errors import ApiError, Reason, UnauthenticatedError
+from schema.messages import without_python
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
 
 def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
-    formatted["message"] = _shortened(error.message)
+    formatted["message"] = _shortened(without_python(error.message))
     if error.locations:
         formatted["locations"] = formatted["locations"][:_LOCATIONS_PER_ERROR]
     if reason is Reason.INTERNAL:
@@ -149,7 +150,7 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: 
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
     elif reason in _SUGGESTING and not explores:
-        formatted["message"] = _shortened(_without_suggestions(error.message))
+        formatted["message"] = _shortened(without_python(_without_suggestions(error.message)))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
