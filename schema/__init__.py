@@ -14,6 +14,7 @@ from schema.documents import DocumentCache
 from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
+from schema.messages import quote_values_in_json
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 
@@ -61,6 +62,7 @@ def build_schema(
         plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
     """
+    quote_values_in_json()
     limits = limits or DocumentLimits()
     cache = DocumentCache() if documents is None else documents
     schema = _Schema(

@@ -79,6 +79,11 @@ class Context:
         """The operation's lookup of changes."""
         return self.new_change_lookup()
 
+    @cached_property
+    def page_reads(self) -> dict[tuple[int, ...], bool]:
+        """Whether connections of the operation need their pages, by their fields (schema/relay/selection.py)."""
+        return {}
+
     def for_caller(self, principal: Principal, *, tells_cost: bool, explores: bool) -> Context:
         """The context of a caller."""
         # Does what `replace` does: `replace` is slow enough to matter in every request.

@@ -32,8 +32,9 @@ class Kind:
     """A row of the error table.
 
     `status` is the HTTP status of a response in which no root field has data; a response with data is always a 200.
-    `where` is the part of the response that usually carries the error: `errors`, a payload's `userErrors`, or the
-    `failure` of an operation. `retry` says whether the same request may succeed later.
+    `where` are the parts of the response that may carry the error, with commas between them: `errors`, a payload's
+    `userErrors`, or the `failure` of an operation. `retry` says whether the same request may succeed later, and
+    `retry_after` in how many seconds to send it again.
     """
 
     code: Code
@@ -41,6 +42,7 @@ class Kind:
     meaning: str
     retry: bool = False
     where: str = "errors"
+    retry_after: int = 1
 
 
 class Reason(Enum):
@@ -103,6 +105,7 @@ class Reason(Enum):
         "The server knows no document with this hash. Send the text and the hash once, and the hash alone "
         "from then on.",
         retry=True,
+        retry_after=0,
     )
     PERSISTED_QUERY_NOT_SUPPORTED = Kind(
         Code.PERSISTED_QUERY_NOT_SUPPORTED, 200, "The server remembers no documents by hash. Send the text."
@@ -133,24 +136,42 @@ class Reason(Enum):
         "data again, and continue from its cursors.",
     )
     CURSOR_ORDER_MISMATCH = Kind(Code.BAD_USER_INPUT, 200, "The cursor belongs to another `orderBy`.")
-    ID_INVALID = Kind(Code.BAD_USER_INPUT, 200, "The global id is malformed, or its type is unknown.")
-    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.")
-    VALUE_INVALID = Kind(
-        Code.BAD_USER_INPUT, 200, "A value is impossible: a NUL byte, an order key below 1, a note that is too long."
+    ID_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "The global id is malformed, or its type is unknown or another one than the field takes.",
+        where="errors, userErrors",
     )
-    ORDER_UNDETERMINED = Kind(Code.BAD_USER_INPUT, 200, "The input needs exactly one of `orderKey` and `id`.")
+    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.", where="errors, userErrors")
+    VALUE_INVALID = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "A value is impossible: a NUL byte, an order key below 1, a note that is too long.",
+        where="errors, userErrors",
+    )
+    ORDER_UNDETERMINED = Kind(
+        Code.BAD_USER_INPUT, 200, "The input needs exactly one of `orderKey` and `id`.", where="userErrors"
+    )
     ORDER_REPEATED = Kind(
-        Code.BAD_USER_INPUT, 200, "The list changes the same order twice. Send one change for each order."
+        Code.BAD_USER_INPUT,
+        200,
+        "An earlier change of the list is of the same order. Send one change for each order.",
+        where="userErrors",
     )
     RATE_LIMITED = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has spent its points. `Retry-After`, and `retryAfter` in the error, say in how many "
-        "seconds it will have enough for this operation. Without them it never will: ask for less.",
+        "The caller has spent its points. `retryAfter` says in how many seconds it will have enough for this "
+        "operation. Without it the caller never will: ask for less.",
         retry=True,
     )
     TOO_MANY_SUBSCRIPTIONS = Kind(
-        Code.RATE_LIMITED, 429, "The caller has as many subscriptions as it may. End some.", retry=True
+        Code.RATE_LIMITED,
+        429,
+        "The caller has as many subscriptions as it may. End some.",
+        retry=True,
+        # The caller has probably forgotten most of them. Ending one frees its place at once.
+        retry_after=5,
     )
     STATUS_CONFLICT = Kind(
         Code.CONFLICT,
@@ -317,7 +338,7 @@ class Reason(Enum):
     OVERLOADED = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The server has more requests than it can answer in time. Nothing was started: try again after `Retry-After`.",
+        "The server has more requests than it can answer in time. Nothing was started: try again after `retryAfter`.",
         retry=True,
     )
     SUBSCRIPTION_ENDED = Kind(
@@ -431,6 +452,11 @@ class ApiError(Exception):
         """Whether the same request may succeed later."""
         return self.reason.value.retry
 
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """In how many seconds to send the same request again; None if that is of no use."""
+        return self.reason.value.retry_after if self.retryable else None
+
 
 class RequestError(ApiError):
     """The request cannot be executed at all. The response has no `data`."""
@@ -476,22 +502,27 @@ class LimitError(ApiError):
 class RateLimitedError(ApiError):
     """The caller has used up its share for now.
 
-    `retry_after_seconds` says when to retry; None if retrying is of no use. It is also `retryAfter` in the error, for
-    transports whose responses have no headers.
+    Args:
+        reason: RATE_LIMITED or TOO_MANY_SUBSCRIPTIONS.
+        message: says what the share is.
+        retry_after_seconds: when to retry; None if the operation costs more than the caller can ever have.
     """
 
     reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
 
     def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)
-        self.retry_after_seconds = retry_after_seconds
-        if retry_after_seconds is not None:
-            self.details = {"retryAfter": retry_after_seconds}
+        self._seconds = retry_after_seconds
 
     @property
     def retryable(self) -> bool:
-        """Whether to retry: not if the operation costs more than the caller can ever have."""
-        return self.retry_after_seconds is not None
+        """Whether to retry."""
+        return self._seconds is not None
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """When the caller has its share again."""
+        return self._seconds
 
 
 class InputError(ApiError):

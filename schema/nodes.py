@@ -78,7 +78,7 @@ class NodeQueries:
             list[strawberry.ID],
             strawberry.argument(description="Global ids, at most 1,000. Repeated ids are fine."),
         ],
-    ) -> list[Node | None]:
+    ) -> list[Node | None] | None:
         """Return errors as elements of the list: graphql-core reports each at its index."""
         check_list_length(ids, argument="ids")
         return await nodes_by_id(info, ids)  # type: ignore[return-value] # as the docstring says

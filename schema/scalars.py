@@ -27,8 +27,14 @@ _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", re.ASCII)
 _FLOAT_EXACT_DIGITS = 15
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-# PostgreSQL's dates that Python cannot represent.
-_DATE_BEYOND_PYTHON = re.compile(r"[0-9]{4,7}-[0-9]{2}-[0-9]{2}( BC)?|-?infinity", re.ASCII)
+# PostgreSQL's dates that Python cannot represent, as PostgreSQL writes them. The years before the first count down.
+_DATE_BEYOND_PYTHON = re.compile(
+    r"(?P<year>[0-9]{4}|[1-9][0-9]{4,6})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})(?P<bc> BC)?", re.ASCII
+)
+_INFINITE_DATES = frozenset({"infinity", "-infinity"})
+_FIRST_DATE, _LAST_DATE = (-4713, 11, 24), (5874897, 12, 31)
+# After so many years the calendar begins again.
+_CALENDAR_YEARS = 400
 
 
 def _refuse(kind: str, expected: str) -> GraphQLError:
@@ -176,10 +182,23 @@ def sort_date(text: str) -> date | str:
     """A date from PostgreSQL's text; the text itself if the date is outside Python's range, as the year 10000 is.
 
     Raises:
-        ValueError: if the text is not a date.
+        ValueError: if the text is not a date that PostgreSQL has, exactly as PostgreSQL writes it.
     """
     if _DATE.fullmatch(text):
         return date.fromisoformat(text)
-    if not _DATE_BEYOND_PYTHON.fullmatch(text):
-        raise ValueError(text)
+    if text not in _INFINITE_DATES:
+        _check_date_beyond_python(text)
     return text
+
+
+def _check_date_beyond_python(text: str) -> None:
+    match = _DATE_BEYOND_PYTHON.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    digits, month, day = int(match["year"]), int(match["month"]), int(match["day"])
+    # The year 1 BC is the year 0.
+    year = 1 - digits if match["bc"] else digits
+    if digits < 1 or not _FIRST_DATE <= (year, month, day) <= _LAST_DATE:
+        raise ValueError(text)
+    # Whether the day exists: a year of Python's with the same calendar has it.
+    date(_CALENDAR_YEARS + year % _CALENDAR_YEARS, month, day)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -128,4 +129,4 @@ def checked_name(name: str, rule: NameRule | TableNameRule) -> str:
 
 
 def _quoted(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}...")
+    return json.dumps(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}...", ensure_ascii=False)

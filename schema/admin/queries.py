@@ -58,8 +58,8 @@ class AdminQueries:
     async def database_instances(
         self, info: Info, first: _First = UNSET, after: _After = UNSET
     ) -> DatabaseInstanceConnection | None:
-        """Makes one call to the platform if there are few instances."""
-        return await instance_page(info.context.lakebase, first=given(first), after=given(after))
+        """Makes one call to the platform if there are few instances, and none if nothing selected needs it."""
+        return await instance_page(info, first=given(first), after=given(after))
 
     @_administers(description="The database instance with this name, or null if there is none.")
     async def database_instance(
@@ -105,4 +105,4 @@ class AdminQueries:
     )
     async def operations(self, info: Info, first: _First = UNSET, after: _After = UNSET) -> OperationConnection | None:
         """The states as this process or the database has them now."""
-        return await operation_page(info.context.lakebase, first=given(first), after=given(after))
+        return await operation_page(info, first=given(first), after=given(after))

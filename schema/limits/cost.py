@@ -161,7 +161,7 @@ class _Compiler:
     def _fields(
         self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode]
     ) -> Sequence[tuple[GraphQLObjectType | GraphQLInterfaceType, list[FieldNode]]]:
-        """The fields of merged selections, grouped by response key and type."""
+        """The fields of merged selections, grouped by response key and type, as GraphQL merges them for an object."""
         found: dict[tuple[str, str], tuple[Any, list[FieldNode]]] = {}
         entered: set[str] = set()
         waiting: list[tuple[GraphQLNamedType, SelectionSetNode]] = [(type_, some) for some in reversed(selection_sets)]
@@ -180,8 +180,16 @@ class _Compiler:
                         continue
                     entered.add(fragment.name.value)
                 condition = fragment.type_condition
-                narrowed = self._schema.get_type(condition.name.value) if condition else parent
-                waiting.append((narrowed or parent, fragment.selection_set))
+                # A fragment on an interface of an object selects fields of this object.
+                if condition and not isinstance(parent, GraphQLObjectType):
+                    narrowed = self._schema.get_type(condition.name.value) or parent
+                else:
+                    narrowed = parent
+                waiting.append((narrowed, fragment.selection_set))
+        # Every object has the fields of its interface, so the same field of one of its types is no other field.
+        for response_key, owner in [*found]:
+            if owner != type_.name and (response_key, type_.name) in found:
+                found[response_key, type_.name][1].extend(found.pop((response_key, owner))[1])
         return list(found.values())
 
     def _field(

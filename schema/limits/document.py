@@ -66,7 +66,8 @@ class DocumentLimits:
         depth: how deep fields are nested.
         fields: fields of an operation. A fragment counts wherever it is spread.
         aliases: aliases of an operation, by which it asks for one field many times.
-        root_fields: root fields of an operation, each of which is at least one query to the database.
+        root_fields: root fields of an operation, each of which is at least one query to the database. Those that are
+            merged into one count once.
         root_mutations: root fields of a mutation.
         repeats: how often a selection names one response key. All fields of a key are compared in pairs.
         directives: directives of an operation.
@@ -138,9 +139,10 @@ def check_document(document: DocumentNode, limits: DocumentLimits) -> None:
         _check_counts("", total.ordinary, limits)
         _check_counts("introspection", total.introspection, _INTROSPECTION)
         if isinstance(node, OperationDefinitionNode):
-            _check("rootFields", total.root_fields, limits.root_fields)
+            root_fields = _root_fields(node, fragments)
+            _check("rootFields", root_fields, limits.root_fields)
             if node.operation is OperationType.MUTATION:
-                _check("rootMutations", total.root_fields, limits.root_mutations)
+                _check("rootMutations", root_fields, limits.root_mutations)
     # By now the number of fields is bounded, so each can be visited wherever its fragment is spread.
     spread: set[str] = set()
     for node in sorted(roots, key=lambda node: isinstance(node, FragmentDefinitionNode)):
@@ -189,7 +191,6 @@ class _Total:
 
     ordinary: _Counts = field(default_factory=_Counts)
     introspection: _Counts = field(default_factory=_Counts)
-    root_fields: int = 0
     spreads: list[_Spread] = field(default_factory=list)
 
     def add(self, other: _Total, spread: _Spread) -> None:
@@ -200,8 +201,6 @@ class _Total:
             return
         self.ordinary.add(other.ordinary, below=spread.depth)
         self.introspection.add(other.introspection, below=0)
-        if not spread.depth:
-            self.root_fields = min(self.root_fields + other.root_fields, _MOST_COUNTED)
 
 
 class _Totals:
@@ -276,15 +275,19 @@ def _own(definition: OperationDefinitionNode | FragmentDefinitionNode) -> _Total
                 counts.fields += 1
                 counts.aliases += node.alias is not None
                 counts.depth = max(counts.depth, depth + 1)
-                name = node.name.value
-                total.root_fields += not depth and not introspects and name != "__typename"
-                begins = name in INTROSPECTION_FIELDS and not introspects
+                begins = node.name.value in INTROSPECTION_FIELDS and not introspects
                 if begins:
                     total.introspection.fields += 1
                     total.introspection.depth = max(total.introspection.depth, 1)
                 if node.selection_set:
                     waiting.append((node.selection_set, 1 if begins else depth + 1, introspects or begins))
     return total
+
+
+def _root_fields(operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> int:
+    """How many root fields are executed. Fields with one response key are merged into one, across all fragments."""
+    fields = merged_fields([operation.selection_set], fragments, visited=set())
+    return len({(node.alias or node.name).value for node in fields if node.name.value != "__typename"})
 
 
 @dataclass(slots=True)

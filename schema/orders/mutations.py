@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID  # noqa: TC003 # Strawberry reads the annotations at run time
@@ -12,22 +13,18 @@ import strawberry
 from schema.access import Requires
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
-from schema.orders.arguments import OrderStatus, check_list_length, checked_text, known_status
-from schema.orders.status_inputs import (
-    MAX_NOTE_CHARACTERS,
-    ChangeMode,
-    ClearOrderStatusInput,
-    OrderStatusChangeInput,
-    SetOrderStatusesInput,
-    SetOrderStatusInput,
-)
-from schema.orders.types import Order, OrderStatusChange, order_key_of, selected_order
+from schema.orders.arguments import OrderStatus, check_list_length, known_status
+from schema.orders.status_inputs import ChangeMode, ClearOrderStatusInput, SetOrderStatusesInput, SetOrderStatusInput
+from schema.orders.types import Order, OrderStatusChange, selected_order
+from schema.orders.validation import listed_changes, only_change
 from schema.permissions import Role
-from schema.ports.changes import Outcome, Refusal, WantedStatus, WriteOutcome, WriteRequest
+from schema.ports.changes import NOT_APPLIED, Outcome, Refusal, WriteOutcome, WriteRequest
 from schema.relay.pagination import given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from schema.orders.validation import Change
 
 _writes = functools.partial(strawberry.field, extensions=(Requires(Role.WRITER),))
 
@@ -47,6 +44,19 @@ class UserErrorCode(Enum):
     IDEMPOTENCY_KEY_REUSED = strawberry.enum_value(
         Reason.IDEMPOTENCY_KEY_REUSED, description="The idempotency key was already used with another input."
     )
+    VALUE_INVALID = strawberry.enum_value(
+        Reason.VALUE_INVALID, description="A value is impossible: a note that is too long, an order key below 1."
+    )
+    ID_INVALID = strawberry.enum_value(
+        Reason.ID_INVALID, description="The `id` is malformed, or is that of another type than an order."
+    )
+    ORDER_UNDETERMINED = strawberry.enum_value(
+        Reason.ORDER_UNDETERMINED, description="Either `orderKey` or `id` is needed, and not both."
+    )
+    ORDER_REPEATED = strawberry.enum_value(
+        Reason.ORDER_REPEATED, description="An earlier change in the list is of the same order."
+    )
+    TOO_MANY_VALUES = strawberry.enum_value(Reason.TOO_MANY_VALUES, description="The list of changes is too long.")
 
 
 @strawberry.type(description="Why a change was refused. Nothing was written for it.")
@@ -64,11 +74,12 @@ class UserError:
     )
 
     @classmethod
-    def of(cls, refusal: Refusal, *path: str) -> UserError:
-        """The error for a refused change, whose input is at the path."""
+    def of(cls, refusal: Refusal, *path: str, field: str | None = None) -> UserError:
+        """The error for a refused change, whose input is at the path. `field` replaces the field of the refusal."""
+        found = field or refusal.field
         return cls(
             code=UserErrorCode(refusal.reason),
-            field=[*path, refusal.field] if refusal.field else list(path),
+            field=[*path, found] if found else list(path),
             message=refusal.message,
             current_status=known_status(refusal.current_status),
             current_version=refusal.current_version,
@@ -121,7 +132,10 @@ class SetOrderStatusesPayload:
     """One outcome for each change."""
 
     results: list[SetOrderStatusResult] = strawberry.field(
-        description="The outcome of each change, in order. Empty if the whole list was refused."
+        description=(
+            "The outcome of each change, in order. A change whose input is wrong has its `userErrors`: with "
+            "INDEPENDENT the others are made, with ATOMIC none is. Empty if the whole list was refused."
+        )
     )
     replayed: bool = strawberry.field(description=_REPLAYED)
     user_errors: list[UserError] = strawberry.field(
@@ -148,8 +162,8 @@ class OrderMutations:
         ],
     ) -> SetOrderStatusPayload:
         """Write in one transaction, committed before the answer."""
-        result = await _write(info, "setOrderStatus", [_wanted(input, "input")], input.idempotency_key)
-        return SetOrderStatusPayload(**_only_outcome(result), replayed=result.replayed)
+        outcome, replayed = await _change_one(info, "setOrderStatus", input)
+        return SetOrderStatusPayload(**outcome, replayed=replayed)
 
     @_writes(
         description=(
@@ -164,8 +178,8 @@ class OrderMutations:
         ],
     ) -> ClearOrderStatusPayload:
         """Write in one transaction, committed before the answer."""
-        result = await _write(info, "clearOrderStatus", [_wanted(input, "input")], input.idempotency_key)
-        return ClearOrderStatusPayload(**_only_outcome(result), replayed=result.replayed)
+        outcome, replayed = await _change_one(info, "clearOrderStatus", input)
+        return ClearOrderStatusPayload(**outcome, replayed=replayed)
 
     @_writes(description="Set the statuses of up to 1,000 orders in one transaction.")
     async def set_order_statuses(
@@ -177,81 +191,79 @@ class OrderMutations:
         ],
     ) -> SetOrderStatusesPayload:
         """Run a constant number of statements, however many changes there are."""
-        check_list_length(input.changes, argument="input.changes")
-        wanted = [_wanted(change, f"input.changes.{index}") for index, change in enumerate(input.changes)]
-        _check_repeats(wanted)
-        atomic = input.mode is ChangeMode.ATOMIC
-        result = await _write(info, "setOrderStatuses", wanted, input.idempotency_key, atomic=atomic)
+        try:
+            check_list_length(input.changes, argument="input.changes")
+        except InputError as error:
+            too_long = Refusal(error.reason, error.message, "changes")
+            return SetOrderStatusesPayload(results=[], replayed=False, user_errors=[UserError.of(too_long, "input")])
+        changes = listed_changes(input.changes)
+        result = await _change_many(info, input, changes)
         return SetOrderStatusesPayload(
             results=[
-                SetOrderStatusResult(**_fields(outcome, "input", "changes", str(index)))
-                for index, outcome in enumerate(result.outcomes)
+                SetOrderStatusResult(**_fields(outcome, change))
+                for outcome, change in zip(result.outcomes, changes, strict=not result.refusal)
             ],
             replayed=result.replayed,
             user_errors=[UserError.of(result.refusal, "input")] if result.refusal else [],
         )
 
 
+async def _change_one(
+    info: Info, operation: str, input_: SetOrderStatusInput | ClearOrderStatusInput
+) -> tuple[dict[str, Any], bool]:
+    """Change the status of one order. Returns the fields of the outcome, and whether it is a replay."""
+    change = only_change(input_)
+    if change.mistakes:
+        return _fields(_refused(change), change), False
+    result = await _write(info, operation, [change], input_.idempotency_key)
+    if result.refusal is None:
+        return _fields(result.outcomes[0], change), result.replayed
+    nothing = Outcome(order_key=None, previous_status=None, change=None, refusals=(result.refusal,))
+    return _fields(nothing, change), False
+
+
+async def _change_many(info: Info, input_: SetOrderStatusesInput, changes: Sequence[Change]) -> WriteOutcome:
+    """Change the statuses of many orders, without those whose input is wrong; none of them in ATOMIC mode."""
+    atomic = input_.mode is ChangeMode.ATOMIC
+    wrong = [change for change in changes if change.mistakes]
+    if wrong and (atomic or len(wrong) == len(changes)):
+        return WriteOutcome(tuple(_refused(change) for change in changes))
+    result = await _write(info, "setOrderStatuses", changes, input_.idempotency_key, atomic=atomic)
+    written = iter(result.outcomes)
+    if result.refusal:
+        return result
+    return replace(result, outcomes=tuple(_refused(change) if change.mistakes else next(written) for change in changes))
+
+
 async def _write(
-    info: Info, operation: str, wanted: Sequence[WantedStatus], key: UUID | None, *, atomic: bool = True
+    info: Info, operation: str, changes: Sequence[Change], key: UUID | None, *, atomic: bool = True
 ) -> WriteOutcome:
-    request = WriteRequest(operation, tuple(wanted), atomic=atomic, idempotency_key=given(key))
+    request = WriteRequest(
+        operation,
+        tuple(change.wanted() for change in changes if not change.mistakes),
+        atomic=atomic,
+        idempotency_key=given(key),
+        invalid=tuple((index, *change.as_sent()) for index, change in enumerate(changes) if change.mistakes),
+    )
     return await info.context.statuses.write(request, info.context.principal.user)
 
 
-def _only_outcome(result: WriteOutcome) -> dict[str, Any]:
-    if result.refusal:
-        refused = Outcome(order_key=0, previous_status=None, change=None, refusal=result.refusal)
-        return {**_fields(refused, "input"), "key": None}
-    return _fields(result.outcomes[0], "input")
+def _refused(change: Change) -> Outcome:
+    """The outcome of a change that was not tried, for its own mistakes or for those of the others in its list."""
+    return Outcome(change.order_key, None, None, tuple(change.mistakes) or (NOT_APPLIED,))
 
 
-def _fields(outcome: Outcome, *path: str) -> dict[str, Any]:
+def _fields(outcome: Outcome, change: Change) -> dict[str, Any]:
     return {
         "key": outcome.order_key,
         "previous_status": known_status(outcome.previous_status),
         "change": OrderStatusChange(change=outcome.change) if outcome.change else None,
-        "user_errors": [UserError.of(outcome.refusal, *path)] if outcome.refusal else [],
-    }
-
-
-def _wanted(change: OrderStatusChangeInput | ClearOrderStatusInput, path: str) -> WantedStatus:
-    status = expected = None
-    if isinstance(change, OrderStatusChangeInput):
-        status, expected = str(change.status.value), given(change.expected_status)
-    note = checked_text(given(change.note), argument=f"{path}.note")
-    if note and len(note) > MAX_NOTE_CHARACTERS:
-        raise InputError(
-            Reason.VALUE_INVALID,
-            f"`{path}.note` has {len(note):,} characters; at most {MAX_NOTE_CHARACTERS:,} are allowed.",
-        )
-    return WantedStatus(
-        order_key=_order_key(given(change.order_key), given(change.id), path),
-        status=status,
-        expected_status=str(expected.value) if expected else None,
-        expected_version=given(change.expected_version),
-        note=note,
-    )
-
-
-def _order_key(key: int | None, global_id: str | None, path: str) -> int:
-    if (key is None) == (global_id is None):
-        raise InputError(
-            Reason.ORDER_UNDETERMINED, f"Identify the order in `{path}` by either `orderKey` or `id`, not both."
-        )
-    key = order_key_of(global_id) if global_id is not None else key
-    if key is None or key < 1:
-        raise InputError(Reason.VALUE_INVALID, f"`{path}.orderKey` is {key}; order keys start at 1.")
-    return key
-
-
-def _check_repeats(wanted: Sequence[WantedStatus]) -> None:
-    first: dict[int, int] = {}
-    for index, item in enumerate(wanted):
-        if item.order_key in first:
-            raise InputError(
-                Reason.ORDER_REPEATED,
-                f"`input.changes.{first[item.order_key]}` and `input.changes.{index}` change the same order, "
-                f"{item.order_key}. Send one change for each order.",
+        "user_errors": [
+            UserError.of(
+                refusal,
+                *change.path,
+                field=change.order_field if refusal.reason is Reason.ORDER_NOT_FOUND else None,
             )
-        first[item.order_key] = index
+            for refusal in outcome.refusals
+        ],
+    }

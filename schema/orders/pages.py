@@ -42,13 +42,11 @@ class OrderConnection(Connection[Order]):
         return (await info.context.orders.count(self.conditions)).count
 
     @classmethod
-    def of(cls, request: PageRequest, page: Page | None, *, with_cursors: bool) -> OrderConnection:
-        """The connection of a page. `page` is None if nothing of the page is selected.
+    def of(cls, request: PageRequest, page: Page, *, with_cursors: bool) -> OrderConnection:
+        """The connection of a page.
 
         Cursors are empty unless `with_cursors`: computing them would be wasted if none is selected.
         """
-        if page is None:
-            return cls(edges=[], nodes=[], page_info=PageInfo.empty(), conditions=request.conditions)
         orders = list(orders_in(page.block))
         cursors = [_cursor(request.ordering, order) if with_cursors else "" for order in orders]
         return cls(

@@ -32,10 +32,10 @@ from schema.orders.types import (
     selected_order,
 )
 from schema.permissions import Role
-from schema.ports.changes import ChangeFilter, ChangePage
-from schema.ports.values import StatsGroup
+from schema.ports.changes import NO_CHANGES, ChangeFilter
+from schema.ports.values import NO_ORDERS, StatsGroup
 from schema.relay.pagination import given, page_request, page_size, page_window
-from schema.relay.selection import Selection
+from schema.relay.selection import Selection, reads_page, reads_page_below
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 _Filter = Annotated[
@@ -85,7 +85,7 @@ class OrderQueries:
         filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
         order_by: _OrderBy = UNSET,
     ) -> OrderConnection | None:
-        """Run at most one statement, for just the selected columns; none if nothing of the page is selected."""
+        """Run at most one statement, for just the selected columns; none if nothing selected needs the page."""
         request = page_request(
             info.context.limits,
             ordering_of(order_by),
@@ -96,8 +96,8 @@ class OrderQueries:
             before=given(before),
         )
         selected = Selection.below(info, "OrderConnection").fields()
-        if not {"edges", "nodes", "pageInfo"} & selected.keys():
-            return OrderConnection.of(request, None, with_cursors=False)
+        if not reads_page(selected, request.size):
+            return OrderConnection.of(request, NO_ORDERS, with_cursors=False)
         edges, page_info = (part.fields() if (part := selected.get(name)) else {} for name in ("edges", "pageInfo"))
         columns = order_columns(selected.get("nodes"), edges.get("node"))
         if with_cursors := "cursor" in edges or bool({"startCursor", "endCursor"} & page_info.keys()):
@@ -135,25 +135,27 @@ class OrderQueries:
             bool | None, strawberry.argument(description="Whether to count all matching orders.")
         ] = True,
     ) -> OrderPage | None:
-        """Run one statement for the page. The orders are counted only if the count is selected."""
+        """Run at most one statement for the page. The orders are counted only if the count is selected."""
         size = page_size(given(page_size_), info.context.limits, argument="pageSize")
         page = _FIRST_PAGE if page is None else page
         if page < 1 or size < 1:
             raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` must be at least 1.")
         conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
-        found = await info.context.orders.numbered_page(
-            ordering_of(order_by),
-            conditions,
-            order_columns(selected.get("nodes")),
-            offset=(page - 1) * size,
-            size=size,
-        )
+        found = NO_ORDERS
+        if {"nodes", "hasNextPage"} & selected.keys():
+            found = await info.context.orders.numbered_page(
+                ordering_of(order_by),
+                conditions,
+                order_columns(selected.get("nodes")),
+                offset=(page - 1) * size,
+                size=size,
+            )
         return OrderPage(
             nodes=list(orders_in(found.block)),
             page=page,
             page_size=size,
             has_next_page=found.more_ahead,
-            has_previous_page=found.any_behind,
+            has_previous_page=page > _FIRST_PAGE,
             conditions=conditions,
             counted=include_count is not False,
         )
@@ -214,7 +216,7 @@ class OrderQueries:
             OrderStatusChangeFilter | None,
             strawberry.argument(description="Which changes to return; all if absent."),
         ] = UNSET,
-    ) -> OrderStatusChangeConnection:
+    ) -> OrderStatusChangeConnection | None:
         """Run at most one statement, besides the one that reads the head."""
         window = change_window(
             page_window(
@@ -229,10 +231,8 @@ class OrderQueries:
             chosen_orders(filter.order_keys, argument="filter.orderKeys") if filter else None,
             checked_text(given(filter.changed_by), argument="filter.changedBy") if filter else None,
         )
-        head = info.context.head
-        page = ChangePage((), more_ahead=False, any_behind=False)
-        selected = Selection.below(info, "OrderStatusChangeConnection").fields().keys()
+        head, page = info.context.head, NO_CHANGES
         # Reading the page also checks its cursor.
-        if window.position is not None or selected - {"headCursor", "__typename"}:
+        if window.position is not None or reads_page_below(info, "OrderStatusChangeConnection", window.size):
             page = await info.context.history.page(window, chosen, until=head)
         return OrderStatusChangeConnection.of(page, window, head=head)

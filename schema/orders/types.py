@@ -14,7 +14,7 @@ from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
 from schema.orders.arguments import OrderPriority, OrderStatus, known_status
 from schema.permissions import Role
-from schema.ports.changes import ChangeWindow, FeedPlace, StatusChange
+from schema.ports.changes import NO_CHANGES, ChangeWindow, FeedPlace, StatusChange
 from schema.ports.values import OrderColumn, OrderColumns
 from schema.relay.node import Node, decode_global_id, row_key_of
 from schema.relay.pagination import (
@@ -26,7 +26,7 @@ from schema.relay.pagination import (
     given,
     page_window,
 )
-from schema.relay.selection import Selection
+from schema.relay.selection import Selection, reads_page_below
 from schema.scalars import BigInt
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Order(Node):
             int | None, strawberry.argument(description="How many changes to return before `before`.")
         ] = UNSET,
         before: Annotated[str | None, strawberry.argument(description="Return changes before this cursor.")] = UNSET,
-    ) -> OrderStatusChangeConnection:
+    ) -> OrderStatusChangeConnection | None:
         """Read through the operation's lookup, which batches the orders of a page."""
         window = change_window(
             page_window(
@@ -101,8 +101,11 @@ class Order(Node):
                 before=given(before),
             )
         )
-        page = await info.context.change_lookup.of_order(self.order_key, window, until=info.context.head)
-        return OrderStatusChangeConnection.of(page, window, head=info.context.head)
+        head, page = info.context.head, NO_CHANGES
+        # Reading the page also checks its cursor.
+        if window.position is not None or reads_page_below(info, "OrderStatusChangeConnection", window.size):
+            page = await info.context.change_lookup.of_order(self.order_key, window, until=head)
+        return OrderStatusChangeConnection.of(page, window, head=head)
 
     def node_key(self) -> str:
         """The order key."""

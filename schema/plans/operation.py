@@ -139,7 +139,7 @@ class _Page:
     async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> list[str]:
         """The connection in JSON, in pieces."""
         page: JsonPage | None = None
-        if self.connection.paged:
+        if self.connection.reads_page(request.size):
             try:
                 page = await context.orders.json_page(request, self.connection.templates, ends=self.connection.ends)
             except ApiError as error:

@@ -183,8 +183,9 @@ Part: TypeAlias = "str | Callable[[Found], str]"
 class Connection:
     """How to write a connection: its parts, and what they need from the store.
 
-    `paged`: it needs a page. `ends`: it needs the page's first and last cursor. `looks_forward`, `looks_backward`: it
-    needs to know whether there is a next or previous page. `counted`: the nodes of `totalCount`, by response key.
+    `paged`: it needs a page, unless the page is empty. `ends`: it needs the page's first and last cursor.
+    `looks_forward`, `looks_backward`: it needs to know whether there is a next or previous page. `counted`: the nodes
+    of `totalCount`, by response key.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -220,16 +221,20 @@ class Connection:
         self.templates = templates.all()
         return self
 
+    def reads_page(self, size: int) -> bool:
+        """Whether it needs its page. A page of size 0 has no entries and no cursors, so only the flags need it."""
+        return self.paged if size else self.looks_forward or self.looks_backward
+
     def write(self, found: Found) -> list[str]:
         """The connection in JSON, in pieces: the long text of a page is copied once, when all pieces are joined."""
         return [part if isinstance(part, str) else part(found) for part in self.parts]
 
     def _add_page_info(self, selections: Selections, group: Group) -> None:
-        self.paged = True
         parts: list[Part] = []
         for key, name, _ in selections.below("PageInfo", group):
             parts.append(f'{"," if parts else ""}"{key}":')
             parts.append(_PAGE_INFO.get(name) or _type_name(name, "PageInfo"))
+            self.paged |= name != "__typename"
             self.ends |= name in {"startCursor", "endCursor"}
             self.looks_forward |= name == "hasNextPage"
             self.looks_backward |= name == "hasPreviousPage"

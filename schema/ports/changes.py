@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from schema.errors import Reason
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
     from uuid import UUID
-
-    from schema.errors import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,17 @@ class WantedStatus:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """Changes to make in one transaction: all or none if `atomic`, otherwise every change that can be made."""
+    """Changes to make in one transaction: all or none if `atomic`, otherwise every change that can be made.
+
+    `invalid` are the other changes of the input, each with its index, which are not made. They only tell this input
+    from others with the same idempotency key.
+    """
 
     operation: str
     wanted: tuple[WantedStatus, ...]
     atomic: bool
     idempotency_key: UUID | None
+    invalid: tuple[tuple[object, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,19 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one wanted status. Without a change or a refusal, the order had that status already."""
+    """The outcome of one wanted status. Without a change or a refusal, the order had that status already.
 
-    order_key: int
+    `order_key` is None if the input does not name an order.
+    """
+
+    order_key: int | None
     previous_status: str | None
     change: StatusChange | None
-    refusal: Refusal | None
+    refusals: tuple[Refusal, ...] = ()
+
+
+# The refusal of a change that could have been made without the others of its ATOMIC list.
+NOT_APPLIED: Final = Refusal(Reason.CHANGE_NOT_APPLIED, "Another change of the list was refused, so none was made.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,10 @@ class ChangePage:
     changes: Sequence[StatusChange]
     more_ahead: bool
     any_behind: bool
+
+
+# A page of which nothing was asked for, so that nothing was read.
+NO_CHANGES: Final = ChangePage((), more_ahead=False, any_behind=False)
 
 
 class StatusWriter(Protocol):

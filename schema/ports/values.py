@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +118,10 @@ class Page:
     block: OrderBlock
     more_ahead: bool
     any_behind: bool
+
+
+# A page of which nothing was asked for, so that nothing was read.
+NO_ORDERS: Final = Page(OrderBlock((), ()), more_ahead=False, any_behind=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,6 @@ class PageInfo:
         description="The cursor of the last edge. Pass it as `after` for the next page. Null on an empty page."
     )
 
-    @classmethod
-    def empty(cls) -> PageInfo:
-        """The page info of an empty page."""
-        return cls(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
-
 
 @strawberry.type(description="One entry of a page, with its cursor.")
 class Edge(Generic[NodeT]):
@@ -282,6 +277,8 @@ def _sort_value(column: OrderColumn, rest: list[object]) -> object:
         raise ValueError(text)  # noqa: TRY004 # as above
     if column is OrderColumn.ORDER_DATE:
         return sort_date(text)
-    if not _NUMERIC.fullmatch(text):
+    number = Decimal(text) if _NUMERIC.fullmatch(text) else None
+    # PostgreSQL has no negative zero.
+    if number is None or (number.is_zero() and number.is_signed()):
         raise ValueError(text)
-    return Decimal(text)
+    return number

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from graphql import GraphQLObjectType, get_named_type, is_object_type
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_subfields
 from graphql.execution.values import VariableValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from graphql import GraphQLResolveInfo
 
     from schema.context import Info
+
+_ENTRIES: Final = frozenset({"edges", "nodes"})
+_FLAGS: Final = frozenset({"hasNextPage", "hasPreviousPage"})
+_CURSORS: Final = frozenset({"startCursor", "endCursor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,31 @@ class Selection:
             return None
         named = get_named_type(field.type)
         return Selection(self._info, named, details) if is_object_type(named) else None
+
+
+def reads_page_below(info: Info, type_name: str, size: int) -> bool:
+    """Whether the connection being resolved needs its page.
+
+    The answer is remembered for the operation: the same field may be resolved for each of a thousand orders.
+    """
+    # The nodes live as long as the operation. They decide the arguments, too.
+    field = tuple(map(id, info._raw_info.field_nodes))  # noqa: SLF001 # as above
+    known = info.context.page_reads
+    if field not in known:
+        known[field] = reads_page(Selection.below(info, type_name).fields(), size)
+    return known[field]
+
+
+def reads_page(selected: Mapping[str, Selection | None], size: int) -> bool:
+    """Whether a connection of which these fields are selected needs its page.
+
+    A page of size 0 has no entries and no cursors, so only the flags need it.
+    """
+    part = selected.get("pageInfo")
+    page_info = part.fields().keys() if part else set()
+    if size == 0:
+        return bool(_FLAGS & page_info)
+    return bool(_ENTRIES & selected.keys() or (_FLAGS | _CURSORS) & page_info)
 
 
 def _object_type(info: GraphQLResolveInfo[Any], name: str) -> GraphQLObjectType:

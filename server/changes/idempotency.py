@@ -85,7 +85,7 @@ class IdempotencyKeys:
                     item["key"],
                     item["previous"],
                     changes.get(item["key"]),
-                    _refusal_from(item["refusal"]) if item["refusal"] else None,
+                    tuple(_refusal_from(refusal) for refusal in (item["refusal"], *item.get("others", ())) if refusal),
                 )
                 for item in recorded
             ),
@@ -108,29 +108,28 @@ class IdempotencyKeys:
 
 def outcomes_to_json(outcomes: list[Outcome], states: dict[int, State], changing: list[WantedStatus]) -> str:
     """The outcomes in the form in which they are recorded. A replay finds each change by its order and version."""
-    versions = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
+    versions: dict[int | None, int] = {wanted.order_key: states[wanted.order_key].version + 1 for wanted in changing}
     return json.dumps(
         [
             {
                 "key": outcome.order_key,
                 "previous": outcome.previous_status,
                 "version": versions.get(outcome.order_key),
-                "refusal": outcome.refusal
-                and [
-                    outcome.refusal.reason.name,
-                    outcome.refusal.message,
-                    outcome.refusal.field,
-                    outcome.refusal.current_status,
-                    outcome.refusal.current_version,
-                ],
+                "refusal": next(map(_refusal_to_json, outcome.refusals), None),
+                # Servers of an earlier version, which know of one refusal, may replay this.
+                **({"others": list(map(_refusal_to_json, outcome.refusals[1:]))} if outcome.refusals[1:] else {}),
             }
             for outcome in outcomes
         ]
     )
 
 
+def _refusal_to_json(refusal: Refusal) -> list[Any]:
+    return [refusal.reason.name, refusal.message, refusal.field, refusal.current_status, refusal.current_version]
+
+
 def _refusal_from(recorded: list[Any]) -> Refusal:
-    """A refusal from `outcomes_to_json`."""
+    """A refusal from `_refusal_to_json`."""
     reason, *rest = recorded
     return Refusal(Reason[reason], *rest)
 
@@ -140,4 +139,7 @@ def _hash_of(request: WriteRequest) -> bytes:
     wanted = [
         [item.order_key, item.status, item.expected_status, item.expected_version, item.note] for item in request.wanted
     ]
-    return hashlib.sha256(json.dumps([request.operation, request.atomic, wanted]).encode()).digest()
+    parts = [request.operation, request.atomic, wanted]
+    if request.invalid:
+        parts.append(request.invalid)
+    return hashlib.sha256(json.dumps(parts).encode()).digest()

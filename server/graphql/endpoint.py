@@ -23,14 +23,7 @@ from server.graphql.introspection import no_page
 from server.graphql.request import names_operation
 from server.http.caching import NO_STORE
 from server.http.client import CLIENT_PRESENCE
-from server.http.error_response import (
-    RATE_LIMITED,
-    RETRY_AFTER_SECONDS,
-    UNAVAILABLE,
-    present_fault,
-    present_refusal,
-    refusal_headers,
-)
+from server.http.error_response import present_fault, present_refusal, refusal_headers, retry_headers
 from server.http.negotiation import GRAPHQL_RESPONSE, JSON, accepted_by, media_type, wants_page, wants_stream
 from server.http.read_requirement import current_reads
 from server.http.request_middleware import STREAM_PATH
@@ -226,15 +219,10 @@ def _response(answer: dict[str, Any], status: int, media: str, *, headers: Mappi
     if media == JSON and "errors" in answer and "data" not in answer:
         reasons = {Reason[error["extensions"]["reason"]] for error in answer["errors"]}
         status = _OK if reasons <= _OK_AS_PLAIN_JSON else status
+    headers = {**(headers or {}), **retry_headers(answer, status)}
     response = Response(orjson.dumps(answer), status, headers, media_type=f"{media}; charset=utf-8")
     response.headers["vary"] = _VARY.decode()
     if "errors" in answer:
         # A cache may keep the answer to a GET by its own rules if the server does not forbid it.
         response.headers["cache-control"] = NO_STORE
-    if status == UNAVAILABLE:
-        response.headers["retry-after"] = RETRY_AFTER_SECONDS
-    elif status == RATE_LIMITED:
-        for error in answer["errors"]:
-            if "retryAfter" in error["extensions"]:
-                response.headers["retry-after"] = str(error["extensions"]["retryAfter"])
     return response

@@ -201,6 +201,6 @@ def _may_resume(answer: dict[str, object]) -> bool:
 
 
 def _retry_milliseconds(answer: dict[str, Any]) -> int | None:
-    """The pause before a browser reconnects, if errors name one in seconds; None leaves it as it is."""
+    """The pause before a browser reconnects, as long as errors ask for; None leaves it as it is."""
     seconds = [error["extensions"].get("retryAfter", 0) for error in answer.get("errors", ())]
     return 1000 * max(seconds) if any(seconds) else None

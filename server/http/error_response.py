@@ -10,18 +10,19 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
-from schema.errors import ApiError, RateLimitedError, Reason, UnauthenticatedError
+from schema.errors import ApiError, Reason, UnauthenticatedError
+from schema.messages import without_python
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strawberry.types import ExecutionResult
 
 _log = structlog.get_logger(__name__)
 _OK = 200
+_FAILURES = 400
 _SERVER_ERRORS = 500
-RATE_LIMITED = 429
-UNAVAILABLE = 503
-RETRY_AFTER_SECONDS = "1"
 _DATA_INVALID = "The value stored for this field is not one that the schema allows."
 _INTERNAL = "Something went wrong on our side. Quote the error id {} when you report it."
 _TOO_MANY_DIGITS = "A number in the document has too many digits."
@@ -92,9 +93,18 @@ def refusal_headers(error: ApiError) -> dict[str, str]:
     """The headers that go with an error: when to try again, or how to authenticate."""
     if isinstance(error, UnauthenticatedError) and error.challenge:
         return {"www-authenticate": error.challenge}
-    if isinstance(error, RateLimitedError):
-        return {} if error.retry_after_seconds is None else {"retry-after": str(error.retry_after_seconds)}
-    return {"retry-after": RETRY_AFTER_SECONDS} if error.reason.value.status == UNAVAILABLE else {}
+    seconds = [] if error.retry_after_seconds is None else [error.retry_after_seconds]
+    return _retry_headers(seconds, error.reason.value.status)
+
+
+def retry_headers(answer: Mapping[str, Any], status: int) -> dict[str, str]:
+    """The header that says when to send a failed request again, as the errors of its answer do."""
+    extensions = [error["extensions"] for error in answer.get("errors", ())]
+    return _retry_headers([some["retryAfter"] for some in extensions if "retryAfter" in some], status)
+
+
+def _retry_headers(seconds: list[int], status: int) -> dict[str, str]:
+    return {"retry-after": str(max(seconds))} if seconds and status >= _FAILURES else {}
 
 
 def _reason(error: GraphQLError, result: ExecutionResult, *, before_execution: bool) -> Reason:
@@ -128,7 +138,7 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
 
 def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
-    formatted["message"] = _shortened(error.message)
+    formatted["message"] = _shortened(without_python(error.message))
     if error.locations:
         formatted["locations"] = formatted["locations"][:_LOCATIONS_PER_ERROR]
     if reason is Reason.INTERNAL:
@@ -140,7 +150,7 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: 
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
     elif reason in _SUGGESTING and not explores:
-        formatted["message"] = _shortened(_without_suggestions(error.message))
+        formatted["message"] = _shortened(without_python(_without_suggestions(error.message)))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
@@ -175,8 +185,15 @@ def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _extensions(reason: Reason, cause: BaseException | None, *, error_id: str | None = None) -> dict[str, Any]:
-    retryable = cause.retryable if isinstance(cause, ApiError) else reason.value.retry
-    extensions: dict[str, Any] = {"code": reason.value.code.value, "reason": reason.name, "retryable": retryable}
+    # An error without an `ApiError` is a mistake in the request, in the data or in the server.
+    seconds = cause.retry_after_seconds if isinstance(cause, ApiError) else None
+    extensions: dict[str, Any] = {
+        "code": reason.value.code.value,
+        "reason": reason.name,
+        "retryable": seconds is not None,
+    }
+    if seconds is not None:
+        extensions["retryAfter"] = seconds
     if isinstance(cause, ApiError):
         extensions |= cause.details
     if reason is Reason.INTERNAL:

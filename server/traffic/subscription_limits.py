@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
 _T = TypeVar("_T")
-# A caller with this many subscriptions has probably forgotten most of them. Ending one frees its place at once.
-_RETRY_AFTER_SECONDS: Final = 5
 
 
 class Subscriptions:
@@ -37,7 +35,7 @@ class Subscriptions:
             raise RateLimitedError(
                 Reason.TOO_MANY_SUBSCRIPTIONS,
                 f"A caller may have at most {self._most:,} subscriptions, over all connections: end some first.",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=Reason.TOO_MANY_SUBSCRIPTIONS.value.retry_after,
             )
         self._open[user] += 1
 

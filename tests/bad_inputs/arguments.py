@@ -209,7 +209,7 @@ CASES: Final = (
     Case(
         "1001-ids",
         ask("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [_ID] * 1_001}),
-        partly(None, "TOO_MANY_VALUES"),
+        partly({"nodes": None}, "TOO_MANY_VALUES"),
     ),
     Case("an-id-that-is-a-list", ask("query($id: ID!) { node(id: $id) { id } }", {"id": [_ID]}), _VARIABLES_INVALID),
 )

@@ -83,7 +83,11 @@ CASES: Final = (
         partly(_NULL, "CURSOR_ORDER_MISMATCH"),
     ),
     *(
-        Case(f"of-the-history-{name}", ask(_HISTORY, {"c": cursor}), partly(None, "CURSOR_INVALID"))
+        Case(
+            f"of-the-history-{name}",
+            ask(_HISTORY, {"c": cursor}),
+            partly({"orderStatusChanges": None}, "CURSOR_INVALID"),
+        )
         for name, cursor in (
             ("of-an-order", BY_KEY),
             ("below-zero", opaque([1, "changes", -1])),

@@ -29,6 +29,14 @@ _GROUPS: Final[Mapping[str, type[BaseSettings]]] = {
 }
 
 
+# The errors for which it depends.
+_RETRIES: Final[Mapping[Reason, str]] = {
+    Reason.OUTCOME_UNKNOWN: "1 s, with its key",
+    Reason.RATE_LIMITED: "as it says",
+    Reason.STEP_TIMED_OUT: "yes",
+}
+
+
 def settings_table() -> str:
     """All settings as Markdown: a table for each group, with its heading."""
     return "\n\n".join(f"### {heading}\n\n{_group_table(group)}" for heading, group in _GROUPS.items())
@@ -39,10 +47,9 @@ def error_table() -> str:
     rows = ["| `reason` | `code` | where | HTTP | retry | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     for reason in Reason:
         kind = reason.value
-        retry = "with its key" if reason is Reason.OUTCOME_UNKNOWN else "yes" if kind.retry else "no"
-        rows.append(
-            f"| `{reason.name}` | `{kind.code.value}` | `{kind.where}` | {kind.status} | {retry} | {kind.meaning} |"
-        )
+        retry = _RETRIES.get(reason, f"{kind.retry_after} s" if kind.retry else "no")
+        where = ", ".join(f"`{part}`" for part in kind.where.split(", "))
+        rows.append(f"| `{reason.name}` | `{kind.code.value}` | {where} | {kind.status} | {retry} | {kind.meaning} |")
     return "\n".join(rows)
 
 

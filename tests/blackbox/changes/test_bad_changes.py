@@ -59,17 +59,6 @@ def reason_of(answer: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("status: OPEN", "ORDER_UNDETERMINED"),
-        ("orderKey: null, id: null, status: OPEN", "ORDER_UNDETERMINED"),
-        (f'orderKey: 1, id: "{ORDER}", status: OPEN', "ORDER_UNDETERMINED"),
-        ("orderKey: 0, status: OPEN", "VALUE_INVALID"),
-        ("orderKey: -1, status: OPEN", "VALUE_INVALID"),
-        ("orderKey: -9223372036854775808, status: OPEN", "VALUE_INVALID"),
-        ('id: "T3JkZXI6MA==", status: OPEN', "VALUE_INVALID"),
-        ('id: "nonsense", status: OPEN', "ID_INVALID"),
-        (f'id: "{CHANGE}", status: OPEN', "ID_INVALID"),
-        ('orderKey: 1, status: PARTIAL, note: "a\\u0000b"', "VALUE_INVALID"),
-        (f'orderKey: 1, status: PARTIAL, note: "{"x" * 1001}"', "VALUE_INVALID"),
         ("orderKey: 9223372036854775808, status: OPEN", "DOCUMENT_INVALID"),
         ("orderKey: 1.5, status: OPEN", "DOCUMENT_INVALID"),
         ("orderKey: 1", "DOCUMENT_INVALID"),
@@ -97,6 +86,47 @@ def test_an_input_that_makes_no_sense_is_refused(ask: Ask, given: str, reason: s
         assert reason_of(answer) == reason
 
 
+@pytest.mark.parametrize(
+    ("given", "errors"),
+    [
+        ("", {"": "ORDER_UNDETERMINED"}),
+        ("orderKey: null, id: null", {"": "ORDER_UNDETERMINED"}),
+        (f'orderKey: 1, id: "{ORDER}"', {"": "ORDER_UNDETERMINED"}),
+        ("orderKey: 0", {"orderKey": "VALUE_INVALID"}),
+        ("orderKey: -1", {"orderKey": "VALUE_INVALID"}),
+        ("orderKey: -9223372036854775808", {"orderKey": "VALUE_INVALID"}),
+        ('id: "T3JkZXI6MA=="', {"id": "VALUE_INVALID"}),
+        ('id: "nonsense"', {"id": "ID_INVALID"}),
+        (f'id: "{CHANGE}"', {"id": "ID_INVALID"}),
+        ('orderKey: 1, note: "a\\u0000b"', {"note": "VALUE_INVALID"}),
+        (f'orderKey: 1, note: "{"x" * 1001}"', {"note": "VALUE_INVALID"}),
+        (f'id: "x", note: "{"x" * 1001}"', {"id": "ID_INVALID", "note": "VALUE_INVALID"}),
+    ],
+)
+def test_what_a_form_can_get_wrong_is_a_user_error_with_its_field(ask: Ask, given: str, errors: dict[str, str]) -> None:
+    """In all three mutations. In an ATOMIC list it says which change it is, and no other change is made."""
+
+    def expected(*path: str) -> list[dict[str, object]]:
+        return [{"code": code, "field": [*path, *([name] if name else [])]} for name, code in errors.items()]
+
+    selection = "change { id } userErrors { code field }"
+    for mutation, status in (("setOrderStatus", "status: PARTIAL, "), ("clearOrderStatus", "")):
+        answer = ask(f"mutation {{ outcome: {mutation}(input: {{{status}{given}}}) {{ {selection} }} }}")
+        assert answer == {"data": {"outcome": {"change": None, "userErrors": expected("input")}}}
+    listed = f"[{{orderKey: 2, status: PARTIAL}}, {{status: PARTIAL, {given}}}]"
+    answer = ask(
+        f"mutation {{ outcome: setOrderStatuses(input: {{changes: {listed}}}) {{ results {{ {selection} }} userErrors {{ code }} }} }}"
+    )
+    held_up = [{"code": "CHANGE_NOT_APPLIED", "field": ["input", "changes", "0"]}]
+    assert answer["data"]["outcome"] == {
+        "results": [
+            {"change": None, "userErrors": held_up},
+            {"change": None, "userErrors": expected("input", "changes", "1")},
+        ],
+        "userErrors": [],
+    }
+
+
 @pytest.mark.parametrize("status", ["SHIPPED", "o", "", "💥", 1, None, ["OPEN", "PARTIAL"], {}])
 def test_an_unknown_status_is_refused_in_a_variable_too(ask: Ask, status: object) -> None:
     """An unknown status is refused before the server asks the database."""
@@ -104,19 +134,33 @@ def test_an_unknown_status_is_refused_in_a_variable_too(ask: Ask, status: object
     assert reason_of(ask(document, s=status)) == "VARIABLES_INVALID"
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ([{"orderKey": "1", "status": "PARTIAL"}] * 2, "ORDER_REPEATED"),
-        ([{"orderKey": 1, "status": "PARTIAL"}, {"id": ORDER, "status": "PARTIAL"}], "ORDER_REPEATED"),
-        ([{"orderKey": key, "status": "PARTIAL"} for key in range(1, 1002)], "TOO_MANY_VALUES"),
-    ],
-)
+LIST = """mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) {
+    results { userErrors { code field } } userErrors { code field } } }"""
+
+
+@pytest.mark.parametrize(("second", "named"), [({"orderKey": "1"}, "orderKey"), ({"id": ORDER}, "id")])
+def test_an_order_that_is_changed_twice_is_refused_the_second_time(
+    ask: Ask, second: dict[str, str], named: str
+) -> None:
+    """An ATOMIC list then makes no change."""
+    changes = [{"orderKey": 1, "status": "PARTIAL"}, {**second, "status": "PARTIAL"}]
+    assert ask(LIST, i={"changes": changes})["data"]["setOrderStatuses"] == {
+        "results": [
+            {"userErrors": [{"code": "CHANGE_NOT_APPLIED", "field": ["input", "changes", "0"]}]},
+            {"userErrors": [{"code": "ORDER_REPEATED", "field": ["input", "changes", "1", named]}]},
+        ],
+        "userErrors": [],
+    }
+
+
 @pytest.mark.parametrize("mode", ["ATOMIC", "INDEPENDENT"])
-def test_a_list_that_makes_no_sense_is_refused(ask: Ask, mode: str, changes: list[dict[str, Any]], reason: str) -> None:
-    """It is refused as a whole, in either mode."""
-    document = "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { replayed } }"
-    assert reason_of(ask(document, i={"changes": changes, "mode": mode})) == reason
+def test_a_list_that_is_too_long_is_refused_as_a_whole(ask: Ask, mode: str) -> None:
+    """In either mode."""
+    changes = [{"orderKey": key, "status": "PARTIAL"} for key in range(1, 1002)]
+    assert ask(LIST, i={"changes": changes, "mode": mode})["data"]["setOrderStatuses"] == {
+        "results": [],
+        "userErrors": [{"code": "TOO_MANY_VALUES", "field": ["input", "changes"]}],
+    }
 
 
 def test_an_empty_list_is_a_success(ask: Ask) -> None:
@@ -142,12 +186,14 @@ def test_an_empty_list_is_a_success(ask: Ask) -> None:
     ],
 )
 def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """The reasons are the same as for a page of orders."""
+    """The reasons are the same as for a page of orders, and the orders beside it are answered."""
     # A thousand values in the document itself would exceed the limit of tokens.
     declared, given = ("query($keys: [BigInt!]) ", {"keys": [*range(1001)]}) if "$keys" in arguments else ("", {})
-    answer = ask(f"{declared}{{ orderStatusChanges({arguments}) {{ nodes {{ id }} }} }}", **given)
+    answer = ask(
+        f"{declared}{{ order(orderKey: 1) {{ orderKey }} orderStatusChanges({arguments}) {{ headCursor }} }}", **given
+    )
     assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
-    assert answer["data"] is None
+    assert answer["data"] == {"order": {"orderKey": "1"}, "orderStatusChanges": None}
 
 
 @pytest.mark.parametrize(
@@ -159,29 +205,50 @@ def test_a_bad_page_of_the_history_is_refused(ask: Ask, arguments: str, reason: 
     ],
 )
 def test_a_bad_page_of_an_orders_history_is_refused(ask: Ask, arguments: str, reason: str) -> None:
-    """Only its own order fails, not the others."""
-    answer = ask(
-        f"{{ a: order(orderKey: 1) {{ statusChanges({arguments}) {{ nodes {{ id }} }} }} b: order(orderKey: 2) {{ orderKey }} }}"
-    )
-    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason]
-    assert answer["data"] == {"a": None, "b": {"orderKey": "2"}}
+    """Only the history is null, not its order, in a page of orders too."""
+    selection = f"orderKey statusChanges({arguments}) {{ nodes {{ id }} }}"
+    answer = ask(f"{{ order(orderKey: 1) {{ {selection} }} orders(first: 2) {{ nodes {{ {selection} }} }} }}")
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == [reason] * 3
+    first, second = ({"orderKey": key, "statusChanges": None} for key in ("1", "2"))
+    assert answer["data"] == {"order": first, "orders": {"nodes": [first, second]}}
+
+
+def test_too_many_ids_null_only_their_own_field(ask: Ask) -> None:
+    """The orders beside them are answered."""
+    document = "query($ids: [ID!]!) { order(orderKey: 1) { orderKey } nodes(ids: $ids) { id } }"
+    answer = ask(document, ids=[ORDER] * 1001)
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["TOO_MANY_VALUES"]
+    assert answer["data"] == {"order": {"orderKey": "1"}, "nodes": None}
 
 
 def test_an_order_that_is_not_there_is_not_found(ask: Ask) -> None:
     """Each mutation returns a user error for it."""
-    missing = [{"code": "ORDER_NOT_FOUND", "field": ["input"]}]
-    for mutation in (
-        "setOrderStatus(input: {orderKey: 9223372036854775807, status: OPEN}) { order { id } change { id } userErrors { code field } }",
-        "clearOrderStatus(input: {orderKey: 8}) { order { id } change { id } userErrors { code field } }",
+    for mutation, named in (
+        ("setOrderStatus(input: {orderKey: 9223372036854775807, status: OPEN})", "orderKey"),
+        ('setOrderStatus(input: {id: "T3JkZXI6OA==", status: OPEN})', "id"),
+        ("clearOrderStatus(input: {orderKey: 8})", "orderKey"),
     ):
-        answer = ask(f"mutation {{ outcome: {mutation} }}")
+        answer = ask(
+            f"mutation {{ outcome: {mutation} {{ order {{ id }} change {{ id }} userErrors {{ code field }} }} }}"
+        )
+        missing = [{"code": "ORDER_NOT_FOUND", "field": ["input", named]}]
         assert answer == {"data": {"outcome": {"order": None, "change": None, "userErrors": missing}}}
     listed = "setOrderStatuses(input: {changes: [{orderKey: 1, status: PARTIAL}, {orderKey: 8, status: OPEN}]}) { results { userErrors { code field } } }"
     results = ask(f"mutation {{ {listed} }}")["data"]["setOrderStatuses"]["results"]
     assert [result["userErrors"] for result in results] == [
         [{"code": "CHANGE_NOT_APPLIED", "field": ["input", "changes", "0"]}],
-        [{"code": "ORDER_NOT_FOUND", "field": ["input", "changes", "1"]}],
+        [{"code": "ORDER_NOT_FOUND", "field": ["input", "changes", "1", "orderKey"]}],
     ]
+
+
+def test_one_mutation_in_two_fragments_is_one_change(ask: Ask) -> None:
+    """Each component of a page selects what it needs of the payload."""
+    field = "setOrderStatus(input: {orderKey: 8, status: OPEN})"
+    answer = ask(
+        f"mutation {{ ...A ...B }} fragment A on Mutation {{ {field} {{ replayed }} }}"
+        f" fragment B on Mutation {{ {field} {{ userErrors {{ code }} }} }}"
+    )
+    assert answer["data"]["setOrderStatus"] == {"replayed": False, "userErrors": [{"code": "ORDER_NOT_FOUND"}]}
 
 
 def test_a_change_is_not_made_by_get(server: Server) -> None:

@@ -83,6 +83,7 @@ def test_a_role_that_may_not_create_the_tables_reads_and_is_told_the_grant(clust
             "code": "SERVICE_UNAVAILABLE",
             "reason": "CHANGES_UNAVAILABLE",
             "retryable": True,
+            "retryAfter": 1,
         }
         grant = re.search(r"GRANT [^;]+", error["message"])
         assert grant is not None

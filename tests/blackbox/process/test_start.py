@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from server.local.cluster import Cluster
 from tests.servers.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
@@ -116,6 +119,29 @@ def test_a_port_that_is_taken_stops_the_start(server: Server, orders_url: str) -
     assert "address already in use" in shown.stdout
 
 
+def on_every_transport(server: Server) -> list[dict[str, Any]]:
+    """The answers to one query over HTTP, in an event stream and over a WebSocket."""
+    query = {"query": "{ order(orderKey: 1) { orderKey } }"}
+    events = httpx.post(f"{server.graphql}/stream", json=query, headers={"accept": "text/event-stream"}).text
+    data = next(line for line in events.splitlines() if line.startswith("data:"))
+    address = server.graphql.replace("http", "ws", 1)
+    with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send('{"type": "connection_init"}')
+        socket.recv(timeout=PATIENCE_SECONDS)
+        socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": query}))
+        message = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
+    return [ask(server).json(), json.loads(data.removeprefix("data:")), message["payload"]]
+
+
+def told(answer: dict[str, Any]) -> int | None:
+    """In how many seconds the only error says to try again."""
+    (error,) = answer["errors"]
+    assert error["extensions"]["retryable"]
+    seconds = error["extensions"]["retryAfter"]
+    assert isinstance(seconds, int)
+    return seconds
+
+
 def test_a_missing_table_does_not_stop_the_start(orders_url: str) -> None:
     """The server is not ready and says why, answers retryable 503s, and becomes ready once the table exists."""
     table = "public.not_there_yet"
@@ -127,6 +153,7 @@ def test_a_missing_table_does_not_stop_the_start(orders_url: str) -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert refused.json()["data"] == {"order": None}
         assert refused.json()["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
+        assert [told(answer) for answer in on_every_transport(server)] == [1, 1, 1]
         assert answers(f"{server.url}/livez")
         execute(orders_url, f"CREATE TABLE {table} AS SELECT * FROM orders_synced WHERE o_orderkey < 10")
         try:

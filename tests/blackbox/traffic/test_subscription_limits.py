@@ -82,6 +82,7 @@ def test_over_a_socket_it_ends_with_an_error_and_the_socket_goes_on(brief: Serve
         assert (message["id"], message["type"]) == ("1", "error")
         assert reasons({"errors": message["payload"]}) == ["SUBSCRIPTION_ENDED"]
         assert message["payload"][0]["extensions"]["retryable"]
+        assert message["payload"][0]["extensions"]["retryAfter"] == 1
         connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": "{ __typename }"}}))
         assert json.loads(connection.recv(timeout=PATIENCE_SECONDS))["type"] == "next"
 

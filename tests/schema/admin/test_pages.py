@@ -112,6 +112,18 @@ async def test_a_page_of_none_is_empty() -> None:
     }
 
 
+@pytest.mark.parametrize("field", ["databaseInstances", "operations"])
+@pytest.mark.parametrize(
+    "selected",
+    ["{ __typename }", "{ pageInfo { __typename } }", "(first: 0) { nodes { id } pageInfo { startCursor } }"],
+)
+async def test_what_needs_no_page_makes_no_call(field: str, selected: str) -> None:
+    """The platform limits the calls per minute."""
+    administration = RecordingAdministration()
+    await answer(administration, f"{{ {field}{selected} }}")
+    assert administration.calls == []
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 100])
 async def test_operations_are_walked_from_the_newest_on(size: int) -> None:
     """Each operation once. A page of size 0 says that there are some."""

@@ -51,6 +51,19 @@ def cost(document: str, **variables: Any) -> int:
         ("{ order(orderKey: 1) { id clerk } }", {}, 1 + 2),
         # A field that is selected twice is read once, even through fragments.
         ("{ order(orderKey: 1) { id id ...F ...F } } fragment F on Order { id clerk }", {}, 1 + 2),
+        (
+            "{ ...A ...B } fragment A on Query { order(orderKey: 1) { id } } fragment B on Query { order(orderKey: 1) { id clerk } }",
+            {},
+            1 + 2,
+        ),
+        # Also where one of them selects it of an interface, as Relay does.
+        ('{ node(id: "a") { __typename id ...F } } fragment F on Order { id clerk }', {}, 1 + 2),
+        ('{ node(id: "a") { id ... on Node { id ... on Order { id } } ... on Operation { id state } } }', {}, 1 + 2),
+        (
+            "mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } ...F } } fragment F on OrderStatusOutcome { order { id clerk } ... on SetOrderStatusPayload { order { clerk } } }",
+            {},
+            10 + 1 + 2,
+        ),
         ("{ a: order(orderKey: 1) { id } b: order(orderKey: 2) { id } }", {}, 2 * (1 + 1)),
         ("{ orders { nodes { id clerk } } }", {}, 1 + 1 + 50 * 2),
         ("{ orders(first: 7) { edges { cursor node { id clerk } } pageInfo { endCursor } } }", {}, 4 + 7 * 4),

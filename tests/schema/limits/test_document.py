@@ -180,6 +180,39 @@ def test_repeats_are_counted_over_merged_selections() -> None:
     read("{a{...F ...F ...F ...F ...F}} fragment F on A{x{b}}", limits)
 
 
+_MERGED = [
+    "change(i: 1){a}",
+    "change(i: 1){a} change(i: 1){b}",
+    "...A ...B",
+    "...A ...B ...A ... on Mutation{...B change(i: 1){c}}",
+    "__typename ...A t: __typename",
+]
+_FRAGMENTS = "fragment A on Mutation{change(i: 1){a}} fragment B on Mutation{change(i: 1){b} ...A}"
+
+
+@pytest.mark.parametrize("selection", _MERGED)
+def test_root_fields_that_are_merged_into_one_count_once(selection: str) -> None:
+    """One change is one change, however many fragments of a page select its payload."""
+    document = f"mutation{{{selection}}} {_FRAGMENTS}"
+    limits = replace(WIDE, root_fields=1, root_mutations=1)
+    read(document, limits)
+    assert refusal(document.replace("{", "{again: change(i: 1){a} ", 1), limits)["limit"] == "rootFields"
+    assert refusal(document.replace("{", "{other(i: 1){a} ", 1), replace(WIDE, root_mutations=1)) == {
+        "limit": "rootMutations",
+        "requested": 2,
+        "allowed": 1,
+    }
+
+
+def test_a_subscription_may_select_its_one_field_in_several_fragments() -> None:
+    """Merged, it is one root field."""
+    text = (
+        "subscription { ...A ...B } fragment A on Subscription { orderStatusChanged { cursor } }"
+        " fragment B on Subscription { orderStatusChanged { orderKey } }"
+    )
+    assert validate(SCHEMA, read_document(text, DocumentLimits())) == []
+
+
 @pytest.mark.parametrize("document", ["{...Unknown}", "{...A} fragment A on Q{...B} fragment B on Q{...A a{...B}}"])
 def test_other_mistakes_are_left_to_validation(document: str) -> None:
     """Such as a fragment that does not exist, or fragments in a circle."""

@@ -35,6 +35,8 @@ TABLE = "public.machine_orders"
 APP_SCHEMA = "machine_changes"
 STORED = {"OPEN": "O", "FULFILLED": "F", "PARTIAL": "P"}
 ORDER_KEYS = (1, 2, 3, 4)
+# The field that names the order: the one that the sender has used, also in a replay.
+ORDER_FIELD = "the order's"
 
 CHANGE = """
 fragment Change on OrderStatusChange {
@@ -109,8 +111,19 @@ class Call:
         body = {"changes": items, "mode": self.mode} if self.many else items[0]
         return {**body, "idempotencyKey": key and str(key)}
 
-    def payload(self, outcomes: list[Values], *, replayed: bool, refused: bool = False) -> Values:
+    def payload(self, outcomes: list[Values], *, replayed: bool, by_id: bool = False, refused: bool = False) -> Values:
         """The mutation's payload, from the outcome of each change."""
+        named = "id" if by_id else "orderKey"
+        outcomes = [
+            outcome
+            | {
+                "userErrors": [
+                    error | {"field": [named if part == ORDER_FIELD else part for part in error["field"]]}
+                    for error in outcome["userErrors"]
+                ]
+            }
+            for outcome in outcomes
+        ]
         reused = {
             "code": "IDEMPOTENCY_KEY_REUSED",
             "field": ["input", "idempotencyKey"],
@@ -154,15 +167,16 @@ class Order:
             "statusSuperseded": self.set_here is not None and self.set_over != self.synced,
         }
 
-    def refusal(self, wanted: Wanted) -> tuple[str, str | None] | None:
-        """The reason why the order is not changed, and the argument that causes it."""
+    def refusals(self, wanted: Wanted) -> list[tuple[str, str | None]]:
+        """The reasons why the order is not changed, each with the argument that causes it."""
         if self.synced is None:
-            return "ORDER_NOT_FOUND", None
-        if wanted.expected_version not in {None, self.version}:
-            return "STATUS_CONFLICT", "expectedVersion"
-        if wanted.expected_status not in {None, self.status}:
-            return "STATUS_CONFLICT", "expectedStatus"
-        return None
+            return [("ORDER_NOT_FOUND", ORDER_FIELD)]
+        version_holds = wanted.expected_version in {None, self.version}
+        status_holds = wanted.expected_status in {None, self.status}
+        return [
+            *([] if version_holds else [("STATUS_CONFLICT", "expectedVersion")]),
+            *([] if status_holds else [("STATUS_CONFLICT", "expectedStatus")]),
+        ]
 
     def change(self, wanted: Wanted, user: str) -> Values | None:
         """Make the change and return it as the history has it; None if there is nothing to do."""
@@ -259,7 +273,7 @@ SENDERS = st.builds(Sender, user=st.sampled_from(["anna", "ben"]), key=KEYS, by_
 # Whether the expectation holds. In most drafts it does, so that most of them change something.
 EXPECTS = [
     *2 * [{}, {"version": True}, {"status": True}, {"status": True, "version": True}],
-    *[{"version": False}, {"status": False}, {"status": False, "version": True}],
+    *[{"version": False}, {"status": False}, {"status": False, "version": True}, {"status": False, "version": False}],
 ]
 SETS = st.builds(
     Draft,
@@ -449,15 +463,18 @@ class StatusMachine(RuleBasedStateMachine):
             outcomes = recorded.get("results", [recorded])
             orders = [self.orders[wanted.key].view() for wanted in call.wanted]
             outcomes = [outcome | {"order": order} for outcome, order in zip(outcomes, orders, strict=True)]
-            assert answer == {"data": {"payload": call.payload(outcomes, replayed=True)}}
+            assert answer == {"data": {"payload": call.payload(outcomes, replayed=True, by_id=sender.by_id)}}
         elif call.wanted and not any(order.synced for order in self.orders.values()):
             # A sync is filling the table. The key is not used up.
             assert [error["extensions"]["reason"] for error in answer["errors"]] == ["ORDERS_UNAVAILABLE"]
         else:
             outcomes = self.outcomes(call, user)
-            assert answer == {"data": {"payload": call.payload(outcomes, replayed=False)}}
+            assert answer == {"data": {"payload": call.payload(outcomes, replayed=False, by_id=sender.by_id)}}
             payload = answer["data"]["payload"]
             changes = [outcome["change"] for outcome in payload.get("results", [payload]) if outcome["change"]]
+            # As recorded, the errors do not say how the order was named.
+            for outcome, recorded_ in zip(payload.get("results", [payload]), outcomes, strict=True):
+                outcome["userErrors"] = recorded_["userErrors"]
             self.history += sorted(changes, key=lambda change: int(change["orderKey"]))
             if key:
                 self.recorded[user, key] = call, payload
@@ -465,30 +482,32 @@ class StatusMachine(RuleBasedStateMachine):
 
     def outcomes(self, call: Call, user: str) -> list[Values]:
         """Make the changes in the model, and return the outcome of each."""
-        refusals = [self.orders[wanted.key].refusal(wanted) for wanted in call.wanted]
+        refusals = [self.orders[wanted.key].refusals(wanted) for wanted in call.wanted]
         held_up = call.mode == "ATOMIC" and any(refusals)
         outcomes = []
-        for index, (wanted, refusal) in enumerate(zip(call.wanted, refusals, strict=True)):
+        for index, (wanted, refused) in enumerate(zip(call.wanted, refusals, strict=True)):
             order = self.orders[wanted.key]
             previous = order.status if order.synced else None
             trial = order if not held_up else replace(order)
-            change = None if refusal else trial.change(wanted, user)
-            code, argument = refusal or (("CHANGE_NOT_APPLIED", None) if change and held_up else ("", None))
+            change = None if refused else trial.change(wanted, user)
+            found = refused or ([("CHANGE_NOT_APPLIED", None)] if change and held_up else [])
             path = ["input", "changes", str(index)] if call.many else ["input"]
-            conflict = code == "STATUS_CONFLICT"
-            error = {
-                "code": code,
-                "field": [*path, *([argument] if argument else [])],
-                "message": ANY,
-                "currentStatus": previous if conflict else None,
-                "currentVersion": order.version if conflict else None,
-            }
+            errors = [
+                {
+                    "code": code,
+                    "field": [*path, *([argument] if argument else [])],
+                    "message": ANY,
+                    "currentStatus": previous if code == "STATUS_CONFLICT" else None,
+                    "currentVersion": order.version if code == "STATUS_CONFLICT" else None,
+                }
+                for code, argument in found
+            ]
             outcomes.append(
                 {
                     "previousStatus": previous,
-                    "change": None if code else change,
+                    "change": None if found else change,
                     "order": order.view(),
-                    "userErrors": [error] if code else [],
+                    "userErrors": errors,
                 }
             )
         return outcomes

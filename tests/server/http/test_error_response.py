@@ -9,8 +9,16 @@ from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from schema.errors import InputError, Reason, UnavailableError
-from server.http.error_response import present
+from schema.errors import (
+    ApiError,
+    InputError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    Reason,
+    RequestError,
+    UnavailableError,
+)
+from server.http.error_response import present, present_refusal, refusal_headers, retry_headers
 
 DSN = "postgresql://user:hunter2@host"
 
@@ -46,6 +54,50 @@ def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
     answer, _ = present(PreExecutionError(data=None, errors=[error]))
     assert "hunter2" not in str(answer)
     assert "data" not in answer
+
+
+def every_error() -> list[ApiError]:
+    """An error of each reason that may be retried, and errors that may not."""
+    rate = Reason.RATE_LIMITED
+    return [
+        *(
+            next(kind for kind in (RequestError, UnavailableError) if reason in kind.reasons)(reason, "Later.")
+            for reason in Reason
+            if reason.value.retry
+            and reason.value.where == "errors"
+            and reason.value.code is not rate.value.code
+            and reason is not Reason.OUTCOME_UNKNOWN
+        ),
+        OutcomeUnknownError(with_key=True),
+        OutcomeUnknownError(with_key=False),
+        *(RateLimitedError(rate, "Later.", retry_after_seconds=seconds) for seconds in (7, None)),
+        InputError(Reason.CURSOR_INVALID, "Never."),
+        UnavailableError(Reason.CONTROL_PLANE_NOT_CONFIGURED, "Never."),
+    ]
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: f"{error.reason.name}-{error.retryable}")
+def test_a_retryable_error_says_in_how_many_seconds(error: ApiError) -> None:
+    """Clients that read errors see no headers. The header of a failed response has the same number, and no other has it."""
+    refused, refused_status = present_refusal(error)
+    executed, executed_status = present(ExecutionResult(data={"orders": None}, errors=[raised(error)]))
+    for answer, status, headers in (
+        (refused, refused_status, refusal_headers(error)),
+        (executed, executed_status, retry_headers(executed, executed_status)),
+    ):
+        extensions = answer["errors"][0]["extensions"]
+        assert extensions["retryable"] is error.retryable
+        assert extensions.get("retryAfter") == error.retry_after_seconds
+        told = error.retryable and status >= 400
+        assert headers == ({"retry-after": str(extensions["retryAfter"])} if told else {})
+
+
+def test_the_header_has_the_longest_of_several_waits() -> None:
+    """Before it the whole request cannot succeed."""
+    slow = RateLimitedError(Reason.RATE_LIMITED, "Later.", retry_after_seconds=9)
+    busy = UnavailableError(Reason.POOL_EXHAUSTED, "Later.")
+    answer, status = present(ExecutionResult(data={"a": None, "b": None}, errors=[raised(busy), raised(slow)]))
+    assert retry_headers(answer, status) == {"retry-after": "9"}
 
 
 def test_without_data_the_status_is_that_of_the_worst_error() -> None:

@@ -41,6 +41,7 @@ async def test_a_missing_table_is_unavailable_until_it_is_there(
         "code": "SERVICE_UNAVAILABLE",
         "reason": "ORDERS_UNAVAILABLE",
         "retryable": True,
+        "retryAfter": 1,
     }
     assert TABLE in answer["errors"][0]["message"]
     await database.execute(COPY)

@@ -66,6 +66,81 @@ async def test_no_page_is_read_where_none_is_selected(
     assert not [statement for statement in statements if "LIMIT" in statement]
 
 
+_EMPTY_PAGE = "edges { cursor } nodes { id } pageInfo { startCursor endCursor }"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "selection"),
+    [("", "__typename"), ("", "pageInfo { __typename }"), ("(first: 0)", _EMPTY_PAGE), ("(last: 0)", _EMPTY_PAGE)],
+)
+async def test_what_needs_no_page_takes_no_statement(
+    answer_either_way: Execute, statements: list[str], arguments: str, selection: str
+) -> None:
+    """Neither the type of a connection, nor a page of size 0 without its flags."""
+    assert "errors" not in await answer_either_way(f"{{ orders{arguments} {{ {selection} }} }}")
+    assert statements == []
+
+
+@pytest.mark.parametrize("arguments", ["first: 0", "last: 0"])
+async def test_the_flags_of_an_empty_page_are_read(
+    answer_either_way: Execute, statements: list[str], arguments: str
+) -> None:
+    """They say whether there are any orders."""
+    answer = await answer_either_way(
+        f"{{ orders({arguments}) {{ nodes {{ id }} pageInfo {{ hasNextPage hasPreviousPage }} }} }}"
+    )
+    forward = arguments == "first: 0"
+    assert answer["data"]["orders"] == {
+        "nodes": [],
+        "pageInfo": {"hasNextPage": forward, "hasPreviousPage": not forward},
+    }
+    assert len(statements) == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "answered", "sent"),
+    [
+        ("__typename page pageSize hasPreviousPage", {"page": 3, "pageSize": 4, "hasPreviousPage": True}, 0),
+        ("page totalCount totalPages", {"page": 3, "totalCount": 55, "totalPages": 14}, 1),
+        ("hasNextPage", {"hasNextPage": True}, 1),
+        ("nodes { orderKey }", {"nodes": [{"orderKey": str(key)} for key in (33, 34, 35, 36)]}, 1),
+    ],
+)
+async def test_a_numbered_page_is_read_only_for_its_orders_and_what_follows(
+    execute: Execute, statements: list[str], selection: str, answered: dict[str, object], sent: int
+) -> None:
+    """A user interface that asks for the number of pages alone pays for the count alone, not for the OFFSET."""
+    document = f"{{ ordersPage(page: 3, pageSize: 4, filter: {{orderKey: {{lt: 200}}}}) {{ {selection} }} }}"
+    answer = await execute(document)
+    assert "errors" not in answer
+    assert answered.items() <= answer["data"]["ordersPage"].items()
+    assert len(statements) == sent
+    assert ("OFFSET" in "".join(statements)) is ("nodes" in selection or "hasNextPage" in selection)
+
+
+@pytest.mark.parametrize(
+    ("document", "sent"),
+    [
+        ("{ orderStatusChanges { __typename pageInfo { __typename } } }", 0),
+        ("{ orderStatusChanges { headCursor } }", 1),
+        ("{ orderStatusChanges(first: 0) { nodes { id } } }", 0),
+        ("{ orderStatusChanges(first: 0) { pageInfo { hasNextPage } } }", 1),
+        ("{ orders(first: 5) { nodes { statusChanges { __typename pageInfo { __typename } } } } }", 1),
+        ("{ orders(first: 5) { nodes { statusChanges { headCursor } } } }", 2),
+        ("{ orders(first: 5) { nodes { statusChanges(first: 0) { nodes { id } } } } }", 1),
+        ("{ orders(first: 5) { nodes { statusChanges { ...Page } } } }", 2),
+        ("{ orders(first: 5) { nodes { statusChanges { nodes { id } pageInfo { endCursor } } } } }", 2),
+    ],
+)
+async def test_a_page_of_changes_is_read_only_where_something_of_it_is_selected(
+    execute: Execute, statements: list[str], document: str, sent: int
+) -> None:
+    """The head of the feed is one statement, the pages of all orders are another."""
+    fragment = " fragment Page on OrderStatusChangeConnection { edges { cursor } }" if "...Page" in document else ""
+    assert "errors" not in await execute(document + fragment)
+    assert len(statements) == sent
+
+
 async def test_the_look_back_is_part_of_the_page_and_only_where_selected(
     answer_either_way: Execute, statements: list[str]
 ) -> None:

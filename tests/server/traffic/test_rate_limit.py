@@ -56,7 +56,6 @@ def test_a_refusal_says_when_to_retry_and_takes_nothing(clock: Clock) -> None:
     for _ in range(5):
         refused = refusal(rates, "a", 10)
         assert (refused.retry_after_seconds, refused.retryable) == (4, True)
-        assert refused.details == {"retryAfter": 4}
     clock.now += 4
     rates.spend("a", 10)
 
@@ -64,7 +63,7 @@ def test_a_refusal_says_when_to_retry_and_takes_nothing(clock: Clock) -> None:
 def test_a_cost_above_the_bucket_size_is_refused_for_good(clock: Clock) -> None:
     """The message names the setting, and the error is not retryable."""
     refused = refusal(limit(clock), "a", 101)
-    assert (refused.retry_after_seconds, refused.retryable, refused.details) == (None, False, {})
+    assert (refused.retry_after_seconds, refused.retryable) == (None, False)
     assert "RATE_BURST" in refused.message
 
 
