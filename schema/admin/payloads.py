@@ -49,7 +49,7 @@ class AdminErrorCode(Enum):
     )
     SPEC_CONFLICT = strawberry.enum_value(
         Reason.SPEC_CONFLICT,
-        description="The name is taken by an object with other properties, listed in `differences`.",
+        description="The name is taken by an object with other properties, listed in `differences`, or of another kind.",
     )
     OPERATION_IN_PROGRESS = strawberry.enum_value(
         Reason.OPERATION_IN_PROGRESS, description="Another operation, `operation`, is working on the same object."
@@ -188,7 +188,10 @@ class AdminPayload:
     request: strawberry.Private[ports.AdminRequest | None]
 
     operation: Operation | None = strawberry.field(
-        description="The operation, started now or already running. Null for a dry run or a refusal."
+        description=(
+            "The operation, started now or already running; for `cancelOperation` the one to cancel. Null for a dry "
+            "run or a refusal."
+        )
     )
     plan: Plan | None = strawberry.field(
         description="The steps, what exists already, and what changes. Null if the input was invalid."
@@ -279,6 +282,11 @@ class ProvisionLakebasePayload(_InstancePayload, _CatalogPayload, _TablePayload)
 
 @strawberry.type(description="The outcome of teardownLakebase.")
 class TeardownLakebasePayload(AdminPayload):
+    """One outcome."""
+
+
+@strawberry.type(description="The outcome of cancelOperation. Its `plan` is null.")
+class CancelOperationPayload(AdminPayload):
     """One outcome."""
 
 

@@ -33,7 +33,7 @@ _HELD_AT = {
         ("POST", f"{_PLATFORM}/database/synced_tables"),
     ],
 }
-_ENDED = ("SUCCEEDED", "FAILED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
 @pytest.fixture(scope="module")

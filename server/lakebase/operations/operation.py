@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
-_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
+_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})
 _PASSED: Final = frozenset({OperationState.SUCCEEDED, OperationState.SKIPPED})
 
 
@@ -43,6 +43,7 @@ class OperationRecord:
 
     `facts` is what the steps have to remember: the uids found when the operation was planned, and the calls that were
     sent. `fence` is the number under which the holder claimed the operation; 0 while it is only in memory.
+    `cancel_requested_by` is the user who asked for its cancellation, which the running step sees at its next look.
     """
 
     request: AdminRequest
@@ -56,6 +57,7 @@ class OperationRecord:
     finished_at: datetime | None = None
     failure: OperationFailure | None = None
     fence: int = 0
+    cancel_requested_by: str | None = None
 
     @property
     def durable(self) -> bool:
@@ -64,7 +66,7 @@ class OperationRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether the operation has succeeded or failed."""
+        """Whether the operation has succeeded, failed or been cancelled."""
         return self.state in _ENDED
 
     @property
@@ -87,6 +89,7 @@ class OperationRecord:
             finished_at=self.finished_at,
             durable=self.durable,
             failure=self.failure,
+            cancel_requested_by=self.cancel_requested_by,
         )
 
     def next_step(self) -> int | None:
@@ -97,16 +100,24 @@ class OperationRecord:
         """Change fields of one step."""
         self.steps[index] = replace(self.steps[index], **values)
 
-    def end(self, failure: OperationFailure | None = None) -> None:
+    def end(self, failure: OperationFailure | None = None, *, cancelled: bool = False) -> None:
         """Mark the operation as ended; steps that were not reached become SKIPPED."""
         self.failure = failure
         self.state = OperationState.FAILED if failure else OperationState.SUCCEEDED
+        if cancelled:
+            self.state = OperationState.CANCELLED
         self.finished_at = datetime.now(UTC)
         for index, step in enumerate(self.steps):
             if step.state is OperationState.PENDING:
                 self.update_step(index, state=OperationState.SKIPPED)
             elif step.state is OperationState.RUNNING:
-                self.update_step(index, state=self.state, finished_at=self.finished_at)
+                message = self._cancelled_message(step) if cancelled else step.message
+                self.update_step(index, state=self.state, message=message, finished_at=self.finished_at)
+
+    def _cancelled_message(self, step: OperationStep) -> str:
+        if step.message is None:
+            return f"cancelled by {self.cancel_requested_by} before it did anything"
+        return f"{step.message}; then cancelled by {self.cancel_requested_by}: what was begun continues or stays"
 
 
 def required(value: Any) -> Any:
@@ -192,6 +203,7 @@ def row_values(operation: OperationRecord) -> dict[str, Any]:
         "facts": json.dumps(operation.facts),
         "failure": json.dumps(failure_to_json(operation.failure)) if operation.failure else None,
         "finished_at": operation.finished_at,
+        "cancel_requested_by": operation.cancel_requested_by,
     }
 
 
@@ -220,4 +232,5 @@ def _from_row(row: Any) -> OperationRecord:
         finished_at=columns["finished_at"],
         failure=failure_from_json(columns["failure"]),
         fence=columns["fence"],
+        cancel_requested_by=columns["cancel_requested_by"],
     )

@@ -30,7 +30,9 @@ class InstancePlans:
         spec = required(draft.request.instance)
         resource, found = f"instance {spec.name}", await self._platform.instance(spec.name)
         add = step_adder(draft, "create_instance", resource, exists=found is not None)
-        if found is None:
+        if found is None and (namesake := await self._platform.namesakes.of_instance(spec.name)):
+            draft.refuse_name(add, resource, namesake, draft.name_field("instance"))
+        elif found is None:
             add(PlanAction.CREATE, f"is created with {_properties(spec)}", costs=True)
         elif differences := instance_differences(found, spec):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)

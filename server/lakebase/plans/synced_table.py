@@ -66,6 +66,9 @@ class SyncedTablePlans:
                 differences=differences,
             )
             return
+        if namesake := await self._platform.namesakes.of_synced_table(spec.name):
+            draft.refuse_name(add, resource, namesake, draft.name_field("table"))
+            return
         add(PlanAction.CREATE, f"copies {spec.source}, {spec.policy}, by its own pipeline", costs=True)
         if not self._storage and not (spec.storage_catalog and spec.storage_schema):
             draft.refuse(

@@ -14,6 +14,7 @@ from schema.ports.administration import Catalog, InstancePage
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.login_api import LoginApi
+from server.lakebase.platform.namesakes import Namesakes
 from server.lakebase.platform.sdk_client import SdkClient
 
 if TYPE_CHECKING:
@@ -59,13 +60,15 @@ class PipelineRun:
 class Platform:
     """The control plane: the Provisioned API (`w.database`), and Unity Catalog and pipelines beside it.
 
-    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too. A method that reads a
-    resource returns None if there is no such resource. All methods raise ApiError, as `failures.to_api_error` says.
+    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too; `namesakes` looks for
+    anything else that has a name. A method that reads a resource returns None if there is no such resource. All methods
+    raise ApiError, as `failures.to_api_error` says.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.logins = LoginApi(settings)
         self._client = SdkClient(settings)
+        self.namesakes = Namesakes(self._client)
         # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
         self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)

@@ -83,7 +83,7 @@ class Instances:
     def create(self, body: InstanceBody, creator: Identity) -> dict[str, Any]:
         """Start to create an instance."""
         name = instance_name(body.name)
-        if name in self._store.state.instances:
+        if name in self._store.state.instances or name in self._store.state.other_projects:
             raise exists(f"Database instance '{name}' already exists.")
         if body.parent_instance_ref:
             raise invalid("parent_instance_ref: child instances are not supported here.")

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from server.local.platform.state import Store, SyncedTable
 
-# The catalogs of every workspace, with their schemas. Callers can create tables in the first, and not in the others.
-_STANDARD = {"main": ["default", "lakebase_meta"]}
+# The catalogs of a workspace that register no database, with their schemas. Callers can create tables in the first
+# ones, and not in the others.
+_STANDARD = {"main": ["default", "lakebase_meta"], "sandbox": ["default"]}
 _SHARED = {"samples": ["tpch"], "system": ["information_schema"]}
 _SAMPLES_OWNER = "System user"
 
@@ -28,13 +29,18 @@ class UnityCatalog:
         self._store = store
 
     def is_standard(self, catalog: str) -> bool:
-        """Whether callers can create tables in the catalog. That is `main`."""
+        """Whether callers can create tables in the catalog, and it registers no database."""
         return catalog in _STANDARD
 
     def check_free(self, catalog: str) -> None:
         """Raise ALREADY_EXISTS if the name of a catalog is taken."""
         if catalog.lower() in (name.lower() for name in (*_STANDARD, *_SHARED, *self._store.state.catalogs)):
             raise exists(f"Catalog '{catalog}' already exists.")
+
+    def check_table_free(self, full_name: str) -> None:
+        """Raise ALREADY_EXISTS if the name of a table is taken."""
+        if full_name.lower() in (name.lower() for name in self._tables()):
+            raise exists(f"Table '{full_name}' already exists.")
 
     def check_storage(self, catalog: str | None, schema: str | None) -> None:
         """Raise a PlatformError if a pipeline cannot keep its files in this catalog and schema."""
@@ -48,9 +54,11 @@ class UnityCatalog:
 
     def catalog(self, name: str) -> dict[str, Any]:
         """The CatalogInfo of a catalog."""
-        registered = self._store.state.catalogs.get(name)
-        if registered is None and name not in (*_STANDARD, *_SHARED):
+        known = {one.lower(): one for one in (*_STANDARD, *_SHARED, *self._store.state.catalogs)}
+        if name.lower() not in known:
             raise PlatformError(404, "CATALOG_DOES_NOT_EXIST", f"Catalog '{name}' does not exist.")
+        name = known[name.lower()]
+        registered = self._store.state.catalogs.get(name)
         return {
             "name": name,
             "full_name": name,
@@ -62,8 +70,9 @@ class UnityCatalog:
 
     def schema(self, full_name: str) -> dict[str, Any]:
         """The SchemaInfo of a schema. A database's catalog has `public` and the schemas of its tables."""
-        catalog, _, schema = full_name.partition(".")
-        info = self.catalog(catalog)
+        name, _, schema = full_name.partition(".")
+        info = self.catalog(name)
+        catalog = info["name"]
         known = {*_STANDARD.get(catalog, []), *_SHARED.get(catalog, [])}
         if catalog in self._store.state.catalogs:
             known |= {"public", *(name.split(".")[1] for name in self._tables() if name.startswith(f"{catalog}."))}
@@ -78,11 +87,12 @@ class UnityCatalog:
         }
 
     def table(self, full_name: str) -> dict[str, Any]:
-        """The TableInfo, with columns, of a source table or a synced table.
+        """The TableInfo, with columns, of a source table or a synced table; without them of a registered table.
 
         Raises:
             PlatformError: TABLE_DOES_NOT_EXIST, or the same for its catalog or schema.
         """
+        full_name = {one.lower(): one for one in self._tables()}.get(full_name.lower(), full_name)
         table = self._store.state.synced_tables.get(full_name)
         catalog, schema, name = table_parts(full_name)
         known = {"name": name, "catalog_name": catalog, "schema_name": schema, "full_name": full_name}
@@ -96,6 +106,8 @@ class UnityCatalog:
                 "owner": _SAMPLES_OWNER,
                 "columns": SOURCES[full_name].catalog_columns(required=[]),
             }
+        if full_name in self._store.state.database_tables:
+            return known | {"table_id": _stable_id(full_name), "table_type": "FOREIGN"}
         self.schema(f"{catalog}.{schema}")
         raise PlatformError(404, "TABLE_DOES_NOT_EXIST", f"Table '{full_name}' does not exist.")
 
