@@ -49,7 +49,7 @@ class AdminErrorCode(Enum):
     )
     SPEC_CONFLICT = strawberry.enum_value(
         Reason.SPEC_CONFLICT,
-        description="The name is taken by an object with other properties, listed in `differences`, or of another kind.",
+        description="The name is taken by an object with other properties (`differences`), or of another kind.",
     )
     OPERATION_IN_PROGRESS = strawberry.enum_value(
         Reason.OPERATION_IN_PROGRESS, description="Another operation, `operation`, is working on the same object."
