@@ -36,7 +36,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII
 _UNKNOWN_OPERATION: Final = AdminRefusal(
     Reason.RESOURCE_NOT_FOUND,
     "Neither the database nor this process knows an operation with this id. Only the process that runs an operation "
-    "knows it if it is not `durable`: if that is another process of the server, send this again until it gets there, or "
+    "knows it if it is not `durable`: if another process of the server does, send this again until it gets there, or "
     "stop that process.",
     "id",
 )
