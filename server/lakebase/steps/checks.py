@@ -73,12 +73,14 @@ class Creation:
     def __init__(self, step: Step, resource: str) -> None:
         self._step = step
         self._resource = resource
+        self._fact = f"creation of {resource} refused"
         self._recently = SentRecently()
         self._missing_since: float | None = None
 
     def found(self) -> None:
         """Note that the resource exists."""
-        self._step.facts.pop("creation_refused", None)
+        self._step.facts.pop(self._fact, None)
+        self._missing_since = None
 
     async def send(self, create: Callable[[], Awaitable[None]], progress: float, message: str) -> None:
         """Send the creation and report it, unless it was sent recently. Each look without the resource calls this.
@@ -87,7 +89,7 @@ class Creation:
             PlatformError: SPEC_CONFLICT with the platform's words, if something else has the name.
             ApiError: as `create` and `Step.guard` raise them.
         """
-        if refusal := self._step.facts.get("creation_refused"):
+        if refusal := self._step.facts.get(self._fact):
             self._wait_for_it(refusal)
         elif self._recently.due():
             await self._step.guard()
@@ -96,7 +98,7 @@ class Creation:
             except PlatformError as error:
                 if error.reason is not Reason.SPEC_CONFLICT:
                     raise
-                self._step.facts["creation_refused"] = error.message
+                self._step.facts[self._fact] = error.message
                 message = f"{error.message} The server looks whether it is this {self._resource}."
             self._recently.sent()
             await self._step.report(progress, message)
