@@ -229,8 +229,8 @@ class Reason(Enum):
     SPEC_CONFLICT = Kind(
         Code.CONFLICT,
         200,
-        "Something with this name exists and differs: `differences` says how. Choose another name, or change "
-        "what exists.",
+        "Something with this name exists and differs: `differences` says how. Or something else has the name: the "
+        "message has the platform's words. Choose another name, or change what exists.",
         where="userErrors",
     )
     OPERATION_IN_PROGRESS = Kind(

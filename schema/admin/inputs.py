@@ -158,6 +158,13 @@ class EnsureOrderIndexesInput:
     dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
 
 
+@strawberry.input(description="An operation to cancel.")
+class CancelOperationInput:
+    """The input of cancelOperation."""
+
+    id: strawberry.ID = strawberry.field(description="The `id` of the operation.")
+
+
 @strawberry.input(description="Everything that the API needs: instance, catalog, synced table and indexes.")
 class ProvisionLakebaseInput:
     """The input of provisionLakebase."""

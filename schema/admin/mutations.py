@@ -10,6 +10,7 @@ from strawberry import UNSET
 
 from schema.admin.guard import RequiresAdmin, note_refused
 from schema.admin.inputs import (
+    CancelOperationInput,
     CreateDatabaseCatalogInput,
     CreateDatabaseInstanceInput,
     CreateSyncedTableInput,
@@ -22,8 +23,10 @@ from schema.admin.inputs import (
     TeardownLakebaseInput,
     UpdateDatabaseInstanceInput,
 )
+from schema.admin.operations import operation_key_of
 from schema.admin.payloads import (
     AdminPayload,
+    CancelOperationPayload,
     CreateDatabaseCatalogPayload,
     CreateDatabaseInstancePayload,
     CreateSyncedTablePayload,
@@ -219,6 +222,25 @@ class AdminMutations:
     ) -> TeardownLakebasePayload | None:
         """Start the operation; do not wait for it."""
         return await _answer(info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput())
+
+    @_administers(
+        description=(
+            "Cancel an operation: the step under way is let go at its next look, and no further step begins. What was "
+            "done stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
+        )
+    )
+    async def cancel_operation(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # as above
+            CancelOperationInput, strawberry.argument(description="Which operation.")
+        ],
+    ) -> CancelOperationPayload | None:
+        """Ask for the cancellation; do not wait for the end."""
+        key = operation_key_of(input.id)
+        return payload(
+            CancelOperationPayload, None, await info.context.lakebase.cancel(key, info.context.principal.user)
+        )
 
 
 async def _answer(

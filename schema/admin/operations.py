@@ -58,8 +58,13 @@ class OperationState(Enum):
     FAILED = strawberry.enum_value(
         ports.OperationState.FAILED, description="It failed. The operation's `failure` says why."
     )
+    CANCELLED = strawberry.enum_value(
+        ports.OperationState.CANCELLED,
+        description="`cancelOperation` ended it. What was done stays: the messages of the steps say what that is.",
+    )
     SKIPPED = strawberry.enum_value(
-        ports.OperationState.SKIPPED, description="A step that was not reached, because an earlier step failed."
+        ports.OperationState.SKIPPED,
+        description="A step that was not reached, because an earlier step failed or was cancelled.",
     )
 
 
@@ -129,6 +134,12 @@ class Operation(Node):
         )
     )
     failure: OperationFailure | None = strawberry.field(description="Why it failed; null if it did not.")
+    cancel_requested_by: str | None = strawberry.field(
+        description=(
+            "The user who asked for its cancellation; null if nobody did. Until its `state` is `CANCELLED`, the step "
+            "under way is still being let go."
+        )
+    )
 
     @classmethod
     def of(cls, found: ports.Operation) -> Operation:
@@ -147,6 +158,7 @@ class Operation(Node):
             failure=None
             if failure is None
             else OperationFailure(reason=failure.reason.name, message=failure.message, retryable=failure.retryable),
+            cancel_requested_by=found.cancel_requested_by,
         )
 
     def node_key(self) -> str:

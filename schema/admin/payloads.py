@@ -49,7 +49,7 @@ class AdminErrorCode(Enum):
     )
     SPEC_CONFLICT = strawberry.enum_value(
         Reason.SPEC_CONFLICT,
-        description="The name is taken by an object with other properties, listed in `differences`.",
+        description="The name is taken by an object with other properties (`differences`), or of another kind.",
     )
     OPERATION_IN_PROGRESS = strawberry.enum_value(
         Reason.OPERATION_IN_PROGRESS, description="Another operation, `operation`, is working on the same object."
@@ -193,8 +193,8 @@ class AdminPayload:
 
     operation: Operation | None = strawberry.field(
         description=(
-            "The operation, started now or already running. Null for a dry run, a refusal, or if everything is as "
-            "wanted already."
+            "The operation, started now or already running; for `cancelOperation` the one to cancel. Null for a dry "
+            "run, a refusal, or if everything is as wanted already."
         )
     )
     plan: Plan | None = strawberry.field(
@@ -286,6 +286,11 @@ class ProvisionLakebasePayload(_InstancePayload, _CatalogPayload, _TablePayload)
 
 @strawberry.type(description="The outcome of teardownLakebase.")
 class TeardownLakebasePayload(AdminPayload):
+    """One outcome."""
+
+
+@strawberry.type(description="The outcome of cancelOperation. Its `plan` is null.")
+class CancelOperationPayload(AdminPayload):
     """One outcome."""
 
 

@@ -325,6 +325,7 @@ class OperationState(Enum):
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
     SKIPPED = "SKIPPED"
 
 
@@ -352,7 +353,10 @@ class OperationFailure:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Long-running work. `durable` says that it is stored in the database and outlives this process."""
+    """Long-running work. `durable` says that it is stored in the database and outlives this process.
+
+    `cancel_requested_by` is the user who asked for its cancellation; None if nobody did.
+    """
 
     id: str
     kind: OperationKind
@@ -364,6 +368,7 @@ class Operation:
     finished_at: datetime | None
     durable: bool
     failure: OperationFailure | None = None
+    cancel_requested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +422,13 @@ class Administration(Protocol):
         """Plan the work and start it, unless it is refused or a dry run. It does not wait for the work.
 
         It writes the audit entry of every outcome that it returns. If it raises, the caller writes it.
+        """
+
+    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+        """Ask for the cancellation of the operation with this id. It does not wait for its end.
+
+        The outcome has the operation, unchanged if it has ended, or the refusal RESOURCE_NOT_FOUND. It is audited as
+        that of `submit`.
         """
 
     async def operation(self, id_: str) -> Operation | None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
-from schema.ports.administration import AdminOutcome, OperationPage
-from server.lakebase.database.audit import ACTIONS, AuditEntry
+from schema.ports.administration import AdminOutcome, AdminRefusal, OperationPage
+from server.lakebase.database.audit import ACTIONS, CANCEL, AuditEntry
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.plans.planner import Planner
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from server.lakebase.services import Services
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_UNKNOWN_OPERATION: Final = AdminRefusal(
+    Reason.RESOURCE_NOT_FOUND,
+    "Neither the database nor this process knows an operation with this id. Only the process that runs an operation "
+    "knows it if it is not `durable`: if another process of the server does, send this again until it gets there, or "
+    "stop that process.",
+    "id",
+)
 
 
 class LakebaseAdministration:
@@ -152,6 +159,17 @@ class LakebaseAdministration:
             self._runner.start(operation)
             await self._note(operation, "BEGUN", id_=operation.id)
         return other
+
+    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+        """Ask for the cancellation of an operation, whichever process runs it. Its next look sees this and ends it."""
+        self._runner.look_for_orphans()
+        found = await self._runner.request_cancel(id_, user) if _UUID.fullmatch(id_) else None
+        if found is None:
+            await self._audit.write(AuditEntry(user, CANCEL, "REFUSED", reason=Reason.RESOURCE_NOT_FOUND))
+            return AdminOutcome(refusals=(_UNKNOWN_OPERATION,))
+        outcome = "FOUND" if found.ended else "BEGUN"
+        await self._audit.write(AuditEntry(user, CANCEL, outcome, found.resources, operation=found.id))
+        return AdminOutcome(operation=found.snapshot())
 
     async def operation(self, id_: str) -> Operation | None:
         """The operation with this id, whichever process runs it."""

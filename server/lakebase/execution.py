@@ -19,7 +19,7 @@ from server.db.database import DatabaseMissingError
 from server.lakebase.database.audit import ACTIONS, AuditEntry
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
-from server.lakebase.steps.step import Step, StoppedError
+from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
 from server.observability.observations import AdminOperationEnded
 from server.observability.sinks import observe
 
@@ -136,7 +136,7 @@ class Executor:
 
     async def _run_steps(self, operation: OperationRecord) -> None:
         operation.state = OperationState.RUNNING
-        failure = None
+        failure, cancelled = None, False
         try:
             services = await self._services()
             while (index := operation.next_step()) is not None:
@@ -145,13 +145,15 @@ class Executor:
                 await self._run_step(operation, index, services)
         except ApiError as error:
             failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
+        except OperationCancelledError:
+            cancelled = True
         except (LeaseLostError, StoppedError):
             raise
         except Exception:  # noqa: BLE001 # logged with its traceback, and the operation ends as failed
             _log.exception("operation failed", operation=operation.id)
             failure = _INTERNAL
         self._database_changed()
-        await self._finish(operation, failure)
+        await self._finish(operation, failure, cancelled=cancelled)
         await self._audit.write(
             AuditEntry(
                 operation.requested_by,
@@ -185,7 +187,7 @@ class Executor:
                 index, state=OperationState.FAILED, message=error.message, finished_at=datetime.now(UTC)
             )
             raise
-        except (LeaseLostError, StoppedError):
+        except (LeaseLostError, StoppedError, OperationCancelledError):
             raise
         except Exception:  # logged by the caller
             operation.update_step(
@@ -214,15 +216,15 @@ class Executor:
         except UnavailableError:
             if not deleting:
                 raise
-            # The row goes with its database. If the deletion fails, `_finish` deletes the row.
+            # The row goes with its database. If the deletion fails, `_finish` ends the row.
             operation.facts["abandoned"] = True
             self._store.abandon(operation)
         operation.facts["detached"] = True
 
-    async def _finish(self, operation: OperationRecord, failure: OperationFailure | None) -> None:
+    async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
         """Store the end of the operation. Until then this process holds it, and no other process resumes it."""
         ended = replace(operation, steps=list(operation.steps))
-        ended.end(failure)
+        ended.end(failure, cancelled=cancelled)
         while operation.durable:
             try:
                 await self._store.save(ended)
@@ -234,16 +236,20 @@ class Executor:
                 # resources has to wait until the end is stored.
                 await self._show_end(operation, ended)
                 await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
+        with contextlib.suppress(UnavailableError):
+            if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
+                await self._store.write_down_ended(ended)
+                operation.fence = ended.fence
+            elif operation.facts.get("abandoned"):
+                await self._store.forget(operation)
         self._finished(operation)
         observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
         await self._show_end(operation, ended)
-        if operation.facts.get("abandoned"):
-            with contextlib.suppress(UnavailableError):
-                await self._store.forget(operation)
 
     async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
         operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure
         operation.finished_at = ended.finished_at
+        operation.cancel_requested_by = ended.cancel_requested_by or operation.cancel_requested_by
         await self._changed()
 
     async def _save(self, operation: OperationRecord) -> None:

@@ -55,6 +55,10 @@ class NotConfigured:
         """Always refused."""
         raise _not_configured(f"{user} cannot change anything ({request.kind.value})")
 
+    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+        """Always refused."""
+        raise _not_configured(f"{user} cannot cancel the operation {id_}")
+
     async def operation(self, id_: str) -> Operation | None:  # noqa: ARG002 # the port's signature
         """Always empty: no operation was ever begun."""
         return None

@@ -114,6 +114,24 @@ class Runner:
         """The operation with this id: as this process runs it, or else as the store has it."""
         return self.running(id_) or await self._store.find(id_)
 
+    async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
+        """Ask the process that runs an operation to cancel it; return the operation as it is now, None without one.
+
+        If no process runs it, the next one that claims it cancels it.
+
+        Raises:
+            UnavailableError: the database does not answer, and this process does not run the operation.
+        """
+        running = self.running(id_)
+        if running is None:
+            return await self._store.request_cancel(id_, user)
+        running.cancel_requested_by = running.cancel_requested_by or user
+        with contextlib.suppress(UnavailableError):
+            # For the next process, should this one die. If this fails, the heartbeat writes it.
+            await self._store.request_cancel(id_, user)
+        await self._notify()
+        return running
+
     def running(self, id_: str) -> OperationRecord | None:
         """The operation with this id, if this process runs it."""
         found = self._running.get(id_)

@@ -23,7 +23,7 @@ subscription Watch($id: ID!) {
   operationProgress(id: $id) { state progress failure { message } steps { name state message resource } }
 }
 """
-_DONE = {"SUCCEEDED", "FAILED"}
+_DONE = {"SUCCEEDED", "FAILED", "CANCELLED"}
 
 
 class ProvisioningError(Exception):
@@ -79,7 +79,8 @@ class Provisioning:
             raise ProvisioningError("\n".join(error["message"] for error in payload["userErrors"]))
         operation = self._watch(field, payload["operation"]["id"])
         if operation["state"] != "SUCCEEDED":
-            raise ProvisioningError((operation["failure"] or {}).get("message") or "The operation was interrupted.")
+            interrupted = "cancelled" if operation["state"] == "CANCELLED" else "interrupted"
+            raise ProvisioningError((operation["failure"] or {}).get("message") or f"The operation was {interrupted}.")
         return payload
 
     def _watch(self, field: str, id_: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ async function watch(mutation, input) {
     const { operationProgress: now } = JSON.parse(shown).data;
     say(now);
     await page.screenshot({ path: `${screenshots}/${mutation}-${Math.round(now.progress * 100)}.png` });
-    if (now.state === "SUCCEEDED" || now.state === "FAILED") break;
+    if (["SUCCEEDED", "FAILED", "CANCELLED"].includes(now.state)) break;
   }
   if (await button("Stop query").count()) await button("Stop query").click();
 }

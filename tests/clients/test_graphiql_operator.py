@@ -36,7 +36,7 @@ _HELD_AT = {
         ("POST", f"{_PLATFORM}/database/synced_tables"),
     ],
 }
-_ENDED = ("SUCCEEDED", "FAILED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 _BLOCK = re.compile(r"^```graphql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -43,6 +43,14 @@ class RevokeBody(BaseModel):
     instance: str | None = None
 
 
+class ProjectBody(BaseModel):
+    """The name of a project."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+
+
 class ReplayBody(BaseModel):
     """Whether to pause a standby's replay."""
 
@@ -66,6 +74,7 @@ class Controls(Hooks):
         self.routes = [
             ("POST", "/local/faults", lambda call: self._faults.add(parsed(FaultBody, call.body))),
             ("DELETE", "/local/faults", lambda _: self._faults.clear()),
+            ("POST", "/local/projects", _add_project),
             ("GET", "/local/held", lambda _: {"held": self._faults.held()}),
             ("POST", "/local/release", lambda _: {"released": self._faults.release()}),
             ("GET", "/local/inventory", _inventory),
@@ -141,6 +150,13 @@ async def _processes(platform: Platform, instance: Instance) -> dict[str, int]:
     """The process ids of the instance's running PostgreSQLs, by address."""
     servers = platform.lifecycle.servers.get(instance.uid)
     return await servers.processes() if servers else {}
+
+
+def _add_project(call: Call) -> None:
+    """Add a project of the Autoscaling API that is no instance, and has its name."""
+    store = call.platform.store
+    store.state.other_projects.append(parsed(ProjectBody, call.body).name)
+    store.save()
 
 
 def _revoke(call: Call) -> dict[str, Any]:

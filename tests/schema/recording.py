@@ -138,6 +138,12 @@ class RecordingAdministration:
         assert self.outcome is not None, f"sent: {request}"
         return self.outcome
 
+    async def cancel(self, id_: str, user: str) -> ports.AdminOutcome:
+        """The outcome."""
+        await self._record("cancel", (id_, user))
+        assert self.outcome is not None
+        return self.outcome
+
     async def operation(self, id_: str) -> ports.Operation | None:
         """The first state of this operation in the story."""
         await self._record("operation", id_)

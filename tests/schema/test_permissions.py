@@ -39,6 +39,7 @@ ADMINISTRATION = {
     "ensure_order_indexes",
     "provision_lakebase",
     "teardown_lakebase",
+    "cancel_operation",
     "operation_progress",
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INSTANCE, DATABASE, CATALOG = "orders-pg", "orders", "orders_catalog"
 TABLE = f"{CATALOG}.public.orders_synced"
 OPERATION = """
-  id state progress durable requestedBy finishedAt failure { reason message retryable }
+  id state progress durable requestedBy cancelRequestedBy finishedAt failure { reason message retryable }
   steps { name state progress resource message startedAt finishedAt }
 """
 PAYLOAD = f"""
@@ -30,7 +30,7 @@ PAYLOAD = f"""
   plan {{ statusChangesLost steps {{ name action resource exists message costs differences {{ field current wanted }} }} }}
   userErrors {{ code field message differences {{ field current wanted }} operation {{ id }} }}
 """
-_ENDED = ("SUCCEEDED", "FAILED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 # Constants of the server that tests change. The local platform is done at once, so a step need not pause for a tenth
 # of a second; but a slow machine takes longer to create the server's tables. Measurements use the real values.
 HASTE: Final[Mapping[str, float]] = MappingProxyType(

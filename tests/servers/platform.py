@@ -105,6 +105,10 @@ class LocalPlatform:
         """
         return dict(self.ask("GET", "/local/counters"))
 
+    def add_project(self, name: str) -> None:
+        """Add a project of the Autoscaling API that is no instance."""
+        self.ask("POST", "/local/projects", {"name": name})
+
     def suspend(self, instance: str) -> None:
         """Suspend an instance."""
         self.ask("POST", f"/local/instances/{instance}/suspend")

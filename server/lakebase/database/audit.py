@@ -36,6 +36,7 @@ ACTIONS: Final = {
     OperationKind.PROVISION: "provisionLakebase",
     OperationKind.TEARDOWN: "teardownLakebase",
 }
+CANCEL: Final = "cancelOperation"
 
 
 @dataclass(frozen=True, slots=True)

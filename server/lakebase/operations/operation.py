@@ -35,7 +35,7 @@ _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_stat
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
 # The kinds of operations that create a catalog or a synced table.
 CREATING: Final = frozenset({OperationKind.CREATE_CATALOG, OperationKind.CREATE_SYNCED_TABLE, OperationKind.PROVISION})
-_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
+_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})
 _PASSED: Final = frozenset({OperationState.SUCCEEDED, OperationState.SKIPPED})
 
 
@@ -45,6 +45,7 @@ class OperationRecord:
 
     `facts` is what the steps have to remember: the uids found when the operation was planned, and the calls that were
     sent. `fence` is the number under which the holder claimed the operation; 0 while it is only in memory.
+    `cancel_requested_by` is the user who asked for its cancellation, which the running step sees at its next look.
     """
 
     request: AdminRequest
@@ -58,6 +59,7 @@ class OperationRecord:
     finished_at: datetime | None = None
     failure: OperationFailure | None = None
     fence: int = 0
+    cancel_requested_by: str | None = None
 
     @property
     def durable(self) -> bool:
@@ -66,7 +68,7 @@ class OperationRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether the operation has succeeded or failed."""
+        """Whether the operation has succeeded, failed or been cancelled."""
         return self.state in _ENDED
 
     @property
@@ -89,6 +91,7 @@ class OperationRecord:
             finished_at=self.finished_at,
             durable=self.durable,
             failure=self.failure,
+            cancel_requested_by=self.cancel_requested_by,
         )
 
     def next_step(self) -> int | None:
@@ -99,16 +102,24 @@ class OperationRecord:
         """Change fields of one step."""
         self.steps[index] = replace(self.steps[index], **values)
 
-    def end(self, failure: OperationFailure | None = None) -> None:
+    def end(self, failure: OperationFailure | None = None, *, cancelled: bool = False) -> None:
         """Mark the operation as ended; steps that were not reached become SKIPPED."""
         self.failure = failure
         self.state = OperationState.FAILED if failure else OperationState.SUCCEEDED
+        if cancelled:
+            self.state = OperationState.CANCELLED
         self.finished_at = datetime.now(UTC)
         for index, step in enumerate(self.steps):
             if step.state is OperationState.PENDING:
                 self.update_step(index, state=OperationState.SKIPPED)
             elif step.state is OperationState.RUNNING:
-                self.update_step(index, state=self.state, finished_at=self.finished_at)
+                message = self._cancelled_message(step) if cancelled else step.message
+                self.update_step(index, state=self.state, message=message, finished_at=self.finished_at)
+
+    def _cancelled_message(self, step: OperationStep) -> str:
+        if step.message is None:
+            return f"cancelled by {self.cancel_requested_by} before it did anything"
+        return f"{step.message}; then cancelled by {self.cancel_requested_by}: what was begun continues or stays"
 
 
 def required(value: Any) -> Any:
@@ -194,6 +205,7 @@ def row_values(operation: OperationRecord) -> dict[str, Any]:
         "facts": json.dumps(operation.facts),
         "failure": json.dumps(failure_to_json(operation.failure)) if operation.failure else None,
         "finished_at": operation.finished_at,
+        "cancel_requested_by": operation.cancel_requested_by,
     }
 
 
@@ -222,4 +234,5 @@ def _from_row(row: Any) -> OperationRecord:
         finished_at=columns["finished_at"],
         failure=failure_from_json(columns["failure"]),
         fence=columns["fence"],
+        cancel_requested_by=columns["cancel_requested_by"],
     )

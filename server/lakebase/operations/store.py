@@ -93,6 +93,32 @@ class OperationStore:
         """
         await self._table.delete(operation)
 
+    async def write_down_ended(self, operation: OperationRecord) -> None:
+        """Write an ended operation in memory to the database, which was not stopped or deleted after all.
+
+        It stays in memory too: if its deletion was cancelled too late, that database goes all the same.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        await self._table.write_down_ended(operation)
+
+    async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
+        """Ask the process that holds an operation to cancel it; return the operation, None if there is none.
+
+        An operation in another process's memory cannot be found, so it cannot be cancelled from here.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        if operation := self._memory.get(id_):
+            operation.cancel_requested_by = operation.cancel_requested_by or user
+            return operation
+        try:
+            return await self._table.request_cancel(id_, user)
+        except DatabaseAbsentError:
+            return None
+
     async def save(self, operation: OperationRecord) -> None:
         """Store the progress of an operation, and renew its lease."""
         if operation.durable:

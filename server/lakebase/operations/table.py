@@ -60,7 +60,10 @@ _BEGUN_ELSEWHERE: Final = (
     "record its database. Nothing of it was done from here. Look at what exists, and send the same mutation again if "
     "it should be."
 )
-_COLUMNS: Final = "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence"
+_COLUMNS: Final = (
+    "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence, "
+    "cancel_requested_by"
+)
 
 
 class LeaseLostError(Exception):
@@ -79,6 +82,13 @@ class OperationTable:
         self._migrations = migrations
         self._home = home
         self._name = f"{quoted(schema)}.operation"
+        self._insertion = f"""
+            INSERT INTO {self._name} AS kept (id, kind, fingerprint, resources, request, state, steps, facts, failure,
+                requested_by, requested_at, finished_at, cancel_requested_by, home, lease_ends_at)
+            VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
+                CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by, :requested_at,
+                :finished_at, :cancel_requested_by, :home, clock_timestamp() + make_interval(secs => :lease))
+        """  # noqa: S608 # the setting is an identifier, and quoted
         self._conflicts = (
             f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
             "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
@@ -106,28 +116,7 @@ class OperationTable:
                     Reason.DATABASE_UNAVAILABLE,
                     "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
-            await connection.execute(
-                sa.text(
-                    f"""
-                    INSERT INTO {self._name} (id, kind, fingerprint, resources, request, state, steps, facts, failure,
-                        requested_by, requested_at, finished_at, home, lease_ends_at)
-                    VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
-                        CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by,
-                        :requested_at, :finished_at, :home, clock_timestamp() + make_interval(secs => :lease))
-                    """  # noqa: S608 # as above
-                ),
-                {
-                    **row_values(operation),
-                    "kind": operation.request.kind.value,
-                    "fingerprint": operation.fingerprint,
-                    "resources": list(operation.resources),
-                    "request": json.dumps(request_to_json(operation.request)),
-                    "requested_by": operation.requested_by,
-                    "requested_at": operation.requested_at,
-                    "home": home,
-                    "lease": LEASE_SECONDS,
-                },
-            )
+            await connection.execute(sa.text(self._insertion), _all_values(operation, home))
             return None
 
         other: OperationRecord | None = await self._run(insert, isolation_level="READ COMMITTED")
@@ -155,13 +144,46 @@ class OperationTable:
             UPDATE {self._name}
             SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
                 failure = CAST(:failure AS jsonb), finished_at = :finished_at,
+                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by),
                 lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id = :id AND fence = :fence RETURNING id
+            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
             """,  # noqa: S608 # as above
             {**row_values(operation), "lease": LEASE_SECONDS},
         )
         if not saved:
             raise LeaseLostError(operation.id)
+        # This process may have been asked meanwhile.
+        operation.cancel_requested_by = saved[0][0] or operation.cancel_requested_by
+
+    async def write_down_ended(self, operation: OperationRecord) -> None:
+        """Insert an operation that has ended without its row, or end the row that it left behind.
+
+        The fence rises, so that a process which has claimed that row loses it.
+        """
+        rows = await self._rows(
+            f"""
+            {self._insertion}
+            ON CONFLICT (id) DO UPDATE SET fence = kept.fence + 1, state = excluded.state, steps = excluded.steps,
+                facts = excluded.facts, failure = excluded.failure, finished_at = excluded.finished_at
+            RETURNING fence
+            """,
+            _all_values(operation, await self._home.read(self._rows)),
+        )
+        operation.fence = rows[0][0]
+
+    async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
+        """Note in an operation's row that this user asks for its cancellation; return the operation, None without one.
+
+        The process that holds the row reads this when it renews its lease. An operation that has ended stays as it is.
+        """
+        rows = await self._rows(
+            f"""
+            UPDATE {self._name} SET cancel_requested_by = coalesce(cancel_requested_by, :user)
+            WHERE id = CAST(:id AS uuid) AND state IN ('PENDING', 'RUNNING') RETURNING {_COLUMNS}
+            """,  # noqa: S608 # as above
+            {"id": id_, "user": user},
+        )
+        return next(iter(operations_from_rows(rows)), None) or await self.find(id_)
 
     async def renew(self, operation: OperationRecord) -> None:
         """Renew an operation's lease.
@@ -186,11 +208,13 @@ class OperationTable:
             LeaseLostError: another process holds it now.
         """
         deleted = await self._rows(
-            f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING id",  # noqa: S608 # as above
+            f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING cancel_requested_by",  # noqa: S608 # as above
             {"id": operation.id, "fence": operation.fence},
         )
+        if deleted:
+            operation.cancel_requested_by = deleted[0][0] or operation.cancel_requested_by
         # The reply to an earlier attempt may have been lost.
-        if not deleted and await self._rows(
+        elif await self._rows(
             f"SELECT id FROM {self._name} WHERE id = :id",  # noqa: S608 # as above
             {"id": operation.id},
         ):
@@ -301,13 +325,21 @@ class OperationTable:
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
         held = await self._rows(
             f"""
-            UPDATE {self._name} SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id = :id AND fence = :fence RETURNING id
+            UPDATE {self._name}
+            SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease),
+                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by)
+            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
             """,  # noqa: S608 # as above
-            {"id": operation.id, "fence": operation.fence, "lease": seconds},
+            {
+                "id": operation.id,
+                "fence": operation.fence,
+                "lease": seconds,
+                "cancel_requested_by": operation.cancel_requested_by,
+            },
         )
         if not held:
             raise LeaseLostError(operation.id)
+        operation.cancel_requested_by = held[0][0] or operation.cancel_requested_by
 
     async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
         async def execute(connection: AsyncConnection) -> Sequence[Any]:
@@ -342,3 +374,17 @@ class OperationTable:
                 raise
             raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
         raise AssertionError("the second attempt returns or raises")
+
+
+def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
+    return {
+        **row_values(operation),
+        "kind": operation.request.kind.value,
+        "fingerprint": operation.fingerprint,
+        "resources": list(operation.resources),
+        "request": json.dumps(request_to_json(operation.request)),
+        "requested_by": operation.requested_by,
+        "requested_at": operation.requested_at,
+        "home": home,
+        "lease": LEASE_SECONDS,
+    }

@@ -43,6 +43,9 @@ class CatalogPlans:
                 differences=differences,
             )
             return
+        if namesake := await self._platform.namesakes.of_catalog(spec.name):
+            draft.refuse_name(add, resource, namesake, draft.name_field("catalog"))
+            return
         created = ", which is created if it is missing" if spec.create_database else ""
         add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{created}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:

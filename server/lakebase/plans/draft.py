@@ -81,6 +81,13 @@ class Draft:
         """The input field that names the instance, catalog or table: `of` is its kind."""
         return f"{of}Name" if self.request.kind in _NAMING_KINDS else "name"
 
+    def refuse_name(self, add: Callable[..., None], resource: str, namesake: str, field_: str) -> None:
+        """Refuse to create a resource, because something else has its name; `add` adds its step, which does nothing."""
+        add(PlanAction.NOTHING, f"cannot be created: its name is taken by {namesake}")
+        self.refuse(
+            Reason.SPEC_CONFLICT, f"The {resource} cannot be created: {namesake} has this name. Choose another.", field_
+        )
+
     def require_available(self, name: str, instance: Instance | None, field_: str) -> None:
         """Refuse the request unless the instance exists and is available."""
         if instance is None:

@@ -39,7 +39,9 @@ class InstancePlans:
         spec: InstanceSpec = required(draft.request.instance)
         resource, found = f"instance {spec.name}", await self._platform.instance(spec.name)
         add = step_adder(draft, "create_instance", resource, exists=found is not None)
-        if found is None:
+        if found is None and (namesake := await self._platform.namesakes.of_instance(spec.name)):
+            draft.refuse_name(add, resource, namesake, draft.name_field("instance"))
+        elif found is None:
             made = spec.with_defaults()
             add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
             _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)

@@ -68,14 +68,15 @@ class SyncedTablePlans:
 
     async def _create(self, draft: Draft, spec: SyncedTableSpec) -> None:
         resource = f"synced table {spec.name}"
+        add = step_adder(draft, "create_synced_table", resource, exists=False)
+        if namesake := await self._platform.namesakes.of_synced_table(spec.name):
+            draft.refuse_name(add, resource, namesake, draft.name_field("table"))
+            return
         leftover = await self._checks.place(draft, spec)
-        draft.add(
-            "create_synced_table",
+        add(
             PlanAction.CREATE,
-            resource,
             f"copies {spec.source}, {spec.policy}, by its own pipeline; it cannot be read until its first sync has "
             f"ended{leftover}",
-            exists=False,
             costs=True,
         )
         await self._checks.storage(draft, spec)

@@ -12,6 +12,7 @@ from schema.ports.administration import Catalog, InstancePage
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.login_api import LoginApi
+from server.lakebase.platform.namesakes import Namesakes
 from server.lakebase.platform.sdk_client import SdkClient
 from server.lakebase.platform.unity import UnityCatalog
 
@@ -47,15 +48,16 @@ class PipelineRun:
 class Platform:
     """The control plane: the Provisioned API (`w.database`), and pipelines beside it.
 
-    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too, and `unity` those to
-    Unity Catalog. A method that reads a resource returns None if there is no such resource. All methods raise ApiError,
-    as `failures.to_api_error` says.
+    `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too, `unity` those to Unity
+    Catalog, and `namesakes` looks for anything else that has a name. A method that reads a resource returns None if
+    there is no such resource. All methods raise ApiError, as `failures.to_api_error` says.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.logins = LoginApi(settings)
         self._client = SdkClient(settings)
         self.unity = UnityCatalog(self._client)
+        self.namesakes = Namesakes(self._client)
         # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
         self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)

@@ -61,6 +61,11 @@ class Action(Enum):
     CREATE_CATALOG = Call(
         "creating the catalog", "CREATE CATALOG on the metastore, and CAN USE on the database instance"
     )
+    FIND_PROJECT = Call("looking for a project with the instance's name", "CAN USE on the project, if there is one")
+    FIND_CATALOG = Call("looking for another catalog of this name", "USE CATALOG on it, if there is one")
+    FIND_TABLE = Call(
+        "looking for another table of this name", "USE CATALOG, USE SCHEMA and SELECT on it, if there is one"
+    )
     DELETE_CATALOG = Call("deleting the catalog", "ownership of the catalog, or MANAGE on it")
     LIST_CATALOGS = Call("listing the catalogs", "USE CATALOG on the catalogs")
     GET_SCHEMA = Call("reading the schema", "USE CATALOG and USE SCHEMA on the schema")
@@ -140,7 +145,9 @@ def summary_of(error: BaseException) -> Summary:
 
 def _refusal(error: DatabricksError, doing: str) -> ApiError:
     for kinds, reason, predicate in _REFUSALS:
-        if isinstance(error, kinds):
+        # Unity Catalog has codes of its own for a name that is taken, and the SDK a class for none of them.
+        taken = reason is Reason.SPEC_CONFLICT and (error.error_code or "").endswith("ALREADY_EXISTS")
+        if isinstance(error, kinds) or taken:
             kind = PlatformError if reason in PlatformError.reasons else UnavailableError
             return kind(reason, f"The platform {predicate} ({doing}){_details(error)}")
     return UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, f"The platform failed ({doing}). Try again shortly.")

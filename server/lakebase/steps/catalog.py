@@ -9,9 +9,9 @@ from server.lakebase.plans.differences import catalog_differences
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     Absence,
+    Creation,
     SentRecently,
     deletion_message,
-    ignore_conflict,
     note_deletion_sent,
     require_no_changes_lost,
     require_same,
@@ -25,18 +25,14 @@ if TYPE_CHECKING:
 async def create_catalog(step: Step) -> str:
     """Register the database, or find it registered as wanted."""
     spec, platform = required(step.request.catalog), step.services.platform
-    creation = SentRecently()
+    creation = Creation(step, f"catalog {spec.name}")
 
     async def look() -> bool:
         found = await platform.catalog(spec.name)
         if found is not None:
             require_same(f"catalog {spec.name}", catalog_differences(found, spec))
             return True
-        if creation.due():
-            await step.guard()
-            await ignore_conflict(platform.create_catalog(spec))
-            creation.sent()
-            await step.report(0.5, "requested")
+        await creation.send(lambda: platform.create_catalog(spec), 0.5, "requested")
         return False
 
     await step.until(look)

@@ -9,7 +9,7 @@ from schema.errors import PlatformError, Reason
 from server.lakebase.plans.differences import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from schema.ports.administration import Difference
     from server.lakebase.steps.step import Step
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _CREATE_AGAIN_SECONDS: Final = 20.0
 # The same for deletions, which may be repeated sooner: a second one does no harm.
 DELETE_AGAIN_SECONDS: Final = 3.0
+# Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
+# this long. One that does not appear is not ours.
+_APPEARS_SECONDS: Final = 5.0
 # The progress of a step that has sent its request.
 REQUESTED: Final = 0.05
 
@@ -55,16 +58,74 @@ class Absence:
         self._times = 0
 
 
-async def ignore_conflict(creating: Awaitable[None]) -> None:
-    """Send a creation, and continue if the resource exists already.
+class Creation:
+    """The creation of one resource by a step.
 
-    Another client may have created it, or we did and the reply was lost. The next look compares it with the spec.
+    The platform may refuse it because the name is taken. If another client has created the same resource, or we have
+    and the reply was lost, a later look finds it. Otherwise something else has the name, and the step fails. The
+    refusal is kept with the operation, which therefore never creates the resource when the name comes free later.
+
+    Args:
+        step: the step.
+        resource: its kind and name.
+    """
+
+    def __init__(self, step: Step, resource: str) -> None:
+        self._step = step
+        self._resource = resource
+        self._fact = f"creation of {resource} refused"
+        self._recently = SentRecently()
+        self._missing_since: float | None = None
+
+    def found(self) -> None:
+        """Note that the resource exists."""
+        self._step.facts.pop(self._fact, None)
+        self._missing_since = None
+
+    async def send(self, create: Callable[[], Awaitable[None]], progress: float, message: str) -> None:
+        """Send the creation and report it, unless it was sent recently. Each look without the resource calls this.
+
+        Raises:
+            PlatformError: SPEC_CONFLICT with the platform's words, if something else has the name.
+            ApiError: as `create` and `Step.guard` raise them.
+        """
+        if refusal := self._step.facts.get(self._fact):
+            self._wait_for_it(refusal)
+        elif self._recently.due():
+            await self._step.guard()
+            try:
+                await create()
+            except PlatformError as error:
+                if error.reason is not Reason.SPEC_CONFLICT:
+                    raise
+                self._step.facts[self._fact] = error.message
+                message = f"{error.message} The server looks whether it is this {self._resource}."
+            self._recently.sent()
+            await self._step.report(progress, message)
+
+    def _wait_for_it(self, refusal: str) -> None:
+        if self._missing_since is None:
+            self._missing_since = time.monotonic()
+        elif time.monotonic() - self._missing_since > _APPEARS_SECONDS:
+            raise PlatformError(
+                Reason.SPEC_CONFLICT,
+                f"{refusal} The server finds no {self._resource}, so something else has this name. It was left alone: "
+                "choose another name, or remove it and send the same mutation again.",
+            )
+
+
+async def start_run(starting: Awaitable[None]) -> str:
+    """Start a run of a pipeline. If the platform refuses it because of another run, return its words; empty otherwise.
+
+    That run may be ours: the reply was lost. A later look sees it, or starts the run once the other one is done.
     """
     try:
-        await creating
+        await starting
     except PlatformError as error:
         if error.reason is not Reason.SPEC_CONFLICT:
             raise
+        return f"{error.message} The server tries again."
+    return ""
 
 
 def require_same(resource: str, differences: list[Difference]) -> None:

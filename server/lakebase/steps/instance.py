@@ -12,9 +12,9 @@ from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
     Absence,
+    Creation,
     SentRecently,
     deletion_message,
-    ignore_conflict,
     note_deletion_sent,
     require_cost_acknowledged,
     require_no_changes_lost,
@@ -31,19 +31,16 @@ _SETTLED: Final = frozenset({InstanceState.AVAILABLE, InstanceState.STOPPED})
 async def create_instance(step: Step) -> str:
     """Create the instance, or find it as wanted; start it if it is stopped; wait until it is available."""
     spec, platform = required(step.request.instance), step.services.platform
-    creation, start = SentRecently(), SentRecently()
+    creation, start = Creation(step, f"instance {spec.name}"), SentRecently()
 
     async def look() -> bool:
         found = await platform.instance(spec.name)
         if found is None:
-            if creation.due():
-                require_cost_acknowledged(step, f"instance {spec.name}")
-                await step.guard()
-                await ignore_conflict(platform.create_instance(spec))
-                creation.sent()
-                step.services.instances.forget(spec.name)
-                await step.report(REQUESTED, "requested; the platform starts it")
+            require_cost_acknowledged(step, f"instance {spec.name}")
+            await creation.send(lambda: platform.create_instance(spec), REQUESTED, "requested; the platform starts it")
+            step.services.instances.forget(spec.name)
             return False
+        creation.found()
         require_same(f"instance {spec.name}", instance_differences(found, spec))
         if found.state is InstanceState.STOPPED and start.due():
             require_cost_acknowledged(step, f"instance {spec.name}")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from schema.errors import ApiError, Reason, UnavailableError
 from server.db.backoff import Backoff
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.services import Services
 
+T = TypeVar("T")
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LAST_PAUSE_SECONDS: Final = 5.0
 _GROWTH: Final = 1.5
 _JITTER: Final = 0.2
+# The longest time until a wait that may be interrupted sees that the operation is to be cancelled.
+_CANCEL_SECONDS: Final = 1.0
 
 
 class StepTimedOutError(UnavailableError):
@@ -33,6 +36,10 @@ class StepTimedOutError(UnavailableError):
 
 class StoppedError(Exception):
     """The process is about to stop. Another process, or the next one, continues from here."""
+
+
+class OperationCancelledError(Exception):
+    """Somebody has asked for the cancellation of the operation. It ends here."""
 
 
 class DetachCallback(Protocol):
@@ -99,8 +106,10 @@ class Step:
         Raises:
             LeaseLostError: another process holds it.
             UnavailableError: the database does not answer, so it cannot be confirmed.
+            OperationCancelledError: the operation is to be cancelled.
         """
         await self._guard()
+        self._go_on()
 
     async def detach(self, *, deleting: bool) -> None:
         """Move the operation out of the database, because the next call stops or deletes it.
@@ -108,9 +117,27 @@ class Step:
         A database that is being deleted may have stopped answering already. Then the operation continues in memory.
 
         Raises:
-            LeaseLostError, UnavailableError: as `guard`.
+            LeaseLostError, UnavailableError, OperationCancelledError: as `guard`.
         """
         await self._detach(deleting=deleting)
+        self._go_on()
+
+    async def interruptible(self, work: Awaitable[T]) -> T:
+        """Await work that may take hours, unless the operation is cancelled meanwhile.
+
+        The work must be safe to cancel at any moment: a step that runs again must be able to continue after it.
+
+        Raises:
+            OperationCancelledError: the operation is to be cancelled; so was the work.
+        """
+        running = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({running}, timeout=_CANCEL_SECONDS))[0]:
+                self._go_on()
+            return running.result()
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
         """Call `look` repeatedly until it returns True. `look` also acts if it has to.
@@ -120,6 +147,7 @@ class Step:
         Raises:
             ApiError: a failure that will not pass, or did not pass in time; STEP_TIMED_OUT.
             StoppedError: the process is about to stop; this is checked between two looks.
+            OperationCancelledError: the operation is to be cancelled; this is checked before each look.
         """
         async for _ in self._looks():
             try:
@@ -131,6 +159,10 @@ class Step:
                     raise
                 await self.report(None, f"{error.message} The server tries again.")
 
+    def _go_on(self) -> None:
+        if self._operation.cancel_requested_by is not None:
+            raise OperationCancelledError
+
     def _may_pass(self, error: ApiError) -> bool:
         if not error.retryable or error.reason is Reason.STEP_TIMED_OUT:
             return False
@@ -141,6 +173,7 @@ class Step:
         started = time.monotonic()
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS, factor=_GROWTH, jitter=_JITTER)
         while time.monotonic() - started < self._timeouts.step:
+            self._go_on()
             yield
             with contextlib.suppress(TimeoutError):
                 # The platform has no notifications, so it is polled.

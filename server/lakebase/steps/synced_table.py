@@ -13,13 +13,14 @@ from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
     Absence,
+    Creation,
     SentRecently,
     deletion_message,
-    ignore_conflict,
     note_deletion_sent,
     require_cost_acknowledged,
     require_same,
     require_uid,
+    start_run,
 )
 
 if TYPE_CHECKING:
@@ -32,18 +33,17 @@ _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE
 async def create_synced_table(step: Step) -> str:
     """Create the synced table, or find it as wanted; wait until its first sync is done."""
     spec, platform = required(step.request.table), step.services.platform
-    creation, restart = SentRecently(), SentRecently()
+    creation, restart = Creation(step, f"synced table {spec.name}"), SentRecently()
 
     async def look() -> bool:
         found = await platform.synced_table(spec.name)
         if found is None:
-            if creation.due():
-                require_cost_acknowledged(step, f"synced table {spec.name}")
-                await step.guard()
-                await ignore_conflict(platform.create_synced_table(spec))
-                creation.sent()
-                await step.report(REQUESTED, "requested; the platform creates its pipeline")
+            require_cost_acknowledged(step, f"synced table {spec.name}")
+            await creation.send(
+                lambda: platform.create_synced_table(spec), REQUESTED, "requested; the platform creates its pipeline"
+            )
             return False
+        creation.found()
         require_same(f"synced table {spec.name}", table_differences(found, spec))
         if found.state in _ONLINE:
             return True
@@ -56,7 +56,7 @@ async def create_synced_table(step: Step) -> str:
                 raise _sync_failed(found)
             if run.id == step.facts["failed_run"] and restart.due():
                 await step.guard()
-                await ignore_conflict(platform.start_pipeline(found.pipeline_id))
+                await start_run(platform.start_pipeline(found.pipeline_id))
                 restart.sent()
         await step.report(_sync_progress(found), _sync_message(found))
         return False
@@ -115,7 +115,7 @@ async def keep_grants_and_indexes(step: Step) -> str:
 async def sync_table(step: Step) -> str:
     """Start a sync, or find one under way, and wait until it is done."""
     name, platform = required(step.request.table_name), step.services.platform
-    start = SentRecently()
+    start, refusals = SentRecently(), [""]
 
     async def look() -> bool:
         found = await platform.synced_table(name)
@@ -129,11 +129,13 @@ async def sync_table(step: Step) -> str:
         if run is None or run.id == before:
             if start.due():
                 await step.guard()
-                await ignore_conflict(platform.start_pipeline(found.pipeline_id))
+                refusals.append(await start_run(platform.start_pipeline(found.pipeline_id)))
                 start.sent()
-        elif run.done and (run.failed or found.state in SYNC_FAILED):
+            await step.report(REQUESTED, refusals[-1] or "requested; the pipeline starts")
+            return False
+        if run.done and (run.failed or found.state in SYNC_FAILED):
             raise _sync_failed(found)
-        elif run.done and found.state in _ONLINE:
+        if run.done and found.state in _ONLINE:
             return True
         await step.report(_sync_progress(found), _sync_message(found))
         return False
@@ -157,7 +159,9 @@ async def restore_grants_and_indexes(step: Step) -> str:
         await step.guard()
         table, postgres = location_of(found), step.services.postgres
         broken = await step.services.indexes.broken(table)
-        await postgres.run_each(table, [*broken, *kept.grants, *kept.indexes], seconds=step.index_seconds)
+        await step.report(None, "the grants and indexes that were kept are being restored")
+        statements = [*broken, *kept.grants, *kept.indexes]
+        await step.interruptible(postgres.run_each(table, statements, seconds=step.index_seconds))
         # PostgreSQL only warns if a role may not grant a right, so the result is compared with what was kept.
         missing = kept.without(await postgres.grants_and_indexes(table))
         await step.services.grants_and_indexes.replace(name, missing)
@@ -187,7 +191,7 @@ async def build_indexes(step: Step) -> str:
         if not await step.services.indexes.apply_to(table):
             messages.append("this is not a table of orders, so no index is built")
             return True
-        refused = await step.services.indexes.build(table, step.report)
+        refused = await step.interruptible(step.services.indexes.build(table, step.report))
         if refused:
             messages.append(f"the server may not build indexes; the table's owner has to run: {'; '.join(refused)}")
         return True

@@ -99,7 +99,10 @@ class Token(BaseModel):
 
 
 class State(BaseModel):
-    """The whole state. The keys of tokens are their digests; other keys are names or ids."""
+    """The whole state. The keys of tokens are their digests; other keys are names or ids.
+
+    `other_projects` are the names of projects of the Autoscaling API that are no instances.
+    """
 
     operator_token: str = Field(default_factory=lambda: f"dapi{secrets.token_hex(16)}")
     client_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
@@ -109,6 +112,7 @@ class State(BaseModel):
     pg_port: int = 0
     radius_port: int = 0
     instances: dict[str, Instance] = Field(default_factory=dict)
+    other_projects: list[str] = Field(default_factory=list)
     catalogs: dict[str, Catalog] = Field(default_factory=dict)
     synced_tables: dict[str, SyncedTable] = Field(default_factory=dict)
     database_tables: dict[str, dict[str, str]] = Field(default_factory=dict)

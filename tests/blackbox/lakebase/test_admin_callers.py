@@ -40,6 +40,7 @@ ADMIN_MUTATIONS = [
     f'ensureOrderIndexes(input: {{tableName: "{TABLE}"}}) {{ userErrors {{ code }} }}',
     'provisionLakebase(input: {instanceName: "a", catalogName: "b", databaseName: "c", tableName: "b.public.t", acknowledgeCost: true}) { userErrors { code } }',
     'teardownLakebase(input: {instanceName: "a", catalogName: "b", tableName: "b.public.t", confirmDeletion: true}) { userErrors { code } }',
+    f'cancelOperation(input: {{id: "{NOWHERE}"}}) {{ userErrors {{ code }} }}',
 ]
 ADMIN_FIELDS = [*(("query", field) for field in ADMIN_QUERIES), *(("mutation", field) for field in ADMIN_MUTATIONS)]
 

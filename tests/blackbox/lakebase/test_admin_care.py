@@ -117,6 +117,17 @@ def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: O
     operator.done("refreshSyncedTable")
 
 
+def test_lost_replies_to_creations_are_no_refusals(platform: LocalPlatform, operator: Operator) -> None:
+    """The SDK sends each again, and the platform refuses the second one: the step finds what the first one created."""
+    operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
+    for kind in ("instances", "catalogs", "synced_tables"):
+        platform.fault("lost_reply", method="POST", path=f"{API}/{kind}")
+        # The platform does not show it to the look after the refusal either.
+        platform.fault("not_found_after_create", method="GET", path=f"{API}/{kind}/.*", skip=2)
+    operator.provisioned()
+    assert {len(found) for found in platform.inventory().values()} == {1}
+
+
 async def test_a_status_change_made_after_the_plan_stops_the_deletion(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:

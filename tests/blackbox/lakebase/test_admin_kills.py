@@ -134,7 +134,7 @@ def resumed(operator: Operator, payload: dict[str, Any]) -> bool:
     """Whether the operation has ended, or this server runs it."""
     operation = operator.operation(payload["operation"]["id"])
     assert operation is not None
-    return operation["state"] in ("SUCCEEDED", "FAILED") or claimed(operator, payload)
+    return operation["state"] in ("SUCCEEDED", "FAILED", "CANCELLED") or claimed(operator, payload)
 
 
 def claimed(operator: Operator, payload: dict[str, Any]) -> bool:

@@ -316,6 +316,30 @@ async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
     assert administration.refused == []
 
 
+async def test_an_operation_is_cancelled_by_its_id_and_for_its_caller() -> None:
+    """The answer has the operation, or says that there is none. A bad id reaches no port, and is audited."""
+    document = """mutation($id: ID!) { cancelOperation(input: {id: $id}) {
+        operation { id state cancelRequestedBy } plan { statusChangesLost } userErrors { code field } } }"""
+    administration = RecordingAdministration(outcome=ports.AdminOutcome(operation=operation(cancel_requested_by="ann")))
+    assert (await answer(administration, document, id=OPERATION_ID))["cancelOperation"] == {
+        "operation": {"id": OPERATION_ID, "state": "RUNNING", "cancelRequestedBy": "ann"},
+        "plan": None,
+        "userErrors": [],
+    }
+    assert administration.calls == [("cancel", ("op1", "ann"))]
+    unknown = ports.AdminRefusal(Reason.RESOURCE_NOT_FOUND, "There is none.", "id")
+    administration = RecordingAdministration(outcome=ports.AdminOutcome(refusals=(unknown,)))
+    assert (await answer(administration, document, id=OPERATION_ID))["cancelOperation"] == {
+        "operation": None,
+        "plan": None,
+        "userErrors": [{"code": "RESOURCE_NOT_FOUND", "field": ["input", "id"]}],
+    }
+    administration = RecordingAdministration()
+    assert reasons(await run(administration, document, id=encode_global_id("SyncedTable", "a.b.c"))) == ["ID_INVALID"]
+    assert administration.calls == []
+    assert administration.refused == [("ann", "cancelOperation", Reason.ID_INVALID)]
+
+
 async def test_what_the_platform_refuses_is_an_error_of_that_field() -> None:
     """A mutation beside it is still made."""
     administration = RecordingAdministration(failures={"submit": FORBIDDEN})

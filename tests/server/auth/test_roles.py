@@ -40,6 +40,7 @@ ARGUMENTS = {
     "deleteDatabaseCatalog": '(input: {name: "orders"})',
     "createSyncedTable": '(input: {name: "orders.public.orders_synced"})',
     "deleteSyncedTable": '(input: {name: "orders.public.orders_synced"})',
+    "cancelOperation": f'(input: {{id: "{encode_global_id("Operation", "1")}"}})',
 }
 # A key that an object of the type may have.
 KEYS = {"DatabaseInstance": "orders-pg", "DatabaseCatalog": "orders", "SyncedTable": "orders.public.orders_synced"}

@@ -181,6 +181,9 @@ subscription StatusChanges($after: String) {
 # it, for operators. A dry run shows the plan first:
 # mutation { teardownLakebase(input: {dryRun: true}) {
 #   plan { steps { resource action message } } } }
+# An operation that is not needed any more can be cancelled:
+# mutation { cancelOperation(input: {id: "..."}) {
+#   operation { state } userErrors { message } } }
 query Lakebase {
   lakebase {
     instance {

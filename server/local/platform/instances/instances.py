@@ -83,7 +83,7 @@ class Instances:
     def create(self, body: InstanceBody, creator: Identity) -> dict[str, Any]:
         """Start to create an instance."""
         name = instance_name(body.name)
-        if name in self._store.state.instances:
+        if name in self._store.state.instances or name in self._store.state.other_projects:
             raise exists(f"Database instance '{name}' already exists.")
         parent = self._parent(body.parent_instance_ref)
         given = {key: value for key, value in body.model_dump().items() if key in _MUTABLE and value is not None}

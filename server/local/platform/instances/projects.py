@@ -38,11 +38,13 @@ class Projects:
         return [_project(instance) for _, instance in sorted(self._store.state.instances.items())]
 
     def project(self, project: str) -> dict[str, Any]:
-        """A Project.
+        """A Project; only the name of one that is no instance.
 
         Raises:
             PlatformError: NOT_FOUND.
         """
+        if project in self._store.state.other_projects:
+            return {"name": f"projects/{project}", "project_id": project}
         return _project(self._instance(project))
 
     def branch(self, project: str, branch: str) -> dict[str, Any]:

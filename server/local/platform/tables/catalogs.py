@@ -15,7 +15,7 @@ from server.local.platform.rest.bodies import (
     instance_name,
     table_parts,
 )
-from server.local.platform.rest.errors import conflict, exists, invalid, not_found
+from server.local.platform.rest.errors import conflict, invalid, not_found
 from server.local.platform.state import Catalog
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class Catalogs:
         if found is None:
             raise not_found(f"Table '{schema}.{table}' does not exist in database '{database}'.")
         state = self._store.state
-        if full_name in state.synced_tables or full_name in state.database_tables:
-            raise exists(f"Table '{full_name}' already exists.")
+        self._unity.check_table_free(full_name)
         reply = {"name": full_name, "database_instance_name": instance.name, "logical_database_name": database}
         state.database_tables[full_name] = reply
         self._store.save()

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform.rest.bodies import SyncedTableBody, TableSpecBody, boolean, database_name, table_parts
-from server.local.platform.rest.errors import exists, invalid, not_found, wrong_state
+from server.local.platform.rest.errors import invalid, not_found, wrong_state
 from server.local.platform.state import Pipeline, SyncedTable, Update, now_milliseconds
 from server.local.platform.tables import syncs
 from server.local.platform.tables.sources import SOURCES
@@ -43,8 +43,7 @@ class SyncedTables:
             raise invalid(f"Table name '{body.name}' is invalid: PostgreSQL's names have up to {_MAX_NAME} characters.")
         full_name = f"{catalog}.{schema}.{name}"
         state = self._store.state
-        if full_name in state.synced_tables or full_name in state.database_tables:
-            raise exists(f"Table '{full_name}' already exists.")
+        self._unity.check_table_free(full_name)
         instance_name, database = self._target(body, catalog, schema)
         instance = self._instances.find(instance_name)
         if instance.state != "AVAILABLE":

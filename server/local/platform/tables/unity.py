@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from server.local.platform.state import Store, SyncedTable
 
-# The catalogs of every workspace, with their schemas. Callers can create tables in the first, and not in the others.
-_STANDARD = {"main": ["default", "lakebase_meta"]}
+# The catalogs of a workspace that register no database, with their schemas. Callers can create tables in the first
+# ones, and not in the others.
+_STANDARD = {"main": ["default", "lakebase_meta"], "sandbox": ["default"]}
 _SHARED = {"samples": ["tpch"], "system": ["information_schema"]}
 _SAMPLES_OWNER = "System user"
 
@@ -28,13 +29,18 @@ class UnityCatalog:
         self._store = store
 
     def is_standard(self, catalog: str) -> bool:
-        """Whether callers can create tables in the catalog. That is `main`."""
+        """Whether callers can create tables in the catalog, and it registers no database."""
         return catalog in _STANDARD
 
     def check_free(self, catalog: str) -> None:
         """Raise ALREADY_EXISTS if the name of a catalog is taken."""
-        if catalog.lower() in (name.lower() for name in (*_STANDARD, *_SHARED, *self._store.state.catalogs)):
+        if catalog.lower() in {*_STANDARD, *_SHARED, *self._store.state.catalogs}:
             raise exists(f"Catalog '{catalog}' already exists.")
+
+    def check_table_free(self, full_name: str) -> None:
+        """Raise ALREADY_EXISTS if the name of a table is taken."""
+        if full_name.lower() in self._tables():
+            raise exists(f"Table '{full_name}' already exists.")
 
     def check_storage(self, catalog: str | None, schema: str | None) -> None:
         """Raise a PlatformError if a pipeline cannot keep its files in this catalog and schema."""
@@ -85,7 +91,7 @@ class UnityCatalog:
         }
 
     def table(self, full_name: str) -> dict[str, Any]:
-        """The TableInfo, with columns, of a source table or a synced table.
+        """The TableInfo, with columns, of a source table or a synced table; without them of a registered table.
 
         Raises:
             PlatformError: TABLE_DOES_NOT_EXIST, or the same for its catalog or schema.
@@ -106,6 +112,8 @@ class UnityCatalog:
                 # No delta.enableChangeDataFeed: the tables of `samples` have no change data feed.
                 "properties": {"delta.minReaderVersion": "1"},
             }
+        if full_name in self._store.state.database_tables:
+            return known | {"table_id": _stable_id(full_name), "table_type": "FOREIGN"}
         self.schema(f"{catalog}.{schema}")
         raise PlatformError(404, "TABLE_DOES_NOT_EXIST", f"Table '{full_name}' does not exist.")
 

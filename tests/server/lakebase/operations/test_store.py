@@ -293,6 +293,75 @@ async def test_an_operation_of_another_home_that_a_process_holds_is_left_to_it(
     await store.save(held)
 
 
+@pytest.mark.parametrize("write", ["save", "renew", "detach"])
+async def test_a_request_to_cancel_reaches_the_holder_with_its_next_write(
+    new_store: Callable[[], OperationStore], write: str
+) -> None:
+    """Whichever comes first: its progress, its heartbeat, or its row's deletion."""
+    store, held = new_store(), operation()
+    await store.begin(held)
+    asked = await new_store().request_cancel(held.id, "bea")
+    assert asked is not None
+    assert (asked.state, asked.cancel_requested_by) == (OperationState.PENDING, "bea")
+    assert held.cancel_requested_by is None
+    await getattr(store, write)(held)
+    assert held.cancel_requested_by == "bea"
+
+
+async def test_a_request_to_cancel_waits_for_the_next_holder(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """The first request counts, and an operation that has ended has none."""
+    store, held = new_store(), operation()
+    await store.begin(held)
+    await lapse(database, held)
+    await store.request_cancel(held.id, "bea")
+    await store.request_cancel(held.id, "cid")
+    (taken,) = await new_store().claim()
+    assert taken.cancel_requested_by == "bea"
+    ended = operation("two")
+    await store.begin(ended)
+    ended.end()
+    await store.save(ended)
+    found = await store.request_cancel(ended.id, "bea")
+    assert found == ended
+    assert await store.request_cancel(operation().id, "bea") is None
+
+
+async def test_a_cancelled_operation_keeps_nobody_out(new_store: Callable[[], OperationStore]) -> None:
+    """Its steps tell who cancelled it, and what was under way."""
+    store, held = new_store(), operation()
+    held.steps.append(OperationStep("create_catalog", "catalog one"))
+    await store.begin(held)
+    held.update_step(0, state=OperationState.RUNNING, message="requested")
+    held.cancel_requested_by = "bea"
+    held.end(cancelled=True)
+    await store.save(held)
+    found = await new_store().find(held.id)
+    assert found == held
+    assert found.ended
+    assert [step.state for step in found.steps] == [OperationState.CANCELLED, OperationState.SKIPPED]
+    assert found.steps[0].message == "requested; then cancelled by bea: what was begun continues or stays"
+    assert await store.begin(operation()) is None
+
+
+async def test_the_end_of_an_operation_whose_row_was_left_behind_ends_that_row(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """A process that has claimed the row meanwhile loses it."""
+    store, other, held = new_store(), new_store(), operation()
+    await store.begin(held)
+    store.abandon(held)
+    await lapse(database, held)
+    (taken,) = await other.claim()
+    held.end(OperationFailure(Reason.PERMISSION_MISSING, "It takes CAN MANAGE.", retryable=False))
+    await store.write_down_ended(held)
+    assert held.durable
+    with pytest.raises(LeaseLostError):
+        await other.save(taken)
+    assert await other.find(held.id) == held
+
+
 async def test_an_attempt_after_a_lost_reply_is_no_conflict(new_store: Callable[[], OperationStore]) -> None:
     """An operation does not conflict with itself when it is begun or detached a second time."""
     store, held = new_store(), operation()
