@@ -1,7 +1,8 @@
 """The store of operations: in the database while it can be reached, in this process's memory otherwise.
 
 An operation can outlive its database, when it stops or deletes that very instance. It can also precede its database,
-when it creates the instance. Meanwhile it lives in memory, and the API says `durable: false`.
+when it creates the instance. Meanwhile it lives in memory, and the API says `durable: false`. When there is a database
+again, the operation is written down there, even if it has ended.
 """
 
 from __future__ import annotations
@@ -84,13 +85,20 @@ class OperationStore:
         operation.fence = 0
         self._keep_in_memory(operation)
 
-    async def forget(self, operation: OperationRecord) -> None:
-        """Delete the row of an abandoned operation, if it still exists, so that no process claims it.
+    async def write_down(self) -> None:
+        """Move the ended operations from memory to the database.
 
         Raises:
             UnavailableError: the database does not answer.
         """
-        await self._table.delete(operation)
+        for operation in [one for one in self._memory.values() if one.ended]:
+            await self._table.write_down(operation)
+            self._memory.pop(operation.id, None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether an ended operation waits in memory for the database."""
+        return any(one.ended for one in self._memory.values())
 
     async def save(self, operation: OperationRecord) -> None:
         """Store the progress of an operation, and renew its lease."""

@@ -64,6 +64,13 @@ class OperationTable:
             f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
             "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
         )
+        self._insert = f"""
+            INSERT INTO {self._name} AS o (id, kind, fingerprint, resources, request, state, steps, facts, failure,
+                requested_by, requested_at, finished_at, lease_ends_at)
+            VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
+                CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by,
+                :requested_at, :finished_at, clock_timestamp() + make_interval(secs => :lease))
+        """  # noqa: S608 # as above
 
     async def insert(self, operation: OperationRecord) -> OperationRecord | None:
         """Insert an operation. If another one is working on any of its resources, return that one instead.
@@ -85,27 +92,7 @@ class OperationTable:
                     Reason.DATABASE_UNAVAILABLE,
                     "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
-            await connection.execute(
-                sa.text(
-                    f"""
-                    INSERT INTO {self._name} (id, kind, fingerprint, resources, request, state, steps, facts, failure,
-                        requested_by, requested_at, finished_at, lease_ends_at)
-                    VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
-                        CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by,
-                        :requested_at, :finished_at, clock_timestamp() + make_interval(secs => :lease))
-                    """  # noqa: S608 # as above
-                ),
-                {
-                    **row_values(operation),
-                    "kind": operation.request.kind.value,
-                    "fingerprint": operation.fingerprint,
-                    "resources": list(operation.resources),
-                    "request": json.dumps(request_to_json(operation.request)),
-                    "requested_by": operation.requested_by,
-                    "requested_at": operation.requested_at,
-                    "lease": LEASE_SECONDS,
-                },
-            )
+            await connection.execute(sa.text(self._insert), _inserted(operation))
             return None
 
         other: OperationRecord | None = await self._run(insert, isolation_level="READ COMMITTED")
@@ -115,6 +102,32 @@ class OperationTable:
             raise LeaseLostError(operation.id)
         operation.fence = 1
         return None
+
+    async def write_down(self, operation: OperationRecord) -> None:
+        """Insert an operation that ended in memory, or end the row that it left behind when it moved there.
+
+        Whichever process holds that row now loses it.
+        """
+        await self._rows(
+            f"""
+            {self._insert}
+            ON CONFLICT (id) DO UPDATE
+            SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
+                finished_at = excluded.finished_at, fence = o.fence + 1
+            WHERE o.finished_at IS NULL
+            RETURNING id
+            """,  # noqa: S608 # as above
+            _inserted(operation),
+        )
+        operation.fence = 1
+
+    async def prune(self, *, days: float) -> None:
+        """Delete the operations that ended longer ago than this."""
+        await self._rows(
+            f"DELETE FROM {self._name} WHERE finished_at < clock_timestamp() - make_interval(secs => :seconds) "  # noqa: S608 # as above
+            "RETURNING id",
+            {"seconds": days * 86_400},
+        )
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
@@ -172,10 +185,6 @@ class OperationTable:
             {"id": operation.id},
         ):
             raise LeaseLostError(operation.id)
-
-    async def delete(self, operation: OperationRecord) -> None:
-        """Delete an operation's row, whichever process holds it."""
-        await self._rows(f"DELETE FROM {self._name} WHERE id = :id RETURNING id", {"id": operation.id})  # noqa: S608 # as above
 
     async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
         """Claim every unfinished operation whose lease has ended, except those with these ids.
@@ -283,3 +292,17 @@ class OperationTable:
                 raise
             raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
         raise AssertionError("the second attempt returns or raises")
+
+
+def _inserted(operation: OperationRecord) -> dict[str, Any]:
+    """The values of a new row."""
+    return {
+        **row_values(operation),
+        "kind": operation.request.kind.value,
+        "fingerprint": operation.fingerprint,
+        "resources": list(operation.resources),
+        "request": json.dumps(request_to_json(operation.request)),
+        "requested_by": operation.requested_by,
+        "requested_at": operation.requested_at,
+        "lease": LEASE_SECONDS,
+    }

@@ -92,7 +92,7 @@ async def test_an_import_that_does_not_fit_imports_nothing(
 async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, database: asyncpg.Connection) -> None:
     """Changes that exist are recognised, new ones are added, and the next change has a higher id."""
     known = [one async for one in exported(engine, change_tables("transfer"))]
-    assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1)
+    assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1, 0)
     assert [json.loads(one)["id"] async for one in exported(engine, change_tables("transfer"))] == [1, 7]
     row = await database.fetchrow("SELECT status, version, updated_by FROM transfer.order_status WHERE o_orderkey = 1")
     assert tuple(row) == ("P", 2, "somebody")
@@ -105,4 +105,4 @@ async def test_nothing_is_exported_of_nothing(engine: AsyncEngine, database: asy
     await database.execute("DROP SCHEMA transfer CASCADE")
     await Migrations(engine, "transfer").upgrade()
     assert [one async for one in exported(engine, change_tables("transfer"))] == []
-    assert await import_lines(engine, change_tables("transfer"), []) == (0, 0)
+    assert await import_lines(engine, change_tables("transfer"), []) == (0, 0, 0)
