@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
@@ -125,8 +125,8 @@ class AdminAuditFilter:
             principal=_text(given(self.principal), argument="principal"),
             action=_text(given(self.action), argument="action"),
             outcome=None if outcome is None else ports.AuditOutcome(outcome.value),
-            since=_moment(given(self.since), argument="since"),
-            until=_moment(given(self.until), argument="until"),
+            since=given(self.since),
+            until=given(self.until),
         )
 
 
@@ -139,20 +139,6 @@ def _text(text: str | None, *, argument: str) -> str | None:
     if text and "\0" in text:
         raise InputError(Reason.VALUE_INVALID, f"`{argument}` contains a NUL byte, which no entry has.")
     return text
-
-
-def _moment(time: datetime | None, *, argument: str) -> datetime | None:
-    """The time in UTC. A time without an offset is one in UTC.
-
-    Raises:
-        InputError: VALUE_INVALID.
-    """
-    if time is None:
-        return None
-    try:
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError as error:
-        raise InputError(Reason.VALUE_INVALID, f"`{argument}` is outside the years 1 to 9999 in UTC.") from error
 
 
 async def audit_entry_with_key(info: Info, key: str) -> AdminAuditEntry | None:

@@ -74,7 +74,7 @@ def new_entry(
         action=action,
         outcome=outcome,
         reason=reason and reason.name,
-        resources=resources,
+        resources=tuple(resources),
         operation_id=operation_id,
         request_id=request.request_id if request else None,
         input=input_,

@@ -162,7 +162,7 @@ def _entry(row: Any) -> AuditEntry:
         action,
         AuditOutcome(outcome),
         reason,
-        resources,
+        tuple(resources),
         operation and str(operation),
         *rest,
     )

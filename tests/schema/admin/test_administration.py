@@ -360,6 +360,18 @@ async def test_a_caller_without_the_role_is_audited(document: str, action: str) 
     assert administration.calls == []
 
 
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.WRITER])
+async def test_the_audit_gets_the_input_as_it_was_given(role: Role) -> None:
+    """By its names in the schema, without defaults, for what is done and for what is refused."""
+    administration = RecordingAdministration(outcome=ports.AdminOutcome())
+    document = """mutation($name: String!) { teardownLakebase(input: {
+        instanceName: $name, catalogName: "c", tableName: "c.s.t", confirmDeletion: true }) { userErrors { code } } }"""
+    await run(administration, document, role, name="orders-pg")
+    assert administration.given == [
+        {"input": {"instanceName": "orders-pg", "catalogName": "c", "tableName": "c.s.t", "confirmDeletion": True}}
+    ]
+
+
 async def test_many_ids_are_one_entry() -> None:
     """A single document with a thousand ids cannot flood the audit."""
     administration = RecordingAdministration()
