@@ -122,8 +122,8 @@ class InstancePlans:
         held += "" if draft.status_changes_lost is None else f"{draft.status_changes_lost:,}"
         add(
             PlanAction.DELETE,
-            f"is deleted for good, with all its databases ({held}); delete the catalogs on it first, which the "
-            "platform does not list",
+            f"is deleted for good, with all its databases ({held}, and the audit; export-changes saves both); delete "
+            "the catalogs on it first, which the platform does not list",
         )
 
     def _reserve_served_resources(self, draft: Draft, name: str) -> None:
