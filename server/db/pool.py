@@ -263,6 +263,10 @@ class Pool:
         """A SQLAlchemy connection over a checked-out one."""
         return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
 
+    def discard(self) -> None:
+        """Use no connection again that is open now, because it may be one to a database that has been deleted."""
+        self._lost_at = time.monotonic()
+
     async def dispose(self) -> None:
         """Close all connections that are not in use."""
         self._disposed = True

@@ -126,6 +126,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             def ended() -> None:
                 # An operation may have created the database, or replaced it.
+                administering.pool.discard()
                 migrations.forget()
                 table.forget()
                 replicas.forget()

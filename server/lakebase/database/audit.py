@@ -126,7 +126,7 @@ class AuditLog:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.flush()
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
