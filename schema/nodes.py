@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import strawberry
 
 from schema.access import Requires
+from schema.admin.audit import AdminAuditEntry, audit_entry_with_key
 from schema.admin.guard import deadline, note_refused
-from schema.admin.names import CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
+from schema.admin.names import AUDIT_ENTRY_ID, CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
 from schema.admin.operations import Operation, operation_with_key
 from schema.admin.types import (
     DatabaseCatalog,
@@ -44,6 +45,7 @@ _ADMINISTERED: Final[
     DatabaseCatalog: (CATALOG, catalog_named),
     SyncedTable: (SYNCED_TABLE, synced_table_named),
     Operation: (OPERATION_ID, operation_with_key),
+    AdminAuditEntry: (AUDIT_ENTRY_ID, audit_entry_with_key),
 }
 NODE_TYPES: Final[dict[str, type[Node]]] = {kind.__name__: kind for kind in (Order, OrderStatusChange, *_ADMINISTERED)}
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import strawberry
 
 from schema.admin.mutations import AdminMutations
+from schema.admin.operations import AdminSubscriptions
 from schema.admin.queries import AdminQueries
-from schema.admin.subscriptions import AdminSubscriptions
 from schema.nodes import NodeQueries
 from schema.orders.mutations import OrderMutations
 from schema.orders.queries import OrderQueries

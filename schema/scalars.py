@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NewType
 from uuid import UUID
@@ -26,6 +26,10 @@ _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", re.ASCII)
 # An IEEE double reproduces any decimal of up to 15 significant digits exactly.
 _FLOAT_EXACT_DIGITS = 15
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_DATETIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII | re.IGNORECASE,
+)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 # PostgreSQL's dates that Python cannot represent, as PostgreSQL writes them. The years before the first count down.
 _DATE_BEYOND_PYTHON = re.compile(
@@ -89,6 +93,21 @@ def parse_date(value: object) -> date:
         except ValueError:
             pass
     raise _refuse("Date", 'a date such as "1996-01-02"')
+
+
+def parse_datetime(value: object) -> datetime:
+    """A point in time, in UTC, from RFC 3339's form with an offset.
+
+    Raises:
+        GraphQLError: for anything else, and for a time outside the years 1 to 9999.
+    """
+    # fromisoformat alone would also accept "20261122T16Z", weeks, and times without an offset.
+    if isinstance(value, str) and _DATETIME.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise _refuse("DateTime", 'a time with its offset, such as "2026-11-22T16:03:00Z"')
 
 
 def parse_uuid(value: object) -> UUID:
@@ -163,9 +182,14 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     datetime: strawberry.scalar(
         name="DateTime",
-        description='A point in time in UTC, to the millisecond: "2026-11-22T16:03:00.000Z".',
+        description=(
+            'A point in time in UTC, to the millisecond: "2026-11-22T16:03:00.000Z". As an argument it can have any '
+            "offset from UTC, and needs one."
+        ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         serialize=_datetime_text,
+        parse_value=parse_datetime,
+        parse_literal=_literal(parse_datetime, StringValueNode),
     ),
     UUID: strawberry.scalar(
         name="UUID",

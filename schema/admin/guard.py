@@ -7,6 +7,7 @@ import inspect
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from graphql import value_from_ast_untyped
 from strawberry.extensions import FieldExtension
 
 from schema.access import Requires
@@ -57,8 +58,19 @@ class WithDeadline(FieldExtension):
 
 
 async def note_refused(info: Info, reason: Reason) -> None:
-    """Write an audit entry: who tried to resolve the current field, and why it was refused."""
-    await info.context.lakebase.note_refused(info.context.principal.user, info.field_name, reason)
+    """Write an audit entry: who tried to resolve the current field, with which arguments, and why it was refused."""
+    await info.context.lakebase.note_refused(
+        info.context.principal.user, info.field_name, reason, arguments_as_given(info)
+    )
+
+
+def arguments_as_given(info: Info) -> dict[str, Any]:
+    """The arguments of the current field, as the client gave them: Strawberry's inputs do not show that."""
+    node = info._raw_info.field_nodes[0]  # noqa: SLF001 # Strawberry has no public name for it
+    return {
+        argument.name.value: value_from_ast_untyped(argument.value, info.variable_values)
+        for argument in node.arguments or ()
+    }
 
 
 @asynccontextmanager

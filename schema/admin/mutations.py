@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.guard import RequiresAdmin, note_refused
+from schema.admin.guard import RequiresAdmin, arguments_as_given, note_refused
 from schema.admin.inputs import (
     CancelOperationInput,
     CreateDatabaseCatalogInput,
@@ -237,10 +237,10 @@ class AdminMutations:
         ],
     ) -> CancelOperationPayload | None:
         """Ask for the cancellation; do not wait for the end."""
-        key = operation_key_of(input.id)
-        return payload(
-            CancelOperationPayload, None, await info.context.lakebase.cancel(key, info.context.principal.user)
+        outcome = await info.context.lakebase.cancel(
+            operation_key_of(input.id), info.context.principal.user, arguments_as_given(info)
         )
+        return payload(CancelOperationPayload, None, outcome)
 
 
 async def _answer(
@@ -253,7 +253,8 @@ async def _answer(
     validation = InputValidation(lakebase.configured)
     request = validate(validation, input_)
     if not validation.mistakes:
-        return payload(kind, request, await lakebase.submit(request, info.context.principal.user))
+        outcome = await lakebase.submit(request, info.context.principal.user, arguments_as_given(info))
+        return payload(kind, request, outcome)
     for reason in dict.fromkeys(mistake.reason for mistake in validation.mistakes):
         await note_refused(info, reason)
     return payload(kind, None, ports.AdminOutcome(refusals=validation.mistakes))

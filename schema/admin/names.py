@@ -116,6 +116,10 @@ OPERATION_ID: Final = NameRule(
     "1 to 64 letters, digits, underscores and hyphens",
 )
 
+AUDIT_ENTRY_ID: Final = NameRule(
+    "audit entry id", re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII), "a UUID in lower case"
+)
+
 
 def checked_name(name: str, rule: NameRule | TableNameRule) -> str:
     """The name, checked by the rule.

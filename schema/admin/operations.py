@@ -1,22 +1,23 @@
-"""The types of operations: the operation, its steps, its failure, and the connection of operations."""
+"""Operations: the operation with its steps and failure, the connection, and the subscription to its progress."""
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations at run time
+from collections.abc import AsyncGenerator  # noqa: TC003 # Strawberry reads the annotations at run time
+from contextlib import aclosing
+from datetime import datetime  # noqa: TC003 # as above
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import Annotated, ClassVar
 
 import strawberry
 
+from schema.admin.guard import RequiresAdmin
 from schema.admin.names import OPERATION_ID
-from schema.errors import InputError, Reason
+from schema.context import Info  # noqa: TC001 # as above
+from schema.errors import InputError, PlatformError, Reason
 from schema.permissions import Role
 from schema.ports import administration as ports
 from schema.relay.node import Node, decode_global_id
 from schema.relay.pagination import Connection
-
-if TYPE_CHECKING:
-    from schema.context import Info
 
 
 @strawberry.enum(description="What an operation does.")
@@ -189,3 +190,31 @@ def operation_key_of(global_id: str) -> str:
     if OPERATION_ID.mistake(key):
         raise InputError(Reason.ID_INVALID, "The id does not name an operation.")
     return key
+
+
+@strawberry.type
+class AdminSubscriptions:
+    """The subscriptions for administrators."""
+
+    @strawberry.subscription(
+        description=(
+            "The operation as it is now, and again whenever it makes progress. The last event shows its end; then the "
+            "subscription completes."
+        ),
+        extensions=[RequiresAdmin()],
+    )
+    async def operation_progress(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The operation's `id`.")],  # noqa: A002 # the argument's name in the schema
+    ) -> AsyncGenerator[Operation, None]:
+        """A client that subscribes late, or again, starts with the present state."""
+        found = False
+        async with aclosing(info.context.lakebase.progress(operation_key_of(id))) as events:
+            async for operation in events:
+                found = True
+                yield Operation.of(operation)
+        if not found:
+            raise PlatformError(
+                Reason.RESOURCE_NOT_FOUND, "There is no operation with this id, or the server no longer remembers it."
+            )

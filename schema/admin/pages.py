@@ -1,16 +1,19 @@
-"""Pages of instances and operations. Every entry has a cursor, although the platform pages by opaque tokens."""
+"""Pages of instances, operations and the audit. Every entry has a cursor, where the platform has opaque tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from schema.admin.names import OPERATION_ID
+from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
+from schema.admin.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.operations import Operation, OperationConnection
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
 from schema.ports import administration as ports
+from schema.ports.audit import AuditPage, AuditPosition
 from schema.relay.pagination import CURSOR_VERSION, Edge, PageInfo, cursor_parts, opaque, page_size
 from schema.relay.selection import reads_page_below
 
@@ -18,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from schema.context import Info
+    from schema.ports.audit import AuditFilter
 
 ADMIN_PAGE_LIMITS: Final = PageLimits(default=50, maximum=100)
 # The platform's largest page. Most workspaces have fewer instances, so that one call is enough.
 _PLATFORM_PAGE: Final = 100
 _INSTANCES: Final = "instances"
 _OPERATIONS: Final = "operations"
+_AUDIT: Final = "audit"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 # The platform's token is of unknown length, but a longer one would not fit into the platform's URLs.
 _CURSOR_MAX_CHARACTERS: Final = 8192
 
@@ -51,17 +58,27 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
     size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     start = None if after is None else _place(after)
     found: list[tuple[_Place, ports.Instance]] = []
+    any_before = False
     if reads_page_below(info, "DatabaseInstanceConnection", size):
-        async for one in _instances(info.context.lakebase, start):
-            found.append(one)
+        lakebase = info.context.lakebase
+        async for place, instance, before in _instances(lakebase, start):
+            if before:
+                any_before = True
+                continue
+            found.append((place, instance))
             # One more than requested shows that more follow. A token alone does not: its page may be empty.
             if len(found) > size:
                 break
+        any_before = any_before or (start is not None and await _any_before_page(lakebase, start))
     edges = [Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance)) for place, instance in found[:size]]
     return DatabaseInstanceConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info([edge.cursor for edge in edges], more=len(found) > size, after=after),
+        page_info=_page_info(
+            [edge.cursor for edge in edges],
+            more=len(found) > size,
+            any_before=any_before,
+        ),
     )
 
 
@@ -86,24 +103,57 @@ async def operation_page(info: Info, *, first: int | None, after: str | None) ->
     return OperationConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info([edge.cursor for edge in edges], more=page.more, after=after),
+        # The operation of the cursor still exists, and is before this page.
+        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=after is not None),
+    )
+
+
+async def audit_page(info: Info, wanted: AuditFilter, *, first: int | None, after: str | None) -> AdminAuditConnection:
+    """The page of the audit that the arguments ask for.
+
+    Raises:
+        InputError: PAGE_SIZE_INVALID, CURSOR_INVALID.
+    """
+    size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
+    position = None if after is None else _audit_place(after)
+    page = AuditPage((), more=False, any_before=False)
+    if reads_page_below(info, "AdminAuditConnection", size):
+        page = await info.context.lakebase.audit(wanted, size=size, after=position)
+    nodes = [AdminAuditEntry.of(one) for one in page.entries]
+    edges = [Edge(cursor=_audit_cursor(node.place), node=node) for node in nodes]
+    return AdminAuditConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=page.any_before),
     )
 
 
 async def _instances(
     lakebase: ports.Administration, start: _Place | None
-) -> AsyncIterator[tuple[_Place, ports.Instance]]:
-    """The instances after a place, each with its own place."""
+) -> AsyncIterator[tuple[_Place, ports.Instance, bool]]:
+    """The instances from the beginning of a place's page on: each with its own place, and whether it comes before."""
     token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
     while True:
         page = await lakebase.instances(size=size, token=token)
         skipped = 0 if start is None else _up_to(page.instances, start)
         for index, instance in enumerate(page.instances):
-            if index >= skipped:
-                yield _Place(token, size, index, instance.name), instance
+            yield _Place(token, size, index, instance.name), instance, index < skipped
         if page.next_token is None:
             return
         token, start = page.next_token, None
+
+
+async def _any_before_page(lakebase: ports.Administration, place: _Place) -> bool:
+    """Whether the platform's pages before that of a place hold any instance, now."""
+    token: str | None = None
+    while place.token is not None and token != place.token:
+        page = await lakebase.instances(size=place.size, token=token)
+        if page.instances:
+            return True
+        if page.next_token is None:
+            break
+        token = page.next_token
+    return False
 
 
 def _up_to(instances: Sequence[ports.Instance], start: _Place) -> int:
@@ -113,10 +163,10 @@ def _up_to(instances: Sequence[ports.Instance], start: _Place) -> int:
     return names.index(start.name) + 1 if start.name in names else start.index
 
 
-def _page_info(cursors: list[str], *, more: bool, after: str | None) -> PageInfo:
+def _page_info(cursors: list[str], *, more: bool, any_before: bool) -> PageInfo:
     return PageInfo(
         has_next_page=more,
-        has_previous_page=after is not None,
+        has_previous_page=any_before,
         start_cursor=cursors[0] if cursors else None,
         end_cursor=cursors[-1] if cursors else None,
     )
@@ -142,6 +192,22 @@ def _operation(cursor: str) -> str:
         case [_, _, str(key)] if _operation_cursor(key) == cursor and OPERATION_ID.mistake(key) is None:
             return key
     raise _invalid()
+
+
+def _audit_place(cursor: str) -> AuditPosition:
+    match _parts(cursor):
+        case [_, _, microseconds, str(id_)] if type(microseconds) is int and AUDIT_ENTRY_ID.mistake(id_) is None:
+            try:
+                place = AuditPosition(_EPOCH + microseconds * _MICROSECOND, id_)
+            except OverflowError as error:
+                raise _invalid() from error
+            if _audit_cursor(place) == cursor:
+                return place
+    raise _invalid()
+
+
+def _audit_cursor(place: AuditPosition) -> str:
+    return opaque([CURSOR_VERSION, _AUDIT, (place.at - _EPOCH) // _MICROSECOND, place.id])
 
 
 def _operation_cursor(key: str) -> str:

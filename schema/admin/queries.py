@@ -8,10 +8,11 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
+from schema.admin.audit import AdminAuditConnection, AdminAuditFilter
 from schema.admin.guard import RequiresAdmin
 from schema.admin.names import CATALOG, INSTANCE, SYNCED_TABLE, checked_name
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
-from schema.admin.pages import instance_page, operation_page
+from schema.admin.pages import audit_page, instance_page, operation_page
 from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
@@ -106,3 +107,22 @@ class AdminQueries:
     async def operations(self, info: Info, first: _First = UNSET, after: _After = UNSET) -> OperationConnection | None:
         """The states as this process or the database has them now."""
         return await operation_page(info, first=given(first), after=given(after))
+
+    @_administers(
+        description=(
+            "A page of the audit of administration, newest first: who did what, with which input, and what became of "
+            "it, refusals included. Paging is forward only."
+        )
+    )
+    async def admin_audit(
+        self,
+        info: Info,
+        filter: Annotated[  # noqa: A002 # the argument's name in the schema
+            AdminAuditFilter | None, strawberry.argument(description="Which entries; all by default.")
+        ] = UNSET,
+        first: _First = UNSET,
+        after: _After = UNSET,
+    ) -> AdminAuditConnection | None:
+        """The entries of the database, and those that wait in memory while there is none."""
+        wanted = (given(filter) or AdminAuditFilter()).wanted()
+        return await audit_page(info, wanted, first=given(first), after=given(after))

@@ -71,11 +71,12 @@ SIZES: Final[dict[str, Size]] = {
     "Query.orderSample": PageArguments(("size",), default=10),
     "Query.databaseInstances": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.operations": PageArguments(("first",), ADMIN_PAGE_LIMITS),
+    "Query.adminAudit": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.nodes": ListArgument(("ids",)),
     "Mutation.setOrderStatuses": ListArgument(("input", "changes")),
     **{
         f"{name}Connection.{part}": PageEntries()
-        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "Operation")
+        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "Operation", "AdminAudit")
         for part in ("edges", "nodes")
     },
     "OrderPage.nodes": PageEntries(),

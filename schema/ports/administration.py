@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import datetime
 
     from schema.errors import Reason
+    from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
 
 
 class InstanceState(Enum):
@@ -418,13 +419,14 @@ class Administration(Protocol):
     async def indexes(self, table: SyncedTable) -> Sequence[TableIndex]:
         """The indexes on its PostgreSQL table, read from the database."""
 
-    async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
+    async def submit(self, request: AdminRequest, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
         """Plan the work and start it, unless it is refused or a dry run. It does not wait for the work.
 
-        It writes the audit entry of every outcome that it returns. If it raises, the caller writes it.
+        It writes the audit entry of every outcome that it returns. If it raises, the caller writes it. `arguments` are
+        the field's arguments as the client gave them, for the audit.
         """
 
-    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+    async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
         """Ask for the cancellation of the operation with this id. It does not wait for its end.
 
         The outcome has the operation, unchanged if it has ended, or the refusal RESOURCE_NOT_FOUND. It is audited as
@@ -440,5 +442,14 @@ class Administration(Protocol):
     def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
         """The operation as it is now, and again after each change, until it ends. Empty if there is no operation."""
 
-    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Write an audit entry of a refused action: the field's name, and the reason. It never fails."""
+    async def audit(self, wanted: AuditFilter, *, size: int, after: AuditPosition | None) -> AuditPage:
+        """A page of the audit, newest first."""
+
+    async def audit_entry(self, id_: str) -> AuditEntry | None:
+        """The entry of the audit with this id."""
+
+    async def note_refused(self, user: str, action: str, reason: Reason, arguments: Mapping[str, Any]) -> None:
+        """Write an audit entry of a refused action. It never fails.
+
+        `action` is the field's name, and `arguments` are its arguments as the client gave them.
+        """

@@ -1,4 +1,7 @@
-"""Export and import of the history as JSON Lines. The ids are kept, so cursors stay valid in the new database."""
+"""Export and import of the history and the audit as JSON Lines. Ids are kept, so cursors stay valid in the new one.
+
+A line is a change, or an entry of the audit as `{"audit": ...}`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from schema.errors import Reason, UnavailableError
 from server.changes.sql_writes import CHANGE_COLUMNS
 from server.db.app_tables import quoted
 from server.db.errors import sqlstate
+from server.lakebase.database.audit_table import AUDIT_COLUMNS, AUDIT_LINES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 5000
 _NAMES: Final = frozenset(CHANGE_COLUMNS.split(", "))
+_AUDIT_NAMES: Final = frozenset(AUDIT_COLUMNS.split(", "))
 _EXPORT: Final = """
 SELECT id, row_to_json(c)::text FROM (
     SELECT {columns} FROM {table} WHERE id > :after AND id <= :until ORDER BY id LIMIT {batch}
@@ -55,6 +61,18 @@ ON CONFLICT (o_orderkey) DO UPDATE
         updated_by = excluded.updated_by, updated_at = excluded.updated_at
     WHERE x.version < excluded.version
 """
+_EXPORT_AUDIT: Final = """
+SELECT a.at, a.id, json_build_object('audit', row_to_json(a))::text FROM (
+    SELECT {audit_columns} FROM {audit}
+    WHERE CAST(:id AS uuid) IS NULL OR (at, id) > (CAST(:at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY at, id LIMIT {batch}
+) AS a ORDER BY a.at, a.id
+"""
+_INSERT_AUDIT: Final = """
+INSERT INTO {audit} ({audit_columns}) SELECT {audit_columns} FROM {audit_lines} ON CONFLICT (id) DO NOTHING
+"""
+# The table or a column does not exist.
+_OLDER: Final = frozenset({"42P01", "42703"})
 _SEQUENCE: Final = "SELECT setval(:sequence, GREATEST(max(id), 1)) FROM {table} HAVING max(id) > :head"
 
 
@@ -63,7 +81,11 @@ class ImportRefusedError(Exception):
 
 
 async def exported(engine: AsyncEngine, tables: ChangeTables) -> AsyncIterator[str]:
-    """Every change that exists at the start, oldest first, each as a JSON object."""
+    """Every change that exists at the start, oldest first, then the audit, each as a JSON object.
+
+    Raises:
+        UnavailableError: the tables are of an older revision, without an audit to export.
+    """
     # The reader of the lines may be slow, so no transaction stays open between two batches.
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         until = (await connection.execute(_text("SELECT COALESCE(max(id), 0) FROM {table}", tables))).scalar_one()
@@ -73,67 +95,108 @@ async def exported(engine: AsyncEngine, tables: ChangeTables) -> AsyncIterator[s
             for _, line in rows:
                 yield line
             after = rows[-1][0] if rows else until
+        at = id_ = None
+        try:
+            while rows := (await connection.execute(_text(_EXPORT_AUDIT, tables), {"at": at, "id": id_})).all():
+                for _, _, line in rows:
+                    yield line
+                at, id_, _ = rows[-1]
+        except DBAPIError as error:
+            if sqlstate(error) not in _OLDER:
+                raise
+            raise UnavailableError(
+                Reason.CHANGES_UNAVAILABLE,
+                "The changes were exported, but not the audit, because the server's tables are of an older revision. "
+                "Run python -m server migrate, then try again.",
+            ) from error
 
 
-async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterable[str]) -> tuple[int, int]:
-    """Import all lines in one transaction. Return the number of new changes and of those that existed already.
+async def import_lines(engine: AsyncEngine, tables: ChangeTables, lines: Iterable[str]) -> tuple[int, int, int]:
+    """Import all lines in one transaction. Return the numbers of new and known changes, and of new audit entries.
 
     Raises:
         ImportRefusedError: a line is not from an export, or the database has another history.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    new = known = 0
+    new = known = audited = 0
     async with engine.begin() as connection:
         # Changes can be read meanwhile. Writers wait until the import is done.
         await connection.execute(_text("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", tables))
         head = (await connection.execute(_text("SELECT COALESCE(max(id), 0) FROM {table}", tables))).scalar_one()
         last = 0
         while batch := list(islice(numbered, _BATCH)):
-            last = _check(batch, last)
-            text = "[" + ",".join(line for _, line in batch) + "]"
-            added = await _add(connection, tables, text, head)
-            new, known = new + added, known + len(batch) - added
+            changes, entries, last = _checked(batch, last)
+            added = await _add(connection, tables, f"[{','.join(changes)}]", head)
+            new, known = new + added, known + len(changes) - added
+            audited += await _insert(
+                connection, _text(_INSERT_AUDIT, tables), {"lines": orjson.dumps(entries).decode()}
+            )
         await connection.execute(_text(_OVERLAY, tables), {"head": head})
         sequence = f"{quoted(tables.schema)}.order_status_change_id"
         await connection.execute(_text(_SEQUENCE, tables), {"sequence": sequence, "head": head})
-    return new, known
+    return new, known, audited
 
 
 async def _add(connection: AsyncConnection, tables: ChangeTables, lines: str, head: int) -> int:
     parameters = {"lines": lines, "head": head}
     try:
         foreign = (await connection.execute(_text(_FOREIGN, tables), parameters)).scalar_one()
-        if foreign is not None:
-            raise ImportRefusedError(
-                f"Change {foreign} is not the same in the database, whose own history goes up to change {head}."
-            )
-        result: Any = await connection.execute(_text(_INSERT, tables), parameters)
     except DBAPIError as error:
-        if sqlstate(error)[:2] not in {"22", "23"}:
-            raise
-        raise ImportRefusedError(f"The lines contradict each other or the database: {error.orig}") from error
+        raise _refusal(error) from error
+    if foreign is not None:
+        raise ImportRefusedError(
+            f"Change {foreign} is not the same in the database, whose own history goes up to change {head}."
+        )
+    return await _insert(connection, _text(_INSERT, tables), parameters)
+
+
+async def _insert(connection: AsyncConnection, statement: sa.TextClause, parameters: dict[str, Any]) -> int:
+    try:
+        result: Any = await connection.execute(statement, parameters)
+    except DBAPIError as error:
+        raise _refusal(error) from error
     return int(result.rowcount)
 
 
-def _check(batch: list[tuple[int, str]], last: int) -> int:
-    """Check that each line is a change that follows the one before. Return the id of the last."""
+def _refusal(error: DBAPIError) -> Exception:
+    """The error for lines that PostgreSQL refuses; the error itself if it has another cause."""
+    if sqlstate(error)[:2] not in {"22", "23"}:
+        return error
+    return ImportRefusedError(f"The lines contradict each other or the database: {error.orig}")
+
+
+def _checked(batch: list[tuple[int, str]], last: int) -> tuple[list[str], list[dict[str, Any]], int]:
+    """Check that each line is an entry of the audit, or a change that follows the one before.
+
+    Return the changes, still as text; the entries; and the id of the last change.
+    """
+    changes, entries = [], []
     for number, line in batch:
         try:
-            change = orjson.loads(line)
+            value = orjson.loads(line)
         except orjson.JSONDecodeError:
             raise ImportRefusedError(f"Line {number} is not JSON.") from None
-        if not isinstance(change, dict) or change.keys() != _NAMES or not isinstance(change["id"], int):
+        if isinstance(value, dict) and value.keys() == {"audit"}:
+            entry = value["audit"]
+            if not isinstance(entry, dict) or entry.keys() != _AUDIT_NAMES:
+                raise ImportRefusedError(f"Line {number} is not an entry of the audit from `export-changes`.")
+            entries.append(entry)
+            continue
+        if not isinstance(value, dict) or value.keys() != _NAMES or not isinstance(value["id"], int):
             raise ImportRefusedError(f"Line {number} is not a change from `export-changes`.")
-        if change["id"] <= last:
+        if value["id"] <= last:
             raise ImportRefusedError(
-                f"Line {number} has the id {change['id']}, which is not above the id before it, {last}."
+                f"Line {number} has the id {value['id']}, which is not above the id before it, {last}."
             )
-        last = change["id"]
-    return last
+        last = value["id"]
+        changes.append(line)
+    return changes, entries, last
 
 
 def _text(template: str, tables: ChangeTables) -> sa.TextClause:
     text = template.replace("{lines}", _LINES).replace("{columns}", CHANGE_COLUMNS).replace("{batch}", str(_BATCH))
+    text = text.replace("{audit_lines}", AUDIT_LINES).replace("{audit_columns}", AUDIT_COLUMNS)
+    text = text.replace("{audit}", f"{quoted(tables.schema)}.admin_audit")
     for placeholder, table in {"{table}": tables.change, "{overlay}": tables.status}.items():
         text = text.replace(placeholder, f"{quoted(tables.schema)}.{quoted(table.name)}")
     return sa.text(text)

@@ -68,6 +68,8 @@ class Pool:
     ) -> None:
         self.name = name
         self.size = size
+        # Called after each connection that is opened.
+        self.opened: Callable[[], None] = lambda: None
         # Checked out of SQLAlchemy's pool but not in use. The next request skips the checkout, which takes half as long
         # as the statement of one order.
         self._spare: list[PoolProxiedConnection] = []
@@ -261,6 +263,10 @@ class Pool:
         """A SQLAlchemy connection over a checked-out one."""
         return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
 
+    def discard(self) -> None:
+        """Use no connection again that is open now, because it may be one to a database that has been deleted."""
+        self._lost_at = time.monotonic()
+
     async def dispose(self) -> None:
         """Close all connections that are not in use."""
         self._disposed = True
@@ -303,6 +309,7 @@ class Pool:
         record.info[_MADE_AT] = now
         # Connections that were opened together are not replaced together.
         record.info[_ENDS_AT] = now + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
+        self.opened()
 
     def _on_checkout(self, connection: Any, record: Any, _proxy: object) -> None:
         if self._is_worn(connection.driver_connection, record.info):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
 from schema.ports.administration import AdminOutcome, AdminRefusal, OperationPage
-from server.lakebase.database.audit import ACTIONS, CANCEL, AuditEntry
+from schema.ports.audit import AuditOutcome
+from server.lakebase.database.audit_entry import ACTIONS, CANCEL, INPUT, input_text, new_entry
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.plans.planner import Planner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from schema.ports.administration import (
         AdminRequest,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         SyncedTable,
         TableIndex,
     )
+    from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.runner import Runner
@@ -50,7 +52,7 @@ class LakebaseAdministration:
     Args:
         services: makes the services of plans and steps.
         store: where operations are kept.
-        audit: the audit trail.
+        audit: the audit.
         runner: runs the operations of this process.
         configured: the names that this server is configured with.
         hosting: the instance whose database keeps the operations.
@@ -112,7 +114,7 @@ class LakebaseAdministration:
         """The indexes of a synced table, by one statement on a new connection."""
         return await (await self._services()).indexes.found(location_of(table))
 
-    async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
+    async def submit(self, request: AdminRequest, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
         """Plan a request, and begin its operation unless it is refused, a dry run, or everything is as wanted."""
         self._runner.look_for_orphans()
         services = await self._services()
@@ -120,10 +122,11 @@ class LakebaseAdministration:
         draft = await planner.plan(request)
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
+        draft.facts[INPUT] = input_text(arguments)
         operation = OperationRecord(request, tuple(draft.resources), draft.operation_steps, draft.facts, user)
         other = self._runner.conflicting(operation) or await self._store.conflicting(operation)
         if other is None and not draft.refusals and draft.changes_nothing:
-            await self._note(operation, "UNCHANGED")
+            await self._note(operation, AuditOutcome.UNCHANGED)
             return AdminOutcome(draft.plan)
         if other is None and not draft.refusals:
             # Shielded: if the client disconnects now, an operation that was stored must still be started and audited.
@@ -135,7 +138,7 @@ class LakebaseAdministration:
                 "yet. Try again shortly.",
             )
         if other is not None and other.fingerprint == operation.fingerprint:
-            await self._note(operation, "FOUND", id_=other.id)
+            await self._note(operation, AuditOutcome.FOUND, id_=other.id)
             return AdminOutcome(draft.plan, other.snapshot())
         if other is not None:
             # The other operation is about to change what the plan found, so the plan's refusals mean nothing.
@@ -147,7 +150,7 @@ class LakebaseAdministration:
                 operation_id=other.id,
             )
         if draft.refusals:
-            await self._note(operation, "REFUSED", reason=draft.refusals[0].reason)
+            await self._note(operation, AuditOutcome.REFUSED, reason=draft.refusals[0].reason)
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
         return AdminOutcome(draft.plan, operation.snapshot())
 
@@ -157,18 +160,26 @@ class LakebaseAdministration:
         other = await self._store.begin(operation, insist=insist)
         if other is None:
             self._runner.start(operation)
-            await self._note(operation, "BEGUN", id_=operation.id)
+            await self._note(operation, AuditOutcome.BEGUN, id_=operation.id)
         return other
 
-    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+    async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
         """Ask for the cancellation of an operation, whichever process runs it. Its next look sees this and ends it."""
         self._runner.look_for_orphans()
         found = await self._runner.request_cancel(id_, user) if _UUID.fullmatch(id_) else None
         if found is None:
-            await self._audit.write(AuditEntry(user, CANCEL, "REFUSED", reason=Reason.RESOURCE_NOT_FOUND))
+            await self.note_refused(user, CANCEL, Reason.RESOURCE_NOT_FOUND, arguments)
             return AdminOutcome(refusals=(_UNKNOWN_OPERATION,))
-        outcome = "FOUND" if found.ended else "BEGUN"
-        await self._audit.write(AuditEntry(user, CANCEL, outcome, found.resources, operation=found.id))
+        await self._audit.write(
+            new_entry(
+                user,
+                CANCEL,
+                AuditOutcome.FOUND if found.ended else AuditOutcome.BEGUN,
+                input_=input_text(arguments),
+                resources=found.resources,
+                operation_id=found.id,
+            )
+        )
         return AdminOutcome(operation=found.snapshot())
 
     async def operation(self, id_: str) -> Operation | None:
@@ -193,21 +204,33 @@ class LakebaseAdministration:
             async for operation in self._runner.progress(id_):
                 yield operation
 
-    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
+    async def audit(self, wanted: AuditFilter, *, size: int, after: AuditPosition | None) -> AuditPage:
+        """A page of the audit, newest first."""
+        self._runner.look_for_orphans()
+        return await self._audit.page(wanted, size=size, after=after)
+
+    async def audit_entry(self, id_: str) -> AuditEntry | None:
+        """The entry of the audit with this id."""
+        return await self._audit.find(id_)
+
+    async def note_refused(self, user: str, action: str, reason: Reason, arguments: Mapping[str, Any]) -> None:
         """Write an audit entry of a refused action."""
-        await self._audit.write(AuditEntry(user, action, "REFUSED", reason=reason))
+        await self._audit.write(
+            new_entry(user, action, AuditOutcome.REFUSED, input_=input_text(arguments), reason=reason)
+        )
 
     async def _note(
-        self, operation: OperationRecord, outcome: str, *, reason: Reason | None = None, id_: str | None = None
+        self, operation: OperationRecord, outcome: AuditOutcome, *, reason: Reason | None = None, id_: str | None = None
     ) -> None:
         """Write an audit entry; `id_` is the operation that was returned to the caller."""
         await self._audit.write(
-            AuditEntry(
+            new_entry(
                 operation.requested_by,
                 ACTIONS[operation.request.kind],
                 outcome,
-                operation.resources,
-                reason,
-                id_,
+                input_=operation.facts[INPUT],
+                resources=operation.resources,
+                reason=reason,
+                operation_id=id_,
             )
         )

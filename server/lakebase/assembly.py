@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
+from schema.errors import UnavailableError
 from schema.ports.administration import Configured
 from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
 from server.lakebase.database.audit import AuditLog
+from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
 from server.lakebase.database.home import Home
 from server.lakebase.database.indexes import OrderIndexes
@@ -16,6 +20,7 @@ from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import OperationTable
+from server.lakebase.retention import Retention
 from server.lakebase.runner import Runner
 from server.lakebase.services import Services
 from server.lakebase.steps.step import StepTimeouts
@@ -37,6 +42,8 @@ _STEP_SECONDS: Final = 7_200.0
 _INDEX_SECONDS: Final = 14_400.0
 # How long a step keeps trying while the platform fails, so that an outage of minutes ends no operation.
 _PLATFORM_PATIENCE_SECONDS: Final = 600.0
+# At a stop, operations that ended in memory have this long to be written to the database.
+_CLOSE_SECONDS: Final = 1.0
 
 
 class AdministrationRuntime:
@@ -58,27 +65,32 @@ class AdministrationRuntime:
         self.pool = create_operations_pool(settings, database)
         self._loader = loader
         self._settings = settings
+        self._using: asyncio.Task[None] | None = None
         home = Home(database, settings.app_schema)
         tables = OwnTables(self.pool, settings.app_schema, migrations, home)
-        audit, grants_and_indexes = AuditLog(tables), GrantsAndIndexesStore(tables)
+        audit_table = AuditTable(tables)
+        operation_table = OperationTable(self.pool, settings.app_schema, migrations, home)
+        self._audit, self._store = AuditLog(audit_table), OperationStore(operation_table)
+        self._retention = Retention(audit_table, operation_table, days=settings.admin_retention)
+        grants_and_indexes = GrantsAndIndexesStore(tables)
         postgres = Postgres(instances, settings)
         indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
 
         async def services() -> Services:
             return Services(await loader.get(), instances, postgres, indexes, grants_and_indexes)
 
-        store = OperationStore(OperationTable(self.pool, settings.app_schema, migrations, home))
         self._runner = Runner(
-            store,
-            audit,
+            self._store,
+            self._audit,
             StepTimeouts(_STEP_SECONDS, _PLATFORM_PATIENCE_SECONDS, _INDEX_SECONDS),
             services,
+            answered=self._use_database,
             database_changed=ended,
         )
         self._administration = LakebaseAdministration(
             services,
-            store,
-            audit,
+            self._store,
+            self._audit,
             self._runner,
             configured_names(settings),
             hosting=settings.hosting_instance,
@@ -88,16 +100,28 @@ class AdministrationRuntime:
     @property
     def port(self) -> Administration:
         """The administration that the schema calls."""
-        return self._administration if self._settings.administers else NotConfigured()
+        return self._administration if self._settings.administers else NotConfigured(self._audit)
 
     def states(self) -> dict[str, int]:
         """The number of operations that this process runs, by state."""
         return self._runner.states()
 
     def look_for_orphans(self) -> None:
-        """Resume operations that no process holds, if a platform is configured."""
+        """Resume operations that no process holds, and write what waits in memory for the database."""
         if self._settings.administers:
             self._runner.look_for_orphans()
+        elif self._using is None or self._using.done():
+            self._using = asyncio.create_task(self._use_database(), name="audit")
+
+    def note_connection(self) -> None:
+        """Write what waits in memory for the database, which has just accepted a connection."""
+        if self._audit.waits or self._store.waits:
+            self.look_for_orphans()
+
+    async def _use_database(self) -> None:
+        """Write the audit that waits, and delete what is too old, while the database is in use anyway."""
+        await self._audit.flush()
+        await self._retention.prune()
 
     async def stop_with(self, draining: Draining) -> None:
         """Stop operations as soon as the process begins to stop, while requests are still being finished."""
@@ -105,8 +129,14 @@ class AdministrationRuntime:
         self._runner.stop()
 
     async def close(self) -> None:
-        """Stop operations, release their leases and close connections."""
+        """Stop operations, release their leases, write what waits for the database, and close connections."""
         await self._runner.close()
+        with contextlib.suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._store.write_down_ended()
+        if self._using is not None:
+            self._using.cancel()
+        await self._audit.close()
         await self.pool.dispose()
         await self._loader.close()
 

@@ -14,9 +14,10 @@ import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure, OperationState
+from schema.ports.audit import AuditOutcome
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
-from server.lakebase.database.audit import ACTIONS, AuditEntry
+from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
@@ -26,6 +27,7 @@ from server.observability.sinks import observe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from schema.ports.audit import AuditEntry
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.operations.store import OperationStore
@@ -54,7 +56,7 @@ class Executor:
 
     Args:
         store: where operations are kept.
-        audit: the audit trail, which records the end of each operation.
+        audit: the audit, which has an entry for the end of each operation.
         timeouts: the limits of a step.
         services: makes the services of the steps.
         stopping: set when the process is about to stop.
@@ -84,6 +86,8 @@ class Executor:
         self._finished = finished
         self._database_changed = database_changed
         self._superseded_by: dict[str, OperationRecord] = {}
+        # The audit entries of operations that delete the database with these entries in it.
+        self._carried: dict[str, list[AuditEntry]] = {}
 
     async def run(self, operation: OperationRecord) -> None:
         """Run an operation from its next step, while a heartbeat renews its lease."""
@@ -110,6 +114,7 @@ class Executor:
             raise
         finally:
             heartbeat.cancel()
+            self._carried.pop(operation.id, None)
             await self._changed()
 
     async def _beat(self, operation: OperationRecord, task: asyncio.Task[None] | None) -> None:
@@ -154,14 +159,16 @@ class Executor:
             failure = _INTERNAL
         self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
+        self._audit.hold(self._carried.pop(operation.id, []))
         await self._audit.write(
-            AuditEntry(
+            new_entry(
                 operation.requested_by,
                 ACTIONS[operation.request.kind],
-                operation.state.value,
-                operation.resources,
-                operation.failure.reason if operation.failure else None,
-                operation.id,
+                AuditOutcome[operation.state.value],
+                input_=operation.facts.get(INPUT),
+                resources=operation.resources,
+                reason=operation.failure.reason if operation.failure else None,
+                operation_id=operation.id,
             )
         )
 
@@ -211,13 +218,15 @@ class Executor:
             await self._save(operation)
 
     async def _detach(self, operation: OperationRecord, *, deleting: bool) -> None:
+        if deleting and operation.id not in self._carried:
+            # These entries go with their database. At the operation's end they are written to the next one.
+            self._carried[operation.id] = await self._audit.of_operation(operation.id)
         try:
             await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
         except UnavailableError:
             if not deleting:
                 raise
-            # The row goes with its database. If the deletion fails, `_finish` ends the row.
-            operation.facts["abandoned"] = True
+            # The row goes with its database. If the deletion fails, `write_down` ends the row.
             self._store.abandon(operation)
         operation.facts["detached"] = True
 
@@ -236,15 +245,16 @@ class Executor:
                 # resources has to wait until the end is stored.
                 await self._show_end(operation, ended)
                 await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
-        with contextlib.suppress(UnavailableError):
-            if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
-                await self._store.write_down_ended(ended)
+        if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
+            # Its database was not stopped or deleted after all.
+            with contextlib.suppress(UnavailableError):
+                await self._store.write_down(ended)
                 operation.fence = ended.fence
-            elif operation.facts.get("abandoned"):
-                await self._store.forget(operation)
         self._finished(operation)
         observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
         await self._show_end(operation, ended)
+        with contextlib.suppress(UnavailableError):
+            await self._store.write_down_ended()
 
     async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
         operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure

@@ -1,16 +1,17 @@
-"""The administration of a server without a platform: it refuses everything, and still writes audit entries."""
+"""The administration of a server without a platform: it refuses everything, and still keeps the audit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from schema.errors import Reason, UnavailableError
 from schema.ports.administration import Configured, OperationPage
+from schema.ports.audit import AuditOutcome
+from server.lakebase.database.audit_entry import input_text, new_entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from typing import Any
 
     from schema.ports.administration import (
         AdminOutcome,
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
         SyncedTable,
         TableIndex,
     )
-
-_audit = structlog.get_logger("audit")
+    from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from server.lakebase.database.audit import AuditLog
 
 
 class NotConfigured:
     """An `Administration` that names the missing settings."""
 
     configured = Configured(instance_name=None, catalog_name=None, database_name=None, table_name=None)
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:  # noqa: ARG002 # the port's signature
         """Always refused."""
@@ -51,11 +55,11 @@ class NotConfigured:
         """Always refused."""
         raise _not_configured(f"the indexes on {table.name} cannot be looked up")
 
-    async def submit(self, request: AdminRequest, user: str) -> AdminOutcome:
+    async def submit(self, request: AdminRequest, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:  # noqa: ARG002 # the port's signature
         """Always refused."""
         raise _not_configured(f"{user} cannot change anything ({request.kind.value})")
 
-    async def cancel(self, id_: str, user: str) -> AdminOutcome:
+    async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:  # noqa: ARG002 # the port's signature
         """Always refused."""
         raise _not_configured(f"{user} cannot cancel the operation {id_}")
 
@@ -73,9 +77,19 @@ class NotConfigured:
         for operation in nothing:
             yield operation
 
-    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
-        """Write a line to the log only: there may be no database."""
-        _audit.info("audit", principal=user, action=action, outcome="REFUSED", reason=reason.name)
+    async def audit(self, wanted: AuditFilter, *, size: int, after: AuditPosition | None) -> AuditPage:
+        """A page of the audit, newest first."""
+        return await self._audit.page(wanted, size=size, after=after)
+
+    async def audit_entry(self, id_: str) -> AuditEntry | None:
+        """The entry of the audit with this id."""
+        return await self._audit.find(id_)
+
+    async def note_refused(self, user: str, action: str, reason: Reason, arguments: Mapping[str, Any]) -> None:
+        """Write an audit entry of a refused action."""
+        await self._audit.write(
+            new_entry(user, action, AuditOutcome.REFUSED, input_=input_text(arguments), reason=reason)
+        )
 
 
 def _not_configured(consequence: str) -> UnavailableError:

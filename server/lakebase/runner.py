@@ -42,7 +42,16 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 class Runner:
-    """Starts, resumes, finds and stops the operations of this process."""
+    """Starts, resumes, finds and stops the operations of this process.
+
+    Args:
+        store: where operations are kept.
+        audit: the audit.
+        timeouts: the limits of a step.
+        services: makes the services of the steps.
+        answered: awaited when a search for orphans has found that the database answers.
+        database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
+    """
 
     def __init__(
         self,
@@ -51,9 +60,11 @@ class Runner:
         timeouts: StepTimeouts,
         services: Callable[[], Awaitable[Services]],
         *,
+        answered: Callable[[], Awaitable[None]],
         database_changed: Callable[[], None],
     ) -> None:
         self._store = store
+        self._answered = answered
         self._running: dict[str, tuple[OperationRecord, asyncio.Task[None]]] = {}
         self._changes = asyncio.Condition()
         self._search: asyncio.Task[None] | None = None
@@ -178,10 +189,13 @@ class Runner:
         for attempt in itertools.count(1):
             self._searched_at = time.monotonic()
             try:
+                # First, so that none of them is claimed: an operation that ended in memory may have left a row behind.
+                await self._store.write_down_ended()
                 for operation in await self._store.claim(excluding=list(self._running)):
                     _log.info("operation resumed", operation=operation.id, kind=operation.request.kind.value)
                     self.start(operation)
                 ends = await self._store.next_lease_end()
+                await self._answered()
             except DatabaseAbsentError:
                 ends = None
             except UnavailableError:

@@ -56,12 +56,13 @@ async def _migrate(settings: Settings) -> str:
 
 
 async def _export(settings: Settings) -> str:
-    lines = 0
+    changes = entries = 0
     async for line in exported(_engine(settings), change_tables(settings.app_schema)):
         sys.stdout.write(f"{line}\n")
-        lines += 1
+        entries += line.startswith('{"audit"')
+        changes += not line.startswith('{"audit"')
     sys.stdout.flush()
-    return f"{lines:,} changes exported."
+    return f"{changes:,} changes and {entries:,} audit entries exported."
 
 
 async def _import(settings: Settings) -> str:
@@ -71,12 +72,12 @@ async def _import(settings: Settings) -> str:
         # Read everything before the transaction, which locks out writers: standard input may be slow.
         await asyncio.to_thread(shutil.copyfileobj, sys.stdin, lines)
         lines.seek(0)
-        new, known = await import_lines(engine, change_tables(settings.app_schema), lines)
-    return f"{new:,} changes imported; {known:,} existed already."
+        new, known, audited = await import_lines(engine, change_tables(settings.app_schema), lines)
+    return f"{new:,} changes and {audited:,} audit entries imported; {known:,} changes existed already."
 
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[Settings], Awaitable[str]]]]] = {
     "migrate": ("create the server's own tables, or upgrade them", _migrate),
-    "export-changes": ("write the history of all changes to standard output, as JSON Lines", _export),
-    "import-changes": ("add such a history, read from standard input: all of it or nothing", _import),
+    "export-changes": ("write the history of all changes and the audit to standard output, as JSON Lines", _export),
+    "import-changes": ("add such an export, read from standard input: all of it or nothing", _import),
 }

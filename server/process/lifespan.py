@@ -126,6 +126,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             def ended() -> None:
                 # An operation may have created the database, or replaced it.
+                administering.pool.discard()
                 migrations.forget()
                 table.forget()
                 replicas.forget()
@@ -135,6 +136,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(administering.close)
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
+            for pool in engines.all:
+                pool.opened = administering.note_connection
 
             readiness.watch(lambda: _check_readiness(settings, engines, migrations, administering, replicas, store))
             pools = (*engines.all, administering.pool, *replicas.pools)

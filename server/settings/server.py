@@ -77,6 +77,9 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
     idempotency_retention: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = Field(
         604_800.0, description="Seconds that the server remembers an `idempotencyKey` and its outcome; a week."
     )
+    admin_retention: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = Field(
+        365.0, description="Days that the server keeps the audit of administration, and operations that have ended."
+    )
     subscribers_keep_awake: bool = Field(
         default=True,
         description=(

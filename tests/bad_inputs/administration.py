@@ -186,4 +186,19 @@ CASES: Final = (
         ask("{ found: operations(first: 101) { nodes { id } } }"),
         partly({"found": None}, "PAGE_SIZE_INVALID"),
     ),
+    _case(
+        "an-audit-since-no-time",
+        ask('{ found: adminAudit(filter: {since: "yesterday"}) { nodes { id } } }'),
+        refused(400, "DOCUMENT_INVALID"),
+    ),
+    _case(
+        "an-audit-of-a-caller-with-a-nul",
+        ask('{ found: adminAudit(filter: {principal: "a\\u0000"}) { nodes { id } } }'),
+        partly({"found": None}, "VALUE_INVALID"),
+    ),
+    _case(
+        "an-audit-after-no-cursor",
+        ask('{ found: adminAudit(after: "x") { nodes { id } } }'),
+        partly({"found": None}, "CURSOR_INVALID"),
+    ),
 )

@@ -107,11 +107,12 @@ def hold(platform: LocalPlatform, method: str, path: str) -> None:
 
 
 def test_the_resources_are_seen_at_a_glance(visit: Any) -> None:
-    """The example shows the instance, catalog and table, and the operation that made them."""
+    """The example shows the instance, catalog and table, the operation that made them, and its audit."""
     found = visit["glance"]["data"]
     assert found["lakebase"]["instance"]["name"] == INSTANCE
     assert found["lakebase"]["syncedTable"]["name"] == TABLE
     assert [one["kind"] for one in found["operations"]["nodes"]] == ["PROVISION"]
+    assert {one["action"] for one in found["adminAudit"]["nodes"]} == {"provisionLakebase"}
     assert visit["complaints"] == []
 
 

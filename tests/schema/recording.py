@@ -12,13 +12,15 @@ from schema.context import Context, PageLimits
 from schema.errors import ApiError
 from schema.permissions import Principal, Role
 from schema.ports import administration as ports
+from schema.ports.audit import AuditEntry, AuditPage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from strawberry.types import ExecutionResult
 
     from schema.errors import Reason
+    from schema.ports.audit import AuditFilter, AuditPosition
 
 SCHEMA = build_schema(limits=DocumentLimits(root_mutations=2))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -93,7 +95,7 @@ def operation(
 
 @dataclass
 class RecordingAdministration:
-    """An Administration that records its calls in `calls`, and the audited refusals in `refused`.
+    """An Administration that records its calls in `calls`, the audited refusals in `refused`, and arguments in `given`.
 
     A method with an entry in `failures` raises it. A method in `slow` never returns.
     """
@@ -106,6 +108,8 @@ class RecordingAdministration:
     pages: dict[str | None, ports.InstancePage] = field(default_factory=dict)
     calls: list[tuple[str, object]] = field(default_factory=list)
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
+    given: list[dict[str, Any]] = field(default_factory=list)
+    entries: Sequence[AuditEntry] = ()
 
     async def instances(self, *, size: int, token: str | None) -> ports.InstancePage:
         """One of `pages`."""
@@ -132,15 +136,16 @@ class RecordingAdministration:
         await self._record("indexes", table.name)
         return [ports.TableIndex("orders_pkey", "CREATE UNIQUE INDEX ...", valid=True)]
 
-    async def submit(self, request: ports.AdminRequest, user: str) -> ports.AdminOutcome:
+    async def submit(self, request: ports.AdminRequest, user: str, arguments: Mapping[str, Any]) -> ports.AdminOutcome:
         """The outcome. A test that expects no request has none."""
+        self.given.append(dict(arguments))
         await self._record("submit", (user, request))
         assert self.outcome is not None, f"sent: {request}"
         return self.outcome
 
-    async def cancel(self, id_: str, user: str) -> ports.AdminOutcome:
+    async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> ports.AdminOutcome:
         """The outcome."""
-        await self._record("cancel", (id_, user))
+        await self._record("cancel", (id_, user, arguments))
         assert self.outcome is not None
         return self.outcome
 
@@ -163,9 +168,22 @@ class RecordingAdministration:
             if one.id == id_:
                 yield one
 
-    async def note_refused(self, user: str, action: str, reason: Reason) -> None:
+    async def note_refused(self, user: str, action: str, reason: Reason, arguments: Mapping[str, Any]) -> None:
         """Record it."""
         self.refused.append((user, action, reason))
+        self.given.append(dict(arguments))
+
+    async def audit(self, wanted: AuditFilter, *, size: int, after: AuditPosition | None) -> AuditPage:
+        """A page of `entries`, which are newest first. Only `principal` is filtered by."""
+        await self._record("audit", (wanted, size, after))
+        matching = [one for one in self.entries if wanted.principal in {None, one.principal}]
+        found = [one for one in matching if after is None or (one.at, one.id) < (after.at, after.id)]
+        return AuditPage(found[:size], len(found) > size, len(found) < len(matching))
+
+    async def audit_entry(self, id_: str) -> AuditEntry | None:
+        """The one of `entries` with this id."""
+        await self._record("audit_entry", id_)
+        return next((one for one in self.entries if one.id == id_), None)
 
     async def _record(self, method: str, argument: object) -> None:
         self.calls.append((method, argument))

@@ -28,6 +28,7 @@ ADMINISTRATION = {
     "synced_table",
     "operation",
     "operations",
+    "admin_audit",
     "create_database_instance",
     "update_database_instance",
     "delete_database_instance",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema import build_schema
-from schema.scalars import parse_bigint, parse_date, parse_decimal
+from schema.scalars import parse_bigint, parse_date, parse_datetime, parse_decimal
 from tests.support.values import anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
+    from datetime import date, datetime
 
 SCALARS: dict[str, Any] = build_schema()._schema.type_map  # noqa: SLF001 # Strawberry has no public name for it
 
@@ -52,6 +53,20 @@ def test_a_day_survives_every_way_in_and_out(value: date) -> None:
     assert scalar("Date").coerce_output_value(value) == value.isoformat()
 
 
+@given(st.datetimes(timezones=st.timezones()))
+def test_a_time_survives_with_any_offset(value: datetime) -> None:
+    """As the same moment in UTC, as a string and as a literal."""
+    try:
+        moment = value.astimezone(UTC)
+    except OverflowError:
+        return
+    # The offsets of centuries ago had seconds, which RFC 3339 cannot write.
+    offset = value.utcoffset()
+    if offset is not None and offset.total_seconds() % 60 == 0:
+        assert parse_datetime(value.isoformat()) == moment
+        assert scalar("DateTime").parse_literal(parse_value(f'"{value.isoformat()}"')) == moment
+
+
 @pytest.mark.parametrize(
     ("parse", "value"),
     [
@@ -78,6 +93,14 @@ def test_a_day_survives_every_way_in_and_out(value: date) -> None:
         *(
             (parse_date, value)
             for value in anything(19980101, "1998-1-1", "1998-01-01T00:00:00", " 1998-01-01", None, True)
+        ),
+        *(
+            (parse_datetime, value)
+            for value in anything("", "2026-11-22", "2026-11-22T16:03:00", "20261122T160300Z", "2026-W47-7T16:03:00Z")
+        ),
+        *(
+            (parse_datetime, value)
+            for value in anything("2026-11-22T24:01:00Z", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00", 0, None)
         ),
     ],
 )

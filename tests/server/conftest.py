@@ -26,6 +26,10 @@ from server.db.driver import Compiled, Driver, compiled
 from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
 from server.db.migrate import Migrations
 from server.http.error_response import present
+from server.lakebase.database.audit import AuditLog
+from server.lakebase.database.audit_table import AuditTable
+from server.lakebase.database.home import Home
+from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
 from server.orders.orders_table import OrdersTable
@@ -125,6 +129,8 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
         reader = Reader(orders, readiness)
+        home = Home(UrlDatabase(orders_url), app_schema)
+        audit = AuditLog(AuditTable(OwnTables(engines.writes, app_schema, migrations, home)))
         store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
@@ -144,7 +150,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
                 buffer=feed_buffer,
                 catch_up_seconds=feed_catch_up,
             ),
-            lakebase=NotConfigured(),
+            lakebase=NotConfigured(audit),
             limits=PageLimits(**limits),
         )
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from server.db.pool import Pool
     from server.lakebase.database.home import Home
 
-# The table or its schema does not exist.
-_MISSING: Final = frozenset({"42P01", "3F000"})
+# The table, its schema, or a column of a newer revision does not exist.
+_MISSING: Final = frozenset({"42P01", "3F000", "42703"})
 
 
 class OwnTables:
@@ -48,13 +48,18 @@ class OwnTables:
             UnavailableError: the database does not answer.
         """
         try:
-            await self._migrations.ensure()
-            async with self._pool.connect() as connection:
-                return (await connection.execute(sa.text(statement), dict(values))).all()
-        except DBAPIError as error:
-            if sqlstate(error) in _MISSING:
-                # Another database has replaced the migrated one. It is empty, and is migrated next time.
+            try:
+                return await self._attempt(statement, values)
+            except DBAPIError as error:
+                if sqlstate(error) not in _MISSING:
+                    raise
+                # Another database has replaced the migrated one. It is empty, or its tables are of another revision.
                 self._migrations.forget()
+                return await self._attempt(statement, values)
+        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
             raise classify(error) or error from error
-        except (PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise classify(error) or error from error
+
+    async def _attempt(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+        await self._migrations.ensure()
+        async with self._pool.connect() as connection:
+            return (await connection.execute(sa.text(statement), dict(values))).all()

@@ -1,7 +1,8 @@
 """The store of operations: in the database while it can be reached, in this process's memory otherwise.
 
 An operation can outlive its database, when it stops or deletes that very instance. It can also precede its database,
-when it creates the instance. Meanwhile it lives in memory, and the API says `durable: false`.
+when it creates the instance. Meanwhile it lives in memory, and the API says `durable: false`. When there is a database
+again, the operation is written down there, even if it has ended.
 """
 
 from __future__ import annotations
@@ -85,23 +86,24 @@ class OperationStore:
         operation.fence = 0
         self._keep_in_memory(operation)
 
-    async def forget(self, operation: OperationRecord) -> None:
-        """Delete the row of an abandoned operation, if it still exists, so that no process claims it.
+    async def write_down(self, operation: OperationRecord) -> None:
+        """Move an ended operation from memory to the database.
 
         Raises:
             UnavailableError: the database does not answer.
         """
-        await self._table.delete(operation)
+        await self._table.write_down(operation)
+        self._memory.pop(operation.id, None)
 
-    async def write_down_ended(self, operation: OperationRecord) -> None:
-        """Write an ended operation in memory to the database, which was not stopped or deleted after all.
+    async def write_down_ended(self) -> None:
+        """Move all ended operations from memory to the database, as `write_down`."""
+        for operation in [one for one in self._memory.values() if one.ended]:
+            await self.write_down(operation)
 
-        It stays in memory too: if its deletion was cancelled too late, that database goes all the same.
-
-        Raises:
-            UnavailableError: the database does not answer.
-        """
-        await self._table.write_down_ended(operation)
+    @property
+    def waits(self) -> bool:
+        """Whether an ended operation waits in memory for the database."""
+        return any(one.ended for one in self._memory.values())
 
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Ask the process that holds an operation to cancel it; return the operation, None if there is none.

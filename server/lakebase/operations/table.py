@@ -127,6 +127,33 @@ class OperationTable:
         operation.fence = 1
         return None
 
+    async def write_down(self, operation: OperationRecord) -> None:
+        """Insert an operation that ended in memory, or end the row that it left behind when it moved there.
+
+        The fence rises: a process that has claimed that row loses it.
+        """
+        rows = await self._rows(
+            f"""
+            {self._insertion}
+            ON CONFLICT (id) DO UPDATE
+            SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
+                finished_at = excluded.finished_at, cancel_requested_by = excluded.cancel_requested_by,
+                fence = kept.fence + 1
+            WHERE kept.finished_at IS NULL
+            RETURNING fence
+            """,  # noqa: S608 # as above
+            _all_values(operation, await self._home.read(self._rows)),
+        )
+        operation.fence = rows[0][0] if rows else 1
+
+    async def prune(self, *, days: float) -> None:
+        """Delete the operations that ended longer ago than this."""
+        await self._rows(
+            f"DELETE FROM {self._name} WHERE finished_at < clock_timestamp() - make_interval(secs => :seconds) "  # noqa: S608 # as above
+            "RETURNING id",
+            {"seconds": days * 86_400},
+        )
+
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
         await self._end_abandoned(await self._home.read(self._rows))
@@ -154,22 +181,6 @@ class OperationTable:
             raise LeaseLostError(operation.id)
         # This process may have been asked meanwhile.
         operation.cancel_requested_by = saved[0][0] or operation.cancel_requested_by
-
-    async def write_down_ended(self, operation: OperationRecord) -> None:
-        """Insert an operation that has ended without its row, or end the row that it left behind.
-
-        The fence rises, so that a process which has claimed that row loses it.
-        """
-        rows = await self._rows(
-            f"""
-            {self._insertion}
-            ON CONFLICT (id) DO UPDATE SET fence = kept.fence + 1, state = excluded.state, steps = excluded.steps,
-                facts = excluded.facts, failure = excluded.failure, finished_at = excluded.finished_at
-            RETURNING fence
-            """,
-            _all_values(operation, await self._home.read(self._rows)),
-        )
-        operation.fence = rows[0][0]
 
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Note in an operation's row that this user asks for its cancellation; return the operation, None without one.
@@ -219,10 +230,6 @@ class OperationTable:
             {"id": operation.id},
         ):
             raise LeaseLostError(operation.id)
-
-    async def delete(self, operation: OperationRecord) -> None:
-        """Delete an operation's row, whichever process holds it."""
-        await self._rows(f"DELETE FROM {self._name} WHERE id = :id RETURNING id", {"id": operation.id})  # noqa: S608 # as above
 
     async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
         """Claim every unfinished operation of this database whose lease has ended, except those with these ids.

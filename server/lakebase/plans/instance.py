@@ -123,7 +123,10 @@ class InstancePlans:
             draft.status_changes_lost = None
         held = "status changes that cannot be counted" if draft.status_changes_lost is None else "status changes: "
         held += "" if draft.status_changes_lost is None else f"{draft.status_changes_lost:,}"
-        add(PlanAction.DELETE, f"is deleted for good, with all its databases ({held})")
+        add(
+            PlanAction.DELETE,
+            f"is deleted for good, with all its databases ({held}, and the audit; export-changes saves both)",
+        )
         draft.refuse_if_used(
             f"instance {name}", await self._dependents.of_instance(found), draft.name_field("instance")
         )

@@ -143,9 +143,15 @@ def test_the_history_moves_to_another_database(orders_url: str) -> None:
     assert exported.returncode == 0
     assert [json.loads(line)["id"] for line in exported.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
     imported = command(orders_url, "import-changes", given=exported.stdout, APP_SCHEMA="target")
-    assert (imported.returncode, imported.stderr.splitlines()[-1]) == (0, "6 changes imported; 0 existed already.")
+    assert (imported.returncode, imported.stderr.splitlines()[-1]) == (
+        0,
+        "6 changes and 0 audit entries imported; 0 changes existed already.",
+    )
     again = command(orders_url, "import-changes", given=exported.stdout, APP_SCHEMA="target")
-    assert (again.returncode, again.stderr.splitlines()[-1]) == (0, "0 changes imported; 6 existed already.")
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (
+        0,
+        "0 changes and 0 audit entries imported; 6 changes existed already.",
+    )
     with running_server(orders_url, altered=PATIENT, APP_SCHEMA="target") as target:
         assert ask(target, _HISTORY) == history
         assert ask(target, READ) == orders

@@ -27,6 +27,7 @@ ADMIN_QUERIES = [
     f'syncedTable(name: "{TABLE}") {{ name }}',
     f'operation(id: "{NOWHERE}") {{ id }}',
     "operations { nodes { id } }",
+    "adminAudit { nodes { id } }",
 ]
 ADMIN_MUTATIONS = [
     f'createDatabaseInstance(input: {{name: "{INSTANCE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
@@ -114,7 +115,7 @@ def test_a_global_id_does_not_bypass_the_role(writer: Operator, id_: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "field"), [one for one in ADMIN_FIELDS if not one[1].startswith(("lakebase", "operation"))]
+    ("kind", "field"), [one for one in ADMIN_FIELDS if not one[1].startswith(("lakebase", "operation", "adminAudit"))]
 )
 def test_without_a_platform_administration_is_refused(alone: Server, kind: str, field: str) -> None:
     """The error names the missing settings, and says that a retry does not help; the attempt is audited all the same."""
@@ -130,6 +131,18 @@ def test_without_a_platform_administration_is_refused(alone: Server, kind: str, 
     if kind == "mutation":
         audit_entry = field.partition("(")[0], "CONTROL_PLANE_NOT_CONFIGURED"
         wait_for(lambda: audit_entry in audited(alone), what=lambda: f"the audit of {audit_entry}: {audited(alone)}")
+
+
+def test_without_a_platform_the_audit_can_be_read(alone: Server) -> None:
+    """A server that only has a database keeps the audit there."""
+    sent = httpx.post(alone.graphql, json={"query": f"mutation {{ {ADMIN_MUTATIONS[0]} }}"}, verify=NO_TLS)
+    assert sent.status_code == 503
+    answer = httpx.post(
+        alone.graphql, json={"query": "{ adminAudit { nodes { action outcome reason } } }"}, verify=NO_TLS
+    )
+    assert {"action": "createDatabaseInstance", "outcome": "REFUSED", "reason": "CONTROL_PLANE_NOT_CONFIGURED"} in (
+        answer.json()["data"]["adminAudit"]["nodes"]
+    )
 
 
 def test_without_a_platform_the_overview_is_empty(alone: Server) -> None:

@@ -191,7 +191,11 @@ async def test_a_teardown_needs_the_status_changes_to_be_discarded(
     assert [step["action"] for step in plan["steps"]] == ["DELETE"] * 3
     refused = operator.send("teardownLakebase", confirmDeletion=True)
     assert [error["code"] for error in refused["userErrors"]] == ["STATUS_CHANGES_AT_STAKE"]
-    assert len(exported(platform)) == 1
+    lines = [json.loads(line) for line in exported(platform)]
+    assert len([line for line in lines if "audit" not in line]) == 1
+    assert ("teardownLakebase", "REFUSED") in [
+        (line["audit"]["action"], line["audit"]["outcome"]) for line in lines if "audit" in line
+    ]
     ended = operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert ended["durable"] is False
     assert not any(platform.inventory().values())

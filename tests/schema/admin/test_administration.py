@@ -326,7 +326,7 @@ async def test_an_operation_is_cancelled_by_its_id_and_for_its_caller() -> None:
         "plan": None,
         "userErrors": [],
     }
-    assert administration.calls == [("cancel", ("op1", "ann"))]
+    assert administration.calls == [("cancel", ("op1", "ann", {"input": {"id": operation_id}}))]
     unknown = ports.AdminRefusal(Reason.RESOURCE_NOT_FOUND, "There is none.", "id")
     administration = RecordingAdministration(outcome=ports.AdminOutcome(refusals=(unknown,)))
     assert (await answer(administration, document, id=OPERATION_ID))["cancelOperation"] == {
@@ -382,6 +382,18 @@ async def test_a_caller_without_the_role_is_audited(document: str, action: str) 
     assert reasons(result) == ["ROLE_MISSING"]
     assert administration.refused == [("ann", action, Reason.ROLE_MISSING)]
     assert administration.calls == []
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.WRITER])
+async def test_the_audit_gets_the_input_as_it_was_given(role: Role) -> None:
+    """By its names in the schema, without defaults, for what is done and for what is refused."""
+    administration = RecordingAdministration(outcome=ports.AdminOutcome())
+    document = """mutation($name: String!) { teardownLakebase(input: {
+        instanceName: $name, catalogName: "c", tableName: "c.s.t", confirmDeletion: true }) { userErrors { code } } }"""
+    await run(administration, document, role, name="orders-pg")
+    assert administration.given == [
+        {"input": {"instanceName": "orders-pg", "catalogName": "c", "tableName": "c.s.t", "confirmDeletion": True}}
+    ]
 
 
 async def test_many_ids_are_one_entry() -> None:

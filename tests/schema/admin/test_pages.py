@@ -1,17 +1,21 @@
-"""Pages of instances and operations: every cursor continues exactly after its entry."""
+"""Pages of instances, operations and the audit: every cursor continues exactly after its entry."""
 
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schema.ports import administration as ports
+from schema.ports.audit import AuditEntry, AuditFilter, AuditOutcome
+from schema.relay.node import encode_global_id
 from schema.relay.pagination import opaque
-from tests.schema.recording import RecordingAdministration, answer, instance, operation, reasons, run
+from tests.schema.recording import NOON, RecordingAdministration, answer, instance, operation, reasons, run
 from tests.support.examples import examples
 
 INSTANCES = """query($first: Int, $after: String) { databaseInstances(first: $first, after: $after) {
@@ -90,6 +94,97 @@ async def test_a_cursor_outlives_its_instance() -> None:
         now: dict[str | None, ports.InstancePage] = {None: ports.InstancePage([instance(name) for name in left], None)}
         rest = await page(RecordingAdministration(pages=now), INSTANCES, None, after)
         assert [edge["node"]["name"] for edge in rest["edges"]] == ["i2", "i3"]
+
+
+async def test_a_page_after_nothing_has_no_previous_page() -> None:
+    """If the entry of the cursor is gone, and all before it, there is nothing to page back to."""
+    _, pages = pages_of([2, 2])
+    first = (await page(RecordingAdministration(pages=pages), INSTANCES, 1))["pageInfo"]["endCursor"]
+    third = (await page(RecordingAdministration(pages=pages), INSTANCES, 3))["pageInfo"]["endCursor"]
+    second_token = pages[None].next_token
+
+    def left(*names: str, later: tuple[str, ...]) -> RecordingAdministration:
+        return RecordingAdministration(
+            pages={
+                None: ports.InstancePage([instance(name) for name in names], second_token),
+                second_token: ports.InstancePage([instance(name) for name in later], None),
+            }
+        )
+
+    for cursor, administration, expected in (
+        (first, left("i1", later=("i2", "i3")), False),
+        (first, left("i0", "i1", later=("i2", "i3")), True),
+        (third, left(later=("i3",)), False),
+        (third, left("i1", later=("i3",)), True),
+        (third, left(later=("i2", "i3")), True),
+    ):
+        rest = await page(administration, INSTANCES, None, cursor)
+        assert rest["edges"][-1]["node"]["name"] == "i3"
+        assert rest["pageInfo"]["hasPreviousPage"] is expected
+
+
+AUDIT = """query($first: Int, $after: String, $filter: AdminAuditFilter) {
+    adminAudit(first: $first, after: $after, filter: $filter) {
+    edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
+
+
+def audited(number: int, principal: str = "ada") -> AuditEntry:
+    """An entry of this many microseconds ago."""
+    at = NOON - timedelta(microseconds=number)
+    return AuditEntry(
+        id=str(UUID(int=number)),
+        at=at,
+        last_at=at,
+        principal=principal,
+        action="teardownLakebase",
+        outcome=AuditOutcome.BEGUN,
+        reason=None,
+        resources=(),
+        operation_id=None,
+        request_id=None,
+        input=None,
+        count=1,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_the_audit_is_walked_from_the_newest_on(size: int) -> None:
+    """Each entry once, also if the entry of a cursor has been deleted meanwhile."""
+    administration = RecordingAdministration(entries=[audited(number) for number in range(5)])
+    walked, after = list[str](), None
+    while True:
+        found = await page(administration, AUDIT, size, after)
+        walked += [edge["node"]["id"] for edge in found["edges"]]
+        after = found["pageInfo"]["endCursor"]
+        if not found["pageInfo"]["hasNextPage"]:
+            break
+    assert walked == [encode_global_id("AdminAuditEntry", one.id) for one in administration.entries]
+    first = (await page(administration, AUDIT, 1))["pageInfo"]["endCursor"]
+    administration.entries = administration.entries[1:]
+    rest = await page(administration, AUDIT, 100, first)
+    assert len(rest["edges"]) == 4
+    assert rest["pageInfo"]["hasPreviousPage"] is False
+
+
+async def test_the_filter_of_the_audit_reaches_the_port() -> None:
+    """Every condition that is given. What is absent or null restricts nothing."""
+    administration = RecordingAdministration(entries=[audited(1), audited(2, "bob")])
+    given = {"principal": "bob", "action": None, "outcome": "REFUSED", "since": "2026-11-23T13:00:00+01:00"}
+    found = await answer(administration, AUDIT, filter={**given, "until": "2026-11-24T00:00:00z"})
+    assert len(found["adminAudit"]["edges"]) == 1
+    wanted = AuditFilter("bob", None, AuditOutcome.REFUSED, NOON, NOON + timedelta(hours=12))
+    assert administration.calls == [("audit", (wanted, 50, None))]
+    for nothing in ("{}", "null"):
+        found = await answer(administration, f"{{ adminAudit(filter: {nothing}) {{ nodes {{ id }} }} }}")
+        assert len(found["adminAudit"]["nodes"]) == 2
+
+
+@pytest.mark.parametrize("given", [{"principal": "a\0"}, {"action": "\0"}])
+async def test_a_condition_that_no_entry_can_meet_is_refused(given: dict[str, str]) -> None:
+    """With the reason, and without a statement."""
+    administration = RecordingAdministration()
+    assert reasons(await run(administration, AUDIT, filter=given)) == ["VALUE_INVALID"]
+    assert administration.calls == []
 
 
 async def test_few_instances_take_one_call() -> None:
@@ -171,6 +266,12 @@ FORGED = [
     opaque([1, "instances", None, 100, 0, None]),
     opaque([1, "operations", "a/b"]),
     opaque([1, "operations", 5]),
+    opaque([1, "audit", "0", str(UUID(int=1))]),
+    opaque([1, "audit", True, str(UUID(int=1))]),
+    opaque([1, "audit", 10**18, str(UUID(int=1))]),
+    opaque([1, "audit", -(10**30), str(UUID(int=1))]),
+    opaque([1, "audit", 0, "x"]),
+    opaque([1, "audit", 0]),
     opaque([[[]]] * 3),
 ]
 
@@ -179,7 +280,7 @@ FORGED = [
 async def test_a_forged_cursor_is_refused(cursor: str) -> None:
     """One of another list or version, or of the wrong form, is refused without a call of the platform."""
     administration = RecordingAdministration()
-    for document in (INSTANCES, OPERATIONS):
+    for document in (INSTANCES, OPERATIONS, AUDIT):
         assert reasons(await run(administration, document, after=cursor)) == ["CURSOR_INVALID"]
     assert administration.calls == []
 
@@ -196,6 +297,6 @@ async def test_no_text_breaks_the_decoding_of_a_cursor(text: str) -> None:
 async def test_a_page_holds_a_hundred_at_most(size: int) -> None:
     """The platform's own largest page."""
     administration = RecordingAdministration()
-    for document in (INSTANCES, OPERATIONS):
+    for document in (INSTANCES, OPERATIONS, AUDIT):
         assert reasons(await run(administration, document, first=size)) == ["PAGE_SIZE_INVALID"]
     assert administration.calls == []

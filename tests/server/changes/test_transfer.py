@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from schema.errors import UnavailableError
 from server.changes.transfer import ImportRefusedError, exported, import_lines
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
@@ -92,7 +94,7 @@ async def test_an_import_that_does_not_fit_imports_nothing(
 async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, database: asyncpg.Connection) -> None:
     """Changes that exist are recognised, new ones are added, and the next change has a higher id."""
     known = [one async for one in exported(engine, change_tables("transfer"))]
-    assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1)
+    assert await import_lines(engine, change_tables("transfer"), [*known, "", line()]) == (1, 1, 0)
     assert [json.loads(one)["id"] async for one in exported(engine, change_tables("transfer"))] == [1, 7]
     row = await database.fetchrow("SELECT status, version, updated_by FROM transfer.order_status WHERE o_orderkey = 1")
     assert tuple(row) == ("P", 2, "somebody")
@@ -100,9 +102,85 @@ async def test_an_import_goes_on_where_a_history_ends(engine: AsyncEngine, datab
     assert await database.fetchval("SELECT max(id) FROM transfer.order_status_change") == 8
 
 
+ENTRY = {
+    "id": "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5",
+    "at": "2026-01-01T00:00:00.000001+00:00",
+    "last_at": "2026-01-01T00:00:30+00:00",
+    "principal": "ada",
+    "action": "teardownLakebase",
+    "outcome": "REFUSED",
+    "reason": "STATUS_CHANGES_AT_STAKE",
+    "resources": ["instance one"],
+    "operation": None,
+    "request_id": "r-1",
+    "input": '{"name":"a\\u0000"}',
+    "count": 3,
+}
+
+
+def audit_line(**different: object) -> str:
+    """A line of an export with an entry of the audit."""
+    return json.dumps({"audit": ENTRY | different})
+
+
+async def test_the_audit_moves_with_the_changes(engine: AsyncEngine, database: asyncpg.Connection) -> None:
+    """Every entry as it was, in the order of its time, and once, however often the export is imported."""
+    await database.execute(
+        "SET session_replication_role = replica; TRUNCATE transfer.admin_audit; RESET session_replication_role"
+    )
+    later = audit_line(id="7f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5", at="2026-01-02T00:00:00+00:00", outcome="BEGUN")
+    known = [one async for one in exported(engine, change_tables("transfer"))]
+    lines = [*known, later, line(), audit_line()]
+    assert await import_lines(engine, change_tables("transfer"), lines) == (1, 1, 2)
+    moved = [one async for one in exported(engine, change_tables("transfer"))]
+    assert await import_lines(engine, change_tables("transfer"), moved) == (0, 2, 0)
+    entries = [json.loads(one)["audit"] for one in moved if "audit" in json.loads(one)]
+    assert [one["outcome"] for one in entries] == ["REFUSED", "BEGUN"]
+    times = {"at", "last_at"}
+    assert {name: value for name, value in entries[0].items() if name not in times} == {
+        name: value for name, value in ENTRY.items() if name not in times
+    }
+    assert [datetime.fromisoformat(entries[0][name]) for name in sorted(times)] == [
+        datetime.fromisoformat(str(ENTRY[name])) for name in sorted(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"audit": 1}', "Line 1 is not an entry of the audit from `export-changes`."),
+        ('{"audit": {"id": 1}}', "Line 1 is not an entry of the audit from `export-changes`."),
+        (audit_line(id="x"), "The lines contradict each other or the database: "),
+        (audit_line(at="infinity"), "The lines contradict each other or the database: "),
+        (audit_line(last_at="12026-01-01T00:00:00+00:00"), "The lines contradict each other or the database: "),
+        (audit_line(principal=None), "The lines contradict each other or the database: "),
+    ],
+)
+async def test_an_entry_that_does_not_fit_imports_nothing(engine: AsyncEngine, text: str, said: str) -> None:
+    """Neither the entries nor the changes around it."""
+    with pytest.raises(ImportRefusedError) as refused:
+        await import_lines(engine, change_tables("transfer"), [text, line()])
+    assert str(refused.value).startswith(said)
+
+
+async def test_an_export_from_older_tables_says_what_to_do(engine: AsyncEngine, database: asyncpg.Connection) -> None:
+    """The changes are exported; for the audit, the tables have to be migrated first."""
+    await database.execute("ALTER TABLE transfer.admin_audit RENAME COLUMN input TO other")
+    lines = []
+
+    async def export() -> None:
+        async for one in exported(engine, change_tables("transfer")):
+            lines.append(one)  # noqa: PERF401 # the lines before the error are kept
+
+    with pytest.raises(UnavailableError, match="python -m server migrate"):
+        await export()
+    await database.execute("ALTER TABLE transfer.admin_audit RENAME COLUMN other TO input")
+    assert len(lines) == 1
+
+
 async def test_nothing_is_exported_of_nothing(engine: AsyncEngine, database: asyncpg.Connection) -> None:
     """An empty history makes an empty export, which can be imported."""
     await database.execute("DROP SCHEMA transfer CASCADE")
     await Migrations(engine, "transfer").upgrade()
     assert [one async for one in exported(engine, change_tables("transfer"))] == []
-    assert await import_lines(engine, change_tables("transfer"), []) == (0, 0)
+    assert await import_lines(engine, change_tables("transfer"), []) == (0, 0, 0)

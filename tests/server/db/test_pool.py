@@ -97,6 +97,14 @@ async def refused_after(pool: Pool) -> float:
     return asyncio.get_running_loop().time() - began
 
 
+async def test_a_discarded_connection_is_not_used_again(pool: Pool) -> None:
+    """Its database may be gone, although the connection still answers."""
+    before = await ask(pool)
+    assert await ask(pool) == before
+    pool.discard()
+    assert await ask(pool) != before
+
+
 async def test_a_wait_that_takes_too_long_is_refused(cluster: Cluster) -> None:
     """The refusal comes in time although no connection is returned. Later requests are served."""
     async with pool_of(cluster, pool_timeout=0.3) as pool:

@@ -177,8 +177,8 @@ subscription StatusChanges($after: String) {
 }`,
   },
   {
-    query: `# The database behind the API, and the operations on
-# it, for operators. A dry run shows the plan first:
+    query: `# The database behind the API, the operations on it,
+# and their audit, for operators. A dry run shows the plan first:
 # mutation { teardownLakebase(input: {dryRun: true}) {
 #   plan { steps { resource action message } } } }
 # An operation that is not needed any more can be cancelled:
@@ -213,6 +213,17 @@ query Lakebase {
       progress
       requestedBy
       requestedAt
+    }
+  }
+  adminAudit(first: 5) {
+    nodes {
+      at
+      principal
+      action
+      outcome
+      reason
+      count
+      input
     }
   }
 }

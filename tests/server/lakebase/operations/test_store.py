@@ -355,7 +355,7 @@ async def test_the_end_of_an_operation_whose_row_was_left_behind_ends_that_row(
     await lapse(database, held)
     (taken,) = await other.claim()
     held.end(OperationFailure(Reason.PERMISSION_MISSING, "It takes CAN MANAGE.", retryable=False))
-    await store.write_down_ended(held)
+    await store.write_down(held)
     assert held.durable
     with pytest.raises(LeaseLostError):
         await other.save(taken)
@@ -373,6 +373,47 @@ async def test_an_attempt_after_a_lost_reply_is_no_conflict(new_store: Callable[
     held.fence = 1
     await store.detach(held)
     assert not held.durable
+
+
+async def test_an_operation_that_ended_in_memory_is_written_down(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """As soon as the database answers, and once, however often that is repeated. Every process finds it then."""
+    store, held, unfinished = new_store(), operation(), operation("two")
+    for one in (held, unfinished):
+        await store.begin(one)
+        await store.detach(one)
+    held.end(OperationFailure(Reason.SYNC_FAILED, "The sync failed.", retryable=True))
+    assert store.waits
+    await store.write_down_ended()
+    assert not store.waits
+    assert await new_store().find(held.id) == held
+    assert held.durable
+    # The reply to an earlier attempt may have been lost.
+    store.abandon(held)
+    await store.write_down_ended()
+    assert await database.fetchval(f"SELECT count(*) FROM {SCHEMA}.operation") == 1
+    # One that still runs is not written: its database is about to go.
+    assert await store.find(unfinished.id) is unfinished
+    assert await new_store().find(unfinished.id) is None
+
+
+async def test_a_row_left_behind_is_ended_and_lost_by_its_new_holder(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """An operation that continued in memory, because the database did not answer, is not carried out again."""
+    store, other, held = new_store(), new_store(), operation()
+    await store.begin(held)
+    store.abandon(held)
+    held.end()
+    await lapse(database, held)
+    (taken,) = await other.claim()
+    await store.write_down_ended()
+    found = await new_store().find(held.id)
+    assert found is not None
+    assert found.state is OperationState.SUCCEEDED
+    with pytest.raises(LeaseLostError):
+        await other.save(taken)
 
 
 async def test_an_unreadable_row_hides_no_other(
