@@ -19,6 +19,7 @@ class StatusChange:
 
     `id` is its place in the feed. A later change has a higher id and never becomes visible before an earlier one.
     Statuses are as stored. `cleared` says that the change went back to the synced status, which is then `status`.
+    `changed_at` is text if the stored time is outside the years 1 to 9999.
     """
 
     id: int
@@ -29,7 +30,7 @@ class StatusChange:
     synced_status: str | None
     version: int
     changed_by: str
-    changed_at: datetime
+    changed_at: datetime | str
     note: str | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,8 +129,22 @@ def _check(batch: list[tuple[int, str]], last: int) -> int:
             raise ImportRefusedError(
                 f"Line {number} has the id {change['id']}, which is not above the id before it, {last}."
             )
+        if not _is_moment(change["changed_at"]):
+            raise ImportRefusedError(
+                f"Line {number} has a `changed_at` that is not a time with its offset from UTC, in the years 1 to 9999."
+            )
         last = change["id"]
     return last
+
+
+def _is_moment(text: object) -> bool:
+    """Whether a text is a time that the schema's DateTime can represent, as `export-changes` writes it."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return False
+    return moment.tzinfo is not None
 
 
 def _text(template: str, tables: ChangeTables) -> sa.TextClause:
