@@ -10,6 +10,7 @@ from graphql import OperationDefinitionNode, OperationType, get_operation_ast
 
 from schema.limits.cost import formula_of
 from schema.limits.formulas import Formula
+from schema.limits.prices import reading_points
 from schema.plans.arguments import UnplannedError
 from schema.plans.operation import PlannedOperation
 
@@ -51,6 +52,8 @@ class Document:
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
         """The cost formula of an operation; an operation that does not exist costs 0.
 
+        A document that is too long to be remembered is read for each request, so its characters cost points too.
+
         Raises:
             LimitError: COST_EXCEEDED if the operation repeats introspection too often.
         """
@@ -59,7 +62,8 @@ class Document:
             return Formula()
         name = _name(operation)
         if name not in self._formulas:
-            self._formulas[name] = formula_of(schema, self.ast, operation)
+            formula = self._formulas[name] = formula_of(schema, self.ast, operation)
+            formula.points += reading_points(self.text) if len(self.text) > REMEMBERED_CHARACTERS else 0
         return self._formulas[name]
 
     def plan(self, schema: strawberry.Schema, operation_name: str | None) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from schema.documents import DocumentCache
     from schema.limits.document import DocumentLimits
+    from schema.limits.turns import Turns
 
 # Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10
@@ -74,34 +75,41 @@ class HeadFirst(SchemaExtension):
 
 
 class DocumentPreparation(SchemaExtension):
-    """Parses and validates a document, unless the cache has it.
+    """Parses and validates a document, unless the cache has it. Both take a turn.
 
     Args:
         documents: the cache.
         limits: the limits of a document.
+        turns: the turns of heavy work.
     """
 
-    def __init__(self, documents: DocumentCache, limits: DocumentLimits) -> None:
+    def __init__(self, documents: DocumentCache, limits: DocumentLimits, turns: Turns) -> None:
         self._documents = documents
         self._limits = limits
+        self._turns = turns
         self._known = False
 
-    def on_parse(self) -> Iterator[None]:
+    async def on_parse(self) -> AsyncIterator[None]:
         """Parse within the limits. Validation takes longest, so a document that exceeds them is not validated."""
         context = self.execution_context
         if context.query and context.graphql_document is None:
             document = self._documents.get(context.query)
+            if document is None:
+                await self._turns.take(len(context.query))
+                # Another request may have brought the same text meanwhile.
+                document = self._documents.get(context.query)
             self._known = document is not None
             context.graphql_document = document.ast if document else read_document(context.query, self._limits)
         yield
 
-    def on_validate(self) -> Iterator[None]:
+    async def on_validate(self) -> AsyncIterator[None]:
         """Validate with our own bound on errors. Strawberry does not validate once `pre_execution_errors` is a list."""
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
             context.pre_execution_errors = []
             if not self._known:
+                await self._turns.take(len(context.query or ""))
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
                     document,
