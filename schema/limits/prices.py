@@ -61,6 +61,9 @@ class ConditionalPrice:
 
 Size: TypeAlias = PageArguments | ListArgument | TypicalLength | PageEntries
 
+# A longer document is not remembered (schema/documents.py). GraphiQL's introspection query has 1,600 characters, and
+# Relay's largest documents have a few thousand.
+REMEMBERED_CHARACTERS: Final = 16_384
 # The slowest text, a string of escapes, takes 0.8 µs a character to read. Introspection takes 20 µs for a point too.
 _CHARACTERS_FOR_A_POINT: Final = 25
 
@@ -132,8 +135,8 @@ _PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "Sy
 
 
 def reading_points(text: str) -> int:
-    """The price of reading a document that is not remembered."""
-    return len(text) // _CHARACTERS_FOR_A_POINT
+    """The price of reading a document: only one that is too long to be remembered is read for each request."""
+    return len(text) // _CHARACTERS_FOR_A_POINT if len(text) > REMEMBERED_CHARACTERS else 0
 
 
 def size_of(type_name: str, field: str) -> Size | None:

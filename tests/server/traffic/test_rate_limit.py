@@ -90,10 +90,10 @@ def test_a_mistake_costs_a_point_if_there_is_one(clock: Clock) -> None:
 
 def test_a_long_mistake_costs_as_much_as_it_takes_to_read(clock: Clock) -> None:
     """A point for every 25 characters, as far as the bucket has them."""
-    rates = limit(clock, burst=100)
-    rates.note_mistake("a", "{" * 1_250)
-    rates.spend("a", 49)
-    rates.note_mistake("a", "{" * 65_536)
+    rates = limit(clock, burst=3_000)
+    rates.note_mistake("a", "{" * 60_000)
+    rates.spend("a", 599)
+    rates.note_mistake("a", "{" * 60_000)
     assert refusal(rates, "a", 1)
 
 
