@@ -14,7 +14,6 @@ from schema.documents import DocumentCache
 from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
-from schema.limits.turns import Turns
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.field import StrawberryField
 
-__all__ = ["DocumentCache", "DocumentLimits", "Turns", "build_schema"]
+__all__ = ["DocumentCache", "DocumentLimits", "build_schema"]
 
 _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
 
@@ -52,7 +51,6 @@ def build_schema(
     documents: DocumentCache | None = None,
     plans: bool = False,
     limits: DocumentLimits | None = None,
-    turns: Turns | None = None,
 ) -> strawberry.Schema:
     """Build the schema.
 
@@ -62,11 +60,9 @@ def build_schema(
         documents: the cache of documents, if the caller shares it; None makes a new one.
         plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
-        turns: the turns of heavy work, if the caller shares them; None makes new ones.
     """
     limits = limits or DocumentLimits()
     cache = DocumentCache() if documents is None else documents
-    turns = turns or Turns()
     schema = _Schema(
         hidden=hidden_order_fields,
         query=Query,
@@ -74,7 +70,7 @@ def build_schema(
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
-            lambda: DocumentPreparation(cache, limits, turns),
+            lambda: DocumentPreparation(cache, limits),
             OperationScope,
             # Before any extension that queries the database.
             lambda: CostControl(cache, limit=limits.cost),

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from schema.context import Context
     from schema.documents import DocumentCache
     from schema.limits.document import DocumentLimits
-    from schema.limits.turns import Turns
 
 # Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10
@@ -80,13 +79,11 @@ class DocumentPreparation(SchemaExtension):
     Args:
         documents: the cache.
         limits: the limits of a document.
-        turns: the turns of heavy work.
     """
 
-    def __init__(self, documents: DocumentCache, limits: DocumentLimits, turns: Turns) -> None:
+    def __init__(self, documents: DocumentCache, limits: DocumentLimits) -> None:
         self._documents = documents
         self._limits = limits
-        self._turns = turns
         self._known = False
 
     async def on_parse(self) -> AsyncIterator[None]:
@@ -95,7 +92,7 @@ class DocumentPreparation(SchemaExtension):
         if context.query and context.graphql_document is None:
             document = self._documents.get(context.query)
             if document is None:
-                await self._turns.take(len(context.query))
+                await context.context.turns.take(len(context.query))
                 # Another request may have brought the same text meanwhile.
                 document = self._documents.get(context.query)
             self._known = document is not None
@@ -109,7 +106,7 @@ class DocumentPreparation(SchemaExtension):
         if document is not None:
             context.pre_execution_errors = []
             if not self._known:
-                await self._turns.take(len(context.query or ""))
+                await context.context.turns.take(len(context.query or ""))
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
                     document,

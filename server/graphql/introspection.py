@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
     from strawberry.types.execution import ExecutionContext
 
-    from schema import Turns
     from schema.context import Context
     from schema.permissions import Principal
 
@@ -97,12 +96,10 @@ class IntrospectionTurns(SchemaExtension):
 
     Args:
         answers: the remembered answers.
-        turns: the turns of heavy work.
     """
 
-    def __init__(self, answers: IntrospectionAnswers, turns: Turns) -> None:
+    def __init__(self, answers: IntrospectionAnswers) -> None:
         self._answers = answers
-        self._turns = turns
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Wait before the operation takes an admission slot, which others can use meanwhile."""
@@ -112,7 +109,7 @@ class IntrospectionTurns(SchemaExtension):
             yield
             return
         text = execution.query or ""
-        await self._turns.take(len(text))
+        await execution.context.turns.take(len(text))
         if not names <= {*INTROSPECTION_FIELDS, "__typename"}:
             yield
             return

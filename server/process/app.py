@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from schema import DocumentCache, Turns, build_schema
+from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
@@ -67,7 +67,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     cache = DocumentCache()
     documents = Documents.of(settings, cache)
     limits = settings.document_limits
-    answers, turns = IntrospectionAnswers(), Turns()
+    answers = IntrospectionAnswers()
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
@@ -76,7 +76,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             IntrospectionPolicy,
-            lambda: IntrospectionTurns(answers, turns),
+            lambda: IntrospectionTurns(answers),
             lambda: AdmissionGate(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
@@ -84,7 +84,6 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         documents=cache,
         plans=settings.fast_path,
         limits=limits,
-        turns=turns,
     )
     fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
     gateway = Gateway(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import selectors
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from graphql import get_introspection_query
@@ -26,7 +26,7 @@ CROWD: Final = 50
 FIRST: Final = 25
 # How many times as long as the longest of them alone a page may wait.
 TIMES: Final = 5
-PAGE: Final = "{ orders(first: 10) { nodes { id orderKey status totalPrice orderDate } } }"
+PAGE: Final = {"query": "{ orders(first: 10) { nodes { id orderKey status totalPrice orderDate } } }"}
 
 
 def escapes(number: int) -> str:
@@ -51,16 +51,28 @@ def wide(number: int) -> str:
     return f"{{ orders(first: 0) {{ nodes {{ {fields} }} }} }} # {number:06}"
 
 
-HEAVY: Final[dict[str, Callable[[int], str]]] = {
-    "different introspections": introspection,
-    "long texts": escapes,
-    "wide documents": wide,
+def documents_of(write: Callable[[int], str]) -> Callable[[int], dict[str, Any]]:
+    """The bodies of requests for these documents."""
+    return lambda number: {"query": write(number)}
+
+
+def many_values(_number: int) -> dict[str, Any]:
+    """A thousand values that are converted and refused, one by one. The document is remembered."""
+    document = "query ($keys: [BigInt!]) { orders(filter: {orderKey: {in: $keys}}) { nodes { id } } }"
+    return {"query": document, "variables": {"keys": ["x" * 50] * 1_000}}
+
+
+HEAVY: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
+    "different introspections": documents_of(introspection),
+    "long texts": documents_of(escapes),
+    "wide documents": documents_of(wide),
+    "many values": many_values,
 }
 
 
-def request_of(server: Server, document: str) -> bytes:
-    """A POST of a document."""
-    body = json.dumps({"query": document}).encode()
+def request_of(server: Server, asked: dict[str, Any]) -> bytes:
+    """A POST with this body."""
+    body = json.dumps(asked).encode()
     head = (
         f"POST /api/graphql HTTP/1.1\r\nHost: {server.url.removeprefix('http://')}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -68,15 +80,15 @@ def request_of(server: Server, document: str) -> bytes:
     return head.encode() + body
 
 
-def order_of_answers(server: Server, documents: list[str]) -> list[int]:
-    """Send these documents at once, each on its own connection, and return their indexes as they are answered."""
-    connections = [connect(server.url) for _ in documents]
+def order_of_answers(server: Server, bodies: list[dict[str, Any]]) -> list[int]:
+    """Send these requests at once, each on its own connection, and return their indexes as they are answered."""
+    connections = [connect(server.url) for _ in bodies]
     waiting = selectors.DefaultSelector()
     answered: list[int] = []
-    for index, (connection, document) in enumerate(zip(connections, documents, strict=True)):
-        connection.sendall(request_of(server, document))
+    for index, (connection, asked) in enumerate(zip(connections, bodies, strict=True)):
+        connection.sendall(request_of(server, asked))
         waiting.register(connection, selectors.EVENT_READ, index)
-    while len(answered) < len(documents):
+    while len(answered) < len(bodies):
         for key, _ in waiting.select():
             waiting.unregister(key.fileobj)
             answered.append(key.data)
@@ -86,10 +98,10 @@ def order_of_answers(server: Server, documents: list[str]) -> list[int]:
     return answered
 
 
-def seconds_of(connection: socket.socket, server: Server, document: str) -> float:
-    """How long the answer to a document takes on this connection."""
+def seconds_of(connection: socket.socket, server: Server, asked: dict[str, Any]) -> float:
+    """How long the answer to a request takes on this connection."""
     began = time.perf_counter()
-    connection.sendall(request_of(server, document))
+    connection.sendall(request_of(server, asked))
     _read(connection)
     return time.perf_counter() - began
 
@@ -115,12 +127,12 @@ def test_a_page_waits_for_a_few_of_fifty_heavy_requests(
     orders_url: str, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     """The page of 10 waits for at most five times the longest single one."""
-    document_of = HEAVY.get(kind, standard)
+    body_of = HEAVY.get(kind, documents_of(standard))
     with running_server(orders_url, patient=False) as server, connect(server.url) as mine:
-        alone = max(seconds_of(mine, server, document_of(number)) for number in range(3))
+        alone = max(seconds_of(mine, server, body_of(number)) for number in range(3))
         crowd = [connect(server.url) for _ in range(CROWD)]
         for number, connection in enumerate(crowd, 3):
-            connection.sendall(request_of(server, document_of(number)))
+            connection.sendall(request_of(server, body_of(number)))
         waited = seconds_of(mine, server, PAGE)
         for connection in crowd:
             connection.close()

@@ -12,7 +12,7 @@ import pytest
 from graphql import GraphQLError, get_introspection_query
 from strawberry.types.execution import PreExecutionError
 
-from schema import Turns, build_schema
+from schema import build_schema
 from schema.permissions import Role
 from server.graphql.introspection import (
     ExploredBy,
@@ -151,7 +151,7 @@ def test_no_wording_of_a_caller_s_own_saves_a_suggestion(message: str, less: str
 async def test_an_introspection_is_executed_once_for_all_callers() -> None:
     """Its answer is remembered by its document and variables, and has the same bytes."""
     answers = IntrospectionAnswers()
-    asked = build_schema(extensions=[IntrospectionPolicy, lambda: IntrospectionTurns(answers, Turns())])
+    asked = build_schema(extensions=[IntrospectionPolicy, lambda: IntrospectionTurns(answers)])
     explorer = replace(context(RecordingAdministration(), Role.READER), explores=True)
 
     async def ask(document: str, **variables: object) -> tuple[bytes, int]:

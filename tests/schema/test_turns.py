@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from schema.limits.turns import Turns
+from schema.turns import Turns
 
 HEAVY = 50
 ROUND_TRIPS = 4
