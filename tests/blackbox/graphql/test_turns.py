@@ -123,9 +123,7 @@ def test_a_page_does_not_wait_for_fifty_heavy_requests(orders_url: str, kind: st
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["equal introspections", *HEAVY])
-def test_a_page_waits_for_a_few_of_fifty_heavy_requests(
-    orders_url: str, kind: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_page_waits_for_a_few_of_fifty_heavy_requests(orders_url: str, kind: str) -> None:
     """The page of 10 waits for at most five times the longest single one."""
     body_of = HEAVY.get(kind, documents_of(standard))
     with running_server(orders_url, patient=False) as server, connect(server.url) as mine:
@@ -137,7 +135,5 @@ def test_a_page_waits_for_a_few_of_fifty_heavy_requests(
         for connection in crowd:
             connection.close()
     line = f"a page beside {CROWD} {kind}: {waited * 1000:.0f} ms, and one of them alone {alone * 1000:.0f} ms"
-    record_property("summary", line)
-    if MEASURES:
-        held.append(line)
-        assert waited <= TIMES * alone, line
+    held.append(line)
+    assert waited <= TIMES * alone or not MEASURES, line
