@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import strawberry
 
+from schema.turns import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,6 +54,7 @@ class Context:
             that is the answer. None if there is nothing to charge, or if it has been charged already.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
+        turns: the turns of heavy work, which all callers share.
     """
 
     principal: Principal
@@ -68,6 +71,7 @@ class Context:
     charge: Callable[[int], None] | None = None
     tells_cost: bool = False
     explores: bool = False
+    turns: Turns = field(default_factory=Turns)
 
     @cached_property
     def lookup(self) -> OrderLookup:

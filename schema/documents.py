@@ -10,6 +10,7 @@ from graphql import OperationDefinitionNode, OperationType, get_operation_ast
 
 from schema.limits.cost import formula_of
 from schema.limits.formulas import Formula
+from schema.limits.prices import REMEMBERED_CHARACTERS, reading_points
 from schema.plans.arguments import UnplannedError
 from schema.plans.operation import PlannedOperation
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLSchema
 
 _log = logging.getLogger(__name__)
-# A longer document is parsed and validated each time. GraphiQL's introspection query has 1,600 characters, Relay's
-# largest documents a few thousand.
-REMEMBERED_CHARACTERS: Final = 16_384
 # Together these bound the memory of a cache. In a full cache a document has 2,000 characters on average, which may be
 # 1,000 tokens. A syntax tree takes 300 to 500 bytes a token: 0.35 MB. A plan takes up to a hundred times its text.
 # Measured: the worst documents fill a cache with 0.46 GB, a thousand ordinary ones with 28 MB.
@@ -49,7 +47,7 @@ class Document:
         self._formulas: dict[str | None, Formula] = {}
 
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
-        """The cost formula of an operation; an operation that does not exist costs 0.
+        """The cost formula of an operation, the reading of a long text included; one that does not exist costs 0.
 
         Raises:
             LimitError: COST_EXCEEDED if the operation repeats introspection too often.
@@ -59,7 +57,8 @@ class Document:
             return Formula()
         name = _name(operation)
         if name not in self._formulas:
-            self._formulas[name] = formula_of(schema, self.ast, operation)
+            formula = self._formulas[name] = formula_of(schema, self.ast, operation)
+            formula.points += reading_points(self.text)
         return self._formulas[name]
 
     def plan(self, schema: strawberry.Schema, operation_name: str | None) -> None:

@@ -74,7 +74,7 @@ class HeadFirst(SchemaExtension):
 
 
 class DocumentPreparation(SchemaExtension):
-    """Parses and validates a document, unless the cache has it.
+    """Parses and validates a document, unless the cache has it. Both take a turn.
 
     Args:
         documents: the cache.
@@ -86,22 +86,27 @@ class DocumentPreparation(SchemaExtension):
         self._limits = limits
         self._known = False
 
-    def on_parse(self) -> Iterator[None]:
+    async def on_parse(self) -> AsyncIterator[None]:
         """Parse within the limits. Validation takes longest, so a document that exceeds them is not validated."""
         context = self.execution_context
         if context.query and context.graphql_document is None:
             document = self._documents.get(context.query)
+            if document is None:
+                await context.context.turns.take(len(context.query))
+                # Another request may have brought the same text meanwhile.
+                document = self._documents.get(context.query)
             self._known = document is not None
             context.graphql_document = document.ast if document else read_document(context.query, self._limits)
         yield
 
-    def on_validate(self) -> Iterator[None]:
+    async def on_validate(self) -> AsyncIterator[None]:
         """Validate with our own bound on errors. Strawberry does not validate once `pre_execution_errors` is a list."""
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
             context.pre_execution_errors = []
             if not self._known:
+                await context.context.turns.take(len(context.query or ""))
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
                     document,

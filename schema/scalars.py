@@ -148,6 +148,9 @@ def _date_text(value: date) -> str:
 
 
 def _datetime_text(value: datetime) -> str:
+    # As with dates, a time that Python cannot represent arrives as text; "infinity" is one.
+    if not isinstance(value, datetime):
+        raise _refuse("DateTime", "a time between the years 1 and 9999")
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -35,14 +35,17 @@ _MESSAGES: Final = {
 }
 
 
-def check_variables(variables: Mapping[str, Any] | None) -> None:
+def check_variables(variables: Mapping[str, Any] | None) -> int:
     """Refuse variables that exceed the limits, whatever their types.
+
+    Returns:
+        How many values they have; 0 if they are few.
 
     Raises:
         LimitError: LIMIT_EXCEEDED.
     """
     if not variables or _are_few_and_short(variables):
-        return
+        return 0
     values = characters = 0
     level: list[Any] = [variables]
     while level:
@@ -63,6 +66,7 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
                     characters += len(value)
                     _check("variableCharacters", characters, MOST_CHARACTERS)
         level = deeper
+    return values
 
 
 def _are_few_and_short(variables: Mapping[str, Any]) -> bool:

@@ -216,8 +216,8 @@ class OrderStatusChange(Node):
 
     @strawberry.field(description="When the change was made, by the clock of the database.")
     def changed_at(self) -> datetime:
-        """A time in UTC."""
-        return self.change.changed_at
+        """A time in UTC. The scalar refuses a stored time that is outside its years."""
+        return self.change.changed_at  # type: ignore[return-value] # see above
 
     @strawberry.field(description="The note that was given with the change, if any.")
     def note(self) -> str | None:

@@ -33,9 +33,10 @@ BEGINNING: Final = FeedPlace(0)
 class StatusChange:
     """An applied change. The history keeps it for good.
 
-    `id` orders the feed. A later change has a higher id and never becomes visible before an earlier one. `moment` is
-    `changed_at` in microseconds since 1970; an infinite time is the largest or smallest bigint. Statuses are as stored.
-    `cleared` says that the change went back to the synced status, which is then `status`.
+    `id` orders the feed. A later change has a higher id and never becomes visible before an earlier one. Statuses are
+    as stored. `cleared` says that the change went back to the synced status, which is then `status`. `changed_at` is
+    text if the stored time is outside the years 1 to 9999. `moment` is the same time in microseconds since 1970; an
+    infinite one is the largest or smallest bigint.
     """
 
     id: int
@@ -46,7 +47,7 @@ class StatusChange:
     synced_status: str | None
     version: int
     changed_by: str
-    changed_at: datetime
+    changed_at: datetime | str
     note: str | None
     moment: int
 

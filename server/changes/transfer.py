@@ -5,6 +5,7 @@ A line is a change, or an entry of the audit as `{"audit": ...}`.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,6 +181,8 @@ def _checked(batch: list[tuple[int, str]], last: int) -> tuple[list[str], list[d
             entry = value["audit"]
             if not isinstance(entry, dict) or entry.keys() != _AUDIT_NAMES:
                 raise ImportRefusedError(f"Line {number} is not an entry of the audit from `export-changes`.")
+            _require_moment(number, entry, "at")
+            _require_moment(number, entry, "last_at")
             entries.append(entry)
             continue
         if not isinstance(value, dict) or value.keys() != _NAMES or not isinstance(value["id"], int):
@@ -188,9 +191,24 @@ def _checked(batch: list[tuple[int, str]], last: int) -> tuple[list[str], list[d
             raise ImportRefusedError(
                 f"Line {number} has the id {value['id']}, which is not above the id before it, {last}."
             )
+        _require_moment(number, value, "changed_at")
         last = value["id"]
         changes.append(line)
     return changes, entries, last
+
+
+def _require_moment(number: int, values: dict[str, Any], name: str) -> None:
+    """Refuse the line unless this value is a time, as `export-changes` writes it, that DateTime can represent."""
+    try:
+        moment = datetime.fromisoformat(str(values[name]))
+        moment.astimezone(UTC)
+        represented = moment.tzinfo is not None
+    except (ValueError, OverflowError):
+        represented = False
+    if not represented:
+        raise ImportRefusedError(
+            f"Line {number} has a `{name}` that is not a time with its offset from UTC, in the years 1 to 9999."
+        )
 
 
 def _text(template: str, tables: ChangeTables) -> sa.TextClause:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from schema.scalars import sort_date
 from server.db.pool import Pool
 
 if TYPE_CHECKING:
@@ -201,7 +203,7 @@ def _connector(
     options: dict[str, Any] = {
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
         "server_settings": {
-            # Dates are written and parsed in this style, whatever the database or the role is set to.
+            # Dates and times are written and parsed in this style, whatever the database or the role is set to.
             "datestyle": "ISO, YMD",
             "application_name": f"{_APPLICATION_NAME}{purpose}",
             "default_transaction_read_only": "on" if read_only else "off",
@@ -213,9 +215,32 @@ def _connector(
     }
 
     async def connect() -> asyncpg.Connection:
-        return await database.connect(timeout=CONNECT_SECONDS, **options)
+        connection = await database.connect(timeout=CONNECT_SECONDS, **options)
+        try:
+            await _set_codecs(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     return connect
+
+
+async def _set_codecs(connection: asyncpg.Connection) -> None:
+    """Read dates and times outside Python's years 1 to 9999 as text: one of them would fail all rows read with it.
+
+    The schema's scalars refuse the text, each in its own field.
+    """
+    for type_name, decoder in (("date", sort_date), ("timestamptz", _moment)):
+        await connection.set_type_codec(type_name, schema="pg_catalog", encoder=str, decoder=decoder)
+
+
+def _moment(text: str) -> datetime | str:
+    """A time in UTC from PostgreSQL's text; the text itself if Python cannot represent the time."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return text
 
 
 def _milliseconds(seconds: float) -> str:

@@ -14,7 +14,6 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from schema.scalars import sort_date
 from server.db.wait_queue import WaitQueue
 from server.observability.request_record import running_loop
 from server.traffic.admission import patience_left
@@ -300,11 +299,7 @@ class Pool:
         finally:
             self._asking -= 1
 
-    def _on_connect(self, connection: Any, record: Any) -> None:
-        # Dates as text: Python's cover only the years 1 to 9999, and one other date would fail the whole page.
-        connection.run_async(
-            lambda driver: driver.set_type_codec("date", schema="pg_catalog", encoder=str, decoder=sort_date)
-        )
+    def _on_connect(self, _connection: object, record: Any) -> None:
         now = time.monotonic()
         record.info[_MADE_AT] = now
         # Connections that were opened together are not replaced together.

@@ -163,6 +163,8 @@ class GraphQLEndpoint:
 
     async def _execute(self, data: RequestData, context: Context, *, method: str) -> tuple[dict[str, Any] | bytes, int]:
         allowed = _OPERATIONS[method]
+        # The turn comes before the admission slot, which others can use meanwhile.
+        await self._gateway.take_turn(data, context)
         planned = self._fast.find(data) if self._fast and not data.offered else None
         if self._fast is None or planned is None:
             return await self._gateway.execute(data, context, allowed=allowed)

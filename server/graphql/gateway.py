@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from server.traffic.rate_limit import RateLimit
 
 _T = TypeVar("_T")
+# Converting fewer values than these takes no longer than a page.
+_MANY_VALUES: Final = 100
 
 
 class Gateway:
@@ -154,10 +156,16 @@ class Gateway:
         Raises:
             ApiError: the operation is refused.
         """
-        check_variables(data.variables)
+        data.values = check_variables(data.variables)
         self._documents.resolve(data)
         if data.extensions is not None:
             reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+
+    @staticmethod
+    async def take_turn(data: RequestData, context: Context) -> None:
+        """Wait for a turn if the variables have many values, each of which has to be converted."""
+        if data.values > _MANY_VALUES:
+            await context.turns.take(data.values)
 
     async def execute(
         self, data: GraphQLRequestData, context: Context, *, allowed: Collection[OperationType]
@@ -190,7 +198,7 @@ class Gateway:
 
     async def answers(
         self,
-        data: GraphQLRequestData,
+        data: RequestData,
         context: Context,
         *,
         allowed: Collection[OperationType],
@@ -200,6 +208,7 @@ class Gateway:
 
         A subscription ends with such an answer after `lasting_seconds`.
         """
+        await self.take_turn(data, context)
         # Strawberry yields some errors and raises others, syntax errors among them.
         try:
             results = await self._schema.stream(

@@ -1,28 +1,39 @@
-"""Who may explore: introspection, the GraphiQL page, and the suggestions in error messages."""
+"""Introspection: who may explore the schema, and the remembered answers.
+
+To explore is to introspect, to open the GraphiQL page, and to get suggestions in error messages.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from graphql import FieldNode, Visitor, visit
+import orjson
+from graphql import ExecutionResult, FieldNode, FragmentDefinitionNode, Visitor, get_operation_ast, visit
 from strawberry.extensions import SchemaExtension
 
 from schema.errors import Reason, RequestError
+from schema.limits.document import INTROSPECTION_FIELDS, merged_fields
 from schema.permissions import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from graphql import DocumentNode
+    from strawberry.types.execution import ExecutionContext
 
     from schema.context import Context
     from schema.permissions import Principal
 
+    # A document, the name of its operation, and the variables in JSON.
+    _Key = tuple[str, str | None, bytes]
+
 ExploredBy = Literal["on", "admin", "off"]
-_INTROSPECTION: Final = frozenset({"__schema", "__type"})
 # GraphQL names have no escapes, so a text without a match has no introspection. `__typename` does not count as one.
 _NAMED: Final = re.compile(r"__(?:schema|type)(?![A-Za-z0-9_])", re.ASCII)
+# The answer to the standard query has 160,000 bytes, and takes as long to compute as eighty pages.
+_REMEMBERED_BYTES: Final = 2 << 20
 _REFUSED: Final = "Introspection is disabled on this server or for your role: `__schema` and `__type` are not answered."
 _NO_PAGE: Final = (
     "GraphiQL is disabled on this server or for your role: see the setting `EXPLORING`. If callers authenticate with "
@@ -52,6 +63,83 @@ class IntrospectionPolicy(SchemaExtension):
         yield
 
 
+class IntrospectionAnswers:
+    """The most recently used answers, in JSON, up to a bound. The schema of a process does not change.
+
+    Args:
+        most: how many bytes the answers may have, together with their documents and variables.
+    """
+
+    def __init__(self, most: int = _REMEMBERED_BYTES) -> None:
+        self._most = most
+        self._bytes = 0
+        self._answers: OrderedDict[_Key, bytes] = OrderedDict()
+
+    def get(self, key: _Key) -> bytes | None:
+        """The remembered answer."""
+        if (answer := self._answers.get(key)) is not None:
+            self._answers.move_to_end(key)
+        return answer
+
+    def add(self, key: _Key, answer: bytes) -> None:
+        """Remember an answer, and forget the oldest ones."""
+        self._answers[key] = answer
+        self._bytes += _weight(key, answer)
+        while self._bytes > self._most:
+            self._bytes -= _weight(*self._answers.popitem(last=False))
+
+
+class IntrospectionTurns(SchemaExtension):
+    """Lets one introspection run at a time, and answers it from memory if it can.
+
+    By then the caller is known to explore. All who explore see the same schema, so they share the answers.
+
+    Args:
+        answers: the remembered answers.
+    """
+
+    def __init__(self, answers: IntrospectionAnswers) -> None:
+        self._answers = answers
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        """Wait before the operation takes an admission slot, which others can use meanwhile."""
+        execution = self.execution_context
+        names = _root_fields(execution)
+        if INTROSPECTION_FIELDS.isdisjoint(names):
+            yield
+            return
+        text = execution.query or ""
+        await execution.context.turns.take(len(text))
+        if not names <= {*INTROSPECTION_FIELDS, "__typename"}:
+            yield
+            return
+        key = text, execution.operation_name, orjson.dumps(execution.variables)
+        answer = self._answers.get(key)
+        if answer is not None:
+            execution.result = ExecutionResult(orjson.Fragment(answer), None)  # type: ignore[arg-type] # JSON of a dict
+        yield
+        result: Any = execution.result
+        if answer is None and isinstance(result, ExecutionResult) and not result.errors:
+            self._answers.add(key, orjson.dumps(result.data))
+
+
+def _root_fields(execution: ExecutionContext) -> set[str]:
+    """The names of the operation's root fields, if there may be introspection among them."""
+    document = execution.graphql_document
+    if document is None or not _NAMED.search(execution.query or ""):
+        return set()
+    operation = get_operation_ast(document, execution.operation_name)
+    if operation is None:
+        return set()
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    return {node.name.value for node in merged_fields([operation.selection_set], fragments, visited=set())}
+
+
+def _weight(key: _Key, answer: bytes) -> int:
+    text, _, variables = key
+    return len(text) + len(variables) + len(answer)
+
+
 def _introspects(document: DocumentNode) -> bool:
     search = _Search()
     visit(document, search)
@@ -64,4 +152,4 @@ class _Search(Visitor):
     found = False
 
     def enter_field(self, node: FieldNode, *_: object) -> None:
-        self.found = self.found or node.name.value in _INTROSPECTION
+        self.found = self.found or node.name.value in INTROSPECTION_FIELDS

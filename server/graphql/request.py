@@ -40,10 +40,12 @@ class RequestData(GraphQLRequestData):
     Attributes:
         document_id: names the document, if its text is not sent, or in addition to it.
         offered: whether the text was sent to be remembered by its hash.
+        values: how many values the variables have; 0 if they are few.
     """
 
     document_id: str | None = None
     offered: bool = False
+    values: int = 0
 
 
 def names_operation(request: Request) -> bool:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from starlette.types import Receive, Scope, Send
-    from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
     from server.graphql.gateway import Gateway
+    from server.graphql.request import RequestData
     from server.traffic.draining import Draining
 
 _T = TypeVar("_T")
@@ -100,7 +100,7 @@ class GraphQLStream:
         )
 
     async def _events(
-        self, data: GraphQLRequestData, context: Context, position: FeedPosition, *, from_browser: bool
+        self, data: RequestData, context: Context, position: FeedPosition, *, from_browser: bool
     ) -> AsyncGenerator[ServerSentEvent, None]:
         if from_browser:
             # This also opens the stream at once, for proxies that wait for a first byte.
@@ -132,9 +132,7 @@ class GraphQLStream:
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
     @asynccontextmanager
-    async def _stopping(
-        self, data: GraphQLRequestData, expires_at: float | None
-    ) -> AsyncIterator[asyncio.Future[None]]:
+    async def _stopping(self, data: RequestData, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
         """A future that is done once the operation has to end, because the process stops or the token expires."""
         stopping = asyncio.ensure_future(self._wait_to_stop(data, expires_at))
         try:
@@ -142,7 +140,7 @@ class GraphQLStream:
         finally:
             stopping.cancel()
 
-    async def _wait_to_stop(self, data: GraphQLRequestData, expires_at: float | None) -> None:
+    async def _wait_to_stop(self, data: RequestData, expires_at: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
                 await self._draining.wait()

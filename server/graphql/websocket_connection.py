@@ -44,10 +44,9 @@ from server.observability.tracing import tracing
 from server.wire.connections import SEND_SECONDS
 
 if TYPE_CHECKING:
-    from strawberry.http import GraphQLRequestData
-
     from schema.context import Context
     from server.graphql.gateway import Gateway
+    from server.graphql.request import RequestData
     from server.settings import Settings
     from server.traffic.draining import Draining
 
@@ -96,7 +95,7 @@ class SocketLimits(NamedTuple):
 class _Operation(NamedTuple):
     """A running operation."""
 
-    data: GraphQLRequestData
+    data: RequestData
     task: asyncio.Task[None]
 
 
@@ -273,7 +272,7 @@ class SocketConnection:
         if not self._running and not self._closed:
             self._reschedule()
 
-    async def _operate(self, id_: str, data: GraphQLRequestData, context: Context, reads: ReadRequirement) -> None:
+    async def _operate(self, id_: str, data: RequestData, context: Context, reads: ReadRequirement) -> None:
         record = RequestRecord(str(uuid.uuid4()), transport="websocket")
         current_record.set(record)
         current_reads.set(reads)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from server.orders.sql_pages import Shape
 
 _REMEMBERED_STATEMENTS: Final = 512
-# In JSON a newline is white space between two values, and always escaped within a string: so it separates rows safely.
-BETWEEN_ROWS: Final = ",\n"
+# Within a JSON string a newline is always escaped, so it separates rows safely. The answer has commas in its place.
+BETWEEN_ROWS: Final = "\n"
 _BASE64_GROUP_BYTES: Final = 3
 _DATES: Final = ("0001-01-01", "9999-12-31")
 _MOMENTS: Final = ("0001-01-02 00:00:00+00", "9999-12-30 00:00:00+00")

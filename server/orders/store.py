@@ -291,11 +291,14 @@ def _orders_read(rows: Sequence[Any]) -> int:
 
 
 def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
-    """Turn rows in the direction of travel into the page's order, without the extra row."""
+    """Turn rows in the direction of travel into a JSON list's elements in the page's order, without the extra row.
+
+    The elements are written as the ordinary path writes them, without white space: an answer has one entity tag.
+    """
     if more:
         # On a page of size 0 the extra row is the first one, with no separator before it.
         text = text[: max(0, text.rfind(BETWEEN_ROWS))]
-    return BETWEEN_ROWS.join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text
+    return ",".join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text.replace(BETWEEN_ROWS, ",")
 
 
 def _without_placeholder(columns: tuple[OrderColumn, ...], rows: Sequence[Any]) -> Sequence[Row]:

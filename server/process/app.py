@@ -18,7 +18,7 @@ from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadlin
 from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.graphiql.page import STATIC
-from server.graphql.introspection import IntrospectionPolicy
+from server.graphql.introspection import IntrospectionAnswers, IntrospectionPolicy, IntrospectionTurns
 from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
@@ -62,21 +62,24 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     admission = admission or Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     cache = DocumentCache()
     documents = Documents.of(settings, cache)
+    limits = settings.document_limits
+    answers = IntrospectionAnswers()
     rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[
-            *([] if rates is None else [lambda: ChargeMistakes(rates)]),
+            *([] if rates is None else [lambda: ChargeMistakes(rates, most_characters=limits.characters)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             IntrospectionPolicy,
+            lambda: IntrospectionTurns(answers),
             lambda: AdmissionGate(admission),
             lambda: QueryDeadline(settings.request_timeout),
             lambda: RememberDocument(documents),
         ],
         documents=cache,
         plans=settings.fast_path,
-        limits=settings.document_limits,
+        limits=limits,
     )
     fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
     gateway = Gateway(

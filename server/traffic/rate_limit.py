@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from strawberry.extensions import SchemaExtension
 
 from schema.errors import RateLimitedError, Reason
+from schema.limits.prices import reading_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,10 +93,10 @@ class RateLimit:
         """
         self._demanded(user, 1, self._clock())
 
-    def note_mistake(self, user: str) -> None:
-        """Charge for a document that is refused, as far as the bucket has points."""
+    def note_mistake(self, user: str, text: str) -> None:
+        """Charge for reading a document that is refused, as far as the bucket has points."""
         now = self._clock()
-        self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS), now)
+        self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS - reading_points(text)), now)
 
     def _demanded(self, user: str, points: int, now: float) -> float:
         left = self._left(user, now)
@@ -123,10 +124,16 @@ class RateLimit:
 
 
 class ChargeMistakes(SchemaExtension):
-    """Charges the caller for a document that is refused, and refuses a caller without points before parsing."""
+    """Charges the caller for a document that is refused, and refuses a caller without points before parsing.
 
-    def __init__(self, limit: RateLimit) -> None:
+    Args:
+        limit: the buckets.
+        most_characters: how many characters the server reads. A longer document is refused unread.
+    """
+
+    def __init__(self, limit: RateLimit, *, most_characters: int) -> None:
         self._limit = limit
+        self._most_characters = most_characters
 
     def on_operation(self) -> Iterator[None]:
         """This hook also surrounds parsing and validation.
@@ -153,4 +160,5 @@ class ChargeMistakes(SchemaExtension):
             yield
         finally:
             if not priced:
-                self._limit.note_mistake(context.principal.user)
+                text = execution.query or ""
+                self._limit.note_mistake(context.principal.user, text if len(text) <= self._most_characters else "")

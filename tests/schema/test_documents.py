@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from graphql import parse
 
 from schema import DocumentCache, DocumentLimits, build_schema
-from schema.documents import REMEMBERED_CHARACTERS, Document
+from schema.documents import Document
+from schema.limits.prices import REMEMBERED_CHARACTERS
 from tests.schema.recording import RecordingAdministration, context
 from tests.support.work import counted
 
@@ -120,6 +122,18 @@ def test_the_remembered_characters_are_bounded() -> None:
     add(cache, several)
     texts = [add(cache, f"{{{name}}}") for name in "abcd"]
     assert [cache.get(text) is not None for text in (*texts, several)] == [True] * 4 + [False]
+
+
+async def test_a_document_that_is_read_each_time_costs_by_its_length(schema: Schema) -> None:
+    """It costs a point for every 25 characters more, which are mostly escapes here. A shorter one is read once."""
+    charged: list[int] = []
+    caller = replace(context(RecordingAdministration()), charge=charged.append)
+    for length in (1_000, REMEMBERED_CHARACTERS, REMEMBERED_CHARACTERS + 1, 65_536):
+        text = '{ instance: __type(name: "'
+        text += "\\n" * ((length - len(text) - 13) // 2)
+        text = f'{text}") {{ name }} }}'.ljust(length)
+        assert (await schema.execute(text, context_value=caller)).errors is None
+    assert [cost - charged[0] for cost in charged] == [0, 0, REMEMBERED_CHARACTERS // 25, 65_536 // 25]
 
 
 def test_a_very_long_document_is_not_remembered(cache: DocumentCache) -> None:

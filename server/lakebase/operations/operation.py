@@ -229,10 +229,17 @@ def _from_row(row: Any) -> OperationRecord:
         steps=steps_from_json(columns["steps"]),
         facts=columns["facts"],
         requested_by=columns["requested_by"],
-        requested_at=columns["requested_at"],
+        requested_at=_time(columns["requested_at"]),
         state=OperationState(columns["state"]),
-        finished_at=columns["finished_at"],
+        finished_at=columns["finished_at"] and _time(columns["finished_at"]),
         failure=failure_from_json(columns["failure"]),
         fence=columns["fence"],
         cancel_requested_by=columns["cancel_requested_by"],
     )
+
+
+def _time(stored: datetime | str) -> datetime:
+    # The pool returns a time outside Python's years as text.
+    if isinstance(stored, str):
+        raise ValueError(stored)  # noqa: TRY004 # the value is wrong, as for any other column
+    return stored

@@ -260,7 +260,7 @@ class OperationTable:
         rows = await self._rows(
             f"""
             SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
-            FROM {self._name} WHERE state IN ('PENDING', 'RUNNING')
+            FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') AND isfinite(lease_ends_at)
             """,  # noqa: S608 # as above
             {},
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -31,6 +33,13 @@ def server(orders_url: str) -> Iterator[Server]:
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client of it that accepts gzip."""
     with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def other_process(orders_url: str) -> Iterator[httpx.Client]:
+    """A client of another process on the same database."""
+    with running_server(orders_url, APP_SCHEMA="caching") as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 
@@ -133,3 +142,31 @@ def test_the_gzipped_and_the_plain_response_have_the_same_bytes(client: httpx.Cl
     assert packed.headers["etag"] == plain.headers["etag"][:-1] + '-gzip"'
     with client.stream("GET", GRAPHQL, params={"query": PAGE}, headers={"accept": "application/json"}) as response:
         assert gzip.decompress(b"".join(response.iter_raw())) == plain.content
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        PAGE,
+        "{ orders(first: 0) { nodes { id } edges { cursor } pageInfo { endCursor hasNextPage } totalCount } }",
+        "{ orders(last: 30) { edges { cursor node { id totalPrice orderDate statusUpdatedAt } } pageInfo { startCursor } } }",
+        "{ order(orderKey: 1) { clerk shipPriority } none: order(orderKey: 9) { id } __typename }",
+        '{ node(id: "T3JkZXI6MQ==") { id ... on Order { status } } nodes(ids: ["T3JkZXI6MQ==", "T3JkZXI6Mg=="]) { id } }',
+        "{ ordersPage(pageSize: 20) { nodes { id } totalPages } }",
+        "{ orders(first: 20) { nodes { id statusChanges { nodes { version } } } } }",
+    ],
+    ids=["orders", "empty", "edges", "order", "nodes", "ordersPage", "statusChanges"],
+)
+def test_an_answer_has_one_tag(client: httpx.Client, other_process: httpx.Client, query: str) -> None:
+    """The first answer of a process, all later ones, and those to a hash have the same bytes, gzipped or not."""
+    digest = hashlib.sha256(query.encode()).hexdigest()
+    by_hash = {"extensions": json.dumps({"persistedQuery": {"version": 1, "sha256Hash": digest}})}
+    for encoding in ("identity", "gzip"):
+        responses = [
+            one.get(GRAPHQL, params=parameters, headers={"accept-encoding": encoding})
+            for one in (client, other_process)
+            for parameters in ({"query": query}, {"query": query}, {"query": query, **by_hash}, by_hash)
+        ]
+        assert "errors" not in responses[0].json()
+        assert len({response.content for response in responses}) == 1
+        assert len({response.headers["etag"] for response in responses}) == 1

@@ -326,7 +326,7 @@ async def test_an_operation_is_cancelled_by_its_id_and_for_its_caller() -> None:
         "plan": None,
         "userErrors": [],
     }
-    assert administration.calls == [("cancel", ("op1", "ann", {"input": {"id": operation_id}}))]
+    assert administration.calls == [("cancel", ("op1", "ann", {"input": {"id": OPERATION_ID}}))]
     unknown = ports.AdminRefusal(Reason.RESOURCE_NOT_FOUND, "There is none.", "id")
     administration = RecordingAdministration(outcome=ports.AdminOutcome(refusals=(unknown,)))
     assert (await answer(administration, document, id=OPERATION_ID))["cancelOperation"] == {

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
+from schema.turns import Turns
 from tests.support.calibration import hold
 from tests.support.examples import examples
 from tests.support.work import counted, processor_seconds
@@ -304,6 +305,7 @@ class _Context:
 
     limits = None
     tells_cost = False
+    turns = Turns()
 
     def for_operation(self) -> _Context:
         return self

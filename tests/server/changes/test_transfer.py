@@ -78,7 +78,21 @@ def line(**different: object) -> str:
         ),
         ([line(version=1)], "The lines contradict each other or the database: "),
         ([line(), line(id=8, changed_by=None)], "The lines contradict each other or the database: "),
-        ([line(changed_at="soon")], "The lines contradict each other or the database: "),
+        *(
+            ([line(), "", line(id=8, version=3, changed_at=moment)], "Line 3 has a `changed_at` that is not a time")
+            for moment in (
+                "soon",
+                None,
+                0,
+                "2026-01-01T00:00:00",
+                "infinity",
+                "-infinity",
+                "12026-01-01T00:00:00+00:00",
+                "0044-03-15T00:00:00+00:00 BC",
+                "0001-01-01T00:30:00+14:00",
+                "9999-12-31T23:30:00-12:00",
+            )
+        ),
     ],
 )
 async def test_an_import_that_does_not_fit_imports_nothing(

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from graphql import GraphQLError, get_introspection_query
 from strawberry.types.execution import PreExecutionError
 
 from schema import build_schema
 from schema.permissions import Role
-from server.graphql.introspection import ExploredBy, IntrospectionPolicy, may_explore
+from server.graphql.introspection import (
+    ExploredBy,
+    IntrospectionAnswers,
+    IntrospectionPolicy,
+    IntrospectionTurns,
+    may_explore,
+)
 from server.http.error_response import present
 from tests.schema.recording import RecordingAdministration, context
 from tests.support.calibration import hold
-from tests.support.work import processor_seconds
+from tests.support.work import counted, processor_seconds
 
 if TYPE_CHECKING:
     from strawberry import Schema
@@ -138,6 +146,42 @@ def test_no_wording_of_a_caller_s_own_saves_a_suggestion(message: str, less: str
     result = PreExecutionError(data=None, errors=[GraphQLError(message)])
     assert present(result)[0]["errors"][0]["message"] == less
     assert present(result, explores=True)[0]["errors"][0]["message"] == message
+
+
+async def test_an_introspection_is_executed_once_for_all_callers() -> None:
+    """Its answer is remembered by its document and variables, and has the same bytes."""
+    answers = IntrospectionAnswers()
+    asked = build_schema(extensions=[IntrospectionPolicy, lambda: IntrospectionTurns(answers)])
+    explorer = replace(context(RecordingAdministration(), Role.READER), explores=True)
+
+    async def ask(document: str, **variables: object) -> tuple[bytes, int]:
+        with counted() as work:
+            result = await asked.execute(document, variable_values=variables, context_value=explorer)
+            body = orjson.dumps(present(result)[0])
+        return body, work.calls
+
+    (first, calls), (again, fewer) = await ask(INTROSPECTION), await ask(INTROSPECTION)
+    assert again == first
+    assert fewer < calls / 20
+    (order,), (query,) = [
+        {(await ask("query($n: String!) { __type(name: $n) { name } }", n=name))[0] for _ in range(2)}
+        for name in ("Order", "Query")
+    ]
+    assert [json.loads(body)["data"]["__type"]["name"] for body in (order, query)] == ["Order", "Query"]
+    # Who may not explore gets nothing from memory.
+    result = await asked.execute(INTROSPECTION, context_value=context(RecordingAdministration(), Role.READER))
+    assert present(result)[0]["errors"][0]["extensions"]["reason"] == "INTROSPECTION_DISABLED"
+
+
+def test_remembered_introspections_are_bounded() -> None:
+    """The answers that were used last are kept."""
+    answers = IntrospectionAnswers(most=100)
+    for name in "abc":
+        answers.add((name, None, b"null"), b"x" * 40)
+        answers.get(("a", None, b"null"))
+    assert [answers.get((name, None, b"null")) is not None for name in "abc"] == [True, False, True]
+    answers.add(("d", None, b"null"), b"x" * 1_000)
+    assert answers.get(("d", None, b"null")) is None
 
 
 def test_a_long_message_is_looked_through_once() -> None:

@@ -93,7 +93,7 @@ async def test_an_operation_that_leaves_the_fast_path_is_charged_once(endpoint: 
 async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_path(open_store: OpenStore) -> None:
     """The fast path has charged it, so the ordinary path does not require another point."""
     rates = RateLimit(1e-9, 8)
-    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates, most_characters=1_000))
     await endpoint.ask(rates.charging(endpoint.context()), first=4)
     fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first=-4)
     assert not fast
@@ -120,7 +120,7 @@ async def test_a_refused_document_costs_one_point_and_an_executed_one_its_cost(
 ) -> None:
     """It does not matter which check refuses it. Errors during execution cost nothing more."""
     rates = RateLimit(1e-9, 10)
-    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates, most_characters=1_000))
     await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
     user = endpoint.context().principal.user
     rates.spend(user, 10 - points)

@@ -80,11 +80,20 @@ def test_a_mistake_costs_a_point_if_there_is_one(clock: Clock) -> None:
     """A caller that only sends wrong documents is refused before the server reads the next one."""
     rates = limit(clock, burst=2)
     for _ in range(3):
-        rates.note_mistake("a")
+        rates.note_mistake("a", "{")
     with pytest.raises(RateLimitedError):
         rates.demand_any("a")
     clock.now += 0.1
     rates.demand_any("a")
+
+
+def test_a_long_mistake_costs_as_much_as_it_takes_to_read(clock: Clock) -> None:
+    """A point for every 25 characters, as far as the bucket has them."""
+    rates = limit(clock, burst=3_000)
+    rates.note_mistake("a", "{" * 60_000)
+    rates.spend("a", 599)
+    rates.note_mistake("a", "{" * 60_000)
+    assert refusal(rates, "a", 1)
 
 
 def test_a_full_bucket_is_forgotten(clock: Clock) -> None:

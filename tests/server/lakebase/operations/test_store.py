@@ -362,6 +362,18 @@ async def test_the_end_of_an_operation_whose_row_was_left_behind_ends_that_row(
     assert await other.find(held.id) == held
 
 
+async def test_a_lease_without_an_end_does_not_end(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """PostgreSQL cannot say how far away `infinity` is. The other leases are still found."""
+    store, endless, held = new_store(), operation("endless"), operation()
+    await store.begin(endless)
+    await database.execute(f"UPDATE {SCHEMA}.operation SET lease_ends_at = 'infinity' WHERE id = $1", endless.id)
+    assert await store.next_lease_end() is None
+    await store.begin(held)
+    assert await store.next_lease_end() is not None
+
+
 async def test_an_attempt_after_a_lost_reply_is_no_conflict(new_store: Callable[[], OperationStore]) -> None:
     """An operation does not conflict with itself when it is begun or detached a second time."""
     store, held = new_store(), operation()
@@ -416,17 +428,22 @@ async def test_a_row_left_behind_is_ended_and_lost_by_its_new_holder(
         await other.save(taken)
 
 
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        """request = request || '{"kind": "OF_THE_FUTURE"}'""",
+        "requested_at = 'infinity'",
+        "finished_at = '10000-01-01'",
+    ],
+)
 async def test_an_unreadable_row_hides_no_other(
-    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection, unreadable: str
 ) -> None:
-    """A row of a kind that this version of the code does not know is left to newer versions."""
+    """A row of a kind that this version of the code does not know is left to newer versions, as are impossible times."""
     store, unknown, held = new_store(), operation("unknown"), operation()
     await store.begin(unknown)
     await store.begin(held)
-    await database.execute(
-        f"""UPDATE {SCHEMA}.operation SET request = request || '{{"kind": "OF_THE_FUTURE"}}' WHERE id = $1""",
-        unknown.id,
-    )
+    await database.execute(f"UPDATE {SCHEMA}.operation SET {unreadable} WHERE id = $1", unknown.id)
     assert [one.id for one in await store.page(size=10, after=None)] == [held.id]
     await lapse(database, held)
     await lapse(database, unknown)
