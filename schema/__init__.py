@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.documents import DocumentCache
 from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages import quote_values_in_json
+from schema.plans.documents import DocumentCache
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
 

@@ -12,11 +12,11 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from schema.documents import Document
 from schema.errors import ApiError, Reason, RequestError
 from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
 from schema.permissions import Role
+from schema.plans.documents import Document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from strawberry.types.execution import ExecutionContext
 
     from schema.context import Context
-    from schema.documents import DocumentCache
     from schema.limits.document import DocumentLimits
+    from schema.plans.documents import DocumentCache
 
 # Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10

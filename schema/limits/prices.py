@@ -61,8 +61,8 @@ class ConditionalPrice:
 
 Size: TypeAlias = PageArguments | ListArgument | TypicalLength | PageEntries
 
-# A longer document is not remembered (schema/documents.py). GraphiQL's introspection query has 1,600 characters, and
-# Relay's largest documents have a few thousand.
+# A longer document is not remembered (schema/plans/documents.py). GraphiQL's introspection query has 1,600 characters,
+# and Relay's largest documents have a few thousand.
 REMEMBERED_CHARACTERS: Final = 16_384
 # The slowest text, a string of escapes, takes 0.8 µs a character to read. Introspection takes 20 µs for a point too.
 _CHARACTERS_FOR_A_POINT: Final = 25

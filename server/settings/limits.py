@@ -98,7 +98,7 @@ class LimitSettings(BaseSettings):
     )
     automatic_persisted_queries: NonNegativeInt = Field(
         1_000,
-        # As many as the cache of documents holds (schema/documents.py).
+        # As many as the cache of documents holds (schema/plans/documents.py).
         le=1_000,
         description=(
             "Documents that the server remembers by hash for Apollo's automatic persisted queries, at most 1,000; "

@@ -9,8 +9,8 @@ import pytest
 from graphql import parse
 
 from schema import DocumentCache, DocumentLimits, build_schema
-from schema.documents import Document
 from schema.limits.prices import REMEMBERED_CHARACTERS
+from schema.plans.documents import Document
 from tests.schema.recording import RecordingAdministration, context
 from tests.support.work import counted
 

@@ -1,0 +1,1 @@
+"""The promises of schema/plans, in the process."""
