@@ -81,6 +81,12 @@ class AdminAuditEntry(Node):
             "beginning. Of counted refusals of a caller without the role, the first input."
         )
     )
+    elsewhere: bool | None = strawberry.field(
+        description=(
+            "Whether it happened in another database: this one is a copy of that one, such as a branch or a restore, "
+            "or the entry was imported. Null if the release that wrote the entry did not record its database."
+        )
+    )
 
     @classmethod
     def of(cls, found: ports.AuditEntry) -> AdminAuditEntry:
@@ -99,6 +105,7 @@ class AdminAuditEntry(Node):
             operation_id=encode_global_id(Operation.__name__, found.operation_id) if found.operation_id else None,
             request_id=found.request_id,
             input=found.input,
+            elsewhere=found.elsewhere,
         )
 
     def node_key(self) -> str:

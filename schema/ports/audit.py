@@ -32,7 +32,8 @@ class AuditEntry:
     """One entry of the audit: a privileged action, done or refused.
 
     `count` is how often the same was refused within the minute that began at `at`, and `last_at` is the last time.
-    `input` is JSON text. Times are by the clock of the process that wrote the entry.
+    `input` is JSON text. Times are by the clock of the process that wrote the entry. `elsewhere` says that it was
+    written in another database, of which this one is a copy or has its export; None if that is not known.
     """
 
     id: str
@@ -47,6 +48,7 @@ class AuditEntry:
     request_id: str | None
     input: str | None
     count: int
+    elsewhere: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ def _require_moment(number: int, values: dict[str, Any], name: str) -> None:
         represented = False
     if not represented:
         raise ImportRefusedError(
-            f"Line {number} has a `{name}` that is not a time with its offset from UTC, in the years 1 to 9999."
+            f"Line {number}: `{name}` is not a time with an offset from UTC in the years 1 to 9999."
         )
 
 

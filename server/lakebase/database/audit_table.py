@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 AUDIT_COLUMNS: Final = (
-    "id, at, last_at, principal, action, outcome, reason, resources, operation, request_id, input, count"
+    "id, at, last_at, principal, action, outcome, reason, resources, operation, request_id, input, count, home"
 )
 # Lines of JSON as rows of the table.
 AUDIT_LINES: Final = """
 jsonb_to_recordset(CAST(:lines AS jsonb)) AS l (
     id uuid, at timestamptz, last_at timestamptz, principal text, action text, outcome text, reason text,
-    resources text[], operation uuid, request_id text, input text, count integer
+    resources text[], operation uuid, request_id text, input text, count integer, home text
 )
 """
 _CONDITIONS: Final = {
@@ -55,6 +55,7 @@ class AuditTable:
         Raises:
             InputError: PostgreSQL cannot store one of the values. Nothing was added.
         """
+        home = await self._tables.home()
         await self._tables.rows(
             f"""
             INSERT INTO {self._name} AS a ({AUDIT_COLUMNS})
@@ -64,7 +65,7 @@ class AuditTable:
             WHERE a.outcome = 'REFUSED'
             RETURNING id
             """,  # noqa: S608 # the setting is an identifier, and quoted
-            {"lines": json.dumps([_line(entry) for entry in entries])},
+            {"lines": json.dumps([{**_line(entry), "home": home} for entry in entries])},
         )
 
     async def page(
@@ -79,7 +80,7 @@ class AuditTable:
             "ORDER BY at DESC, id DESC LIMIT :size",
             {**values, **_place(after), "size": size + 1},
         )
-        return _entries(rows[:size]), len(rows) > size
+        return await self._entries(rows[:size]), len(rows) > size
 
     async def any_before(self, wanted: AuditFilter, position: AuditPosition) -> bool:
         """Whether there is a wanted entry at a position or before it, in the order of the pages."""
@@ -94,7 +95,7 @@ class AuditTable:
     async def find(self, id_: str) -> AuditEntry | None:
         """The entry with this id."""
         statement = f"SELECT {AUDIT_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)"  # noqa: S608 # as above
-        return next(iter(_entries(await self._tables.rows(statement, {"id": id_}))), None)
+        return next(iter(await self._entries(await self._tables.rows(statement, {"id": id_}))), None)
 
     async def of_operation(self, operation_id: str) -> list[AuditEntry]:
         """The entries of one operation, oldest first."""
@@ -102,7 +103,7 @@ class AuditTable:
             f"SELECT {AUDIT_COLUMNS} FROM {self._name} WHERE operation = CAST(:id AS uuid) ORDER BY at, id",  # noqa: S608 # as above
             {"id": operation_id},
         )
-        return _entries(rows)
+        return await self._entries(rows)
 
     async def prune(self, *, days: float) -> None:
         """Delete the entries that are older than this, in batches, so that no statement takes long."""
@@ -123,6 +124,19 @@ class AuditTable:
             )
             pruned = len(rows)
 
+    async def _entries(self, rows: Sequence[Any]) -> list[AuditEntry]:
+        """The entries from rows. A row that only another version of this code can read is logged and left out."""
+        if not rows:
+            return []
+        home = await self._tables.home()
+        entries = []
+        for row in rows:
+            try:
+                entries.append(_entry(row, home))
+            except ValueError:
+                _log.exception("audit row cannot be read", row=str(row[0]))
+        return entries
+
 
 def _line(entry: AuditEntry) -> dict[str, Any]:
     return {
@@ -141,30 +155,23 @@ def _line(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def _entries(rows: Sequence[Any]) -> list[AuditEntry]:
-    """The entries from rows. A row that only another version of this code can read is logged and left out."""
-    entries = []
-    for row in rows:
-        try:
-            entries.append(_entry(row))
-        except ValueError:
-            _log.exception("audit row cannot be read", row=str(row[0]))
-    return entries
-
-
-def _entry(row: Any) -> AuditEntry:
-    id_, at, last_at, principal, action, outcome, reason, resources, operation, *rest = row
+def _entry(row: Any, home: str) -> AuditEntry:
+    *before, operation, request_id, input_, count, written_in = row
+    id_, at, last_at, principal, action, outcome, reason, resources = before
     return AuditEntry(
-        str(id_),
-        at,
-        last_at,
-        principal,
-        action,
-        AuditOutcome(outcome),
-        reason,
-        tuple(resources),
-        operation and str(operation),
-        *rest,
+        id=str(id_),
+        at=at,
+        last_at=last_at,
+        principal=principal,
+        action=action,
+        outcome=AuditOutcome(outcome),
+        reason=reason,
+        resources=tuple(resources),
+        operation_id=operation and str(operation),
+        request_id=request_id,
+        input=input_,
+        count=count,
+        elsewhere=None if written_in is None else written_in != home,
     )
 
 

@@ -79,7 +79,7 @@ def line(**different: object) -> str:
         ([line(version=1)], "The lines contradict each other or the database: "),
         ([line(), line(id=8, changed_by=None)], "The lines contradict each other or the database: "),
         *(
-            ([line(), "", line(id=8, version=3, changed_at=moment)], "Line 3 has a `changed_at` that is not a time")
+            ([line(), "", line(id=8, version=3, changed_at=moment)], "Line 3: `changed_at` is not a time")
             for moment in (
                 "soon",
                 None,
@@ -129,6 +129,7 @@ ENTRY = {
     "request_id": "r-1",
     "input": '{"name":"a\\u0000"}',
     "count": 3,
+    "home": "another/1/2/3",
 }
 
 
@@ -165,8 +166,8 @@ async def test_the_audit_moves_with_the_changes(engine: AsyncEngine, database: a
         ('{"audit": 1}', "Line 1 is not an entry of the audit from `export-changes`."),
         ('{"audit": {"id": 1}}', "Line 1 is not an entry of the audit from `export-changes`."),
         (audit_line(id="x"), "The lines contradict each other or the database: "),
-        (audit_line(at="infinity"), "The lines contradict each other or the database: "),
-        (audit_line(last_at="12026-01-01T00:00:00+00:00"), "The lines contradict each other or the database: "),
+        (audit_line(at="infinity"), "Line 1: `at` is not a time"),
+        (audit_line(last_at="12026-01-01T00:00:00+00:00"), "Line 1: `last_at` is not a time"),
         (audit_line(principal=None), "The lines contradict each other or the database: "),
     ],
 )

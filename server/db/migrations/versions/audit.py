@@ -16,7 +16,8 @@ _STATEMENTS = (
         ADD COLUMN id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
         ADD COLUMN count integer NOT NULL DEFAULT 1,
         ADD COLUMN last_at timestamptz,
-        ADD COLUMN input text
+        ADD COLUMN input text,
+        ADD COLUMN home text
     """,
     "UPDATE {schema}.admin_audit SET last_at = at",
     # A server of the revision before knows nothing of this column, and may still write.

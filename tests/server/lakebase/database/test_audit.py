@@ -293,6 +293,24 @@ async def test_the_audit_is_append_only(table: AuditTable, database: asyncpg.Con
     assert await rows(database) == before
 
 
+async def test_an_entry_of_the_original_is_told_from_those_of_its_copy(
+    table: AuditTable, database: asyncpg.Connection
+) -> None:
+    """A copy of the database has the original's entries too. An earlier release did not record where it wrote."""
+    copied, old, own = (entry(number) for number in range(3))
+    await table.add([copied, old, own])
+    # The trigger that makes the audit append only is off meanwhile.
+    await database.execute("SET session_replication_role = replica")
+    await database.execute(f"UPDATE {NAME} SET home = 'another/1/2/3' WHERE id = $1", copied.id)
+    await database.execute(f"UPDATE {NAME} SET home = NULL WHERE id = $1", old.id)
+    await database.execute("RESET session_replication_role")
+    found, _ = await table.page(AuditFilter(), size=5, after=None)
+    assert {one.id: one.elsewhere for one in found} == {copied.id: True, old.id: None, own.id: False}
+    again = await table.find(copied.id)
+    assert again is not None
+    assert again.elsewhere
+
+
 async def test_what_is_too_old_is_deleted(
     table: AuditTable, orders_url: str, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
