@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.errors import InputError, Reason, UnavailableError
+from schema.errors import ApiError, InputError, Reason, UnavailableError
 from schema.ports.changes import StatusChange
 from server.changes.sql_writes import CHANGE_COLUMNS
 from server.db.app_tables import CHANNEL, quoted
@@ -123,6 +123,7 @@ class PostgresFeed:
         self._subscribers: set[_Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
         self._position: int | None = None
+        self._interrupted_by: str | None = None
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
         self._started = asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
@@ -215,7 +216,11 @@ class PostgresFeed:
             try:
                 await self._follow()
             except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
-                _log.warning("feed interrupted", cause=repr(error))
+                cause = error.message if isinstance(error, ApiError) else repr(error)
+                # Logged once for each cause, however often the feed tries to connect.
+                if cause != self._interrupted_by:
+                    self._interrupted_by = cause
+                    _log.warning("feed interrupted", cause=cause)
             if not self._keeps_awake:
                 # Connecting again would wake the database, so wait until another statement has woken it.
                 self._used.clear()
@@ -254,6 +259,9 @@ class PostgresFeed:
         while True:
             rows: list[Any] = await connection.fetch(self._after, self._position)
             self._backoff.reset()
+            if self._interrupted_by is not None:
+                self._interrupted_by = None
+                _log.info("feed resumed")
             if rows:
                 await self._settled(asyncio.get_running_loop().time())
             for row in rows:

@@ -51,7 +51,7 @@ class Runner:
         timeouts: StepTimeouts,
         services: Callable[[], Awaitable[Services]],
         *,
-        database_changed: Callable[[], None],
+        database_changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._running: dict[str, tuple[OperationRecord, asyncio.Task[None]]] = {}

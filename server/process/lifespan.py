@@ -124,19 +124,24 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             stack.push_async_callback(migrations.close)
 
-            def ended() -> None:
-                # An operation may have created the database, or replaced it.
+            async def ended() -> None:
+                # An operation may have created the database, or replaced, stopped or deleted it.
                 migrations.forget()
                 table.forget()
                 replicas.forget()
                 readiness.check_now()
+                await asyncio.shield(readiness.doubt())
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
 
-            readiness.watch(lambda: _check_readiness(settings, engines, migrations, administering, replicas, store))
+            readiness.watch(
+                lambda: _check_readiness(settings, engines, migrations, administering, replicas, store),
+                look_up=database.look_up,
+            )
+            database.wake_up.down = readiness.doubt
             pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,

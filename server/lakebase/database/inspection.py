@@ -139,7 +139,7 @@ class Postgres:
             return sum([await self._count(instance, name) for name in names])
         except DatabaseMissingError:
             return 0
-        except (UnavailableError, ForbiddenError):
+        except ApiError:
             return None
 
     async def grants_and_indexes(self, table: TableLocation) -> GrantsAndIndexes:
