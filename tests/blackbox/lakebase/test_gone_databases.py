@@ -34,19 +34,25 @@ ALTERED: Final = MappingProxyType({**HASTE, "server.orders.readiness._LAST_ABSEN
 PROBES: Final = 20
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
+    """A platform of the module's own."""
     with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
         yield platform
 
 
-@pytest.fixture
-def operator(platform: LocalPlatform) -> Iterator[Operator]:
-    """An operator of one process, who has provisioned."""
+@pytest.fixture(scope="module")
+def one_process(platform: LocalPlatform) -> Iterator[Operator]:
+    """An operator of one process."""
     with operated(platform, altered=ALTERED) as operator:
-        operator.provisioned()
         yield operator
+
+
+@pytest.fixture
+def operator(one_process: Operator) -> Operator:
+    """The operator, with an instance that is available."""
+    one_process.provisioned()
+    return one_process
 
 
 def reason(operator: Operator) -> str:
@@ -96,28 +102,20 @@ def test_after_a_teardown_the_server_is_not_ready_and_says_what_creates_an_insta
     (error,) = operator.answer(ORDER)["errors"]
     assert error["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
     assert error["message"].startswith(MISSING)
-    operator.provisioned()
 
 
-def test_every_worker_knows_without_a_query(platform: LocalPlatform) -> None:
+def test_every_worker_knows_without_a_query(platform: LocalPlatform, operator: Operator) -> None:
     """The workers that did not run the operation notice that their connections were closed, and look the instance up."""
-    with operated(platform, altered=ALTERED, WORKERS=str(WORKERS)) as operator:
-        operator.provisioned()
-        wait_for(lambda: all(reason(operator) == "ok" for _ in range(PROBES)), what=operator.server.log)
+    assert operator.ask(ORDER)
+    with operated(platform, altered=ALTERED, WORKERS=str(WORKERS)) as workers:
+        wait_for(lambda: all(reason(workers) == "ok" for _ in range(PROBES)), what=workers.server.log)
         for _ in range(PROBES):
-            operator.insist(ORDER)
-        operator.done("updateDatabaseInstance", name=INSTANCE, stopped=True)
-        said(operator, STOPPED)
+            workers.insist(ORDER)
+        workers.done("updateDatabaseInstance", name=INSTANCE, stopped=True)
+        said(workers, STOPPED)
         for _ in range(PROBES):
-            operator.ask(ADMINISTRATION)
-        operator.done("updateDatabaseInstance", name=INSTANCE, stopped=False, acknowledgeCost=True)
-        wait_for(lambda: all(reason(operator) == "ok" for _ in range(PROBES)), what=operator.server.log)
-        for _ in range(PROBES):
-            operator.insist(ORDER)
-        operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
-        said(operator, MISSING)
-        for _ in range(PROBES):
-            operator.ask(ADMINISTRATION)
+            workers.ask(ADMINISTRATION)
+    operator.done("updateDatabaseInstance", name=INSTANCE, stopped=False, acknowledgeCost=True)
 
 
 def test_a_stop_or_deletion_by_someone_else_is_noticed_too(platform: LocalPlatform, operator: Operator) -> None:
