@@ -295,7 +295,9 @@ def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | 
 
 def _not_found(name: str) -> str:
     kind, setting = (
-        ("endpoint", "LAKEBASE_ENDPOINT") if name.startswith(_ENDPOINT_PREFIX) else ("instance", "LAKEBASE_INSTANCE_NAME")
+        ("endpoint", "LAKEBASE_ENDPOINT")
+        if name.startswith(_ENDPOINT_PREFIX)
+        else ("instance", "LAKEBASE_INSTANCE_NAME")
     )
     return (
         f"There is no database {kind} {name}, or the server's identity may not see it: create it with "

@@ -84,7 +84,7 @@ class Action(Enum):
     MINT_ENDPOINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database's project")
 
 
-def to_api_error(error: BaseException, action: Action) -> ApiError:  # noqa: PLR0911 # a table, one row for each kind of failure
+def to_api_error(error: BaseException, action: Action) -> ApiError:  # a table, one row for each kind of failure
     """The error for a failed call. It repeats nothing that may hold a secret or the SDK's configuration."""
     if isinstance(error, ApiError):
         return error

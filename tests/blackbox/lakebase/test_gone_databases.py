@@ -25,7 +25,9 @@ ADMINISTRATION: Final = """
   lakebase { instance { state } catalog { name } syncedTable { state } }
 }
 """
-STOPPED: Final = f"The database instance {INSTANCE} is stopped: an admin starts it with updateDatabaseInstance(stopped: false)."
+STOPPED: Final = (
+    f"The database instance {INSTANCE} is stopped: an admin starts it with updateDatabaseInstance(stopped: false)."
+)
 MISSING: Final = f"There is no database instance {INSTANCE}"
 WORKERS: Final = 2
 # A server that is not ready looks again soon.
