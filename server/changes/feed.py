@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.errors import Reason, UnavailableError
+from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.changes import BEGINNING, FeedPlace, StatusChange
 from server.changes.history import history_replaced
 from server.changes.sql_writes import CHANGE_FIELDS, MOMENT
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from schema.errors import ApiError
     from server.changes.history import SqlChangeHistory
     from server.db.migrate import Migrations
 
@@ -139,6 +138,7 @@ class PostgresFeed:
         self._subscribers: set[_Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
         self._position: FeedPlace | None = None
+        self._interrupted_by: str | None = None
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
         self._started = asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
@@ -237,7 +237,11 @@ class PostgresFeed:
                 self._subscribers.clear()
                 self._begin_anew()
             except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
-                _log.warning("feed interrupted", cause=repr(error))
+                cause = error.message if isinstance(error, ApiError) else repr(error)
+                # Logged once for each cause, however often the feed tries to connect.
+                if cause != self._interrupted_by:
+                    self._interrupted_by = cause
+                    _log.warning("feed interrupted", cause=cause)
             if not self._keeps_awake:
                 # Connecting again would wake the database, so wait until another statement has woken it.
                 self._used.clear()
@@ -282,6 +286,9 @@ class PostgresFeed:
             position = self._position or BEGINNING
             rows: list[Any] = await connection.fetch(self._from, position.id)
             self._backoff.reset()
+            if self._interrupted_by is not None:
+                self._interrupted_by = None
+                _log.info("feed resumed")
             changes = [StatusChange(*row) for row in rows]
             if position != BEGINNING:
                 if not changes or changes[0].place != position:

@@ -22,6 +22,20 @@ class DatabaseMissingError(DatabaseAbsentError):
     """The instance does not exist, or the database in it does not."""
 
 
+class LoginRefusedError(UnavailableError):
+    """The server has no address or no credential for the database, because the platform gives it none.
+
+    Callers get a message that is the same for every cause.
+
+    Args:
+        why: the cause and what an operator can do, for `/readyz` and the log.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Reason.DATABASE_UNAVAILABLE, "The server cannot log in to its database. Try again shortly.")
+        self.why = why
+
+
 class Database(Protocol):
     """A database to connect to."""
 
@@ -44,8 +58,15 @@ class Database(Protocol):
 
         Raises:
             DatabaseAbsentError: the database does not exist or is stopped.
-            UnavailableError: its address or a token cannot be found out.
+            LoginRefusedError: the platform does not give the server its address or a credential.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
+        """
+
+    async def look_up(self) -> None:
+        """Find out on the platform whether the database exists and is started, without connecting to it.
+
+        Raises:
+            DatabaseAbsentError: it does not exist, or is stopped.
         """
 
 
@@ -63,3 +84,6 @@ class UrlDatabase:
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """Open a connection to the URL."""
         return await self.wake_up.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))
+
+    async def look_up(self) -> None:
+        """Find out nothing: no platform knows this database."""

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError, InputError, Reason, UnavailableError
+from server.db.database import LoginRefusedError
 
 _QUERY_CANCELED = "57014"
 _TABLE_STATES = {
@@ -75,7 +76,9 @@ def is_refused_value(error: BaseException) -> bool:
 
 
 def advice(error: BaseException) -> str:
-    """What an operator can check if the database cannot be reached. Contains no name, address or secret."""
+    """What an operator can check if the database cannot be reached. Contains no address or secret."""
+    if isinstance(error, LoginRefusedError):
+        return f" {error.why}"
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = sqlstate(error)
     for start, text in _ADVICE.items():

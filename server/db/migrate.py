@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from schema.errors import Reason, UnavailableError
 from server.db.app_tables import quoted
+from server.db.database import DatabaseAbsentError, LoginRefusedError
 from server.db.errors import classify, sqlstate
 from server.observability.log_setup import silence_failure
 
@@ -109,10 +110,13 @@ class Migrations:
                     f"The tables of status changes in the schema {self._schema} cannot be upgraded. Nothing was "
                     "written; the server's log says why.",
                 )
-            if meaning.message != self.missing:
-                # Orders can still be read. Changes are refused with this message.
+            if meaning.message != self.missing and not isinstance(meaning, (DatabaseAbsentError, LoginRefusedError)):
+                # Orders can still be read. Changes are refused with this message. If there is no database to log in to,
+                # orders cannot be read either, and the readiness logs it.
                 _log.warning("changes cannot be made", reason=meaning.message)
             self.missing = meaning.message
+            if meaning is error:
+                raise
             raise meaning from error
         self._done, self.missing = True, None
         self._made()

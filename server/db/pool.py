@@ -99,6 +99,7 @@ class Pool:
         sa.event.listen(sync, "checkout", self._on_checkout)
         sa.event.listen(sync, "invalidate", self._on_invalidate)
         sa.event.listen(sync, "checkin", lambda *_: self._wake_next())
+        sa.event.listen(sync, "close", self._on_close)
 
     @property
     def used(self) -> int:
@@ -299,12 +300,20 @@ class Pool:
         finally:
             self._asking -= 1
 
-    def _on_connect(self, _connection: object, record: Any) -> None:
+    def _on_connect(self, connection: Any, record: Any) -> None:
+        connection.driver_connection.add_termination_listener(self._on_lost)
         now = time.monotonic()
         record.info[_MADE_AT] = now
         # Connections that were opened together are not replaced together.
         record.info[_ENDS_AT] = now + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
         self.opened()
+
+    def _on_close(self, connection: Any, _record: object) -> None:
+        # The pool closes it, so it is not lost.
+        connection.driver_connection.remove_termination_listener(self._on_lost)
+
+    def _on_lost(self, _connection: object) -> None:
+        self._wake_up.lost()
 
     def _on_checkout(self, connection: Any, record: Any, _proxy: object) -> None:
         if self._is_worn(connection.driver_connection, record.info):

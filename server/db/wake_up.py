@@ -54,6 +54,8 @@ class WakeUp:
         self._waiting = 0
         self._checking = asyncio.Lock()
         self._over = asyncio.Event()
+        # Called when the database closes a connection and cannot have fallen asleep.
+        self.down: Callable[[], object] = lambda: None
 
     @property
     def under_way(self) -> bool:
@@ -73,6 +75,11 @@ class WakeUp:
     def answered(self) -> None:
         """Note that the database has just answered."""
         self._answered_at = time.monotonic()
+
+    def lost(self) -> None:
+        """Note that the database has closed a connection. If it was used recently, it has not fallen asleep."""
+        if time.monotonic() - self._answered_at <= _REST_SECONDS:
+            self.down()
 
     async def connect(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Attempt to connect, again and again while the database may be waking up.

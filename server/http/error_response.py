@@ -232,8 +232,10 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
         cause = error.original_error
         where: dict[str, Any] = {"path": error.path, "error_id": error_id}
         if isinstance(cause, ApiError):
-            # The statement and the database's message are in the exception that it was raised from.
-            _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), **where)
+            # The statement and the database's message are in the exception that it was raised from. Without one, the
+            # request's own line says everything.
+            if cause.__cause__ is not None:
+                _log.warning("unavailable", reason=cause.reason.name, cause=repr(cause.__cause__), **where)
         elif cause is None or isinstance(cause, GraphQLError) or _NULL_IN_NON_NULL.fullmatch(error.message):
             _log.warning("data invalid", message=error.message, **where)
         else:

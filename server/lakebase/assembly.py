@@ -26,7 +26,7 @@ from server.lakebase.services import Services
 from server.lakebase.steps.step import StepTimeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from schema.ports.administration import Administration
     from server.db.database import Database
@@ -49,7 +49,7 @@ _CLOSE_SECONDS: Final = 1.0
 class AdministrationRuntime:
     """The administration of one process: its connection pool, its parts, and the operations it runs.
 
-    `ended` is called at the end of every operation, which may have created, replaced or deleted the database.
+    `ended` is awaited at the end of every operation, which may have created, replaced, stopped or deleted the database.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AdministrationRuntime:
         database: Database,
         migrations: Migrations,
         *,
-        ended: Callable[[], None],
+        ended: Callable[[], Awaitable[None]],
     ) -> None:
         self.pool = create_operations_pool(settings, database)
         self._loader = loader

@@ -62,7 +62,8 @@ class Executor:
         stopping: set when the process is about to stop.
         changed: awaited after every change of an operation, so that subscribers see it.
         finished: called when the end of an operation is stored.
-        database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
+        database_changed: awaited before the end of an operation is shown. The operation may have created, replaced,
+            stopped or deleted the database.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Executor:
         stopping: asyncio.Event,
         changed: Callable[[], Awaitable[None]],
         finished: Callable[[OperationRecord], None],
-        database_changed: Callable[[], None],
+        database_changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._audit = audit
@@ -157,7 +158,7 @@ class Executor:
         except Exception:  # noqa: BLE001 # logged with its traceback, and the operation ends as failed
             _log.exception("operation failed", operation=operation.id)
             failure = _INTERNAL
-        self._database_changed()
+        await self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
         self._audit.hold(self._carried.pop(operation.id, []))
         await self._audit.write(

@@ -61,7 +61,7 @@ class Runner:
         services: Callable[[], Awaitable[Services]],
         *,
         answered: Callable[[], Awaitable[None]],
-        database_changed: Callable[[], None],
+        database_changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._answered = answered

@@ -20,6 +20,7 @@ import psutil
 from rich.console import Console
 
 from server.local.provisioning import Provisioning, ProvisioningError
+from server.local.run_log import RunLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _HOST = "127.0.0.1"
 # Between two checks whether the server answers.
 _POLL_SECONDS = 0.05
+# Between two looks at the log for new requests.
+_FOLLOW_SECONDS = 0.1
 # For the server to start answering.
 _START_SECONDS = 30
 # For a process to stop before it is killed. Stopping PostgreSQL takes longest.
@@ -63,7 +66,9 @@ _DROPPED = (
 _PLATFORM = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "LAKEBASE_PORT")
 # Shorter than the platform's defaults, because a person is waiting.
 _DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
-_console = Console(highlight=False, soft_wrap=True)
+# SIGINT too: a program that a shell starts in the background inherits it as ignored.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class LocalError(Exception):
@@ -79,49 +84,60 @@ def main() -> int:
     except LocalError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_SETTINGS
-    # SIGINT too: a program that a shell starts in the background inherits it as ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     try:
         with _only_one(directory):
             _check_free(port)
-            return _run(directory, scale, port)
+            _run(directory, scale, port, RunLog(directory / "server.log"))
     except KeyboardInterrupt:
+        # Below the terminal's own ^C.
+        _console.print("\nStopped." if _console.is_terminal else "Stopped.")
         return 0
-    except (LocalError, ProvisioningError) as error:
+    except LocalError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+    return 1
 
 
-def _run(directory: Path, scale: float, port: int) -> int:
+def _run(directory: Path, scale: float, port: int, log: RunLog) -> None:
+    """Start everything, and show the requests until something stops.
+
+    Raises:
+        LocalError: something failed or stopped.
+    """
     platform_settings = {
         **_DELAYS,
         **os.environ,
         "LOCAL_DIRECTORY": str(directory / "platform"),
         "LOCAL_SCALE": str(scale),
     }
-    with _process("server.local.platform", directory / "platform.pid", platform_settings, pipe=True) as platform:
-        addresses = _addresses(platform)
+    with _process("server.local.platform", directory / "platform.pid", platform_settings, log, pipe=True) as platform:
+        addresses = _addresses(platform, log)
         settings = _server_settings(addresses, port)
         _write_environment(directory / "environment", settings)
-        with _process("server", directory / "server.pid", settings) as server:
+        with _process("server", directory / "server.pid", settings, log) as server:
             url = f"http://{_HOST}:{port}"
-            _wait_for(f"{url}/livez", server)
+            _wait_for(f"{url}/livez", server, log)
             provisioning = Provisioning(f"{url}/api/graphql", _console)
-            created = provisioning.provision()
-            _sync_if_rescaled(scale, directory / "scale", provisioning, created=created)
-            _wait_for(f"{url}/readyz", server)
-            _console.print(f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)")
-            _console.print(f"Lakebase    {addresses['host']}, PostgreSQL {provisioning.address()}, data in {directory}")
+            log.leave_out(provisioning.request_id)
+            try:
+                created = provisioning.provision()
+                _sync_if_rescaled(scale, directory / "scale", provisioning, created=created)
+                _wait_for(f"{url}/readyz", server, log)
+                _console.print(
+                    f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)"
+                )
+                _console.print(f"Lakebase    {addresses['host']}, PostgreSQL {provisioning.address()}")
+            except ProvisioningError as error:
+                raise LocalError(f"{error}\n{log.tail()}") from None
             _console.print(f"GraphiQL    {url}/api/graphql")
+            _console.print(f"Log         {log.path}")
             _console.print("Press Ctrl-C to stop.")
-            _watch(server, platform)
-        return 0
+            _watch(server, platform, log)
 
 
 def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
     settings = {
-        "LOG_FORMAT": "console" if sys.stdout.isatty() else "json",
         **_LAKEBASE,
         **os.environ,
         # As in the cloud: the platform's address, our token and the names. The server asks the platform for the rest.
@@ -130,6 +146,8 @@ def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
         "LAKEBASE_PORT": str(addresses["pg_port"]),
         "HOST": _HOST,
         "PORT": str(port),
+        # `RunLog` reads it.
+        "LOG_FORMAT": "json",
     }
     for name in _DROPPED:
         settings.pop(name, None)
@@ -204,20 +222,28 @@ def _check_free(port: int) -> None:
 
 @contextlib.contextmanager
 def _process(
-    module: str, pid_file: Path, settings: Mapping[str, str], *, pipe: bool = False
+    module: str, pid_file: Path, settings: Mapping[str, str], log: RunLog, *, pipe: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module in a process until the block ends. After a kill the next run finds the process by its pid file."""
-    # In a session of its own: Ctrl-C in the terminal reaches only us, and we stop the processes in order.
-    process = subprocess.Popen(  # noqa: S603 # our own modules
-        [sys.executable, "-m", module],
-        env=dict(settings),
-        stdout=subprocess.PIPE if pipe else None,
-        start_new_session=True,
-    )
+    """Run a module in a process until the block ends. After a kill the next run finds the process by its pid file.
+
+    What it writes goes to the log; with `pipe` its standard output comes to us.
+    """
+    with log.path.open("ab") as output:
+        # In a session of its own: Ctrl-C in the terminal reaches only us, and we stop the processes in order.
+        process = subprocess.Popen(  # noqa: S603 # our own modules
+            [sys.executable, "-m", module],
+            env=dict(settings),
+            stdout=subprocess.PIPE if pipe else output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
         pid_file.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
         yield process
     finally:
+        # A second Ctrl-C would leave processes behind, and they do stop.
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         process.terminate()
         try:
             process.wait(_STOP_SECONDS)
@@ -227,40 +253,43 @@ def _process(
         pid_file.unlink(missing_ok=True)
 
 
-def _addresses(platform: subprocess.Popen[bytes]) -> Mapping[str, Any]:
+def _addresses(platform: subprocess.Popen[bytes], log: RunLog) -> Mapping[str, Any]:
     """The addresses and the token that the platform prints when it listens."""
     output: IO[bytes] | None = platform.stdout
     line = output.readline() if output else b""
     if not line:
-        raise LocalError("The local Lakebase stopped at once. Its output is above.")
+        platform.wait(_STOP_SECONDS)
+        raise LocalError(f"The local Lakebase stopped at once.\n{log.tail()}")
     addresses: Mapping[str, Any] = json.loads(line)
     return addresses
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: RunLog) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalError("The server stopped at once. Its log is above.")
+            raise LocalError(f"The server stopped at once.\n{log.tail()}")
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 # our own address
             return
         time.sleep(_POLL_SECONDS)  # the server does not report to us
-    raise LocalError(f"The server did not answer {url} within {_START_SECONDS} s. Its log is above.")
+    raise LocalError(f"The server did not answer {url} within {_START_SECONDS} s.\n{log.tail()}")
 
 
-def _watch(server: subprocess.Popen[bytes], platform: subprocess.Popen[bytes]) -> None:
-    """Wait until one of the processes stops.
+def _watch(server: subprocess.Popen[bytes], platform: subprocess.Popen[bytes], log: RunLog) -> None:
+    """Show a line for each request, until one of the processes stops.
 
     Raises:
         LocalError: always, since neither should.
     """
     while server.poll() is None:
         if platform.poll() is not None:
-            raise LocalError("The local Lakebase has stopped. `make run` starts it again with its data.")
+            raise LocalError(f"The local Lakebase has stopped. `make run` starts it again with its data.\n{log.tail()}")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(1)
-    raise LocalError(f"The server has stopped with exit code {server.returncode}. Its log is above.")
+            server.wait(_FOLLOW_SECONDS)
+        for line in log.requests():
+            _console.print(line)
+    raise LocalError(f"The server has stopped with exit code {server.returncode}.\n{log.tail()}")
 
 
 if __name__ == "__main__":

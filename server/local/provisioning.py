@@ -6,12 +6,15 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
 # Longer than any admin field may take, which is 25 s.
 _RESPONSE_SECONDS = 40
@@ -20,10 +23,12 @@ _STREAM_SECONDS = 60
 _PAYLOAD = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
 _WATCH = """
 subscription Watch($id: ID!) {
-  operationProgress(id: $id) { state progress failure { message } steps { name state message resource } }
+  operationProgress(id: $id) { state failure { message } steps { name state progress message resource } }
 }
 """
-_DONE = {"SUCCEEDED", "FAILED", "CANCELLED"}
+_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
+_NAME_COLUMNS = 20
+_BAR_COLUMNS = 16
 
 
 class ProvisioningError(Exception):
@@ -36,6 +41,7 @@ class Provisioning:
     def __init__(self, url: str, console: Console) -> None:
         self._url = url
         self._console = console
+        self.request_id = f"make-run-{uuid.uuid4()}"
 
     def provision(self) -> bool:
         """Create instance, catalog, synced table and indexes, as far as they are missing.
@@ -73,32 +79,27 @@ class Provisioning:
         payload: dict[str, Any] = self._ask(mutation)[field]
         while payload["userErrors"] and payload["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
             # An operation that an earlier run started continues by itself.
-            self._watch("another operation", payload["userErrors"][0]["operation"]["id"])
+            self._watch(payload["userErrors"][0]["operation"]["id"])
             payload = self._ask(mutation)[field]
         if payload["userErrors"]:
             raise ProvisioningError("\n".join(error["message"] for error in payload["userErrors"]))
-        operation = self._watch(field, payload["operation"]["id"])
+        operation = self._watch(payload["operation"]["id"])
         if operation["state"] != "SUCCEEDED":
             interrupted = "cancelled" if operation["state"] == "CANCELLED" else "interrupted"
             raise ProvisioningError((operation["failure"] or {}).get("message") or f"The operation was {interrupted}.")
         return payload
 
-    def _watch(self, field: str, id_: str) -> dict[str, Any]:
-        """Show the progress of an operation until it ends, and return its last state."""
+    def _watch(self, id_: str) -> dict[str, Any]:
+        """Show the steps of an operation until it ends, and return its last state."""
         operation: dict[str, Any] = {"state": "PENDING", "failure": None}
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-        shown: set[str] = set()
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task(field, total=1.0)
+        with self._steps() as steps:
             for operation in self._events(id_):
                 for step in operation["steps"]:
-                    if step["state"] in _DONE and step["name"] not in shown:
-                        shown.add(step["name"])
-                        progress.console.print(f"{step['name']:<20} {step['resource']}: {step['message']}")
-                running = next((step for step in operation["steps"] if step["state"] == "RUNNING"), None)
-                description = f"{running['name']}: {running['message'] or 'starting'}" if running else field
-                progress.update(bar, completed=operation["progress"], description=description)
+                    steps.show(step)
         return operation
+
+    def _steps(self) -> _Bars | _Lines:
+        return _Bars(self._console) if self._console.is_terminal else _Lines(self._console)
 
     def _events(self, id_: str) -> Any:
         """Yield the operation at each progress, from server-sent events."""
@@ -129,8 +130,55 @@ class Provisioning:
         data: dict[str, Any] = result["data"]
         return data
 
-    @staticmethod
-    def _request(url: str, body: dict[str, Any], *, accept: str) -> urllib.request.Request:
-        return urllib.request.Request(  # noqa: S310 # our own address
-            url, json.dumps(body).encode(), {"content-type": "application/json", "accept": accept}
+    def _request(self, url: str, body: dict[str, Any], *, accept: str) -> urllib.request.Request:
+        headers = {"content-type": "application/json", "accept": accept, "x-request-id": self.request_id}
+        return urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 # our own address
+
+
+class _Bars:
+    """The steps of an operation in a terminal: one line each, with a bar and what the step says last."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn(f"{{task.description:<{_NAME_COLUMNS}}}"),
+            BarColumn(bar_width=_BAR_COLUMNS),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[message]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=console,
         )
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, step: dict[str, Any]) -> None:
+        """Show the state of a step that has begun."""
+        name, message = step["name"], step["message"] or ""
+        if name not in self._bars and step["state"] != "PENDING":
+            self._bars[name] = self._progress.add_task(name, total=1.0, message=message)
+        if name in self._bars:
+            self._progress.update(self._bars[name], completed=step["progress"], message=message)
+
+
+class _Lines:
+    """The steps of an operation elsewhere: a line when one has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, step: dict[str, Any]) -> None:
+        """Show a step that has ended."""
+        if step["state"] in _ENDED and step["name"] not in self._shown:
+            self._shown.add(step["name"])
+            self._console.print(f"{step['name']:<{_NAME_COLUMNS}} {step['resource']}: {step['message']}")

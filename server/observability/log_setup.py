@@ -59,7 +59,7 @@ def configure_logs(settings: Settings, *, stream: TextIO | LogStream | None = No
         console = structlog.dev.ConsoleRenderer(
             colors=sys.stdout.isatty(), exception_formatter=plain, sort_keys=False, pad_event_to=0
         )
-        renderers += [_printable, console]
+        renderers += [_known, _printable, console]
     else:
         # ASCII: every other character, and so all that could end a line, is written as \u and its number. The
         # separators are orjson's, which writes the access log.
@@ -86,6 +86,8 @@ def configure_logs(settings: Settings, *, stream: TextIO | LogStream | None = No
     access_log.handler = handler if settings.log_format == "json" else None
     # This logger repeats every GraphQL error with its traceback, and clients can cause any number of errors.
     logging.getLogger("strawberry.execution").setLevel(logging.CRITICAL)
+    # Alembic names each of its own parts when it is imported.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_throttled)
 
 
@@ -171,6 +173,11 @@ def _bounded(_logger: object, _method: str, values: MutableMapping[str, Any]) ->
         if len(text) > _VALUE_CHARACTERS:
             values[name] = cut(secrets_known.scrub(text))
     return values
+
+
+def _known(_logger: object, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor for the console: a person needs no list of what is unknown."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _printable(_logger: object, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -88,14 +88,22 @@ class SlowStatement(NamedTuple):
 
 
 class TokenMinted(NamedTuple):
-    """The platform gave a new database token."""
+    """The platform gave a new database token. `recovered`: it gave none the last time."""
+
+    recovered: bool = False
 
 
 class TokenMintFailed(NamedTuple):
-    """The platform gave no database token. `old_token_lives`: logins still succeed, with the previous one."""
+    """The platform gave no database token.
+
+    `old_token_lives`: logins still succeed, with the previous token. `repeated`: the last request for a token failed
+    for the same reason.
+    """
 
     reason: Reason
+    message: str
     old_token_lives: bool
+    repeated: bool
 
 
 class AdminOperationEnded(NamedTuple):

@@ -141,7 +141,14 @@ def _log_slow_statement(slow: SlowStatement) -> None:
 
 
 def _log_failed_mint(failed: TokenMintFailed) -> None:
-    _tokens_log.warning("no new token", reason=failed.reason.name, old_one_lives=failed.old_token_lives)
+    # Once for each cause. Without the old token logins fail, which makes the server not ready: that is logged then.
+    if failed.old_token_lives and not failed.repeated:
+        _tokens_log.warning("no new token", reason=failed.reason.name, cause=failed.message)
+
+
+def _log_mint(minted: TokenMinted) -> None:
+    if minted.recovered:
+        _tokens_log.info("new token again")
 
 
 _SINKS: Final[Mapping[type[Observation], tuple[Callable[[Any], None], ...]]] = {
@@ -153,7 +160,7 @@ _SINKS: Final[Mapping[type[Observation], tuple[Callable[[Any], None], ...]]] = {
     SubscriptionEnded: (metrics.count_subscription_ended,),
     StatementRun: (metrics.count_statement, _record_statement),
     SlowStatement: (metrics.count_slow_statement, _log_slow_statement),
-    TokenMinted: (metrics.count_mint,),
+    TokenMinted: (metrics.count_mint, _log_mint),
     TokenMintFailed: (metrics.count_failed_mint, _log_failed_mint),
     AdminOperationEnded: (metrics.count_admin_operation,),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from schema.errors import Reason, UnavailableError
+from schema.errors import ApiError, Reason, UnavailableError
 from server.db.backoff import Backoff
 from server.db.database import DatabaseAbsentError
 from server.db.errors import advice
@@ -41,14 +41,28 @@ class Readiness:
         # Called after each statement that succeeds.
         self.used: Callable[[], None] = lambda: None
         self._check: Callable[[], Awaitable[object]] | None = None
+        self._look_up: Callable[[], Awaitable[None]] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._doubting: asyncio.Task[None] | None = None
         self._check_now = asyncio.Event()
         self._ready = asyncio.Event()
 
-    def watch(self, check: Callable[[], Awaitable[object]]) -> None:
-        """Start checking. `check` calls `succeeded` or `failed`, and may raise an UnavailableError as well."""
-        self._check = check
+    def watch(self, check: Callable[[], Awaitable[object]], *, look_up: Callable[[], Awaitable[None]]) -> None:
+        """Start checking.
+
+        Args:
+            check: calls `succeeded` or `failed`, and may raise an UnavailableError as well.
+            look_up: raises an UnavailableError if there is no database. It does not connect to it.
+        """
+        self._check, self._look_up = check, look_up
         self._start()
+
+    def doubt(self) -> asyncio.Task[None]:
+        """Find out whether there still is a database, without waking it: it may have been stopped or deleted."""
+        if self._doubting is None or self._doubting.done():
+            # In an empty context, as the checks.
+            self._doubting = asyncio.create_task(self._find(), name="look up database", context=Context())
+        return self._doubting
 
     def succeeded(self) -> None:
         """Note that a statement has succeeded."""
@@ -76,11 +90,18 @@ class Readiness:
 
     async def close(self) -> None:
         """Stop checking."""
-        self._check = None
-        if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+        self._check = self._look_up = None
+        tasks = [task for task in (self._watching, self._doubting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _find(self) -> None:
+        try:
+            if self._look_up is not None:
+                await self._look_up()
+        except UnavailableError as error:
+            self.failed(error, cause=error)
 
     def _start(self) -> None:
         if self._check is not None and (self._watching is None or self._watching.done()):
@@ -111,7 +132,9 @@ class Readiness:
         # Logged once for each reason: every failed request has its own log line.
         if reason != self.reason:
             self.reason = reason
-            _log.warning("not ready", reason=reason, cause=repr(cause))
+            # An ApiError is in the reason already.
+            details = {} if isinstance(cause, ApiError) else {"cause": repr(cause)}
+            _log.warning("not ready", reason=reason, **details)
 
 
 def _reason(error: UnavailableError, cause: BaseException) -> str:

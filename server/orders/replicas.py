@@ -237,6 +237,9 @@ class Replicas:
                 raise LeftOutError
 
     def _note_failure(self, error: Exception) -> None:
+        if isinstance(error, ApiError):
+            # The platform gives no address or no credential. That says nothing about the replica.
+            return
         meaning = classify(error)
         if isinstance(meaning, UnavailableError) and meaning.reason is Reason.POOL_EXHAUSTED:
             return

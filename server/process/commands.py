@@ -14,6 +14,7 @@ from schema.errors import ApiError
 from server.changes.transfer import ImportRefusedError, exported, import_lines
 from server.db.app_tables import change_tables
 from server.db.engine import create_migration_engine
+from server.db.errors import advice
 from server.db.migrate import Migrations
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
@@ -35,7 +36,7 @@ def run(command: str, settings: Settings) -> int:
         summary = asyncio.run(_run(command, settings))
     except (ApiError, ImportRefusedError, SQLAlchemyError, OSError, TimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        sys.stderr.write(f"{command}: {cause or type(error).__name__}\n")
+        sys.stderr.write(f"{command}: {cause or type(error).__name__}{advice(error)}\n")
         return _FAILED
     sys.stderr.write(f"{summary}\n")
     return 0

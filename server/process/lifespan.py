@@ -119,18 +119,17 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
-            stack.push_async_callback(feed.close)
-            stack.push_async_callback(readiness.close)
+            for close in (feed.close, readiness.close, migrations.close):
+                stack.push_async_callback(close)
 
-            stack.push_async_callback(migrations.close)
-
-            def ended() -> None:
-                # An operation may have created the database, or replaced it.
+            async def ended() -> None:
+                # An operation may have created the database, or replaced, stopped or deleted it.
                 administering.pool.discard()
                 migrations.forget()
                 table.forget()
                 replicas.forget()
                 readiness.check_now()
+                await asyncio.shield(readiness.doubt())
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
@@ -139,7 +138,11 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             for pool in engines.all:
                 pool.opened = administering.note_connection
 
-            readiness.watch(lambda: _check_readiness(settings, engines, migrations, administering, replicas, store))
+            readiness.watch(
+                lambda: _check_readiness(settings, engines, migrations, administering, replicas, store),
+                look_up=database.look_up,
+            )
+            database.wake_up.down = readiness.doubt
             pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,

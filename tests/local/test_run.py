@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,11 +22,16 @@ import pytest
 
 from tests.servers.platform import end_left_behind, platform_directory
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, ROOT, answers, environment, free_port, wait_for
+from tests.support.terminal import COLUMNS, in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.terminal import Terminal
+
 COUNT = "{ orderCount { count } }"
+NAMED = "query Newest { orders(first: 1) { nodes { orderKey } } }"
+STEPS = ["create_instance", "create_catalog", "create_synced_table", "restore_belongings", "build_indexes"]
 # Fast settings of the server and the platform. A test's data need not survive a crash of the machine.
 QUICK = {
     **PATIENT,
@@ -56,11 +62,12 @@ class Run:
 
 @dataclass(frozen=True)
 class First:
-    """What a first run did, in an empty LOCAL_DIR, until Ctrl-C stopped it."""
+    """What a first run did, in a terminal and an empty LOCAL_DIR, until Ctrl-C stopped it. `screen` has no empty lines."""
 
     directory: Path
     url: str
-    output: str
+    screen: list[str]
+    log: str
     count: int
     processes: int
     code: int
@@ -72,11 +79,16 @@ def first() -> Iterator[First]:
     """A first run."""
     with platform_directory() as place:
         directory = place / ".local"
-        with running(directory) as run:
+        with running_in_terminal(directory) as (run, terminal):
             count, processes = run.count(), len(processes_of(directory))
-            run.process.send_signal(signal.SIGINT)
-            code = run.process.wait(PATIENCE_SECONDS)
-            yield First(directory, run.url, run.output(), count, processes, code, processes_of(directory))
+            httpx.post(f"{run.url}/api/graphql", json={"query": NAMED, "operationName": "Newest"})
+            httpx.get(f"{run.url}/nowhere")
+            wait_for(lambda: "/nowhere" in run.output(), what=run.output)
+            terminal.press_ctrl_c()
+            code = terminal.ended(PATIENCE_SECONDS)
+            screen = [line for line in terminal.screen.text.splitlines() if line]
+            log = (directory / "server.log").read_text()
+            yield First(directory, run.url, screen, log, count, processes, code, processes_of(directory))
         end_left_behind(directory / "platform")
 
 
@@ -156,6 +168,22 @@ def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
             process.wait(PATIENCE_SECONDS)
 
 
+@contextlib.contextmanager
+def running_in_terminal(directory: Path) -> Iterator[tuple[Run, Terminal]]:
+    """A run in a terminal that is ready."""
+    port, started = free_port(), datetime.now(UTC).isoformat()
+    env = environment(**{**QUICK, "LOCAL_DIR": str(directory), "SCALE": "0.001", "PORT": str(port)})
+    command = [sys.executable, "-m", "server.local"]
+    with in_terminal(command, ROOT, env, seconds=PATIENCE_SECONDS) as terminal:
+        run = Run(terminal.process, f"http://127.0.0.1:{port}", lambda: terminal.screen.text, started)
+        wait_for(
+            lambda: "Press Ctrl-C" in run.output(),
+            what=run.output,
+            given_up=lambda: terminal.process.poll() is not None,
+        )
+        yield run, terminal
+
+
 def processes_of(directory: Path) -> list[psutil.Process]:
     """Every process of a run: the PostgreSQLs on the directory's data, the local Lakebase, and the server."""
     home = str((directory / "platform").resolve())
@@ -167,16 +195,42 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 
 
 def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None:
-    """It prints its steps and GraphiQL's address. Ctrl-C leaves no process, and the exit code is 0."""
-    steps = [line.split()[0] for line in first.output.splitlines() if line.startswith(("create_", "build_"))]
-    assert steps == ["create_instance", "create_catalog", "create_synced_table", "build_indexes"]
-    assert f"GraphiQL    {first.url}/api/graphql" in first.output
+    """Ctrl-C leaves no process, and the exit code is 0."""
     assert first.count == 1500
     assert first.processes > 2
     assert first.code == 0
-    assert "Traceback" not in first.output
     assert first.left == []
     assert not answers(f"{first.url}/livez")
+
+
+def test_in_a_terminal_a_person_sees_the_steps_the_addresses_and_a_line_a_request(first: First) -> None:
+    """And nothing else. Each line fits into 80 columns."""
+    steps, rest = first.screen[: len(STEPS)], first.screen[len(STEPS) :]
+    for name, line in zip(STEPS, steps, strict=True):
+        assert re.fullmatch(rf"{name} +━+ 100% [a-z ]+", line), line
+    assert rest[0] == "Orders      1,500 (TPC-H at scale 0.001; SCALE=1 syncs 1,500,000)"
+    assert re.fullmatch(r"Lakebase    http://127\.0\.0\.1:\d+, PostgreSQL 16 at 127\.0\.0\.2", rest[1])
+    assert rest[2:5] == [
+        f"GraphiQL    {first.url}/api/graphql",
+        f"Log         {first.directory}/server.log",
+        "Press Ctrl-C to stop.",
+    ]
+    requests = [line.split() for line in rest[5:-2]]
+    assert [words[:3] for words in requests] == [
+        ["POST", "/api/graphql", "200"],
+        ["POST", "Newest", "200"],
+        ["GET", "/nowhere", "404"],
+    ]
+    assert requests[2][5:] == ["PATH_UNKNOWN"]
+    assert rest[-2:] == ["^C", "Stopped."]
+    assert all(len(line) < COLUMNS for line in first.screen)
+
+
+def test_everything_else_is_in_the_log(first: First) -> None:
+    """Each line of the server is JSON. Alembic does not name its parts."""
+    events = [json.loads(line)["event"] for line in first.log.splitlines()]
+    assert {"listening", "migrated", "ready", "request", "audit"} <= set(events)
+    assert "setup plugin" not in first.log
 
 
 def test_a_second_run_finds_everything(second: Second) -> None:
@@ -193,6 +247,10 @@ def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path
     """The new scale is served, and statuses are kept. The next run ends the processes that kill -9 has left behind."""
     assert len(second.left) > 2
     with running(directory, scale="0.002") as again:
+        # Elsewhere than in a terminal there are no bars.
+        steps = [line for line in again.output().splitlines() if line.startswith("sync_table")]
+        assert steps == ["sync_table           synced table orders_catalog.public.orders_synced: the rows are synced"]
+        assert "━" not in again.output()
         assert not any(map(runs, second.left))
         assert again.count() == 3000
         query = '{ order(orderKey: "1") { status } }'
@@ -241,7 +299,8 @@ def test_ctrl_c_while_orders_are_synced_leaves_nothing_behind(directory: Path) -
         server = int((directory / "server.pid").read_text().split()[0])
         os.kill(server, signal.SIGKILL)
         assert again.process.wait(PATIENCE_SECONDS) == 1
-        assert "The server has stopped" in again.output()
+        assert "The server has stopped with exit code -9." in again.output()
+        assert f"The whole log is {directory}/server.log" in again.output()
         assert processes_of(directory) == []
 
 
@@ -254,6 +313,20 @@ def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -
         result = refused(LOCAL_DIR=str(tmp_path / "local"), PORT=str(port))
     assert result.returncode == 1
     assert result.stderr == f"PORT: {port} is taken. Set PORT to another.\n"
+
+
+def test_a_server_that_does_not_start_is_told_with_the_end_of_its_log(directory: Path) -> None:
+    """Also that of the local Lakebase, and no traceback of our own."""
+    for settings, told in (
+        ({"LOG_LEVEL": "loud"}, "The server stopped at once.\n  The settings are wrong:\n    LOG_LEVEL"),
+        ({"LOCAL_SUSPEND_AFTER": "soon"}, "The local Lakebase stopped at once.\n  LOCAL_SUSPEND_AFTER"),
+    ):
+        result = refused(LOCAL_DIR=str(directory), PORT=str(free_port()), **settings)
+        assert result.returncode == 1
+        assert told in result.stderr
+        assert result.stderr.endswith(f"The whole log is {directory}/server.log\n")
+        assert "Traceback" not in result.stderr
+        assert processes_of(directory) == []
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ class FaultBody(BaseModel):
         "internal_error",
         "unavailable",
         "forbidden",
+        "answer",
         "not_found_after_create",
         "not_found_as_code",
         "exists_as_400",
@@ -69,6 +70,12 @@ class FaultBody(BaseModel):
     retry_after: int | None = 1
     seconds: float = 1
     message: str | None = None
+    # Switches all other faults off at the same moment.
+    alone: bool = False
+    # Of the fault `answer`: the whole reply.
+    status: int = 200
+    body: str = ""
+    media_type: str = "application/json"
 
 
 @dataclass
@@ -107,6 +114,8 @@ class Faults:
                 re.compile(pattern)
         except re.error as error:
             raise invalid(f"method or path is not a regular expression: {error}") from None
+        if fault.alone:
+            self._active.clear()
         self._active.append(_ActiveFault(fault, fault.times, fault.skip))
 
     def clear(self) -> None:
@@ -134,6 +143,8 @@ class Faults:
             await exchange.reply(await respond())
         elif name == "connection_reset":
             await _reset(exchange)
+        elif name == "answer":
+            await exchange.reply(Response(fault.body, fault.status, media_type=fault.media_type))
         elif name == "hang":
             await disconnected(exchange)
         elif name == "not_found_as_code" and exchange.method == "DELETE":

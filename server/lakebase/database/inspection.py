@@ -154,7 +154,7 @@ class Postgres:
             return sum([await self._count(instance, name) for name in names])
         except DatabaseMissingError:
             return 0
-        except (UnavailableError, ForbiddenError):
+        except ApiError:
             return None
 
     async def has_database(self, instance: str, database: str) -> bool | None:

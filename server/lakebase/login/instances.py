@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from schema.errors import ApiError, Reason, UnavailableError
-from server.db.database import DatabaseAbsentError, DatabaseMissingError
+from schema.errors import ApiError, PlatformError, Reason
+from schema.ports.administration import InstanceState
+from server.db.database import DatabaseAbsentError, DatabaseMissingError, LoginRefusedError
 from server.db.wake_up import WakeUp
 from server.lakebase.login.tokens import TokenProvider
 from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from server.lakebase.platform.conversions import DatabaseAddress
     from server.lakebase.platform.loader import PlatformLoader
     from server.settings import Settings
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 # An instance that was not found is not looked up again for this long, however many requests need it.
 _REMEMBERED_SECONDS: Final = 1.0
+# How long a login that found no server waits for the platform to say why. The platform may be down as well.
+_LOOKUP_SECONDS: Final = 1.0
 # An endpoint of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
 _ENDPOINT_PREFIX: Final = "projects/"
 # The longest life that the platform gives a token of an endpoint.
@@ -71,7 +77,7 @@ class Instances:
 
         Raises:
             DatabaseAbsentError: there is no such instance or database, or it is stopped.
-            UnavailableError: the platform does not answer.
+            ApiError: the platform does not answer, or refuses the server's identity its address or a credential.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
         server = self._server(name)
@@ -94,7 +100,7 @@ class Instances:
         """The host of an instance's replicas, looked up now; None if it has none.
 
         Raises:
-            UnavailableError: the platform does not answer.
+            ApiError: as `connect`.
         """
         if self._settings.lakebase_read_host and name == self._settings.served_name:
             return self._settings.lakebase_read_host
@@ -109,18 +115,13 @@ class Instances:
 
         Raises:
             DatabaseMissingError: there is no such instance or branch.
-            UnavailableError: the platform does not answer.
+            ApiError: as `connect`.
         """
         server = self._server(name)
         if server.uid is None:
             logins = (await self._loader.get()).logins
             find = logins.branch_uid if name.startswith(_ENDPOINT_PREFIX) else logins.instance_uid
-            try:
-                server.uid = await find(name)
-            except ApiError as error:
-                raise UnavailableError(
-                    Reason.DATABASE_UNAVAILABLE, f"The uid of {name} cannot be looked up. {error.message}"
-                ) from error
+            server.uid = await find(name)
             if server.uid is None:
                 raise DatabaseMissingError(_not_found(name))
         return server.uid
@@ -135,6 +136,17 @@ class Instances:
         if failure := tokens.failure:
             return f"{failure.reason.name}: {failure.message}"
         return "ok" if tokens.minted else "no token has been minted yet"
+
+    async def look_up(self, name: str) -> None:
+        """Look an instance up now. Without an answer of the platform, what is known of it stays.
+
+        Raises:
+            DatabaseAbsentError: there is no such instance, or it is stopped.
+        """
+        server = self._server(name)
+        await self._refresh_address(server, name)
+        if isinstance(server.failure, DatabaseAbsentError):
+            raise server.failure.with_traceback(None)
 
     def forget(self, name: str) -> None:
         """Look an instance up again at the next connection, because it was created, changed or deleted."""
@@ -159,9 +171,17 @@ class Instances:
                     await self._refresh_address(server, name)
                 return await self._open(server, await self._host(server, name, read_only=read_only), database, options)
         except OSError:
-            # The address may have changed. It is used until the new one is known.
+            # The instance may have been stopped or deleted. Or its address has changed: the old one is used until the
+            # new one is known.
             if not read_only and not self._is_fresh(server):
-                self._start_lookup(server, name)
+                await asyncio.wait({self._start_lookup(server, name)}, timeout=_LOOKUP_SECONDS)
+                if isinstance(server.failure, DatabaseAbsentError):
+                    raise server.failure.with_traceback(None) from None
+            raise
+        except ApiError as error:
+            if error.reason is Reason.RESOURCE_NOT_FOUND and not self._is_fresh(server):
+                # No credential for an instance that was there: it may have been deleted.
+                await self._refresh_address(server, name)
             raise
 
     async def _open(self, server: _Server, host: str, database: str, options: dict[str, Any]) -> asyncpg.Connection:
@@ -215,23 +235,25 @@ class Instances:
             logins = (await self._loader.get()).logins
             find = logins.find_endpoint if name.startswith(_ENDPOINT_PREFIX) else logins.find_instance
             found = await find(name)
-            server.failure = None if found and found.host and not found.stopped else _absence(name, found)
+            server.failure = _absence(name, found)
             server.address = None if server.failure else found
         except ApiError as error:
-            # A request for orders fails because of its database, so that is the reason; the platform's message follows.
             # An address that is already known stays in use.
-            server.failure = UnavailableError(
-                Reason.DATABASE_UNAVAILABLE, f"The database instance {name} cannot be looked up. {error.message}"
-            )
+            server.failure = error
         server.looked_up_at = time.monotonic()
         # Another instance may have the name now.
         server.uid = None
 
     async def _mint(self, name: str) -> Any:
         logins = (await self._loader.get()).logins
-        if name.startswith(_ENDPOINT_PREFIX):
-            return await logins.endpoint_credential(name, seconds=_TOKEN_SECONDS)
-        return await logins.credential(name)
+        try:
+            if name.startswith(_ENDPOINT_PREFIX):
+                return await logins.endpoint_credential(name, seconds=_TOKEN_SECONDS)
+            return await logins.credential(name)
+        except PlatformError as error:
+            if error.reason is not Reason.RESOURCE_NOT_FOUND:
+                raise
+            raise PlatformError(error.reason, _not_found(name)) from error.__cause__
 
     async def _user_name(self) -> str:
         if self._user is None:
@@ -261,26 +283,56 @@ class InstanceDatabase:
 
     async def origin(self) -> str:
         """The platform's uid, as `Instances.uid`."""
-        return await self._instances.uid(self._name)
+        with _as_refused_login():
+            return await self._instances.uid(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection, as `Instances.connect`."""
-        return await self._instances.connect(
-            self._name, self._database, timeout=timeout, read_only=self._read_only, **options
-        )
+        with _as_refused_login():
+            return await self._instances.connect(
+                self._name, self._database, timeout=timeout, read_only=self._read_only, **options
+            )
+
+    async def look_up(self) -> None:
+        """Look the instance up on the platform, as `Instances.look_up`."""
+        await self._instances.look_up(self._name)
 
 
-def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError:
+@contextmanager
+def _as_refused_login() -> Iterator[None]:
+    """Make a LoginRefusedError of what the platform refuses: a request for orders fails because of its database."""
+    try:
+        yield
+    except DatabaseAbsentError:
+        raise
+    except ApiError as error:
+        raise LoginRefusedError(error.message) from None
+
+
+def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | None:
+    """Why nothing can be connected to; None if something can."""
     if found is None:
         return DatabaseMissingError(_not_found(name))
     if found.stopped:
         return DatabaseAbsentError(
-            f"The database instance {name} is stopped. An admin has to start it with updateDatabaseInstance."
+            f"The database instance {name} is stopped: an admin starts it with updateDatabaseInstance(stopped: false)."
         )
-    return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
+    if found.state == InstanceState.DELETING.value:
+        return DatabaseAbsentError(
+            f"The database instance {name} is being deleted: after that, provisionLakebase creates a new one."
+        )
+    if found.host is None:
+        return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
+    return None
 
 
 def _not_found(name: str) -> str:
-    if name.startswith(_ENDPOINT_PREFIX):
-        return f"There is no endpoint {name} yet, or the server's identity may not see it."
-    return f"There is no database instance {name} yet: provisionLakebase creates it."
+    kind, setting = (
+        ("endpoint", "LAKEBASE_ENDPOINT")
+        if name.startswith(_ENDPOINT_PREFIX)
+        else ("instance", "LAKEBASE_INSTANCE_NAME")
+    )
+    return (
+        f"There is no database {kind} {name}, or the server's identity may not see it: create it with "
+        f"provisionLakebase, or set {setting} to one that exists."
+    )

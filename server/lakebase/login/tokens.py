@@ -113,10 +113,18 @@ class TokenProvider:
         try:
             minted = await self._mint()
         except ApiError as error:
+            last = self._failure
             self._fail(error)
-            observe(TokenMintFailed(error.reason, old_token_lives=time.monotonic() < self._ends_at))
+            observe(
+                TokenMintFailed(
+                    error.reason,
+                    error.message,
+                    old_token_lives=self._token is not None and time.monotonic() < self._ends_at,
+                    repeated=last is not None and last.message == error.message,
+                )
+            )
             raise
-        observe(TokenMinted())
+        observe(TokenMinted(recovered=self._failure is not None))
         # From now on the log redacts this token wherever it appears.
         secrets_known.add(minted.token)
         seconds = _lifetime(minted)

@@ -116,6 +116,6 @@ def parse_time(text: str | None) -> datetime | None:
     """A time as the platform writes it, in UTC if it has no zone; None if it cannot be parsed."""
     try:
         moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))

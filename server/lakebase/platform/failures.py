@@ -27,8 +27,10 @@ from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, Unava
 _MESSAGE_CHARACTERS: Final = 300
 # A token in any place: personal, OAuth, or in a header.
 _SECRET: Final = re.compile(r"dapi[0-9a-zA-Z-]+|eyJ[\w.-]+|dose[0-9a-f]+|(?i:bearer)\s+\S+|(token|secret|password)=\S+")
-# After one of these the SDK appends its own configuration.
-_CONFIGURATION: Final = re.compile(r"\.?\s+(Config: |Env: |Request log:)")
+# From one of these on, a message has the SDK's own words: its configuration, or advice to report a bug of the SDK.
+_SDK_WORDS: Final = re.compile(r"\.?\s*(Config: |Env: |Request log:|unable to parse response|This is likely a bug)")
+# OAuth's codes for credentials that are refused (RFC 6749, section 5.2). The SDK raises a ValueError with the code.
+_CREDENTIALS_REFUSED: Final = re.compile(r"(invalid|unauthorized|unsupported)_|access_denied")
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 # The first match counts: the SDK's class of aborted requests is a kind of conflict.
 _REFUSALS: Final = (
@@ -80,23 +82,21 @@ class Action(Enum):
     DELETE_TABLE = Call("deleting the synced table", "ownership of the synced table, or MANAGE on it")
     GET_PIPELINE = Call("reading the pipeline", "CAN VIEW on the pipeline")
     START_PIPELINE = Call("starting the pipeline", "CAN RUN on the pipeline, which its owner has")
-    GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on its project")
-    GET_BRANCH = Call("reading the database's branch", "CAN USE on its project")
+    GET_ENDPOINT = Call("reading the database's endpoint", "CAN USE on the database's project")
+    GET_BRANCH = Call("reading the database's branch", "CAN USE on the database's project")
     GET_IDENTITY = Call("reading the server's own identity", "a user or service principal of the workspace")
     GET_GROUPS = Call(
         "reading the caller's groups", "read access to the workspace's users by SCIM, which its admins have"
     )
     MINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database instance")
+    MINT_ENDPOINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database's project")
 
 
-def to_api_error(error: BaseException, action: Action) -> ApiError:  # noqa: PLR0911 # a table, one row for each kind of failure
+def to_api_error(error: BaseException, action: Action) -> ApiError:  # a table, one row for each kind of failure
     """The error for a failed call. It repeats nothing that may hold a secret or the SDK's configuration."""
     if isinstance(error, ApiError):
         return error
     doing = action.value.doing
-    if isinstance(error, TimeoutError) and isinstance(error.__cause__ or error.__context__, DatabricksError):
-        # The SDK used up its time for repeating the call; the last failure says why.
-        error = error.__cause__ or error.__context__ or error
     if isinstance(error, TooManyRequests):
         return UnavailableError(
             Reason.CONTROL_PLANE_BUSY, f"The platform limits the rate of requests ({doing}). Try again in a minute."
@@ -106,20 +106,15 @@ def to_api_error(error: BaseException, action: Action) -> ApiError:  # noqa: PLR
             Reason.PERMISSION_MISSING,
             f"The platform does not let the server's identity do this ({doing}). It needs: {action.value.grant}.",
         )
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, Unauthenticated) or _refuses_credentials(error):
         return UnavailableError(
-            Reason.CONTROL_PLANE_LOGIN_FAILED, f"The platform does not accept the server's credentials ({doing})."
+            Reason.CONTROL_PLANE_LOGIN_FAILED,
+            f"The platform does not accept the server's credentials ({doing}). Check DATABRICKS_TOKEN, or "
+            "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.",
         )
     if isinstance(error, DatabricksError):
         return _refusal(error, doing)
-    if isinstance(error, ValueError) and not _is_reply(error):
-        # The SDK rejects its configuration: it has two ways to log in, or none.
-        return UnavailableError(
-            Reason.CONTROL_PLANE_NOT_CONFIGURED,
-            "The platform's client cannot be configured: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "
-            "DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET, not both.",
-        )
-    if isinstance(error, (OSError, ValueError, TypeError, AttributeError, KeyError)):
+    if isinstance(error, (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)):
         # The connection was refused, reset or silent; or the answer is not JSON, or JSON of another shape.
         return UnavailableError(
             Reason.CONTROL_PLANE_UNAVAILABLE,
@@ -154,14 +149,15 @@ def _refusal(error: DatabricksError, doing: str) -> ApiError:
 
 
 def _details(error: DatabricksError) -> str:
-    """The platform's code and message: cut short, on one line, without secrets."""
-    code = error.error_code if error.error_code and _CODE.fullmatch(error.error_code) else type(error).__name__
-    message = _CONFIGURATION.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
+    """The platform's code and message, if it gave any: cut short, on one line, without secrets or the SDK's words."""
+    code = error.error_code if error.error_code and _CODE.fullmatch(error.error_code) else ""
+    message = _SDK_WORDS.split(str(error.args[0]) if error.args and error.args[0] else "")[0]
     message = _SECRET.sub("***", "".join(letter if letter.isprintable() else " " for letter in message))
     shown = message.rstrip(". ") if len(message) <= _MESSAGE_CHARACTERS else f"{message[:_MESSAGE_CHARACTERS]}..."
-    return f": {code}{f', {shown}' if shown else ''}."
+    details = ", ".join(part for part in (code, shown) if part)
+    return f": {details}." if details else "."
 
 
-def _is_reply(error: ValueError) -> bool:
-    """Whether the error is about the text of an answer: requests raises a ValueError if it is not JSON."""
-    return isinstance(error, OSError) or type(error).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}
+def _refuses_credentials(error: BaseException) -> bool:
+    """Whether the platform refused to exchange the client's id and secret for a token."""
+    return isinstance(error, ValueError) and _CREDENTIALS_REFUSED.match(str(error)) is not None

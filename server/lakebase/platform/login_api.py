@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
-from databricks.sdk.service import iam
+from databricks.sdk.service import database, iam, postgres
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import PlatformError, Reason
@@ -93,21 +93,18 @@ class LoginApi:
                 instance_names=[instance], request_id=str(uuid.uuid4())
             ),
         )
-        if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform returned a credential without a token.")
-        return Credential(minted.token, parse_time(minted.expiration_time))
+        return Credential(_token_of(minted), parse_time(minted.expiration_time))
 
     async def endpoint_credential(self, path: str, *, seconds: int) -> Credential:
         """Mint a password for an endpoint, valid for `seconds`."""
         ttl = Duration()
         ttl.FromSeconds(seconds)
         minted = await self._client.call(
-            Action.MINT_CREDENTIAL, lambda client: client.postgres.generate_database_credential(path, ttl=ttl)
+            Action.MINT_ENDPOINT_CREDENTIAL,
+            lambda client: client.postgres.generate_database_credential(path, ttl=ttl),
         )
-        if not minted.token:
-            raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform returned a credential without a token.")
         ends = minted.expire_time
-        return Credential(minted.token, ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
+        return Credential(_token_of(minted), ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
 
     async def branch_uid(self, path: str) -> str | None:
         """The uid of an endpoint's branch, or the branch's path if it has none; None if there is no such branch."""
@@ -131,5 +128,15 @@ class LoginApi:
         if found is None:
             return None
         instance = read_instance(found)
-        stopped = instance.state is InstanceState.STOPPED
+        # `stopped` says what is wanted. While the instance is stopped or started, only its state tells the two apart.
+        stopped = instance.state is InstanceState.STOPPED or (
+            instance.state is InstanceState.UPDATING and bool(instance.stopped)
+        )
         return DatabaseAddress(instance.host, instance.read_only_host, instance.state.value, stopped=stopped)
+
+
+def _token_of(minted: database.DatabaseCredential | postgres.DatabaseCredential) -> str:
+    # The SDK does not check the types of an answer.
+    if not (isinstance(minted.token, str) and minted.token):
+        raise PlatformError(Reason.CONTROL_PLANE_REFUSED, "The platform returned a credential without a token.")
+    return minted.token

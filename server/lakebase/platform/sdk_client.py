@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.clock import Clock
 from databricks.sdk.core import Config
+from databricks.sdk.errors.base import DatabricksError
 
 from schema.errors import PlatformError, Reason, UnavailableError
 from server.lakebase.platform.failures import summary_of, to_api_error
@@ -30,6 +31,10 @@ _THREADS: Final = 8
 _ATTEMPT_SECONDS: Final = 5.0
 # How long the SDK retries a call that fails for now, in whole seconds.
 _RETRY_SECONDS: Final = 10
+_NOT_CONFIGURED: Final = (
+    "The platform's client cannot be configured: set DATABRICKS_HOST, and either DATABRICKS_TOKEN or "
+    "DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET, not both."
+)
 _PRODUCT: Final = "lakebase-orders-graphql"
 _VERSION: Final = "0.1.0"
 # At DEBUG the SDK logs bodies, tokens among them; its warnings repeat errors with its configuration.
@@ -53,6 +58,7 @@ class _BoundedClock(Clock):
             TimeoutError: the SDK may not spend so long on all its attempts.
         """
         if seconds > self._longest_seconds:
+            # Raised while the SDK handles the failure, which is then the context of this exception.
             raise TimeoutError("the platform asks for a longer pause than the SDK may make")
         time.sleep(seconds)  # between two attempts, in a thread of its own; the event loop goes on
 
@@ -135,7 +141,12 @@ class SdkClient:
     def _run(self, request: Callable[[WorkspaceClient], T]) -> T:
         with self._making:
             client = self._client = self._client or self._make()
-        return request(client)
+        try:
+            return request(client)
+        except TimeoutError as error:
+            # The SDK used up its time for repeating the call; the last failure says why. asyncio would replace a
+            # TimeoutError by one without its cause.
+            raise (error.__cause__ or error.__context__ or error) from None
 
     def _make(self) -> WorkspaceClient:
         for name in _SDK_LOGGERS:
@@ -148,8 +159,8 @@ class SdkClient:
             "client_id": settings.databricks_client_id,
             "client_secret": secret.get_secret_value() if secret else None,
         }
-        return WorkspaceClient(
-            config=Config(
+        try:
+            config = Config(
                 # The SDK looks for missing values itself, in its own variables and files.
                 **{name: value for name, value in configured.items() if value},
                 http_timeout_seconds=self._attempt_seconds,
@@ -158,4 +169,16 @@ class SdkClient:
                 product_version=_VERSION,
                 clock=_BoundedClock(self._retry_seconds),
             )
-        )
+        except ValueError as error:
+            if failure := _failed_request(error):
+                raise failure from None
+            # The SDK rejects its configuration: it has two ways to log in, or none.
+            raise UnavailableError(Reason.CONTROL_PLANE_NOT_CONFIGURED, _NOT_CONFIGURED) from None
+        return WorkspaceClient(config=config)
+
+
+def _failed_request(error: BaseException | None) -> BaseException | None:
+    """The failed request among the causes of an exception, if there is one: the platform did not say how to log in."""
+    while error is not None and not isinstance(error, (OSError, DatabricksError)):
+        error = error.__cause__ or error.__context__
+    return error

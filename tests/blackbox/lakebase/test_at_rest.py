@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.operator import CATALOG, DATABASE, HASTY, INSTANCE, Operator, operated
+from tests.servers.operator import CATALOG, DATABASE, HASTE, HASTY, INSTANCE, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import answers, free_port, running_server, wait_for
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.servers.platform import LocalPlatform
 
 SUSPEND_AFTER = 1
+# The real platform lets an instance rest for a minute before that, which tells a server that it may be asleep.
+DOZES = {**HASTE, "server.db.wake_up._REST_SECONDS": SUSPEND_AFTER / 2}
 # Attempts to see the server idle; on a slow machine a late background task may spoil one.
 RESTLESS = 3
 API = "/api/2.0/database"
@@ -35,7 +37,7 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture(scope="module")
 def operator(platform: LocalPlatform) -> Iterator[Operator]:
     """A server whose orders are there."""
-    with operated(platform) as operator:
+    with operated(platform, altered=DOZES) as operator:
         operator.provisioned()
         yield operator
 

@@ -168,7 +168,7 @@ def test_a_mint_that_fails_is_counted_and_ages_the_token() -> None:
     failed = value("orders_api_token_mints_total", outcome="failed")
     observe(TokenMinted())
     minted = value("orders_api_token_minted_timestamp_seconds")
-    observe(TokenMintFailed(Reason.CONTROL_PLANE_TIMEOUT, old_token_lives=True))
+    observe(TokenMintFailed(Reason.CONTROL_PLANE_TIMEOUT, "slow", old_token_lives=True, repeated=False))
     assert value("orders_api_token_mints_total", outcome="failed") == failed + 1
     assert value("orders_api_token_minted_timestamp_seconds") == minted > 0
 

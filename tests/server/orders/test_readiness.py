@@ -11,6 +11,10 @@ from server.orders.readiness import Readiness
 from tests.support.clock import in_virtual_time, now
 
 
+async def found() -> None:
+    """The platform has the database."""
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -32,7 +36,7 @@ async def test_it_looks_until_all_is_well(error: Exception, reason: str) -> None
             raise error
         readiness.succeeded()
 
-    readiness.watch(look)
+    readiness.watch(look, look_up=found)
     await readiness.settled(seconds=60)
     assert readiness.reason is None
     assert reasons[1:] == [reason] * 3
@@ -51,7 +55,7 @@ async def test_it_does_not_look_while_all_is_well_and_looks_again_when_not() -> 
         looks += 1
         readiness.succeeded()
 
-    readiness.watch(look)
+    readiness.watch(look, look_up=found)
     await readiness.settled(seconds=60)
     readiness.failed(UnavailableError(Reason.POOL_EXHAUSTED, "busy"), cause=TimeoutError())
     assert readiness.reason is None

@@ -59,6 +59,9 @@ class LateDatabase:
         """As that of a database that is always there."""
         return await self._database.origin()
 
+    async def look_up(self) -> None:
+        """Find out nothing."""
+
 
 @pytest.fixture
 def late(orders_url: str) -> LateDatabase:

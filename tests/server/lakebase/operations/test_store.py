@@ -218,6 +218,10 @@ class Nowhere:
         """Fail as for an instance that does not exist."""
         raise DatabaseMissingError("There is no such instance.")
 
+    async def look_up(self) -> None:
+        """Fail in the same way."""
+        raise DatabaseMissingError("There is no such instance.")
+
 
 async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
     new_store: Callable[[], OperationStore], database: asyncpg.Connection
