@@ -65,6 +65,8 @@ _NAMES: Final = ("orders-pg", "main", "catalog.public.orders_synced", "", "no su
 _DECIMALS: Final = ("100.00", "173665.47", "0", "-0.01", "99999.99", "50000", "100", "0.1", "7.0")
 _DAYS: Final = ("1996-01-02", "1992-02-29", "0001-01-01", "9999-12-31", "1995-07-15")
 _BAD_DAYS: Final = ("1996-02-30", "19960102", "10000-01-01", "")
+_MOMENTS: Final = ("2026-01-01T00:00:00Z", "1996-01-02T03:04:05.678+02:00")
+_BAD_MOMENTS: Final = ("2026-01-01", "2026-01-01T00:00:00", "yesterday", "12026-01-01T00:00:00Z")
 _TYPES_OF_NODES: Final = (
     "OrderStatusChange",
     "DatabaseInstance",
@@ -222,6 +224,7 @@ class Values:
             "BigInt": lambda: str(self._key()) if random.random() < 0.4 else self._key(),
             "Decimal": self._decimal,
             "Date": lambda: random.choice(_BAD_DAYS if self._mistaken() else _DAYS),
+            "DateTime": lambda: random.choice(_BAD_MOMENTS if self._mistaken() else _MOMENTS),
             "ID": self._id,
             "String": lambda: self._text(purpose),
         }

@@ -56,7 +56,6 @@ def first(platform: LocalPlatform) -> Iterator[Operator]:
             createDatabase=True,
         )
         operator.done("createSyncedTable", name=TABLE, acknowledgeCost=True)
-        operator.done("ensureOrderIndexes")
         until_used(operator)
         yield operator
 

@@ -50,9 +50,9 @@ TAKEN: dict[str, tuple[str, dict[str, object], str, str]] = {
     ),
     "catalog in other letters": (
         "createDatabaseCatalog",
-        {"name": CATALOG.upper(), "instanceName": INSTANCE, "databaseName": DATABASE},
+        {"name": "SANDBOX", "instanceName": INSTANCE, "databaseName": DATABASE},
         f"{API}/catalogs",
-        f"{UNITY}/catalogs/{CATALOG.upper()}",
+        f"{UNITY}/catalogs/SANDBOX",
     ),
     "table": (
         "createSyncedTable",
@@ -81,15 +81,17 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(autouse=True)
 async def _plain_table(platform: LocalPlatform, operator: Operator) -> None:
-    """Make an ordinary table in the served database, and register it, unless it is there."""
+    """Register an ordinary table of the served database, unless it is registered. Only its name is taken: it is gone."""
     platform.clear_faults()
     host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    if [one for one in platform.workspace().tables.list_summaries(CATALOG) if one.full_name == PLAIN]:
+        return
     connection = await platform.connect(host, database=DATABASE)
-    await connection.execute("CREATE TABLE IF NOT EXISTS public.plain (one integer)")
+    await connection.execute("CREATE TABLE public.plain (one integer)")
+    platform.workspace().database.create_database_table(DatabaseTable(name=PLAIN))
+    # A table that stays in PostgreSQL is found there, by a check of its own.
+    await connection.execute("DROP TABLE public.plain")
     await connection.close()
-    database = platform.workspace().database
-    if not [one for one in platform.workspace().tables.list_summaries(CATALOG) if one.full_name == PLAIN]:
-        database.create_database_table(DatabaseTable(name=PLAIN))
 
 
 def sent_unseen(platform: LocalPlatform, operator: Operator, kind: str) -> dict[str, Any]:

@@ -43,7 +43,12 @@ ARGUMENTS = {
     "cancelOperation": f'(input: {{id: "{encode_global_id("Operation", "1")}"}})',
 }
 # A key that an object of the type may have.
-KEYS = {"DatabaseInstance": "orders-pg", "DatabaseCatalog": "orders", "SyncedTable": "orders.public.orders_synced"}
+KEYS = {
+    "DatabaseInstance": "orders-pg",
+    "DatabaseCatalog": "orders",
+    "SyncedTable": "orders.public.orders_synced",
+    "AdminAuditEntry": "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5",
+}
 
 
 def documents() -> list[str]:
