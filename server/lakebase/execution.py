@@ -89,6 +89,8 @@ class Executor:
         self._superseded_by: dict[str, OperationRecord] = {}
         # The audit entries of operations that delete the database with these entries in it.
         self._carried: dict[str, list[AuditEntry]] = {}
+        # The operations that are being moved to memory. Their rows are about to be deleted.
+        self._detaching: set[str] = set()
 
     async def run(self, operation: OperationRecord) -> None:
         """Run an operation from its next step, while a heartbeat renews its lease."""
@@ -132,7 +134,9 @@ class Executor:
             except UnavailableError:
                 continue
             except LeaseLostError:
-                _cancel(task)
+                # Not if the row is gone because this process moves the operation to memory.
+                if operation.durable and operation.id not in self._detaching:
+                    _cancel(task)
 
     async def _release(self, operation: OperationRecord) -> None:
         """End the lease, so that another process resumes the operation at once."""
@@ -222,6 +226,7 @@ class Executor:
         if deleting and operation.id not in self._carried:
             # These entries go with their database. At the operation's end they are written to the next one.
             self._carried[operation.id] = await self._audit.of_operation(operation.id)
+        self._detaching.add(operation.id)
         try:
             await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
         except UnavailableError:
@@ -229,6 +234,8 @@ class Executor:
                 raise
             # The row goes with its database. If the deletion fails, `write_down` ends the row.
             self._store.abandon(operation)
+        finally:
+            self._detaching.discard(operation.id)
         operation.facts["detached"] = True
 
     async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
