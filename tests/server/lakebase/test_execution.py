@@ -13,6 +13,8 @@ from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.lakebase import execution
 from server.lakebase.database.audit import AuditLog
+from server.lakebase.database.audit_table import AuditTable
+from server.lakebase.database.home import Home
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
@@ -64,7 +66,8 @@ async def test_a_heartbeat_that_finds_its_row_deleted_by_this_very_process_ends_
     settings, url = patient_settings(orders_url), UrlDatabase(orders_url)
     migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
     pool = create_operations_pool(settings, url)
-    table = LateTable(pool, SCHEMA, migrations, early=early)
+    home = Home(url, SCHEMA)
+    table = LateTable(pool, SCHEMA, migrations, home, early=early)
     store = OperationStore(table)
     operation = OperationRecord(
         AdminRequest(OperationKind.TEARDOWN), ("instance one",), [OperationStep("delete", "instance one")], {}, "ada"
@@ -84,7 +87,7 @@ async def test_a_heartbeat_that_finds_its_row_deleted_by_this_very_process_ends_
     monkeypatch.setattr(execution, "STEPS", {"delete": delete})
     executor = execution.Executor(
         store,
-        AuditLog(OwnTables(pool, SCHEMA, migrations)),
+        AuditLog(AuditTable(OwnTables(pool, SCHEMA, migrations, home))),
         StepTimeouts(60, 60, 60),
         nothing,
         stopping=asyncio.Event(),
@@ -95,5 +98,4 @@ async def test_a_heartbeat_that_finds_its_row_deleted_by_this_very_process_ends_
     assert await store.begin(operation) is None
     await executor.run(operation)
     assert operation.state is OperationState.SUCCEEDED
-    assert not operation.durable
     await pool.dispose()
