@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.server.conftest import OpenStore
 
 KEY = (Template(("key ", Slot(OrderColumn.ORDER_KEY, Form.BIGINT))),)
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%shared_lookups%ANY%' AND wait_event_type = 'Lock'"
+# A statement that waits while it is being prepared has no text in pg_stat_activity yet.
+WAITING = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass('public.shared_lookups') AND NOT granted"
 
 
 @pytest.fixture
