@@ -260,12 +260,16 @@ class Lakebase:
     @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[WithDeadline()])
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
         """Makes one call to the platform."""
-        return await catalog_named(info, self.catalog_name)
+        found = await catalog_named(info, self.catalog_name)
+        configured = info.context.lakebase.configured
+        return found if found and configured.is_place(found.instance_name, found.database_name) else None
 
     @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
         """Makes one call to the platform."""
-        return await synced_table_named(info, self.table_name)
+        found = await synced_table_named(info, self.table_name)
+        configured = info.context.lakebase.configured
+        return found if found and configured.is_place(found.instance_name, found.database_name) else None
 
 
 async def instance_named(info: Info, name: str | None) -> DatabaseInstance | None:

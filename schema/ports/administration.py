@@ -144,6 +144,14 @@ class Configured:
     database_name: str | None
     table_name: str | None
 
+    def is_place(self, instance: str | None, database: str | None) -> bool:
+        """Whether a catalog or table with these is in the configured instance and database, as far as that is known.
+
+        A copy of the database may be served under the catalog's name of the original.
+        """
+        pairs = ((instance, self.instance_name), (database, self.database_name))
+        return all(not found or not own or found.lower() == own.lower() for found, own in pairs)
+
 
 class OperationKind(Enum):
     """What an operation does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -26,6 +26,8 @@ _LAST_ABSENT_RETRY_SECONDS = 30.0
 _LAST_TABLE_RETRY_SECONDS = 300.0
 # These concern one request, which was unlucky or asked for too much. They say nothing about the next requests.
 _TRANSIENT = frozenset({Reason.POOL_EXHAUSTED, Reason.STATEMENT_TIMEOUT})
+# The end of an operation waits this long at most for the check that follows it.
+_RECHECK_SECONDS: Final = 5.0
 
 
 class Readiness:
@@ -63,6 +65,17 @@ class Readiness:
             # In an empty context, as the checks.
             self._doubting = asyncio.create_task(self._find(), name="look up database", context=Context())
         return self._doubting
+
+    async def recheck(self) -> None:
+        """Find out whether there still is a database, and then whether orders can be read from it.
+
+        This connects to the database, which was just in use.
+        """
+        await asyncio.shield(self.doubt())
+        if self.reason is None and self._check is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_RECHECK_SECONDS):
+                    await asyncio.create_task(_awaited(self._check), name="recheck", context=Context())
 
     def succeeded(self) -> None:
         """Note that a statement has succeeded."""
@@ -135,6 +148,10 @@ class Readiness:
             # An ApiError is in the reason already.
             details = {} if isinstance(cause, ApiError) else {"cause": repr(cause)}
             _log.warning("not ready", reason=reason, **details)
+
+
+async def _awaited(check: Callable[[], Awaitable[object]]) -> None:
+    await check()
 
 
 def _reason(error: UnavailableError, cause: BaseException) -> str:

@@ -129,7 +129,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 table.forget()
                 replicas.forget()
                 readiness.check_now()
-                await asyncio.shield(readiness.doubt())
+                await readiness.recheck()
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)

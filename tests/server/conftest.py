@@ -23,7 +23,13 @@ from server.changes.status_writer import SqlStatusWriter
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver, compiled
-from server.db.engine import Engines, connect_feed, create_engines, create_migration_engine
+from server.db.engine import (
+    Engines,
+    connect_feed,
+    create_engines,
+    create_migration_engine,
+    create_operations_pool,
+)
 from server.db.migrate import Migrations
 from server.http.error_response import present
 from server.lakebase.database.audit import AuditLog
@@ -41,6 +47,7 @@ from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 
 if TYPE_CHECKING:
+    from server.db.pool import Pool
     from server.local.cluster import Cluster
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
@@ -107,7 +114,15 @@ async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.C
 
 
 @pytest.fixture(scope="session")
-def open_store(engines: Engines, orders_url: str) -> OpenStore:
+async def audit_pool(orders_url: str) -> AsyncIterator[Pool]:
+    """A pool of the audit's own: it writes in the background, and tests count the statements on the others."""
+    pool = create_operations_pool(patient_settings(orders_url), UrlDatabase(orders_url))
+    yield pool
+    await pool.dispose()
+
+
+@pytest.fixture(scope="session")
+def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore:
     """Make a store, and a context with it, on the table and the app schema that the test chooses."""
     settings = patient_settings(orders_url)
 
@@ -130,7 +145,7 @@ def open_store(engines: Engines, orders_url: str) -> OpenStore:
         )
         reader = Reader(orders, readiness)
         home = Home(UrlDatabase(orders_url), app_schema)
-        audit = AuditLog(AuditTable(OwnTables(engines.writes, app_schema, migrations, home)))
+        audit = AuditLog(AuditTable(OwnTables(audit_pool, app_schema, migrations, home)))
         store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(

@@ -154,7 +154,8 @@ class AuditLog:
                 await self._add(batch)
             except (ApiError, DBAPIError) as error:
                 if not self._unanswered:
-                    _log.warning("audit rows wait for the database", rows=len(batch), cause=type(error).__name__)
+                    cause = error.message if isinstance(error, ApiError) else type(error).__name__
+                    _log.warning("audit rows wait for the database", rows=len(batch), cause=cause)
                 self._unanswered = True
                 return
             self._unanswered = False

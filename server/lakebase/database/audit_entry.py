@@ -75,7 +75,7 @@ def new_entry(
         action=action,
         outcome=outcome,
         reason=reason and reason.name,
-        resources=tuple(resources),
+        resources=tuple(secrets_known.scrub(resource) for resource in resources),
         operation_id=operation_id,
         request_id=request.request_id if request else None,
         input=input_,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from schema.errors import ApiError, PlatformError, Reason
+from schema.errors import ApiError, PlatformError, Reason, UnavailableError
 from schema.ports.administration import InstanceState
 from server.db.database import DatabaseAbsentError, DatabaseMissingError, LoginRefusedError
 from server.db.wake_up import WakeUp
@@ -19,8 +18,6 @@ from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from server.lakebase.platform.conversions import DatabaseAddress
     from server.lakebase.platform.loader import PlatformLoader
     from server.settings import Settings
@@ -115,13 +112,19 @@ class Instances:
 
         Raises:
             DatabaseMissingError: there is no such instance or branch.
-            ApiError: as `connect`.
+            UnavailableError: the platform refuses, or does not answer; the message has the grant.
         """
         server = self._server(name)
         if server.uid is None:
             logins = (await self._loader.get()).logins
             find = logins.branch_uid if name.startswith(_ENDPOINT_PREFIX) else logins.instance_uid
-            server.uid = await find(name)
+            try:
+                server.uid = await find(name)
+            except ApiError as error:
+                raise UnavailableError(
+                    Reason.DATABASE_UNAVAILABLE,
+                    f"The uid of {name} cannot be looked up, which tells this database from a copy. {error.message}",
+                ) from error
             if server.uid is None:
                 raise DatabaseMissingError(_not_found(name))
         return server.uid
@@ -283,30 +286,23 @@ class InstanceDatabase:
 
     async def origin(self) -> str:
         """The platform's uid, as `Instances.uid`."""
-        with _as_refused_login():
-            return await self._instances.uid(self._name)
+        return await self._instances.uid(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection, as `Instances.connect`."""
-        with _as_refused_login():
+        try:
             return await self._instances.connect(
                 self._name, self._database, timeout=timeout, read_only=self._read_only, **options
             )
+        except DatabaseAbsentError:
+            raise
+        except ApiError as error:
+            # A request for orders fails because of its database, whatever the platform says.
+            raise LoginRefusedError(error.message) from None
 
     async def look_up(self) -> None:
         """Look the instance up on the platform, as `Instances.look_up`."""
         await self._instances.look_up(self._name)
-
-
-@contextmanager
-def _as_refused_login() -> Iterator[None]:
-    """Make a LoginRefusedError of what the platform refuses: a request for orders fails because of its database."""
-    try:
-        yield
-    except DatabaseAbsentError:
-        raise
-    except ApiError as error:
-        raise LoginRefusedError(error.message) from None
 
 
 def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | None:
@@ -327,12 +323,12 @@ def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | 
 
 
 def _not_found(name: str) -> str:
-    kind, setting = (
-        ("endpoint", "LAKEBASE_ENDPOINT")
+    kind, setting, granted_on = (
+        ("endpoint", "LAKEBASE_ENDPOINT", "its project")
         if name.startswith(_ENDPOINT_PREFIX)
-        else ("instance", "LAKEBASE_INSTANCE_NAME")
+        else ("instance", "LAKEBASE_INSTANCE_NAME", "it")
     )
     return (
-        f"There is no database {kind} {name}, or the server's identity may not see it: create it with "
-        f"provisionLakebase, or set {setting} to one that exists."
+        f"There is no database {kind} {name}, or the server's identity may not see it. Create it with "
+        f"provisionLakebase, set {setting} to one that exists, or grant the server's identity CAN USE on {granted_on}."
     )

@@ -86,6 +86,17 @@ class SyncedTablePlans:
         if instance:
             draft.require_available(instance, await self._platform.instance(instance), field)
 
+    def _require_own(self, draft: Draft, found: SyncedTable) -> None:
+        """Refuse the configured table if it is another database's, of which the served one may be a copy."""
+        own = self._configured
+        if same_name(found.name, own.table_name) and not own.is_place(found.instance_name, found.database_name):
+            draft.refuse(
+                Reason.SETTING_INVALID,
+                f"The synced table {found.name} is in the database {found.database_name} of {found.instance_name}, "
+                f"and this server serves {own.database_name} of {own.instance_name}. Use a server of that database.",
+                draft.name_field("table"),
+            )
+
     async def delete_alone(self, draft: Draft) -> None:
         """Plan the deletion of the synced table, and keep its grants and indexes for the next table of its name."""
         name = required(draft.request.table_name)
@@ -113,6 +124,8 @@ class SyncedTablePlans:
             # Without its instance the table can still be deleted from Unity Catalog.
             draft.require_available(host.name, host, draft.name_field("table"))
         instance = draft.request.instance_name
+        if draft.request.kind is OperationKind.TEARDOWN:
+            self._require_own(draft, found)
         if instance and found.instance_name and not same_name(found.instance_name, instance):
             message = f"The synced table {name} is in the instance {found.instance_name}, not in {instance}."
             draft.refuse(Reason.SETTING_INVALID, message, "tableName")
@@ -141,6 +154,7 @@ class SyncedTablePlans:
             draft.add("sync_table", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
+        self._require_own(draft, found)
         await self._require_available(draft, found.instance_name, "name")
         if found.policy is SyncPolicy.CONTINUOUS:
             draft.refuse(
@@ -189,6 +203,7 @@ class SyncedTablePlans:
             draft.add("build_indexes", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
+        self._require_own(draft, found)
         await self._require_available(draft, found.instance_name, draft.name_field("table"))
         try:
             missing = await self._indexes.missing(location_of(found))

@@ -114,18 +114,39 @@ class Creation:
             )
 
 
-async def start_run(starting: Awaitable[None]) -> str:
-    """Start a run of a pipeline. If the platform refuses it because of another run, return its words; empty otherwise.
+class RunStart:
+    """The start of a pipeline's run by a step, at looks that find no run under way.
 
-    That run may be ours: the reply was lost. A later look sees it, or starts the run once the other one is done.
+    The platform may refuse it because of another run, which may be ours: the reply was lost. A later look sees that
+    run, or starts one once the other is done. If it is refused again, and there still is no run, the step fails.
     """
-    try:
-        await starting
-    except PlatformError as error:
-        if error.reason is not Reason.SPEC_CONFLICT:
-            raise
-        return f"{error.message} The server tries again."
-    return ""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._recently = SentRecently()
+        self._refusal = ""
+
+    async def send(self, start: Callable[[], Awaitable[None]]) -> str:
+        """Start the run, unless it was started recently. Return the platform's words if it refused; empty otherwise.
+
+        Raises:
+            PlatformError: SPEC_CONFLICT with the platform's words, if it refuses twice.
+            ApiError: as `start` and `Step.guard` raise them.
+        """
+        if self._recently.due():
+            await self._step.guard()
+            refused_before, self._refusal = self._refusal, ""
+            try:
+                await start()
+            except PlatformError as error:
+                if error.reason is not Reason.SPEC_CONFLICT:
+                    raise
+                if refused_before:
+                    message = f"{error.message} The pipeline has no run under way that could be the reason."
+                    raise PlatformError(Reason.SPEC_CONFLICT, message) from error
+                self._refusal = f"{error.message} The server tries again."
+            self._recently.sent()
+        return self._refusal
 
 
 def require_same(resource: str, differences: list[Difference]) -> None:

@@ -14,13 +14,13 @@ from server.lakebase.steps.checks import (
     REQUESTED,
     Absence,
     Creation,
+    RunStart,
     SentRecently,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,
     require_same,
     require_uid,
-    start_run,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE
 async def create_synced_table(step: Step) -> str:
     """Create the synced table, or find it as wanted; wait until its first sync is done."""
     spec, platform = required(step.request.table), step.services.platform
-    creation, restart = Creation(step, f"synced table {spec.name}"), SentRecently()
+    creation, restart = Creation(step, f"synced table {spec.name}"), RunStart(step)
 
     async def look() -> bool:
         found = await platform.synced_table(spec.name)
@@ -54,10 +54,9 @@ async def create_synced_table(step: Step) -> str:
                 raise _sync_failed(found)
             if run.failed and run.id != step.facts.setdefault("failed_run", run.id):
                 raise _sync_failed(found)
-            if run.id == step.facts["failed_run"] and restart.due():
-                await step.guard()
-                await start_run(platform.start_pipeline(found.pipeline_id))
-                restart.sent()
+            if run.id == step.facts["failed_run"]:
+                pipeline = found.pipeline_id
+                await restart.send(lambda: platform.start_pipeline(pipeline))
         await step.report(_sync_progress(found), _sync_message(found))
         return False
 
@@ -115,7 +114,7 @@ async def keep_grants_and_indexes(step: Step) -> str:
 async def sync_table(step: Step) -> str:
     """Start a sync, or find one under way, and wait until it is done."""
     name, platform = required(step.request.table_name), step.services.platform
-    start, refusals = SentRecently(), [""]
+    start = RunStart(step)
 
     async def look() -> bool:
         found = await platform.synced_table(name)
@@ -127,11 +126,9 @@ async def sync_table(step: Step) -> str:
         run = await platform.latest_run(found.pipeline_id)
         before = step.facts.setdefault("run_before", run.id if run and run.done else "")
         if run is None or run.id == before:
-            if start.due():
-                await step.guard()
-                refusals.append(await start_run(platform.start_pipeline(found.pipeline_id)))
-                start.sent()
-            await step.report(REQUESTED, refusals[-1] or "requested; the pipeline starts")
+            pipeline = found.pipeline_id
+            refusal = await start.send(lambda: platform.start_pipeline(pipeline))
+            await step.report(REQUESTED, refusal or "requested; the pipeline starts")
             return False
         if run.done and (run.failed or found.state in SYNC_FAILED):
             raise _sync_failed(found)
