@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # The platform may not show a new resource for a moment. Its creation is not repeated sooner than this, because the
 # platform would refuse it.
 _CREATE_AGAIN_SECONDS: Final = 20.0
+# The same for the start of a pipeline's run. Another run that was being stopped is over by then.
+_START_AGAIN_SECONDS: Final = 20.0
 # The same for deletions, which may be repeated sooner: a second one does no harm.
 DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
@@ -123,7 +125,7 @@ class RunStart:
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._recently = SentRecently()
+        self._recently = SentRecently(_START_AGAIN_SECONDS)
         self._refusal = ""
 
     async def send(self, start: Callable[[], Awaitable[None]]) -> str:

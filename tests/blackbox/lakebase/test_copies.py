@@ -232,3 +232,14 @@ async def test_grants_and_indexes_kept_for_a_sync_are_the_originals_alone(
     kept = await database.fetchrow("SELECT grants, home FROM orders_app.synced_table_belongings WHERE name = $1", TABLE)
     assert kept["grants"] == "[]"
     assert kept["home"].split("/")[0] == platform.inventory()["instances"][0]["uid"]
+
+
+def test_a_server_of_another_database_leaves_the_original_table_alone(platform: LocalPlatform) -> None:
+    """Its configured names are those of the original, but the table with this name is in another database."""
+    with served(platform, LAKEBASE_DATABASE_NAME="another") as other:
+        found = other.ask("{ lakebase { instance { name } catalog { name } syncedTable { name } } }")["lakebase"]
+        assert found == {"instance": {"name": INSTANCE}, "catalog": None, "syncedTable": None}
+        for mutation in ("refreshSyncedTable", "ensureOrderIndexes", "teardownLakebase"):
+            (refusal, *_) = other.send(mutation, dryRun=True)["userErrors"]
+            assert refusal["code"] == "SETTING_INVALID", mutation
+            assert f"is in the database {DATABASE} of {INSTANCE}" in refusal["message"]

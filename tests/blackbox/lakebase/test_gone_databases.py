@@ -9,7 +9,7 @@ import httpx
 import pytest
 from databricks.sdk.service.database import DatabaseInstance
 
-from tests.servers.operator import HASTE, INSTANCE, Operator, operated
+from tests.servers.operator import HASTE, INSTANCE, TABLE, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import answers, wait_for
 
@@ -99,11 +99,20 @@ def test_after_a_teardown_the_server_is_not_ready_and_says_what_creates_an_insta
     assert operator.ask(ORDER)
     teardown = operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert MISSING in reason(operator)
-    assert "create it with provisionLakebase" in reason(operator)
+    assert "Create it with provisionLakebase" in reason(operator)
     assert administered(operator, teardown["id"]) == {"instance": None, "catalog": None, "syncedTable": None}
     (error,) = operator.answer(ORDER)["errors"]
     assert error["extensions"]["reason"] == "DATABASE_UNAVAILABLE"
     assert error["message"].startswith(MISSING)
+
+
+def test_after_a_deletion_of_the_table_the_server_is_not_ready(operator: Operator) -> None:
+    """As soon as the operation has ended, before any query."""
+    assert operator.ask(ORDER)
+    operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    assert reason(operator).startswith("ORDERS_UNAVAILABLE")
+    operator.done("createSyncedTable", name=TABLE, acknowledgeCost=True)
+    wait_for(lambda: reason(operator) == "ok", what=operator.server.log)
 
 
 def test_every_worker_knows_without_a_query(platform: LocalPlatform, operator: Operator) -> None:

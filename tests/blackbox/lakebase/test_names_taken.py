@@ -178,3 +178,17 @@ def test_a_resource_of_ours_that_appears_late_is_found(platform: LocalPlatform, 
     with operated(platform, module=HASTY, altered=PATIENTLY) as patient:
         patient.done("createSyncedTable", name=name, acknowledgeCost=True)
         patient.done("deleteSyncedTable", name=name, confirmDeletion=True)
+
+
+def test_a_pipeline_that_cannot_be_started_does_not_hold_its_table(platform: LocalPlatform, operator: Operator) -> None:
+    """The platform reports a conflict twice, and no run is under way: the refresh ends with the platform's words."""
+    body = '{"error_code": "RESOURCE_CONFLICT", "message": "The pipeline is not ours."}'
+    platform.fault("answer", method="POST", path="/api/2.0/pipelines/.*/updates", times=None, status=409, body=body)
+    with operated(
+        platform, module=HASTY, altered={**SOON, "server.lakebase.steps.checks._START_AGAIN_SECONDS": 0.0}
+    ) as hasty:
+        ended = hasty.ended(hasty.send("refreshSyncedTable"))
+    platform.clear_faults()
+    assert (ended["state"], ended["failure"]["reason"]) == ("FAILED", "SPEC_CONFLICT")
+    assert "The pipeline is not ours." in ended["failure"]["message"]
+    assert operator.done("refreshSyncedTable")

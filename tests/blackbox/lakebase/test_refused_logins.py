@@ -72,8 +72,8 @@ def error(code: str) -> str:
 
 MINTING: Final = {
     "403": replied(403, error("PERMISSION_DENIED"), "It needs: CAN USE on the database instance."),
-    "404": replied(404, error("NOT_FOUND"), "set LAKEBASE_INSTANCE_NAME to one that exists"),
-    "404-html": replied(404, "<html>no</html>", "set LAKEBASE_INSTANCE_NAME to one that exists", "text/html"),
+    "404": replied(404, error("NOT_FOUND"), "or grant the server's identity CAN USE on it"),
+    "404-html": replied(404, "<html>no</html>", "or grant the server's identity CAN USE on it", "text/html"),
     "400": replied(400, error("INVALID_PARAMETER_VALUE"), "INVALID_PARAMETER_VALUE, A message of the platform."),
     "400-text": replied(400, "no", "The platform refuses this (getting a credential for the database).", "text/plain"),
     "401": replied(401, error("UNAUTHENTICATED"), "Check DATABRICKS_TOKEN"),

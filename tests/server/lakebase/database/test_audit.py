@@ -396,6 +396,8 @@ def test_an_input_is_kept_as_it_was_given() -> None:
     assert input_text({}) is None
     secrets_known.add("sesame-open")
     hidden = input_text({"input": {"name": "sesame-open", "token": "dapi0123456789abcdef"}})
+    named = entry(resources=["catalog sesame-open"])
     secrets_known.forget("sesame-open")
     assert hidden == '{"name":"[secret]","token":"[secret]"}'
+    assert named.resources == ("catalog [secret]",)
     assert len(input_text({"ids": ["x" * 1000] * 1000}) or "") < 4100
