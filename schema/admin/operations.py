@@ -137,8 +137,8 @@ class Operation(Node):
     failure: OperationFailure | None = strawberry.field(description="Why it failed; null if it did not.")
     cancel_requested_by: str | None = strawberry.field(
         description=(
-            "The user who asked for its cancellation; null if nobody did. Until its `state` is `CANCELLED`, the step "
-            "under way is still being let go."
+            "The user who asked for its cancellation; null if nobody did. Until its `state` is `CANCELLED`, the "
+            "current step has not stopped yet."
         )
     )
 
