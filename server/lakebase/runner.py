@@ -46,11 +46,11 @@ class Runner:
 
     Args:
         store: where operations are kept.
-        audit: the audit.
+        audit: the audit, which has an entry for the end of each operation.
         timeouts: the limits of a step.
         services: makes the services of the steps.
         answered: awaited when a search for orphans has found that the database answers.
-        database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
+        database_changed: awaited at the end of an operation, which may have created, replaced or deleted the database.
     """
 
     def __init__(

@@ -138,7 +138,7 @@ class Instances:
         return "ok" if tokens.minted else "no token has been minted yet"
 
     async def look_up(self, name: str) -> None:
-        """Look an instance up now. Without an answer of the platform, what is known of it stays.
+        """Look an instance up now. If the platform does not answer, the server keeps what it knows.
 
         Raises:
             DatabaseAbsentError: there is no such instance, or it is stopped.
@@ -300,7 +300,7 @@ class InstanceDatabase:
 
 @contextmanager
 def _as_refused_login() -> Iterator[None]:
-    """Make a LoginRefusedError of what the platform refuses: a request for orders fails because of its database."""
+    """Turn the platform's errors into LoginRefusedError: a request for orders fails because of the database."""
     try:
         yield
     except DatabaseAbsentError:
@@ -310,7 +310,7 @@ def _as_refused_login() -> Iterator[None]:
 
 
 def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | None:
-    """Why nothing can be connected to; None if something can."""
+    """Why the instance accepts no connections; None if it does."""
     if found is None:
         return DatabaseMissingError(_not_found(name))
     if found.stopped:

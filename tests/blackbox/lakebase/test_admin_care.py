@@ -76,7 +76,7 @@ def test_a_synced_table_may_not_have_the_name_of_our_own_table(operator: Operato
 async def test_a_table_that_no_pipeline_made_is_not_dropped(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """The plan refuses its name. A synced table that failed to be created, because it came later, may have it."""
+    """The plan refuses its name. If the table is made after the plan, the synced table fails, and its deletion keeps it."""
     name = f"{CATALOG}.public.mine"
     platform.fault("hold_before", method="POST", path=f"{API}/synced_tables")
     payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
@@ -118,11 +118,11 @@ def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: O
 
 
 def test_lost_replies_to_creations_are_no_refusals(platform: LocalPlatform, operator: Operator) -> None:
-    """The SDK sends each again, and the platform refuses the second one: the step finds what the first one created."""
+    """The SDK sends each creation again, and the platform refuses it. The step finds what the first one created."""
     operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     for kind in ("instances", "catalogs", "synced_tables"):
         platform.fault("lost_reply", method="POST", path=f"{API}/{kind}")
-        # The platform does not show it to the look after the refusal either.
+        # The platform does not show the resource at the look after the refusal either.
         platform.fault("not_found_after_create", method="GET", path=f"{API}/{kind}/.*", skip=2)
     operator.provisioned()
     assert {len(found) for found in platform.inventory().values()} == {1}

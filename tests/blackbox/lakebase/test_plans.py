@@ -130,7 +130,7 @@ def test_a_teardown_that_the_platform_would_refuse_half_way_deletes_nothing(
 
 
 def test_an_instance_is_not_deleted_while_anything_is_on_it(platform: LocalPlatform, operator: Operator) -> None:
-    """All of it is named at once."""
+    """The refusal names all dependents at once."""
     with _table_elsewhere(platform, operator) as table, _catalog(platform, operator) as catalog:
         (error,) = refused(operator, "deleteDatabaseInstance", {"name": INSTANCE, **DELETIONS})
         for name in (table, catalog, f"catalog {CATALOG}", f"synced table {TABLE}"):
@@ -163,7 +163,7 @@ def test_names_are_the_same_in_any_case(operator: Operator) -> None:
 
 
 def test_what_is_not_named_is_taken_as_found(platform: LocalPlatform, operator: Operator) -> None:
-    """Whatever an existing instance, catalog or table is like, a creation that does not name it finds it as wanted."""
+    """A creation that does not name a property of an instance, catalog or table finds any value of it as wanted."""
     operator.done(
         "updateDatabaseInstance",
         name=INSTANCE,
