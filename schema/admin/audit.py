@@ -68,7 +68,7 @@ class AdminAuditEntry(Node):
     action: str = strawberry.field(description="The root field that the caller used, for example `teardownLakebase`.")
     outcome: AdminAuditOutcome = strawberry.field(description="What became of it.")
     reason: str | None = strawberry.field(
-        description="Why it was refused or failed: a reason as in the `extensions.reason` of errors."
+        description="Why it was refused or failed, for programs: as in the `extensions.reason` of errors."
     )
     resources: list[str] = strawberry.field(
         description="The resources that the action is about, for example `instance orders-pg`, once they are known."

@@ -99,9 +99,7 @@ class OperationStep:
 class OperationFailure:
     """One failure."""
 
-    reason: str = strawberry.field(
-        description="The reason, for programs: one of those that errors have in `extensions.reason`."
-    )
+    reason: str = strawberry.field(description="The reason, for programs: as in the `extensions.reason` of errors.")
     message: str = strawberry.field(description="The reason, for people, and what to do.")
     retryable: bool = strawberry.field(
         description="Whether sending the same mutation again can succeed. It continues from what already exists."

@@ -128,7 +128,7 @@ class Runner:
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Ask the process that runs an operation to cancel it; return the operation as it is now, None without one.
 
-        If no process runs it, the next one that claims it cancels it.
+        If no process runs the operation, the next process that claims it cancels it.
 
         Raises:
             UnavailableError: the database does not answer, and this process does not run the operation.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.operator import CATALOG, DATABASE, HASTY, INSTANCE, TABLE, Operator, operated
+from tests.servers.operator import CATALOG, DATABASE, HASTY, TABLE, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import wait_for
 
@@ -46,15 +46,10 @@ def _no_faults(platform: LocalPlatform) -> Iterator[None]:
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     yield connection
     await connection.close()
-
-
-def held(platform: LocalPlatform) -> None:
-    """Wait until the platform holds a request."""
-    wait_for(lambda: bool(platform.held()), what=lambda: "a request to be held")
 
 
 def failed(operator: Operator, payload: dict[str, Any]) -> str:
@@ -80,7 +75,7 @@ async def test_a_table_that_no_pipeline_made_is_not_dropped(
     name = f"{CATALOG}.public.mine"
     platform.fault("hold_before", method="POST", path=f"{API}/synced_tables")
     payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
-    held(platform)
+    platform.wait_until_held()
     await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
     refused = operator.send("createSyncedTable", name=f"{CATALOG}.Public.Mine", acknowledgeCost=True, dryRun=True)
     assert [(error["code"], error["field"]) for error in refused["userErrors"]] == [
@@ -103,7 +98,7 @@ def test_a_catalog_created_after_the_plan_is_not_deleted(platform: LocalPlatform
     platform.fault("hold_before", method="GET", path=f"{API}/catalogs/late", skip=1)
     payload = operator.send("teardownLakebase", **names, confirmDeletion=True)
     assert [step["exists"] for step in payload["plan"]["steps"]] == [False, False, True]
-    held(platform)
+    platform.wait_until_held()
     platform.create_catalog("late", "late")
     platform.release()
     assert failed(operator, payload) == "NAMESAKE_FOUND"
@@ -159,7 +154,7 @@ def test_a_resource_that_costs_is_not_created_again_without_acknowledgement(
     platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{TABLE}", skip=1)
     payload = operator.send("provisionLakebase")
     assert payload["userErrors"] == []
-    held(platform)
+    platform.wait_until_held()
     platform.workspace().database.delete_synced_database_table(TABLE, purge_data=True)
     platform.release()
     assert failed(operator, payload) == "COST_NOT_ACKNOWLEDGED"
@@ -190,7 +185,7 @@ async def test_an_operation_shown_as_failed_is_not_resumed_later(
     platform.fault("forbidden", method="POST", path=updates, skip=1)
     platform.fault("hold_before", method="POST", path=updates)
     payload = operator.send("refreshSyncedTable")
-    held(platform)
+    platform.wait_until_held()
     async with database.transaction():
         await database.execute("LOCK TABLE orders_app.operation IN ACCESS EXCLUSIVE MODE")
         # The held request is answered with a reset. The SDK sends it again, and that one is forbidden.

@@ -52,7 +52,7 @@ def other(platform: LocalPlatform, operator: Operator) -> Iterator[Operator]:
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     yield connection
     await connection.close()

@@ -72,11 +72,6 @@ def states(operation: dict[str, Any]) -> list[str]:
     return [step["state"] for step in operation["steps"]]
 
 
-def held(platform: LocalPlatform) -> None:
-    """Wait until the platform holds a request."""
-    wait_for(lambda: platform.held() != [], what=lambda: "a request to be held")
-
-
 def endless_refresh(platform: LocalPlatform, operator: Operator) -> dict[str, Any]:
     """Start a refresh that looks again and again, because the platform fails; return its payload."""
     platform.fault("internal_error", method="POST", path=UPDATES, times=None)
@@ -101,7 +96,7 @@ def detached(platform: LocalPlatform, operator: Operator, fault: str, **options:
 
 async def rows(platform: LocalPlatform, operator: Operator, statement: str) -> list[Any]:
     """The rows of a statement in the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     try:
         found: list[Any] = await connection.fetch(statement)
@@ -114,7 +109,7 @@ def test_what_was_sent_is_told_although_nothing_is_durable_yet(platform: LocalPl
     """The instance is being created, so there is no database. The call under way is completed and noted first."""
     platform.fault("hold_after", method="POST", path=f"{API}/instances")
     payload = server.send("provisionLakebase", acknowledgeCost=True)
-    held(platform)
+    platform.wait_until_held()
     asked = cancel(server, payload)
     assert (asked["state"], asked["durable"]) == ("RUNNING", False)
     assert asked["cancelRequestedBy"] == asked["requestedBy"]
@@ -190,7 +185,7 @@ def test_an_operation_without_a_process_is_cancelled(
 
 async def test_a_long_wait_within_a_look_is_interrupted(platform: LocalPlatform, operator: Operator) -> None:
     """An index is being built, and waits for the transaction of another client. The build ends in PostgreSQL too."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     found = operator.ask(f'{{ syncedTable(name: "{TABLE}") {{ indexes {{ name definition }} }} }}')["syncedTable"]
     index = next(one["name"] for one in found["indexes"] if "(o_custkey" in one["definition"])
     connection = await platform.connect(host, database=DATABASE)

@@ -83,7 +83,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 async def _plain_table(platform: LocalPlatform, operator: Operator) -> None:
     """Register an ordinary table, unless it is registered, and drop it in PostgreSQL: only its name is taken."""
     platform.clear_faults()
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     if [one for one in platform.workspace().tables.list_summaries(CATALOG) if one.full_name == PLAIN]:
         return
     connection = await platform.connect(host, database=DATABASE)

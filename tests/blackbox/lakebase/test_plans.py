@@ -139,7 +139,7 @@ def test_an_instance_is_not_deleted_while_anything_is_on_it(platform: LocalPlatf
 
 async def test_a_table_with_a_view_on_it_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
     """PostgreSQL would not drop it: the dry runs name the view."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     await connection.execute("CREATE VIEW public.dear AS SELECT * FROM public.orders_synced WHERE o_totalprice > 9")
     for mutation, given in (("deleteSyncedTable", {"name": TABLE}), ("teardownLakebase", {})):
