@@ -128,14 +128,16 @@ async def test_a_status_change_made_after_the_plan_stops_the_deletion(
 ) -> None:
     """A deletion that failed at first counts the status changes again before it is repeated."""
     path = f"{API}/catalogs/{CATALOG}"
+
+    def deletions() -> int:
+        return int(platform.counters()["requests"].get("DELETE /api/2.0/database/catalogs/{name}", 0))
+
     operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    before = deletions()
     platform.fault("unavailable", method="DELETE", path=path, times=None, retry_after=1)
     payload = operator.send("deleteDatabaseCatalog", name=CATALOG, confirmDeletion=True)
     assert payload["plan"]["statusChangesLost"] == 0
-    wait_for(
-        lambda: platform.counters()["requests"].get("DELETE /api/2.0/database/catalogs/{name}", 0) > 0,
-        what=lambda: str(platform.counters()),
-    )
+    wait_for(lambda: deletions() > before, what=lambda: str(platform.counters()))
     await database.execute(
         "INSERT INTO orders_app.order_status_change"
         " (o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at)"
