@@ -139,7 +139,7 @@ class Reason(Enum):
     ID_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "The global id is malformed, or its type is unknown or another one than the field takes.",
+        "The global id is malformed, or is of a type that the field does not take.",
         where="errors, userErrors",
     )
     TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.", where="errors, userErrors")
@@ -170,7 +170,7 @@ class Reason(Enum):
         429,
         "The caller has as many subscriptions as it may. End some.",
         retry=True,
-        # The caller has probably forgotten most of them. Ending one frees its place at once.
+        # Waiting alone does not help: the caller has to end a subscription itself, which frees its place at once.
         retry_after=5,
     )
     STATUS_CONFLICT = Kind(
@@ -229,8 +229,8 @@ class Reason(Enum):
     SPEC_CONFLICT = Kind(
         Code.CONFLICT,
         200,
-        "Something with this name exists and differs: `differences` says how. Or something else has the name: the "
-        "message has the platform's words. Choose another name, or change what exists.",
+        "A resource of this name exists and differs: `differences` says how. Or something of another kind has the "
+        "name: the message quotes the platform. Choose another name, or change what exists.",
         where="userErrors",
     )
     OPERATION_IN_PROGRESS = Kind(
@@ -505,7 +505,8 @@ class RateLimitedError(ApiError):
     Args:
         reason: RATE_LIMITED or TOO_MANY_SUBSCRIPTIONS.
         message: says what the share is.
-        retry_after_seconds: when to retry; None if the operation costs more than the caller can ever have.
+        retry_after_seconds: in how many seconds to retry; None if the operation costs more than the caller can ever
+            have.
     """
 
     reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
@@ -521,7 +522,7 @@ class RateLimitedError(ApiError):
 
     @property
     def retry_after_seconds(self) -> int | None:
-        """When the caller has its share again."""
+        """In how many seconds the caller has its share again; None if never."""
         return self._seconds
 
 

@@ -15,7 +15,7 @@ from graphql.pyutils import inspect
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# The modules whose messages quote a client's value, which they get from `inspect`.
+# Modules of graphql-core that call `inspect` to quote a client's value in their messages.
 _QUOTING: Final = ("graphql.type.scalars", "graphql.type.definition", "graphql.utilities.validate_input_value")
 # A person reads no more of a value, and there may be a message for each of a thousand mistakes.
 _MOST_LEVELS: Final = 2
@@ -28,7 +28,7 @@ _write: Final = partial(json.dumps, ensure_ascii=False)
 def quote_values_in_json() -> None:
     """Make graphql-core quote the values of clients in JSON."""
     for name in _QUOTING:
-        importlib.import_module(name).inspect = quoted  # type: ignore[attr-defined] # each has imported it
+        importlib.import_module(name).inspect = quoted  # type: ignore[attr-defined] # each imports the name
 
 
 def without_python(message: str) -> str:

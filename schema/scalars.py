@@ -37,7 +37,7 @@ _DATE_BEYOND_PYTHON = re.compile(
 )
 _INFINITE_DATES = frozenset({"infinity", "-infinity"})
 _FIRST_DATE, _LAST_DATE = (-4713, 11, 24), (5874897, 12, 31)
-# After so many years the calendar begins again.
+# The calendar repeats after so many years.
 _CALENDAR_YEARS = 400
 
 
@@ -227,5 +227,5 @@ def _check_date_beyond_python(text: str) -> None:
     year = 1 - digits if match["bc"] else digits
     if digits < 1 or not _FIRST_DATE <= (year, month, day) <= _LAST_DATE:
         raise ValueError(text)
-    # Whether the day exists: a year of Python's with the same calendar has it.
+    # This fails if the day does not exist: a year that Python can represent has the same calendar.
     date(_CALENDAR_YEARS + year % _CALENDAR_YEARS, month, day)

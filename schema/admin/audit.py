@@ -25,12 +25,14 @@ class AdminAuditOutcome(Enum):
     """Each value is the port's enum member."""
 
     BEGUN = strawberry.enum_value(
-        ports.AuditOutcome.BEGUN, description="Its operation was begun; of `cancelOperation`, the cancellation."
+        ports.AuditOutcome.BEGUN,
+        description="Its operation was begun. For `cancelOperation`: the cancellation was begun.",
     )
     FOUND = strawberry.enum_value(
         ports.AuditOutcome.FOUND,
         description=(
-            "The same operation was under way already, and was returned; of `cancelOperation`, it had ended already."
+            "The same operation was under way already, and was returned. For `cancelOperation`: the operation had "
+            "ended already."
         ),
     )
     UNCHANGED = strawberry.enum_value(
@@ -57,14 +59,16 @@ class AdminAuditEntry(Node):
     key: strawberry.Private[str]
     place: strawberry.Private[ports.AuditPosition]
 
-    at: datetime = strawberry.field(description="When it happened; of refusals that are counted, the first.")
-    last_at: datetime = strawberry.field(description="When the last of the counted refusals happened; otherwise `at`.")
+    at: datetime = strawberry.field(description="When it happened; for counted refusals, when the first one happened.")
+    last_at: datetime = strawberry.field(
+        description="When the last of the counted refusals happened; for any other entry, `at`."
+    )
     count: int = strawberry.field(description="How many refusals this entry counts; 1 for any other entry.")
     principal: str = strawberry.field(description="The caller.")
     action: str = strawberry.field(description="The root field that the caller used, for example `teardownLakebase`.")
     outcome: AdminAuditOutcome = strawberry.field(description="What became of it.")
     reason: str | None = strawberry.field(
-        description="Why it was refused or failed, for programs: one of those in `extensions.reason` of errors."
+        description="Why it was refused or failed, for programs: as in the `extensions.reason` of errors."
     )
     resources: list[str] = strawberry.field(
         description="The resources that the action is about, for example `instance orders-pg`, once they are known."
@@ -78,13 +82,13 @@ class AdminAuditEntry(Node):
     input: str | None = strawberry.field(
         description=(
             "The field's input as the caller gave it, as JSON text, without secrets; if it is very long, only its "
-            "beginning. Of counted refusals of a caller without the role, the first input."
+            "beginning. For counted refusals of a caller without the role: the first input."
         )
     )
     elsewhere: bool | None = strawberry.field(
         description=(
-            "Whether it happened in another database: this one is a copy of that one, such as a branch or a restore, "
-            "or the entry was imported. Null if the release that wrote the entry did not record its database."
+            "Whether the entry was written in another database. If so, this database is a copy, such as a branch or a "
+            "restore, or the entry was imported. Null if the release that wrote the entry did not record its database."
         )
     )
 
@@ -118,7 +122,7 @@ class AdminAuditConnection(Connection[AdminAuditEntry]):
     """Relay's connection of audit entries."""
 
 
-@strawberry.input(description="Which entries to return: those that satisfy all conditions; all if there are none.")
+@strawberry.input(description="The conditions that an entry has to satisfy. Without any, all entries are returned.")
 class AdminAuditFilter:
     """The filter argument of adminAudit."""
 
@@ -127,8 +131,8 @@ class AdminAuditFilter:
         default=UNSET, description="Entries of this root field, for example `teardownLakebase`."
     )
     outcome: AdminAuditOutcome | None = strawberry.field(default=UNSET, description="Entries with this outcome.")
-    since: datetime | None = strawberry.field(default=UNSET, description="Entries whose `at` is this moment or later.")
-    until: datetime | None = strawberry.field(default=UNSET, description="Entries whose `at` is before this moment.")
+    since: datetime | None = strawberry.field(default=UNSET, description="Entries with `at` at this moment or later.")
+    until: datetime | None = strawberry.field(default=UNSET, description="Entries with `at` before this moment.")
 
     def wanted(self) -> ports.AuditFilter:
         """The port's filter.

@@ -65,7 +65,7 @@ async def note_refused(info: Info, reason: Reason) -> None:
 
 
 def arguments_as_given(info: Info) -> dict[str, Any]:
-    """The arguments of the current field, as the client gave them: Strawberry's inputs do not show that."""
+    """The arguments of the current field, as the client gave them. Strawberry's inputs have defaults as well."""
     node = info._raw_info.field_nodes[0]  # noqa: SLF001 # Strawberry has no public name for it
     return {
         argument.name.value: value_from_ast_untyped(argument.value, info.variable_values)

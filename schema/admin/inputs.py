@@ -1,4 +1,4 @@
-"""The inputs of the admin mutations. A property that is absent has its default only where something is made."""
+"""The inputs of the admin mutations. An absent property gets its default only when a resource is created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CAPACITY = "The size of the instance, which determines its cost."
 _NODE_COUNT = "The number of nodes, from 1 to 3: the primary and its secondaries. Each node costs the same."
 _READABLE_SECONDARIES = "Whether the secondaries answer reads. This needs at least two nodes."
 _RETENTION = "How many days back the instance can be restored: from 2 to 35."
-_IF_ABSENT = "If absent: as an existing one has it; {} for a new one."
+_IF_ABSENT = "If absent: the value of the existing resource, or {} for a new one."
 _CREATE_DATABASE = "Whether to create the database if the instance does not have it."
 _SOURCE_TABLE = "The table to copy: catalog.schema.table."
 _PRIMARY_KEY = "The columns that identify a row, at most 32. The source need not declare them as its primary key."

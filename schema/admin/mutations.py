@@ -225,8 +225,8 @@ class AdminMutations:
 
     @_administers(
         description=(
-            "Cancel an operation: the step under way is let go at its next look, and no further step begins. What was "
-            "done stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
+            "Cancel an operation: the current step stops at its next look, and no further step begins. What was done "
+            "stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
         )
     )
     async def cancel_operation(

@@ -99,9 +99,7 @@ class OperationStep:
 class OperationFailure:
     """One failure."""
 
-    reason: str = strawberry.field(
-        description="The reason, for programs: one of those that errors have in `extensions.reason`."
-    )
+    reason: str = strawberry.field(description="The reason, for programs: as in the `extensions.reason` of errors.")
     message: str = strawberry.field(description="The reason, for people, and what to do.")
     retryable: bool = strawberry.field(
         description="Whether sending the same mutation again can succeed. It continues from what already exists."
@@ -137,8 +135,8 @@ class Operation(Node):
     failure: OperationFailure | None = strawberry.field(description="Why it failed; null if it did not.")
     cancel_requested_by: str | None = strawberry.field(
         description=(
-            "The user who asked for its cancellation; null if nobody did. Until its `state` is `CANCELLED`, the step "
-            "under way is still being let go."
+            "The user who asked for its cancellation; null if nobody did. Until its `state` is `CANCELLED`, the "
+            "current step has not stopped yet."
         )
     )
 

@@ -1,4 +1,4 @@
-"""Pages of instances, operations and the audit. Every entry has a cursor, where the platform has opaque tokens."""
+"""Pages of instances, operations and the audit. Each entry has a cursor, although the platform pages by tokens."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def audit_page(info: Info, wanted: AuditFilter, *, first: int | None, afte
 async def _instances(
     lakebase: ports.Administration, start: _Place | None
 ) -> AsyncIterator[tuple[_Place, ports.Instance, bool]]:
-    """The instances from the beginning of a place's page on: each with its own place, and whether it comes before."""
+    """The instances from the page of `start` on, each with its place, and whether it precedes the wanted page."""
     token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
     while True:
         page = await lakebase.instances(size=size, token=token)
@@ -144,7 +144,7 @@ async def _instances(
 
 
 async def _any_before_page(lakebase: ports.Administration, place: _Place) -> bool:
-    """Whether the platform's pages before that of a place hold any instance, now."""
+    """Whether any of the platform's pages before the page of this place holds an instance now."""
     token: str | None = None
     while place.token is not None and token != place.token:
         page = await lakebase.instances(size=place.size, token=token)

@@ -110,8 +110,8 @@ class PlannedStep:
     differences: list[Difference] = strawberry.field(description="The properties that would change, or that conflict.")
     costs: bool = strawberry.field(
         description=(
-            "Whether this costs money. What costs from then on needs `acknowledgeCost: true`. A sync (`SYNC`) costs "
-            "only while its pipeline runs, and needs none."
+            "Whether the step costs money. If it costs from then on, `acknowledgeCost: true` is needed. A `SYNC` "
+            "costs only while its pipeline runs, and needs no acknowledgement."
         )
     )
 

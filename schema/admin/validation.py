@@ -290,8 +290,8 @@ class InputValidation:
             self._mistake(
                 Reason.NAME_INVALID,
                 field,
-                f"Give `{field}`, or configure the server's setting `{setting}`, which does not count if "
-                "`LAKEBASE_ENDPOINT` is of another branch or project.",
+                f"Give `{field}`, or configure the server's setting `{setting}`. The setting does not "
+                "count if `LAKEBASE_ENDPOINT` names another branch or project.",
             )
             return ""
         if mistake := rule.mistake(configured):

@@ -186,7 +186,8 @@ class _Compiler:
                 else:
                     narrowed = parent
                 waiting.append((narrowed, fragment.selection_set))
-        # Every object has the fields of its interface, so the same field of one of its types is no other field.
+        # Every object has the fields of its interfaces. So a field of the interface, and the same field selected on an
+        # implementing type, are one field.
         for response_key, owner in [*found]:
             if owner != type_.name and (response_key, type_.name) in found:
                 found[response_key, type_.name][1].extend(found.pop((response_key, owner))[1])

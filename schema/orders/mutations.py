@@ -48,7 +48,7 @@ class UserErrorCode(Enum):
         Reason.VALUE_INVALID, description="A value is impossible: a note that is too long, an order key below 1."
     )
     ID_INVALID = strawberry.enum_value(
-        Reason.ID_INVALID, description="The `id` is malformed, or is that of another type than an order."
+        Reason.ID_INVALID, description="The `id` is malformed, or is not the id of an order."
     )
     ORDER_UNDETERMINED = strawberry.enum_value(
         Reason.ORDER_UNDETERMINED, description="Either `orderKey` or `id` is needed, and not both."
@@ -223,7 +223,7 @@ async def _change_one(
 
 
 async def _change_many(info: Info, input_: SetOrderStatusesInput, changes: Sequence[Change]) -> WriteOutcome:
-    """Change the statuses of many orders, without those whose input is wrong; none of them in ATOMIC mode."""
+    """Make the changes of a list that have no mistakes. In ATOMIC mode one mistake stops all of them."""
     atomic = input_.mode is ChangeMode.ATOMIC
     wrong = [change for change in changes if change.mistakes]
     if wrong and (atomic or len(wrong) == len(changes)):
@@ -249,7 +249,7 @@ async def _write(
 
 
 def _refused(change: Change) -> Outcome:
-    """The outcome of a change that was not tried, for its own mistakes or for those of the others in its list."""
+    """The outcome of a change that was not tried because it, or another change of its ATOMIC list, has mistakes."""
     return Outcome(change.order_key, None, None, tuple(change.mistakes) or (NOT_APPLIED,))
 
 

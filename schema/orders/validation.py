@@ -1,4 +1,4 @@
-"""Validation of the changes in an input: what is wrong with a change is its own user error."""
+"""Validation of the changes in an input: each mistake becomes a user error of its change."""
 
 from __future__ import annotations
 

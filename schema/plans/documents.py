@@ -47,7 +47,7 @@ class Document:
         self._formulas: dict[str | None, Formula] = {}
 
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
-        """The cost formula of an operation, the reading of a long text included; one that does not exist costs 0.
+        """The cost formula of an operation, including the reading of a long text. An unknown operation costs 0.
 
         Raises:
             LimitError: COST_EXCEEDED if the operation repeats introspection too often.

@@ -62,7 +62,7 @@ class SyncPolicy(Enum):
 class Instance:
     """A database instance, as the platform reports it. What the platform does not report is None.
 
-    `children` are the names of the instances that were made of it as it was at some time.
+    `children` are the names of the instances that were created as copies of it.
     """
 
     name: str
@@ -171,9 +171,9 @@ class OperationKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
-    """The wanted state of an instance. None takes a property as it is found, and as `with_defaults` says if it is made.
+    """The wanted state of an instance.
 
-    The same holds for the None of a synced table's spec.
+    A property that is None is taken as it is found. If the instance has to be created, `with_defaults` sets it.
     """
 
     name: str
@@ -220,7 +220,8 @@ class SyncedTableSpec:
     """The wanted state of a synced table.
 
     In a catalog that registers a database, the instance and database follow from the catalog and stay None. The
-    pipeline keeps its own tables in the storage catalog and schema; None means the server's settings.
+    pipeline keeps its own tables in the storage catalog and schema; None means the server's settings. Any other
+    property that is None is taken as it is found. If the synced table has to be created, `with_defaults` sets it.
     """
 
     name: str
@@ -437,8 +438,8 @@ class Administration(Protocol):
     async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
         """Ask for the cancellation of the operation with this id. It does not wait for its end.
 
-        The outcome has the operation, unchanged if it has ended, or the refusal RESOURCE_NOT_FOUND. It is audited as
-        that of `submit`.
+        The outcome has the operation, unchanged if it has ended; or the refusal RESOURCE_NOT_FOUND. Like `submit`, this
+        writes the audit entry of every outcome that it returns.
         """
 
     async def operation(self, id_: str) -> Operation | None:

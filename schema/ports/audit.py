@@ -31,9 +31,9 @@ class AuditOutcome(Enum):
 class AuditEntry:
     """One entry of the audit: a privileged action, done or refused.
 
-    `count` is how often the same was refused within the minute that began at `at`, and `last_at` is the last time.
-    `input` is JSON text. Times are by the clock of the process that wrote the entry. `elsewhere` says that it was
-    written in another database, of which this one is a copy or has its export; None if that is not known.
+    `count` is how often the same was refused within the minute of `at`, the first time; `last_at` is the last time.
+    `input` is JSON text. Times are by the clock of the process that wrote the entry. `elsewhere` says that the entry
+    was written in another database, and came here with a copy or an import; None if that is not known.
     """
 
     id: str
@@ -53,7 +53,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries of the audit: those that satisfy every condition that is not None. `until` is exclusive."""
+    """Conditions that entries of the audit have to satisfy; None is no condition. `until` is exclusive."""
 
     principal: str | None = None
     action: str | None = None

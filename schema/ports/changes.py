@@ -72,8 +72,8 @@ class WantedStatus:
 class WriteRequest:
     """Changes to make in one transaction: all or none if `atomic`, otherwise every change that can be made.
 
-    `invalid` are the other changes of the input, each with its index, which are not made. They only tell this input
-    from others with the same idempotency key.
+    `invalid` are the changes of the input that have mistakes and are not made, each with its index. They only tell this
+    input from others with the same idempotency key.
     """
 
     operation: str
@@ -146,7 +146,7 @@ class ChangePage:
     any_behind: bool
 
 
-# A page of which nothing was asked for, so that nothing was read.
+# The page of a query that needs nothing from it: nothing was read.
 NO_CHANGES: Final = ChangePage((), more_ahead=False, any_behind=False)
 
 

@@ -120,7 +120,7 @@ class Page:
     any_behind: bool
 
 
-# A page of which nothing was asked for, so that nothing was read.
+# The page of a query that needs nothing from it: nothing was read.
 NO_ORDERS: Final = Page(OrderBlock((), ()), more_ahead=False, any_behind=False)
 
 

@@ -82,7 +82,7 @@ def reads_page_below(info: Info, type_name: str, size: int) -> bool:
 
 
 def reads_page(selected: Mapping[str, Selection | None], size: int) -> bool:
-    """Whether a connection of which these fields are selected needs its page.
+    """Whether a connection needs its page for these selected fields.
 
     A page of size 0 has no entries and no cursors, so only the flags need it.
     """

@@ -164,7 +164,7 @@ class PostgresFeed:
             await self._started.wait()
             since = subscriber.since or BEGINNING
             if position != since:
-                # The history that is read here has both, so it is the one that the listener follows.
+                # The history that is read here has both places, so the listener follows the same history.
                 await self._history.require(position, since)
             if position.id < since.id:
                 await self._settled(asyncio.get_running_loop().time())

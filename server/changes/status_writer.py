@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
-import structlog
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from server.orders.readiness import Readiness
     from server.orders.sql_merged import Orders
 
-_log = structlog.get_logger(__name__)
 # If another writer inserts an order's row first, the next attempt finds that row and locks it. So two attempts are
 # enough for one order, but a long list of new orders may meet another writer each time.
 _ATTEMPTS: Final = 8

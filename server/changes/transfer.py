@@ -1,4 +1,4 @@
-"""Export and import of the history and the audit as JSON Lines. Ids are kept, so cursors stay valid in the new one.
+"""Export and import of the history and the audit as JSON Lines. Ids are kept, so cursors stay valid.
 
 A line is a change, or an entry of the audit as `{"audit": ...}`.
 """

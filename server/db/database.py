@@ -86,4 +86,4 @@ class UrlDatabase:
         return await self.wake_up.connect(lambda: asyncpg.connect(dsn=self._dsn, timeout=timeout, **options))
 
     async def look_up(self) -> None:
-        """Find out nothing: no platform knows this database."""
+        """Do nothing: no platform knows this database."""

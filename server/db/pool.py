@@ -264,7 +264,7 @@ class Pool:
         return AsyncConnection(self.engine, sa.Connection(self.engine.sync_engine, raw))
 
     def discard(self) -> None:
-        """Use no connection again that is open now, because it may be one to a database that has been deleted."""
+        """Stop using the connections that are open now: their database may have been deleted."""
         self._lost_at = time.monotonic()
 
     async def dispose(self) -> None:

@@ -54,7 +54,7 @@ class WakeUp:
         self._waiting = 0
         self._checking = asyncio.Lock()
         self._over = asyncio.Event()
-        # Called when the database closes a connection and cannot have fallen asleep.
+        # Called when the database closes a connection although it was used too recently to fall asleep.
         self.down: Callable[[], object] = lambda: None
 
     @property
@@ -77,7 +77,7 @@ class WakeUp:
         self._answered_at = time.monotonic()
 
     def lost(self) -> None:
-        """Note that the database has closed a connection. If it was used recently, it has not fallen asleep."""
+        """Note that the database has closed a connection. If the database was used recently, it is down, not asleep."""
         if time.monotonic() - self._answered_at <= _REST_SECONDS:
             self.down()
 

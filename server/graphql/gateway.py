@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from server.traffic.rate_limit import RateLimit
 
 _T = TypeVar("_T")
-# Converting fewer values than these takes no longer than a page.
+# Converting up to this many values takes no longer than a page.
 _MANY_VALUES: Final = 100
 
 

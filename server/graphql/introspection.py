@@ -1,4 +1,4 @@
-"""Introspection: who may explore the schema, and the remembered answers.
+"""Introspection: which callers may explore the schema, and the remembered answers.
 
 To explore is to introspect, to open the GraphiQL page, and to get suggestions in error messages.
 """
@@ -82,7 +82,7 @@ class IntrospectionAnswers:
         return answer
 
     def add(self, key: _Key, answer: bytes) -> None:
-        """Remember an answer, and forget the oldest ones."""
+        """Remember an answer, and forget those used longest ago if there are too many bytes."""
         self._answers[key] = answer
         self._bytes += _weight(key, answer)
         while self._bytes > self._most:
@@ -92,7 +92,8 @@ class IntrospectionAnswers:
 class IntrospectionTurns(SchemaExtension):
     """Lets one introspection run at a time, and answers it from memory if it can.
 
-    By then the caller is known to explore. All who explore see the same schema, so they share the answers.
+    It runs after IntrospectionPolicy, so the caller may explore. All such callers see the same schema and share the
+    answers.
 
     Args:
         answers: the remembered answers.

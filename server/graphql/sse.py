@@ -199,6 +199,6 @@ def _may_resume(answer: dict[str, object]) -> bool:
 
 
 def _retry_milliseconds(answer: dict[str, Any]) -> int | None:
-    """The pause before a browser reconnects, as long as errors ask for; None leaves it as it is."""
+    """The pause that the errors ask for before a browser reconnects; None keeps the browser's own pause."""
     seconds = [error["extensions"].get("retryAfter", 0) for error in answer.get("errors", ())]
     return 1000 * max(seconds) if any(seconds) else None

@@ -235,7 +235,7 @@ class SocketConnection:
             data = data_of(payload)
         except RequestError as error:
             raise ClosedError(INVALID_MESSAGE, error.message) from None
-        # graphql-ws sends an empty text for none: that is a message of the protocol, and fails as an operation.
+        # An empty `query`, as graphql-ws sends if it has no text, is a valid message. The operation fails instead.
         if data.document_id is None and not isinstance(payload.get("query"), str):
             raise ClosedError(INVALID_MESSAGE, "`payload` must have a `query` or a `documentId`")
         if id_ in self._operations:

@@ -26,8 +26,8 @@ _LOGGED_CHARACTERS: Final = 100
 _LOGGED_HEADERS: Final = 10
 # The headers that the server reads.
 _READ: Final = ("authorization", "content-type", "last-event-id", "x-request-id", COST_HEADER, CONSISTENCY_HEADER)
-# Headers that libraries add to every request of a page. They give the page no right that it lacks without them. None of
-# them names a caller, a host or an address: those that do are for proxies, and no page may send them.
+# Headers that libraries add to every request of a page. They give the page no right that it lacks without them. Headers
+# that name a caller, a host or an address are missing here on purpose: only proxies may send them.
 _HARMLESS: Final = (
     # Clients of GraphQL that name themselves or the operation, or ask for a preflight on purpose.
     "apollo-require-preflight",
@@ -84,7 +84,7 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a preflight, and log what is wrong with it: its origin, its method, or these of its headers."""
+        """Answer a preflight, and log what is wrong with it: its origin, its method, or some of its headers."""
         response = super().preflight_response(request_headers)
         if response.status_code != _OK:
             _log.info("preflight refused", **self._wrong(request_headers))

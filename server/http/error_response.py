@@ -98,7 +98,7 @@ def refusal_headers(error: ApiError) -> dict[str, str]:
 
 
 def retry_headers(answer: Mapping[str, Any], status: int) -> dict[str, str]:
-    """The header that says when to send a failed request again, as the errors of its answer do."""
+    """The header `Retry-After` of a failed request, from the `retryAfter` of the errors in its answer."""
     extensions = [error["extensions"] for error in answer.get("errors", ())]
     return _retry_headers([some["retryAfter"] for some in extensions if "retryAfter" in some], status)
 

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _UNKNOWN_OPERATION: Final = AdminRefusal(
     Reason.RESOURCE_NOT_FOUND,
-    "Neither the database nor this process knows an operation with this id. Only the process that runs an operation "
-    "knows it if it is not `durable`: if another process of the server does, send this again until it gets there, or "
-    "stop that process.",
+    "Neither the database nor this process knows an operation with this id. An operation that is not `durable` is "
+    "known only to the process that runs it: send this again until it reaches that process, or stop that process.",
     "id",
 )
 
@@ -164,7 +163,7 @@ class LakebaseAdministration:
         return other
 
     async def cancel(self, id_: str, user: str, arguments: Mapping[str, Any]) -> AdminOutcome:
-        """Ask for the cancellation of an operation, whichever process runs it. Its next look sees this and ends it."""
+        """Ask for the cancellation of an operation, whichever process runs it. The operation ends at its next look."""
         self._runner.look_for_orphans()
         found = await self._runner.request_cancel(id_, user) if _UUID.fullmatch(id_) else None
         if found is None:

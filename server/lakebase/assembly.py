@@ -107,7 +107,7 @@ class AdministrationRuntime:
         return self._runner.states()
 
     def look_for_orphans(self) -> None:
-        """Resume operations that no process holds, and write what waits in memory for the database."""
+        """Resume operations that no process holds, if there is a platform, and write what waits for the database."""
         if self._settings.administers:
             self._runner.look_for_orphans()
         elif self._using is None or self._using.done():
@@ -144,7 +144,7 @@ class AdministrationRuntime:
 def configured_names(settings: Settings) -> Configured:
     """The names of the instance, catalog, database and table that the settings name.
 
-    The catalog and its table are those of the instance: none, if an endpoint of another branch or project is served.
+    The catalog and the table belong to the instance. They are None if the server serves another branch or project.
     """
     elsewhere = settings.lakebase_endpoint is not None and settings.instance_name is None
     catalog = None if elsewhere else settings.lakebase_catalog_name

@@ -46,11 +46,11 @@ class Runner:
 
     Args:
         store: where operations are kept.
-        audit: the audit.
+        audit: the audit, which has an entry for the end of each operation.
         timeouts: the limits of a step.
         services: makes the services of the steps.
         answered: awaited when a search for orphans has found that the database answers.
-        database_changed: called at the end of an operation, which may have created, replaced or deleted the database.
+        database_changed: awaited at the end of an operation, which may have created, replaced or deleted the database.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Runner:
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Ask the process that runs an operation to cancel it; return the operation as it is now, None without one.
 
-        If no process runs it, the next one that claims it cancels it.
+        If no process runs the operation, the next process that claims it cancels it.
 
         Raises:
             UnavailableError: the database does not answer, and this process does not run the operation.

@@ -88,7 +88,7 @@ class SlowStatement(NamedTuple):
 
 
 class TokenMinted(NamedTuple):
-    """The platform gave a new database token. `recovered`: it gave none the last time."""
+    """The platform gave a new database token. `recovered`: the request before this one had failed."""
 
     recovered: bool = False
 

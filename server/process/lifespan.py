@@ -8,8 +8,6 @@ import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypedDict
 
-import structlog
-
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
 from schema.permissions import NOBODY
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from server.orders.replicas import Replicas
     from server.settings import Settings
 
-_log = structlog.get_logger(__name__)
 # How long counts and statistics over all orders are reused.
 _AGGREGATES_SECONDS: Final = 5.0
 # Changes that wait for a slow subscriber before SUBSCRIBER_TOO_SLOW: some megabytes.

@@ -44,8 +44,8 @@ class ConnectionSettings(BaseSettings):
         None,
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
         description=(
-            "The database instance to serve and to administer. The server asks the platform for its address. With "
-            "`LAKEBASE_ENDPOINT`, admin fields have names by default only if that is the instance's main endpoint."
+            "The database instance to serve and to administer. The server asks the platform for its address. If "
+            "`LAKEBASE_ENDPOINT` is set, admin fields have default names only if it is the instance's main endpoint."
         ),
     )
     lakebase_database_name: str = Field(

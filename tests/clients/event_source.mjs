@@ -1,7 +1,7 @@
 // A browser's EventSource: prints each event that a page of the server gets, until the input ends.
 // node event_source.mjs <chromium> <server> <cursor> [recipe]
-// With `recipe` it is the one of schema/CLIENTS.md, behind a proxy: at a line of input the proxy cuts the connection, and
-// answers the next request with a 502.
+// With `recipe` the EventSource is that of schema/CLIENTS.md, behind a proxy. At a line of input the proxy cuts the
+// connection, and answers the next request with a 502.
 import http from "node:http";
 import { createInterface } from "node:readline";
 import { launch, open } from "./browser.mjs";
@@ -19,7 +19,7 @@ const browser = await launch(chromium);
 const page = await open(browser, `${way ? await proxied() : server}/livez`);
 await page.exposeFunction("say", say);
 if (way) {
-  // As a text: the policy of the page forbids it to make a function of one.
+  // The code is one text: the page's security policy would forbid it to make a function from a text itself.
   const values = [query, after].map((value) => JSON.stringify(value));
   await page.evaluate(
     `(() => { ${recipes["follow.js"]}; follow(${values}, ({ data }) => say(data.orderStatusChanged)) })()`,
@@ -38,7 +38,7 @@ createInterface({ input: process.stdin })
   .on("line", () => cut())
   .on("close", () => process.exit());
 
-// The address of a proxy of the server. Cut, it answers one request with a 502.
+// Starts a proxy of the server and returns its address. After a cut, the proxy answers one request with a 502.
 async function proxied() {
   let broken = false;
   const sockets = new Set();

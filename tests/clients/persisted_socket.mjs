@@ -25,7 +25,7 @@ console.log(
   }),
 );
 
-// The client, and what its payloads named the document by.
+// A client, and for each payload that it sends: "text", "hash" or both.
 function connect(server) {
   const sent = [];
   const client = createClient({
@@ -55,7 +55,7 @@ function first(count, subscribe) {
   });
 }
 
-// The text and the hash once, and from then on the hash beside the empty text that the client insists on.
+// graphql-ws: sends text and hash once, and then the hash beside the empty text that the client insists on.
 async function byGraphqlWs() {
   const { client, sent } = connect(server);
   const ask = (text, query, variables) => {
@@ -73,7 +73,7 @@ async function byGraphqlWs() {
   return { sent, head: data.orderStatusChanges.headCursor, heard: heard.map(changed) };
 }
 
-// As its documentation says, with the empty text for a request that has none.
+// urql: as its documentation says, with an empty text for a request that has no text.
 async function byUrql() {
   const { client: socket, sent } = connect(server);
   const ask = async () => {
@@ -105,7 +105,7 @@ async function byUrql() {
   return { sent, ...again };
 }
 
-// Its compiler leaves only the id of each document.
+// Relay: its compiler leaves only the id of each document.
 async function byRelay() {
   const { client, sent } = connect(trusting);
   const require = createRequire(join(documents, "__generated__", "index.js"));

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 const folder = new URL("__generated__/recipes/", import.meta.url);
 const page = readFileSync(new URL("../../schema/CLIENTS.md", import.meta.url), "utf8");
 
-// The text of each block of code that begins with a comment with its file's name.
+// The code blocks by file name. A block begins with a comment that has the name.
 export const recipes = Object.fromEntries(
   [...page.matchAll(/^```js\n\/\/ (\S+)\n(.*?)^```$/gms)].map(([, name, code]) => [name, code]),
 );

@@ -35,7 +35,7 @@ def _configurations(place: Path, url: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def seen(orders_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a page got through Vite, by way; and each message of a WebSocket's refusal, under `message`."""
+    """The answers that a page got through Vite, by transport; and under `message` each refusal of a WebSocket."""
     chromium = node.tool("chromium")
     place = tmp_path_factory.mktemp("vite")
     (place / "index.html").write_text("<!doctype html><title>A frontend</title>")
@@ -68,6 +68,6 @@ def test_a_page_in_development_may_call_on_every_transport(seen: dict[str, Any],
 
 
 def test_a_proxy_that_changes_the_host_needs_the_setting_for_websockets(seen: dict[str, Any]) -> None:
-    """A browser tells in all other requests that they come from the page's own origin. The error names the setting."""
+    """In all other requests the browser says that they come from the page's own origin. The error names the setting."""
     assert seen["changeOrigin"] == {"post": _ANSWER, "eventSource": _ANSWER, "webSocket": 403}
     assert "start the server with ALLOWED_ORIGINS=<origin>" in seen["message"]

@@ -316,7 +316,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_done(tmp_path: Path) -
 
 
 def test_a_server_that_does_not_start_is_told_with_the_end_of_its_log(directory: Path) -> None:
-    """Also that of the local Lakebase, and no traceback of our own."""
+    """The same holds for the local Lakebase. The run itself shows no traceback."""
     for settings, told in (
         ({"LOG_LEVEL": "loud"}, "The server stopped at once.\n  The settings are wrong:\n    LOG_LEVEL"),
         ({"LOCAL_SUSPEND_AFTER": "soon"}, "The local Lakebase stopped at once.\n  LOCAL_SUSPEND_AFTER"),

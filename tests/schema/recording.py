@@ -181,7 +181,7 @@ class RecordingAdministration:
         return AuditPage(found[:size], len(found) > size, len(found) < len(matching))
 
     async def audit_entry(self, id_: str) -> AuditEntry | None:
-        """The one of `entries` with this id."""
+        """The entry of `entries` with this id."""
         await self._record("audit_entry", id_)
         return next((one for one in self.entries if one.id == id_), None)
 

@@ -80,7 +80,7 @@ def test_only_connections_are_called_connection() -> None:
             assert {"edges", "pageInfo"} <= type_.fields.keys()
 
 
-# Fields whose arguments are never refused in `errors` while other fields have data, although they may not be null.
+# Fields that may not be null. Their arguments are never refused in `errors` while other fields have data.
 NEVER_REFUSED = {
     # What is wrong with their inputs is a user error, in the payload.
     "Mutation.setOrderStatus",

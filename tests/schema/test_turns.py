@@ -49,7 +49,7 @@ async def test_the_smallest_piece_goes_first() -> None:
         order.append(size)
 
     await asyncio.gather(*(work(size) for size in (5, 9, 7, 9, 3)))
-    # The first found nobody before it.
+    # The first piece found none before it.
     assert order == [5, 3, 7, 9, 9]
 
 
@@ -77,5 +77,5 @@ async def test_a_caller_that_goes_away_holds_up_nobody() -> None:
     tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == [0, 2, 3, 4]
-    # Somebody who comes when all is over waits for nobody either.
+    # A caller that comes when all is over does not wait either.
     await asyncio.wait_for(turns.take(1), None)

@@ -86,6 +86,10 @@ class Operator:
         found: dict[str, Any] | None = self.insist(document, id=id_)["operation"]
         return found
 
+    def instance_host(self) -> str:
+        """The address of the instance's PostgreSQL."""
+        return str(self.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"])
+
     def ended(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Wait until the operation of a payload has ended, and return it."""
         assert payload["operation"], payload

@@ -88,6 +88,10 @@ class LocalPlatform:
         """The number, method, path and fault of each held request."""
         return list(self.ask("GET", "/local/held")["held"])
 
+    def wait_until_held(self) -> None:
+        """Wait until it holds a request."""
+        wait_for(lambda: bool(self.held()), what=lambda: "a request to be held")
+
     def release(self) -> int:
         """Release every held request, and return how many there were."""
         return int(self.ask("POST", "/local/release")["released"])

@@ -1,4 +1,4 @@
-"""What administration reads and writes in PostgreSQL: table inspection, indexes, grants and the audit trail.
+"""What administration reads and writes in PostgreSQL: table inspection, indexes, grants, the audit and the home.
 
 Read `inspection.py` first.
 """

@@ -1,4 +1,4 @@
-"""The entries of the audit: how one is made, and how those in memory are searched."""
+"""The entries of the audit: makes new ones, and searches those in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from schema.ports.audit import AuditFilter, AuditPosition
 
-# What is kept of an input. The longest that the platform accepts takes about as much.
+# How much of an input is kept: about as much as the longest input that the platform accepts.
 _INPUT_CHARACTERS: Final = 4000
 # The namespace of the ids of counted refusals: any fixed UUID.
 _COUNTED: Final = uuid.UUID("0d6f2b2e-6c0f-4a55-9a44-3f6d5c0b7c11")
@@ -55,9 +55,9 @@ def new_entry(
 ) -> AuditEntry:
     """An entry of this moment.
 
-    A refusal has the id of its row, which is the same for all processes. The same refusals within a minute count in one
-    row. They are the same if caller, action, reason and input are. The input of a caller without the role does not
-    make a difference, or such a caller could make any number of rows.
+    The same refusals within a minute count in one row. So a refusal gets the id of its row, which is computed from what
+    makes refusals the same: their caller, action, reason and input. The input of a caller without the role does not
+    matter, or such a caller could make any number of rows.
     """
     at = datetime.now(UTC)
     if outcome is AuditOutcome.REFUSED:
@@ -91,7 +91,7 @@ def input_text(arguments: Mapping[str, Any]) -> str | None:
 
 
 def _json_value(value: object) -> str | None:
-    """An enum's member in a variable, by its name; an absent variable as null."""
+    """A member of an enum as its name, and an absent variable as null. Variables contain both."""
     return value.name if isinstance(value, Enum) else None
 
 

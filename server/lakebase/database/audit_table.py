@@ -48,9 +48,9 @@ class AuditTable:
         self._name = f"{tables.schema}.admin_audit"
 
     async def add(self, entries: Sequence[AuditEntry]) -> None:
-        """Add entries, and add the counts of refusals to those of their rows. Any other entry is added once only.
+        """Add entries. If a refusal has a row already, the counts are added up; any other entry is added once only.
 
-        If the reply is lost and this is repeated, a count may be too high by that of the first attempt.
+        If the reply is lost and this is repeated, the counts of the first attempt may be added twice.
 
         Raises:
             InputError: PostgreSQL cannot store one of the values. Nothing was added.

@@ -89,7 +89,7 @@ class TableLocation:
 
 
 def is_pipeline(role: str) -> bool:
-    """Whether a role of PostgreSQL is of a pipeline of the platform, so that its tables are synced tables'."""
+    """Whether a PostgreSQL role belongs to a pipeline of the platform. Pipelines own the tables of synced tables."""
     return role.startswith(_PIPELINE_ROLE_PREFIX)
 
 

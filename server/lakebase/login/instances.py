@@ -141,7 +141,7 @@ class Instances:
         return "ok" if tokens.minted else "no token has been minted yet"
 
     async def look_up(self, name: str) -> None:
-        """Look an instance up now. Without an answer of the platform, what is known of it stays.
+        """Look an instance up now. If the platform does not answer, the server keeps what it knows.
 
         Raises:
             DatabaseAbsentError: there is no such instance, or it is stopped.
@@ -306,7 +306,7 @@ class InstanceDatabase:
 
 
 def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | None:
-    """Why nothing can be connected to; None if something can."""
+    """Why the instance accepts no connections; None if it does."""
     if found is None:
         return DatabaseMissingError(_not_found(name))
     if found.stopped:

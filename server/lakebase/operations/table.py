@@ -293,7 +293,7 @@ class OperationTable:
         return operations_from_rows(rows)
 
     async def _end_abandoned(self, home: str, *, excluding: Collection[str] = ()) -> None:
-        """End the operations of other homes that no process holds, and those that none has held for STALE_SECONDS.
+        """End operations that no process holds: of other homes at once, of this home after STALE_SECONDS.
 
         The fence rises: a holder that was silent for too long writes nothing, even when it wakes up.
         """

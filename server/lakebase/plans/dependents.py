@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CATALOG: Final = "catalog "
 _TABLE: Final = "synced table "
-# For all calls of one kind, of which a search makes up to four, so that a plan is an answer and not an operation. The
-# platform itself checks everything when it deletes.
+# The time for all calls of one kind. A search makes up to four kinds of calls, and the client waits for the plan. Calls
+# that are late are left out: the platform itself checks everything when it deletes.
 _SECONDS: Final = 4.0
 
 
 class Dependents:
-    """Finds dependents. One that the server may not read, or not in time, is left out."""
+    """Finds dependents. It leaves out those that the server may not read, or cannot read in time."""
 
     def __init__(self, services: Services, store: OperationStore, configured: Configured) -> None:
         self._platform = services.platform
@@ -87,7 +87,7 @@ async def _answers(look: Callable[[str], Awaitable[T]], names: Iterable[str]) ->
     """
     tasks = {name: asyncio.ensure_future(look(name)) for name in names}
     for task in tasks.values():
-        # If this is cancelled, the calls under way end unheard.
+        # If this task is cancelled, nobody awaits the calls under way.
         task.add_done_callback(silence_failure)
     if tasks:
         await asyncio.wait(tasks.values(), timeout=_SECONDS)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
-    """How an instance differs from this spec. What the spec does not name, or the platform not report, is as wanted."""
+    """How an instance differs from this spec. A property that either of the two leaves out is as wanted."""
     return _differences(
         ("capacity", found.capacity, spec.capacity),
         ("nodeCount", found.node_count, spec.node_count),

@@ -106,7 +106,7 @@ class Draft:
         return any(step.action is PlanAction.DELETE and same_name(step.resource, resource) for step in self.steps)
 
     def refuse_if_used(self, resource: str, dependents: Sequence[str], field_: str) -> None:
-        """Refuse the request if anything depends on the resource that the plan does not delete before."""
+        """Refuse the request if anything depends on the resource, and the plan does not delete that first."""
         if used_by := [one for one in dependents if not self.deletes(one)]:
             shown = ", ".join(used_by[:_SHOWN_DEPENDENTS])
             more = f" and {len(used_by) - _SHOWN_DEPENDENTS} more" if len(used_by) > _SHOWN_DEPENDENTS else ""

@@ -119,7 +119,7 @@ class InstancePlans:
             return
         draft.status_changes_lost = await self._postgres.count_changes(name)
         if draft.facts["hosts_operations"] and not same_name(name, self._configured.instance_name):
-            # The served database is in another branch, which goes with the instance, and whose changes are not counted.
+            # The served database is in another branch, which goes with the instance. Its changes were not counted.
             draft.status_changes_lost = None
         held = "status changes that cannot be counted" if draft.status_changes_lost is None else "status changes: "
         held += "" if draft.status_changes_lost is None else f"{draft.status_changes_lost:,}"

@@ -24,7 +24,7 @@ class NewTableChecks:
         self._postgres = services.postgres
 
     async def place(self, draft: Draft, spec: SyncedTableSpec) -> str:
-        """Check catalog, schema, instance and database; return what the plan has to tell of a leftover table."""
+        """Check catalog, schema, instance and database; return what the plan says about a leftover table."""
         if created := draft.request.catalog:
             # The same request creates them, as far as they do not exist.
             instance = await self._platform.instance(created.instance_name)
@@ -59,7 +59,7 @@ class NewTableChecks:
     async def _leftover(
         self, draft: Draft, spec: SyncedTableSpec, instance: Instance | None, database: str | None
     ) -> str:
-        """What the plan tells of a PostgreSQL table of that name. Refuses one that no pipeline has made."""
+        """What the plan says about a PostgreSQL table with this name. A table that no pipeline has made is refused."""
         if instance is None or database is None or instance.state is not InstanceState.AVAILABLE:
             return ""
         _, schema, table = spec.name.lower().split(".")

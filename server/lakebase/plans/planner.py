@@ -98,7 +98,7 @@ def _check_flags(draft: Draft) -> None:
             "discardStatusChanges: true.",
             "discardStatusChanges",
         )
-    # A sync costs only until it ends, and is sent often, also by programs: it is told, and needs no acknowledgement.
+    # A sync costs only until it ends, and programs request it often. The plan shows its cost, which is enough.
     costly = [step.resource for step in draft.steps if step.costs and step.action is not PlanAction.SYNC]
     if costly and not request.acknowledge_cost:
         draft.refuse(

@@ -49,7 +49,7 @@ class Platform:
     """The control plane: the Provisioned API (`w.database`), and pipelines beside it.
 
     `logins` holds the calls for logins, which exist for the Autoscaling API (`w.postgres`) too, `unity` those to Unity
-    Catalog, and `namesakes` looks for anything else that has a name. A method that reads a resource returns None if
+    Catalog, and `namesakes` finds out whether something else has a name. A method that reads a resource returns None if
     there is no such resource. All methods raise ApiError, as `failures.to_api_error` says.
     """
 

@@ -92,7 +92,7 @@ class Action(Enum):
     MINT_ENDPOINT_CREDENTIAL = Call("getting a credential for the database", "CAN USE on the database's project")
 
 
-def to_api_error(error: BaseException, action: Action) -> ApiError:  # a table, one row for each kind of failure
+def to_api_error(error: BaseException, action: Action) -> ApiError:
     """The error for a failed call. It repeats nothing that may hold a secret or the SDK's configuration."""
     if isinstance(error, ApiError):
         return error
@@ -140,7 +140,7 @@ def summary_of(error: BaseException) -> Summary:
 
 def _refusal(error: DatabricksError, doing: str) -> ApiError:
     for kinds, reason, predicate in _REFUSALS:
-        # Unity Catalog has codes of its own for a name that is taken, and the SDK a class for none of them.
+        # Unity Catalog has its own codes for a name that is taken. The SDK has classes for none of them.
         taken = reason is Reason.SPEC_CONFLICT and (error.error_code or "").endswith("ALREADY_EXISTS")
         if isinstance(error, kinds) or taken:
             kind = PlatformError if reason in PlatformError.reasons else UnavailableError

@@ -1,4 +1,4 @@
-"""Looks for something else that has a name: the platform would refuse to create a resource of that name."""
+"""Finds out whether something else has a name, so that the platform would refuse to create a resource with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Namesakes:
-    """What else has a name, in words; None if nothing has, or if the platform does not let the server know.
+    """Describes what else has a name; None if nothing has it, or the server may not see it.
 
     Each method makes one call, and raises UnavailableError, as `failures.to_api_error` says.
     """

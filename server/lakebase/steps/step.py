@@ -39,7 +39,7 @@ class StoppedError(Exception):
 
 
 class OperationCancelledError(Exception):
-    """Somebody has asked for the cancellation of the operation. It ends here."""
+    """A user has asked for the cancellation of the operation. It ends here."""
 
 
 class DetachCallback(Protocol):

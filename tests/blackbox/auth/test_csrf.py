@@ -185,7 +185,7 @@ def test_a_default_port_may_be_named_in_the_host(origin: str, host: str, *, own:
 def test_the_refusal_names_the_setting_that_allows_the_origin(
     server: Server, client: httpx.Client, upgrade: dict[str, str]
 ) -> None:
-    """A WebSocket through a proxy that changes `Host` gets it too. Its browser shows nothing, so the log has the origin."""
+    """So does the refusal of a WebSocket behind a proxy that changes `Host`. Browsers hide it, so the log has the origin."""
     origin = f"http://localhost:{'5173' if upgrade else '5174'}"
     headers = {"origin": origin, **(upgrade or EVENTS)}
     answer = client.get(GRAPHQL if upgrade else STREAM, params={"query": QUERY}, headers=headers)
@@ -300,7 +300,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_once(client: httpx.Client,
     ],
 )
 def test_headers_that_clients_add_pass_a_preflight(client: httpx.Client, names: str) -> None:
-    """Those of Apollo, of error reporters and of tracers. Names count in any case, with or without spaces."""
+    """Apollo, error reporters and tracers add headers. Their names count in any case, with or without spaces."""
     assert preflight(client, access_control_request_headers=names).status_code == 200
 
 
@@ -309,7 +309,7 @@ def test_headers_that_clients_add_pass_a_preflight(client: httpx.Client, names: 
     ["x-forwarded-email", "x-forwarded-user", "x-forwarded-host", "x-forwarded-for", "forwarded", "x-real-ip", "host"],
 )
 def test_headers_that_only_a_proxy_may_send_do_not_pass(client: httpx.Client, name: str) -> None:
-    """They name the caller, the host or the address."""
+    """Headers that name the caller, the host or the address are refused."""
     assert preflight(client, access_control_request_headers=name).status_code == 400
 
 

@@ -80,7 +80,7 @@ async def add(connection: asyncpg.Connection, key: int, moment: str, version: in
 
 
 def answer_of(server: Server, document: str) -> dict[str, Any]:
-    """The response to a query, all of whose errors are DATA_INVALID."""
+    """The response to a query, after a check that all its errors are DATA_INVALID."""
     answer: dict[str, Any] = httpx.post(server.graphql, json={"query": document}).json()
     assert {error["extensions"]["reason"] for error in answer["errors"]} == {"DATA_INVALID"}
     return answer
@@ -88,7 +88,7 @@ def answer_of(server: Server, document: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("database")
 def test_a_bad_time_in_the_history_nulls_its_own_change(server: Server) -> None:
-    """The other changes of the page are there, and so is every change if the time is not selected."""
+    """The page has the other changes. It has all of them if the time is not selected."""
     edges = "orderStatusChanges { edges { cursor node { orderKey changedAt } } }"
     found = answer_of(server, f"{{ {edges} }}")["data"]["orderStatusChanges"]["edges"]
     assert [edge["node"] and edge["node"]["changedAt"] for edge in found] == EXPECTED
@@ -99,7 +99,7 @@ def test_a_bad_time_in_the_history_nulls_its_own_change(server: Server) -> None:
 
 @pytest.mark.usefixtures("database")
 def test_a_bad_time_of_one_order_leaves_the_changes_of_the_others(server: Server) -> None:
-    """Those of all orders of a page are read in one statement."""
+    """One statement reads the changes of all orders of a page, so one bad time could fail them all."""
     answer = answer_of(server, PAGE)
     assert len(answer["errors"]) == 2 * len(BAD)
     nodes = answer["data"]["orders"]["nodes"]

@@ -67,7 +67,7 @@ def test_a_parameter_without_a_value_is_absent(trusting: Server, ask: Ask, by: s
 @pytest.mark.parametrize("absent", ["", None], ids=["empty", "null"])
 @pytest.mark.parametrize("name", ["persistedQuery", "consistencyToken", "cost"])
 def test_an_extension_without_a_value_is_absent(server: Server, ask: Ask, name: str, absent: str | None) -> None:
-    """Beside a text, twice: on the ordinary path and on the fast path."""
+    """Each request has a text, and is sent twice: the first takes the ordinary path, the second the fast path."""
     for _ in range(2):
         assert ask(server, {"query": ORDER, "extensions": {name: absent}} | WITH_KEY)[1] == FOUND
 
@@ -101,7 +101,7 @@ def test_identifiers_that_differ_are_refused(server: Server, ask: Ask, differing
 
 @pytest.mark.parametrize("asked", [{"query": ""}, {"query": "", "documentId": None, "extensions": {}}])
 def test_a_request_of_nothing_is_refused(server: Server, asked: dict[str, Any]) -> None:
-    """It names no document. On a WebSocket only the operation ends: its message is one of the protocol."""
+    """The request names no document. A WebSocket stays open: the message is valid, and only its operation fails."""
     assert reason(post(server, asked)[1]) == "PARAMETER_INVALID"
     assert _closed_or_reason(server, asked) == "PARAMETER_INVALID"
 
@@ -113,7 +113,7 @@ def test_a_browser_gets_the_page_for_an_address_without_a_document(server: Serve
 
 
 def _closed_or_reason(server: Server, asked: dict[str, Any]) -> int | str:
-    """The code that a WebSocket is closed with over an operation, or the reason with which the operation ends."""
+    """The code with which the server closes a WebSocket after this operation, or the reason why the operation fails."""
     address = server.graphql.replace("http", "ws", 1)
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         for message in ({"type": "connection_init"}, {"id": "1", "type": "subscribe", "payload": asked}):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tests.servers.process import Server
 
 CROWD: Final = 50
-# How many of them may be answered before a page that was sent after all of them: it needs one or two on an idle machine,
-# and each takes far longer than a page does on a busy one.
+# How many heavy requests may be answered before a page that was sent after all of them. On an idle machine it is one or
+# two. On a busy machine, too, each of them takes far longer than a page.
 FIRST: Final = 25
-# How many times as long as the longest of them alone a page may wait.
+# A page may wait this many times as long as the longest heavy request takes alone.
 TIMES: Final = 5
 PAGE: Final = {"query": "{ orders(first: 10) { nodes { id orderKey status totalPrice orderDate } } }"}
 
@@ -115,7 +115,7 @@ def _read(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("kind", HEAVY)
 def test_a_page_does_not_wait_for_fifty_heavy_requests(orders_url: str, kind: str) -> None:
-    """It is sent after all of them, by a client whose document the server does not know yet, and is answered early."""
+    """The page is sent after all of them, with a document that the server does not know yet, and is answered early."""
     with running_server(orders_url) as server:
         answered = order_of_answers(server, [*(HEAVY[kind](number) for number in range(CROWD)), PAGE])
     assert answered.index(CROWD) < FIRST

@@ -158,7 +158,7 @@ def test_the_gzipped_and_the_plain_response_have_the_same_bytes(client: httpx.Cl
     ids=["orders", "empty", "edges", "order", "nodes", "ordersPage", "statusChanges"],
 )
 def test_an_answer_has_one_tag(client: httpx.Client, other_process: httpx.Client, query: str) -> None:
-    """The first answer of a process, all later ones, and those to a hash have the same bytes, gzipped or not."""
+    """The first answer of a process, later answers, and answers to a hash have the same bytes, gzipped or not."""
     digest = hashlib.sha256(query.encode()).hexdigest()
     by_hash = {"extensions": json.dumps({"persistedQuery": {"version": 1, "sha256Hash": digest}})}
     for encoding in ("identity", "gzip"):

@@ -48,7 +48,7 @@ def proxied(orders_url: str) -> Iterator[Server]:
     ],
 )
 def test_no_response_leads_to_the_host_of_its_request(proxied: Server, method: str, target: str) -> None:
-    """Whatever a request names as its host, by `Host`, by its target or by a proxy's headers. Only `/` redirects."""
+    """A request may name any host in `Host`, in its target or in a proxy's headers. Only `/` redirects."""
     forwarded = f"X-Forwarded-Host: {EVIL}\r\nX-Forwarded-Proto: https\r\n"
     request = f"{method} {target} HTTP/1.1\r\nHost: {EVIL}\r\n{forwarded}Connection: close\r\nContent-Length: 0\r\n\r\n"
     head = _head(proxied, request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.operator import CATALOG, DATABASE, HASTY, INSTANCE, TABLE, Operator, operated
+from tests.servers.operator import CATALOG, DATABASE, HASTY, TABLE, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import wait_for
 
@@ -46,15 +46,10 @@ def _no_faults(platform: LocalPlatform) -> Iterator[None]:
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     yield connection
     await connection.close()
-
-
-def held(platform: LocalPlatform) -> None:
-    """Wait until the platform holds a request."""
-    wait_for(lambda: bool(platform.held()), what=lambda: "a request to be held")
 
 
 def failed(operator: Operator, payload: dict[str, Any]) -> str:
@@ -76,11 +71,11 @@ def test_a_synced_table_may_not_have_the_name_of_our_own_table(operator: Operato
 async def test_a_table_that_no_pipeline_made_is_not_dropped(
     platform: LocalPlatform, operator: Operator, database: asyncpg.Connection
 ) -> None:
-    """The plan refuses its name. A synced table that failed to be created, because it came later, may have it."""
+    """The plan refuses its name. If the table is made after the plan, the synced table fails, and its deletion keeps it."""
     name = f"{CATALOG}.public.mine"
     platform.fault("hold_before", method="POST", path=f"{API}/synced_tables")
     payload = operator.send("createSyncedTable", name=name, acknowledgeCost=True)
-    held(platform)
+    platform.wait_until_held()
     await database.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
     refused = operator.send("createSyncedTable", name=f"{CATALOG}.Public.Mine", acknowledgeCost=True, dryRun=True)
     assert [(error["code"], error["field"]) for error in refused["userErrors"]] == [
@@ -103,7 +98,7 @@ def test_a_catalog_created_after_the_plan_is_not_deleted(platform: LocalPlatform
     platform.fault("hold_before", method="GET", path=f"{API}/catalogs/late", skip=1)
     payload = operator.send("teardownLakebase", **names, confirmDeletion=True)
     assert [step["exists"] for step in payload["plan"]["steps"]] == [False, False, True]
-    held(platform)
+    platform.wait_until_held()
     platform.create_catalog("late", "late")
     platform.release()
     assert failed(operator, payload) == "NAMESAKE_FOUND"
@@ -118,11 +113,11 @@ def test_a_lost_reply_to_a_sync_is_one_sync(platform: LocalPlatform, operator: O
 
 
 def test_lost_replies_to_creations_are_no_refusals(platform: LocalPlatform, operator: Operator) -> None:
-    """The SDK sends each again, and the platform refuses the second one: the step finds what the first one created."""
+    """The SDK sends each creation again, and the platform refuses it. The step finds what the first one created."""
     operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     for kind in ("instances", "catalogs", "synced_tables"):
         platform.fault("lost_reply", method="POST", path=f"{API}/{kind}")
-        # The platform does not show it to the look after the refusal either.
+        # The platform does not show the resource at the look after the refusal either.
         platform.fault("not_found_after_create", method="GET", path=f"{API}/{kind}/.*", skip=2)
     operator.provisioned()
     assert {len(found) for found in platform.inventory().values()} == {1}
@@ -133,14 +128,16 @@ async def test_a_status_change_made_after_the_plan_stops_the_deletion(
 ) -> None:
     """A deletion that failed at first counts the status changes again before it is repeated."""
     path = f"{API}/catalogs/{CATALOG}"
+
+    def deletions() -> int:
+        return int(platform.counters()["requests"].get("DELETE /api/2.0/database/catalogs/{name}", 0))
+
     operator.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+    before = deletions()
     platform.fault("unavailable", method="DELETE", path=path, times=None, retry_after=1)
     payload = operator.send("deleteDatabaseCatalog", name=CATALOG, confirmDeletion=True)
     assert payload["plan"]["statusChangesLost"] == 0
-    wait_for(
-        lambda: platform.counters()["requests"].get("DELETE /api/2.0/database/catalogs/{name}", 0) > 0,
-        what=lambda: str(platform.counters()),
-    )
+    wait_for(lambda: deletions() > before, what=lambda: str(platform.counters()))
     await database.execute(
         "INSERT INTO orders_app.order_status_change"
         " (o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at)"
@@ -159,7 +156,7 @@ def test_a_resource_that_costs_is_not_created_again_without_acknowledgement(
     platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{TABLE}", skip=1)
     payload = operator.send("provisionLakebase")
     assert payload["userErrors"] == []
-    held(platform)
+    platform.wait_until_held()
     platform.workspace().database.delete_synced_database_table(TABLE, purge_data=True)
     platform.release()
     assert failed(operator, payload) == "COST_NOT_ACKNOWLEDGED"
@@ -190,7 +187,7 @@ async def test_an_operation_shown_as_failed_is_not_resumed_later(
     platform.fault("forbidden", method="POST", path=updates, skip=1)
     platform.fault("hold_before", method="POST", path=updates)
     payload = operator.send("refreshSyncedTable")
-    held(platform)
+    platform.wait_until_held()
     async with database.transaction():
         await database.execute("LOCK TABLE orders_app.operation IN ACCESS EXCLUSIVE MODE")
         # The held request is answered with a reset. The SDK sends it again, and that one is forbidden.

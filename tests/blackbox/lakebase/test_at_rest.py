@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.servers.platform import LocalPlatform
 
 SUSPEND_AFTER = 1
-# The real platform lets an instance rest for a minute before that, which tells a server that it may be asleep.
+# The real platform first waits for a minute without queries. By then a server knows that the instance may be asleep.
 DOZES = {**HASTE, "server.db.wake_up._REST_SECONDS": SUSPEND_AFTER / 2}
 # Attempts to see the server idle; on a slow machine a late background task may spoil one.
 RESTLESS = 3

@@ -52,7 +52,7 @@ def other(platform: LocalPlatform, operator: Operator) -> Iterator[Operator]:
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     yield connection
     await connection.close()
@@ -88,10 +88,10 @@ def test_a_stop_and_a_start_are_known_to_every_process(operator: Operator, other
 
 
 def test_a_teardown_is_in_the_audit_of_the_next_database(operator: Operator, other: Operator) -> None:
-    """It deletes the database that held its beginning. The entries before it are gone with that database."""
+    """The teardown deletes the database that has the entry of its beginning. All earlier entries are gone with it."""
     teardown = operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     assert teardown["durable"] is False
-    # There is no database: the process that did it tells it from memory.
+    # There is no database: the process that ran the teardown answers from memory.
     assert story(operator, teardown) == ["BEGUN", "SUCCEEDED"]
     provision = other.provisioned()
     # The other process learns of it when any request uses its database.

@@ -72,11 +72,6 @@ def states(operation: dict[str, Any]) -> list[str]:
     return [step["state"] for step in operation["steps"]]
 
 
-def held(platform: LocalPlatform) -> None:
-    """Wait until the platform holds a request."""
-    wait_for(lambda: platform.held() != [], what=lambda: "a request to be held")
-
-
 def endless_refresh(platform: LocalPlatform, operator: Operator) -> dict[str, Any]:
     """Start a refresh that looks again and again, because the platform fails; return its payload."""
     platform.fault("internal_error", method="POST", path=UPDATES, times=None)
@@ -101,7 +96,7 @@ def detached(platform: LocalPlatform, operator: Operator, fault: str, **options:
 
 async def rows(platform: LocalPlatform, operator: Operator, statement: str) -> list[Any]:
     """The rows of a statement in the served database."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     try:
         found: list[Any] = await connection.fetch(statement)
@@ -114,7 +109,7 @@ def test_what_was_sent_is_told_although_nothing_is_durable_yet(platform: LocalPl
     """The instance is being created, so there is no database. The call under way is completed and noted first."""
     platform.fault("hold_after", method="POST", path=f"{API}/instances")
     payload = server.send("provisionLakebase", acknowledgeCost=True)
-    held(platform)
+    platform.wait_until_held()
     asked = cancel(server, payload)
     assert (asked["state"], asked["durable"]) == ("RUNNING", False)
     assert asked["cancelRequestedBy"] == asked["requestedBy"]
@@ -129,7 +124,7 @@ def test_what_was_sent_is_told_although_nothing_is_durable_yet(platform: LocalPl
 
 
 async def test_a_waiting_step_is_let_go(platform: LocalPlatform, operator: Operator) -> None:
-    """Its subscription ends, its resources are free, and both the request and the end are audited."""
+    """The operation's subscription ends, its resources are free, and both the request and the end are audited."""
     payload = endless_refresh(platform, operator)
     with ThreadPoolExecutor(1) as pool:
         events = pool.submit(progress, operator.server, payload["operation"]["id"])
@@ -152,7 +147,7 @@ async def test_a_waiting_step_is_let_go(platform: LocalPlatform, operator: Opera
 
 
 def test_cancelling_again_changes_nothing(platform: LocalPlatform, operator: Operator) -> None:
-    """Neither a cancelled operation nor one that has succeeded."""
+    """Neither a cancelled operation nor one that has succeeded is changed."""
     payload = endless_refresh(platform, operator)
     cancel(operator, payload)
     ended = operator.ended(payload)
@@ -179,7 +174,7 @@ def test_any_process_cancels_the_operation_of_another(
 def test_an_operation_without_a_process_is_cancelled(
     platform: LocalPlatform, operator: Operator, other_server: Operator
 ) -> None:
-    """The process that ran it was killed. The one that claims it does nothing but end it."""
+    """The process that ran it was killed. The process that claims it does nothing but end it."""
     with operated(platform, module=HASTY, altered=SOON_OVER) as victim:
         payload = endless_refresh(platform, victim)
         victim.server.kill()
@@ -190,7 +185,7 @@ def test_an_operation_without_a_process_is_cancelled(
 
 async def test_a_long_wait_within_a_look_is_interrupted(platform: LocalPlatform, operator: Operator) -> None:
     """An index is being built, and waits for the transaction of another client. The build ends in PostgreSQL too."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     found = operator.ask(f'{{ syncedTable(name: "{TABLE}") {{ indexes {{ name definition }} }} }}')["syncedTable"]
     index = next(one["name"] for one in found["indexes"] if "(o_custkey" in one["definition"])
     connection = await platform.connect(host, database=DATABASE)
@@ -216,7 +211,7 @@ async def test_a_long_wait_within_a_look_is_interrupted(platform: LocalPlatform,
 
 
 def test_an_operation_that_is_not_there_cannot_be_cancelled(operator: Operator) -> None:
-    """The answer says so, and what an id has to be."""
+    """The answer says that there is none, or what an id has to look like."""
     (error,) = operator.send("cancelOperation", id=NOWHERE)["userErrors"]
     assert (error["code"], error["field"]) == ("RESOURCE_NOT_FOUND", ["input", "id"])
     for id_ in ("nonsense", encode_global_id("SyncedTable", TABLE)):
@@ -227,7 +222,7 @@ def test_an_operation_that_is_not_there_cannot_be_cancelled(operator: Operator) 
 async def test_an_operation_detached_for_a_deletion_that_fails_is_written_down(
     platform: LocalPlatform, operator: Operator, other_server: Operator
 ) -> None:
-    """Its database lives, so every process and every later one can read why it failed."""
+    """Its database still exists, so every process can read why the operation failed, also after a restart."""
     payload = operator.send("teardownLakebase", **TEARDOWN, dryRun=True)
     assert payload["operation"] is None
     platform.fault("forbidden", method="DELETE", path=f"{API}/instances/{INSTANCE}")
@@ -244,7 +239,7 @@ async def test_an_operation_detached_for_a_deletion_that_fails_is_written_down(
 async def test_an_operation_detached_for_a_stop_that_fails_is_written_down(
     platform: LocalPlatform, operator: Operator, other_server: Operator
 ) -> None:
-    """Likewise."""
+    """As after a deletion that fails."""
     platform.fault("forbidden", method="PATCH", path=f"{API}/instances/{INSTANCE}")
     ended = operator.ended(operator.send("updateDatabaseInstance", name=INSTANCE, stopped=True))
     assert (ended["state"], ended["failure"]["reason"], ended["durable"]) == ("FAILED", "PERMISSION_MISSING", True)
@@ -254,7 +249,7 @@ async def test_an_operation_detached_for_a_stop_that_fails_is_written_down(
 def test_a_detached_operation_is_cancelled_by_its_own_process_alone(
     platform: LocalPlatform, operator: Operator, other_server: Operator
 ) -> None:
-    """Another process cannot know it, and says so. Once cancelled, it is written down: the deletion was not carried out."""
+    """Another process does not know it, and says so. Its database still exists, so the cancelled operation is stored."""
     payload = detached(platform, operator, "unavailable", times=None, retry_after=1)
     (error,) = other_server.send("cancelOperation", id=payload["operation"]["id"])["userErrors"]
     assert error["code"] == "RESOURCE_NOT_FOUND"

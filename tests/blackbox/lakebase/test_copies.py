@@ -186,7 +186,7 @@ async def test_an_operation_is_resumed_at_home_however_the_address_is_found(
 async def test_a_key_replays_in_a_copy_what_the_copy_contains(
     platform: LocalPlatform, database: asyncpg.Connection
 ) -> None:
-    """A recorded outcome and its change are copied together or not at all, so a replay is true of the copy."""
+    """A recorded outcome and its change are copied together or not at all, so a replay is correct in the copy."""
     before, after = str(uuid.uuid4()), str(uuid.uuid4())
     with served(platform) as operator:
         operator.insist(SET, status="PARTIAL", key=before)
@@ -217,7 +217,7 @@ async def restore_orders(platform: LocalPlatform) -> None:
 async def test_grants_and_indexes_kept_for_a_sync_are_the_originals_alone(
     platform: LocalPlatform, database: asyncpg.Connection
 ) -> None:
-    """The copy's own refresh restores what it finds itself, and not what the original had kept."""
+    """A refresh in the copy restores the grants and indexes that it finds, and not those that the original had kept."""
     await database.execute(
         "INSERT INTO orders_app.synced_table_belongings (name, grants, indexes, home) VALUES ($1, $2, '[]', 'another') "
         "ON CONFLICT (name) DO UPDATE SET grants = excluded.grants, home = excluded.home",

@@ -150,7 +150,7 @@ def test_the_first_query_after_a_deletion_says_it(platform: LocalPlatform, opera
     """A login that finds no server asks the platform for the cause before it answers."""
     database = platform.workspace().database
     with operated(platform, altered={**ALTERED, "server.db.wake_up._REST_SECONDS": 0.0}) as other:
-        # It has not noticed by itself, as a server that has not used its database for long.
+        # Like a server that has not used its database for long, it has not noticed the deletion by itself.
         other.insist(ORDER)
         operator.done("teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
         assert list(database.list_database_instances()) == []

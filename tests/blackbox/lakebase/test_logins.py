@@ -64,15 +64,9 @@ def brief() -> Iterator[Brief]:
 
 async def cut(platform: LocalPlatform, operator: Operator) -> None:
     """End every connection that the server has."""
-    connection = await platform.connect(host_of(operator), database=DATABASE)
+    connection = await platform.connect(operator.instance_host(), database=DATABASE)
     await connection.execute(END_ALL)
     await connection.close()
-
-
-def host_of(operator: Operator) -> str:
-    """The host of the instance."""
-    host: str = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
-    return host
 
 
 def crowd(operator: Operator) -> None:
@@ -84,7 +78,7 @@ def crowd(operator: Operator) -> None:
 async def test_a_token_is_refused_after_its_end(brief: Brief) -> None:
     """PostgreSQL itself refuses it at login. The tests below rely on that."""
     platform, operator = brief
-    host, was_good = host_of(operator), False
+    host, was_good = operator.instance_host(), False
     async with asyncio.timeout(PATIENCE_SECONDS):
         # On a slow machine a token may have ended before its first use.
         while not was_good:
@@ -117,7 +111,7 @@ async def test_orders_are_served_long_after_the_first_token_has_ended(brief: Bri
         newest = minted(platform)
         # When this token has ended, so has every earlier one.
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await is_good(platform, host_of(operator), newest):
+            while await is_good(platform, operator.instance_host(), newest):
                 pass
         await cut(platform, operator)
         crowd(operator)

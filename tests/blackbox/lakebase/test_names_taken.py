@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 API, UNITY = "/api/2.0/database", "/api/2.1/unity-catalog"
 APPEARS = "server.lakebase.steps.checks._APPEARS_SECONDS"
-# What does not appear at the second look after a refusal is not ours. With the product's seconds a test would wait.
+# A resource that does not appear by the second look after a refusal is not ours. The product waits for seconds longer.
 SOON = MappingProxyType({**HASTE, APPEARS: 0.0})
 # For resources that do appear, however slow the machine is.
 PATIENTLY = MappingProxyType({**HASTE, APPEARS: 3600.0})
@@ -81,15 +81,15 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 
 @pytest.fixture(autouse=True)
 async def _plain_table(platform: LocalPlatform, operator: Operator) -> None:
-    """Register an ordinary table of the served database, unless it is registered. Only its name is taken: it is gone."""
+    """Register an ordinary table, unless it is registered, and drop it in PostgreSQL: only its name is taken."""
     platform.clear_faults()
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     if [one for one in platform.workspace().tables.list_summaries(CATALOG) if one.full_name == PLAIN]:
         return
     connection = await platform.connect(host, database=DATABASE)
     await connection.execute("CREATE TABLE public.plain (one integer)")
     platform.workspace().database.create_database_table(DatabaseTable(name=PLAIN))
-    # A table that stays in PostgreSQL is found there, by a check of its own.
+    # Another check would find a table that stays in PostgreSQL.
     await connection.execute("DROP TABLE public.plain")
     await connection.close()
 
@@ -123,7 +123,7 @@ def test_a_dry_run_finds_what_has_the_name(operator: Operator, kind: str) -> Non
 def test_a_creation_whose_name_is_taken_fails_with_the_platforms_words(
     platform: LocalPlatform, operator: Operator, kind: str
 ) -> None:
-    """After two looks it has ended, and nothing is locked any more. It was sent once."""
+    """The operation ends after two looks, and its resources are free. The creation was sent once."""
     before = creations(platform, kind)
     ended = operator.ended(sent_unseen(platform, operator, kind))
     assert (ended["state"], ended["failure"]["reason"]) == ("FAILED", "SPEC_CONFLICT")
@@ -137,7 +137,7 @@ def test_a_creation_whose_name_is_taken_fails_with_the_platforms_words(
 
 def refused_and_held(platform: LocalPlatform, operator: Operator) -> dict[str, Any]:
     """Send the creation of a table whose name is taken, and hold the first look after the refusal; return the payload."""
-    # The plan looks once, and the step once before it sends the creation.
+    # The plan looks once. The step looks once before it sends the creation.
     platform.fault("hold_before", method="GET", path=f"{API}/synced_tables/{PLAIN}", skip=2)
     payload = sent_unseen(platform, operator, "table")
     wait_for(lambda: platform.held() != [], what=lambda: f"a look to be held: {operator.server.log()[-2000:]}")
@@ -145,7 +145,7 @@ def refused_and_held(platform: LocalPlatform, operator: Operator) -> dict[str, A
 
 
 def test_a_refused_creation_is_not_made_when_the_name_comes_free(platform: LocalPlatform, operator: Operator) -> None:
-    """The operator was told, or will be, that the name is taken: the resource must not appear, and cost, after all."""
+    """The operator learns that the name is taken. So the resource must not appear later, and cost money."""
     payload = refused_and_held(platform, operator)
     platform.workspace().database.delete_database_table(PLAIN)
     platform.release()

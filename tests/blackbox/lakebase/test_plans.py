@@ -130,7 +130,7 @@ def test_a_teardown_that_the_platform_would_refuse_half_way_deletes_nothing(
 
 
 def test_an_instance_is_not_deleted_while_anything_is_on_it(platform: LocalPlatform, operator: Operator) -> None:
-    """All of it is named at once."""
+    """The refusal names all dependents at once."""
     with _table_elsewhere(platform, operator) as table, _catalog(platform, operator) as catalog:
         (error,) = refused(operator, "deleteDatabaseInstance", {"name": INSTANCE, **DELETIONS})
         for name in (table, catalog, f"catalog {CATALOG}", f"synced table {TABLE}"):
@@ -139,7 +139,7 @@ def test_an_instance_is_not_deleted_while_anything_is_on_it(platform: LocalPlatf
 
 async def test_a_table_with_a_view_on_it_is_not_deleted(platform: LocalPlatform, operator: Operator) -> None:
     """PostgreSQL would not drop it: the dry runs name the view."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     await connection.execute("CREATE VIEW public.dear AS SELECT * FROM public.orders_synced WHERE o_totalprice > 9")
     for mutation, given in (("deleteSyncedTable", {"name": TABLE}), ("teardownLakebase", {})):
@@ -163,7 +163,7 @@ def test_names_are_the_same_in_any_case(operator: Operator) -> None:
 
 
 def test_what_is_not_named_is_taken_as_found(platform: LocalPlatform, operator: Operator) -> None:
-    """Whatever an existing instance, catalog or table is like, a creation that does not name it finds it as wanted."""
+    """A creation that does not name a property of an instance, catalog or table finds any value of it as wanted."""
     operator.done(
         "updateDatabaseInstance",
         name=INSTANCE,

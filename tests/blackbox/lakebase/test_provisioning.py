@@ -45,7 +45,7 @@ def operator(platform: LocalPlatform) -> Iterator[Operator]:
 @pytest.fixture
 async def database(platform: LocalPlatform, operator: Operator) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the served database beside the server's."""
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     connection = await platform.connect(host, database=DATABASE)
     yield connection
     await connection.close()
@@ -142,7 +142,7 @@ async def test_an_invalid_index_is_dropped_and_built_again(
     """An interrupted build leaves one; valid indexes are left alone."""
     indexes = columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"])
     await database.execute("DROP INDEX public.orders_synced_by_price")
-    host = operator.ask(f'{{ databaseInstance(name: "{INSTANCE}") {{ host }} }}')["databaseInstance"]["host"]
+    host = operator.instance_host()
     reader = await platform.connect(host, database=DATABASE)
     builder, blocker = database.get_server_pid(), reader.get_server_pid()
     async with reader.transaction():

@@ -151,7 +151,7 @@ def check_words(operator: Operator) -> None:
 def test_a_refused_credential_is_a_503_and_readyz_says_what_fixes_it(
     platform: LocalPlatform, never_logged_in: Operator, refusal: Refusal
 ) -> None:
-    """However the platform refuses it. The log has one line for each cause, not one for each attempt."""
+    """This holds however the platform refuses it. The log has one line for each cause, not one for each attempt."""
     operator = never_logged_in
     before = len(operator.server.log())
     refuse(platform, refusal)
@@ -219,7 +219,7 @@ def test_the_log_says_when_it_is_over(platform: LocalPlatform, never_logged_in: 
 def test_so_is_every_other_refusal_on_the_way_to_the_database(
     platform: LocalPlatform, path: str, refusal: Refusal, settings: dict[str, Any]
 ) -> None:
-    """Finding the instance or endpoint, the server's own identity, and its login to the platform."""
+    """The platform refuses to show the instance or endpoint or the server's own identity, or refuses its login."""
     refuse(platform, refusal, path)
     with operated(platform, module=HASTY, altered=IMPATIENT, **settings) as operator:
         wait_until_said(operator, refusal.said)
@@ -229,7 +229,7 @@ def test_so_is_every_other_refusal_on_the_way_to_the_database(
 
 
 async def test_the_feed_logs_once_that_it_is_interrupted_and_then_that_it_is_resumed(platform: LocalPlatform) -> None:
-    """However often it tries to connect meanwhile. Its subscriber stays, and misses nothing."""
+    """It logs each once, however often it tries to connect meanwhile. Its subscriber stays, and misses nothing."""
     platform.clear_faults()
     altered = {
         **IMPATIENT,

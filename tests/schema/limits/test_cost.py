@@ -56,7 +56,7 @@ def cost(document: str, **variables: Any) -> int:
             {},
             1 + 2,
         ),
-        # Also where one of them selects it of an interface, as Relay does.
+        # The same holds if one of them selects the field of an interface, as Relay does.
         ('{ node(id: "a") { __typename id ...F } } fragment F on Order { id clerk }', {}, 1 + 2),
         ('{ node(id: "a") { id ... on Node { id ... on Order { id } } ... on Operation { id state } } }', {}, 1 + 2),
         (

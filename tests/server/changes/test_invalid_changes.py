@@ -121,7 +121,7 @@ async def history(execute: Execute, context: Context) -> list[str]:
 
 @pytest.mark.parametrize("key", [None, uuid4()], ids=["", "keyed"])
 async def test_an_independent_change_fails_alone(execute: Execute, context: Context, key: UUID | None) -> None:
-    """Whatever is wrong with its input, the others are made. A repetition with the key has the same results."""
+    """The others are made, whatever is wrong with its input. A repetition with the key has the same results."""
     changes = [change for change, _ in CHANGES]
     payload = await set_many(execute, context, changes, key)
     assert results_of(payload) == [errors for _, errors in CHANGES]

@@ -141,7 +141,7 @@ async def test_a_history_that_lost_its_tail_ends_all_subscribers(
 async def test_a_cursor_of_a_replaced_history_is_refused(
     context: Context, database: asyncpg.Connection, behind: int
 ) -> None:
-    """The new history has a change with this id too. The cursor of a change that both have is good in both."""
+    """The new history has another change with this id. The cursor of a change that both have is valid in both."""
     await write(database, range(1, 16), FIRST)
     shared, lost = await place_of(database, 5), await place_of(database, 10)
     await write(database, range(1, 6), FIRST)
@@ -155,7 +155,7 @@ async def test_a_cursor_of_a_replaced_history_is_refused(
 async def test_a_cursor_of_an_earlier_release_is_checked_by_its_id(
     context: Context, database: asyncpg.Connection
 ) -> None:
-    """It says no more. An id that the history does not have was issued by another one."""
+    """Such a cursor has only the id. If the history does not have this id, another history issued the cursor."""
     await write(database, [1, 2, 40], FIRST)
     async with aclosing(context.feed.changes(FeedPlace(2), None)) as changes:
         assert await heard(changes, 1) == [40]
@@ -195,7 +195,7 @@ def reasons(answer: dict[str, Any]) -> list[str]:
 async def test_pages_of_changes_refuse_such_cursors_too(
     context: Context, database: asyncpg.Connection, execute: Execute
 ) -> None:
-    """A cursor ahead of the feed would otherwise be an empty page for ever, and another history's a wrong one."""
+    """Otherwise a cursor ahead of the feed would give an empty page for ever, and another history's a wrong page."""
     await write(database, range(1, 16), FIRST)
     lost = await place_of(database, 10)
     await write(database, range(1, 6), FIRST)

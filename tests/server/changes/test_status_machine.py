@@ -35,7 +35,7 @@ TABLE = "public.machine_orders"
 APP_SCHEMA = "machine_changes"
 STORED = {"OPEN": "O", "FULFILLED": "F", "PARTIAL": "P"}
 ORDER_KEYS = (1, 2, 3, 4)
-# The field that names the order: the one that the sender has used, also in a replay.
+# The field that names the order: it is the one that the request used, also in a replay.
 ORDER_FIELD = "the order's"
 
 CHANGE = """

@@ -29,7 +29,7 @@ SCHEMA = "executed_operations"
 
 
 class LateTable(OperationTable):
-    """The table, as a heartbeat meets it that is overtaken by the deletion of its row.
+    """The table as a heartbeat sees it when the deletion of its row overtakes it.
 
     `early`: the heartbeat has its answer before the deletion has its own.
     """

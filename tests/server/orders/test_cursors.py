@@ -35,7 +35,7 @@ TEXTS = st.builds(
 @example(days=0)
 @example(days=DAYS)
 async def test_every_date_of_postgresql_is_read(database: asyncpg.Connection, days: int) -> None:
-    """Also those that Python does not have: their orders have a place in the order, and so a cursor."""
+    """Orders with dates that Python cannot represent have a place in the order too, and so a cursor."""
     text = await database.fetchval("SELECT (date '4714-11-24 BC' + $1::int)::text", days)
     assert str(sort_date(text)) == text
 
@@ -70,7 +70,7 @@ async def test_no_other_date_is_read(database: asyncpg.Connection, text: str) ->
 async def test_a_cursor_with_a_value_that_no_order_has_was_never_issued(
     execute: Execute, field: str, value: str
 ) -> None:
-    """PostgreSQL is not asked what it thinks of the value."""
+    """The server refuses the value without asking PostgreSQL."""
     column = field.lower()
     document = "query($c: String, $o: OrderOrder) { orders(first: 1, after: $c, orderBy: $o) { nodes { id } } }"
     answer = await execute(document, c=opaque([1, f"{column}+", 1, value]), o={"field": field})

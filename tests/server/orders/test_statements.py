@@ -109,7 +109,7 @@ async def test_the_flags_of_an_empty_page_are_read(
 async def test_a_numbered_page_is_read_only_for_its_orders_and_what_follows(
     execute: Execute, statements: list[str], selection: str, answered: dict[str, object], sent: int
 ) -> None:
-    """A user interface that asks for the number of pages alone pays for the count alone, not for the OFFSET."""
+    """A user interface that asks only for the number of pages pays only for the count, not for the OFFSET."""
     document = f"{{ ordersPage(page: 3, pageSize: 4, filter: {{orderKey: {{lt: 200}}}}) {{ {selection} }} }}"
     answer = await execute(document)
     assert "errors" not in answer

@@ -21,7 +21,7 @@ _STATEMENTS = (
     """,
     "UPDATE {schema}.admin_audit SET last_at = at",
     # A server of the revision before knows nothing of this column, and may still write.
-    # The times are those that Python can represent, because pages have cursors with them.
+    # Python has to be able to represent the times, because the cursors of pages contain them.
     """
     ALTER TABLE {schema}.admin_audit
         ALTER COLUMN last_at SET NOT NULL,

@@ -38,7 +38,7 @@ class Projects:
         return [_project(instance) for _, instance in sorted(self._store.state.instances.items())]
 
     def project(self, project: str) -> dict[str, Any]:
-        """A Project; only the name of one that is no instance.
+        """A Project. If it is no instance, it has only its name.
 
         Raises:
             PlatformError: NOT_FOUND.

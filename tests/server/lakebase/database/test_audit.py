@@ -56,7 +56,7 @@ class LateDatabase:
         return await self._database.connect(**options)
 
     async def origin(self) -> str:
-        """As that of a database that is always there."""
+        """The same origin as that of a database that is always there."""
         return await self._database.origin()
 
     async def look_up(self) -> None:

@@ -40,7 +40,7 @@ async def test_another_process_and_another_login_are_at_the_same_home(cluster: C
 
 
 async def test_a_copy_of_the_files_under_another_address_is_another_home(orders_url: str) -> None:
-    """A base backup or a point-in-time copy shows the same in every catalog. Its address is all that differs."""
+    """A base backup or a point-in-time copy has the same system catalogs. Only its address differs."""
     elsewhere = orders_url.replace("127.0.0.1", "localhost")
     assert elsewhere != orders_url
     assert await home_of(elsewhere) != await home_of(orders_url)
@@ -56,7 +56,7 @@ async def test_a_restored_dump_is_another_home_in_the_same_database(
 
 
 async def test_the_home_is_read_without_the_right_to_the_system_identifier(cluster: Cluster, orders_url: str) -> None:
-    """The function is everybody's by default. Where it is not, the rest has to do."""
+    """By default every role may call the function. Where the server's role may not, the home has its other parts."""
     cluster.run_sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
     cluster.run_sql("CREATE ROLE lodger LOGIN PASSWORD 'lodger'")
     cluster.run_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")

@@ -241,7 +241,7 @@ async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
 
 
 async def move(database: asyncpg.Connection, held: OperationRecord, home: str | None) -> None:
-    """Write another home into an operation's row, as if this database were a copy of the one that it was begun in."""
+    """Write another home into an operation's row, as if this database were a copy of the one where it was begun."""
     await database.execute(f"UPDATE {SCHEMA}.operation SET home = $2 WHERE id = $1", held.id, home)
 
 
@@ -301,7 +301,7 @@ async def test_an_operation_of_another_home_that_a_process_holds_is_left_to_it(
 async def test_a_request_to_cancel_reaches_the_holder_with_its_next_write(
     new_store: Callable[[], OperationStore], write: str
 ) -> None:
-    """Whichever comes first: its progress, its heartbeat, or its row's deletion."""
+    """The next write is a progress, a heartbeat or the deletion of the row."""
     store, held = new_store(), operation()
     await store.begin(held)
     asked = await new_store().request_cancel(held.id, "bea")
@@ -443,7 +443,7 @@ async def test_a_row_left_behind_is_ended_and_lost_by_its_new_holder(
 async def test_an_unreadable_row_hides_no_other(
     new_store: Callable[[], OperationStore], database: asyncpg.Connection, unreadable: str
 ) -> None:
-    """A row of a kind that this version of the code does not know is left to newer versions, as are impossible times."""
+    """Newer versions may know the kind of such a row. A row with an impossible time is left alone as well."""
     store, unknown, held = new_store(), operation("unknown"), operation()
     await store.begin(unknown)
     await store.begin(held)
