@@ -7,9 +7,9 @@ import itertools
 from heapq import heappop, heappush
 from typing import Final
 
-# The pause after a piece of work, as a share of the time that the piece took. After the reading of a long text this is
-# enough for a page: its request is read, its statement runs, and its answer is sent.
-_PAUSE_SHARE: Final = 0.1
+# The pause after a piece of work, as a share of the time that the piece took. After the reading of a long text, which
+# takes 20 ms or more, this is enough for a page: its request is read, its statement runs, and its answer is sent.
+_PAUSE_SHARE: Final = 0.25
 
 
 class Turns:

@@ -26,7 +26,8 @@ class OrderSubscriptions:
         description=(
             "Every status change as it is committed: each exactly once, in the same order for all subscribers. "
             "Without `after` the subscription starts now. Keep the `cursor` of the last event: a new subscription "
-            "with it as `after` continues exactly there."
+            "with it as `after` continues exactly there. A change with a stored value that does not fit the schema is "
+            "null, with an error."
         ),
         extensions=[Requires(Role.READER)],
     )
@@ -43,7 +44,7 @@ class OrderSubscriptions:
                 description="Start after this cursor: that of the last event, or `orderStatusChanges.headCursor`."
             ),
         ] = UNSET,
-    ) -> AsyncGenerator[OrderStatusChange, None]:
+    ) -> AsyncGenerator[OrderStatusChange | None, None]:
         """Start after the transport's cursor if it has one: it is newer than the one in the document."""
         context = info.context
         position = context.feed_position or FeedPosition()

@@ -179,18 +179,19 @@ def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] |
 
 
 def _persisted_hash(extensions: Mapping[str, object]) -> str | None:
-    """The hash in Apollo's extension; None without the extension."""
+    """The hash in Apollo's extension; None if the extension or its hash is absent."""
     persisted = extensions.get("persistedQuery")
-    if persisted is None:
+    if isinstance(persisted, dict):
+        persisted = _given(persisted)
+    if persisted in (None, {}, {"version": _PERSISTED_VERSION}):
         return None
     if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
         raise RequestError(
             Reason.PARAMETER_INVALID, f"The version of `extensions.persistedQuery` must be {_PERSISTED_VERSION}."
         )
     digest = persisted.get("sha256Hash")
-    if not isinstance(digest, str) or not digest:
-        wrong = "must be a string that is not empty"
-        raise RequestError(Reason.PARAMETER_INVALID, f"`extensions.persistedQuery.sha256Hash` {wrong}.")
+    if not isinstance(digest, str):
+        raise RequestError(Reason.PARAMETER_INVALID, "`extensions.persistedQuery.sha256Hash` must be a string.")
     return digest
 
 

@@ -38,8 +38,6 @@ _HARMLESS: Final = (
     "graphql-preflight",
     "x-apollo-operation-id",
     "x-apollo-operation-name",
-    "x-graphql-client-name",
-    "x-graphql-client-version",
     "x-requested-with",
     # Traces and error reports: W3C, Sentry, Datadog, Zipkin.
     "b3",
@@ -56,6 +54,18 @@ _HARMLESS: Final = (
     "if-none-match",
     "pragma",
 )
+
+
+# Clients also send other properties of theirs, with this beginning.
+_HARMLESS_BEGINNING: Final = "x-graphql-client-"
+
+
+class _AllowedHeaders(list[str]):
+    """The names of allowed request headers, which Starlette looks up in lower case."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a page may send the header."""
+        return super().__contains__(name) or str(name).startswith(_HARMLESS_BEGINNING)
 
 
 class Cors(CORSMiddleware):
@@ -75,6 +85,7 @@ class Cors(CORSMiddleware):
             max_age=_PREFLIGHT_SECONDS,
             expose_headers=["x-request-id", "retry-after", "www-authenticate", CONSISTENCY_HEADER],
         )
+        self.allow_headers = _AllowedHeaders(self.allow_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request. If no origin is allowed, only preflights need an answer."""
@@ -86,8 +97,13 @@ class Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         """Answer a preflight, and log what is wrong with it: its origin, its method, or some of its headers."""
         response = super().preflight_response(request_headers)
+        asked = request_headers.get("access-control-request-headers")
         if response.status_code != _OK:
             _log.info("preflight refused", **self._wrong(request_headers))
+        elif asked:
+            # All of them are allowed. Starlette's answer has no names that only begin as one that is allowed.
+            answered = response.headers["access-control-allow-headers"]
+            response.headers["access-control-allow-headers"] = f"{answered}, {asked}"
         return response
 
     def _wrong(self, given: Headers) -> dict[str, Any]:

@@ -60,6 +60,9 @@ CASES: Final = (
     Case("hash-is-a-number", post({"extensions": _hash(1)}), _INVALID),
     # Relay's document ids are not SHA-256 hashes, so any text may be one.
     Case("hash-is-no-hash", post({"extensions": _hash("zz' OR 1=1 --")}), refused(200, "PERSISTED_QUERY_NOT_FOUND")),
+    Case("hash-is-empty", post({"query": ORDER, "extensions": _hash("")}), fine()),
+    Case("hash-is-null", post({"query": ORDER, "extensions": _hash(None)}), fine()),
+    Case("persisted-query-is-empty", post({"query": ORDER, "extensions": {"persistedQuery": {}}}), fine()),
     Case("persisted-query-is-a-list", post({"extensions": {"persistedQuery": []}}), _INVALID),
     Case(
         "everything-null", post({"query": ORDER, "variables": None, "operationName": None, "extensions": None}), fine()

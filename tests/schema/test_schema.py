@@ -87,7 +87,6 @@ NEVER_REFUSED = {
     "Mutation.clearOrderStatus",
     "Mutation.setOrderStatuses",
     # A subscription has one root field, and is refused before its first event.
-    "Subscription.orderStatusChanged",
     "Subscription.operationProgress",
 }
 

@@ -47,8 +47,8 @@ HEARTBEAT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 6.0
 # An operation that no process has held for this long is not resumed: its operator no longer expects it to continue.
 STALE_SECONDS: Final = 3600.0
-# The table or its schema does not exist: this is another database than the one that was migrated.
-_MISSING: Final = frozenset({"42P01", "3F000"})
+# The table, its schema, or a column of a newer revision does not exist: another database has replaced the migrated one.
+_MISSING: Final = frozenset({"42P01", "3F000", "42703"})
 # The key of the advisory lock under which operations are inserted: a number that no other lock of ours has.
 _LOCK: Final = 7_036_874_417_767
 _INTERRUPTED: Final = (

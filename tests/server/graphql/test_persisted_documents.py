@@ -198,7 +198,7 @@ def test_what_is_not_trusted_is_run_by_its_text(data: RequestData, remembered: i
         {"documentId": "x", "extensions": {"persistedQuery": {"version": 1, "sha256Hash": "y"}}},
         {"extensions": {"persistedQuery": "x"}},
         {"extensions": {"persistedQuery": {"version": 2, "sha256Hash": "x"}}},
-        {"extensions": {"persistedQuery": {"version": 1}}},
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": 5}}},
     ],
 )
 def test_a_malformed_request_is_refused(parameters: dict[str, Any]) -> None:
