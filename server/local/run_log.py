@@ -64,6 +64,8 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def _request_line(values: dict[str, Any]) -> str:
     name = values.get("operation") or values.get("path") or "-"
+    # A path may contain anything, and a terminal obeys control characters.
+    name = "".join(character if character.isprintable() else "?" for character in name)
     name = name if len(name) <= _NAME_COLUMNS else f"{name[: _NAME_COLUMNS - 1]}…"
     method = values.get("method") or ("-" if "status" in values else "WS")
     outcome = "" if values["outcome"] == "ok" else values["outcome"]

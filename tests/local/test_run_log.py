@@ -34,6 +34,10 @@ def written(log: RunLog, *lines: dict[str, Any] | bytes) -> list[str]:
             {**SERVED, "operation": "O" * 100, "outcome": "CONTROL_PLANE_NOT_CONFIGURED", "duration_ms": 1e6},
             "POST OOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOOO… 200 1,000,000 ms  CONTROL_PLANE_N",
         ),
+        (
+            {**SERVED, "path": "/\x1b[2J\u202e", "status": 404},
+            "POST /?[2J?                                   404      3 ms",
+        ),
         (ON_A_WEBSOCKET, "WS   Watch                                        61,234 ms"),
         (REFUSED, "-    -                                        408            HEADERS_TOO_SLOW"),
     ],
