@@ -45,6 +45,7 @@ from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
+from tests.support.late_database import LateDatabase
 
 if TYPE_CHECKING:
     from server.db.pool import Pool
@@ -115,8 +116,8 @@ async def database(orders_url: str, cluster: Cluster) -> AsyncIterator[asyncpg.C
 
 @pytest.fixture(scope="session")
 async def audit_pool(orders_url: str) -> AsyncIterator[Pool]:
-    """A pool of the audit's own: it writes in the background, and tests count the statements on the others."""
-    pool = create_operations_pool(patient_settings(orders_url), UrlDatabase(orders_url))
+    """A pool without a database: the audit waits in memory. It would write in the background, between two tests too."""
+    pool = create_operations_pool(patient_settings(orders_url), LateDatabase(orders_url))
     yield pool
     await pool.dispose()
 
@@ -144,8 +145,9 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
         reader = Reader(orders, readiness)
-        home = Home(UrlDatabase(orders_url), app_schema)
-        audit = AuditLog(AuditTable(OwnTables(audit_pool, app_schema, migrations, home)))
+        absent = LateDatabase(orders_url)
+        unmade = Migrations(create_migration_engine(settings, absent), app_schema)
+        audit = AuditLog(AuditTable(OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))))
         store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(

@@ -17,10 +17,9 @@ from alembic.config import Config
 
 from schema.errors import Reason
 from schema.ports.audit import AuditEntry, AuditFilter, AuditOutcome, AuditPosition
-from server.db.database import DatabaseMissingError, UrlDatabase
+from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import _SCRIPTS, Migrations
-from server.db.wake_up import WakeUp
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_entry import input_text, new_entry
 from server.lakebase.database.audit_table import AuditTable
@@ -30,6 +29,7 @@ from server.lakebase.operations.table import OperationTable
 from server.lakebase.retention import Retention
 from server.observability.redaction import secrets_known
 from tests.server.conftest import patient_settings
+from tests.support.late_database import LateDatabase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,29 +38,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "kept_audit"
 NAME = f"{SCHEMA}.admin_audit"
-
-
-class LateDatabase:
-    """A database that exists from the moment on when `there` is set."""
-
-    wake_up = WakeUp(sleeps=False, patience=0)
-
-    def __init__(self, url: str) -> None:
-        self.there = False
-        self._database = UrlDatabase(url)
-
-    async def connect(self, **options: Any) -> asyncpg.Connection:
-        """Fail as for an instance that does not exist, or connect."""
-        if not self.there:
-            raise DatabaseMissingError("There is no such instance.")
-        return await self._database.connect(**options)
-
-    async def origin(self) -> str:
-        """The same origin as that of a database that is always there."""
-        return await self._database.origin()
-
-    async def look_up(self) -> None:
-        """Find out nothing."""
 
 
 @pytest.fixture
