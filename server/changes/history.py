@@ -118,13 +118,12 @@ class SqlChangeHistory:
                     raise
                 return await self._attempt(statement)
         except Exception as error:
-            state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+            state = sqlstate(error)
             if state in _MISSING:
                 return ()
             if state == _FORBIDDEN:
                 raise await self._migrations.use_refused() from error
-            meaning = classify(error)
-            if meaning is None:
+            if (meaning := classify(error)) is error:
                 raise
             raise meaning from error
 

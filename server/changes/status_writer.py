@@ -27,10 +27,9 @@ from server.http.read_requirement import UNREACHABLE, current_reads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.pool import PoolProxiedConnection
-
     from schema.ports.changes import WantedStatus, WriteRequest
     from server.changes.sql_writes import WriteStatements
+    from server.db.driver import PooledConnection
     from server.db.migrate import Migrations
     from server.db.pool import Pool
     from server.orders.orders_table import OrdersTable
@@ -60,13 +59,12 @@ _ERRORS: Final = {
 class _Writing:
     """A connection for writing, and its driver, with an open transaction."""
 
-    pool: Pool
-    raw: PoolProxiedConnection
+    raw: PooledConnection
     driver: Driver
 
     async def orders(self, table: OrdersTable) -> Orders:
         """The orders, looked up if necessary."""
-        return table.known or await table.resolve(self.pool.adopt(self.raw))
+        return table.known or await table.resolve(self.raw.session)
 
 
 class _LostRaceError(Exception):
@@ -118,7 +116,7 @@ class SqlStatusWriter:
             meaning = error if isinstance(error, ApiError) else await self._meaning(error)
             if isinstance(meaning, UnavailableError) and meaning.reason is Reason.DATABASE_UNAVAILABLE:
                 self._readiness.failed(meaning, cause=error)
-            if meaning is None or meaning is error:
+            if meaning is error:
                 raise
             raise meaning from error
         self._readiness.used()
@@ -149,15 +147,16 @@ class SqlStatusWriter:
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._pool.checkout() as raw:
             driver = Driver(raw, pool=self._pool.name)
-            transaction = await driver.begin()
+            transaction = raw.driver_connection.transaction(isolation="read_committed")
+            await driver.call(transaction.start())
             try:
-                outcome, wrote = await self._decide(_Writing(self._pool, raw, driver), request, user)
+                outcome, wrote = await self._decide(_Writing(raw, driver), request, user)
                 if not wrote:
-                    await transaction.rollback()
-            except BaseException as error:
-                await driver.give_up(error)
-                with contextlib.suppress(Exception):
-                    await transaction.rollback()
+                    await driver.call(transaction.rollback())
+            except BaseException:
+                if not raw.spoilt:
+                    with contextlib.suppress(Exception):
+                        await driver.call(transaction.rollback())
                 raise
             if wrote:
                 await self._commit(transaction, driver, request)
@@ -168,12 +167,11 @@ class SqlStatusWriter:
     @staticmethod
     async def _commit(transaction: Any, driver: Driver, request: WriteRequest) -> None:
         try:
-            await transaction.commit()
+            await driver.call(transaction.commit())
         except BaseException as error:
             # PostgreSQL itself says that it did not commit, so the outcome is known.
             if _is_definite(error):
                 raise
-            await driver.cut(error)
             if reads := current_reads.get(None):
                 # A client that checks for the change must read the primary.
                 reads.written = UNREACHABLE
@@ -186,8 +184,7 @@ class SqlStatusWriter:
             return
         try:
             position = await driver.log_position()
-        except Exception as error:  # noqa: BLE001 # the change is committed, so the request must not fail
-            await driver.cut(error)
+        except Exception:  # noqa: BLE001 # the change is committed, so the request must not fail
             position = UNREACHABLE
         reads.written = max(reads.written, position)
 
@@ -262,7 +259,7 @@ class SqlStatusWriter:
             raise _LostRaceError
         return {row[1]: StatusChange(*row) for row in rows}
 
-    async def _meaning(self, error: Exception) -> ApiError | None:
+    async def _meaning(self, error: Exception) -> ApiError:
         """The error for the client after a failure before the commit: nothing was written."""
         state = sqlstate(error)
         if state in _ERRORS:
@@ -273,7 +270,7 @@ class SqlStatusWriter:
                 return await self._forbidden()
         return classify(error)
 
-    async def _forbidden(self) -> ApiError | None:
+    async def _forbidden(self) -> ApiError:
         try:
             return await self._migrations.use_refused()
         except Exception as lost:  # noqa: BLE001 # any failure here means that the database does not answer

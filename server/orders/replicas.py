@@ -6,13 +6,14 @@ import asyncio
 import math
 import time
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from server.db.backoff import Backoff
-from server.db.driver import LOG_POSITION
+from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
@@ -21,8 +22,7 @@ from server.orders.read_connection import ReadConnection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy.pool import PoolProxiedConnection
-
+    from server.db.driver import PooledConnection
     from server.db.engine import Engines
     from server.db.pool import Pool
     from server.orders.sql_merged import Orders
@@ -70,7 +70,7 @@ class Floor:
             self._known.popleft()
         if not self._known or now - self._known[-1][0] > self._bound / 2:
             if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._ask(), name="floor")
+                self._asking = asyncio.create_task(self._ask(), name="floor", context=Context())
                 self._asking.add_done_callback(silence_failure)
             if not self._known:
                 # If the database sleeps, the read waits for its wake-up on the primary.
@@ -82,8 +82,8 @@ class Floor:
         # The time before the statement: its answer may lack what is written while it runs.
         asked_at = time.monotonic()
         async with self._pool.checkout() as raw:
-            position = await _number(raw, LOG_POSITION)
-        self._known.append((asked_at, position or 0))
+            position = await Driver(raw, pool=self._pool.name).log_position()
+        self._known.append((asked_at, position))
 
 
 class Replicas:
@@ -135,7 +135,7 @@ class Replicas:
         """Look for replicas in the background, unless that was done recently."""
         is_due = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
         if is_due and (self._discovering is None or self._discovering.done()):
-            self._discovering = asyncio.create_task(self._discover(), name="discover replicas")
+            self._discovering = asyncio.create_task(self._discover(), name="discover replicas", context=Context())
 
     def forget(self) -> None:
         """Look again at the next read: replicas may have been added or removed."""
@@ -165,7 +165,9 @@ class Replicas:
             pool = self._pool_for[pool.name]
             async with pool.checkout() as raw:
                 # After the wait for a connection, because the read has to be fresh when it runs.
-                await self._check_replayed(raw, await self._floor_position(), token=reads.position if reads else 0)
+                await self._check_replayed(
+                    pool, raw, await self._floor_position(), token=reads.position if reads else 0
+                )
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:
             raise
@@ -182,7 +184,7 @@ class Replicas:
             return False
         if self._out_until > -math.inf:
             if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):
-                self._probing = asyncio.create_task(self._probe(), name="probe replica")
+                self._probing = asyncio.create_task(self._probe(), name="probe replica", context=Context())
             return False
         return True
 
@@ -191,7 +193,7 @@ class Replicas:
         try:
             for pool in self.pools[:1]:
                 async with pool.checkout() as raw:
-                    await self._check_replayed(raw, await self._floor_position())
+                    await self._check_replayed(pool, raw, await self._floor_position())
             self._note_success()
         except LeftOutError:
             return
@@ -217,7 +219,7 @@ class Replicas:
             # The primary does not answer. That says nothing about the replica, so its state stays as it is.
             raise LeftOutError from error
 
-    async def _check_replayed(self, raw: PoolProxiedConnection, floor: int, *, token: int = 0) -> None:
+    async def _check_replayed(self, pool: Pool, raw: PooledConnection, floor: int, *, token: int = 0) -> None:
         """Check that the replica has replayed the log up to the floor, and up to the client's token.
 
         Raises:
@@ -226,7 +228,7 @@ class Replicas:
         info = raw.info
         # A replica only goes forward, and a connection always leads to the same one.
         if info.get(_REPLAYED_POSITION, -1) < max(floor, token):
-            replayed = await _number(raw, _REPLAYED)
+            replayed = await Driver(raw, pool=pool.name).value(_REPLAYED)
             if replayed is None:
                 self._leave_out("it is not a hot standby")
                 raise LeftOutError
@@ -238,10 +240,7 @@ class Replicas:
 
     def _note_failure(self, error: Exception) -> None:
         if isinstance(error, ApiError):
-            # The platform gives no address or no credential. That says nothing about the replica.
-            return
-        meaning = classify(error)
-        if isinstance(meaning, UnavailableError) and meaning.reason is Reason.POOL_EXHAUSTED:
+            # The platform gives no address or no credential, or the pool is exhausted. Neither is the replica's fault.
             return
         self._leave_out(f"it does not answer ({type(error).__name__})")
 
@@ -256,14 +255,7 @@ class Replicas:
         self._backoff.reset()
 
 
-async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:
-    found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # an asyncpg connection
-    return None if found is None else int(found)
-
-
 def _is_final(error: Exception) -> bool:
     """Whether the primary would fail in the same way: a value out of range, a statement that takes too long."""
-    meaning = error if isinstance(error, ApiError) else classify(error)
-    return meaning is not None and (
-        not isinstance(meaning, UnavailableError) or meaning.reason is Reason.STATEMENT_TIMEOUT
-    )
+    meaning = classify(error)
+    return not isinstance(meaning, (UnavailableError, InternalError)) or meaning.reason is Reason.STATEMENT_TIMEOUT

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from server.db.app_tables import quoted
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
@@ -56,8 +55,8 @@ class OwnTables:
                 # Another database has replaced the migrated one. It is empty, or its tables are of another revision.
                 self._migrations.forget()
                 return await self._attempt(statement, values)
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise classify(error) or error from error
+        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            raise classify(error) from error
 
     async def _attempt(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         await self._migrations.ensure()

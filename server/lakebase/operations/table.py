@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.driver import spoils
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.lakebase.operations.operation import (
     CREATING,
     failure_to_json,
@@ -119,7 +119,7 @@ class OperationTable:
             await connection.execute(sa.text(self._insertion), _all_values(operation, home))
             return None
 
-        other: OperationRecord | None = await self._run(insert, isolation_level="READ COMMITTED")
+        other: OperationRecord | None = await self._run(insert, transaction=True)
         if other is not None and other.id != operation.id:
             return other
         if other is not None and other.fence > 1:
@@ -355,18 +355,19 @@ class OperationTable:
         rows: Sequence[Any] = await self._run(execute)
         return rows
 
-    async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], **options: Any) -> Any:
-        """Create our tables if they are missing, and run statements in a transaction. Repeat one failed attempt."""
+    async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], *, transaction: bool = False) -> Any:
+        """Create our tables if they are missing, and run statements. Repeat one failed attempt."""
         try:
             await self._migrations.ensure()
             for last in (False, True):
                 try:
-                    async with self._pool.connect(**options) as connection, connection.begin():
+                    async with self._pool.connect(transaction=transaction) as connection:
                         return await statements(connection)
-                except DBAPIError as error:
-                    if last or not (error.connection_invalidated or sqlstate(error) in _MISSING):
+                except (DBAPIError, *DRIVER_ERRORS) as error:
+                    lost = spoils(driver_error(error))
+                    if last or not (lost or sqlstate(error) in _MISSING):
                         raise
-                    if not error.connection_invalidated:
+                    if not lost:
                         # Another database has replaced the migrated one.
                         self._migrations.forget()
                         await self._migrations.ensure()
@@ -375,10 +376,10 @@ class OperationTable:
                 # The server may not create its tables in this database, so it can never keep an operation there.
                 raise DatabaseAbsentError(error.message) from error
             raise
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
             meaning = classify(error)
-            if meaning is None:
-                raise
+            if isinstance(meaning, InternalError):
+                raise meaning from error
             raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
         raise AssertionError("the second attempt returns or raises")
 
