@@ -110,9 +110,6 @@ class SqlStatusWriter:
             meaning = error if isinstance(error, ApiError) else await self._meaning(error)
             if isinstance(meaning, UnavailableError) and meaning.reason is Reason.DATABASE_UNAVAILABLE:
                 self._readiness.failed(meaning, cause=error)
-            if isinstance(meaning, OutcomeUnknownError) and (reads := current_reads.get(None)):
-                # A client that checks for the change must read the primary.
-                reads.written = UNREACHABLE
             if meaning is None or meaning is error:
                 raise
             raise meaning from error
@@ -122,28 +119,17 @@ class SqlStatusWriter:
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Make an attempt, and a second one if nothing was written, or if the key says what was."""
+        """Make an attempt, and a second one if the first has written nothing and another may succeed."""
         await self._migrations.ensure()
-        unknown: OutcomeUnknownError | None = None
         try:
             return await self._attempt(request, user)
-        except OutcomeUnknownError as error:
-            if request.idempotency_key is None:
-                raise
-            unknown = error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (*DRIVER_ERRORS, OSError) as error:
             if not _may_succeed_again(error):
                 raise
             if sqlstate(error) in _MISSING:
                 self._migrations.forget()
                 await self._migrations.ensure()
-        try:
-            return await self._attempt(request, user)
-        except Exception as error:
-            # The first attempt may have made the change, whatever became of the second.
-            if unknown is not None:
-                raise unknown from error
-            raise
+        return await self._attempt(request, user)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._pool.checkout() as raw:
@@ -153,6 +139,9 @@ class SqlStatusWriter:
             except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
                 if _is_definite(error):
                     raise
+                if reads := current_reads.get(None):
+                    # A client that checks for the change must read the primary.
+                    reads.written = UNREACHABLE
                 raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
             outcome = await self._outcome(driver, request, user, row)
             if self._tokens():

@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from server.changes.status_writer import SqlStatusWriter
+from tests.server.conftest import engines_of, patient_settings
+from tests.servers.process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from schema.context import Context
+    from server.local.cluster import Cluster
     from tests.server.conftest import Execute, OpenStore
 
 TABLE = "public.counted_orders"
@@ -176,3 +179,45 @@ async def test_keys_are_thrown_away_when_their_retention_is_over(
         await context.statuses.close()
         kept.append(await database.fetchval(f"SELECT count(*) FROM {APP_SCHEMA}.idempotency"))
     assert kept == [1, 2, 0]
+
+
+async def test_a_key_that_is_claimed_anew_meanwhile_is_not_thrown_away(
+    execute: Execute,
+    open_store: OpenStore,
+    cluster: Cluster,
+    database: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deletion of expired keys waits for a transaction that is just claiming one of them, and then keeps it."""
+    _, context = open_store(TABLE, app_schema=APP_SCHEMA)
+    expired, newer = uuid4(), uuid4()
+    await set_one(execute, context, "PARTIAL", expired)
+    await database.execute(f"UPDATE {APP_SCHEMA}.idempotency SET created_at = '2000-01-01'")
+    async with database.transaction():
+        await database.execute(f"UPDATE {APP_SCHEMA}.idempotency SET created_at = now()")
+        monkeypatch.setattr("server.changes.idempotency._EXPIRE_EVERY_SECONDS", 0)
+        await set_one(execute, context, "PARTIAL", newer)
+        await until(lambda: cluster.run_sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0")
+    assert isinstance(context.statuses, SqlStatusWriter)
+    await context.statuses.close()
+    kept = await database.fetch(f"SELECT key FROM {APP_SCHEMA}.idempotency")
+    assert {row["key"] for row in kept} == {expired, newer}
+
+
+async def test_a_full_queue_of_notifications_fails_no_change(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, known: Context, orders_url: str
+) -> None:
+    """While NOTIFY would fail, changes are not announced. Two functions stand in for a queue of 8 GB."""
+    assert known
+    await database.execute("""
+        CREATE SCHEMA full_queue;
+        CREATE FUNCTION full_queue.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT 1.0::float8';
+        CREATE FUNCTION full_queue.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'; END
+        $$;
+    """)
+    url = f"{orders_url}?search_path=full_queue,pg_catalog"
+    async with engines_of(patient_settings(url)) as engines:
+        _, context = open_store(TABLE, engines=engines, app_schema=APP_SCHEMA)
+        assert (await set_one(execute, context, "FULFILLED"))["change"] == {"status": "FULFILLED"}
+    await database.execute("DROP SCHEMA full_queue CASCADE")
