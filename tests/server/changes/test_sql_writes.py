@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -179,6 +181,36 @@ async def test_keys_are_thrown_away_when_their_retention_is_over(
         await context.statuses.close()
         kept.append(await database.fetchval(f"SELECT count(*) FROM {APP_SCHEMA}.idempotency"))
     assert kept == [1, 2, 0]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["forestalled", "empty"])
+async def test_a_change_that_is_refused_costs_no_connection(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, orders_url: str, *, empty: bool
+) -> None:
+    """Two callers forestall each other, or a sync has emptied the table: a hundred rounds open no connection."""
+    async with engines_of(patient_settings(orders_url)) as engines:
+        _, context = open_store("public.refusing_orders", engines=engines, app_schema=APP_SCHEMA)
+        await database.execute(
+            f"CREATE TABLE refusing_orders (LIKE {TABLE} INCLUDING INDEXES); "
+            f"INSERT INTO refusing_orders SELECT * FROM {TABLE} WHERE NOT {empty}"
+        )
+        async with AsyncExitStack() as stack:
+            for _ in range(engines.writes.size):
+                await stack.enter_async_context(engines.writes.checkout())
+        opened: list[None] = []
+        engines.writes.opened = lambda: opened.append(None)
+        changed = 0
+        for order in range(1, 101):
+            forestalling = [
+                {"orderKey": str(order), "status": status, "expectedVersion": 0} for status in ("PARTIAL", "FULFILLED")
+            ]
+            asked = (execute(SET_ONE, context=context, input=input_) for input_ in forestalling)
+            changed += sum(
+                bool((answer["data"] or {}).get("setOrderStatus")) for answer in await asyncio.gather(*asked)
+            )
+        await database.execute("DROP TABLE refusing_orders")
+        assert changed == (0 if empty else 200)
+        assert opened == []
 
 
 async def test_a_key_that_is_claimed_anew_meanwhile_is_not_thrown_away(
