@@ -127,7 +127,7 @@ class Driver:
         values = text.values(parameters)
         started, found = time.perf_counter(), 0
         try:
-            rows: Sequence[Any] = await self.call(self._driver.fetch(text.text, *values))
+            rows: Sequence[Any] = await self._call(self._driver.fetch(text.text, *values))
             found = count(rows)
         finally:
             seconds = time.perf_counter() - started
@@ -136,7 +136,7 @@ class Driver:
 
     async def value(self, statement: str) -> Any:
         """The first value of a statement."""
-        return await self.call(self._driver.fetchval(statement))
+        return await self._call(self._driver.fetchval(statement))
 
     async def log_position(self) -> int:
         """The current position in the write-ahead log, in bytes from its beginning."""
@@ -146,18 +146,18 @@ class Driver:
     async def transaction(self) -> AsyncIterator[None]:
         """A transaction around the body, of SQLAlchemy's statements too. It is rolled back if the body raises."""
         transaction = self._driver.transaction(isolation="read_committed")
-        await self.call(transaction.start())
+        await self._call(transaction.start())
         try:
             yield
         except BaseException:
             if not self._raw.spoilt:
                 # The body's error is what the caller has to know.
                 with contextlib.suppress(Exception):
-                    await self.call(transaction.rollback())
+                    await self._call(transaction.rollback())
             raise
-        await self.call(transaction.commit())
+        await self._call(transaction.commit())
 
-    async def call(self, call: Awaitable[T]) -> T:
+    async def _call(self, call: Awaitable[T]) -> T:
         """Await asyncpg. If that fails, spoil the connection, unless the failure only concerns the statement."""
         try:
             return await call

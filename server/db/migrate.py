@@ -182,6 +182,7 @@ class Migrations:
                 "USAGE ON SCHEMA",
                 "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA",
                 "USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA",
+                "EXECUTE ON ALL FUNCTIONS IN SCHEMA",
             )
         )
 
