@@ -9,6 +9,7 @@ import random
 import time
 from collections import deque
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -77,8 +78,8 @@ class Pool:
         self._openings: set[asyncio.Task[None]] = set()
         self._closings: set[asyncio.Task[None]] = set()
         # One timer for all that wait: a timer for each would double the cost of waiting.
-        self._timer: asyncio.Handle | None = None
-        self._next_check_at = self._patient_until = self._lost_at = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._patient_until = self._lost_at = -math.inf
         self._acquisition = acquisition
         self._wake_up = wake_up
         self._recycle = recycle
@@ -178,7 +179,7 @@ class Pool:
         now = loop.time()
         if self._patient_until > now:
             postpone(self._patient_until - now)
-        waiter = _Waiter(loop, now + patience_left(self._acquisition))
+        waiter = _Waiter(now + patience_left(self._acquisition), loop.create_future(), copy_context())
         self._waiting.append(waiter)
         self._open_more()
         self._check_at(waiter.until)
@@ -186,6 +187,7 @@ class Pool:
             found = await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.cancelled():
+                # It may have been skipped, and so be gone already.
                 self._waiting = deque(other for other in self._waiting if other is not waiter)
             elif isinstance(found := waiter.turn.result(), PooledConnection):
                 self.give_back(found)
@@ -256,10 +258,11 @@ class Pool:
         self._wake_up.lost()
 
     def _check_at(self, when: float) -> None:
-        if self._timer is None or when < self._next_check_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer, self._next_check_at = running_loop().call_at(when, self._check), when
+        if self._timer is not None and when < self._timer.when():
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = running_loop().call_at(when, self._check)
 
     def _check(self) -> None:
         """Refuse the requests that have waited for too long, unless a connection is being opened for them."""
@@ -276,15 +279,13 @@ class Pool:
             self._check_at(max(next_, now + _CHECK_SECONDS))
 
 
+@dataclass(slots=True, eq=False)
 class _Waiter:
-    """A request that waits: until when, in which context, and the future of a connection or an error."""
+    """A request that waits, in its context, for a connection or the error of an opening."""
 
-    __slots__ = ("context", "turn", "until")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
-        self.turn: asyncio.Future[PooledConnection | Exception] = loop.create_future()
-        self.until = until
-        self.context = copy_context()
+    until: float
+    turn: asyncio.Future[PooledConnection | Exception]
+    context: Context
 
 
 class Checkout:

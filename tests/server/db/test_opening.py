@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gc
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -67,6 +69,12 @@ async def ask(pool: Pool) -> int:
         return int(await driver.fetchval("SELECT pg_backend_pid()"))
 
 
+async def pass_by(pool: Pool) -> None:
+    """Check out a connection and give it back."""
+    async with pool.checkout():
+        pass
+
+
 async def leave(asking: asyncio.Task[Any]) -> None:
     """Go away while waiting."""
     asking.cancel()
@@ -100,6 +108,21 @@ async def test_a_login_without_a_caller_ends_in_the_pool(cluster: Cluster) -> No
         await until(lambda: pool.idle == 1)
         assert await ask(pool)
         assert logins.begun == 1
+
+
+async def test_a_caller_that_leaves_at_any_moment_of_a_login_leaves_no_exception_behind(cluster: Cluster) -> None:
+    """It leaves after one turn of the event loop, after two, and so on. Nothing is logged as never retrieved."""
+    never_retrieved: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: never_retrieved.append(context))
+    for turns in range(20):
+        async with pool_of(functools.partial(asyncpg.connect, cluster.url)) as pool:
+            asking = asyncio.create_task(pass_by(pool))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await leave(asking)
+            assert await ask(pool)
+        gc.collect()
+    assert not never_retrieved
 
 
 async def test_each_failed_login_is_told_to_a_caller_until_none_waits(cluster: Cluster) -> None:
