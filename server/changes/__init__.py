@@ -1,4 +1,4 @@
-"""Status changes: written in a transaction, kept as history, published as a feed.
+"""Status changes: written by one statement, kept as history, published as a feed.
 
 Read `status_writer.py` first, then `feed.py`.
 """

@@ -3,78 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
-from schema.ports.changes import StatusChange, WriteOutcome
-from server.changes.idempotency import IdempotencyKeys, outcomes_to_json
-from server.changes.outcomes import (
-    State,
-    outcome_before_change,
-    outcomes_of,
-    status_after,
-    with_change,
-)
-from server.db.driver import Driver
+from schema.ports.changes import Refusal, StatusChange, WriteOutcome
+from server.changes.idempotency import KeyExpiry, hash_of
+from server.changes.outcomes import changes_made, decoded, outcomes_of
+from server.db.app_tables import quoted
+from server.db.driver import CONNECTION_LOST, Driver
 from server.db.errors import DRIVER_ERRORS, classify, sqlstate
 from server.http.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy.pool import PoolProxiedConnection
-
-    from schema.ports.changes import WantedStatus, WriteRequest
+    from schema.ports.changes import WriteRequest
     from server.changes.sql_writes import WriteStatements
     from server.db.migrate import Migrations
     from server.db.pool import Pool
     from server.orders.orders_table import OrdersTable
     from server.orders.readiness import Readiness
-    from server.orders.sql_merged import Orders
 
-# If another writer inserts an order's row first, the next attempt finds that row and locks it. So two attempts are
-# enough for one order, but a long list of new orders may meet another writer each time.
-_ATTEMPTS: Final = 8
+# Deadlock, serialization failure: PostgreSQL has rolled back one transaction so that the other can go on.
 _DEADLOCK: Final = frozenset({"40P01", "40001"})
-# Undefined table, schema or column; insufficient privilege; wrong object type.
-_MISSING: Final = frozenset({"42P01", "3F000", "42703", "42501", "42809"})
-# Connection lost, or ended by an operator: whether PostgreSQL has run the last statement is unknown.
-_UNKNOWN_CLASSES: Final = ("08", "57P")
+# Undefined table, schema, column or function; insufficient privilege; wrong object type; datatype mismatch.
+_MISSING: Final = frozenset({"42P01", "3F000", "42703", "42883", "42501", "42809", "42804"})
 _CLOSE_SECONDS: Final = 5.0
-_BUSY = "Another transaction holds the order or the key. Nothing was written; try again shortly."
-_LOCK_TIMEOUT: Final = "55P03"
-# Lock timeout, statement timeout, read-only transaction.
+_BUSY: Final = (
+    Reason.ORDER_BUSY,
+    "Another transaction holds the order or the key. Nothing was written; try again shortly.",
+)
+# Of write_statuses: the synced table is empty, or locked. Then lock timeout, deadlock, statement timeout, read-only
+# transaction.
 _ERRORS: Final = {
-    _LOCK_TIMEOUT: (Reason.ORDER_BUSY, _BUSY),
+    "LO001": (
+        Reason.ORDERS_UNAVAILABLE,
+        "The table {table} is empty, probably because a sync is filling it. Nothing was written; try again later.",
+    ),
+    "LO002": (
+        Reason.ORDERS_UNAVAILABLE,
+        "The table {table} is locked, probably because a sync is replacing it. Nothing was written; try again later.",
+    ),
+    "55P03": _BUSY,
+    **dict.fromkeys(_DEADLOCK, _BUSY),
     "57014": (Reason.STATEMENT_TIMEOUT, "The database took too long. Nothing was written."),
     "25006": (Reason.CHANGES_UNAVAILABLE, "The database accepts no writes: it is a standby, or is set to read-only."),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Writing:
-    """A connection for writing, and its driver, with an open transaction."""
-
-    pool: Pool
-    raw: PoolProxiedConnection
-    driver: Driver
-
-    async def orders(self, table: OrdersTable) -> Orders:
-        """The orders, looked up if necessary."""
-        return table.known or await table.resolve(self.pool.adopt(self.raw))
-
-
-class _LostRaceError(Exception):
-    """Another transaction has written one of the orders first, so this one is rolled back."""
+_KEY_REUSED: Final = Refusal(
+    Reason.IDEMPOTENCY_KEY_REUSED,
+    "This idempotencyKey has been used with another input. Nothing was written.",
+    field="idempotencyKey",
+)
 
 
 class SqlStatusWriter:
-    """Changes statuses: one transaction for each request, and the same statements for one order as for many."""
+    """Changes statuses: one statement for each request, for one order as for many.
+
+    PostgreSQL's function `write_statuses` claims the key, decides, makes the changes and records their outcome. The
+    statement is its own transaction, so no lock waits for this process.
+    """
 
     def __init__(
         self,
@@ -90,10 +80,12 @@ class SqlStatusWriter:
         self._tokens = tokens
         self._pool = pool
         self._table = table
+        self._orders = ".".join(map(quoted, table.qualified_name.split(".")))
         self._statements = statements
         self._migrations = migrations
         self._readiness = readiness
-        self._keys = IdempotencyKeys(pool, statements, retention=retention)
+        self._retention = retention
+        self._expiry = KeyExpiry(pool, statements, retention=retention)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, request: WriteRequest, user: str) -> WriteOutcome:
@@ -122,62 +114,70 @@ class SqlStatusWriter:
                 raise
             raise meaning from error
         self._readiness.used()
-        if request.idempotency_key and self._keys.begin_expiry():
-            self._spawn(self._keys.expire())
+        if request.idempotency_key and self._expiry.begin():
+            self._spawn(self._expiry.run())
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Make attempts, as long as nothing can have been committed and another one may succeed."""
+        """Make an attempt, and a second one if the first has written nothing and another may succeed."""
         await self._migrations.ensure()
-        may_retry = True
-        for _ in range(_ATTEMPTS):
-            try:
-                return await self._attempt(request, user)
-            except _LostRaceError:
-                continue
-            except (DBAPIError, *DRIVER_ERRORS) as error:
-                if sqlstate(error) in _DEADLOCK:
-                    continue
-                if not may_retry or not _may_succeed_again(error):
-                    raise
-                may_retry = False
-                self._table.forget()
+        try:
+            return await self._attempt(request, user)
+        except (*DRIVER_ERRORS, OSError) as error:
+            if not _may_succeed_again(error):
+                raise
+            if sqlstate(error) in _MISSING:
                 self._migrations.forget()
                 await self._migrations.ensure()
-        raise UnavailableError(Reason.ORDER_BUSY, _BUSY)
+        return await self._attempt(request, user)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         async with self._pool.checkout() as raw:
             driver = Driver(raw, pool=self._pool.name)
-            transaction = await driver.begin()
             try:
-                outcome, wrote = await self._decide(_Writing(self._pool, raw, driver), request, user)
-                if not wrote:
-                    await transaction.rollback()
-            except BaseException as error:
-                await driver.give_up(error)
-                with contextlib.suppress(Exception):
-                    await transaction.rollback()
-                raise
-            if wrote:
-                await self._commit(transaction, driver, request)
+                (row,) = await driver.rows(self._statements.write, self._values(request, user))
+            except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+                if _is_definite(error):
+                    raise
+                if reads := current_reads.get(None):
+                    # A client that checks for the change must read the primary.
+                    reads.written = UNREACHABLE
+                raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+            outcome = await self._outcome(driver, request, user, row)
             if self._tokens():
                 await self._note_position(driver)
         return outcome
 
-    @staticmethod
-    async def _commit(transaction: Any, driver: Driver, request: WriteRequest) -> None:
-        try:
-            await transaction.commit()
-        except BaseException as error:
-            # PostgreSQL itself says that it did not commit, so the outcome is known.
-            if _is_definite(error):
-                raise
-            await driver.cut(error)
-            if reads := current_reads.get(None):
-                # A client that checks for the change must read the primary.
-                reads.written = UNREACHABLE
-            raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+    def _values(self, request: WriteRequest, user: str) -> dict[str, Any]:
+        return {
+            "principal": user,
+            "key": request.idempotency_key,
+            "hash": hash_of(request),
+            "retention_seconds": self._retention,
+            "orders": self._orders,
+            "atomic": request.atomic,
+            "keys": [wanted.order_key for wanted in request.wanted],
+            "statuses": [wanted.status for wanted in request.wanted],
+            "expected_statuses": [wanted.expected_status for wanted in request.wanted],
+            "expected_versions": [wanted.expected_version for wanted in request.wanted],
+            "notes": [wanted.note for wanted in request.wanted],
+        }
+
+    async def _outcome(self, driver: Driver, request: WriteRequest, user: str, row: Sequence[Any]) -> WriteOutcome:
+        verdict, outcomes, changed, ids, synced, changed_at = row
+        if verdict == "KEY_REUSED":
+            return WriteOutcome((), refusal=_KEY_REUSED)
+        values = decoded(outcomes)
+        if verdict == "RECORDED":
+            made = {value["key"]: value["version"] for value in values if value["version"] is not None}
+            arrays = {"keys": list(made), "versions": list(made.values())}
+            rows = await driver.rows(self._statements.replayed, arrays) if made else ()
+            return WriteOutcome(outcomes_of(values, {row[1]: StatusChange(*row) for row in rows}), replayed=True)
+        changes = {}
+        if changed:
+            its_ids, its_synced = dict(zip(changed, ids, strict=True)), dict(zip(changed, synced, strict=True))
+            changes = changes_made(request, user, values, ids=its_ids, synced=its_synced, changed_at=changed_at)
+        return WriteOutcome(outcomes_of(values, changes))
 
     @staticmethod
     async def _note_position(driver: Driver) -> None:
@@ -191,114 +191,38 @@ class SqlStatusWriter:
             position = UNREACHABLE
         reads.written = max(reads.written, position)
 
-    async def _decide(self, writing: _Writing, request: WriteRequest, user: str) -> tuple[WriteOutcome, bool]:
-        """The outcome, and whether the transaction has written anything to commit."""
-        key = request.idempotency_key
-        if key is not None and (recorded := await self._keys.claim(writing.driver, request, user)):
-            return recorded, False
-        keys = [wanted.order_key for wanted in request.wanted]
-        if len(keys) > 1:
-            await writing.driver.rows(self._statements.lock_overlay, {"keys": keys})
-        states = await self._states(writing, keys)
-        outcomes = outcomes_of(request, states)
-        changing = [wanted for wanted, outcome in zip(request.wanted, outcomes, strict=True) if outcome is None]
-        planned = [
-            outcome_before_change(wanted, states[wanted.order_key]) if outcome is None else outcome
-            for wanted, outcome in zip(request.wanted, outcomes, strict=True)
-        ]
-        if len(changing) < len(keys) > 1:
-            unchanged = set(keys).difference(wanted.order_key for wanted in changing)
-            await writing.driver.rows(self._statements.delete_unchanged, {"keys": list(unchanged)})
-        record = {"principal": user, "key": key, "outcome": outcomes_to_json(planned, states, changing)}
-        if not changing:
-            if key is not None:
-                await writing.driver.rows(self._statements.record, record)
-            return WriteOutcome(tuple(planned)), key is not None
-        changes = await self._apply(writing, changing, states, record)
-        return WriteOutcome(tuple(with_change(outcome, changes) for outcome in planned)), True
-
-    async def _states(self, writing: _Writing, keys: list[int]) -> dict[int, State]:
-        orders = await writing.orders(self._table)
-        try:
-            rows = await writing.driver.rows(self._statements.locked(orders), {"keys": keys})
-        except asyncpg.PostgresError as error:
-            if _waited_for_table(error):
-                raise UnavailableError(
-                    Reason.ORDERS_UNAVAILABLE,
-                    f"The table {self._table.qualified_name} is locked, probably because a sync is replacing it. "
-                    "Nothing was written; try again later.",
-                ) from error
-            raise
-        if not all(filled for _, _, filled, *_ in rows):
-            raise UnavailableError(
-                Reason.ORDERS_UNAVAILABLE,
-                f"The table {self._table.qualified_name} is empty, probably because a sync is filling it. "
-                "Nothing was written; try again later.",
-            )
-        return {key: State(exists, synced, set_here, version) for key, exists, _, synced, set_here, version in rows}
-
-    async def _apply(
-        self,
-        writing: _Writing,
-        changing: list[WantedStatus],
-        states: dict[int, State],
-        record: dict[str, Any],
-    ) -> dict[int, StatusChange]:
-        before = [states[wanted.order_key] for wanted in changing]
-        rows = await writing.driver.rows(
-            self._statements.apply,
-            {
-                **record,
-                "keys": [wanted.order_key for wanted in changing],
-                "statuses": [status_after(wanted, state) for wanted, state in zip(changing, before, strict=True)],
-                "previous": [state.status for state in before],
-                "synced": [state.synced for state in before],
-                "cleared": [wanted.status is None for wanted in changing],
-                "versions": [state.version + 1 for state in before],
-                "notes": [wanted.note for wanted in changing],
-            },
-        )
-        if len(rows) != len(changing):
-            raise _LostRaceError
-        return {row[1]: StatusChange(*row) for row in rows}
-
     async def _meaning(self, error: Exception) -> ApiError | None:
-        """The error for the client after a failure before the commit: nothing was written."""
+        """The error for the client after a failure: nothing was written."""
         state = sqlstate(error)
         if state in _ERRORS:
-            return UnavailableError(*_ERRORS[state])
-        if state in _MISSING:
-            self._table.forget()
-            if self._statements.names_ours(str(getattr(error, "orig", error))):
-                return await self._forbidden()
-        return classify(error)
-
-    async def _forbidden(self) -> ApiError | None:
+            reason, message = _ERRORS[state]
+            return UnavailableError(reason, message.format(table=self._table.qualified_name))
+        if state not in _MISSING:
+            return classify(error)
         try:
-            return await self._migrations.use_refused()
-        except Exception as lost:  # noqa: BLE001 # any failure here means that the database does not answer
+            if self._statements.names_ours(str(error)):
+                return await self._migrations.use_refused()
+            # The synced table is missing or has changed. Looking it up tells what is wrong with it.
+            self._table.forget()
+            async with self._pool.connect() as connection:
+                await self._table.resolve(connection)
+        except UnavailableError as unavailable:
+            return unavailable
+        except (DBAPIError, *DRIVER_ERRORS, OSError, TimeoutError) as lost:
             return classify(lost)
-
-
-def _waited_for_table(error: asyncpg.PostgresError) -> bool:
-    """Whether the lock that timed out was a table's. For a row's lock PostgreSQL says which row, as the context."""
-    return sqlstate(error) == _LOCK_TIMEOUT and not getattr(error, "context", None)
+        return classify(error)
 
 
 def _may_succeed_again(error: Exception) -> bool:
-    """Whether a second attempt may succeed, after the tables have been looked up again.
-
-    It may if a pooled connection had died or was lost while it was opened, if a statement was prepared for a table that
-    has been replaced, or if one of our tables is missing.
-    """
-    if isinstance(error, DBAPIError):
-        # SQLAlchemy runs the statements that look the table up.
-        return error.connection_invalidated or sqlstate(error) in _MISSING
-    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
-        return sqlstate(error) in _MISSING or sqlstate(error).startswith(_UNKNOWN_CLASSES)
-    return True
+    """Whether a second attempt may succeed: nothing was sent, a deadlock was resolved, or one of our tables is new."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = sqlstate(error)
+        return state in _DEADLOCK or state in _MISSING or state.startswith(CONNECTION_LOST)
+    return not isinstance(error, ValueError)
 
 
 def _is_definite(error: BaseException) -> bool:
-    """Whether PostgreSQL has reported that it did not commit."""
-    return isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(_UNKNOWN_CLASSES)
+    """Whether the statement certainly wrote nothing: PostgreSQL reports an error, or the driver did not send it."""
+    if isinstance(error, asyncpg.PostgresError):
+        return not sqlstate(error).startswith(CONNECTION_LOST)
+    return isinstance(error, asyncpg.InterfaceError)

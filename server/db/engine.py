@@ -218,6 +218,8 @@ def _connector(
             "datestyle": "ISO, YMD",
             "application_name": f"{_APPLICATION_NAME}{purpose}",
             "default_transaction_read_only": "on" if read_only else "off",
+            # A change waits for another one and then decides by what that one has written.
+            "default_transaction_isolation": "read committed",
             "random_page_cost": RANDOM_PAGE_COST,
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout or settings.lock_timeout),

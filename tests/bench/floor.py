@@ -62,12 +62,9 @@ class BareApp:
         key, status = int(wanted["orderKey"]), wanted["status"]
         connection = self._idle.pop()
         try:
-            change = await self._writes.set_status(connection, key, _STORED[status], wanted["idempotencyKey"])
+            id_, version = await self._writes.set_status(connection, key, _STORED[status], wanted["idempotencyKey"])
             payload = {
-                "change": {
-                    "id": b64encode(b"OrderStatusChange:%d" % change["id"]).decode(),
-                    "version": change["version"],
-                },
+                "change": {"id": b64encode(b"OrderStatusChange:%d" % id_).decode(), "version": version},
                 "userErrors": [],
             }
             if request["operationName"] == READ_OPERATION:

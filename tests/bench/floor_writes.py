@@ -10,7 +10,7 @@ import orjson
 
 from schema.ports.values import OrderColumn
 from server.changes.sql_writes import WriteStatements
-from server.db.app_tables import change_tables
+from server.db.app_tables import change_tables, quoted
 from server.db.driver import Compiled
 from server.db.engine import create_engines
 from server.lakebase.login.instances import Instances
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from server.orders.sql_merged import Orders
     from server.settings import Settings
 
-# As counted in the access log, without BEGIN and COMMIT. If the order is read afterwards, it is one more.
-STATEMENTS: Final = 3
+# As counted in the access log. If the order is read afterwards, it is one more.
+STATEMENTS: Final = 1
 READ_OPERATION: Final = "SetAndRead"
 _PRINCIPAL: Final = "floor"
 
@@ -39,40 +39,36 @@ async def _rows(connection: asyncpg.Connection, statement: Compiled, values: Map
 
 
 class Floor:
-    """One status change in one transaction, like that of server/changes/status_writer.py if all goes well."""
+    """One status change by the one statement of server/changes/status_writer.py."""
 
-    def __init__(self, statements: WriteStatements, orders: Orders, retention: float) -> None:
-        self._claim = Compiled(statements.claim)
-        self._locked = Compiled(statements.locked(orders))
-        self._apply = Compiled(statements.apply)
+    def __init__(self, statements: WriteStatements, orders: Orders, settings: Settings) -> None:
+        self._write = Compiled(statements.write)
         self._read = Compiled(lookup_statement(orders, (OrderColumn.STATUS, OrderColumn.STATUS_VERSION)))
-        self._retention = retention
+        self._retention = settings.idempotency_retention
+        self._orders = ".".join(map(quoted, settings.orders_table.split(".")))
 
-    async def set_status(self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str) -> Any:
-        """Make a change, and return its row."""
-        owner = {"principal": _PRINCIPAL, "key": idempotency_key}
-        digest = hashlib.sha256(orjson.dumps([key, status])).digest()
-        async with connection.transaction(isolation="read_committed"):
-            await _rows(connection, self._claim, {**owner, "hash": digest, "retention_seconds": self._retention})
-            ((_, _, _, synced, set_here, version),) = await _rows(connection, self._locked, {"keys": [key]})
-            previous = synced if set_here is None else set_here
-            recorded = {"key": key, "previous": previous, "version": version + 1, "refusal": None}
-            (change,) = await _rows(
-                connection,
-                self._apply,
-                {
-                    **owner,
-                    "outcome": orjson.dumps([recorded]).decode(),
-                    "keys": [key],
-                    "statuses": [status],
-                    "previous": [previous],
-                    "synced": [synced],
-                    "cleared": [False],
-                    "versions": [version + 1],
-                    "notes": [None],
-                },
-            )
-        return change
+    async def set_status(
+        self, connection: asyncpg.Connection, key: int, status: str, idempotency_key: str
+    ) -> tuple[int, int]:
+        """Make a change, and return its id and version."""
+        (row,) = await _rows(
+            connection,
+            self._write,
+            {
+                "principal": _PRINCIPAL,
+                "key": idempotency_key,
+                "hash": hashlib.sha256(orjson.dumps([key, status])).digest(),
+                "retention_seconds": self._retention,
+                "orders": self._orders,
+                "atomic": True,
+                "keys": [key],
+                "statuses": [status],
+                "expected_statuses": [None],
+                "expected_versions": [None],
+                "notes": [None],
+            },
+        )
+        return row["ids"][0], orjson.loads(row["outcomes"])[0]["version"]
 
     async def read(self, connection: asyncpg.Connection, key: int) -> Any:
         """The order's key, status and version, read by the statement that the payload's `order` runs."""
@@ -94,4 +90,4 @@ async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncp
         for connection in raw:
             # The server refuses a change that waits too long. The floor has no such error handling.
             await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
-        yield Floor(WriteStatements(tables), orders, settings.idempotency_retention), raw
+        yield Floor(WriteStatements(tables), orders, settings), raw

@@ -151,9 +151,9 @@ def _bare(
 ) -> Callable[[], Awaitable[None]]:
     async def turn() -> None:
         order = orders.next()
-        change = await floor.set_status(connection, order.key, str(order.status.value), str(uuid.uuid4()))
-        if change["version"] != order.version:
-            raise BenchError(f"Order {order.key} was changed to version {change['version']}, not {order.version}.")
+        _, version = await floor.set_status(connection, order.key, str(order.status.value), str(uuid.uuid4()))
+        if version != order.version:
+            raise BenchError(f"Order {order.key} was changed to version {version}, not {order.version}.")
         orders.made(order)
         if reading:
             await floor.read(connection, order.key)

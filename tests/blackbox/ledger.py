@@ -156,12 +156,13 @@ def _answer(response: httpx.Response) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def writing(url: str, ledger: Ledger) -> AsyncIterator[None]:
-    """Run writers inside the block. At its end each knows the outcome of all its intents."""
+async def writing(url: str, ledger: Ledger, *, first_order: int = 1) -> AsyncIterator[None]:
+    """Run writers inside the block, each with orders of its own from this one on. At its end each outcome is known."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
-            orders = range(1 + number * _ORDERS_EACH, 1 + (number + 1) * _ORDERS_EACH)
+            first = first_order + number * _ORDERS_EACH
+            orders = range(first, first + _ORDERS_EACH)
             group.create_task(_write(url, ledger, orders, stop))
         yield
         stop.set()

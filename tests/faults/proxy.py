@@ -22,13 +22,14 @@ from tests.servers.process import ROOT, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Kind = Literal["pass", "latency", "silent", "slice", "limit", "cut_after_commit"]
+Kind = Literal["pass", "latency", "silent", "slice", "limit", "cut_after_change"]
 _CHUNK_BYTES: Final = 1 << 16
 # Closing with a linger time of zero sends a reset.
 _RESET: Final = struct.pack("ii", 1, 0)
-# COMMIT as asyncpg sends it, and PostgreSQL's confirmation.
-_COMMIT: Final = b"COMMIT;"
-_COMMITTED: Final = b"C\x00\x00\x00\x0bCOMMIT\x00"
+# Of all the messages to PostgreSQL, only a change has the quoted name of the synced table among its values.
+_CHANGE: Final = b'"public"."orders_synced"'
+# The end of its reply, which PostgreSQL sends after the commit.
+_CHANGED: Final = b"C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05I"
 # This covers the head of a message and the first rows. Sending a megabyte byte by byte would take too long.
 _SLICED_BYTES: Final = 512
 _STOP_SECONDS: Final = 10
@@ -41,7 +42,7 @@ class Mode:
     Args:
         kind: `latency` delays each reply. `silent` accepts everything and passes nothing on, on old and new
             connections. `slice` sends the first bytes of each reply one by one. `limit` cuts a connection after a
-            number of bytes of replies. `cut_after_commit` cuts it after PostgreSQL has committed and before the
+            number of bytes of replies. `cut_after_change` cuts it after PostgreSQL has committed and before the
             confirmation is passed on.
         seconds: the latency added to a round trip.
         jitter_seconds: the latency varies by up to this much in either direction.
@@ -109,7 +110,7 @@ class _Link:
         self._near, self._near_writer = near
         self._writers = [self._near_writer]
         self._replied_bytes = 0
-        self._committing = False
+        self._changing = False
         self._limit_factor = random.uniform(1, 2)  # noqa: S311 # not for cryptography
 
     async def run(self) -> None:
@@ -142,8 +143,8 @@ class _Link:
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK_BYTES):
             await self._faults.audible()
-            # COMMIT is a message of its own, too short to arrive in two pieces.
-            self._committing = _COMMIT in data
+            # A change of one order is too short to arrive in two pieces.
+            self._changing = _CHANGE in data
             writer.write(data)
             await writer.drain()
 
@@ -154,7 +155,7 @@ class _Link:
             if mode.kind == "latency":
                 jitter = random.uniform(-mode.jitter_seconds, mode.jitter_seconds)  # noqa: S311 # not for cryptography
                 await asyncio.sleep(mode.seconds + jitter)  # the latency that the mode adds
-            if mode.kind == "cut_after_commit" and self._committing and _COMMITTED in data:
+            if mode.kind == "cut_after_change" and self._changing and _CHANGED in data:
                 self._faults.cut += 1
                 return self.reset()
             if mode.kind == "limit":

@@ -85,7 +85,7 @@ async def test_f2_a_postgresql_that_is_restarted(durable: Cluster, rig: Rig, tmp
 
 
 async def test_f3_all_our_backends_are_ended(rig: Rig, tmp_path: Path) -> None:
-    """The server repeats reads unnoticed. A write's outcome is unknown only if its COMMIT was in flight."""
+    """The server repeats reads unnoticed. A write's outcome is unknown only if its statement was in flight."""
 
     async def inject(_: Traffic) -> None:
         for _each in range(10):

@@ -1,4 +1,4 @@
-"""Faults F14 to F18: the network is slow, resets, falls silent, fragments replies, or loses the reply to a COMMIT."""
+"""Faults F14 to F18: the network is slow, resets, falls silent, fragments replies, or loses the reply to a change."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_f14_a_network_that_is_slow(proxy: Proxy, rig: Rig, tmp_path: Path
 
 
 async def test_f15_connections_that_are_reset(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
-    """All connections are reset repeatedly: reads are repeated, and only a COMMIT in flight has an unknown outcome."""
+    """All connections are reset repeatedly: reads are repeated, and only a change in flight has an unknown outcome."""
 
     async def inject(_: Traffic) -> None:
         for _each in range(10):
@@ -91,16 +91,16 @@ async def test_f16_a_peer_that_falls_silent(proxy: Proxy, rig: Rig, tmp_path: Pa
     report.check(recovery_seconds=3)
 
 
-async def test_f17_the_reply_to_a_commit_is_lost(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
+async def test_f17_the_reply_to_a_change_is_lost(proxy: Proxy, rig: Rig, tmp_path: Path) -> None:
     """The server answers OUTCOME_UNKNOWN and nothing else. Repeated with its key, each change is made once."""
 
     async def inject(_: Traffic) -> None:
-        await lasting(proxy, Mode("cut_after_commit"), 5)
+        await lasting(proxy, Mode("cut_after_change"), 5)
 
     before = proxy.cut
     # Each change costs its connection, so the next one may have to wait for another.
     allowed = CROWDED | {"OUTCOME_UNKNOWN"}
-    report = await Scenario("F17", "cut between COMMIT and its reply", inject, allowed).run(rig, tmp_path)
+    report = await Scenario("F17", "cut between a commit and its reply", inject, allowed).run(rig, tmp_path)
     assert proxy.cut > before
     assert report.indeterminate == proxy.cut - before
     report.hold_reads()

@@ -65,14 +65,14 @@ def order_keys(cluster: Cluster, orders_url: str) -> Iterator[Iterator[int]]:
 
 @pytest.fixture(scope="module")
 def servers(orders_url: str, order_keys: Iterator[int]) -> Iterator[list[Server]]:
-    """Two processes on one database.
+    """Two processes on one database, whose default isolation level the server has to overrule.
 
     PostgreSQL checks for deadlocks before the server's lock timeout ends, so that its log shows them.
     """
     assert order_keys
     start = functools.partial(
         running_server,
-        f"{orders_url}?deadlock_timeout=20ms",
+        f"{orders_url}?deadlock_timeout=20ms&default_transaction_isolation=serializable",
         ORDERS_TABLE=TABLE,
         APP_SCHEMA=APP_SCHEMA,
         # For the whole history of every order in one response.

@@ -106,6 +106,25 @@ def test_a_role_that_may_not_use_the_tables_is_told_the_grant(cluster: Cluster, 
         assert ask(server, SET, k=1, s="PARTIAL")["data"]["setOrderStatus"]["userErrors"] == []
 
 
+def test_a_role_that_may_not_create_the_functions_is_told_what_their_owner_has_to_run(
+    cluster: Cluster, orders_url: str, clerk: str
+) -> None:
+    """The tables are of the revision before, and the role may use them. After the owner's command writes work."""
+    assert command(orders_url, "migrate", APP_SCHEMA="clerks").returncode == 0
+    cluster.run_sql("""
+        DROP FUNCTION clerks.write_statuses, clerks.status_conflict, clerks.status_name;
+        UPDATE clerks.alembic_version SET version_num = '0005';
+        GRANT USAGE ON SCHEMA clerks TO clerk; GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA clerks TO clerk;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA clerks TO clerk
+    """)
+    with running_server(clerk, altered=PATIENT, APP_SCHEMA="clerks") as server:
+        (error,) = ask(server, SET, k=1, s="PARTIAL")["errors"]
+        assert error["extensions"]["reason"] == "CHANGES_UNAVAILABLE"
+        assert "run: python -m server migrate" in error["message"]
+        assert command(orders_url, "migrate", APP_SCHEMA="clerks").returncode == 0
+        assert ask(server, SET, k=1, s="PARTIAL")["data"]["setOrderStatus"]["userErrors"] == []
+
+
 def test_tables_that_were_dropped_are_made_again(cluster: Cluster, orders_url: str) -> None:
     """An operator who drops them under a running server loses the history, and nothing else."""
     with running_server(orders_url, altered=PATIENT, APP_SCHEMA="dropped") as server:

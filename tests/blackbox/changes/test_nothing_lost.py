@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import uuid
 from enum import Enum
@@ -28,6 +29,11 @@ pytestmark = pytest.mark.faults
 
 # `make faults` sets a higher number.
 KILLS = int(os.environ.get("FAULT_KILLS", "2"))
+STOPS = 10
+_OPEN_TRANSACTIONS: Final = (
+    "SELECT string_agg(state, ';') FROM pg_stat_activity "
+    "WHERE xact_start IS NOT NULL AND application_name LIKE 'lakebase-orders-graphql%'"
+)
 _SOURCE = """
 CREATE TABLE source AS
 SELECT g AS o_orderkey, 1::bigint AS o_custkey, 1.5::numeric AS o_totalprice, DATE '1996-01-02' AS o_orderdate,
@@ -42,8 +48,6 @@ _CREATE = (
     "o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority int, o_comment text, o_orderstatus text)"
 )
 _FILL = "INSERT INTO orders_synced SELECT *, '{status}' FROM source"
-# asyncpg sends this text. Its BEGIN contains READ COMMITTED.
-_COMMIT: Final = b"COMMIT;"
 _SOURCE_STATUSES: Final = ("OPEN", "FULFILLED", "PARTIAL")
 
 
@@ -171,6 +175,28 @@ async def test_a_postgresql_that_is_killed_loses_nothing(durable: Cluster, ledge
         await audit(ledger, durable.url, "postgresql_killed")
 
 
+async def test_a_server_that_stands_still_holds_no_lock(durable: Cluster, ledger: Ledger) -> None:
+    """One of two servers is stopped in the midst of its writes, repeatedly. PostgreSQL completes each of them without it.
+
+    So a writer of another order, by the other server, does not wait for the stopped one.
+    """
+    start = functools.partial(running_server, durable.url, APP_SCHEMA="standing_still")
+    with start() as stopped, start() as running:
+        async with writing(stopped.url, ledger), httpx.AsyncClient(base_url=running.url) as other:
+            for turn in range(STOPS):
+                await hear(ledger, Outcome.APPLIED)
+                psutil.Process(stopped.process.pid).suspend()
+                try:
+                    # The states of the transactions that are open; until there are none.
+                    states = []
+                    while state := durable.run_sql(_OPEN_TRANSACTIONS):
+                        states.append(state)
+                    assert "idle in transaction" not in ";".join(states)
+                    assert await send(other, new_intent(501 + turn)) == Answer(Outcome.APPLIED, version=1)
+                finally:
+                    psutil.Process(stopped.process.pid).resume()
+
+
 class Fault(Enum):
     """What happens to a message to PostgreSQL, its reply, and the connection."""
 
@@ -203,11 +229,6 @@ class Wire:
     def break_at(self, message: bytes, fault: Fault) -> None:
         """Apply the fault to the next message that contains these bytes, on any connection."""
         self._message, self._fault = message, fault
-
-    @property
-    def broken(self) -> bool:
-        """Whether the fault has happened."""
-        return not self._message
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -264,6 +285,17 @@ class Rig(NamedTuple):
         finally:
             await database.close()
 
+    async def end_connections(self) -> None:
+        """End the server's sessions, as a restart of PostgreSQL does, and wait until they are gone."""
+        database = await asyncpg.connect(self.database_url)
+        try:
+            ended = (
+                "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE application_name LIKE $1"
+            )
+            assert await database.fetchval(ended, "lakebase-orders-graphql%")
+        finally:
+            await database.close()
+
 
 @pytest.fixture(scope="module")
 async def rig(durable: Cluster) -> AsyncIterator[Rig]:
@@ -285,11 +317,16 @@ def new_intent(order: int) -> Intent:
     return Intent(str(uuid.uuid4()), order, "FULFILLED")
 
 
+def in_the_change(intent: Intent) -> bytes:
+    """Bytes of the message that makes a change: its note."""
+    return intent.key.encode()
+
+
 @pytest.mark.parametrize("fault", [Fault.REPLY_LOST, Fault.REPLY_NEVER_COMES])
-async def test_after_a_lost_reply_to_commit_the_outcome_is_unknown_and_the_key_tells_it(rig: Rig, fault: Fault) -> None:
+async def test_after_a_lost_reply_the_outcome_is_unknown_and_the_key_tells_it(rig: Rig, fault: Fault) -> None:
     """The change is made, and the server does not guess. A repetition with its key tells and makes no second one."""
     intent = new_intent(101 + len(fault.value))
-    rig.wire.break_at(_COMMIT, fault)
+    rig.wire.break_at(in_the_change(intent), fault)
     assert await send(rig.client, intent) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=True)
     assert await rig.applied(intent) == 1
     for _ in range(2):
@@ -300,16 +337,16 @@ async def test_after_a_lost_reply_to_commit_the_outcome_is_unknown_and_the_key_t
 async def test_after_a_lost_reply_a_change_without_a_key_must_not_be_repeated(rig: Rig) -> None:
     """The change may have been made, and was: `retryable` is false, and the server has not repeated it by itself."""
     intent = new_intent(103)
-    rig.wire.break_at(_COMMIT, Fault.REPLY_LOST)
+    rig.wire.break_at(in_the_change(intent), Fault.REPLY_LOST)
     assert await send(rig.client, intent, with_key=False) == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=False)
     assert await rig.applied(intent) == 1
 
 
 @pytest.mark.parametrize("with_key", [True, False])
-async def test_a_lost_commit_is_not_reported_as_applied(rig: Rig, *, with_key: bool) -> None:
+async def test_a_lost_statement_is_not_reported_as_applied(rig: Rig, *, with_key: bool) -> None:
     """To the server this looks the same, but nothing was written. Repeated with its key, the change is made once."""
     intent = new_intent(104 + with_key)
-    rig.wire.break_at(_COMMIT, Fault.LOST)
+    rig.wire.break_at(in_the_change(intent), Fault.LOST)
     answer = await send(rig.client, intent, with_key=with_key)
     assert answer == Answer(Outcome.UNKNOWN, "OUTCOME_UNKNOWN", retryable=with_key)
     assert await rig.applied(intent) == 0
@@ -318,15 +355,9 @@ async def test_a_lost_commit_is_not_reported_as_applied(rig: Rig, *, with_key: b
 
 
 @pytest.mark.parametrize("with_key", [True, False])
-@pytest.mark.parametrize("fault", [Fault.LOST, Fault.REPLY_LOST])
-@pytest.mark.parametrize("place", ["first statement", "change"])
-async def test_a_connection_that_is_lost_before_the_commit_is_not_noticed(
-    rig: Rig, fault: Fault, place: str, *, with_key: bool
-) -> None:
-    """Without a COMMIT nothing was written, so the server retries. The change is made once, with or without a key."""
-    intent = new_intent(200 + 4 * with_key + 2 * (fault is Fault.LOST) + (place == "change"))
-    # The note goes out with the change, and BEGIN is the first message.
-    rig.wire.break_at(intent.key.encode() if place == "change" else b"BEGIN", fault)
+async def test_a_connection_that_was_closed_before_the_change_is_not_noticed(rig: Rig, *, with_key: bool) -> None:
+    """Nothing was sent on it, so the server uses another one. The change is made once, with or without a key."""
+    await rig.end_connections()
+    intent = new_intent(200 + with_key)
     assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)
-    assert rig.wire.broken
     assert await rig.applied(intent) == 1

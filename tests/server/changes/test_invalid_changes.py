@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from schema.ports.changes import WantedStatus, WriteRequest
-from server.changes.idempotency import _hash_of
+from server.changes.idempotency import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -212,8 +212,8 @@ async def test_an_unknown_or_missing_status_is_told_in_plain_words(
         )
 
 
-def test_the_hash_of_a_valid_input_stays_the_same_between_versions() -> None:
+def test_thehash_of_a_valid_input_stays_the_same_between_versions() -> None:
     """Otherwise a repetition after a deployment would be refused as another input."""
     wanted = (WantedStatus(1, "P", "O", 3, "note"), WantedStatus(2, None))
     request = WriteRequest("setOrderStatuses", wanted, atomic=True, idempotency_key=uuid4())
-    assert _hash_of(request).hex() == "67dfb158da79c8f8ed0bd30421b5651da847360720eb8cb703af414ede441e4b"
+    assert hash_of(request).hex() == "67dfb158da79c8f8ed0bd30421b5651da847360720eb8cb703af414ede441e4b"
