@@ -67,10 +67,12 @@ async def of_revision(platform: LocalPlatform, revision: str) -> AsyncIterator[N
     (instance,) = platform.inventory()["instances"]
     database = await platform.connect(instance["read_write_dns"], database=DATABASE)
     found = await database.fetchval("SELECT version_num FROM orders_app.alembic_version")
-    await database.execute("UPDATE orders_app.alembic_version SET version_num = $1", revision)
-    yield
-    await database.execute("UPDATE orders_app.alembic_version SET version_num = $1", found)
-    await database.close()
+    try:
+        await database.execute("UPDATE orders_app.alembic_version SET version_num = $1", revision)
+        yield
+        await database.execute("UPDATE orders_app.alembic_version SET version_num = $1", found)
+    finally:
+        await database.close()
 
 
 def made(operator: Operator, document: str, **values: object) -> Any:
