@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
@@ -70,7 +71,7 @@ class Floor:
             self._known.popleft()
         if not self._known or now - self._known[-1][0] > self._bound / 2:
             if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._ask(), name="floor")
+                self._asking = asyncio.create_task(self._ask(), name="floor", context=Context())
                 self._asking.add_done_callback(silence_failure)
             if not self._known:
                 # If the database sleeps, the read waits for its wake-up on the primary.
@@ -135,7 +136,7 @@ class Replicas:
         """Look for replicas in the background, unless that was done recently."""
         is_due = self.pools and time.monotonic() - self._looked_at > _LOOK_AGAIN_SECONDS
         if is_due and (self._discovering is None or self._discovering.done()):
-            self._discovering = asyncio.create_task(self._discover(), name="discover replicas")
+            self._discovering = asyncio.create_task(self._discover(), name="discover replicas", context=Context())
 
     def forget(self) -> None:
         """Look again at the next read: replicas may have been added or removed."""
@@ -182,7 +183,7 @@ class Replicas:
             return False
         if self._out_until > -math.inf:
             if time.monotonic() >= self._out_until and (self._probing is None or self._probing.done()):
-                self._probing = asyncio.create_task(self._probe(), name="probe replica")
+                self._probing = asyncio.create_task(self._probe(), name="probe replica", context=Context())
             return False
         return True
 
