@@ -11,18 +11,15 @@ the others as failed, unless a process holds them: that process knows the same d
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure
-from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import (
     CREATING,
     failure_to_json,
@@ -32,7 +29,7 @@ from server.lakebase.operations.operation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,14 +38,13 @@ if TYPE_CHECKING:
     from server.lakebase.database.home import Home
     from server.lakebase.operations.operation import OperationRecord
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 # Two heartbeats may fail before the lease ends.
 LEASE_SECONDS: Final = 6.0
 # An operation that no process has held for this long is not resumed: its operator no longer expects it to continue.
 STALE_SECONDS: Final = 3600.0
-# The table, its schema, or a column of a newer revision does not exist: another database has replaced the migrated one.
-_MISSING: Final = frozenset({"42P01", "3F000", "42703"})
 # The key of the advisory lock under which operations are inserted: a number that no other lock of ours has.
 _LOCK: Final = 7_036_874_417_767
 _INTERRUPTED: Final = (
@@ -70,7 +66,7 @@ class LeaseLostError(Exception):
     """Another process holds the operation now; this one must not act for it any more."""
 
 
-class OperationTable:
+class OperationTable(OwnTables):
     """The operations of all processes on one database.
 
     Every method raises UnavailableError if the database does not answer. If there is no database, or the server may not
@@ -78,10 +74,8 @@ class OperationTable:
     """
 
     def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
-        self._pool = pool
-        self._migrations = migrations
-        self._home = home
-        self._name = f"{quoted(schema)}.operation"
+        super().__init__(pool, schema, migrations, home)
+        self._name = f"{self.schema}.operation"
         self._insertion = f"""
             INSERT INTO {self._name} AS kept (id, kind, fingerprint, resources, request, state, steps, facts, failure,
                 requested_by, requested_at, finished_at, cancel_requested_by, home, lease_ends_at)
@@ -94,6 +88,18 @@ class OperationTable:
             "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
         )
 
+    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], **options: Any) -> T:
+        """Run statements as `OwnTables` does, with the errors of this class."""
+        try:
+            return await super().run(statements, **options)
+        except ApiError as error:
+            if error.reason is Reason.CHANGES_UNAVAILABLE:
+                # The server may not create its tables in this database, so it can never keep an operation there.
+                raise DatabaseAbsentError(error.message) from error
+            if error.reason is Reason.DATABASE_UNAVAILABLE:
+                raise
+            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, error.message) from error
+
     async def insert(self, operation: OperationRecord) -> OperationRecord | None:
         """Insert an operation. If another one is working on any of its resources, return that one instead.
 
@@ -102,7 +108,7 @@ class OperationTable:
         Raises:
             LeaseLostError: another process has claimed this operation meanwhile.
         """
-        home = await self._home.read(self._rows)
+        home = await self.home()
         await self._end_abandoned(home)
 
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
@@ -119,7 +125,7 @@ class OperationTable:
             await connection.execute(sa.text(self._insertion), _all_values(operation, home))
             return None
 
-        other: OperationRecord | None = await self._run(insert, isolation_level="READ COMMITTED")
+        other: OperationRecord | None = await self.run(insert, isolation_level="READ COMMITTED")
         if other is not None and other.id != operation.id:
             return other
         if other is not None and other.fence > 1:
@@ -132,7 +138,7 @@ class OperationTable:
 
         The fence rises: a process that has claimed that row loses it.
         """
-        rows = await self._rows(
+        rows = await self.rows(
             f"""
             {self._insertion}
             ON CONFLICT (id) DO UPDATE
@@ -142,13 +148,13 @@ class OperationTable:
             WHERE kept.finished_at IS NULL
             RETURNING fence
             """,  # noqa: S608 # as above
-            _all_values(operation, await self._home.read(self._rows)),
+            _all_values(operation, await self.home()),
         )
         operation.fence = rows[0][0] if rows else 1
 
     async def prune(self, *, days: float) -> None:
         """Delete the operations that ended longer ago than this."""
-        await self._rows(
+        await self.rows(
             f"DELETE FROM {self._name} WHERE finished_at < clock_timestamp() - make_interval(secs => :seconds) "  # noqa: S608 # as above
             "RETURNING id",
             {"seconds": days * 86_400},
@@ -156,8 +162,8 @@ class OperationTable:
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
-        await self._end_abandoned(await self._home.read(self._rows))
-        rows = await self._rows(self._conflicts, {"resources": list(operation.resources)})
+        await self._end_abandoned(await self.home())
+        rows = await self.rows(self._conflicts, {"resources": list(operation.resources)})
         return next(iter(operations_from_rows(rows)), None)
 
     async def save(self, operation: OperationRecord) -> None:
@@ -166,7 +172,7 @@ class OperationTable:
         Raises:
             LeaseLostError: another process holds it now.
         """
-        saved = await self._rows(
+        saved = await self.rows(
             f"""
             UPDATE {self._name}
             SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
@@ -187,7 +193,7 @@ class OperationTable:
 
         The process that holds the row reads this when it renews its lease. An operation that has ended stays as it is.
         """
-        rows = await self._rows(
+        rows = await self.rows(
             f"""
             UPDATE {self._name} SET cancel_requested_by = coalesce(cancel_requested_by, :user)
             WHERE id = CAST(:id AS uuid) AND state IN ('PENDING', 'RUNNING') RETURNING {_COLUMNS}
@@ -218,14 +224,14 @@ class OperationTable:
         Raises:
             LeaseLostError: another process holds it now.
         """
-        deleted = await self._rows(
+        deleted = await self.rows(
             f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING cancel_requested_by",  # noqa: S608 # as above
             {"id": operation.id, "fence": operation.fence},
         )
         if deleted:
             operation.cancel_requested_by = deleted[0][0] or operation.cancel_requested_by
         # The reply to an earlier attempt may have been lost.
-        elif await self._rows(
+        elif await self.rows(
             f"SELECT id FROM {self._name} WHERE id = :id",  # noqa: S608 # as above
             {"id": operation.id},
         ):
@@ -237,9 +243,9 @@ class OperationTable:
         An operation that no process has held for STALE_SECONDS is marked as failed instead. A deletion, for example,
         must not be carried out days later because some process happens to start. So is an operation of another home.
         """
-        home = await self._home.read(self._rows)
+        home = await self.home()
         await self._end_abandoned(home, excluding=excluding)
-        rows = await self._rows(
+        rows = await self.rows(
             f"""
             UPDATE {self._name}
             SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
@@ -257,7 +263,7 @@ class OperationTable:
 
     async def next_lease_end(self) -> float | None:
         """The seconds until the next lease ends, unless it is renewed; None if no operation is unfinished."""
-        rows = await self._rows(
+        rows = await self.rows(
             f"""
             SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
             FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') AND isfinite(lease_ends_at)
@@ -269,7 +275,7 @@ class OperationTable:
 
     async def created(self) -> set[str]:
         """The resources of all operations that create something, in lower case: "catalog orders"."""
-        rows = await self._rows(
+        rows = await self.rows(
             f"SELECT DISTINCT unnest(resources) FROM {self._name} WHERE kind = ANY(CAST(:kinds AS text[]))",  # noqa: S608 # as above
             {"kinds": [kind.value for kind in CREATING]},
         )
@@ -277,12 +283,12 @@ class OperationTable:
 
     async def find(self, id_: str) -> OperationRecord | None:
         """The operation with this id."""
-        rows = await self._rows(f"SELECT {_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
+        rows = await self.rows(f"SELECT {_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
         return next(iter(operations_from_rows(rows)), None)
 
     async def page(self, *, size: int, after: OperationRecord | None) -> list[OperationRecord]:
         """Operations, newest first."""
-        rows = await self._rows(
+        rows = await self.rows(
             f"""
             SELECT {_COLUMNS} FROM {self._name}
             WHERE CAST(:id AS uuid) IS NULL OR (requested_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
@@ -299,7 +305,7 @@ class OperationTable:
         """
         interrupted = OperationFailure(Reason.STEP_TIMED_OUT, _INTERRUPTED, retryable=True)
         begun_elsewhere = OperationFailure(Reason.BEGUN_ELSEWHERE, _BEGUN_ELSEWHERE, retryable=False)
-        ended = await self._rows(
+        ended = await self.rows(
             f"""
             UPDATE {self._name}
             SET state = 'FAILED', fence = fence + 1, finished_at = clock_timestamp(),
@@ -330,7 +336,7 @@ class OperationTable:
             _log.warning("operation not carried out", operation=str(id_), reason=reason)
 
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
-        held = await self._rows(
+        held = await self.rows(
             f"""
             UPDATE {self._name}
             SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease),
@@ -347,40 +353,6 @@ class OperationTable:
         if not held:
             raise LeaseLostError(operation.id)
         operation.cancel_requested_by = held[0][0] or operation.cancel_requested_by
-
-    async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        async def execute(connection: AsyncConnection) -> Sequence[Any]:
-            return (await connection.execute(sa.text(statement), dict(parameters))).all()
-
-        rows: Sequence[Any] = await self._run(execute)
-        return rows
-
-    async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], **options: Any) -> Any:
-        """Create our tables if they are missing, and run statements in a transaction. Repeat one failed attempt."""
-        try:
-            await self._migrations.ensure()
-            for last in (False, True):
-                try:
-                    async with self._pool.connect(**options) as connection, connection.begin():
-                        return await statements(connection)
-                except DBAPIError as error:
-                    if last or not (error.connection_invalidated or sqlstate(error) in _MISSING):
-                        raise
-                    if not error.connection_invalidated:
-                        # Another database has replaced the migrated one.
-                        self._migrations.forget()
-                        await self._migrations.ensure()
-        except ApiError as error:
-            if error.reason is Reason.CHANGES_UNAVAILABLE:
-                # The server may not create its tables in this database, so it can never keep an operation there.
-                raise DatabaseAbsentError(error.message) from error
-            raise
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            meaning = classify(error)
-            if meaning is None:
-                raise
-            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
-        raise AssertionError("the second attempt returns or raises")
 
 
 def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
