@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -85,7 +86,10 @@ class Runner:
     def start(self, operation: OperationRecord) -> None:
         """Run an operation in the background, from its next step."""
         if operation.id not in self._running and not self._closing:
-            task = asyncio.create_task(self._executor.run(operation), name=f"operation {operation.id}")
+            # The operation outlives the request that begins it, and takes nothing of it along.
+            task = asyncio.create_task(
+                self._executor.run(operation), name=f"operation {operation.id}", context=Context()
+            )
             self._running[operation.id] = operation, task
             task.add_done_callback(lambda _: self._remove(operation.id))
 
@@ -96,7 +100,7 @@ class Runner:
         """
         if self._closing or (self._search is not None and not self._search.done()):
             return
-        self._search = asyncio.create_task(self._resume_orphans(), name="orphans")
+        self._search = asyncio.create_task(self._resume_orphans(), name="orphans", context=Context())
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
         """Yield the operation now and after every change, until it has ended.

@@ -65,7 +65,7 @@ class AuditLog:
         if entry.reason == Reason.ROLE_MISSING.name:
             self._counted = True
             if self._counting is None or self._counting.done():
-                self._counting = self._start(self._count(), Context())
+                self._counting = self._start(self._count())
         else:
             await self.flush()
 
@@ -129,8 +129,9 @@ class AuditLog:
         for task in list(self._tasks):
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="audit", context=context)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # It may outlive the request that starts it, and takes nothing of it along.
+        task = asyncio.create_task(work, name="audit", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
