@@ -14,7 +14,7 @@ import structlog
 from schema.errors import UnavailableError
 from schema.ports.administration import OperationState
 from server.db.database import DatabaseAbsentError
-from server.lakebase.execution import Executor
+from server.lakebase.execution import Executor, log_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -190,6 +190,7 @@ class Runner:
         # The seconds until a lease ends; None if no operation is unfinished. Until the database has answered once, one
         # may be. If the database fails later, its last answer counts.
         ends: float | None = 0.0
+        logged: set[object] = set()
         for attempt in itertools.count(1):
             self._searched_at = time.monotonic()
             try:
@@ -202,7 +203,9 @@ class Runner:
                 await self._answered()
             except DatabaseAbsentError:
                 ends = None
-            except UnavailableError:
+            except Exception as error:  # noqa: BLE001 # logged with its traceback, unless the database does not answer
+                if not isinstance(error, UnavailableError):
+                    log_once(logged, error, "search for operations failed")
                 ends = None if ends == 0.0 and attempt >= _ATTEMPTS else ends
             if ends is None:
                 return

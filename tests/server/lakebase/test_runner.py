@@ -6,17 +6,16 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from schema.deadline import current_deadline, request_deadline
 from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
 from schema.ports.audit import AuditOutcome
-from server.db.database import UrlDatabase
-from server.db.engine import create_migration_engine, create_operations_pool
-from server.db.migrate import Migrations
 from server.lakebase import execution
+from server.lakebase import runner as runners
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_entry import new_entry
 from server.lakebase.database.audit_table import AuditTable
-from server.lakebase.database.home import Home
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
@@ -25,7 +24,6 @@ from server.lakebase.runner import Runner
 from server.lakebase.steps.step import StepTimeouts
 from server.observability.request_record import RequestRecord, current_record
 from server.traffic.admission import Admission, holds_slot
-from tests.server.conftest import patient_settings
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
     from schema.ports.audit import AuditEntry
     from server.lakebase.steps.step import Step
-
-SCHEMA = "run_operations"
 
 
 def inherited() -> tuple[bool, bool, bool]:
@@ -89,20 +85,35 @@ class SeenAudit(AuditTable):
         await super().add(entries)
 
 
+async def nothing() -> Any:
+    """Do nothing, in place of a callback."""
+
+
+def runner_of(store: OperationStore, audit: AuditLog) -> Runner:
+    """A runner of these operations."""
+    return Runner(store, audit, StepTimeouts(60, 60, 60), nothing, answered=nothing, database_changed=nothing)
+
+
+def operation() -> OperationRecord:
+    """An operation with one step."""
+    request, resource = AdminRequest(OperationKind.TEARDOWN), "instance one"
+    return OperationRecord(request, (resource,), [OperationStep("work", resource)], {}, "ada")
+
+
+async def ended(runner: Runner, begun: OperationRecord) -> None:
+    """Wait until an operation has succeeded."""
+    async for one in runner.progress(begun.id):
+        if one.state is OperationState.SUCCEEDED:
+            return
+
+
 async def test_nothing_of_a_request_reaches_the_operation_that_it_begins(
-    orders_url: str, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither its record, nor its admission slot, nor its deadline: in no task that outlives it."""
     monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
-    settings, url, seen = patient_settings(orders_url), UrlDatabase(orders_url), Seen()
-    pool, home = create_operations_pool(settings, url), Home(url, SCHEMA)
-    migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-    await migrations.upgrade()
-    store = OperationStore(SeenTable(seen, pool, SCHEMA, migrations, home))
-    audit = AuditLog(SeenAudit(seen, OwnTables(pool, SCHEMA, migrations, home)))
-
-    async def nothing() -> Any:
-        return None
+    seen = Seen()
+    store, audit = OperationStore(SeenTable(seen, *arguments)), AuditLog(SeenAudit(seen, OwnTables(*arguments)))
 
     async def work(_: Step) -> str:
         seen.note("operation")
@@ -110,34 +121,65 @@ async def test_nothing_of_a_request_reaches_the_operation_that_it_begins(
         return "done"
 
     monkeypatch.setattr(execution, "STEPS", {"work": work})
-    runner = Runner(store, audit, StepTimeouts(60, 60, 60), nothing, answered=nothing, database_changed=nothing)
-    operation = OperationRecord(
-        AdminRequest(OperationKind.TEARDOWN), ("instance one",), [OperationStep("work", "instance one")], {}, "ada"
-    )
+    runner, begun = runner_of(store, audit), operation()
 
     async def request() -> None:
         current_record.set(RequestRecord("r-1"))
         slot = await Admission(1, wait_seconds=PATIENCE_SECONDS).enter()
         async with request_deadline(PATIENCE_SECONDS):
             assert inherited() == (True, True, True)
-            assert await store.begin(operation) is None
-            runner.start(operation)
+            assert await store.begin(begun) is None
+            runner.start(begun)
             runner.look_for_orphans()
             await audit.write(new_entry("ada", "teardownLakebase", AuditOutcome.BEGUN, input_=None))
             await seen.heartbeat.wait()
         slot.leave()
 
-    async def wait_for_end() -> None:
-        async for one in runner.progress(operation.id):
-            if one.state is OperationState.SUCCEEDED:
-                return
-
     await asyncio.create_task(request(), context=Context())
-    await wait_for_end()
+    await ended(runner, begun)
     await seen.search.wait()
     await runner.close()
-    ends = [one for one in await audit.of_operation(operation.id) if one.outcome is AuditOutcome.SUCCEEDED]
+    ends = [one for one in await audit.of_operation(begun.id) if one.outcome is AuditOutcome.SUCCEEDED]
     await audit.close()
-    await pool.dispose()
     assert seen.inherited == dict.fromkeys(("operation", "heartbeat", "search", "audit"), (False, False, False))
     assert [one.request_id for one in ends] == [None]
+
+
+class FailingTable(OperationTable):
+    """A table whose claims fail, with an error that nobody foresees, until `over` is set."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.failed, self.over = asyncio.Queue[None](), False
+
+    async def claim(self, **options: Any) -> list[OperationRecord]:
+        """Claim operations."""
+        if not self.over:
+            self.failed.put_nowait(None)
+            raise RuntimeError("unforeseen")
+        return await super().claim(**options)
+
+
+async def test_nothing_unforeseen_ends_the_search_for_operations_without_a_process(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that knows of an unfinished operation searches again, and resumes it. The cause is logged once."""
+
+    async def work(_: Step) -> str:
+        return "done"
+
+    monkeypatch.setattr(execution, "STEPS", {"work": work})
+    monkeypatch.setattr(runners, "_POLL_SECONDS", 0.01)
+    table, orphan = FailingTable(*arguments), operation()
+    store = OperationStore(table)
+    runner = runner_of(store, AuditLog(AuditTable(OwnTables(*arguments))))
+    assert await store.begin(orphan) is None
+    await store.release(orphan)
+    with structlog.testing.capture_logs() as lines:
+        runner.look_for_orphans()
+        for _ in range(3):
+            await table.failed.get()
+        table.over = True
+        await ended(runner, orphan)
+    await runner.close()
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["search for operations failed"]
