@@ -26,6 +26,7 @@ from server.lakebase.operations.operation import (
     operations_from_rows,
     request_to_json,
     row_values,
+    to_jsonb,
 )
 
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
         "kind": operation.request.kind.value,
         "fingerprint": operation.fingerprint,
         "resources": list(operation.resources),
-        "request": json.dumps(request_to_json(operation.request)),
+        "request": to_jsonb(request_to_json(operation.request)),
         "requested_by": operation.requested_by,
         "requested_at": operation.requested_at,
         "home": home,

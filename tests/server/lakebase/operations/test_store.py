@@ -481,3 +481,27 @@ async def test_unknown_fields_of_a_request_are_ignored() -> None:
     """A later version of this code may write more fields."""
     written = {**request_to_json(AdminRequest(OperationKind.TEARDOWN, instance_name="one")), "of_the_future": 1}
     assert request_from_json(written).instance_name == "one"
+
+
+async def test_text_that_jsonb_refuses_is_replaced(new_store: Callable[[], OperationStore]) -> None:
+    """NULs and lone surrogates, which the platform's JSON may hold, become U+FFFD before anything reads or stores them.
+
+    Otherwise the operation could not be stored, however often that is tried.
+    """
+    bad, good = "a\0b\ud800\u20ac\U0001f600", "a\ufffdb\ufffd\u20ac\U0001f600"
+    store, held = new_store(), operation(capacity=bad)
+    held.facts = {f"creation of {bad} refused": [bad, {"uid": bad, "sent": True}], "input": r'{"name":"a\u0000"}'}
+    assert await store.begin(held) is None
+    held.update_step(0, state=OperationState.RUNNING, message=bad)
+    assert held.steps[0].message == good
+    await store.save(held)
+    held.end(OperationFailure(Reason.SYNC_FAILED, bad, retryable=True))
+    await store.save(held)
+    found = await new_store().find(held.id)
+    assert found is not None
+    assert found.failure == held.failure == OperationFailure(Reason.SYNC_FAILED, good, retryable=True)
+    assert (found.steps, found.request.instance) == (held.steps, InstanceSpec("one", good))
+    assert found.facts == {
+        f"creation of {good} refused": [good, {"uid": good, "sent": True}],
+        "input": r'{"name":"a\u0000"}',
+    }
