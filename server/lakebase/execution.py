@@ -15,11 +15,10 @@ import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure, OperationState
-from schema.ports.audit import AuditOutcome
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
 from server.db.errors import sqlstate
-from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
+from server.lakebase.database.audit import write_line
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
@@ -115,7 +114,8 @@ class Executor:
                         retryable=True,
                     )
                 )
-                observe(AdminOperationEnded(operation.request.kind.value, operation.state.value))
+                self._note_end(operation)
+                await self._audit.flush()
                 return
             await self._release(operation)
             raise
@@ -133,15 +133,19 @@ class Executor:
                 with self._tolerating(operation):
                     if operation.durable:
                         await self._store.renew(operation)
-                    elif not operation.facts.get("detached") and (other := await self._store.persist(operation)):
-                        # The operation began while the database did not answer. A conflicting one began in another
-                        # process.
-                        self._superseded_by[operation.id] = other
-                        _cancel(task)
+                    elif not operation.facts.get("detached"):
+                        other = await self._store.persist(operation)
+                        if other is not None and not operation.ended:
+                            # The operation began while the database did not answer. A conflicting one began in another
+                            # process.
+                            self._superseded_by[operation.id] = other
+                            _cancel(task)
+                            return
             except LeaseLostError:
                 # Not if the row is gone because this process moves the operation to memory.
-                if operation.durable and operation.id not in self._detaching:
+                if operation.id not in self._detaching and not operation.facts.get("detached"):
                     _cancel(task)
+                    return
 
     async def _release(self, operation: OperationRecord) -> None:
         """End the lease, so that another process resumes the operation at once."""
@@ -169,18 +173,6 @@ class Executor:
             failure = _INTERNAL
         await self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
-        self._audit.hold(self._carried.pop(operation.id, []))
-        await self._audit.write(
-            new_entry(
-                operation.requested_by,
-                ACTIONS[operation.request.kind],
-                AuditOutcome[operation.state.value],
-                input_=operation.facts.get(INPUT),
-                resources=operation.resources,
-                reason=operation.failure.reason if operation.failure else None,
-                operation_id=operation.id,
-            )
-        )
 
     async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
         step = operation.steps[index]
@@ -245,7 +237,10 @@ class Executor:
         operation.facts["detached"] = True
 
     async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
-        """Store the end of the operation. Until then this process holds it, and no other process resumes it."""
+        """Store the end of the operation, with its entry in the audit.
+
+        Until then this process holds it, and no other process resumes it.
+        """
         ended = replace(operation, steps=list(operation.steps))
         ended.end(failure, cancelled=cancelled)
         while operation.durable:
@@ -259,16 +254,25 @@ class Executor:
             # resources has to wait until the end is stored.
             await self._show_end(operation, ended)
             await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
+        ended.fence = operation.fence
         if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
             # Its database was not stopped or deleted after all.
             with self._tolerating(operation):
                 await self._store.write_down(ended)
                 operation.fence = ended.fence
         self._finished(operation)
-        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
+        self._note_end(ended)
         await self._show_end(operation, ended)
+        await self._audit.flush()
         with self._tolerating(operation):
             await self._store.write_down_ended()
+
+    def _note_end(self, ended: OperationRecord) -> None:
+        """Count and log the end of an operation. Its entry in the audit is held, unless the row was ended with it."""
+        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
+        entry = ended.outcome()
+        write_line(entry)
+        self._audit.hold([*self._carried.pop(ended.id, []), *([] if ended.durable else [entry])])
 
     async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
         operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure

@@ -67,6 +67,7 @@ class Runner:
         self._store = store
         self._answered = answered
         self._running: dict[str, tuple[OperationRecord, asyncio.Task[None]]] = {}
+        store.exclude(self._running.keys())
         self._changes = asyncio.Condition()
         self._search: asyncio.Task[None] | None = None
         self._searched_at = -_LOOK_AGAIN_SECONDS
@@ -196,7 +197,7 @@ class Runner:
             try:
                 # First, so that none of them is claimed: an operation that ended in memory may have left a row behind.
                 await self._store.write_down_ended()
-                for operation in await self._store.claim(excluding=list(self._running)):
+                for operation in await self._store.claim():
                     _log.info("operation resumed", operation=operation.id, kind=operation.request.kind.value)
                     self.start(operation)
                 ends = await self._store.next_lease_end()

@@ -198,7 +198,7 @@ class _Lines:
     def write(self, entry: AuditEntry) -> None:
         """Write the line of an entry, or count it."""
         if entry.outcome is not AuditOutcome.REFUSED:
-            _write_line(entry)
+            write_line(entry)
             return
         self.end_minute(entry.at)
         if first := self._counted.get(entry.id):
@@ -207,7 +207,7 @@ class _Lines:
         if len(self._counted) >= _WAITING_AT_MOST:
             self._write_counts()
         self._counted[entry.id] = entry
-        _write_line(entry)
+        write_line(entry)
 
     def end_minute(self, now: datetime | None) -> None:
         """Write the counts if their minute is over at this moment. None is after all minutes."""
@@ -219,11 +219,12 @@ class _Lines:
     def _write_counts(self) -> None:
         for entry in self._counted.values():
             if entry.count > 1:
-                _write_line(entry)
+                write_line(entry)
         self._counted.clear()
 
 
-def _write_line(entry: AuditEntry) -> None:
+def write_line(entry: AuditEntry) -> None:
+    """Write the line of an entry to the log."""
     _audit.info(
         "audit",
         principal=entry.principal,

@@ -26,9 +26,13 @@ from schema.ports.administration import (
     OperationStep,
     SyncedTableSpec,
 )
+from schema.ports.audit import AuditOutcome
+from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from schema.ports.audit import AuditEntry
 
 _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
@@ -118,6 +122,20 @@ class OperationRecord:
             elif step.state is OperationState.RUNNING:
                 message = self._cancelled_message(step) if cancelled else step.message
                 self.update_step(index, state=self.state, message=message, finished_at=self.finished_at)
+
+    def outcome(self) -> AuditEntry:
+        """The audit's entry of the operation's end. It has the operation's id, so there is only one of it."""
+        entry = new_entry(
+            self.requested_by,
+            ACTIONS[self.request.kind],
+            AuditOutcome[self.state.value],
+            input_=self.facts.get(INPUT),
+            resources=self.resources,
+            reason=self.failure.reason if self.failure else None,
+            operation_id=self.id,
+        )
+        ended_at = self.finished_at or entry.at
+        return replace(entry, id=self.id, at=ended_at, last_at=ended_at, request_id=None)
 
     def _cancelled_message(self, step: OperationStep) -> str:
         if step.message is None:

@@ -19,6 +19,8 @@ import structlog
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure
 from server.db.database import DatabaseAbsentError
+from server.lakebase.database.audit import write_line
+from server.lakebase.database.audit_entry import ACTIONS, INPUT, RESOURCES
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import (
     CREATING,
@@ -57,6 +59,8 @@ _BEGUN_ELSEWHERE: Final = (
     "record its database. Nothing of it was done from here. Look at what exists, and send the same mutation again if "
     "it should be."
 )
+# The audit's name of each kind of operation, as JSON.
+_ACTIONS: Final = json.dumps({kind.value: action for kind, action in ACTIONS.items()})
 _COLUMNS: Final = (
     "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence, "
     "cancel_requested_by"
@@ -77,6 +81,8 @@ class OperationTable(OwnTables):
     def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
         super().__init__(pool, schema, migrations, home)
         self._name = f"{self.schema}.operation"
+        # The ids of the operations that this process runs.
+        self.excluded: Collection[str] = ()
         self._insertion = f"""
             INSERT INTO {self._name} AS kept (id, kind, fingerprint, resources, request, state, steps, facts, failure,
                 requested_by, requested_at, finished_at, cancel_requested_by, home, lease_ends_at)
@@ -123,7 +129,10 @@ class OperationTable(OwnTables):
                     Reason.DATABASE_UNAVAILABLE,
                     "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
-            await connection.execute(sa.text(self._insertion), _all_values(operation, home))
+            statement, values = self._ending(f"{self._insertion} ON CONFLICT DO NOTHING"), _all_values(operation, home)
+            if not (await connection.execute(sa.text(statement), values)).all():
+                # The process that claimed it has ended it, too.
+                raise LeaseLostError(operation.id)
             return None
 
         other: OperationRecord | None = await self.run(insert, isolation_level="READ COMMITTED")
@@ -140,18 +149,19 @@ class OperationTable(OwnTables):
         The fence rises: a process that has claimed that row loses it.
         """
         rows = await self.rows(
-            f"""
-            {self._insertion}
-            ON CONFLICT (id) DO UPDATE
-            SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
-                finished_at = excluded.finished_at, cancel_requested_by = excluded.cancel_requested_by,
-                fence = kept.fence + 1
-            WHERE kept.finished_at IS NULL
-            RETURNING fence
-            """,  # noqa: S608 # as above
+            self._ending(
+                f"""
+                {self._insertion}
+                ON CONFLICT (id) DO UPDATE
+                SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
+                    finished_at = excluded.finished_at, cancel_requested_by = excluded.cancel_requested_by,
+                    fence = kept.fence + 1
+                WHERE kept.finished_at IS NULL
+                """  # noqa: S608 # as above
+            ),
             _all_values(operation, await self.home()),
         )
-        operation.fence = rows[0][0] if rows else 1
+        operation.fence = rows[0].fence if rows else 1
 
     async def prune(self, *, days: float) -> None:
         """Delete the operations that ended longer ago than this."""
@@ -168,26 +178,30 @@ class OperationTable(OwnTables):
         return next(iter(operations_from_rows(rows)), None)
 
     async def save(self, operation: OperationRecord) -> None:
-        """Update an operation's row, and renew its lease.
+        """Update an operation's row, and renew its lease. A row that has ended stays as it is.
+
+        Saving the same end again is no conflict: the reply to the first attempt may have been lost.
 
         Raises:
-            LeaseLostError: another process holds it now.
+            LeaseLostError: another process holds it now, or has ended it.
         """
         saved = await self.rows(
-            f"""
-            UPDATE {self._name}
-            SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
-                failure = CAST(:failure AS jsonb), finished_at = :finished_at,
-                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by),
-                lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
-            """,  # noqa: S608 # as above
-            {**row_values(operation), "lease": LEASE_SECONDS},
+            self._ending(
+                f"""
+                UPDATE {self._name}
+                SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
+                    failure = CAST(:failure AS jsonb), finished_at = :finished_at,
+                    cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by),
+                    lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
+                WHERE id = :id AND fence = :fence AND (finished_at IS NULL OR finished_at = :finished_at)
+                """  # noqa: S608 # as above
+            ),
+            {**row_values(operation), "actions": _ACTIONS, "lease": LEASE_SECONDS},
         )
         if not saved:
             raise LeaseLostError(operation.id)
         # This process may have been asked meanwhile.
-        operation.cancel_requested_by = saved[0][0] or operation.cancel_requested_by
+        operation.cancel_requested_by = saved[0].cancel_requested_by or operation.cancel_requested_by
 
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Note in an operation's row that this user asks for its cancellation; return the operation, None without one.
@@ -238,14 +252,14 @@ class OperationTable(OwnTables):
         ):
             raise LeaseLostError(operation.id)
 
-    async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
-        """Claim every unfinished operation of this database whose lease has ended, except those with these ids.
+    async def claim(self) -> list[OperationRecord]:
+        """Claim every unfinished operation of this database whose lease has ended, except those that this process runs.
 
         An operation that no process has held for STALE_SECONDS is marked as failed instead. A deletion, for example,
         must not be carried out days later because some process happens to start. So is an operation of another home.
         """
         home = await self.home()
-        await self._end_abandoned(home, excluding=excluding)
+        await self._end_abandoned(home)
         rows = await self.rows(
             f"""
             UPDATE {self._name}
@@ -258,7 +272,7 @@ class OperationTable(OwnTables):
             )
             RETURNING {_COLUMNS}
             """,  # noqa: S608 # as above
-            {"lease": LEASE_SECONDS, "excluding": list(excluding), "home": home},
+            {"lease": LEASE_SECONDS, "excluding": list(self.excluded), "home": home},
         )
         return operations_from_rows(rows)
 
@@ -299,14 +313,34 @@ class OperationTable(OwnTables):
         )
         return operations_from_rows(rows)
 
-    async def _end_abandoned(self, home: str, *, excluding: Collection[str] = ()) -> None:
+    def _ending(self, change: str, *, home: str = "home") -> str:
+        """A statement that changes operations and returns them. It adds an entry to the audit for each that has ended.
+
+        The entry is that of `OperationRecord.outcome`. A repeated end adds nothing.
+        """
+        return f"""
+            WITH changed AS ({change} RETURNING *), audited AS (
+                INSERT INTO {self.schema}.admin_audit
+                    (id, at, last_at, principal, action, outcome, reason, resources, operation, input, home)
+                SELECT id, finished_at, finished_at, requested_by, coalesce(CAST(:actions AS jsonb)->>kind, kind),
+                    state, failure->>'reason', coalesce((
+                        SELECT array_agg(resource) FROM jsonb_array_elements_text(facts->'{RESOURCES}') AS r (resource)
+                    ), resources), id, facts->>'{INPUT}', {home}
+                FROM changed WHERE finished_at IS NOT NULL
+                ON CONFLICT (id) DO NOTHING
+            )
+            SELECT {_COLUMNS} FROM changed
+        """  # noqa: S608 # as above
+
+    async def _end_abandoned(self, home: str) -> None:
         """End operations that no process holds: of other homes at once, of this home after STALE_SECONDS.
 
-        The fence rises: a holder that was silent for too long writes nothing, even when it wakes up.
+        The fence rises: a holder that was silent for too long writes nothing, even when it wakes up. What this process
+        runs is left out: it may be the one that wakes up, and has not renewed its leases yet.
         """
         interrupted = OperationFailure(Reason.STEP_TIMED_OUT, _INTERRUPTED, retryable=True)
         begun_elsewhere = OperationFailure(Reason.BEGUN_ELSEWHERE, _BEGUN_ELSEWHERE, retryable=False)
-        ended = await self.rows(
+        statement = self._ending(
             f"""
             UPDATE {self._name}
             SET state = 'FAILED', fence = fence + 1, finished_at = clock_timestamp(),
@@ -323,18 +357,23 @@ class OperationTable(OwnTables):
             WHERE state IN ('PENDING', 'RUNNING') AND NOT id = ANY(CAST(:excluding AS uuid[]))
               AND (lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
                    OR lease_ends_at < clock_timestamp() AND home IS DISTINCT FROM :home)
-            RETURNING id, failure->>'reason'
             """,  # noqa: S608 # as above
+            home=":home",
+        )
+        ended = await self.rows(
+            statement,
             {
+                "actions": _ACTIONS,
                 "home": home,
                 "interrupted": json.dumps(failure_to_json(interrupted)),
                 "begun_elsewhere": json.dumps(failure_to_json(begun_elsewhere)),
-                "excluding": list(excluding),
+                "excluding": list(self.excluded),
                 "stale": STALE_SECONDS,
             },
         )
-        for id_, reason in ended:
-            _log.warning("operation not carried out", operation=str(id_), reason=reason)
+        for operation in operations_from_rows(ended):
+            _log.warning("operation not carried out", operation=operation.id)
+            write_line(operation.outcome())
 
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
         held = await self.rows(
@@ -366,5 +405,6 @@ def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
         "requested_by": operation.requested_by,
         "requested_at": operation.requested_at,
         "home": home,
+        "actions": _ACTIONS,
         "lease": LEASE_SECONDS,
     }

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
+from schema.ports.audit import AuditOutcome
 from server.lakebase import execution
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
@@ -17,10 +18,13 @@ from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from server.lakebase.steps.step import StepTimeouts
+from tests.server.lakebase.conftest import SCHEMA
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import asyncpg
 
     from server.lakebase.steps.step import Step
 
@@ -170,3 +174,98 @@ async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
     assert found is not None
     assert (found.state, found.steps[0].message) == (OperationState.SUCCEEDED, "done")
     assert len([line for line in lines if line["log_level"] == "error"]) <= 1
+
+
+async def test_an_operation_in_memory_that_another_process_has_claimed_is_left_to_it(
+    arguments: tuple[Any, ...], database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply to its insertion was lost, so it went on in memory, without renewing the lease of its row."""
+    store, other = (OperationStore(OperationTable(*arguments)) for _ in range(2))
+    held = operation()
+
+    async def work(_: Step) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    store.abandon(held)
+    await database.execute(f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '1 s'")
+    (taken,) = await other.claim()
+    running = asyncio.create_task(executor_of(store, arguments).run(held))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await store.find(held.id) == taken
+
+
+class ProcessDiesError(Exception):
+    """The process dies here."""
+
+
+async def test_an_operation_whose_process_dies_at_its_end_is_in_the_audit(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after its end is stored, and before anything else is done."""
+    store, held = OperationStore(OperationTable(*arguments)), operation()
+
+    async def work(_: Step) -> str:
+        return "done"
+
+    def die(_: OperationRecord) -> None:
+        raise ProcessDiesError
+
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    with pytest.raises(ProcessDiesError):
+        await executor_of(store, arguments, finished=die).run(held)
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [one.outcome for one in entries] == [AuditOutcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_an_operation_has_one_outcome_and_one_line(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
+    """Whether it ends in its row or in memory, from where the operation and its entry are written down later."""
+    store, held = OperationStore(OperationTable(*arguments)), operation()
+
+    async def work(_: Step) -> str:
+        if not durable:
+            await store.detach(held)
+            held.facts["detached"] = True
+        return "done"
+
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    with structlog.testing.capture_logs() as lines:
+        await executor_of(store, arguments).run(held)
+        await store.write_down_ended()
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [(one.outcome, one.at) for one in entries] == [(AuditOutcome.SUCCEEDED, held.finished_at)]
+    written = [line for line in lines if line["event"] == "audit"]
+    assert [(line["outcome"], line["operation"], line["request_id"]) for line in written] == [
+        ("SUCCEEDED", held.id, None)
+    ]
+
+
+async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audit(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began while the database did not answer, as did another one in another process, on the same resources."""
+    store, held, other = OperationStore(OperationTable(*arguments)), operation(), operation()
+
+    async def work(_: Step) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    await store.detach(held)
+    assert await OperationStore(OperationTable(*arguments)).begin(other) is None
+    with structlog.testing.capture_logs() as lines:
+        await executor_of(store, arguments).run(held)
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [(one.outcome, one.reason) for one in entries] == [(AuditOutcome.FAILED, "OPERATION_IN_PROGRESS")]
+    assert len([line for line in lines if line["event"] == "audit"]) == 1

@@ -24,11 +24,13 @@ from server.lakebase.runner import Runner
 from server.lakebase.steps.step import StepTimeouts
 from server.observability.request_record import RequestRecord, current_record
 from server.traffic.admission import Admission, holds_slot
+from tests.server.lakebase.conftest import SCHEMA
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import asyncpg
     import pytest
 
     from schema.ports.audit import AuditEntry
@@ -94,9 +96,9 @@ def runner_of(store: OperationStore, audit: AuditLog) -> Runner:
     return Runner(store, audit, StepTimeouts(60, 60, 60), nothing, answered=nothing, database_changed=nothing)
 
 
-def operation() -> OperationRecord:
+def operation(resource: str = "instance one") -> OperationRecord:
     """An operation with one step."""
-    request, resource = AdminRequest(OperationKind.TEARDOWN), "instance one"
+    request = AdminRequest(OperationKind.TEARDOWN, instance_name=resource)
     return OperationRecord(request, (resource,), [OperationStep("work", resource)], {}, "ada")
 
 
@@ -183,3 +185,35 @@ async def test_nothing_unforeseen_ends_the_search_for_operations_without_a_proce
         await ended(runner, orphan)
     await runner.close()
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["search for operations failed"]
+
+
+async def test_a_process_that_wakes_after_an_hour_ends_none_of_its_own_operations(
+    arguments: tuple[Any, ...], database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it begins, plans or searches for others before its heartbeat has renewed the lease."""
+    working, wakes = asyncio.Event(), asyncio.Event()
+
+    async def work(_: Step) -> str:
+        working.set()
+        await wakes.wait()
+        return "done"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(execution, "STEPS", {"work": work})
+    store, held, other = OperationStore(OperationTable(*arguments)), operation(), operation("instance two")
+    audit = AuditLog(AuditTable(OwnTables(*arguments)))
+    runner = runner_of(store, audit)
+    assert await store.begin(held) is None
+    runner.start(held)
+    await working.wait()
+    await database.execute(f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '61 min'")
+    assert await store.conflicting(other) is None
+    assert await store.begin(other) is None
+    runner.look_for_orphans()
+    await store.find(held.id)
+    wakes.set()
+    await ended(runner, held)
+    await runner.close()
+    found = await store.find(held.id)
+    assert found is not None
+    assert found.state is OperationState.SUCCEEDED
