@@ -67,7 +67,7 @@ class Runner:
         self._store = store
         self._answered = answered
         self._running: dict[str, tuple[OperationRecord, asyncio.Task[None]]] = {}
-        store.exclude(self._running.keys())
+        store.note_running(self._running.keys())
         self._changes = asyncio.Condition()
         self._search: asyncio.Task[None] | None = None
         self._searched_at = -_LOOK_AGAIN_SECONDS

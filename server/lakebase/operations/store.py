@@ -141,9 +141,9 @@ class OperationStore:
         if operation.durable:
             await self._table.release(operation)
 
-    def exclude(self, ids: Collection[str]) -> None:
-        """Neither claim nor end as abandoned these operations, which this process runs. The collection may change."""
-        self._table.excluded = ids
+    def note_running(self, ids: Collection[str]) -> None:
+        """Neither claim nor end as abandoned these operations, which this process runs. `ids` may change later."""
+        self._table.running = ids
 
     async def claim(self) -> list[OperationRecord]:
         """Claim the operations of the database whose lease has ended, as `OperationTable.claim`."""

@@ -14,13 +14,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
-import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.audit import write_line
-from server.lakebase.database.audit_entry import ACTIONS, INPUT, RESOURCES
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import (
     CREATING,
@@ -30,6 +28,7 @@ from server.lakebase.operations.operation import (
     row_values,
     to_jsonb,
 )
+from server.lakebase.operations.sql_operations import OperationStatements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from server.lakebase.operations.operation import OperationRecord
 
 T = TypeVar("T")
-_log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 # Two heartbeats may fail before the lease ends.
 LEASE_SECONDS: Final = 6.0
@@ -59,12 +57,6 @@ _BEGUN_ELSEWHERE: Final = (
     "record its database. Nothing of it was done from here. Look at what exists, and send the same mutation again if "
     "it should be."
 )
-# The audit's name of each kind of operation, as JSON.
-_ACTIONS: Final = json.dumps({kind.value: action for kind, action in ACTIONS.items()})
-_COLUMNS: Final = (
-    "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence, "
-    "cancel_requested_by"
-)
 
 
 class LeaseLostError(Exception):
@@ -80,20 +72,9 @@ class OperationTable(OwnTables):
 
     def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
         super().__init__(pool, schema, migrations, home)
-        self._name = f"{self.schema}.operation"
-        # The ids of the operations that this process runs.
-        self.excluded: Collection[str] = ()
-        self._insertion = f"""
-            INSERT INTO {self._name} AS kept (id, kind, fingerprint, resources, request, state, steps, facts, failure,
-                requested_by, requested_at, finished_at, cancel_requested_by, home, lease_ends_at)
-            VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
-                CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by, :requested_at,
-                :finished_at, :cancel_requested_by, :home, clock_timestamp() + make_interval(secs => :lease))
-        """  # noqa: S608 # the setting is an identifier, and quoted
-        self._conflicts = (
-            f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
-            "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
-        )
+        # The ids of the operations that this process runs. It neither claims them nor ends them as abandoned.
+        self.running: Collection[str] = ()
+        self._sql = OperationStatements(self.schema)
 
     async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], **options: Any) -> T:
         """Run statements as `OwnTables` does, with the errors of this class."""
@@ -121,7 +102,8 @@ class OperationTable(OwnTables):
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
             # Inserts run one after the other, so that each sees the rows of those before.
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            rows = await connection.execute(sa.text(self._conflicts), {"resources": list(operation.resources)})
+            values = _all_values(operation, home)
+            rows = await connection.execute(sa.text(self._sql.conflicting), {"resources": values["resources"]})
             if row := rows.one_or_none():
                 if found := operations_from_rows([row]):
                     return found[0]
@@ -129,8 +111,7 @@ class OperationTable(OwnTables):
                     Reason.DATABASE_UNAVAILABLE,
                     "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
-            statement, values = self._ending(f"{self._insertion} ON CONFLICT DO NOTHING"), _all_values(operation, home)
-            if not (await connection.execute(sa.text(statement), values)).all():
+            if not (await connection.execute(sa.text(self._sql.insert), values)).all():
                 # The process that claimed it has ended it, too.
                 raise LeaseLostError(operation.id)
             return None
@@ -148,33 +129,17 @@ class OperationTable(OwnTables):
 
         The fence rises: a process that has claimed that row loses it.
         """
-        rows = await self.rows(
-            self._ending(
-                f"""
-                {self._insertion}
-                ON CONFLICT (id) DO UPDATE
-                SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
-                    finished_at = excluded.finished_at, cancel_requested_by = excluded.cancel_requested_by,
-                    fence = kept.fence + 1
-                WHERE kept.finished_at IS NULL
-                """  # noqa: S608 # as above
-            ),
-            _all_values(operation, await self.home()),
-        )
+        rows = await self.rows(self._sql.write_down, _all_values(operation, await self.home()))
         operation.fence = rows[0].fence if rows else 1
 
     async def prune(self, *, days: float) -> None:
         """Delete the operations that ended longer ago than this."""
-        await self.rows(
-            f"DELETE FROM {self._name} WHERE finished_at < clock_timestamp() - make_interval(secs => :seconds) "  # noqa: S608 # as above
-            "RETURNING id",
-            {"seconds": days * 86_400},
-        )
+        await self.rows(self._sql.prune, {"seconds": days * 86_400})
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
         await self._end_abandoned(await self.home())
-        rows = await self.rows(self._conflicts, {"resources": list(operation.resources)})
+        rows = await self.rows(self._sql.conflicting, {"resources": list(operation.resources)})
         return next(iter(operations_from_rows(rows)), None)
 
     async def save(self, operation: OperationRecord) -> None:
@@ -185,19 +150,7 @@ class OperationTable(OwnTables):
         Raises:
             LeaseLostError: another process holds it now, or has ended it.
         """
-        saved = await self.rows(
-            self._ending(
-                f"""
-                UPDATE {self._name}
-                SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
-                    failure = CAST(:failure AS jsonb), finished_at = :finished_at,
-                    cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by),
-                    lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-                WHERE id = :id AND fence = :fence AND (finished_at IS NULL OR finished_at = :finished_at)
-                """  # noqa: S608 # as above
-            ),
-            {**row_values(operation), "actions": _ACTIONS, "lease": LEASE_SECONDS},
-        )
+        saved = await self.rows(self._sql.save, {**row_values(operation), "lease": LEASE_SECONDS})
         if not saved:
             raise LeaseLostError(operation.id)
         # This process may have been asked meanwhile.
@@ -208,13 +161,7 @@ class OperationTable(OwnTables):
 
         The process that holds the row reads this when it renews its lease. An operation that has ended stays as it is.
         """
-        rows = await self.rows(
-            f"""
-            UPDATE {self._name} SET cancel_requested_by = coalesce(cancel_requested_by, :user)
-            WHERE id = CAST(:id AS uuid) AND state IN ('PENDING', 'RUNNING') RETURNING {_COLUMNS}
-            """,  # noqa: S608 # as above
-            {"id": id_, "user": user},
-        )
+        rows = await self.rows(self._sql.request_cancel, {"id": id_, "user": user})
         return next(iter(operations_from_rows(rows)), None) or await self.find(id_)
 
     async def renew(self, operation: OperationRecord) -> None:
@@ -239,17 +186,11 @@ class OperationTable(OwnTables):
         Raises:
             LeaseLostError: another process holds it now.
         """
-        deleted = await self.rows(
-            f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING cancel_requested_by",  # noqa: S608 # as above
-            {"id": operation.id, "fence": operation.fence},
-        )
+        deleted = await self.rows(self._sql.delete_held, {"id": operation.id, "fence": operation.fence})
         if deleted:
             operation.cancel_requested_by = deleted[0][0] or operation.cancel_requested_by
         # The reply to an earlier attempt may have been lost.
-        elif await self.rows(
-            f"SELECT id FROM {self._name} WHERE id = :id",  # noqa: S608 # as above
-            {"id": operation.id},
-        ):
+        elif await self.rows(self._sql.find, {"id": operation.id}):
             raise LeaseLostError(operation.id)
 
     async def claim(self) -> list[OperationRecord]:
@@ -260,77 +201,29 @@ class OperationTable(OwnTables):
         """
         home = await self.home()
         await self._end_abandoned(home)
-        rows = await self.rows(
-            f"""
-            UPDATE {self._name}
-            SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id IN (
-                SELECT id FROM {self._name}
-                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp() AND home = :home
-                  AND NOT id = ANY(CAST(:excluding AS uuid[]))
-                FOR UPDATE SKIP LOCKED
-            )
-            RETURNING {_COLUMNS}
-            """,  # noqa: S608 # as above
-            {"lease": LEASE_SECONDS, "excluding": list(self.excluded), "home": home},
-        )
-        return operations_from_rows(rows)
+        values = {"lease": LEASE_SECONDS, "running": list(self.running), "home": home}
+        return operations_from_rows(await self.rows(self._sql.claim, values))
 
     async def next_lease_end(self) -> float | None:
         """The seconds until the next lease ends, unless it is renewed; None if no operation is unfinished."""
-        rows = await self.rows(
-            f"""
-            SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
-            FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') AND isfinite(lease_ends_at)
-            """,  # noqa: S608 # as above
-            {},
-        )
+        rows = await self.rows(self._sql.next_lease_end, {})
         seconds: float | None = rows[0][0]
         return seconds
 
     async def created(self) -> set[str]:
         """The resources of all operations that create something, in lower case: "catalog orders"."""
-        rows = await self.rows(
-            f"SELECT DISTINCT unnest(resources) FROM {self._name} WHERE kind = ANY(CAST(:kinds AS text[]))",  # noqa: S608 # as above
-            {"kinds": [kind.value for kind in CREATING]},
-        )
+        rows = await self.rows(self._sql.created, {"kinds": [kind.value for kind in CREATING]})
         return {row[0] for row in rows}
 
     async def find(self, id_: str) -> OperationRecord | None:
         """The operation with this id."""
-        rows = await self.rows(f"SELECT {_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
+        rows = await self.rows(self._sql.find, {"id": id_})
         return next(iter(operations_from_rows(rows)), None)
 
     async def page(self, *, size: int, after: OperationRecord | None) -> list[OperationRecord]:
         """Operations, newest first."""
-        rows = await self.rows(
-            f"""
-            SELECT {_COLUMNS} FROM {self._name}
-            WHERE CAST(:id AS uuid) IS NULL OR (requested_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
-            ORDER BY requested_at DESC, id DESC LIMIT :size
-            """,  # noqa: S608 # as above
-            {"id": after and after.id, "at": after and after.requested_at, "size": size},
-        )
-        return operations_from_rows(rows)
-
-    def _ending(self, change: str, *, home: str = "home") -> str:
-        """A statement that changes operations and returns them. It adds an entry to the audit for each that has ended.
-
-        The entry is that of `OperationRecord.outcome`. A repeated end adds nothing.
-        """
-        return f"""
-            WITH changed AS ({change} RETURNING *), audited AS (
-                INSERT INTO {self.schema}.admin_audit
-                    (id, at, last_at, principal, action, outcome, reason, resources, operation, input, home)
-                SELECT id, finished_at, finished_at, requested_by, coalesce(CAST(:actions AS jsonb)->>kind, kind),
-                    state, failure->>'reason', coalesce((
-                        SELECT array_agg(resource) FROM jsonb_array_elements_text(facts->'{RESOURCES}') AS r (resource)
-                    ), resources), id, facts->>'{INPUT}', {home}
-                FROM changed WHERE finished_at IS NOT NULL
-                ON CONFLICT (id) DO NOTHING
-            )
-            SELECT {_COLUMNS} FROM changed
-        """  # noqa: S608 # as above
+        values = {"id": after and after.id, "at": after and after.requested_at, "size": size}
+        return operations_from_rows(await self.rows(self._sql.page, values))
 
     async def _end_abandoned(self, home: str) -> None:
         """End operations that no process holds: of other homes at once, of this home after STALE_SECONDS.
@@ -340,49 +233,22 @@ class OperationTable(OwnTables):
         """
         interrupted = OperationFailure(Reason.STEP_TIMED_OUT, _INTERRUPTED, retryable=True)
         begun_elsewhere = OperationFailure(Reason.BEGUN_ELSEWHERE, _BEGUN_ELSEWHERE, retryable=False)
-        statement = self._ending(
-            f"""
-            UPDATE {self._name}
-            SET state = 'FAILED', fence = fence + 1, finished_at = clock_timestamp(),
-                failure = CAST(CASE WHEN home = :home THEN :interrupted ELSE :begun_elsewhere END AS jsonb),
-                steps = COALESCE((
-                    SELECT jsonb_agg(
-                        CASE step->>'state'
-                            WHEN 'PENDING' THEN jsonb_set(step, '{{state}}', '"SKIPPED"')
-                            WHEN 'RUNNING' THEN jsonb_set(step, '{{state}}', '"FAILED"')
-                            ELSE step
-                        END ORDER BY number
-                    ) FROM jsonb_array_elements(steps) WITH ORDINALITY AS s (step, number)
-                ), steps)
-            WHERE state IN ('PENDING', 'RUNNING') AND NOT id = ANY(CAST(:excluding AS uuid[]))
-              AND (lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
-                   OR lease_ends_at < clock_timestamp() AND home IS DISTINCT FROM :home)
-            """,  # noqa: S608 # as above
-            home=":home",
-        )
         ended = await self.rows(
-            statement,
+            self._sql.end_abandoned,
             {
-                "actions": _ACTIONS,
                 "home": home,
                 "interrupted": json.dumps(failure_to_json(interrupted)),
                 "begun_elsewhere": json.dumps(failure_to_json(begun_elsewhere)),
-                "excluding": list(self.excluded),
+                "running": list(self.running),
                 "stale": STALE_SECONDS,
             },
         )
         for operation in operations_from_rows(ended):
-            _log.warning("operation not carried out", operation=operation.id)
             write_line(operation.outcome())
 
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
         held = await self.rows(
-            f"""
-            UPDATE {self._name}
-            SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease),
-                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by)
-            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
-            """,  # noqa: S608 # as above
+            self._sql.set_lease,
             {
                 "id": operation.id,
                 "fence": operation.fence,
@@ -405,6 +271,5 @@ def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
         "requested_by": operation.requested_by,
         "requested_at": operation.requested_at,
         "home": home,
-        "actions": _ACTIONS,
         "lease": LEASE_SECONDS,
     }

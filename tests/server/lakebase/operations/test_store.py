@@ -23,7 +23,7 @@ from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import WakeUp
-from server.lakebase.database.audit_entry import INPUT
+from server.lakebase.database.audit_entry import INPUT, RESOURCES
 from server.lakebase.database.home import Home
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
@@ -387,6 +387,18 @@ async def test_the_statement_that_ends_an_operation_writes_the_audit(
     await store.begin(held)
     await end(store, new_store(), held, database)
     assert await outcomes(database, held) == audited(state, reason)
+
+
+async def test_the_outcome_of_an_operation_has_no_secret(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """Someone may give a token as a name. The operation keeps the resources without secrets for its entry."""
+    store, held = new_store(), operation()
+    held.facts[RESOURCES] = ["instance [secret]", "catalog one"]
+    await store.begin(held)
+    await end_here(store, store, held, database)
+    ((_, _, _, _, resources, *_),) = await outcomes(database, held)
+    assert resources == ["instance [secret]", "catalog one"]
 
 
 async def move(database: asyncpg.Connection, held: OperationRecord, home: str | None) -> None:
