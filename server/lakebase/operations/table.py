@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import Reason, UnavailableError
 from schema.ports.administration import OperationFailure
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.audit import write_line
@@ -80,7 +80,7 @@ class OperationTable(OwnTables):
         """Run statements as `OwnTables` does, with the errors of this class."""
         try:
             return await super().run(statements, **options)
-        except ApiError as error:
+        except UnavailableError as error:
             if error.reason is Reason.CHANGES_UNAVAILABLE:
                 # The server may not create its tables in this database, so it can never keep an operation there.
                 raise DatabaseAbsentError(error.message) from error
