@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,64 +22,20 @@ from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import WakeUp
-from server.lakebase.database.audit_entry import INPUT, RESOURCES
 from server.lakebase.database.home import Home
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from tests.server.conftest import patient_settings
-from tests.servers.process import PATIENCE_SECONDS
+from tests.server.lakebase.operations.conftest import LEASE_SECONDS, SCHEMA, lapse, move, operation, silence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Callable
 
     import asyncpg
 
     from server.db.database import Database
     from server.settings import Settings
-
-SCHEMA = "kept_operations"
-# Far longer than a test takes: a lease ends only when the test ends it.
-LEASE_SECONDS = 10 * PATIENCE_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def _leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of LEASE_SECONDS."""
-    monkeypatch.setattr("server.lakebase.operations.table.LEASE_SECONDS", LEASE_SECONDS)
-
-
-def operation(name: str = "one", *, capacity: str = "CU_1") -> OperationRecord:
-    """An operation that creates an instance of this name."""
-    request = AdminRequest(OperationKind.CREATE_INSTANCE, instance=InstanceSpec(name, capacity))
-    resource, facts = f"instance {name}", {INPUT: json.dumps({"name": name}, separators=(",", ":"))}
-    return OperationRecord(request, (resource,), [OperationStep("create_instance", resource)], facts, "ada")
-
-
-@pytest.fixture
-async def new_store(orders_url: str, database: asyncpg.Connection) -> AsyncIterator[Callable[[], OperationStore]]:
-    """Makes stores as several processes have them, on one schema without operations."""
-    settings, url = patient_settings(orders_url), UrlDatabase(orders_url)
-    migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-    await migrations.upgrade()
-    await database.execute(f"DELETE FROM {SCHEMA}.operation")
-    engines = []
-
-    def new() -> OperationStore:
-        engines.append(create_operations_pool(settings, url))
-        migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-        return OperationStore(OperationTable(engines[-1], SCHEMA, migrations, Home(url, SCHEMA)))
-
-    yield new
-    for engine in engines:
-        await engine.dispose()
-
-
-async def lapse(database: asyncpg.Connection, held: OperationRecord) -> None:
-    """End a lease, as if its holder had been silent for too long."""
-    await database.execute(
-        f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '1 s' WHERE id = $1", held.id
-    )
 
 
 async def test_an_identical_request_finds_the_operation_that_is_under_way(
@@ -238,172 +193,6 @@ async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
     assert found.failure is not None
     assert (found.state, found.failure.reason) == (OperationState.FAILED, Reason.STEP_TIMED_OUT)
     assert found.finished_at is not None
-
-
-async def silence(database: asyncpg.Connection, held: OperationRecord) -> None:
-    """Let the holder of an operation stand still for over an hour."""
-    await database.execute(
-        f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '61 min' WHERE id = $1", held.id
-    )
-
-
-async def outcomes(database: asyncpg.Connection, ended: OperationRecord) -> list[tuple[Any, ...]]:
-    """The outcomes of an operation in the audit, with all that describes them."""
-    rows = await database.fetch(
-        "SELECT principal, action, outcome, reason, resources, input, request_id, count, last_at = at "
-        f"FROM {SCHEMA}.admin_audit WHERE operation = $1 ORDER BY at",
-        ended.id,
-    )
-    return [tuple(row) for row in rows]
-
-
-def audited(state: str, reason: str | None) -> list[tuple[Any, ...]]:
-    """What the audit says of the end of `operation()`."""
-    return [("ada", "createDatabaseInstance", state, reason, ["instance one"], '{"name":"one"}', None, 1, True)]
-
-
-async def test_a_holder_that_stood_still_for_an_hour_finds_its_operation_failed(
-    new_store: Callable[[], OperationStore], database: asyncpg.Connection
-) -> None:
-    """When it wakes up it writes nothing, and the newer operation on the same resource goes on. The audit tells of it."""
-    store, other, held, newer = new_store(), new_store(), operation(), operation()
-    await store.begin(held)
-    held.update_step(0, state=OperationState.RUNNING)
-    await store.save(held)
-    await silence(database, held)
-    assert await other.begin(newer) is None
-    newer.update_step(0, state=OperationState.RUNNING)
-    await other.save(newer)
-    for late in (store.save, store.renew, store.release, store.detach):
-        with pytest.raises(LeaseLostError):
-            await late(held)
-    held.end()
-    with pytest.raises(LeaseLostError):
-        await store.save(held)
-    await other.save(newer)
-    found = await other.find(held.id)
-    assert found is not None
-    assert found.state is OperationState.FAILED
-    assert await outcomes(database, held) == audited("FAILED", "STEP_TIMED_OUT")
-
-
-async def test_an_operation_that_has_ended_is_never_saved_again(
-    new_store: Callable[[], OperationStore], database: asyncpg.Connection
-) -> None:
-    """Even with its fence: the release before does not raise it when it fails a stale operation. A repeated end is one."""
-    store, held, ended = new_store(), operation(), operation("two")
-    await store.begin(held)
-    await database.execute(
-        f"UPDATE {SCHEMA}.operation SET state = 'FAILED', finished_at = now() WHERE id = $1", held.id
-    )
-    with pytest.raises(LeaseLostError):
-        await store.save(held)
-    held.end()
-    with pytest.raises(LeaseLostError):
-        await store.save(held)
-    await store.begin(ended)
-    ended.end()
-    await store.save(ended)
-    await store.save(ended)
-
-
-async def end_here(store: OperationStore, _: OperationStore, held: OperationRecord, __: asyncpg.Connection) -> None:
-    """End an operation in its row."""
-    held.end()
-    await store.save(held)
-    await store.save(held)
-
-
-async def end_in_memory(
-    store: OperationStore, _: OperationStore, held: OperationRecord, __: asyncpg.Connection
-) -> None:
-    """End an operation in memory, and write it down."""
-    await store.detach(held)
-    held.end()
-    await store.write_down_ended()
-    store.abandon(held)
-    await store.write_down_ended()
-
-
-async def end_left_behind(
-    store: OperationStore, _: OperationStore, held: OperationRecord, __: asyncpg.Connection
-) -> None:
-    """End an operation in memory whose row was left behind."""
-    store.abandon(held)
-    held.end()
-    await store.write_down_ended()
-    await store.write_down_ended()
-
-
-async def end_while_it_moves(
-    store: OperationStore, _: OperationStore, held: OperationRecord, __: asyncpg.Connection
-) -> None:
-    """End an operation while a heartbeat moves it from memory to the database."""
-    await store.detach(held)
-    held.end()
-    await store.persist(held)
-    await store.write_down_ended()
-
-
-async def end_stale(
-    _: OperationStore, other: OperationStore, held: OperationRecord, database: asyncpg.Connection
-) -> None:
-    """Fail an operation that no process held for an hour, from two processes."""
-    await silence(database, held)
-    await other.claim()
-    await other.claim()
-
-
-async def end_copied(
-    _: OperationStore, other: OperationStore, held: OperationRecord, database: asyncpg.Connection
-) -> None:
-    """Fail an operation of another database."""
-    await move(database, held, "another/1/2/3")
-    await lapse(database, held)
-    await other.conflicting(held)
-    await other.claim()
-
-
-@pytest.mark.parametrize(
-    ("end", "state", "reason"),
-    [
-        (end_here, "SUCCEEDED", None),
-        (end_in_memory, "SUCCEEDED", None),
-        (end_left_behind, "SUCCEEDED", None),
-        (end_while_it_moves, "SUCCEEDED", None),
-        (end_stale, "FAILED", "STEP_TIMED_OUT"),
-        (end_copied, "FAILED", "BEGUN_ELSEWHERE"),
-    ],
-)
-async def test_the_statement_that_ends_an_operation_writes_the_audit(
-    new_store: Callable[[], OperationStore],
-    database: asyncpg.Connection,
-    end: Callable[..., Awaitable[None]],
-    state: str,
-    reason: str | None,
-) -> None:
-    """A process that dies right after it leaves no end without its entry; and however often it is repeated, one."""
-    store, held = new_store(), operation()
-    await store.begin(held)
-    await end(store, new_store(), held, database)
-    assert await outcomes(database, held) == audited(state, reason)
-
-
-async def test_the_outcome_of_an_operation_has_no_secret(
-    new_store: Callable[[], OperationStore], database: asyncpg.Connection
-) -> None:
-    """Someone may give a token as a name. The operation keeps the resources without secrets for its entry."""
-    store, held = new_store(), operation()
-    held.facts[RESOURCES] = ["instance [secret]", "catalog one"]
-    await store.begin(held)
-    await end_here(store, store, held, database)
-    ((_, _, _, _, resources, *_),) = await outcomes(database, held)
-    assert resources == ["instance [secret]", "catalog one"]
-
-
-async def move(database: asyncpg.Connection, held: OperationRecord, home: str | None) -> None:
-    """Write another home into an operation's row, as if this database were a copy of the one where it was begun."""
-    await database.execute(f"UPDATE {SCHEMA}.operation SET home = $2 WHERE id = $1", held.id, home)
 
 
 @pytest.mark.parametrize("home", ["another/1/2/3", None], ids=["another", "before-homes"])
