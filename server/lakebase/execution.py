@@ -90,8 +90,6 @@ class Executor:
         self._superseded_by: dict[str, OperationRecord] = {}
         # The audit entries of operations that delete the database with these entries in it.
         self._carried: dict[str, list[AuditEntry]] = {}
-        # The operations that are being moved to memory. Their rows are about to be deleted.
-        self._detaching: set[str] = set()
         # The causes of unforeseen failures that have been logged, for each operation.
         self._logged: defaultdict[str, set[object]] = defaultdict(set)
 
@@ -143,7 +141,7 @@ class Executor:
                             return
             except LeaseLostError:
                 # Not if the row is gone because this process moves the operation to memory.
-                if operation.id not in self._detaching and not operation.facts.get("detached"):
+                if not operation.facts.get("detached"):
                     _cancel(task)
                     return
 
@@ -224,17 +222,16 @@ class Executor:
         if deleting and operation.id not in self._carried:
             # These entries go with their database. At the operation's end they are written to the next one.
             self._carried[operation.id] = await self._audit.of_operation(operation.id)
-        self._detaching.add(operation.id)
+        # The heartbeat may find the row gone from now on.
+        operation.facts["detached"] = True
         try:
             await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
-        except UnavailableError:
-            if not deleting:
+        except Exception as error:
+            if not (deleting and isinstance(error, UnavailableError)):
+                del operation.facts["detached"]
                 raise
             # The row goes with its database. If the deletion fails, `write_down` ends the row.
             self._store.abandon(operation)
-        finally:
-            self._detaching.discard(operation.id)
-        operation.facts["detached"] = True
 
     async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
         """Store the end of the operation, with its entry in the audit.
