@@ -82,7 +82,7 @@ class request_deadline:  # noqa: N801 # it is used like a function, as `asyncio.
 
 def postpone(seconds: float) -> None:
     """Allow the current query at least this many seconds from now on. Without a query it does nothing."""
-    # A task that outlives its query still sees the query's deadline, for which this does nothing.
+    # A shared statement may outlive one of its queries, for whose deadline this does nothing.
     for deadline in _deadlines.get():
         deadline.postpone(seconds)
 

@@ -11,7 +11,7 @@ from schema.permissions import Principal, Role
 from server.auth.refreshed_value import RefreshedValue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from starlette.datastructures import Headers
     from starlette.requests import HTTPConnection
@@ -41,9 +41,12 @@ class DatabricksAuthentication:
 
     def __init__(self, settings: Settings, groups_of: GroupsOf) -> None:
         self._users = {
-            Role.READER: _folded(settings.reader_users),
-            Role.WRITER: _folded(settings.writer_users),
-            Role.ADMIN: _folded(settings.admin_users),
+            role: frozenset(_normalised(user) for user in users)
+            for role, users in (
+                (Role.READER, settings.reader_users),
+                (Role.WRITER, settings.writer_users),
+                (Role.ADMIN, settings.admin_users),
+            )
         }
         self._groups = {
             Role.READER: settings.reader_groups,
@@ -64,7 +67,7 @@ class DatabricksAuthentication:
             UnavailableError: the user has no role by name, and its groups cannot be looked up now.
         """
         user = _identity(connection.headers)
-        known = {user.casefold(), _EVERYBODY}
+        known = {user, _EVERYBODY}
         roles = frozenset(role for role, users in self._users.items() if users & known)
         if Role.ADMIN not in roles and any(self._groups.values()):
             roles |= await self._roles_of_groups(user, fallback=roles)
@@ -97,15 +100,14 @@ class _Directory:
         Raises:
             ApiError: the platform does not answer, and has not answered lately.
         """
-        key = user.casefold()
-        if key not in self._callers:
-            self._callers[key] = RefreshedValue(
+        if user not in self._callers:
+            self._callers[user] = RefreshedValue(
                 lambda: self._groups_of(user), ttl_seconds=self._ttl_seconds, grace_seconds=_GRACE_SECONDS
             )
-        self._callers.move_to_end(key)
+        self._callers.move_to_end(user)
         if len(self._callers) > _REMEMBERED_CALLERS:
             self._callers.popitem(last=False)
-        return await self._callers[key].get()
+        return await self._callers[user].get()
 
 
 def _identity(headers: Headers) -> str:
@@ -117,7 +119,7 @@ def _identity(headers: Headers) -> str:
     name, (value,) = next(iter(present.items()))
     try:
         # Starlette decodes headers as Latin-1; the proxy writes names in UTF-8.
-        user = value.encode("latin-1").decode().strip()
+        user = _normalised(value.encode("latin-1").decode())
     except UnicodeDecodeError:
         user = ""
     if not user or len(user) > _IDENTITY_CHARACTERS or not user.isprintable():
@@ -125,5 +127,6 @@ def _identity(headers: Headers) -> str:
     return user
 
 
-def _folded(users: Collection[str]) -> frozenset[str]:
-    return frozenset(user.casefold() for user in users)
+def _normalised(user: str) -> str:
+    """One spelling for each user. On the platform, names are the same in any case."""
+    return user.strip().lower()

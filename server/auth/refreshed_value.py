@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from schema.errors import ApiError
@@ -59,7 +60,7 @@ class RefreshedValue(Generic[T]):
             ApiError: the fetch failed, and there is no old value.
         """
         if self._fetching is None and time.monotonic() >= self._not_before:
-            self._fetching = asyncio.create_task(self._fetch_value())
+            self._fetching = asyncio.create_task(self._fetch_value(), name="refresh", context=Context())
         fetching = self._fetching
         if fetching is not None:
             old = self._within(self._ttl_seconds + self._grace_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -13,6 +13,7 @@ from schema.errors import ApiError, Reason, UnavailableError
 from schema.ports.changes import BEGINNING, FeedPlace, StatusChange
 from server.changes.history import history_replaced
 from server.changes.sql_writes import CHANGE_FIELDS, MOMENT
+from server.changes.subscriber import Subscriber
 from server.db.app_tables import CHANNEL, quoted
 from server.db.backoff import Backoff
 
@@ -33,6 +34,9 @@ _LAST_RETRY_SECONDS: Final = 5.0
 # So that the processes do not all reconnect at the same moment.
 _RETRY_JITTER: Final = 0.5
 _CLOSE_SECONDS: Final = 1.0
+# How long the feed tries to listen before it tells its subscribers. A subscription that stays open is behind for no
+# longer than with a missed NOTIFY, and a restart or failover of the database mostly takes less.
+_LISTEN_SECONDS: Final = 30.0
 # How many subscribers read the history at once. They use connections of the pages' pool.
 _CATCHING_UP: Final = 3
 
@@ -41,61 +45,15 @@ class _HistoryReplacedError(Exception):
     """The history does not have the change that was read last."""
 
 
-class _Subscriber:
-    """The buffer of one subscriber: the changes that it has not received yet, up to a limit."""
-
-    def __init__(self, order_keys: frozenset[int] | None, *, buffer: int, since: FeedPlace | None) -> None:
-        self._order_keys = order_keys
-        self._buffer = buffer
-        self._changes: deque[StatusChange] = deque()
-        self._news = asyncio.Event()
-        self._end: ApiError | None = None
-        self.since = since
-
-    def add(self, change: StatusChange) -> bool:
-        """Buffer a change, if the subscriber wants it; False if the subscriber is too slow to receive more."""
-        if self._order_keys is not None and change.order_key not in self._order_keys:
-            return True
-        if len(self._changes) >= self._buffer:
-            # Drop the buffer: subscribers that do read need the memory, and the history has every change.
-            self._changes.clear()
-            self.end(
-                UnavailableError(
-                    Reason.SUBSCRIBER_TOO_SLOW,
-                    f"More than {self._buffer:,} changes were waiting for you. Subscribe again with `after`, the "
-                    "cursor of the last change that you received. Nothing is lost.",
-                )
-            )
-            return False
-        self._changes.append(change)
-        self._news.set()
-        return True
-
-    def end(self, error: ApiError) -> None:
-        """End the subscription with this error, after the changes that are buffered."""
-        self._end = error
-        self._news.set()
-
-    async def next(self) -> StatusChange:
-        """Wait for the next change.
-
-        Raises:
-            ApiError: the subscription has been ended.
-        """
-        while not self._changes:
-            if self._end is not None:
-                raise self._end
-            self._news.clear()
-            await self._news.wait()
-        return self._changes.popleft()
-
-
 class PostgresFeed:
     """The schema's ChangeFeed.
 
     A NOTIFY announces changes, and the feed reads them in the order of their ids. That is the order of the commits; the
     migration says why. If a NOTIFY is missed, or the connection dies silently, a query every `catch_up_seconds` finds
     the new changes. A subscriber that is behind first reads the history, at its own pace.
+
+    If the feed cannot listen for half a minute, its subscribers end with the reason. They subscribe again with their
+    cursor, and miss nothing.
 
     A restore, a reset or a failover that lost its tail may replace the history. So each read begins with the change
     that was read last. If it is not there any more, all subscribers end with CURSOR_INVALID.
@@ -108,7 +66,8 @@ class PostgresFeed:
         buffer: how many changes may wait for a subscriber before it is too slow.
         catch_up_seconds: how often the feed looks for changes without a NOTIFY.
         hold_seconds: how long a change is held back after it was read, so that a subscriber finds it on a replica too.
-        keeps_awake: whether subscribers keep the database awake. If not, the feed queries only after a NOTIFY.
+        keeps_awake: whether subscribers keep the database awake. If not, the feed looks for changes without a NOTIFY
+            only after something else has used the database.
     """
 
     def __init__(
@@ -135,12 +94,13 @@ class PostgresFeed:
         table = f"{quoted(schema)}.order_status_change"
         self._head = f"SELECT id, {MOMENT} FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608 # the setting is an identifier, and quoted
         self._from = f"SELECT {CHANGE_FIELDS} FROM {table} WHERE id >= $1 ORDER BY id LIMIT {_BATCH}"  # noqa: S608 # as above
-        self._subscribers: set[_Subscriber] = set()
+        self._subscribers: set[Subscriber] = set()
         self._listening: asyncio.Task[None] | None = None
         self._position: FeedPlace | None = None
         self._interrupted_by: str | None = None
+        # Set while the feed tries to listen.
+        self._giving_up: asyncio.TimerHandle | None = None
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
-        self._started = asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
 
     async def changes(self, after: FeedPlace, order_keys: frozenset[int] | None) -> AsyncGenerator[StatusChange, None]:
@@ -151,18 +111,22 @@ class PostgresFeed:
             UnavailableError: the database does not answer, or SUBSCRIBER_TOO_SLOW.
         """
         await self._migrations.ensure()
-        position, head = after, await self._history.head()
-        if position != head:
-            await self._history.require(position)
-        while head.id - position.id > _NEAR:
+        position = after
+        while True:
+            head = await self._history.head()
+            self.note_use()
+            if position != head:
+                # Also for the place that was reached: the history may have been replaced since.
+                await self._history.require(position)
+            if head.id - position.id <= _NEAR:
+                break
             await self._settled(asyncio.get_running_loop().time())
             async for change in self._between(position, head, order_keys):
                 yield change
-            position, head = head, await self._history.head()
+            position = head
         subscriber = self._attach(order_keys)
         try:
-            await self._started.wait()
-            since = subscriber.since or BEGINNING
+            since = await subscriber.since()
             if position != since:
                 # The history that is read here has both places, so the listener follows the same history.
                 await self._history.require(position, since)
@@ -186,7 +150,12 @@ class PostgresFeed:
 
     async def close(self) -> None:
         """Stop listening."""
-        await self._stop()
+        listening, self._listening = self._listening, None
+        self._position = None
+        self._listens()
+        if listening is not None:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
 
     def note_use(self) -> None:
         """Note that the database has answered a statement, so it is awake."""
@@ -207,35 +176,29 @@ class PostgresFeed:
                 yield change
             position = changes.reached
 
-    def _attach(self, order_keys: frozenset[int] | None) -> _Subscriber:
-        subscriber = _Subscriber(order_keys, buffer=self._buffer, since=self._position)
+    def _attach(self, order_keys: frozenset[int] | None) -> Subscriber:
+        subscriber = Subscriber(order_keys, buffer=self._buffer, since=self._position)
         self._subscribers.add(subscriber)
         if self._listening is None:
-            self._listening = asyncio.create_task(self._listen(), name="feed")
+            # In an empty context: the task does not belong to the first subscriber.
+            self._listening = asyncio.create_task(self._listen(), name="feed", context=Context())
         return subscriber
 
-    async def _detach(self, subscriber: _Subscriber) -> None:
+    async def _detach(self, subscriber: Subscriber) -> None:
         self._subscribers.discard(subscriber)
         if not self._subscribers:
-            await self._stop()
-
-    async def _stop(self) -> None:
-        listening, self._listening = self._listening, None
-        self._begin_anew()
-        if listening is not None:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await self.close()
 
     async def _listen(self) -> None:
         while True:
+            if self._giving_up is None:
+                self._give_up_later()
             try:
                 await self._follow()
             except _HistoryReplacedError:
                 _log.warning("feed ended: the history was replaced", subscribers=len(self._subscribers))
-                for subscriber in self._subscribers:
-                    subscriber.end(history_replaced())
-                self._subscribers.clear()
-                self._begin_anew()
+                self._end(history_replaced)
+                self._position = None
             except Exception as error:  # noqa: BLE001 # the loop must go on, and a lost connection may raise anything
                 cause = error.message if isinstance(error, ApiError) else repr(error)
                 # Logged once for each cause, however often the feed tries to connect.
@@ -248,44 +211,74 @@ class PostgresFeed:
                 await self._used.wait()
             await asyncio.sleep(self._backoff.next_pause())
 
+    def _give_up_later(self) -> None:
+        self._giving_up = asyncio.get_running_loop().call_later(_LISTEN_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Tell the subscribers that the feed cannot listen. Those that subscribe again wait for the next attempts."""
+        self._give_up_later()
+        _log.warning("feed ended: it cannot listen", cause=self._interrupted_by, subscribers=len(self._subscribers))
+        self._end(
+            lambda: UnavailableError(
+                Reason.DATABASE_UNAVAILABLE,
+                "The server cannot listen for changes: the database does not answer, or has no connection left. "
+                "Subscribe again with `after`, the cursor of the last change that you received. Nothing is lost.",
+            )
+        )
+
+    def _listens(self) -> None:
+        """Note that the feed listens, or need not any more."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _end(self, error: Callable[[], ApiError]) -> None:
+        for subscriber in self._subscribers:
+            subscriber.end(error())
+        self._subscribers.clear()
+
     async def _follow(self) -> None:
         """Listen and read on one connection, until it is lost."""
         connection = await self._connect()
         try:
             news = asyncio.Event()
-            news.set()
-            connection.add_termination_listener(lambda *_: news.set())
-            await connection.add_listener(CHANNEL, lambda *event: news.set() if event[-1] == self._schema else None)
+
+            def look() -> None:
+                news.set()
+                self._used.set()
+
+            look()
+            connection.add_termination_listener(lambda *_: look())
+            await connection.add_listener(CHANNEL, lambda *event: look() if event[-1] == self._schema else None)
             if self._position is None:
                 # LISTEN is active already, so every later commit is announced.
                 newest = await connection.fetchrow(self._head)
                 self._begin(FeedPlace(*newest) if newest else BEGINNING)
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._catch_up_seconds if self._keeps_awake else None):
+                    async with asyncio.timeout(self._catch_up_seconds):
                         await news.wait()
+                if not self._keeps_awake:
+                    await self._used.wait()
                 news.clear()
+                self._used.clear()
                 await self._read(connection)
         finally:
             # The connection holds nothing that could be lost, so do not wait for the database to confirm the close.
             with contextlib.suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS)
 
-    def _begin_anew(self) -> None:
-        self._position = None
-        self._started.clear()
-
     def _begin(self, position: FeedPlace) -> None:
         self._position = position
         for subscriber in self._subscribers:
-            subscriber.since = position
-        self._started.set()
+            subscriber.begin(position)
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         while True:
             position = self._position or BEGINNING
             rows: list[Any] = await connection.fetch(self._from, position.id)
             self._backoff.reset()
+            self._listens()
             if self._interrupted_by is not None:
                 self._interrupted_by = None
                 _log.info("feed resumed")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiodataloader import DataLoader
 from sqlalchemy.exc import DBAPIError
 
+from schema.deadline import current_deadline, follow
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, ChangePage, FeedPlace, StatusChange
 from server.changes import sql_history as history
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from schema.deadline import Postponable
     from schema.ports.changes import ChangeFilter, ChangeWindow
     from server.db.app_tables import ChangeTables
     from server.db.migrate import Migrations
@@ -52,6 +55,7 @@ class SqlChangeHistory:
         self._tables = tables
         self._migrations = migrations
         self._head_task: asyncio.Task[FeedPlace] | None = None
+        self._head_deadlines: list[Postponable] = []
 
     async def head(self) -> FeedPlace:
         """The head. Concurrent callers share one statement: after a restart, all subscribers come at once.
@@ -59,11 +63,17 @@ class SqlChangeHistory:
         A caller may get the head of a moment ago. A subscriber then starts earlier, and misses nothing.
         """
         if self._head_task is None or self._head_task.done():
-            self._head_task = asyncio.ensure_future(self._read_head())
+            self._head_deadlines = []
+            reading = self._read_head(self._head_deadlines)
+            self._head_task = asyncio.create_task(reading, name="head", context=Context())
             self._head_task.add_done_callback(silence_failure)
+        if deadline := current_deadline():
+            self._head_deadlines.append(deadline)
         return await asyncio.shield(self._head_task)
 
-    async def _read_head(self) -> FeedPlace:
+    async def _read_head(self, deadlines: Sequence[Postponable]) -> FeedPlace:
+        # A wake-up of the database extends the deadline of every query that waits for the statement.
+        follow(deadlines)
         rows = await self.rows(history.head_statement(self._tables))
         return FeedPlace(*rows[0]) if rows else BEGINNING
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,9 @@ _WRITE_WAIT_SECONDS: Final = 1.0
 _RECYCLE_SECONDS: Final = 1_800.0
 # How long one attempt to connect may take, login included.
 CONNECT_SECONDS: Final = 3.0
+# The feed only listens, so nothing it sends would find that its peer has vanished. TCP asks after this many seconds of
+# silence, again after so many, and this many times. That is no use of the database, which may fall asleep.
+_PROBES: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
@@ -166,7 +170,14 @@ def create_operations_pool(settings: Settings, database: Database) -> Pool:
 
 async def connect_feed(settings: Settings, database: Database) -> asyncpg.Connection:
     """Open the connection on which the feed listens."""
-    return await _connector(settings, database, statement_timeout=settings.statement_timeout, purpose=" feed")()
+    connection = await _connector(settings, database, statement_timeout=settings.statement_timeout, purpose=" feed")()
+    peer = connection._transport.get_extra_info("socket")  # noqa: SLF001 # asyncpg has no option for it
+    if peer.family != socket.AF_UNIX:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _PROBES.items():
+            # On macOS the first is TCP_KEEPALIVE, with this number.
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option, 0x10), value)
+    return connection
 
 
 def _pool(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -31,16 +32,44 @@ _READ_ONLY: Final = "25006"
 # How long a request waits for an upgrade, which then continues without it.
 _PATIENCE_SECONDS: Final = 3.0
 _MIGRATION_LOCK = 7_036_874_417_766
+# `readable` is null if there is no table with the revision.
 _STATE = sa.text(
-    "SELECT current_user, current_database(), to_regnamespace(:quoted) IS NOT NULL, "
-    "EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = :schema AND tablename = 'alembic_version')"
+    """
+    SELECT current_user, current_database(), to_regnamespace(:quoted) IS NOT NULL, (
+        SELECT has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT') AS readable
+        FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace(:quoted) AND relname = 'alembic_version'
+    )
+    """
+)
+# Whether the role has each right that a change needs: on tables, the sequence of ids, and functions that it calls.
+_WRITABLE = sa.text(
+    """
+    SELECT bool_and(
+        CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, privilege)
+        ELSE has_table_privilege(c.oid, privilege) END
+    ) AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = to_regnamespace(:quoted) AND p.prorettype <> CAST('trigger' AS regtype)
+            AND NOT has_function_privilege(p.oid, 'EXECUTE')
+    )
+    FROM (VALUES
+        ('order_status', 'SELECT INSERT UPDATE DELETE'), ('order_status_change', 'SELECT INSERT'),
+        ('order_status_change_id', 'USAGE'), ('idempotency', 'SELECT INSERT UPDATE DELETE')
+    ) AS needed (relname, privileges)
+    JOIN pg_catalog.pg_class c USING (relname)
+    CROSS JOIN unnest(string_to_array(privileges, ' ')) AS privilege
+    WHERE c.relnamespace = to_regnamespace(:quoted)
+    """
 )
 
-_WRITABLE = sa.text(
-    "SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')) "
-    "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = :schema AND c.relname IN ('order_status', 'order_status_change', 'idempotency')"
-)
+
+class _Found(NamedTuple):
+    """The schema as found. `revision` is empty without tables; `missing` is what an owner runs if the role may not."""
+
+    role: str
+    schema_there: bool
+    revision: str
+    missing: str
 
 
 class Migrations:
@@ -59,6 +88,7 @@ class Migrations:
         self._made = made
         self._done = False
         self._under_way: asyncio.Task[None] | None = None
+        self._later: str | None = None
         self.missing: str | None = "The tables of status changes have not been checked yet."
 
     async def ensure(self) -> None:
@@ -83,7 +113,8 @@ class Migrations:
     def start(self) -> asyncio.Task[None]:
         """The upgrade in progress; starts one if there is none."""
         if self._under_way is None or self._under_way.done():
-            self._under_way = asyncio.create_task(self._ensure(), name="migrations")
+            # In an empty context: a request may start the task, but the task does not belong to it.
+            self._under_way = asyncio.create_task(self._ensure(), name="migrations", context=Context())
             # Requests may have stopped waiting for it. A failure is kept in `missing`.
             self._under_way.add_done_callback(silence_failure)
         return self._under_way
@@ -124,28 +155,28 @@ class Migrations:
     async def upgrade(self) -> str:
         """Apply the missing migrations and return the current revision.
 
+        A later release may have upgraded the tables further. Its revisions only add, so this code uses them.
+
         Raises:
             UnavailableError: CHANGES_UNAVAILABLE with the missing GRANT.
             DBAPIError, OSError, TimeoutError: the database does not answer.
         """
-        head = ScriptDirectory(str(_SCRIPTS)).get_current_head() or ""
+        scripts = ScriptDirectory(str(_SCRIPTS))
+        head = scripts.get_current_head() or ""
+        earlier = {"", *(script.revision for script in scripts.walk_revisions())} - {head}
         async with self._engine.connect() as connection, connection.begin():
-            found = (await connection.execute(_STATE, {"quoted": self._quoted, "schema": self._schema})).one()
-            role, database, schema_there, version_there = found
-            missing = f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
-            try:
-                if version_there:
-                    missing = self._grant(role)
-                    if await self._revision(connection) == head:
-                        if not await self._writable(connection):
-                            raise self._refused(role, missing)
-                        return head
-                    missing = "python -m server migrate"
-                elif schema_there:
-                    missing = f'GRANT USAGE, CREATE ON SCHEMA {self._quoted} TO "{role}"'
-                # A second process waits here, and then finds everything done.
+            found = await self._look(connection)
+            if found.revision in earlier:
+                # A second process waits here, perhaps one of another release, and then looks again.
                 await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                if not schema_there:
+                found = await self._look(connection)
+            if found.revision not in earlier:
+                if not (await connection.execute(_WRITABLE, {"quoted": self._quoted})).scalar_one():
+                    raise self._refused(found.role, self._grant(found.role))
+                self._note_later(found.revision, head)
+                return found.revision
+            try:
+                if not found.schema_there:
                     await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}"))
                 await connection.run_sync(self._apply)
             except DBAPIError as error:
@@ -156,7 +187,7 @@ class Migrations:
                     ) from error
                 if sqlstate(error) != _FORBIDDEN:
                     raise
-                raise self._refused(role, missing) from error
+                raise self._refused(found.role, found.missing) from error
         _log.info("migrated", schema=self._schema, revision=head)
         return head
 
@@ -186,13 +217,22 @@ class Migrations:
             )
         )
 
-    async def _writable(self, connection: AsyncConnection) -> bool:
-        writable: bool = (await connection.execute(_WRITABLE, {"schema": self._schema})).scalar_one()
-        return writable
-
-    async def _revision(self, connection: AsyncConnection) -> str | None:
+    async def _look(self, connection: AsyncConnection) -> _Found:
+        role, database, schema_there, readable = (await connection.execute(_STATE, {"quoted": self._quoted})).one()
+        if readable is None:
+            right = f"USAGE, CREATE ON SCHEMA {self._quoted}" if schema_there else f'CREATE ON DATABASE "{database}"'
+            return _Found(role, schema_there, "", missing=f'GRANT {right} TO "{role}"')
+        if not readable:
+            raise self._refused(role, self._grant(role))
         table = sa.text(f"SELECT version_num FROM {self._quoted}.alembic_version")  # noqa: S608 # the setting is an identifier, and quoted
-        return (await connection.execute(table)).scalar_one_or_none()
+        revision = (await connection.execute(table)).scalar_one_or_none() or ""
+        return _Found(role, schema_there, revision, missing="python -m server migrate")
+
+    def _note_later(self, revision: str, head: str) -> None:
+        """Log once that a later release has upgraded the tables."""
+        if revision not in {head, self._later}:
+            self._later = revision
+            _log.warning("a later release has upgraded the tables", schema=self._schema, revision=revision, ours=head)
 
     def _apply(self, connection: sa.Connection) -> None:
         config = Config(attributes={"connection": connection, "schema": self._schema})

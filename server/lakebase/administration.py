@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
 from schema.ports.administration import AdminOutcome, AdminRefusal, OperationPage
 from schema.ports.audit import AuditOutcome
-from server.lakebase.database.audit_entry import ACTIONS, CANCEL, INPUT, input_text, new_entry
+from server.lakebase.database.audit_entry import ACTIONS, CANCEL, INPUT, RESOURCES, input_text, new_entry
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.plans.planner import Planner
+from server.observability.redaction import secrets_known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -122,6 +123,7 @@ class LakebaseAdministration:
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))
         draft.facts[INPUT] = input_text(arguments)
+        draft.facts[RESOURCES] = [secrets_known.scrub(resource) for resource in draft.resources]
         operation = OperationRecord(request, tuple(draft.resources), draft.operation_steps, draft.facts, user)
         other = self._runner.conflicting(operation) or await self._store.conflicting(operation)
         if other is None and not draft.refusals and draft.changes_nothing:

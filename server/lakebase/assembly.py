@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import UnavailableError
@@ -111,7 +112,7 @@ class AdministrationRuntime:
         if self._settings.administers:
             self._runner.look_for_orphans()
         elif self._using is None or self._using.done():
-            self._using = asyncio.create_task(self._use_database(), name="audit")
+            self._using = asyncio.create_task(self._use_database(), name="audit", context=Context())
 
     def note_connection(self) -> None:
         """Write what waits in memory for the database, which has just accepted a connection."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -14,10 +15,10 @@ import structlog
 
 from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure, OperationState
-from schema.ports.audit import AuditOutcome
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
-from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
+from server.db.errors import sqlstate
+from server.lakebase.database.audit import write_line
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
@@ -25,7 +26,7 @@ from server.observability.observations import AdminOperationEnded
 from server.observability.sinks import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from schema.ports.audit import AuditEntry
     from server.lakebase.database.audit import AuditLog
@@ -89,8 +90,8 @@ class Executor:
         self._superseded_by: dict[str, OperationRecord] = {}
         # The audit entries of operations that delete the database with these entries in it.
         self._carried: dict[str, list[AuditEntry]] = {}
-        # The operations that are being moved to memory. Their rows are about to be deleted.
-        self._detaching: set[str] = set()
+        # The causes of unforeseen failures that have been logged, for each operation.
+        self._logged: defaultdict[str, set[object]] = defaultdict(set)
 
     async def run(self, operation: OperationRecord) -> None:
         """Run an operation from its next step, while a heartbeat renews its lease."""
@@ -111,13 +112,15 @@ class Executor:
                         retryable=True,
                     )
                 )
-                observe(AdminOperationEnded(operation.request.kind.value, operation.state.value))
+                self._note_end(operation)
+                await self._audit.flush()
                 return
             await self._release(operation)
             raise
         finally:
             heartbeat.cancel()
             self._carried.pop(operation.id, None)
+            self._logged.pop(operation.id, None)
             await self._changed()
 
     async def _beat(self, operation: OperationRecord, task: asyncio.Task[None] | None) -> None:
@@ -125,22 +128,26 @@ class Executor:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                if operation.durable:
-                    await self._store.renew(operation)
-                elif not operation.facts.get("detached") and (other := await self._store.persist(operation)):
-                    # The operation began while the database did not answer. A conflicting one began in another process.
-                    self._superseded_by[operation.id] = other
-                    _cancel(task)
-            except UnavailableError:
-                continue
+                with self._tolerating(operation):
+                    if operation.durable:
+                        await self._store.renew(operation)
+                    elif not operation.facts.get("detached"):
+                        other = await self._store.persist(operation)
+                        if other is not None and not operation.ended:
+                            # The operation began while the database did not answer. A conflicting one began in another
+                            # process.
+                            self._superseded_by[operation.id] = other
+                            _cancel(task)
+                            return
             except LeaseLostError:
                 # Not if the row is gone because this process moves the operation to memory.
-                if operation.durable and operation.id not in self._detaching:
+                if not operation.facts.get("detached"):
                     _cancel(task)
+                    return
 
     async def _release(self, operation: OperationRecord) -> None:
         """End the lease, so that another process resumes the operation at once."""
-        with contextlib.suppress(LeaseLostError, UnavailableError, TimeoutError):
+        with self._tolerating(operation), contextlib.suppress(LeaseLostError, TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await self._store.release(operation)
 
@@ -167,18 +174,6 @@ class Executor:
             failure = _INTERNAL
         await self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
-        self._audit.hold(self._carried.pop(operation.id, []))
-        await self._audit.write(
-            new_entry(
-                operation.requested_by,
-                ACTIONS[operation.request.kind],
-                AuditOutcome[operation.state.value],
-                input_=operation.facts.get(INPUT),
-                resources=operation.resources,
-                reason=operation.failure.reason if operation.failure else None,
-                operation_id=operation.id,
-            )
-        )
 
     async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
         step = operation.steps[index]
@@ -215,7 +210,8 @@ class Executor:
         if not operation.durable and not operation.facts.get("detached"):
             # The step may have created the very database that keeps operations. If another operation conflicts there,
             # the heartbeat finds it too.
-            await self._store.persist(operation)
+            with self._tolerating(operation):
+                await self._store.persist(operation)
         await self._save(operation)
 
     async def _report(self, operation: OperationRecord, index: int, progress: float | None, message: str) -> None:
@@ -229,43 +225,54 @@ class Executor:
         if deleting and operation.id not in self._carried:
             # These entries go with their database. At the operation's end they are written to the next one.
             self._carried[operation.id] = await self._audit.of_operation(operation.id)
-        self._detaching.add(operation.id)
+        # The heartbeat may find the row gone from now on.
+        operation.facts["detached"] = True
         try:
             await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
-        except UnavailableError:
-            if not deleting:
+        except Exception as error:
+            if not (deleting and isinstance(error, UnavailableError)):
+                del operation.facts["detached"]
                 raise
             # The row goes with its database. If the deletion fails, `write_down` ends the row.
             self._store.abandon(operation)
-        finally:
-            self._detaching.discard(operation.id)
-        operation.facts["detached"] = True
 
     async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
-        """Store the end of the operation. Until then this process holds it, and no other process resumes it."""
+        """Store the end of the operation, with its entry in the audit.
+
+        Until then this process holds it, and no other process resumes it.
+        """
         ended = replace(operation, steps=list(operation.steps))
         ended.end(failure, cancelled=cancelled)
         while operation.durable:
-            try:
-                await self._store.save(ended)
+            with self._tolerating(operation):
+                try:
+                    await self._store.save(ended)
+                except DatabaseMissingError:
+                    self._store.abandon(operation)
                 break
-            except DatabaseMissingError:
-                self._store.abandon(operation)
-            except UnavailableError:
-                # A stopped instance may stay stopped for long. Readers see the end now, but a new operation on the same
-                # resources has to wait until the end is stored.
-                await self._show_end(operation, ended)
-                await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
+            # A stopped instance may stay stopped for long. Readers see the end now, but a new operation on the same
+            # resources has to wait until the end is stored.
+            await self._show_end(operation, ended)
+            await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
+        ended.fence = operation.fence
         if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
             # Its database was not stopped or deleted after all.
-            with contextlib.suppress(UnavailableError):
+            with self._tolerating(operation):
                 await self._store.write_down(ended)
                 operation.fence = ended.fence
         self._finished(operation)
-        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
+        self._note_end(ended)
         await self._show_end(operation, ended)
-        with contextlib.suppress(UnavailableError):
+        await self._audit.flush()
+        with self._tolerating(operation):
             await self._store.write_down_ended()
+
+    def _note_end(self, ended: OperationRecord) -> None:
+        """Count and log the end of an operation. Its entry in the audit is held, unless the row was ended with it."""
+        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
+        entry = ended.outcome()
+        write_line(entry)
+        self._audit.hold([*self._carried.pop(ended.id, []), *([] if ended.durable else [entry])])
 
     async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
         operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure
@@ -274,10 +281,30 @@ class Executor:
         await self._changed()
 
     async def _save(self, operation: OperationRecord) -> None:
-        """Store the progress. If the database does not answer, the next save makes up for it."""
-        with contextlib.suppress(UnavailableError):
+        """Store the progress. If this fails, the next save makes up for it."""
+        with self._tolerating(operation):
             await self._store.save(operation)
         await self._changed()
+
+    @contextlib.contextmanager
+    def _tolerating(self, operation: OperationRecord) -> Iterator[None]:
+        """Go on whatever failure of the store occurs, except for a lost lease."""
+        try:
+            yield
+        except LeaseLostError:
+            raise
+        except UnavailableError:
+            return
+        except Exception as error:  # noqa: BLE001 # logged with its traceback
+            log_once(self._logged[operation.id], error, "operation not stored", operation=operation.id)
+
+
+def log_once(logged: set[object], error: Exception, event: str, **values: str) -> None:
+    """Log an unforeseen failure with its traceback, unless `logged` has its cause."""
+    cause = type(error), sqlstate(error)
+    if cause not in logged:
+        logged.add(cause)
+        _log.error(event, exc_info=error, **values)
 
 
 async def _confirm(write: Callable[[], Awaitable[None]], *, seconds: float = _CONFIRM_SECONDS) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from schema.errors import UnavailableError
 from schema.ports.administration import OperationState
 from server.db.database import DatabaseAbsentError
-from server.lakebase.execution import Executor
+from server.lakebase.execution import Executor, log_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -66,6 +67,7 @@ class Runner:
         self._store = store
         self._answered = answered
         self._running: dict[str, tuple[OperationRecord, asyncio.Task[None]]] = {}
+        store.note_running(self._running.keys())
         self._changes = asyncio.Condition()
         self._search: asyncio.Task[None] | None = None
         self._searched_at = -_LOOK_AGAIN_SECONDS
@@ -85,7 +87,10 @@ class Runner:
     def start(self, operation: OperationRecord) -> None:
         """Run an operation in the background, from its next step."""
         if operation.id not in self._running and not self._closing:
-            task = asyncio.create_task(self._executor.run(operation), name=f"operation {operation.id}")
+            # The operation outlives the request that begins it, and takes nothing of it along.
+            task = asyncio.create_task(
+                self._executor.run(operation), name=f"operation {operation.id}", context=Context()
+            )
             self._running[operation.id] = operation, task
             task.add_done_callback(lambda _: self._remove(operation.id))
 
@@ -96,7 +101,7 @@ class Runner:
         """
         if self._closing or (self._search is not None and not self._search.done()):
             return
-        self._search = asyncio.create_task(self._resume_orphans(), name="orphans")
+        self._search = asyncio.create_task(self._resume_orphans(), name="orphans", context=Context())
 
     async def progress(self, id_: str) -> AsyncGenerator[Operation, None]:
         """Yield the operation now and after every change, until it has ended.
@@ -186,19 +191,22 @@ class Runner:
         # The seconds until a lease ends; None if no operation is unfinished. Until the database has answered once, one
         # may be. If the database fails later, its last answer counts.
         ends: float | None = 0.0
+        logged: set[object] = set()
         for attempt in itertools.count(1):
             self._searched_at = time.monotonic()
             try:
                 # First, so that none of them is claimed: an operation that ended in memory may have left a row behind.
                 await self._store.write_down_ended()
-                for operation in await self._store.claim(excluding=list(self._running)):
+                for operation in await self._store.claim():
                     _log.info("operation resumed", operation=operation.id, kind=operation.request.kind.value)
                     self.start(operation)
                 ends = await self._store.next_lease_end()
                 await self._answered()
             except DatabaseAbsentError:
                 ends = None
-            except UnavailableError:
+            except Exception as error:  # noqa: BLE001 # logged with its traceback, unless the database does not answer
+                if not isinstance(error, UnavailableError):
+                    log_once(logged, error, "search for operations failed")
                 ends = None if ends == 0.0 and attempt >= _ATTEMPTS else ends
             if ends is None:
                 return

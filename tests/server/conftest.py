@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -134,8 +135,8 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         app_schema: str = "no_changes",
         roles: frozenset[Role] = frozenset({Role.ADMIN}),
         retention: float = 3600,
-        feed_buffer: int = 1000,
-        feed_catch_up: float = PATIENCE_SECONDS,
+        feed_url: str = orders_url,
+        feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
         **limits: int,
     ) -> tuple[SqlOrderStore, Context]:
@@ -160,12 +161,11 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             history=history,
             new_change_lookup=lambda: SqlChangeLookup(history),
             feed=PostgresFeed(
-                lambda: connect_feed(settings, UrlDatabase(orders_url)),
+                lambda: connect_feed(settings, UrlDatabase(feed_url)),
                 history,
                 migrations,
                 schema=app_schema,
-                buffer=feed_buffer,
-                catch_up_seconds=feed_catch_up,
+                **{"buffer": 1000, "catch_up_seconds": PATIENCE_SECONDS, **feed},
             ),
             lakebase=NotConfigured(audit),
             limits=PageLimits(**limits),

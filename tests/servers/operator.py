@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from tests.servers.process import NO_TLS, answers, running_server, wait_for
+from tests.servers.process import NO_TLS, ROOT, answers, running_server, wait_for
 from tests.support.calibration import MEASURES
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def operated(
     # Any: with their real types mypy would refuse settings unpacked from a dictionary.
     patient: Any = True,
     altered: Any = HASTE,
+    root: Any = ROOT,
     **settings: str,
 ) -> Iterator[Operator]:
     """Run a server that is configured as in the cloud, by the platform's address, a token and names, and operate it.
@@ -135,6 +136,7 @@ def operated(
         module: the module to run as the server.
         patient: False for the server's own default timeouts.
         altered: other values for constants of the server.
+        root: the directory of the code to run.
         settings: more settings, or other values; an empty value removes a setting.
     """
     given: dict[str, Any] = {
@@ -149,7 +151,7 @@ def operated(
         **settings,
     }
     given = {name: value for name, value in given.items() if value}
-    given |= {"module": module, "patient": patient, "altered": altered}
+    given |= {"module": module, "patient": patient, "altered": altered, "root": root}
     with running_server(None, ready=False, port=port, **given) as server:
         yield Operator(server)
 

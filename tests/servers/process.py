@@ -46,6 +46,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.db.engine._AGGREGATE_WAIT_SECONDS": 600,
         "server.db.engine._PAGE_WAIT_SECONDS": 600,
         "server.db.engine._WRITE_WAIT_SECONDS": 600,
+        "server.changes.feed._LISTEN_SECONDS": 600,
         # Several servers may create their tables at once.
         "server.db.migrate._PATIENCE_SECONDS": 600,
         "server.graphql.websocket_connection._INIT_SECONDS": 600,
@@ -97,6 +98,7 @@ def running_server(
     port: int | None = None,
     module: str = "server",
     altered: Mapping[str, float] = MappingProxyType({}),
+    root: Path = ROOT,
     **settings: str,
 ) -> Iterator[Server]:
     """The real server on the port or a free one, ready inside the block.
@@ -109,6 +111,7 @@ def running_server(
         port: to listen on; by default a free one.
         module: the module to run instead of the server: the server with something added.
         altered: new values of the server's constants, as in tests/servers/altered.py.
+        root: the directory of the code to run. That of another release needs `patient=False`: it has other constants.
         settings: by the names of their environment variables.
     """
     port = port or free_port()
@@ -116,7 +119,7 @@ def running_server(
     if constants := {**(PATIENT_CONSTANTS if patient else {}), **altered}:
         given["ALTERED"], module = json.dumps(constants), "tests.servers.altered" if module == "server" else module
     with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
-        process = started(module, environment(PORT=str(port), **given), stdout=log, forked=patient)
+        process = started(module, environment(PORT=str(port), **given), stdout=log, forked=patient, root=root)
         server = Server(f"http://127.0.0.1:{port}", process, lambda: Path(log.name).read_text())
         try:
             wait_for(
@@ -131,13 +134,19 @@ def running_server(
 
 
 def started(
-    module: str, env: Mapping[str, str], *, stdout: IO[bytes], stderr: IO[bytes] | None = None, forked: bool = True
+    module: str,
+    env: Mapping[str, str],
+    *,
+    stdout: IO[bytes],
+    stderr: IO[bytes] | None = None,
+    forked: bool = True,
+    root: Path = ROOT,
 ) -> Forked | subprocess.Popen[bytes]:
     """A process that runs a module with this environment. Without `stderr`, standard error goes to `stdout`."""
     if forked and _FOR_PYTHON_ITSELF.isdisjoint(env):
         return fork_server().fork(module, env=env, stdout=stdout.name, stderr=stderr.name if stderr else None)
     command = [sys.executable, "-m", module]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout, stderr=stderr or subprocess.STDOUT)
+    return subprocess.Popen(command, cwd=root, env=env, stdout=stdout, stderr=stderr or subprocess.STDOUT)
 
 
 def answers(url: str) -> bool:

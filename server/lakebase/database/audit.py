@@ -65,7 +65,7 @@ class AuditLog:
         if entry.reason == Reason.ROLE_MISSING.name:
             self._counted = True
             if self._counting is None or self._counting.done():
-                self._counting = self._start(self._count(), Context())
+                self._counting = self._start(self._count())
         else:
             await self.flush()
 
@@ -129,8 +129,9 @@ class AuditLog:
         for task in list(self._tasks):
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="audit", context=context)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # It may outlive the request that starts it, and takes nothing of it along.
+        task = asyncio.create_task(work, name="audit", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -197,7 +198,7 @@ class _Lines:
     def write(self, entry: AuditEntry) -> None:
         """Write the line of an entry, or count it."""
         if entry.outcome is not AuditOutcome.REFUSED:
-            _write_line(entry)
+            write_line(entry)
             return
         self.end_minute(entry.at)
         if first := self._counted.get(entry.id):
@@ -206,7 +207,7 @@ class _Lines:
         if len(self._counted) >= _WAITING_AT_MOST:
             self._write_counts()
         self._counted[entry.id] = entry
-        _write_line(entry)
+        write_line(entry)
 
     def end_minute(self, now: datetime | None) -> None:
         """Write the counts if their minute is over at this moment. None is after all minutes."""
@@ -218,11 +219,12 @@ class _Lines:
     def _write_counts(self) -> None:
         for entry in self._counted.values():
             if entry.count > 1:
-                _write_line(entry)
+                write_line(entry)
         self._counted.clear()
 
 
-def _write_line(entry: AuditEntry) -> None:
+def write_line(entry: AuditEntry) -> None:
+    """Write the line of an entry to the log."""
     _audit.info(
         "audit",
         principal=entry.principal,

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 _INPUT_CHARACTERS: Final = 4000
 # The namespace of the ids of counted refusals: any fixed UUID.
 _COUNTED: Final = uuid.UUID("0d6f2b2e-6c0f-4a55-9a44-3f6d5c0b7c11")
-# The fact of an operation that holds the input of its request, for the entry of its end.
+# The facts of an operation that hold the input of its request and its resources, both without secrets, for the entry of
+# its end.
 INPUT: Final = "input"
+RESOURCES: Final = "resources"
 # An action has the name of its mutation.
 ACTIONS: Final = {
     OperationKind.CREATE_INSTANCE: "createDatabaseInstance",

@@ -1,22 +1,26 @@
-"""Runs statements on the tables that administration has besides the table of operations."""
+"""Runs statements on the tables of administration."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from server.db.app_tables import quoted
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.driver import spoils
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.migrate import Migrations
     from server.db.pool import Pool
     from server.lakebase.database.home import Home
 
+T = TypeVar("T")
 # The table, its schema, or a column of a newer revision does not exist.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703"})
 
@@ -40,7 +44,15 @@ class OwnTables:
         return await self._home.read(self.rows)
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
-        """Run one statement, after creating the tables if they are missing.
+        """Run one statement as `run` does, and return its rows."""
+
+        async def execute(connection: AsyncConnection) -> Sequence[Any]:
+            return (await connection.execute(sa.text(statement), dict(values))).all()
+
+        return await self.run(execute)
+
+    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool = False) -> T:
+        """Run statements, after creating the tables if they are missing. Repeat one failed attempt.
 
         Raises:
             DatabaseAbsentError: there is no database.
@@ -48,17 +60,18 @@ class OwnTables:
         """
         try:
             try:
-                return await self._attempt(statement, values)
-            except DBAPIError as error:
-                if sqlstate(error) not in _MISSING:
+                return await self._attempt(statements, transaction=transaction)
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if sqlstate(error) in _MISSING:
+                    # Another database has replaced the migrated one. It is empty, or of another revision.
+                    self._migrations.forget()
+                elif not spoils(driver_error(error)):
                     raise
-                # Another database has replaced the migrated one. It is empty, or its tables are of another revision.
-                self._migrations.forget()
-                return await self._attempt(statement, values)
+                return await self._attempt(statements, transaction=transaction)
         except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
             raise classify(error) from error
 
-    async def _attempt(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+    async def _attempt(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool) -> T:
         await self._migrations.ensure()
-        async with self._pool.connect() as connection:
-            return (await connection.execute(sa.text(statement), dict(values))).all()
+        async with self._pool.connect(transaction=transaction) as connection:
+            return await statements(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,14 +26,20 @@ from schema.ports.administration import (
     OperationStep,
     SyncedTableSpec,
 )
+from schema.ports.audit import AuditOutcome
+from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from schema.ports.audit import AuditEntry
 
 _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
 _SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
+# NULs and lone surrogates.
+_REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
 # The kinds of operations that create a catalog or a synced table.
 CREATING: Final = frozenset({OperationKind.CREATE_CATALOG, OperationKind.CREATE_SYNCED_TABLE, OperationKind.PROVISION})
 _ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})
@@ -100,11 +107,11 @@ class OperationRecord:
 
     def update_step(self, index: int, **values: Any) -> None:
         """Change fields of one step."""
-        self.steps[index] = replace(self.steps[index], **values)
+        self.steps[index] = replace(self.steps[index], **_storable(values))
 
     def end(self, failure: OperationFailure | None = None, *, cancelled: bool = False) -> None:
         """Mark the operation as ended; steps that were not reached become SKIPPED."""
-        self.failure = failure
+        self.failure = failure and replace(failure, message=_storable(failure.message))
         self.state = OperationState.FAILED if failure else OperationState.SUCCEEDED
         if cancelled:
             self.state = OperationState.CANCELLED
@@ -115,6 +122,20 @@ class OperationRecord:
             elif step.state is OperationState.RUNNING:
                 message = self._cancelled_message(step) if cancelled else step.message
                 self.update_step(index, state=self.state, message=message, finished_at=self.finished_at)
+
+    def outcome(self) -> AuditEntry:
+        """The audit's entry of the operation's end. It has the operation's id, so there is only one of it."""
+        entry = new_entry(
+            self.requested_by,
+            ACTIONS[self.request.kind],
+            AuditOutcome[self.state.value],
+            input_=self.facts.get(INPUT),
+            resources=self.resources,
+            reason=self.failure.reason if self.failure else None,
+            operation_id=self.id,
+        )
+        ended_at = self.finished_at or entry.at
+        return replace(entry, id=self.id, at=ended_at, last_at=ended_at, request_id=None)
 
     def _cancelled_message(self, step: OperationStep) -> str:
         if step.message is None:
@@ -195,15 +216,31 @@ def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def to_jsonb(value: Any) -> str:
+    """A JSON value as text that `jsonb` accepts."""
+    return json.dumps(_storable(value))
+
+
+def _storable(value: Any) -> Any:
+    """A value with U+FFFD in place of what `jsonb` refuses, and the platform's JSON may hold."""
+    if isinstance(value, str):
+        return _REFUSED.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item) for item in value]
+    return value
+
+
 def row_values(operation: OperationRecord) -> dict[str, Any]:
     """The columns of an operation's row that change while it runs."""
     return {
         "id": operation.id,
         "fence": operation.fence,
         "state": operation.state.value,
-        "steps": json.dumps(steps_to_json(operation.steps)),
-        "facts": json.dumps(operation.facts),
-        "failure": json.dumps(failure_to_json(operation.failure)) if operation.failure else None,
+        "steps": to_jsonb(steps_to_json(operation.steps)),
+        "facts": to_jsonb(operation.facts),
+        "failure": to_jsonb(failure_to_json(operation.failure)) if operation.failure else None,
         "finished_at": operation.finished_at,
         "cancel_requested_by": operation.cancel_requested_by,
     }

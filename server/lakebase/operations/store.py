@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from schema.errors import UnavailableError
 from server.db.database import DatabaseAbsentError
 from server.lakebase.operations.operation import CREATING
+from server.lakebase.operations.table import LeaseLostError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -71,7 +72,11 @@ class OperationStore:
             other = await self._table.insert(operation)
         except UnavailableError:
             return None
-        if other is None:
+        except LeaseLostError:
+            self._memory.pop(operation.id, None)
+            raise
+        # If it has ended meanwhile, `write_down_ended` ends its row.
+        if other is None and not operation.ended:
             self._memory.pop(operation.id, None)
         return other
 
@@ -136,9 +141,13 @@ class OperationStore:
         if operation.durable:
             await self._table.release(operation)
 
-    async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
+    def note_running(self, ids: Collection[str]) -> None:
+        """Neither claim nor end as abandoned these operations, which this process runs. `ids` may change later."""
+        self._table.running = ids
+
+    async def claim(self) -> list[OperationRecord]:
         """Claim the operations of the database whose lease has ended, as `OperationTable.claim`."""
-        return await self._table.claim(excluding=excluding)
+        return await self._table.claim()
 
     async def next_lease_end(self) -> float | None:
         """The seconds until a lease in the database ends, as `OperationTable.next_lease_end`."""

@@ -11,28 +11,27 @@ the others as failed, unless a process holds them: that process knows the same d
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy.exc import DBAPIError
 
-from schema.errors import ApiError, InternalError, Reason, UnavailableError
+from schema.errors import Reason, UnavailableError
 from schema.ports.administration import OperationFailure
-from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError
-from server.db.driver import spoils
-from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
+from server.lakebase.database.audit import write_line
+from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import (
     CREATING,
     failure_to_json,
     operations_from_rows,
     request_to_json,
     row_values,
+    to_jsonb,
 )
+from server.lakebase.operations.sql_operations import OperationStatements
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,14 +40,12 @@ if TYPE_CHECKING:
     from server.lakebase.database.home import Home
     from server.lakebase.operations.operation import OperationRecord
 
-_log = structlog.get_logger(__name__)
+T = TypeVar("T")
 HEARTBEAT_SECONDS: Final = 2.0
 # Two heartbeats may fail before the lease ends.
 LEASE_SECONDS: Final = 6.0
 # An operation that no process has held for this long is not resumed: its operator no longer expects it to continue.
 STALE_SECONDS: Final = 3600.0
-# The table, its schema, or a column of a newer revision does not exist: another database has replaced the migrated one.
-_MISSING: Final = frozenset({"42P01", "3F000", "42703"})
 # The key of the advisory lock under which operations are inserted: a number that no other lock of ours has.
 _LOCK: Final = 7_036_874_417_767
 _INTERRUPTED: Final = (
@@ -60,17 +57,13 @@ _BEGUN_ELSEWHERE: Final = (
     "record its database. Nothing of it was done from here. Look at what exists, and send the same mutation again if "
     "it should be."
 )
-_COLUMNS: Final = (
-    "id, request, resources, steps, facts, requested_by, requested_at, state, finished_at, failure, fence, "
-    "cancel_requested_by"
-)
 
 
 class LeaseLostError(Exception):
     """Another process holds the operation now; this one must not act for it any more."""
 
 
-class OperationTable:
+class OperationTable(OwnTables):
     """The operations of all processes on one database.
 
     Every method raises UnavailableError if the database does not answer. If there is no database, or the server may not
@@ -78,21 +71,22 @@ class OperationTable:
     """
 
     def __init__(self, pool: Pool, schema: str, migrations: Migrations, home: Home) -> None:
-        self._pool = pool
-        self._migrations = migrations
-        self._home = home
-        self._name = f"{quoted(schema)}.operation"
-        self._insertion = f"""
-            INSERT INTO {self._name} AS kept (id, kind, fingerprint, resources, request, state, steps, facts, failure,
-                requested_by, requested_at, finished_at, cancel_requested_by, home, lease_ends_at)
-            VALUES (:id, :kind, :fingerprint, CAST(:resources AS text[]), CAST(:request AS jsonb), :state,
-                CAST(:steps AS jsonb), CAST(:facts AS jsonb), CAST(:failure AS jsonb), :requested_by, :requested_at,
-                :finished_at, :cancel_requested_by, :home, clock_timestamp() + make_interval(secs => :lease))
-        """  # noqa: S608 # the setting is an identifier, and quoted
-        self._conflicts = (
-            f"SELECT {_COLUMNS} FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') "  # noqa: S608 # the setting is an identifier, and quoted
-            "AND resources && CAST(:resources AS text[]) ORDER BY requested_at LIMIT 1"
-        )
+        super().__init__(pool, schema, migrations, home)
+        # The ids of the operations that this process runs. It neither claims them nor ends them as abandoned.
+        self.running: Collection[str] = ()
+        self._sql = OperationStatements(self.schema)
+
+    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool = False) -> T:
+        """Run statements as `OwnTables` does, with the errors of this class."""
+        try:
+            return await super().run(statements, transaction=transaction)
+        except UnavailableError as error:
+            if error.reason is Reason.CHANGES_UNAVAILABLE:
+                # The server may not create its tables in this database, so it can never keep an operation there.
+                raise DatabaseAbsentError(error.message) from error
+            if error.reason is Reason.DATABASE_UNAVAILABLE:
+                raise
+            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, error.message) from error
 
     async def insert(self, operation: OperationRecord) -> OperationRecord | None:
         """Insert an operation. If another one is working on any of its resources, return that one instead.
@@ -102,13 +96,14 @@ class OperationTable:
         Raises:
             LeaseLostError: another process has claimed this operation meanwhile.
         """
-        home = await self._home.read(self._rows)
+        home = await self.home()
         await self._end_abandoned(home)
 
         async def insert(connection: AsyncConnection) -> OperationRecord | None:
             # Inserts run one after the other, so that each sees the rows of those before.
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            rows = await connection.execute(sa.text(self._conflicts), {"resources": list(operation.resources)})
+            values = _all_values(operation, home)
+            rows = await connection.execute(sa.text(self._sql.conflicting), {"resources": values["resources"]})
             if row := rows.one_or_none():
                 if found := operations_from_rows([row]):
                     return found[0]
@@ -116,10 +111,12 @@ class OperationTable:
                     Reason.DATABASE_UNAVAILABLE,
                     "Another version of the server is working on the same resources. Wait until it has finished.",
                 )
-            await connection.execute(sa.text(self._insertion), _all_values(operation, home))
+            if not (await connection.execute(sa.text(self._sql.insert), values)).all():
+                # The process that claimed it has ended it, too.
+                raise LeaseLostError(operation.id)
             return None
 
-        other: OperationRecord | None = await self._run(insert, transaction=True)
+        other: OperationRecord | None = await self.run(insert, transaction=True)
         if other is not None and other.id != operation.id:
             return other
         if other is not None and other.fence > 1:
@@ -132,68 +129,39 @@ class OperationTable:
 
         The fence rises: a process that has claimed that row loses it.
         """
-        rows = await self._rows(
-            f"""
-            {self._insertion}
-            ON CONFLICT (id) DO UPDATE
-            SET state = excluded.state, steps = excluded.steps, facts = excluded.facts, failure = excluded.failure,
-                finished_at = excluded.finished_at, cancel_requested_by = excluded.cancel_requested_by,
-                fence = kept.fence + 1
-            WHERE kept.finished_at IS NULL
-            RETURNING fence
-            """,  # noqa: S608 # as above
-            _all_values(operation, await self._home.read(self._rows)),
-        )
-        operation.fence = rows[0][0] if rows else 1
+        rows = await self.rows(self._sql.write_down, _all_values(operation, await self.home()))
+        operation.fence = rows[0].fence if rows else 1
 
     async def prune(self, *, days: float) -> None:
         """Delete the operations that ended longer ago than this."""
-        await self._rows(
-            f"DELETE FROM {self._name} WHERE finished_at < clock_timestamp() - make_interval(secs => :seconds) "  # noqa: S608 # as above
-            "RETURNING id",
-            {"seconds": days * 86_400},
-        )
+        await self.rows(self._sql.prune, {"seconds": days * 86_400})
 
     async def conflicting(self, operation: OperationRecord) -> OperationRecord | None:
         """The oldest unfinished operation on any of the same resources."""
-        await self._end_abandoned(await self._home.read(self._rows))
-        rows = await self._rows(self._conflicts, {"resources": list(operation.resources)})
+        await self._end_abandoned(await self.home())
+        rows = await self.rows(self._sql.conflicting, {"resources": list(operation.resources)})
         return next(iter(operations_from_rows(rows)), None)
 
     async def save(self, operation: OperationRecord) -> None:
-        """Update an operation's row, and renew its lease.
+        """Update an operation's row, and renew its lease. A row that has ended stays as it is.
+
+        Saving the same end again is no conflict: the reply to the first attempt may have been lost.
 
         Raises:
-            LeaseLostError: another process holds it now.
+            LeaseLostError: another process holds it now, or has ended it.
         """
-        saved = await self._rows(
-            f"""
-            UPDATE {self._name}
-            SET state = :state, steps = CAST(:steps AS jsonb), facts = CAST(:facts AS jsonb),
-                failure = CAST(:failure AS jsonb), finished_at = :finished_at,
-                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by),
-                lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
-            """,  # noqa: S608 # as above
-            {**row_values(operation), "lease": LEASE_SECONDS},
-        )
+        saved = await self.rows(self._sql.save, {**row_values(operation), "lease": LEASE_SECONDS})
         if not saved:
             raise LeaseLostError(operation.id)
         # This process may have been asked meanwhile.
-        operation.cancel_requested_by = saved[0][0] or operation.cancel_requested_by
+        operation.cancel_requested_by = saved[0].cancel_requested_by or operation.cancel_requested_by
 
     async def request_cancel(self, id_: str, user: str) -> OperationRecord | None:
         """Note in an operation's row that this user asks for its cancellation; return the operation, None without one.
 
         The process that holds the row reads this when it renews its lease. An operation that has ended stays as it is.
         """
-        rows = await self._rows(
-            f"""
-            UPDATE {self._name} SET cancel_requested_by = coalesce(cancel_requested_by, :user)
-            WHERE id = CAST(:id AS uuid) AND state IN ('PENDING', 'RUNNING') RETURNING {_COLUMNS}
-            """,  # noqa: S608 # as above
-            {"id": id_, "user": user},
-        )
+        rows = await self.rows(self._sql.request_cancel, {"id": id_, "user": user})
         return next(iter(operations_from_rows(rows)), None) or await self.find(id_)
 
     async def renew(self, operation: OperationRecord) -> None:
@@ -218,125 +186,69 @@ class OperationTable:
         Raises:
             LeaseLostError: another process holds it now.
         """
-        deleted = await self._rows(
-            f"DELETE FROM {self._name} WHERE id = :id AND fence = :fence RETURNING cancel_requested_by",  # noqa: S608 # as above
-            {"id": operation.id, "fence": operation.fence},
-        )
+        deleted = await self.rows(self._sql.delete_held, {"id": operation.id, "fence": operation.fence})
         if deleted:
             operation.cancel_requested_by = deleted[0][0] or operation.cancel_requested_by
         # The reply to an earlier attempt may have been lost.
-        elif await self._rows(
-            f"SELECT id FROM {self._name} WHERE id = :id",  # noqa: S608 # as above
-            {"id": operation.id},
-        ):
+        elif await self.rows(self._sql.find, {"id": operation.id}):
             raise LeaseLostError(operation.id)
 
-    async def claim(self, *, excluding: Collection[str] = ()) -> list[OperationRecord]:
-        """Claim every unfinished operation of this database whose lease has ended, except those with these ids.
+    async def claim(self) -> list[OperationRecord]:
+        """Claim every unfinished operation of this database whose lease has ended, except those that this process runs.
 
         An operation that no process has held for STALE_SECONDS is marked as failed instead. A deletion, for example,
         must not be carried out days later because some process happens to start. So is an operation of another home.
         """
-        home = await self._home.read(self._rows)
-        await self._end_abandoned(home, excluding=excluding)
-        rows = await self._rows(
-            f"""
-            UPDATE {self._name}
-            SET fence = fence + 1, lease_ends_at = clock_timestamp() + make_interval(secs => :lease)
-            WHERE id IN (
-                SELECT id FROM {self._name}
-                WHERE state IN ('PENDING', 'RUNNING') AND lease_ends_at < clock_timestamp() AND home = :home
-                  AND NOT id = ANY(CAST(:excluding AS uuid[]))
-                FOR UPDATE SKIP LOCKED
-            )
-            RETURNING {_COLUMNS}
-            """,  # noqa: S608 # as above
-            {"lease": LEASE_SECONDS, "excluding": list(excluding), "home": home},
-        )
-        return operations_from_rows(rows)
+        home = await self.home()
+        await self._end_abandoned(home)
+        values = {"lease": LEASE_SECONDS, "running": list(self.running), "home": home}
+        return operations_from_rows(await self.rows(self._sql.claim, values))
 
     async def next_lease_end(self) -> float | None:
         """The seconds until the next lease ends, unless it is renewed; None if no operation is unfinished."""
-        rows = await self._rows(
-            f"""
-            SELECT CAST(extract(epoch FROM min(lease_ends_at) - clock_timestamp()) AS float)
-            FROM {self._name} WHERE state IN ('PENDING', 'RUNNING') AND isfinite(lease_ends_at)
-            """,  # noqa: S608 # as above
-            {},
-        )
+        rows = await self.rows(self._sql.next_lease_end, {})
         seconds: float | None = rows[0][0]
         return seconds
 
     async def created(self) -> set[str]:
         """The resources of all operations that create something, in lower case: "catalog orders"."""
-        rows = await self._rows(
-            f"SELECT DISTINCT unnest(resources) FROM {self._name} WHERE kind = ANY(CAST(:kinds AS text[]))",  # noqa: S608 # as above
-            {"kinds": [kind.value for kind in CREATING]},
-        )
+        rows = await self.rows(self._sql.created, {"kinds": [kind.value for kind in CREATING]})
         return {row[0] for row in rows}
 
     async def find(self, id_: str) -> OperationRecord | None:
         """The operation with this id."""
-        rows = await self._rows(f"SELECT {_COLUMNS} FROM {self._name} WHERE id = CAST(:id AS uuid)", {"id": id_})  # noqa: S608 # as above
+        rows = await self.rows(self._sql.find, {"id": id_})
         return next(iter(operations_from_rows(rows)), None)
 
     async def page(self, *, size: int, after: OperationRecord | None) -> list[OperationRecord]:
         """Operations, newest first."""
-        rows = await self._rows(
-            f"""
-            SELECT {_COLUMNS} FROM {self._name}
-            WHERE CAST(:id AS uuid) IS NULL OR (requested_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
-            ORDER BY requested_at DESC, id DESC LIMIT :size
-            """,  # noqa: S608 # as above
-            {"id": after and after.id, "at": after and after.requested_at, "size": size},
-        )
-        return operations_from_rows(rows)
+        values = {"id": after and after.id, "at": after and after.requested_at, "size": size}
+        return operations_from_rows(await self.rows(self._sql.page, values))
 
-    async def _end_abandoned(self, home: str, *, excluding: Collection[str] = ()) -> None:
+    async def _end_abandoned(self, home: str) -> None:
         """End operations that no process holds: of other homes at once, of this home after STALE_SECONDS.
 
-        The fence rises: a holder that was silent for too long writes nothing, even when it wakes up.
+        The fence rises: a holder that was silent for too long writes nothing, even when it wakes up. What this process
+        runs is left out: it may be the one that wakes up, and has not renewed its leases yet.
         """
         interrupted = OperationFailure(Reason.STEP_TIMED_OUT, _INTERRUPTED, retryable=True)
         begun_elsewhere = OperationFailure(Reason.BEGUN_ELSEWHERE, _BEGUN_ELSEWHERE, retryable=False)
-        ended = await self._rows(
-            f"""
-            UPDATE {self._name}
-            SET state = 'FAILED', fence = fence + 1, finished_at = clock_timestamp(),
-                failure = CAST(CASE WHEN home = :home THEN :interrupted ELSE :begun_elsewhere END AS jsonb),
-                steps = COALESCE((
-                    SELECT jsonb_agg(
-                        CASE step->>'state'
-                            WHEN 'PENDING' THEN jsonb_set(step, '{{state}}', '"SKIPPED"')
-                            WHEN 'RUNNING' THEN jsonb_set(step, '{{state}}', '"FAILED"')
-                            ELSE step
-                        END ORDER BY number
-                    ) FROM jsonb_array_elements(steps) WITH ORDINALITY AS s (step, number)
-                ), steps)
-            WHERE state IN ('PENDING', 'RUNNING') AND NOT id = ANY(CAST(:excluding AS uuid[]))
-              AND (lease_ends_at < clock_timestamp() - make_interval(secs => :stale)
-                   OR lease_ends_at < clock_timestamp() AND home IS DISTINCT FROM :home)
-            RETURNING id, failure->>'reason'
-            """,  # noqa: S608 # as above
+        ended = await self.rows(
+            self._sql.end_abandoned,
             {
                 "home": home,
                 "interrupted": json.dumps(failure_to_json(interrupted)),
                 "begun_elsewhere": json.dumps(failure_to_json(begun_elsewhere)),
-                "excluding": list(excluding),
+                "running": list(self.running),
                 "stale": STALE_SECONDS,
             },
         )
-        for id_, reason in ended:
-            _log.warning("operation not carried out", operation=str(id_), reason=reason)
+        for operation in operations_from_rows(ended):
+            write_line(operation.outcome())
 
     async def _set_lease(self, operation: OperationRecord, seconds: float) -> None:
-        held = await self._rows(
-            f"""
-            UPDATE {self._name}
-            SET lease_ends_at = clock_timestamp() + make_interval(secs => :lease),
-                cancel_requested_by = coalesce(cancel_requested_by, :cancel_requested_by)
-            WHERE id = :id AND fence = :fence RETURNING cancel_requested_by
-            """,  # noqa: S608 # as above
+        held = await self.rows(
+            self._sql.set_lease,
             {
                 "id": operation.id,
                 "fence": operation.fence,
@@ -348,41 +260,6 @@ class OperationTable:
             raise LeaseLostError(operation.id)
         operation.cancel_requested_by = held[0][0] or operation.cancel_requested_by
 
-    async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        async def execute(connection: AsyncConnection) -> Sequence[Any]:
-            return (await connection.execute(sa.text(statement), dict(parameters))).all()
-
-        rows: Sequence[Any] = await self._run(execute)
-        return rows
-
-    async def _run(self, statements: Callable[[AsyncConnection], Awaitable[Any]], *, transaction: bool = False) -> Any:
-        """Create our tables if they are missing, and run statements. Repeat one failed attempt."""
-        try:
-            await self._migrations.ensure()
-            for last in (False, True):
-                try:
-                    async with self._pool.connect(transaction=transaction) as connection:
-                        return await statements(connection)
-                except (DBAPIError, *DRIVER_ERRORS) as error:
-                    lost = spoils(driver_error(error))
-                    if last or not (lost or sqlstate(error) in _MISSING):
-                        raise
-                    if not lost:
-                        # Another database has replaced the migrated one.
-                        self._migrations.forget()
-                        await self._migrations.ensure()
-        except ApiError as error:
-            if error.reason is Reason.CHANGES_UNAVAILABLE:
-                # The server may not create its tables in this database, so it can never keep an operation there.
-                raise DatabaseAbsentError(error.message) from error
-            raise
-        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            meaning = classify(error)
-            if isinstance(meaning, InternalError):
-                raise meaning from error
-            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, meaning.message) from error
-        raise AssertionError("the second attempt returns or raises")
-
 
 def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
     return {
@@ -390,7 +267,7 @@ def _all_values(operation: OperationRecord, home: str) -> dict[str, Any]:
         "kind": operation.request.kind.value,
         "fingerprint": operation.fingerprint,
         "resources": list(operation.resources),
-        "request": json.dumps(request_to_json(operation.request)),
+        "request": to_jsonb(request_to_json(operation.request)),
         "requested_by": operation.requested_by,
         "requested_at": operation.requested_at,
         "home": home,

@@ -109,9 +109,12 @@ def check_succession(
         if not durable:
             assert operator.operation(id_) is None
             payload = operator.send(mutation, **values)
-        wait_for(lambda: resumed(operator, payload), what=lambda: operator.server.log()[-3000:])
+        # The last call may have left nothing to do.
+        if payload["operation"]:
+            wait_for(lambda: resumed(operator, payload), what=lambda: operator.server.log()[-3000:])
         seconds = time.monotonic() - started
-        assert operator.ended(payload)["state"] == "SUCCEEDED"
+        if payload["operation"]:
+            assert operator.ended(payload)["state"] == "SUCCEEDED"
         assert set(counts(platform).values()) == ({0} if mutation == TEARDOWN[0] else {1})
     return seconds
 

@@ -134,12 +134,13 @@ EMAIL, NAME, USER = "x-forwarded-email", "x-forwarded-preferred-username", "x-fo
         ([(USER, "1@2"), (NAME, ANN)], "1@2"),
         ([(USER, "1@2")], "1@2"),
         ([(EMAIL, ""), (USER, ROBOT)], ROBOT),
-        ([(USER, "Łukasz Żółć")], "Łukasz Żółć"),
+        ([(USER, "Łukasz Żółć")], "łukasz żółć"),
+        ([(EMAIL, "Ann@Example.COM ")], ANN),
         ([(EMAIL, f"{'a' * 308}@example.com")], f"{'a' * 308}@example.com"),
     ],
 )
 async def test_the_proxy_names_the_principal(headers: list[Header], user: str) -> None:
-    """By e-mail address, or else by id; never by a display name."""
+    """By e-mail address, or else by id; never by a display name. The platform's names are the same in any case."""
     async with believing() as authentication:
         assert (await principal(authentication, *headers)).user == user
 

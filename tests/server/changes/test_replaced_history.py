@@ -11,7 +11,7 @@ import pytest
 
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, FeedPlace
-from schema.relay.pagination import encode_change_cursor
+from schema.relay.pagination import encode_change_cursor, opaque
 from server.changes.feed import PostgresFeed
 from server.changes.sql_writes import MOMENT
 from server.changes.transfer import exported, import_lines
@@ -59,7 +59,7 @@ async def context(engine: AsyncEngine, database: asyncpg.Connection, open_store:
     """The context of a process whose feed looks for changes only when it is told; the history is empty."""
     assert engine
     await write(database, [], FIRST)
-    _, context = open_store(app_schema=SCHEMA, feed_catch_up=3600)
+    _, context = open_store(app_schema=SCHEMA, feed={"catch_up_seconds": 3600})
     yield context
     assert isinstance(context.feed, PostgresFeed)
     await context.feed.close()
@@ -152,13 +152,39 @@ async def test_a_cursor_of_a_replaced_history_is_refused(
         assert await heard(changes, 15 + behind) == list(range(6, 21 + behind))
 
 
-async def test_a_cursor_of_an_earlier_release_is_checked_by_its_id(
+async def test_a_cursor_is_refused_by_a_history_that_was_made_anew(
     context: Context, database: asyncpg.Connection
+) -> None:
+    """It had heard 10 changes. Hearing 11 to 15 of the new history would be wrong: it lacks the first ten."""
+    await write(database, range(1, 11), FIRST)
+    last = await place_of(database, 10)
+    await write(database, range(1, 16), SECOND)
+    async with aclosing(context.feed.changes(last, None)) as changes:
+        assert await refused(changes) is Reason.CURSOR_INVALID
+
+
+async def test_a_history_that_is_replaced_under_a_subscriber_far_behind_ends_it(
+    context: Context, database: asyncpg.Connection
+) -> None:
+    """It had read the first pages of the old history. The new one is longer, so there are pages after its position."""
+    await write(database, range(1, 2001), FIRST)
+    async with aclosing(context.feed.changes(BEGINNING, None)) as changes:
+        assert await heard(changes, 1) == [1]
+        await write(database, range(1, 4001), SECOND)
+        with pytest.raises(InputError) as error:
+            await heard(changes, 4000)
+    assert error.value.reason is Reason.CURSOR_INVALID
+
+
+async def test_a_cursor_of_an_earlier_release_is_checked_by_its_id(
+    context: Context, database: asyncpg.Connection, execute: Execute
 ) -> None:
     """Such a cursor has only the id. If the history does not have this id, another history issued the cursor."""
     await write(database, [1, 2, 40], FIRST)
     async with aclosing(context.feed.changes(FeedPlace(2), None)) as changes:
         assert await heard(changes, 1) == [40]
+    answer = await execute(PAGE, context=context, after=opaque([1, "changes", 2]))
+    assert [node["version"] for node in answer["data"]["orderStatusChanges"]["nodes"]] == [40]
     for unknown in (3, 41):
         async with aclosing(context.feed.changes(FeedPlace(unknown), None)) as changes:
             assert await refused(changes) is Reason.CURSOR_INVALID

@@ -1,4 +1,4 @@
-"""The execution of an operation: what its heartbeat may end, and what it may not."""
+"""The execution of an operation: what may end it or its heartbeat, and what may not."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
-from server.db.database import UrlDatabase
-from server.db.engine import create_migration_engine, create_operations_pool
-from server.db.migrate import Migrations
+from schema.ports.audit import AuditOutcome
 from server.lakebase import execution
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
-from server.lakebase.database.home import Home
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from server.lakebase.steps.step import StepTimeouts
-from tests.server.conftest import patient_settings
+from tests.server.lakebase.conftest import SCHEMA
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from server.lakebase.steps.step import Step
+    from collections.abc import Awaitable, Callable
 
-SCHEMA = "executed_operations"
+    import asyncpg
+
+    from server.lakebase.steps.step import Step
 
 
 class LateTable(OperationTable):
@@ -58,20 +59,35 @@ class LateTable(OperationTable):
             await self.refused.wait()
 
 
+async def nothing() -> Any:
+    """Do nothing, in place of a callback."""
+
+
+def executor_of(store: OperationStore, arguments: tuple[Any, ...], **callbacks: Any) -> execution.Executor:
+    """An executor, with these of its callbacks."""
+    return execution.Executor(
+        store,
+        AuditLog(AuditTable(OwnTables(*arguments))),
+        StepTimeouts(60, 60, 60),
+        nothing,
+        stopping=asyncio.Event(),
+        **{"changed": nothing, "finished": lambda _: None, "database_changed": nothing, **callbacks},
+    )
+
+
+def operation() -> OperationRecord:
+    """An operation with one step."""
+    request, resource = AdminRequest(OperationKind.TEARDOWN), "instance one"
+    return OperationRecord(request, (resource,), [OperationStep("delete", resource)], {}, "ada")
+
+
 @pytest.mark.parametrize("early", [True, False])
 async def test_a_heartbeat_that_finds_its_row_deleted_by_this_very_process_ends_nothing(
-    orders_url: str, monkeypatch: pytest.MonkeyPatch, *, early: bool
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, *, early: bool
 ) -> None:
     """The operation that deletes its own database goes on in memory, and is not left half done."""
-    settings, url = patient_settings(orders_url), UrlDatabase(orders_url)
-    migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-    pool = create_operations_pool(settings, url)
-    home = Home(url, SCHEMA)
-    table = LateTable(pool, SCHEMA, migrations, home, early=early)
-    store = OperationStore(table)
-    operation = OperationRecord(
-        AdminRequest(OperationKind.TEARDOWN), ("instance one",), [OperationStep("delete", "instance one")], {}, "ada"
-    )
+    table = LateTable(*arguments, early=early)
+    store, held = OperationStore(table), operation()
 
     async def delete(step: Step) -> str:
         await step.detach(deleting=True)
@@ -80,22 +96,176 @@ async def test_a_heartbeat_that_finds_its_row_deleted_by_this_very_process_ends_
         await asyncio.sleep(0)
         return "gone"
 
-    async def nothing() -> Any:
-        return None
-
     monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
     monkeypatch.setattr(execution, "STEPS", {"delete": delete})
-    executor = execution.Executor(
-        store,
-        AuditLog(AuditTable(OwnTables(pool, SCHEMA, migrations, home))),
-        StepTimeouts(60, 60, 60),
-        nothing,
-        stopping=asyncio.Event(),
-        changed=nothing,
-        finished=lambda _: None,
-        database_changed=nothing,
-    )
-    assert await store.begin(operation) is None
-    await executor.run(operation)
-    assert operation.state is OperationState.SUCCEEDED
-    await pool.dispose()
+    assert await store.begin(held) is None
+    await executor_of(store, arguments).run(held)
+    assert held.state is OperationState.SUCCEEDED
+
+
+class WatchedTable(OperationTable):
+    """A table that tells which writes of a row fail, and when a lease is renewed."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.renewed = asyncio.Event()
+        self._failed: dict[str, asyncio.Queue[Exception]] = {"renew": asyncio.Queue(), "save": asyncio.Queue()}
+
+    async def renew(self, operation: OperationRecord) -> None:
+        """Renew a lease."""
+        await self._watch("renew", super().renew(operation))
+        self.renewed.set()
+
+    async def save(self, operation: OperationRecord) -> None:
+        """Save an operation."""
+        await self._watch("save", super().save(operation))
+
+    async def fails(self, write: str) -> None:
+        """Wait until a write has failed more than once from now on."""
+        queue = self._failed[write] = asyncio.Queue()
+        for _ in range(3):
+            await queue.get()
+
+    async def _watch(self, write: str, writing: Awaitable[None]) -> None:
+        try:
+            await writing
+        except Exception as error:
+            self._failed[write].put_nowait(error)
+            raise
+
+
+# A failover answers 25006 for a while, until the new primary takes over. Nobody foresees XX000.
+@pytest.mark.parametrize("state", ["25006", "XX000"])
+async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
+    arguments: tuple[Any, ...],
+    refuse: Callable[[str | None], Awaitable[object]],
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    """The heartbeat beats again, progress is saved later, and so is the end. Each cause is logged once."""
+    table, held, worked = WatchedTable(*arguments), operation(), asyncio.Event()
+    store = OperationStore(table)
+
+    async def work(step: Step) -> str:
+        await refuse(state)
+        await table.fails("renew")
+        await step.report(0.5, "half")
+        await refuse(None)
+        table.renewed.clear()
+        await table.renewed.wait()
+        await refuse(state)
+        worked.set()
+        return "done"
+
+    async def accept_again() -> None:
+        await worked.wait()
+        await table.fails("save")
+        await refuse(None)
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(execution, "_FINISH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    with structlog.testing.capture_logs() as lines:
+        async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+            tasks.create_task(accept_again())
+            tasks.create_task(executor_of(store, arguments).run(held))
+    found = await table.find(held.id)
+    assert found is not None
+    assert (found.state, found.steps[0].message) == (OperationState.SUCCEEDED, "done")
+    assert len([line for line in lines if line["log_level"] == "error"]) <= 1
+
+
+async def test_an_operation_in_memory_that_another_process_has_claimed_is_left_to_it(
+    arguments: tuple[Any, ...], database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply to its insertion was lost, so it went on in memory, without renewing the lease of its row."""
+    store, other = (OperationStore(OperationTable(*arguments)) for _ in range(2))
+    held = operation()
+
+    async def work(_: Step) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    store.abandon(held)
+    await database.execute(f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '1 s'")
+    (taken,) = await other.claim()
+    running = asyncio.create_task(executor_of(store, arguments).run(held))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await store.find(held.id) == taken
+
+
+class ProcessDiesError(Exception):
+    """The process dies here."""
+
+
+async def test_an_operation_whose_process_dies_at_its_end_is_in_the_audit(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after its end is stored, and before anything else is done."""
+    store, held = OperationStore(OperationTable(*arguments)), operation()
+
+    async def work(_: Step) -> str:
+        return "done"
+
+    def die(_: OperationRecord) -> None:
+        raise ProcessDiesError
+
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    with pytest.raises(ProcessDiesError):
+        await executor_of(store, arguments, finished=die).run(held)
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [one.outcome for one in entries] == [AuditOutcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_an_operation_has_one_outcome_and_one_line(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
+    """Whether it ends in its row or in memory, from where the operation and its entry are written down later."""
+    store, held = OperationStore(OperationTable(*arguments)), operation()
+
+    async def work(_: Step) -> str:
+        if not durable:
+            await store.detach(held)
+            held.facts["detached"] = True
+        return "done"
+
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    with structlog.testing.capture_logs() as lines:
+        await executor_of(store, arguments).run(held)
+        await store.write_down_ended()
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [(one.outcome, one.at) for one in entries] == [(AuditOutcome.SUCCEEDED, held.finished_at)]
+    written = [line for line in lines if line["event"] == "audit"]
+    assert [(line["outcome"], line["operation"], line["request_id"]) for line in written] == [
+        ("SUCCEEDED", held.id, None)
+    ]
+
+
+async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audit(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began while the database did not answer, as did another one in another process, on the same resources."""
+    store, held, other = OperationStore(OperationTable(*arguments)), operation(), operation()
+
+    async def work(_: Step) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    await store.detach(held)
+    assert await OperationStore(OperationTable(*arguments)).begin(other) is None
+    with structlog.testing.capture_logs() as lines:
+        await executor_of(store, arguments).run(held)
+    entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
+    assert [(one.outcome, one.reason) for one in entries] == [(AuditOutcome.FAILED, "OPERATION_IN_PROGRESS")]
+    assert len([line for line in lines if line["event"] == "audit"]) == 1

@@ -61,7 +61,8 @@ async def test_the_home_is_read_without_the_right_to_the_system_identifier(clust
     cluster.run_sql("CREATE ROLE lodger LOGIN PASSWORD 'lodger'")
     cluster.run_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     await home_of(orders_url)
-    cluster.run_sql(f"GRANT ALL ON SCHEMA {SCHEMA} TO lodger; GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO lodger")
+    for objects in ("SCHEMA", "ALL TABLES IN SCHEMA", "ALL SEQUENCES IN SCHEMA"):
+        cluster.run_sql(f"GRANT ALL ON {objects} {SCHEMA} TO lodger")
     try:
         mine, theirs = (
             await home_of(orders_url),

@@ -27,58 +27,15 @@ from server.lakebase.operations.operation import OperationRecord, request_from_j
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from tests.server.conftest import patient_settings
-from tests.servers.process import PATIENCE_SECONDS
+from tests.server.lakebase.operations.conftest import LEASE_SECONDS, SCHEMA, lapse, move, operation, silence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     import asyncpg
 
     from server.db.database import Database
     from server.settings import Settings
-
-SCHEMA = "kept_operations"
-# Far longer than a test takes: a lease ends only when the test ends it.
-LEASE_SECONDS = 10 * PATIENCE_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def _leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of LEASE_SECONDS."""
-    monkeypatch.setattr("server.lakebase.operations.table.LEASE_SECONDS", LEASE_SECONDS)
-
-
-def operation(name: str = "one", *, capacity: str = "CU_1") -> OperationRecord:
-    """An operation that creates an instance of this name."""
-    request = AdminRequest(OperationKind.CREATE_INSTANCE, instance=InstanceSpec(name, capacity))
-    resource = f"instance {name}"
-    return OperationRecord(request, (resource,), [OperationStep("create_instance", resource)], {}, "ada")
-
-
-@pytest.fixture
-async def new_store(orders_url: str, database: asyncpg.Connection) -> AsyncIterator[Callable[[], OperationStore]]:
-    """Makes stores as several processes have them, on one schema without operations."""
-    settings, url = patient_settings(orders_url), UrlDatabase(orders_url)
-    migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-    await migrations.upgrade()
-    await database.execute(f"DELETE FROM {SCHEMA}.operation")
-    engines = []
-
-    def new() -> OperationStore:
-        engines.append(create_operations_pool(settings, url))
-        migrations = Migrations(create_migration_engine(settings, url), SCHEMA)
-        return OperationStore(OperationTable(engines[-1], SCHEMA, migrations, Home(url, SCHEMA)))
-
-    yield new
-    for engine in engines:
-        await engine.dispose()
-
-
-async def lapse(database: asyncpg.Connection, held: OperationRecord) -> None:
-    """End a lease, as if its holder had been silent for too long."""
-    await database.execute(
-        f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '1 s' WHERE id = $1", held.id
-    )
 
 
 async def test_an_identical_request_finds_the_operation_that_is_under_way(
@@ -229,20 +186,13 @@ async def test_an_operation_without_a_holder_for_an_hour_is_not_resumed(
     """A deletion that was interrupted last week is shown as failed, and no process resumes it."""
     store, held = new_store(), operation()
     await store.begin(held)
-    await database.execute(
-        f"UPDATE {SCHEMA}.operation SET lease_ends_at = clock_timestamp() - interval '61 min' WHERE id = $1", held.id
-    )
+    await silence(database, held)
     assert await new_store().claim() == []
     found = await new_store().find(held.id)
     assert found is not None
     assert found.failure is not None
     assert (found.state, found.failure.reason) == (OperationState.FAILED, Reason.STEP_TIMED_OUT)
     assert found.finished_at is not None
-
-
-async def move(database: asyncpg.Connection, held: OperationRecord, home: str | None) -> None:
-    """Write another home into an operation's row, as if this database were a copy of the one where it was begun."""
-    await database.execute(f"UPDATE {SCHEMA}.operation SET home = $2 WHERE id = $1", held.id, home)
 
 
 @pytest.mark.parametrize("home", ["another/1/2/3", None], ids=["another", "before-homes"])
@@ -481,3 +431,27 @@ async def test_unknown_fields_of_a_request_are_ignored() -> None:
     """A later version of this code may write more fields."""
     written = {**request_to_json(AdminRequest(OperationKind.TEARDOWN, instance_name="one")), "of_the_future": 1}
     assert request_from_json(written).instance_name == "one"
+
+
+async def test_text_that_jsonb_refuses_is_replaced(new_store: Callable[[], OperationStore]) -> None:
+    """NULs and lone surrogates, which the platform's JSON may hold, become U+FFFD before anything reads or stores them.
+
+    Otherwise the operation could not be stored, however often that is tried.
+    """
+    bad, good = "a\0b\ud800\u20ac\U0001f600", "a\ufffdb\ufffd\u20ac\U0001f600"
+    store, held = new_store(), operation(capacity=bad)
+    held.facts = {f"creation of {bad} refused": [bad, {"uid": bad, "sent": True}], "input": r'{"name":"a\u0000"}'}
+    assert await store.begin(held) is None
+    held.update_step(0, state=OperationState.RUNNING, message=bad)
+    assert held.steps[0].message == good
+    await store.save(held)
+    held.end(OperationFailure(Reason.SYNC_FAILED, bad, retryable=True))
+    await store.save(held)
+    found = await new_store().find(held.id)
+    assert found is not None
+    assert found.failure == held.failure == OperationFailure(Reason.SYNC_FAILED, good, retryable=True)
+    assert (found.steps, found.request.instance) == (held.steps, InstanceSpec("one", good))
+    assert found.facts == {
+        f"creation of {good} refused": [good, {"uid": good, "sent": True}],
+        "input": r'{"name":"a\u0000"}',
+    }
