@@ -15,7 +15,7 @@ from strawberry.types.execution import ExecutionResult
 from schema.errors import InternalError, Reason
 from server.db.app_tables import change_tables
 from server.db.errors import classify, driver_error
-from server.http.error_response import present
+from server.http.error_response import present, present_fault
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
 from server.orders.readiness import Readiness
@@ -66,16 +66,16 @@ async def test_sqlalchemys_wrapping_changes_no_meaning(engines: Engines) -> None
 
 
 async def test_a_mistake_in_a_statement_is_logged_once_and_not_told(engines: Engines) -> None:
-    """With the exception that PostgreSQL's message is in. The client learns the error id."""
+    """Each answer logs it with the exception that has PostgreSQL's message. The client learns the error id."""
     reader = Reader(OrdersTable("public.orders_synced", change_tables("no_changes")), Readiness())
     with structlog.testing.capture_logs() as lines:
         with pytest.raises(InternalError) as raised:
             await reader.fetch(engines.pages, lambda _: sa.text("SELEC secret_column"))
         error = GraphQLError("secret", original_error=raised.value)
-        body, status = present(ExecutionResult(data=None, errors=[error]))
-    assert status == 500
-    assert body["errors"][0]["extensions"]["reason"] == "INTERNAL"
-    assert "secret" not in str(body)
-    (line,) = lines
-    assert (line["event"], line["log_level"]) == ("fault", "error")
-    assert "secret_column" in str(line["exc_info"].__cause__)
+        answers = [present(ExecutionResult(data=None, errors=[error])), present_fault(raised.value)]
+    for body, status in answers:
+        assert status == 500
+        assert body["errors"][0]["extensions"]["reason"] == "INTERNAL"
+        assert body["errors"][0]["message"].startswith("Something went wrong on our side.")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("fault", "error")] * len(answers)
+    assert all("secret_column" in str(line["exc_info"].__cause__) for line in lines)
