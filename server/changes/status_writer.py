@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -97,8 +98,8 @@ class SqlStatusWriter:
         if self._running:
             await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Any, *, context: Context | None = None) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, context=context)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -115,7 +116,7 @@ class SqlStatusWriter:
             raise meaning from error
         self._readiness.used()
         if request.idempotency_key and self._expiry.begin():
-            self._spawn(self._expiry.run())
+            self._spawn(self._expiry.run(), context=Context())
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -227,7 +228,7 @@ class Instances:
 
     def _start_lookup(self, server: _Server, name: str) -> asyncio.Task[None]:
         if server.lookup is None or server.lookup.done():
-            server.lookup = asyncio.create_task(self._look_up(server, name), name="look up instance")
+            server.lookup = asyncio.create_task(self._look_up(server, name), name="look up instance", context=Context())
         return server.lookup
 
     async def _refresh_address(self, server: _Server, name: str) -> None:
@@ -261,7 +262,9 @@ class Instances:
     async def _user_name(self) -> str:
         if self._user is None:
             if self._user_lookup is None or self._user_lookup.done():
-                self._user_lookup = asyncio.create_task(self._look_up_user_name(), name="look up user name")
+                self._user_lookup = asyncio.create_task(
+                    self._look_up_user_name(), name="look up user name", context=Context()
+                )
                 self._user_lookup.add_done_callback(silence_failure)
             self._user = await asyncio.shield(self._user_lookup)
         return self._user

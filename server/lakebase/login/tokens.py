@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -101,7 +102,7 @@ class TokenProvider:
 
     def _start(self) -> asyncio.Task[None]:
         if self._minting is None or self._minting.done():
-            self._minting = asyncio.create_task(self._renew(), name="mint")
+            self._minting = asyncio.create_task(self._renew(), name="mint", context=Context())
             self._minting.add_done_callback(silence_failure)
         return self._minting
 

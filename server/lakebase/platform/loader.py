@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class PlatformLoader:
     async def get(self) -> Platform:
         """The one platform of this process."""
         if self._loading is None:
-            self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+            # In an empty context: every later request waits for it too.
+            self._loading = asyncio.create_task(asyncio.to_thread(self._load), name="platform", context=Context())
         return await asyncio.shield(self._loading)
 
     async def groups_of(self, user: str) -> frozenset[str]:
