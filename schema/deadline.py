@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from schema.errors import Reason, UnavailableError
 
@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+
+class Postponable(Protocol):
+    """A deadline that a step may postpone."""
+
+    def postpone(self, seconds: float) -> None:
+        """Allow at least this many seconds from now on."""
+
+
 # Tasks that a resolver starts inherit the deadline of its query.
-_deadlines: ContextVar[Sequence[request_deadline]] = ContextVar("request_deadlines", default=())
+_deadlines: ContextVar[Sequence[Postponable]] = ContextVar("request_deadlines", default=())
 
 
 class request_deadline:  # noqa: N801 # it is used like a function, as `asyncio.timeout` is
@@ -79,12 +87,12 @@ def postpone(seconds: float) -> None:
         deadline.postpone(seconds)
 
 
-def current_deadline() -> request_deadline | None:
+def current_deadline() -> Postponable | None:
     """The deadline of the current query."""
     deadlines = _deadlines.get()
     return deadlines[0] if deadlines else None
 
 
-def follow(deadlines: Sequence[request_deadline]) -> None:
+def follow(deadlines: Sequence[Postponable]) -> None:
     """Make the current task work for several queries: postponing then postpones the deadlines of all of them."""
     _deadlines.set(deadlines)

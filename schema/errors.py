@@ -430,6 +430,7 @@ class ApiError(Exception):
     ├── UnauthenticatedError    the caller is not identified
     ├── ForbiddenError  the caller lacks a role, or the server itself lacks a permission
     ├── PlatformError   the platform refuses for good
+    ├── InternalError   a mistake of the server itself, which the client is not told
     └── UnavailableError     the database or the platform does not respond for now
         └── OutcomeUnknownError     the reply to a write was lost
 
@@ -569,6 +570,12 @@ class PlatformError(ApiError):
             Reason.CONTROL_PLANE_REFUSED,
         }
     )
+
+
+class InternalError(ApiError):
+    """A mistake of the server itself. Clients get another message; the log gets the exception it is raised from."""
+
+    reasons = frozenset({Reason.INTERNAL})
 
 
 class UnavailableError(ApiError):

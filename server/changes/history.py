@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from schema.deadline import request_deadline
+    from schema.deadline import Postponable
     from schema.ports.changes import ChangeFilter, ChangeWindow
     from server.db.app_tables import ChangeTables
     from server.db.migrate import Migrations
@@ -55,7 +55,7 @@ class SqlChangeHistory:
         self._tables = tables
         self._migrations = migrations
         self._head_task: asyncio.Task[FeedPlace] | None = None
-        self._head_deadlines: list[request_deadline] = []
+        self._head_deadlines: list[Postponable] = []
 
     async def head(self) -> FeedPlace:
         """The head. Concurrent callers share one statement: after a restart, all subscribers come at once.
@@ -71,7 +71,7 @@ class SqlChangeHistory:
             self._head_deadlines.append(deadline)
         return await asyncio.shield(self._head_task)
 
-    async def _read_head(self, deadlines: Sequence[request_deadline]) -> FeedPlace:
+    async def _read_head(self, deadlines: Sequence[Postponable]) -> FeedPlace:
         # A wake-up of the database extends the deadline of every query that waits for the statement.
         follow(deadlines)
         rows = await self.rows(history.head_statement(self._tables))
@@ -128,13 +128,12 @@ class SqlChangeHistory:
                     raise
                 return await self._attempt(statement)
         except Exception as error:
-            state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+            state = sqlstate(error)
             if state in _MISSING:
                 return ()
             if state == _FORBIDDEN:
                 raise await self._migrations.use_refused() from error
-            meaning = classify(error)
-            if meaning is None:
+            if (meaning := classify(error)) is error:
                 raise
             raise meaning from error
 

@@ -111,7 +111,7 @@ class SqlStatusWriter:
             meaning = error if isinstance(error, ApiError) else await self._meaning(error)
             if isinstance(meaning, UnavailableError) and meaning.reason is Reason.DATABASE_UNAVAILABLE:
                 self._readiness.failed(meaning, cause=error)
-            if meaning is None or meaning is error:
+            if meaning is error:
                 raise
             raise meaning from error
         self._readiness.used()
@@ -187,12 +187,11 @@ class SqlStatusWriter:
             return
         try:
             position = await driver.log_position()
-        except Exception as error:  # noqa: BLE001 # the change is committed, so the request must not fail
-            await driver.cut(error)
+        except Exception:  # noqa: BLE001 # the change is committed, so the request must not fail
             position = UNREACHABLE
         reads.written = max(reads.written, position)
 
-    async def _meaning(self, error: Exception) -> ApiError | None:
+    async def _meaning(self, error: Exception) -> ApiError:
         """The error for the client after a failure: nothing was written."""
         state = sqlstate(error)
         if state in _ERRORS:

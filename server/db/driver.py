@@ -1,31 +1,32 @@
-"""Direct use of asyncpg, on a connection of SQLAlchemy's pool.
+"""Direct use of asyncpg, on a connection of a pool.
 
 SQLAlchemy composes and compiles a statement, once. Executing it through SQLAlchemy would cost two to three times as
-much as asyncpg itself (`make bench` measures it). SQLAlchemy then does not see errors, so this module discards
-connections that may be dead or in an unknown state.
+much as asyncpg itself (`make bench` measures it). Only this module decides that a connection is spoilt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
-from server.db.errors import is_refused_value, sqlstate
+from server.db.errors import DRIVER_ERRORS, driver_error, is_refused_value, sqlstate
 from server.observability.observations import StatementRun
 from server.observability.sinks import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     import sqlalchemy as sa
-    from sqlalchemy.pool import PoolProxiedConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
+T = TypeVar("T")
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 # SQLSTATEs by which PostgreSQL ends a connection or calls it broken.
 CONNECTION_LOST: Final = ("08", "57P")
@@ -34,6 +35,39 @@ _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
 # The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
 LOG_POSITION: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+# The key, in the `info` of SQLAlchemy's connection, of ours.
+_OURS: Final = "ours"
+
+
+class PooledConnection:
+    """A connection of a pool: asyncpg's, and SQLAlchemy's over it.
+
+    Args:
+        session: SQLAlchemy's connection, in autocommit mode.
+        driver: asyncpg's connection.
+        ends_at: when it is replaced at the latest, by the monotonic clock.
+    """
+
+    __slots__ = ("driver_connection", "ends_at", "info", "lost_at", "opened_at", "session", "spoilt")
+
+    def __init__(self, session: AsyncConnection, driver: asyncpg.Connection, *, ends_at: float) -> None:
+        self.session = session
+        self.driver_connection = driver
+        self.opened_at = time.monotonic()
+        self.ends_at = ends_at
+        # What its users know of it.
+        self.info: dict[str, Any] = {}
+        # Whether it may not be used again; and when it was lost, which says something about the others too.
+        self.spoilt = False
+        self.lost_at = -math.inf
+        session.info[_OURS] = self
+
+    def spoil(self, error: BaseException) -> None:
+        """Mark it, and unless its caller was cancelled, close it at once, without waiting for a silent peer."""
+        self.spoilt = True
+        if isinstance(error, Exception):
+            self.lost_at = time.monotonic()
+            self.driver_connection.terminate()
 
 
 class Compiled:
@@ -63,17 +97,17 @@ def compiled(statement: sa.ClauseElement) -> Compiled:
 
 
 class Driver:
-    """Direct use of the asyncpg connection under one that is checked out of SQLAlchemy's pool.
+    """Direct use of the asyncpg connection under a pooled one. Its calls raise what asyncpg raises.
 
     Args:
-        raw: the checked-out connection.
+        raw: the pooled connection.
         pool: the pool's name, for the metrics.
     """
 
-    def __init__(self, raw: PoolProxiedConnection, *, pool: str) -> None:
+    def __init__(self, raw: PooledConnection, *, pool: str) -> None:
         self._raw = raw
         self._pool = pool
-        self._driver: asyncpg.Connection = raw.driver_connection
+        self._driver = raw.driver_connection
 
     async def rows(
         self,
@@ -88,64 +122,70 @@ class Driver:
             statement: a statement that is reused, because it is compiled once; or a compiled one.
             parameters: its values.
             count: counts the rows that were read, if one returned row stands for many.
-
-        Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
         text = statement if isinstance(statement, Compiled) else compiled(statement)
+        values = text.values(parameters)
         started, found = time.perf_counter(), 0
         try:
-            rows: Sequence[Any] = await self._driver.fetch(text.text, *text.values(parameters))
+            rows: Sequence[Any] = await self._call(self._driver.fetch(text.text, *values))
             found = count(rows)
-        except BaseException as error:
-            await self.give_up(error)
-            raise
         finally:
             seconds = time.perf_counter() - started
             observe(StatementRun(lambda: text.text, found, seconds, self._pool))
         return rows
 
+    async def value(self, statement: str) -> Any:
+        """The first value of a statement."""
+        return await self._call(self._driver.fetchval(statement))
+
     async def log_position(self) -> int:
-        """The current position in the write-ahead log, in bytes from its beginning.
+        """The current position in the write-ahead log, in bytes from its beginning."""
+        return int(await self.value(LOG_POSITION))
 
-        Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
-        """
-        return int(await self._driver.fetchval(LOG_POSITION))
-
-    async def begin(self) -> Any:
-        """Begin a transaction.
-
-        Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
-        """
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction around the body, of SQLAlchemy's statements too. It is rolled back if the body raises."""
+        transaction = self._driver.transaction(isolation="read_committed")
+        await self._call(transaction.start())
         try:
-            transaction = self._driver.transaction(isolation="read_committed")
-            await transaction.start()
-        except BaseException as error:
-            await self.give_up(error)
+            yield
+        except BaseException:
+            if not self._raw.spoilt:
+                # The body's error is what the caller has to know.
+                with contextlib.suppress(Exception):
+                    await self._call(transaction.rollback())
             raise
-        return transaction
+        await self._call(transaction.commit())
 
-    async def give_up(self, error: BaseException) -> None:
-        """Discard the connection, unless the error only concerns the statement."""
-        about_statement = isinstance(error, asyncpg.PostgresError) and not sqlstate(error).startswith(CONNECTION_LOST)
-        if not (about_statement or is_refused_value(error)) or self._driver.is_closed():
-            await self.cut(error)
-
-    async def cut(self, error: BaseException) -> None:
-        """Close the connection at once, without waiting for a silent peer. Raises nothing.
-
-        The pool learns of the error, and discards the other connections that were opened before.
-        """
+    async def _call(self, call: Awaitable[T]) -> T:
+        """Await asyncpg. If that fails, spoil the connection, unless the failure only concerns the statement."""
         try:
-            with contextlib.suppress(Exception):
-                if isinstance(error, asyncio.CancelledError):
+            return await call
+        except BaseException as error:
+            if self._driver.is_closed() or spoils(error):
+                self._raw.spoil(error)
+                if not isinstance(error, Exception):
                     # Cancel the statement in PostgreSQL too, which would not notice a dropped connection.
-                    await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
-                else:
-                    self._driver.terminate()
-        finally:
-            # This runs even if the request is cancelled again.
-            with contextlib.suppress(Exception):
-                self._raw.invalidate(error)
+                    with contextlib.suppress(Exception):
+                        await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
+            raise
+
+
+def spoil_if_lost(context: sa.ExceptionContext) -> None:
+    """Judge the failure of a statement that SQLAlchemy has sent, as a call of asyncpg is judged: its `handle_error`.
+
+    SQLAlchemy recognises neither a silent peer nor one that is gone.
+    """
+    error = driver_error(context.sqlalchemy_exception or context.original_exception)
+    failed = isinstance(error, (OSError, TimeoutError, *DRIVER_ERRORS)) and spoils(error)
+    if context.connection is not None and (context.is_disconnect or failed):
+        context.is_disconnect = True
+        if (ours := context.connection.info.get(_OURS)) is not None:
+            ours.spoil(error)
+
+
+def spoils(error: BaseException) -> bool:
+    """Whether a call of asyncpg that failed like this has lost its connection, or leaves it in an unknown state."""
+    if isinstance(error, asyncpg.PostgresError):
+        return sqlstate(error).startswith(CONNECTION_LOST)
+    return not is_refused_value(error)

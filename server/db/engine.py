@@ -86,7 +86,7 @@ async def warn_of_limit(settings: Settings, pool: Pool) -> None:
     """Log a warning if the database allows fewer connections than these processes alone may open.
 
     Raises:
-        DBAPIError, OSError, TimeoutError: the database does not answer.
+        DBAPIError, OSError, TimeoutError, UnavailableError: the database does not answer.
     """
     async with pool.connect() as connection:
         allowed = (await connection.execute(_ALLOWED)).scalar_one()

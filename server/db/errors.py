@@ -7,12 +7,13 @@ import ssl
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from schema.errors import ApiError, InputError, Reason, UnavailableError
+from schema.errors import ApiError, InputError, InternalError, Reason, UnavailableError
 from server.db.database import LoginRefusedError
 
 _QUERY_CANCELED = "57014"
+# A read-only transaction: the primary has become a standby, as in a failover.
+_READ_ONLY = "25006"
 _TABLE_STATES = {
     "42P01": "The orders table does not exist.",
     "3F000": "The schema of the orders table does not exist.",
@@ -39,6 +40,7 @@ _ADVICE_BY_KIND = {
 }
 # Values that the schema's types accept and PostgreSQL does not: out of range, or not in the database's encoding.
 _DATA_CLASS = "22"
+_UNREACHABLE = "The database cannot be reached. Try again shortly."
 _VALUE_INVALID = "No order can have one of the values in the request."
 _TIMEOUT_ADVICE = (
     "The database took too long. Narrow the filter with a condition that an index backs: "
@@ -46,28 +48,29 @@ _TIMEOUT_ADVICE = (
 )
 
 
-# What asyncpg raises without SQLAlchemy in between: while a connection is opened, and when it is used directly
-# (server/db/driver.py).
+# What asyncpg raises, besides OSError (refused, reset) and TimeoutError (silent).
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-def classify(error: BaseException) -> ApiError | None:
-    """The error that a failed statement or connection means to a caller; None for a bug of ours.
-
-    If the database does not answer, asyncpg raises OSError (refused, reset), TimeoutError (silent), or its own error
-    (cut while the connection is opened). SQLAlchemy raises its pool's TimeoutError, or a DBAPIError with a SQLSTATE.
-    """
-    if isinstance(error, PoolTimeoutError):
-        return UnavailableError(Reason.POOL_EXHAUSTED, "Every database connection is in use. Try again shortly.")
-    if isinstance(error, DBAPIError):
-        return _classify_state(sqlstate(error), connection_lost=error.connection_invalidated)
-    if is_refused_value(error):
+def classify(error: BaseException) -> ApiError:
+    """The error that any failure means to a caller: an InternalError for a bug of ours, and an ApiError itself."""
+    if isinstance(error, ApiError):
+        return error
+    cause = driver_error(error)
+    if is_refused_value(cause):
         return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
-    if isinstance(error, asyncpg.PostgresError):
-        return _classify_state(error.sqlstate or "", connection_lost=False)
-    if isinstance(error, (OSError, TimeoutError, *DRIVER_ERRORS)):
-        return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
-    return None
+    if isinstance(cause, asyncpg.PostgresError):
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if meaning := _classify_state(sqlstate(cause), connection_lost=lost):
+            return meaning
+    elif isinstance(cause, (OSError, TimeoutError, *DRIVER_ERRORS)):
+        return UnavailableError(Reason.DATABASE_UNAVAILABLE, _UNREACHABLE)
+    return InternalError(Reason.INTERNAL, f"A fault of the server: {type(cause).__name__} {sqlstate(cause)}".rstrip())
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What asyncpg has raised, if SQLAlchemy wraps it; otherwise the error itself."""
+    return error.driver_exception if isinstance(error, DBAPIError) else error
 
 
 def is_refused_value(error: BaseException) -> bool:
@@ -79,8 +82,7 @@ def advice(error: BaseException) -> str:
     """What an operator can check if the database cannot be reached. Contains no address or secret."""
     if isinstance(error, LoginRefusedError):
         return f" {error.why}"
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    state = sqlstate(error)
+    cause, state = driver_error(error), sqlstate(error)
     for start, text in _ADVICE.items():
         if state.startswith(start):
             return text
@@ -92,8 +94,7 @@ def advice(error: BaseException) -> str:
 
 def sqlstate(error: BaseException) -> str:
     """The SQLSTATE of a failed statement; empty if there is none."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(getattr(cause, "sqlstate", None) or "")
+    return str(getattr(driver_error(error), "sqlstate", None) or "")
 
 
 def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
@@ -103,6 +104,6 @@ def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
         return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
     if state[:2] == _DATA_CLASS:
         return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
-    if connection_lost or state[:2] in _CONNECTION_CLASSES or not state:
-        return UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database cannot be reached. Try again shortly.")
+    if connection_lost or state == _READ_ONLY or state[:2] in _CONNECTION_CLASSES or not state:
+        return UnavailableError(Reason.DATABASE_UNAVAILABLE, _UNREACHABLE)
     return None

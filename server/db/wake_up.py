@@ -53,7 +53,6 @@ class WakeUp:
         self._answered_at = self._asked_at = self._gave_up_at = self._tried_again_at = -math.inf
         self._waiting = 0
         self._checking = asyncio.Lock()
-        self._over = asyncio.Event()
         # Called when the database closes a connection although it was used too recently to fall asleep.
         self.down: Callable[[], object] = lambda: None
 
@@ -61,16 +60,6 @@ class WakeUp:
     def under_way(self) -> bool:
         """Whether a request waits for the wake-up."""
         return self._waiting > 0
-
-    async def over(self) -> bool:
-        """Wait for the end of the wake-up, successful or not; False if that takes too long."""
-        postpone(self._patience + _LEEWAY_SECONDS)
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._over.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def answered(self) -> None:
         """Note that the database has just answered."""
@@ -99,7 +88,6 @@ class WakeUp:
             await asyncio.sleep(_REFUSING_SECONDS)
         postpone(self._patience + _LEEWAY_SECONDS)
         self._waiting += 1
-        self._over.clear()
         try:
             async with asyncio.timeout(self._patience) as clock:
                 return await self._until_awake(attempt)
@@ -109,8 +97,6 @@ class WakeUp:
             raise
         finally:
             self._waiting -= 1
-            if not self._waiting:
-                self._over.set()
 
     async def _until_awake(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         while True:

@@ -10,7 +10,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
-from schema.errors import ApiError, Reason, UnauthenticatedError
+from schema.errors import ApiError, InternalError, Reason, UnauthenticatedError
 from schema.messages import without_python
 from server.observability.request_record import current_record
 
@@ -80,7 +80,7 @@ def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
 
 def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
     """Return the body and status for an unexpected exception, and log it."""
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError) and not isinstance(error, InternalError):
         return present_refusal(error)
     _note([Reason.INTERNAL])
     error_id = _error_id()
@@ -231,7 +231,7 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
     for error in faults[:_LOGGED_PER_ANSWER]:
         cause = error.original_error
         where: dict[str, Any] = {"path": error.path, "error_id": error_id}
-        if isinstance(cause, ApiError):
+        if isinstance(cause, ApiError) and not isinstance(cause, InternalError):
             # The statement and the database's message are in the exception that it was raised from. Without one, the
             # request's own line says everything.
             if cause.__cause__ is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from schema.ports.administration import OperationFailure, OperationState
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
@@ -162,6 +162,9 @@ class Executor:
                 await self._run_step(operation, index, services)
         except ApiError as error:
             failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
+            if isinstance(error, InternalError):
+                _log.exception("operation failed", operation=operation.id)
+                failure = _INTERNAL
         except OperationCancelledError:
             cancelled = True
         except (LeaseLostError, StoppedError):

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError
 
@@ -38,5 +37,5 @@ class Retention:
         try:
             await self._audit.prune(days=self._days)
             await self._operations.prune(days=self._days)
-        except (ApiError, DBAPIError) as error:
+        except ApiError as error:
             _log.warning("old audit entries and operations not deleted", cause=type(error).__name__)

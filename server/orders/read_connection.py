@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
-    from sqlalchemy.ext.asyncio import AsyncConnection
-    from sqlalchemy.pool import PoolProxiedConnection
 
-    from server.db.driver import Compiled
+    from server.db.driver import Compiled, PooledConnection
     from server.db.pool import Pool
     from server.orders.orders_table import OrdersTable
     from server.orders.sql_merged import Orders
@@ -35,7 +33,7 @@ class ReadConnection:
     def __init__(
         self,
         pool: Pool,
-        raw: PoolProxiedConnection,
+        raw: PooledConnection,
         *,
         table: OrdersTable | None = None,
         orders: Orders | None = None,
@@ -44,7 +42,6 @@ class ReadConnection:
         self._raw = raw
         self._table = table
         self._orders = orders if table is None else table.known
-        self._adopted: AsyncConnection | None = None
 
     async def orders(self) -> Orders:
         """The orders, looked up if necessary.
@@ -53,7 +50,7 @@ class ReadConnection:
             UnavailableError: ORDERS_UNAVAILABLE.
         """
         if self._orders is None and self._table is not None:
-            self._orders = await self._table.resolve(self._connection)
+            self._orders = await self._table.resolve(self._raw.session)
         if self._orders is None:
             raise RuntimeError("neither a table nor its orders were given")
         return self._orders
@@ -73,14 +70,8 @@ class ReadConnection:
         started = time.perf_counter()
         rows: Sequence[sa.Row[*tuple[Any, ...]]] = ()
         try:
-            rows = (await self._connection.execute(statement)).all()
+            rows = (await self._raw.session.execute(statement)).all()
         finally:
             seconds = time.perf_counter() - started
             observe(StatementRun(lambda: text_of(statement), len(rows), seconds, self._pool.name))
         return rows
-
-    @property
-    def _connection(self) -> AsyncConnection:
-        if self._adopted is None:
-            self._adopted = self._pool.adopt(self._raw)
-        return self._adopted

@@ -6,12 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import DBAPIError
 
-from schema.errors import Reason, UnavailableError
-from server.db.driver import CONNECTION_LOST, Driver
-from server.db.errors import DRIVER_ERRORS, classify, is_refused_value, sqlstate
+from schema.errors import ApiError, Reason, UnavailableError
+from server.db.driver import Driver, spoils
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.orders.read_connection import ReadConnection
 from server.orders.replicas import LeftOutError
 
@@ -70,7 +68,7 @@ class Reader:
     ) -> Sequence[Any]:
         """The rows of a cached statement, run by the driver itself: that takes half the time.
 
-        This is a shortcut for a spare connection and a statement that succeeds. Everything else goes through `run`.
+        This is a shortcut for a statement that succeeds. A second attempt goes through `run`.
 
         Args:
             pool: the pool of the primary.
@@ -88,21 +86,16 @@ class Reader:
         orders = self._table.known
         if orders is None or self.has_replicas:
             return await self.run(pool, work)
-        raw = pool.take_spare()
-        if raw is None:
-            return await self.run(pool, work)
         try:
-            rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values, count=count)
-        except BaseException as error:
-            await pool.give_back(raw, error)
-            if not isinstance(error, Exception):
-                raise
+            async with pool.checkout() as raw:
+                rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values, count=count)
+        except Exception as error:
             if _may_pass(error):
                 self._table.forget()
                 return await self.run(pool, work, again=False)
-            raise self._reported(error) from error
-        if not pool.keep_spare(raw):
-            pool.put_back(raw)
+            if (meaning := self._reported(error)) is error:
+                raise
+            raise meaning from error
         self._readiness.succeeded()
         return rows
 
@@ -115,20 +108,20 @@ class Reader:
         try:
             result = await self._anywhere(pool, work, again=again)
         except Exception as error:
-            if (reported := self._reported(error)) is error:
+            if (meaning := self._reported(error)) is error:
                 raise
-            raise reported from error
+            raise meaning from error
         self._readiness.succeeded()
         return result
 
-    def _reported(self, error: Exception) -> Exception:
-        """Report a failure to the readiness. Return the error for the caller, or the failure itself if it is a bug."""
-        meaning = error if isinstance(error, UnavailableError) else classify(error)
+    def _reported(self, error: Exception) -> ApiError:
+        """The meaning of a failure, which the readiness is told."""
+        meaning = classify(error)
         if isinstance(meaning, UnavailableError):
             if meaning.reason is Reason.ORDERS_UNAVAILABLE:
                 self._table.forget()
             self._readiness.failed(meaning, cause=error)
-        return meaning or error
+        return meaning
 
     async def _anywhere(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], *, again: bool) -> T:
         """Run on a replica or else on the primary, where a second attempt may follow."""
@@ -155,9 +148,6 @@ def _may_pass(error: Exception) -> bool:
     table was altered. Both tables are looked up again: a table that was replaced is found, and if the overlay is gone,
     orders are read without it.
     """
-    if isinstance(error, DBAPIError):
-        stale = isinstance(error.orig, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError)
-        return error.connection_invalidated or stale or sqlstate(error) in _LOOK_AGAIN
-    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.InvalidCachedStatementError):
-        return sqlstate(error) in _LOOK_AGAIN or sqlstate(error).startswith(CONNECTION_LOST)
-    return isinstance(error, DRIVER_ERRORS) and not is_refused_value(error)
+    cause = driver_error(error)
+    stale = isinstance(cause, asyncpg.InvalidCachedStatementError) or sqlstate(cause) in _LOOK_AGAIN
+    return stale or (isinstance(cause, DRIVER_ERRORS) and spoils(cause))

@@ -133,7 +133,7 @@ class Readiness:
                 cause = error.__cause__ or error
                 self._note(_reason(error, cause), cause)
             except Exception as error:  # noqa: BLE001 # after any failure the next check may succeed
-                self._note("INTERNAL: orders cannot be read; the log says why.", error)
+                self._note("INTERNAL: orders cannot be read; the log says why.", error.__cause__ or error)
             if self.reason is not None:
                 self._check_now.clear()
                 with contextlib.suppress(TimeoutError):

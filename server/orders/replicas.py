@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from server.db.backoff import Backoff
-from server.db.driver import LOG_POSITION
+from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
@@ -22,8 +22,7 @@ from server.orders.read_connection import ReadConnection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy.pool import PoolProxiedConnection
-
+    from server.db.driver import PooledConnection
     from server.db.engine import Engines
     from server.db.pool import Pool
     from server.orders.sql_merged import Orders
@@ -83,8 +82,8 @@ class Floor:
         # The time before the statement: its answer may lack what is written while it runs.
         asked_at = time.monotonic()
         async with self._pool.checkout() as raw:
-            position = await _number(raw, LOG_POSITION)
-        self._known.append((asked_at, position or 0))
+            position = await Driver(raw, pool=self._pool.name).log_position()
+        self._known.append((asked_at, position))
 
 
 class Replicas:
@@ -166,7 +165,9 @@ class Replicas:
             pool = self._pool_for[pool.name]
             async with pool.checkout() as raw:
                 # After the wait for a connection, because the read has to be fresh when it runs.
-                await self._check_replayed(raw, await self._floor_position(), token=reads.position if reads else 0)
+                await self._check_replayed(
+                    pool, raw, await self._floor_position(), token=reads.position if reads else 0
+                )
                 result = await work(ReadConnection(pool, raw, orders=orders))
         except LeftOutError:
             raise
@@ -192,7 +193,7 @@ class Replicas:
         try:
             for pool in self.pools[:1]:
                 async with pool.checkout() as raw:
-                    await self._check_replayed(raw, await self._floor_position())
+                    await self._check_replayed(pool, raw, await self._floor_position())
             self._note_success()
         except LeftOutError:
             return
@@ -218,7 +219,7 @@ class Replicas:
             # The primary does not answer. That says nothing about the replica, so its state stays as it is.
             raise LeftOutError from error
 
-    async def _check_replayed(self, raw: PoolProxiedConnection, floor: int, *, token: int = 0) -> None:
+    async def _check_replayed(self, pool: Pool, raw: PooledConnection, floor: int, *, token: int = 0) -> None:
         """Check that the replica has replayed the log up to the floor, and up to the client's token.
 
         Raises:
@@ -227,7 +228,7 @@ class Replicas:
         info = raw.info
         # A replica only goes forward, and a connection always leads to the same one.
         if info.get(_REPLAYED_POSITION, -1) < max(floor, token):
-            replayed = await _number(raw, _REPLAYED)
+            replayed = await Driver(raw, pool=pool.name).value(_REPLAYED)
             if replayed is None:
                 self._leave_out("it is not a hot standby")
                 raise LeftOutError
@@ -239,10 +240,7 @@ class Replicas:
 
     def _note_failure(self, error: Exception) -> None:
         if isinstance(error, ApiError):
-            # The platform gives no address or no credential. That says nothing about the replica.
-            return
-        meaning = classify(error)
-        if isinstance(meaning, UnavailableError) and meaning.reason is Reason.POOL_EXHAUSTED:
+            # The platform gives no address or no credential, or the pool is exhausted. Neither is the replica's fault.
             return
         self._leave_out(f"it does not answer ({type(error).__name__})")
 
@@ -257,14 +255,7 @@ class Replicas:
         self._backoff.reset()
 
 
-async def _number(raw: PoolProxiedConnection, statement: str) -> int | None:
-    found = await raw.driver_connection.fetchval(statement)  # type: ignore[union-attr] # an asyncpg connection
-    return None if found is None else int(found)
-
-
 def _is_final(error: Exception) -> bool:
     """Whether the primary would fail in the same way: a value out of range, a statement that takes too long."""
-    meaning = error if isinstance(error, ApiError) else classify(error)
-    return meaning is not None and (
-        not isinstance(meaning, UnavailableError) or meaning.reason is Reason.STATEMENT_TIMEOUT
-    )
+    meaning = classify(error)
+    return not isinstance(meaning, (UnavailableError, InternalError)) or meaning.reason is Reason.STATEMENT_TIMEOUT

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, InputError, Reason
 from schema.ports.audit import AuditEntry, AuditOutcome, AuditPage
@@ -92,7 +91,7 @@ class AuditLog:
         await self.flush()
         try:
             return await self._table.of_operation(id_)
-        except (ApiError, DBAPIError):
+        except ApiError:
             return []
 
     async def page(self, wanted: AuditFilter, *, size: int, after: AuditPosition | None) -> AuditPage:
@@ -153,10 +152,9 @@ class AuditLog:
                 return
             try:
                 await self._add(batch)
-            except (ApiError, DBAPIError) as error:
+            except ApiError as error:
                 if not self._unanswered:
-                    cause = error.message if isinstance(error, ApiError) else type(error).__name__
-                    _log.warning("audit rows wait for the database", rows=len(batch), cause=cause)
+                    _log.warning("audit rows wait for the database", rows=len(batch), cause=error.message)
                 self._unanswered = True
                 return
             self._unanswered = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
+from schema.errors import ApiError, ForbiddenError, InternalError, PlatformError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.db.engine import CONNECT_SECONDS
@@ -135,7 +135,7 @@ class Postgres:
                 },
             )
         except (OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise classify(error) or error from error
+            raise classify(error) from error
         try:
             yield connection
         except (OSError, TimeoutError, *DRIVER_ERRORS) as error:
@@ -258,7 +258,7 @@ def _to_api_error(error: BaseException, seconds: float) -> ApiError:
             "PostgreSQL does not let the server's role do this. The table's owner has to grant USAGE on the schema, "
             "and rights on the table.",
         )
-    if isinstance(error, asyncpg.PostgresError) and classify(error) is None:
+    if isinstance(error, asyncpg.PostgresError) and isinstance(classify(error), InternalError):
         return UnavailableError(
             Reason.DATABASE_UNAVAILABLE, f"PostgreSQL refused a statement (SQLSTATE {error.sqlstate})."
         )

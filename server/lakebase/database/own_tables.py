@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from server.db.app_tables import quoted
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.driver import spoils
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -51,10 +51,8 @@ class OwnTables:
 
         return await self.run(execute)
 
-    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], **options: Any) -> T:
+    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool = False) -> T:
         """Run statements, after creating the tables if they are missing. Repeat one failed attempt.
-
-        The options are those of a connection. With an isolation level the statements are one transaction.
 
         Raises:
             DatabaseAbsentError: there is no database.
@@ -62,18 +60,18 @@ class OwnTables:
         """
         try:
             try:
-                return await self._attempt(statements, options)
-            except DBAPIError as error:
+                return await self._attempt(statements, transaction=transaction)
+            except (DBAPIError, *DRIVER_ERRORS) as error:
                 if sqlstate(error) in _MISSING:
                     # Another database has replaced the migrated one. It is empty, or of another revision.
                     self._migrations.forget()
-                elif not error.connection_invalidated:
+                elif not spoils(driver_error(error)):
                     raise
-                return await self._attempt(statements, options)
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise classify(error) or error from error
+                return await self._attempt(statements, transaction=transaction)
+        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            raise classify(error) from error
 
-    async def _attempt(self, statements: Callable[[AsyncConnection], Awaitable[T]], options: Mapping[str, Any]) -> T:
+    async def _attempt(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool) -> T:
         await self._migrations.ensure()
-        async with self._pool.connect(**options) as connection, connection.begin():
+        async with self._pool.connect(transaction=transaction) as connection:
             return await statements(connection)

@@ -76,10 +76,10 @@ class OperationTable(OwnTables):
         self.running: Collection[str] = ()
         self._sql = OperationStatements(self.schema)
 
-    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], **options: Any) -> T:
+    async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool = False) -> T:
         """Run statements as `OwnTables` does, with the errors of this class."""
         try:
-            return await super().run(statements, **options)
+            return await super().run(statements, transaction=transaction)
         except UnavailableError as error:
             if error.reason is Reason.CHANGES_UNAVAILABLE:
                 # The server may not create its tables in this database, so it can never keep an operation there.
@@ -116,7 +116,7 @@ class OperationTable(OwnTables):
                 raise LeaseLostError(operation.id)
             return None
 
-        other: OperationRecord | None = await self.run(insert, isolation_level="READ COMMITTED")
+        other: OperationRecord | None = await self.run(insert, transaction=True)
         if other is not None and other.id != operation.id:
             return other
         if other is not None and other.fence > 1:

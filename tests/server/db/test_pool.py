@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
+import uvloop
 from pydantic import SecretStr
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from schema.errors import Reason, UnavailableError
 from server.db.engine import create_engines
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
@@ -23,7 +24,7 @@ from tests.servers.process import PATIENCE_SECONDS
 from tests.support.calibration import hold
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from server.db.pool import Pool
     from server.local.cluster import Cluster
@@ -89,11 +90,51 @@ async def test_an_idle_connection_is_used_before_a_new_one_is_opened(pool: Pool)
         assert (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one() in found
 
 
+async def test_requests_are_served_in_the_order_in_which_they_came(pool: Pool) -> None:
+    """Each connection that is given back goes to the one that has waited longest."""
+    served: list[int] = []
+
+    async def one(number: int) -> None:
+        async with pool.checkout():
+            served.append(number)
+
+    async with asyncio.TaskGroup() as requests, all_out(pool):
+        for number in range(20):
+            requests.create_task(one(number))
+        await queued(pool, 20)
+    assert served == list(range(20))
+
+
+async def test_a_connection_given_to_a_request_that_leaves_goes_to_the_next(pool: Pool) -> None:
+    """The first request is cancelled after it was given the connection, and before it could run."""
+    async with contextlib.AsyncExitStack() as held:
+        raws = [await held.enter_async_context(pool.checkout()) for _ in range(SIZE)]
+        asking = [asyncio.create_task(pool.take()) for _ in range(2)]
+        await queued(pool, 2)
+        held.pop_all()
+        pool.give_back(raws[0])
+        asking[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking[0]
+        assert await asking[1] is raws[0]
+    for raw in raws:
+        pool.give_back(raw)
+    assert (pool.used, pool.idle, pool.waiting) == (0, SIZE, 0)
+
+
+async def queued(pool: Pool, count: int) -> None:
+    """Wait until this many requests wait."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while pool.waiting < count:  # noqa: ASYNC110 # the pool has no event for it
+            await asyncio.sleep(0)
+
+
 async def refused_after(pool: Pool) -> float:
     """The seconds until a request is refused a connection, measured from before it asks."""
     began = asyncio.get_running_loop().time()
-    with pytest.raises(PoolTimeoutError):
+    with pytest.raises(UnavailableError) as refused:
         await ask(pool)
+    assert refused.value.reason is Reason.POOL_EXHAUSTED
     return asyncio.get_running_loop().time() - began
 
 
@@ -166,11 +207,21 @@ async def test_a_refusal_comes_within_the_longest_promised_wait(
     )
 
 
-async def test_no_connection_is_lost_whatever_happens_to_a_crowd_of_requests(cluster: Cluster) -> None:
-    """Some are cancelled while they wait or run, some fail, some lose their connection. The pool goes on."""
-    # So short that connections are replaced during the test.
-    async with pool_of(cluster, pool_recycle=0.1) as pool:
-        await crowd(pool)
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_no_connection_is_lost_whatever_happens_to_a_crowd_of_requests(
+    cluster: Cluster, run: Callable[..., None]
+) -> None:
+    """Some are cancelled while they wait or run, some fail, some lose their connection. The pool goes on.
+
+    This holds on the server's event loop, uvloop, and on asyncio's.
+    """
+
+    async def main() -> None:
+        # So short that connections are replaced during the test.
+        async with pool_of(cluster, pool_recycle=0.1) as pool:
+            await crowd(pool)
+
+    run(main())
 
 
 async def crowd(pool: Pool) -> None:
