@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
+from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning, Stages
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages import quote_values_in_json
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from strawberry.extensions import SchemaExtension
     from strawberry.types.base import StrawberryObjectDefinition
+    from strawberry.types.execution import ExecutionContext
     from strawberry.types.field import StrawberryField
 
 __all__ = ["DocumentCache", "DocumentLimits", "build_schema"]
@@ -31,12 +32,17 @@ _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
 
 
 class _Schema(strawberry.Schema):
-    """A schema without the hidden fields of an order, in the type and in its filter."""
+    """A schema with our stages, and without the hidden fields of an order, in the type and in its filter."""
 
     def __init__(self, *, hidden: Collection[str], **keywords: Any) -> None:
         # Set first, since Strawberry's constructor asks for the fields.
         self._hidden = frozenset(hidden)
         super().__init__(**keywords)
+
+    def create_extensions_runner(
+        self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
+    ) -> Stages:
+        return Stages(execution_context, extensions)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         fields = super().get_fields(type_definition)
