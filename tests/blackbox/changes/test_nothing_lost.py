@@ -212,7 +212,7 @@ class Wire:
         self._target = target
         self._message = b""
         self._fault = Fault.LOST
-        self._connections: set[asyncio.Task[None]] = set()
+        self.connections: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -223,8 +223,8 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         # All clients have disconnected by now.
-        if self._connections:
-            await asyncio.wait(self._connections)
+        if self.connections:
+            await asyncio.wait(self.connections)
 
     def break_at(self, message: bytes, fault: Fault) -> None:
         """Apply the fault to the next message that contains these bytes, on any connection."""
@@ -233,8 +233,8 @@ class Wire:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
         to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
         faults: list[Fault] = []
         ways = [
@@ -286,13 +286,14 @@ class Rig(NamedTuple):
             await database.close()
 
     async def end_connections(self) -> None:
-        """End the server's sessions, as a restart of PostgreSQL does, and wait until they are gone."""
+        """End the server's sessions, as a restart of PostgreSQL does, and wait until the proxy has closed them too."""
         database = await asyncpg.connect(self.database_url)
         try:
             ended = (
                 "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE application_name LIKE $1"
             )
             assert await database.fetchval(ended, "lakebase-orders-graphql%")
+            await until(lambda: not self.wire.connections)
         finally:
             await database.close()
 
@@ -357,6 +358,7 @@ async def test_a_lost_statement_is_not_reported_as_applied(rig: Rig, *, with_key
 @pytest.mark.parametrize("with_key", [True, False])
 async def test_a_connection_that_was_closed_before_the_change_is_not_noticed(rig: Rig, *, with_key: bool) -> None:
     """Nothing was sent on it, so the server uses another one. The change is made once, with or without a key."""
+    assert (await send(rig.client, new_intent(300 + with_key))).outcome is Outcome.APPLIED
     await rig.end_connections()
     intent = new_intent(200 + with_key)
     assert await send(rig.client, intent, with_key=with_key) == Answer(Outcome.APPLIED, version=1)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 import sqlalchemy as sa
-import structlog
 from graphql import GraphQLError
 from sqlalchemy.exc import DBAPIError
 from strawberry.types.execution import ExecutionResult
@@ -22,6 +21,7 @@ from server.orders.readiness import Readiness
 
 if TYPE_CHECKING:
     from server.db.engine import Engines
+    from tests.server.conftest import LogLines
 
 
 def failure(state: str) -> asyncpg.PostgresError:
@@ -65,17 +65,17 @@ async def test_sqlalchemys_wrapping_changes_no_meaning(engines: Engines) -> None
         assert classify(raised.value).reason is classify(driver_error(raised.value)).reason
 
 
-async def test_a_mistake_in_a_statement_is_logged_once_and_not_told(engines: Engines) -> None:
+async def test_a_mistake_in_a_statement_is_logged_once_and_not_told(engines: Engines, log_lines: LogLines) -> None:
     """Each answer logs it with the exception that has PostgreSQL's message. The client learns the error id."""
     reader = Reader(OrdersTable("public.orders_synced", change_tables("no_changes")), Readiness())
-    with structlog.testing.capture_logs() as lines:
-        with pytest.raises(InternalError) as raised:
-            await reader.fetch(engines.pages, lambda _: sa.text("SELEC secret_column"))
-        error = GraphQLError("secret", original_error=raised.value)
-        answers = [present(ExecutionResult(data=None, errors=[error])), present_fault(raised.value)]
+    with pytest.raises(InternalError) as raised:
+        await reader.fetch(engines.pages, lambda _: sa.text("SELEC secret_column"))
+    error = GraphQLError("secret", original_error=raised.value)
+    answers = [present(ExecutionResult(data=None, errors=[error])), present_fault(raised.value)]
     for body, status in answers:
         assert status == 500
         assert body["errors"][0]["extensions"]["reason"] == "INTERNAL"
         assert body["errors"][0]["message"].startswith("Something went wrong on our side.")
-    assert [(line["event"], line["log_level"]) for line in lines] == [("fault", "error")] * len(answers)
+    lines = log_lines()
+    assert [(line["event"], line["level"]) for line in lines] == [("fault", "error")] * len(answers)
     assert all("secret_column" in str(line["exc_info"].__cause__) for line in lines)

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
 from schema.ports.audit import AuditOutcome
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from server.lakebase.steps.step import Step
+    from tests.server.conftest import LogLines
 
 
 class LateTable(OperationTable):
@@ -140,6 +140,7 @@ async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
     arguments: tuple[Any, ...],
     refuse: Callable[[str | None], Awaitable[object]],
     monkeypatch: pytest.MonkeyPatch,
+    log_lines: LogLines,
     state: str,
 ) -> None:
     """The heartbeat beats again, progress is saved later, and so is the end. Each cause is logged once."""
@@ -166,14 +167,13 @@ async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
     monkeypatch.setattr(execution, "_FINISH_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(execution, "STEPS", {"delete": work})
     assert await store.begin(held) is None
-    with structlog.testing.capture_logs() as lines:
-        async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
-            tasks.create_task(accept_again())
-            tasks.create_task(executor_of(store, arguments).run(held))
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(accept_again())
+        tasks.create_task(executor_of(store, arguments).run(held))
     found = await table.find(held.id)
     assert found is not None
     assert (found.state, found.steps[0].message) == (OperationState.SUCCEEDED, "done")
-    assert len([line for line in lines if line["log_level"] == "error"]) <= 1
+    assert len([line for line in log_lines() if line["level"] == "error"]) <= 1
 
 
 async def test_an_operation_in_memory_that_another_process_has_claimed_is_left_to_it(
@@ -225,7 +225,7 @@ async def test_an_operation_whose_process_dies_at_its_end_is_in_the_audit(
 
 @pytest.mark.parametrize("durable", [True, False])
 async def test_an_operation_has_one_outcome_and_one_line(
-    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, *, durable: bool
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, log_lines: LogLines, *, durable: bool
 ) -> None:
     """Whether it ends in its row or in memory, from where the operation and its entry are written down later."""
     store, held = OperationStore(OperationTable(*arguments)), operation()
@@ -238,19 +238,18 @@ async def test_an_operation_has_one_outcome_and_one_line(
 
     monkeypatch.setattr(execution, "STEPS", {"delete": work})
     assert await store.begin(held) is None
-    with structlog.testing.capture_logs() as lines:
-        await executor_of(store, arguments).run(held)
-        await store.write_down_ended()
+    await executor_of(store, arguments).run(held)
+    await store.write_down_ended()
     entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
     assert [(one.outcome, one.at) for one in entries] == [(AuditOutcome.SUCCEEDED, held.finished_at)]
-    written = [line for line in lines if line["event"] == "audit"]
+    written = [line for line in log_lines() if line["event"] == "audit"]
     assert [(line["outcome"], line["operation"], line["request_id"]) for line in written] == [
         ("SUCCEEDED", held.id, None)
     ]
 
 
 async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audit(
-    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
 ) -> None:
     """It began while the database did not answer, as did another one in another process, on the same resources."""
     store, held, other = OperationStore(OperationTable(*arguments)), operation(), operation()
@@ -264,8 +263,7 @@ async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audi
     assert await store.begin(held) is None
     await store.detach(held)
     assert await OperationStore(OperationTable(*arguments)).begin(other) is None
-    with structlog.testing.capture_logs() as lines:
-        await executor_of(store, arguments).run(held)
+    await executor_of(store, arguments).run(held)
     entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
     assert [(one.outcome, one.reason) for one in entries] == [(AuditOutcome.FAILED, "OPERATION_IN_PROGRESS")]
-    assert len([line for line in lines if line["event"] == "audit"]) == 1
+    assert len([line for line in log_lines() if line["event"] == "audit"]) == 1

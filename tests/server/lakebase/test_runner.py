@@ -6,8 +6,6 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from schema.deadline import current_deadline, request_deadline
 from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
 from schema.ports.audit import AuditOutcome
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from schema.ports.audit import AuditEntry
     from server.lakebase.steps.step import Step
+    from tests.server.conftest import LogLines
 
 
 def inherited() -> tuple[bool, bool, bool]:
@@ -163,7 +162,7 @@ class FailingTable(OperationTable):
 
 
 async def test_nothing_unforeseen_ends_the_search_for_operations_without_a_process(
-    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
 ) -> None:
     """A process that knows of an unfinished operation searches again, and resumes it. The cause is logged once."""
 
@@ -177,14 +176,13 @@ async def test_nothing_unforeseen_ends_the_search_for_operations_without_a_proce
     runner = runner_of(store, AuditLog(AuditTable(OwnTables(*arguments))))
     assert await store.begin(orphan) is None
     await store.release(orphan)
-    with structlog.testing.capture_logs() as lines:
-        runner.look_for_orphans()
-        for _ in range(3):
-            await table.failed.get()
-        table.over = True
-        await ended(runner, orphan)
+    runner.look_for_orphans()
+    for _ in range(3):
+        await table.failed.get()
+    table.over = True
+    await ended(runner, orphan)
     await runner.close()
-    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["search for operations failed"]
+    assert [line["event"] for line in log_lines() if line["level"] == "error"] == ["search for operations failed"]
 
 
 async def test_a_process_that_wakes_after_an_hour_ends_none_of_its_own_operations(

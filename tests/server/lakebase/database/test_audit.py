@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-import structlog
 from alembic import command
 from alembic.config import Config
 
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import sqlalchemy as sa
+
+    from tests.server.conftest import LogLines
 
 SCHEMA = "kept_audit"
 NAME = f"{SCHEMA}.admin_audit"
@@ -204,18 +205,19 @@ async def test_a_value_that_cannot_be_stored_stops_no_other(table: AuditTable, d
     await audit.close()
 
 
-async def test_the_same_refusals_are_two_lines_of_the_log(new_table: Callable[[], AuditTable]) -> None:
+async def test_the_same_refusals_are_two_lines_of_the_log(
+    new_table: Callable[[], AuditTable], log_lines: LogLines
+) -> None:
     """The first at once, and their number when their minute is over."""
     audit = AuditLog(new_table())
-    with structlog.testing.capture_logs() as lines:
-        first = refusal()
-        for _ in range(300):
-            await audit.write(first)
-        assert [line["count"] for line in lines if line["event"] == "audit"] == [1]
-        later = new_entry("eve", "lakebase", AuditOutcome.REFUSED, input_=None, reason=Reason.ROLE_MISSING)
-        await audit.write(replace(later, at=later.at + timedelta(minutes=1), last_at=later.at + timedelta(minutes=1)))
-        counted = [(line["action"], line["count"]) for line in lines if line["event"] == "audit"]
-        assert counted == [("operations", 1), ("operations", 300), ("lakebase", 1)]
+    first = refusal()
+    for _ in range(300):
+        await audit.write(first)
+    assert [line["count"] for line in log_lines() if line["event"] == "audit"] == [1]
+    later = new_entry("eve", "lakebase", AuditOutcome.REFUSED, input_=None, reason=Reason.ROLE_MISSING)
+    await audit.write(replace(later, at=later.at + timedelta(minutes=1), last_at=later.at + timedelta(minutes=1)))
+    counted = [(line["action"], line["count"]) for line in log_lines() if line["event"] == "audit"]
+    assert counted == [("operations", 1), ("operations", 300), ("lakebase", 1)]
     await audit.close()
 
 
