@@ -573,7 +573,7 @@ class PlatformError(ApiError):
 
 
 class InternalError(ApiError):
-    """A mistake of the server itself. Clients get another message; the log gets the exception it is raised from."""
+    """A mistake of the server itself. Its message says no more; the log gets the exception that it is raised from."""
 
     reasons = frozenset({Reason.INTERNAL})
 

@@ -68,7 +68,6 @@ class WriteStatements:
     def _text(self, template: str) -> sa.TextClause:
         for name, text in {
             "{schema}": quoted(self._tables.schema),
-            "{columns}": CHANGE_COLUMNS,
             "{fields}": CHANGE_FIELDS,
         }.items():
             template = template.replace(name, text)

@@ -58,7 +58,7 @@ RANDOM_PAGE_COST = "1.1"
 class Engines:
     """Separate pools, so that pages, slow counts and writes do not delay each other.
 
-    The pools are in autocommit mode. Writes begin their transactions themselves.
+    The pools are in autocommit mode: a page is one statement, and so is a change.
     """
 
     pages: Pool

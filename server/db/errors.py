@@ -65,7 +65,7 @@ def classify(error: BaseException) -> ApiError:
             return meaning
     elif isinstance(cause, (OSError, TimeoutError, *DRIVER_ERRORS)):
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, _UNREACHABLE)
-    return InternalError(Reason.INTERNAL, f"A fault of the server: {type(cause).__name__} {sqlstate(cause)}".rstrip())
+    return InternalError(Reason.INTERNAL, "An internal error; the log has the details.")
 
 
 def driver_error(error: BaseException) -> BaseException:

@@ -49,7 +49,8 @@ _WRITABLE = sa.text(
         ELSE has_table_privilege(c.oid, privilege) END
     ) AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_proc p
-        WHERE p.pronamespace = to_regnamespace(:quoted) AND p.prorettype <> CAST('trigger' AS regtype)
+        WHERE p.pronamespace = to_regnamespace(:quoted)
+            AND p.proname IN ('write_statuses', 'status_conflict', 'status_name')
             AND NOT has_function_privilege(p.oid, 'EXECUTE')
     )
     FROM (VALUES
@@ -191,12 +192,13 @@ class Migrations:
         _log.info("migrated", schema=self._schema, revision=head)
         return head
 
-    async def use_refused(self) -> UnavailableError:
-        """The error for tables that belong to another role and may not be used."""
+    async def use_refused(self, *, of_changes: bool = True) -> UnavailableError:
+        """The error for tables that belong to another role and may not be used; `of_changes` if changes need them."""
         async with self._engine.connect() as connection:
             role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
         refused = self._refused(role, self._grant(role))
-        self.missing = refused.message
+        if of_changes:
+            self.missing = refused.message
         return refused
 
     def _refused(self, role: str, missing: str) -> UnavailableError:

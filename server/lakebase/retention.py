@@ -38,4 +38,4 @@ class Retention:
             await self._audit.prune(days=self._days)
             await self._operations.prune(days=self._days)
         except ApiError as error:
-            _log.warning("old audit entries and operations not deleted", cause=type(error).__name__)
+            _log.warning("old audit entries and operations not deleted", cause=error.message)

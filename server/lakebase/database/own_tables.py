@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from schema.errors import ApiError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.driver import spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # The table, its schema, or a column of a newer revision does not exist.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703"})
+_FORBIDDEN: Final = "42501"
 
 
 class OwnTables:
@@ -69,7 +71,16 @@ class OwnTables:
                     raise
                 return await self._attempt(statements, transaction=transaction)
         except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
-            raise classify(error) from error
+            raise await self._meaning(error) from error
+
+    async def _meaning(self, error: BaseException) -> ApiError:
+        if sqlstate(error) != _FORBIDDEN:
+            return classify(error)
+        try:
+            refused = await self._migrations.use_refused(of_changes=False)
+        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as lost:
+            return classify(lost)
+        return UnavailableError(Reason.DATABASE_UNAVAILABLE, refused.message)
 
     async def _attempt(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool) -> T:
         await self._migrations.ensure()

@@ -68,7 +68,7 @@ async def test_a_release_that_waits_while_a_later_one_upgrades_uses_its_tables(
         "DELETE ON idempotency",
         "USAGE, UPDATE ON SEQUENCE order_status_change_id",
         "SELECT ON alembic_version",
-        "EXECUTE ON FUNCTION a_change()",
+        "EXECUTE ON FUNCTION write_statuses",
     ],
 )
 async def test_each_right_that_a_change_needs_is_checked_before(
@@ -79,8 +79,7 @@ async def test_each_right_that_a_change_needs_is_checked_before(
     await database.execute(
         f"""
         SET search_path = {SCHEMA}; CREATE ROLE mason LOGIN PASSWORD 'mason';
-        CREATE FUNCTION a_change() RETURNS int LANGUAGE sql AS 'SELECT 1';
-        REVOKE EXECUTE ON FUNCTION a_change() FROM PUBLIC;
+        REVOKE EXECUTE ON FUNCTION write_statuses FROM PUBLIC;
         GRANT USAGE ON SCHEMA {SCHEMA} TO mason; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO mason;
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO mason;
         GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO mason;
@@ -101,4 +100,7 @@ async def test_each_right_that_a_change_needs_is_checked_before(
         await masons.ensure()
         assert masons.missing is None
     finally:
-        await database.execute("RESET search_path; DROP OWNED BY mason; DROP ROLE mason")
+        await database.execute(
+            "GRANT EXECUTE ON FUNCTION write_statuses TO PUBLIC; "
+            "RESET search_path; DROP OWNED BY mason; DROP ROLE mason"
+        )

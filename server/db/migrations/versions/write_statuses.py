@@ -9,9 +9,10 @@ from alembic import context, op
 revision = "0006"
 down_revision = "0005"
 
+# An operator may set the revision back, for a release that knows only the one before. Then this one runs again.
 _STATEMENTS = (
     """
-    CREATE FUNCTION {schema}.status_name(status text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    CREATE OR REPLACE FUNCTION {schema}.status_name(status text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
         SELECT CASE
             WHEN status IS NULL THEN 'no status'
             WHEN status = 'O' THEN 'OPEN'
@@ -22,7 +23,7 @@ _STATEMENTS = (
     $$
     """,
     """
-    CREATE FUNCTION {schema}.status_conflict(
+    CREATE OR REPLACE FUNCTION {schema}.status_conflict(
         order_key bigint, field text, expected text, status text, version integer
     ) RETURNS jsonb LANGUAGE sql STABLE AS $$
         SELECT jsonb_build_array(

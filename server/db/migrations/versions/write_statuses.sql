@@ -24,7 +24,7 @@
 --   changed_at: the time of the changes.
 --
 -- Errors: LO001 the synced table is empty; LO002 it is locked; 55P03 another transaction holds an order or the key.
-CREATE FUNCTION {schema}.write_statuses(
+CREATE OR REPLACE FUNCTION {schema}.write_statuses(
     caller text,
     idempotency_key uuid,
     input_hash bytea,

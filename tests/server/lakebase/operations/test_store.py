@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -455,3 +456,31 @@ async def test_text_that_jsonb_refuses_is_replaced(new_store: Callable[[], Opera
         f"creation of {good} refused": [good, {"uid": good, "sent": True}],
         "input": r'{"name":"a\u0000"}',
     }
+
+
+async def test_a_role_without_rights_on_the_audit_is_told_the_grant(
+    new_store: Callable[[], OperationStore], orders_url: str, database: asyncpg.Connection
+) -> None:
+    """An operation whose end could not be stored is not begun. The same rights do for every other table."""
+    assert callable(new_store)
+    await database.execute(f"""
+        CREATE ROLE registrar LOGIN PASSWORD 'registrar'; GRANT USAGE ON SCHEMA {SCHEMA} TO registrar;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO registrar;
+        GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO registrar;
+        REVOKE ALL ON {SCHEMA}.admin_audit FROM registrar
+    """)
+    parts = urlsplit(orders_url)
+    url = urlunsplit(parts._replace(netloc=f"registrar:registrar@{parts.hostname}:{parts.port}"))
+    settings = patient_settings(url)
+    pool = create_operations_pool(settings, UrlDatabase(url))
+    migrations = Migrations(create_migration_engine(settings, UrlDatabase(url)), SCHEMA)
+    store = OperationStore(OperationTable(pool, SCHEMA, migrations, Home(UrlDatabase(url), SCHEMA)))
+    try:
+        with pytest.raises(UnavailableError, match="GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"):
+            await store.begin(operation())
+        assert migrations.missing is None
+        await database.execute(f"GRANT SELECT, INSERT, UPDATE ON {SCHEMA}.admin_audit TO registrar")
+        assert await store.begin(operation()) is None
+    finally:
+        await pool.dispose()
+        await database.execute("DROP OWNED BY registrar; DROP ROLE registrar")
