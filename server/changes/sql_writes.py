@@ -54,6 +54,7 @@ class WriteStatements:
 
     def __init__(self, tables: ChangeTables) -> None:
         self._tables = tables
+        self.schema = quoted(tables.schema)
         self.write = self._text(_WRITE)
         self.replayed = self._text(_REPLAYED)
         self.expire = self._text(_EXPIRE)

@@ -15,7 +15,7 @@ from server.changes.idempotency import KeyExpiry, hash_of
 from server.changes.outcomes import changes_made, decoded, outcomes_of
 from server.db.app_tables import quoted
 from server.db.driver import CONNECTION_LOST, Driver
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.http.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # Deadlock, serialization failure: PostgreSQL has rolled back one transaction so that the other can go on.
 _DEADLOCK: Final = frozenset({"40P01", "40001"})
+_NO_FUNCTION: Final = "42883"
 # Undefined table, schema, column or function; insufficient privilege; wrong object type; datatype mismatch.
-_MISSING: Final = frozenset({"42P01", "3F000", "42703", "42883", "42501", "42809", "42804"})
+_MISSING: Final = frozenset({"42P01", "3F000", "42703", _NO_FUNCTION, "42501", "42809", "42804"})
 _CLOSE_SECONDS: Final = 5.0
 _BUSY: Final = (
     Reason.ORDER_BUSY,
@@ -124,8 +125,8 @@ class SqlStatusWriter:
         await self._migrations.ensure()
         try:
             return await self._attempt(request, user)
-        except (*DRIVER_ERRORS, OSError) as error:
-            if not _may_succeed_again(error):
+        except (DBAPIError, *DRIVER_ERRORS) as error:
+            if not _may_succeed_again(driver_error(error)):
                 raise
             if sqlstate(error) in _MISSING:
                 self._migrations.forget()
@@ -133,6 +134,9 @@ class SqlStatusWriter:
         return await self._attempt(request, user)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
+        if self._table.known is None:
+            # A table that cannot be served takes no changes either.
+            await self._look_up_table()
         async with self._pool.checkout() as raw:
             driver = Driver(raw, pool=self._pool.name)
             try:
@@ -148,6 +152,10 @@ class SqlStatusWriter:
             if self._tokens():
                 await self._note_position(driver)
         return outcome
+
+    async def _look_up_table(self) -> None:
+        async with self._pool.connect() as connection:
+            await self._table.resolve(connection)
 
     def _values(self, request: WriteRequest, user: str) -> dict[str, Any]:
         return {
@@ -201,19 +209,25 @@ class SqlStatusWriter:
             return classify(error)
         try:
             if self._statements.names_ours(str(error)):
-                return await self._migrations.use_refused()
+                return self._missing_function() if state == _NO_FUNCTION else await self._migrations.use_refused()
             # The synced table is missing or has changed. Looking it up tells what is wrong with it.
             self._table.forget()
-            async with self._pool.connect() as connection:
-                await self._table.resolve(connection)
+            await self._look_up_table()
         except UnavailableError as unavailable:
             return unavailable
         except (DBAPIError, *DRIVER_ERRORS, OSError, TimeoutError) as lost:
             return classify(lost)
         return classify(error)
 
+    def _missing_function(self) -> UnavailableError:
+        return UnavailableError(
+            Reason.CHANGES_UNAVAILABLE,
+            f"The schema {self._statements.schema} has lost the function write_statuses. Nothing was written. As its "
+            "owner, set the version in its table alembic_version to '0005' and run: python -m server migrate",
+        )
 
-def _may_succeed_again(error: Exception) -> bool:
+
+def _may_succeed_again(error: BaseException) -> bool:
     """Whether a second attempt may succeed: nothing was sent, a deadlock was resolved, or one of our tables is new."""
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)

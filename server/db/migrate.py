@@ -198,7 +198,7 @@ class Migrations:
             role = (await connection.execute(sa.text("SELECT current_user"))).scalar_one()
         refused = self._refused(role, self._grant(role))
         if of_changes:
-            self.missing = refused.message
+            self._done, self.missing = False, refused.message
         return refused
 
     def _refused(self, role: str, missing: str) -> UnavailableError:

@@ -347,3 +347,22 @@ async def test_a_list_does_not_wait_for_one_that_waits_for_it(
     results = [(await task)["payload"]["results"] for task in (first, other)]
     assert [codes(result) for result in itertools.chain(*results)] == [[]] * 5
     assert {result["order"]["status"] for result in itertools.chain(*results)} == {"FULFILLED"}
+
+
+async def test_a_later_version_is_never_of_an_earlier_time(ask: Ask, order_keys: Iterator[int], gate: Gate) -> None:
+    """A list begins, and waits for its first order, while another writer changes the second one."""
+    first, second = sorted((next(order_keys), next(order_keys)))
+    changes = [{"orderKey": str(key), "status": "FULFILLED"} for key in (first, second)]
+    await gate.close(first)
+    listed = asyncio.ensure_future(ask(SET_MANY, input={"changes": changes}))
+    await gate.wait_for(1, unless=listed)
+    await ask(SET_ONE, process=1, input={"orderKey": str(second), "status": "PARTIAL"})
+    await gate.open()
+    await listed
+    document = (
+        "query($keys: [BigInt!]) { orderStatusChanges(filter: {orderKeys: $keys}) { nodes { version changedAt } } }"
+    )
+    nodes = (await ask(document, keys=[second]))["orderStatusChanges"]["nodes"]
+    times = [node["changedAt"] for node in sorted(nodes, key=lambda node: node["version"])]
+    assert len(times) == 2
+    assert times == sorted(times)

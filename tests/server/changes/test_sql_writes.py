@@ -10,6 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from server.changes.status_writer import SqlStatusWriter
+from server.db.database import UrlDatabase
+from server.db.engine import create_engines, create_migration_engine
+from server.db.migrate import Migrations
 from tests.server.conftest import engines_of, patient_settings
 from tests.servers.process import until
 
@@ -35,6 +38,19 @@ mutation($input: SetOrderStatusesInput!) {
   setOrderStatuses(input: $input) { results { change { version note } order { status } } }
 }
 """
+
+
+class Silent(UrlDatabase):
+    """A database that accepts connections and says nothing."""
+
+    attempts = 0
+
+    async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as the base
+        """Time out."""
+        assert options
+        assert timeout
+        self.attempts += 1
+        raise TimeoutError
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +269,66 @@ async def test_a_full_queue_of_notifications_fails_no_change(
         _, context = open_store(TABLE, engines=engines, app_schema=APP_SCHEMA)
         assert (await set_one(execute, context, "FULFILLED"))["change"] == {"status": "FULFILLED"}
     await database.execute("DROP SCHEMA full_queue CASCADE")
+
+
+async def test_a_table_that_cannot_be_served_takes_no_changes(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, known: Context
+) -> None:
+    """A read says what is wrong with its columns, and so does a change, which writes nothing."""
+    assert known
+    await database.execute(
+        f"CREATE TABLE odd_orders (LIKE {TABLE} INCLUDING INDEXES); INSERT INTO odd_orders SELECT * FROM {TABLE}; "
+        "ALTER TABLE odd_orders ALTER o_orderstatus TYPE int USING 1"
+    )
+    _, context = open_store("public.odd_orders", app_schema=APP_SCHEMA)
+    answer = await execute(SET_ONE, context=context, input={"orderKey": "1", "status": "PARTIAL"})
+    await database.execute("DROP TABLE odd_orders")
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["ORDERS_UNAVAILABLE"]
+    assert "o_orderstatus" in answer["errors"][0]["message"]
+    assert await database.fetchval(f"SELECT count(*) FROM {APP_SCHEMA}.order_status_change") == 0
+
+
+async def test_a_view_may_have_an_order_twice(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, known: Context
+) -> None:
+    """One of the rows counts, and every other order of the list keeps its own."""
+    assert known
+    await database.execute(
+        f"CREATE VIEW doubled_orders AS SELECT * FROM {TABLE} UNION ALL SELECT * FROM {TABLE} WHERE o_orderkey = 7"
+    )
+    _, context = open_store("public.doubled_orders", app_schema=APP_SCHEMA)
+    changes = [{"orderKey": str(key), "status": "PARTIAL", "note": str(key)} for key in (6, 7, 8)]
+    answer = await execute(SET_MANY, context=context, input={"changes": changes})
+    await database.execute("DROP VIEW doubled_orders")
+    results = answer["data"]["setOrderStatuses"]["results"]
+    assert [result["change"] for result in results] == [{"version": 1, "note": str(key)} for key in (6, 7, 8)]
+
+
+async def test_a_function_that_was_dropped_is_made_again_as_the_message_says(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection, known: Context, orders_url: str
+) -> None:
+    """Until then nothing is written. Afterwards the same process changes statuses again."""
+    assert known
+    _, context = open_store(TABLE, app_schema=APP_SCHEMA)
+    await database.execute(f"DROP FUNCTION {APP_SCHEMA}.write_statuses")
+    answer = await execute(SET_ONE, context=context, input={"orderKey": "1", "status": "PARTIAL"})
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["CHANGES_UNAVAILABLE"]
+    assert "set the version in its table alembic_version to '0005'" in answer["errors"][0]["message"]
+    await database.execute(f"UPDATE {APP_SCHEMA}.alembic_version SET version_num = '0005'")
+    settings = patient_settings(orders_url)
+    await Migrations(create_migration_engine(settings, UrlDatabase(orders_url)), APP_SCHEMA).upgrade()
+    assert (await set_one(execute, context, "PARTIAL"))["change"] == {"status": "PARTIAL"}
+
+
+async def test_a_database_that_does_not_answer_is_asked_once(
+    execute: Execute, open_store: OpenStore, orders_url: str, known: Context
+) -> None:
+    """Each attempt may take as long as a silent peer is waited for."""
+    assert known
+    silent = Silent(orders_url)
+    engines = create_engines(patient_settings(orders_url), silent)
+    _, context = open_store(TABLE, engines=engines, app_schema=APP_SCHEMA)
+    answer = await execute(SET_ONE, context=context, input={"orderKey": "1", "status": "PARTIAL"})
+    await engines.dispose()
+    assert [error["extensions"]["reason"] for error in answer["errors"]] == ["DATABASE_UNAVAILABLE"]
+    assert silent.attempts == 1

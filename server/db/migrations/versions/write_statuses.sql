@@ -21,7 +21,7 @@
 --   outcomes: for each order its key, the status before, the version after the change (null without one), a refusal
 --   (null without one: reason, message, field, status, version), and other refusals. It is kept under the key.
 --   changed, ids, synced: the orders that were changed, sorted, with the ids of the changes and the synced statuses.
---   changed_at: the time of the changes.
+--   changed_at: the time of the changes; null without any.
 --
 -- Errors: LO001 the synced table is empty; LO002 it is locked; 55P03 another transaction holds an order or the key.
 CREATE OR REPLACE FUNCTION {schema}.write_statuses(
@@ -90,7 +90,10 @@ BEGIN
                 'SELECT array_agg(s.o_orderkey IS NOT NULL ORDER BY w.place), '
                 'array_agg(CAST(s.o_orderstatus AS text) ORDER BY w.place), '
                 'count(s.o_orderkey) = count(*) OR EXISTS (SELECT FROM %1$s) '
-                'FROM unnest($1) WITH ORDINALITY AS w (o_orderkey, place) LEFT JOIN %1$s AS s USING (o_orderkey)',
+                -- At most one row for each order: a view might have more.
+                'FROM unnest($1) WITH ORDINALITY AS w (key, place) LEFT JOIN LATERAL ('
+                '    SELECT o_orderkey, o_orderstatus FROM %1$s WHERE o_orderkey = w.key LIMIT 1'
+                ') AS s ON true',
                 orders
             ) INTO synced_found, synced_statuses, any_order USING order_keys;
         EXCEPTION WHEN lock_not_available THEN
@@ -162,10 +165,12 @@ BEGIN
         FROM outcome;
         EXIT WHEN changed = '{}';
 
+        -- Not the statement's time, which is before all waits: a later version of an order is never of an earlier time.
+        changed_at := clock_timestamp();
         INSERT INTO {schema}.order_status AS x
             (o_orderkey, status, version, synced_status, updated_by, updated_at)
         SELECT c.o_orderkey, CASE WHEN c.clears THEN NULL ELSE c.status END, c.version, c.synced_status, caller,
-               statement_timestamp()
+               changed_at
         FROM unnest(changed, statuses_after, synced, clears, new_versions)
             AS c (o_orderkey, status, synced_status, clears, version)
         ORDER BY c.o_orderkey
@@ -191,7 +196,7 @@ BEGIN
             INSERT INTO {schema}.order_status_change AS c
                 (o_orderkey, previous_status, status, cleared, synced_status, version, changed_by, changed_at, note)
             SELECT n.o_orderkey, n.previous_status, n.status, n.clears, n.synced_status, n.version, caller,
-                   statement_timestamp(), n.note
+                   write_statuses.changed_at, n.note
             FROM unnest(changed, statuses_before, statuses_after, clears, synced, new_versions, notes)
                 AS n (o_orderkey, previous_status, status, clears, synced_status, version, note)
             ORDER BY n.o_orderkey
@@ -200,6 +205,5 @@ BEGIN
         SELECT array_agg(change.id ORDER BY change.o_orderkey) INTO ids FROM change;
     END IF;
     verdict := 'WRITTEN';
-    changed_at := statement_timestamp();
 END
 $function$
