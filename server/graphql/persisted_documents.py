@@ -8,6 +8,7 @@ from strawberry.extensions import SchemaExtension
 
 from schema.errors import ForbiddenError, Reason, RequestError
 from server.graphql.manifest import hash_in, read_manifest, sha256_of
+from server.graphql.request import persisted_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,7 +121,8 @@ class RememberDocument(SchemaExtension):
 
     def on_execute(self) -> Iterator[None]:
         """`Documents.resolve` has compared the hash with the text."""
-        offered = (self.execution_context.operation_extensions or {}).get("persistedQuery")
-        if offered is not None and self.execution_context.query is not None:
-            self._documents.learn(offered["sha256Hash"], self.execution_context.query)
+        extensions, text = self.execution_context.operation_extensions, self.execution_context.query
+        digest = persisted_hash(extensions) if extensions else None
+        if digest is not None and text is not None:
+            self._documents.learn(digest, text)
         yield

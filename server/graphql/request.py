@@ -167,7 +167,7 @@ def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] |
     sent = (
         _optional(given, "documentId", str, "a string"),
         _optional(given, "doc_id", str, "a string"),
-        _persisted_hash(extensions) if extensions else None,
+        persisted_hash(extensions) if extensions else None,
     )
     ids = {id_ for id_ in sent if id_ is not None}
     if len(ids) > 1:
@@ -178,7 +178,7 @@ def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] |
     return ids.pop() if ids else None
 
 
-def _persisted_hash(extensions: Mapping[str, object]) -> str | None:
+def persisted_hash(extensions: Mapping[str, object]) -> str | None:
     """The hash in Apollo's extension; None if the extension or its hash is absent."""
     persisted = extensions.get("persistedQuery")
     if isinstance(persisted, dict):

@@ -46,7 +46,8 @@ async def by_the_base_executor(app: Application, schema: GraphQLSchema, body: Ma
         parse(body["query"]),
         context_value=replace(app.context, principal=Principal("local", frozenset({Role.ADMIN}))),
         variable_values=body.get("variables"),
-        operation_name=body.get("operationName"),
+        # The server takes an empty name for no name.
+        operation_name=body.get("operationName") or None,
         executor_class=BaseExecutor,
     )
     if isawaitable(result):

@@ -73,6 +73,14 @@ def test_an_extension_without_a_value_is_absent(server: Server, ask: Ask, name: 
 
 
 @TRANSPORTS
+@pytest.mark.parametrize("offered", [{}, {"version": 1}, *({"version": 1, "sha256Hash": none} for none in ("", None))])
+def test_a_hash_without_a_value_is_absent(server: Server, ask: Ask, offered: dict[str, Any]) -> None:
+    """Also where nothing but the ordinary path answers, which remembers documents by their hash."""
+    sent = {"query": "{ __typename }", "extensions": {"persistedQuery": offered}}
+    assert ask(server, sent)[1] == {"data": {"__typename": "Query"}}
+
+
+@TRANSPORTS
 @pytest.mark.parametrize("absent", ["", None], ids=["empty", "null"])
 def test_variables_without_a_value_are_absent(server: Server, ask: Ask, absent: str | None) -> None:
     """The values of variables are not parameters: an empty text in them stays one."""
