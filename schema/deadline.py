@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,6 +79,26 @@ class request_deadline:  # noqa: N801 # it is used like a function, as `asyncio.
     def _expire(self) -> None:
         self._expired = True
         self._task.cancel()
+
+
+class SharedDeadline:
+    """The deadlines of the queries that wait for one statement. A query may join after they were postponed."""
+
+    def __init__(self) -> None:
+        self._deadlines: list[Postponable] = []
+        self._until = -math.inf
+
+    def join(self) -> None:
+        """Let the current query wait for the statement too."""
+        if deadline := current_deadline():
+            self._deadlines.append(deadline)
+            deadline.postpone(self._until - asyncio.get_running_loop().time())
+
+    def postpone(self, seconds: float) -> None:
+        """Allow all of them at least this many seconds from now on."""
+        self._until = max(self._until, asyncio.get_running_loop().time() + seconds)
+        for deadline in self._deadlines:
+            deadline.postpone(seconds)
 
 
 def postpone(seconds: float) -> None:

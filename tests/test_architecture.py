@@ -1,7 +1,8 @@
-"""Tests of the architecture: the code keeps each contract of import-linter, and a violation fails."""
+"""Tests of the architecture: the code keeps each contract of import-linter, and tasks inherit no request's context."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -27,6 +28,24 @@ VIOLATIONS: dict[str, tuple[str, str | int]] = {
     "a package has at most twelve modules": ("server/wire", 12),
     "the root of the server has fewer than ten modules": ("server", 9),
 }
+# The tasks that run in the context of the code that starts them, and why. By their file and what they run.
+INHERITING: dict[tuple[str, str], str] = {
+    ("changes/status_writer.py", "self._write"): "The writing of one request, and part of its log line.",
+    ("graphql/sse.py", "anext"): "It ends with its request.",
+    ("graphql/sse.py", "begun.wait"): "It ends with its request.",
+    ("graphql/sse.py", "self._wait_to_stop"): "It ends with its request.",
+    ("graphql/websocket_connection.py", "self._close_for_restart"): "It ends with its connection.",
+    ("graphql/websocket_connection.py", "self._operate"): "It is one operation, and ends with its connection.",
+    ("lakebase/administration.py", "self._begin"): "It stores what one request asks for.",
+    ("lakebase/database/indexes.py", "builder.execute"): "It ends with its operation, which has its own context.",
+    ("lakebase/execution.py", "self._beat"): "It ends with its operation, which has its own context.",
+    ("lakebase/plans/dependents.py", "look"): "It looks something up for the plan of one request.",
+    ("lakebase/steps/step.py", "work"): "It ends with its operation, which has its own context.",
+    ("observability/exposition.py", "self._keep_sampling"): "The process starts it, not a request.",
+    ("process/lifespan.py", "administering.stop_with"): "The process starts it, not a request.",
+}
+# Functions that start a task. The last one passes a context on.
+STARTING = {"create_task", "ensure_future", "_spawn"}
 _CONTRACTS = [
     contract["name"]
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -67,3 +86,22 @@ def test_a_violation_breaks_the_contract(contract: str, tmp_path: Path) -> None:
         for number in range(added + 1):
             (tmp_path / place / f"extra_{number}.py").touch()
     assert contract in _broken(tmp_path)
+
+
+def _inheriting(root: Path) -> set[tuple[str, str]]:
+    """The tasks of the server that are started without a context of their own, by their file and what they run."""
+    found = set()
+    for path in sorted(root.rglob("*.py")):
+        module = path.relative_to(root)
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition(".")[2] not in STARTING:
+                continue
+            if module.parts[0] != "local" and not any(keyword.arg == "context" for keyword in call.keywords):
+                run = call.args[0]
+                found.add((str(module), ast.unparse(run.func if isinstance(run, ast.Call) else run)))
+    return found
+
+
+def test_a_task_that_outlives_its_request_inherits_nothing_of_it() -> None:
+    """Neither its log record, its deadline nor its admission slot: it starts in an empty context."""
+    assert _inheriting(ROOT / "server") == set(INHERITING)

@@ -98,6 +98,8 @@ class PostgresFeed:
         self._listening: asyncio.Task[None] | None = None
         self._position: FeedPlace | None = None
         self._interrupted_by: str | None = None
+        # The cause that the log has for subscribers that were ended since the feed last read.
+        self._ended_for: str | None = None
         # Set while the feed tries to listen.
         self._giving_up: asyncio.TimerHandle | None = None
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS, jitter=_RETRY_JITTER)
@@ -179,6 +181,8 @@ class PostgresFeed:
     def _attach(self, order_keys: frozenset[int] | None) -> Subscriber:
         subscriber = Subscriber(order_keys, buffer=self._buffer, since=self._position)
         self._subscribers.add(subscriber)
+        # Its statements may have been noted before the feed lost its connection.
+        self.note_use()
         if self._listening is None:
             # In an empty context: the task does not belong to the first subscriber.
             self._listening = asyncio.create_task(self._listen(), name="feed", context=Context())
@@ -205,10 +209,12 @@ class PostgresFeed:
                 if cause != self._interrupted_by:
                     self._interrupted_by = cause
                     _log.warning("feed interrupted", cause=cause)
-            if not self._keeps_awake:
-                # Connecting again would wake the database, so wait until another statement has woken it.
-                self._used.clear()
+            if not self._keeps_awake and (self._giving_up is None or not self._subscribers):
+                # Connecting again would wake the database, so wait until another statement has woken it. The statements
+                # of a subscriber that waits for the feed to listen have.
+                self._listens()
                 await self._used.wait()
+                self._used.clear()
             await asyncio.sleep(self._backoff.next_pause())
 
     def _give_up_later(self) -> None:
@@ -217,7 +223,10 @@ class PostgresFeed:
     def _give_up(self) -> None:
         """Tell the subscribers that the feed cannot listen. Those that subscribe again wait for the next attempts."""
         self._give_up_later()
-        _log.warning("feed ended: it cannot listen", cause=self._interrupted_by, subscribers=len(self._subscribers))
+        cause = self._interrupted_by or "Connecting takes too long."
+        if self._subscribers and cause != self._ended_for:
+            self._ended_for = cause
+            _log.warning("feed ended: it cannot listen", cause=cause, subscribers=len(self._subscribers))
         self._end(
             lambda: UnavailableError(
                 Reason.DATABASE_UNAVAILABLE,
@@ -241,11 +250,11 @@ class PostgresFeed:
         """Listen and read on one connection, until it is lost."""
         connection = await self._connect()
         try:
-            news = asyncio.Event()
+            news, used = asyncio.Event(), self._used
 
             def look() -> None:
                 news.set()
-                self._used.set()
+                used.set()
 
             look()
             connection.add_termination_listener(lambda *_: look())
@@ -263,6 +272,10 @@ class PostgresFeed:
                 news.clear()
                 self._used.clear()
                 await self._read(connection)
+        except Exception:
+            # Only uses after the loss count. The lost connection keeps the old event: it may report its end later.
+            self._used = asyncio.Event()
+            raise
         finally:
             # The connection holds nothing that could be lost, so do not wait for the database to confirm the close.
             with contextlib.suppress(Exception):
@@ -279,6 +292,7 @@ class PostgresFeed:
             rows: list[Any] = await connection.fetch(self._from, position.id)
             self._backoff.reset()
             self._listens()
+            self._ended_for = None
             if self._interrupted_by is not None:
                 self._interrupted_by = None
                 _log.info("feed resumed")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from sqlalchemy.exc import DBAPIError
 
-from schema.deadline import current_deadline, follow
+from schema.deadline import SharedDeadline, follow
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, ChangePage, FeedPlace, StatusChange
 from server.changes import sql_history as history
-from server.db.driver import text_of
-from server.db.errors import DRIVER_ERRORS, classify, sqlstate
+from server.db.driver import spoils, text_of
+from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.http.read_requirement import note_load
 from server.observability.log_setup import silence_failure
 from server.observability.observations import StatementRun
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from schema.deadline import Postponable
     from schema.ports.changes import ChangeFilter, ChangeWindow
     from server.db.app_tables import ChangeTables
     from server.db.migrate import Migrations
@@ -55,7 +54,7 @@ class SqlChangeHistory:
         self._tables = tables
         self._migrations = migrations
         self._head_task: asyncio.Task[FeedPlace] | None = None
-        self._head_deadlines: list[Postponable] = []
+        self._head_deadline = SharedDeadline()
 
     async def head(self) -> FeedPlace:
         """The head. Concurrent callers share one statement: after a restart, all subscribers come at once.
@@ -63,17 +62,16 @@ class SqlChangeHistory:
         A caller may get the head of a moment ago. A subscriber then starts earlier, and misses nothing.
         """
         if self._head_task is None or self._head_task.done():
-            self._head_deadlines = []
-            reading = self._read_head(self._head_deadlines)
+            self._head_deadline = SharedDeadline()
+            reading = self._read_head(self._head_deadline)
             self._head_task = asyncio.create_task(reading, name="head", context=Context())
             self._head_task.add_done_callback(silence_failure)
-        if deadline := current_deadline():
-            self._head_deadlines.append(deadline)
+        self._head_deadline.join()
         return await asyncio.shield(self._head_task)
 
-    async def _read_head(self, deadlines: Sequence[Postponable]) -> FeedPlace:
+    async def _read_head(self, deadline: SharedDeadline) -> FeedPlace:
         # A wake-up of the database extends the deadline of every query that waits for the statement.
-        follow(deadlines)
+        follow((deadline,))
         rows = await self.rows(history.head_statement(self._tables))
         return FeedPlace(*rows[0]) if rows else BEGINNING
 
@@ -124,7 +122,7 @@ class SqlChangeHistory:
             try:
                 return await self._attempt(statement)
             except (DBAPIError, *DRIVER_ERRORS) as error:
-                if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                if not spoils(driver_error(error)):
                     raise
                 return await self._attempt(statement)
         except Exception as error:

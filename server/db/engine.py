@@ -40,8 +40,8 @@ _WRITE_WAIT_SECONDS: Final = 1.0
 _RECYCLE_SECONDS: Final = 1_800.0
 # How long one attempt to connect may take, login included.
 CONNECT_SECONDS: Final = 3.0
-# The feed only listens, so nothing it sends would find that its peer has vanished. TCP asks after this many seconds of
-# silence, again after so many, and this many times. That is no use of the database, which may fall asleep.
+# With SUBSCRIBERS_KEEP_AWAKE=false the feed sends nothing for hours, so only TCP finds that its peer is gone: it probes
+# after 30 s of silence, then every 10 s, three times. Probes do not keep the database awake.
 _PROBES: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(

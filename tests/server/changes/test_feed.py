@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from schema.ports.changes import StatusChange
-    from tests.server.conftest import Execute, OpenStore
+    from server.settings import Settings
+    from tests.server.conftest import Execute, LogLines, OpenStore
 
 SET = "mutation($s: OrderStatus!) { setOrderStatus(input: {orderKey: 1, status: $s}) { change { version } userErrors { code } } }"
 # Linux's number. A socket in this mode is closed without a word to its peer.
@@ -105,6 +106,11 @@ def impatient() -> Iterator[None]:
         yield
 
 
+def lines_of(log_lines: LogLines, event: str) -> list[dict[str, Any]]:
+    """The lines of the log with this event."""
+    return [line for line in log_lines() if line["event"] == event]
+
+
 async def test_a_feed_without_a_connection_tells_its_subscribers(
     open_store: OpenStore, execute: Execute, database: asyncpg.Connection, listener: str
 ) -> None:
@@ -144,6 +150,62 @@ async def test_a_feed_whose_login_hangs_tells_its_subscribers(open_store: OpenSt
             with impatient():
                 async with aclosing(feed.changes(BEGINNING, None)) as changes:
                     await refused(changes)
+
+
+@pytest.mark.parametrize("keeps_awake", [True, False])
+async def test_a_feed_that_gave_up_also_tells_the_subscribers_that_come_later(
+    open_store: OpenStore,
+    execute: Execute,
+    database: asyncpg.Connection,
+    listener: str,
+    log_lines: LogLines,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    keeps_awake: bool,
+) -> None:
+    """One attempt to connect hangs all the time. The log has one line for the cause, however many subscribers end.
+
+    A slow subscriber, which has not fetched its error, keeps the feed alive between two others.
+    """
+    hangs = asyncio.Event()
+
+    async def connect(settings: Settings, database: UrlDatabase) -> asyncpg.Connection:
+        if hangs.is_set():
+            await asyncio.Event().wait()
+        return await connect_feed(settings, database)
+
+    monkeypatch.setattr("tests.server.conftest.connect_feed", connect)
+    _, context = open_store(
+        app_schema=f"feed_gave_up_{keeps_awake}", feed_url=listener, feed={"keeps_awake": keeps_awake}
+    )
+    await execute(SET, context=context, s="PARTIAL")
+    async with feed_of(context) as feed, aclosing(feed.changes(BEGINNING, None)) as slow:
+        await heard(slow)
+        await execute(SET, context=context, s="OPEN")
+        last = await heard(slow)
+        hangs.set()
+        with impatient():
+            await database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'listener'")
+            await until(lambda: bool(lines_of(log_lines, "feed interrupted")))
+            feed.note_use()
+            await until(lambda: feed.subscribers == 0)
+            async with aclosing(feed.changes(last.place, None)) as later:
+                await refused(later)
+    assert [line["subscribers"] for line in lines_of(log_lines, "feed ended: it cannot listen")] == [1]
+
+
+async def test_a_feed_that_may_not_wake_the_database_tries_again_for_a_subscriber_that_waits(
+    open_store: OpenStore, execute: Execute, database: asyncpg.Connection, listener: str, log_lines: LogLines
+) -> None:
+    """Its first attempt to connect fails. The subscriber has just used the database, so no other use is needed."""
+    _, context = open_store(app_schema="feed_retries", feed_url=listener, feed={"keeps_awake": False})
+    await execute(SET, context=context, s="PARTIAL")
+    await limit(database, 0)
+    async with feed_of(context) as feed, aclosing(feed.changes(BEGINNING, None)) as changes:
+        hearing = asyncio.create_task(heard(changes))
+        await until(lambda: bool(lines_of(log_lines, "feed interrupted")))
+        await limit(database, -1)
+        assert (await hearing).version == 1
 
 
 async def test_a_feed_that_may_not_wake_the_database_looks_again_after_its_next_use(

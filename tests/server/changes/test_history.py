@@ -6,10 +6,16 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+import pytest
+
 from schema.deadline import postpone, request_deadline
+from schema.errors import Reason, UnavailableError
 from schema.ports.changes import BEGINNING, FeedPlace
 from server.changes.history import SqlChangeHistory
 from server.db.app_tables import change_tables
+from server.db.pool import Pool
+from server.db.wake_up import WakeUp
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -25,29 +31,48 @@ class Sleeping:
 
     def __init__(self, engines: Engines) -> None:
         self._pages = engines.pages
-        self.awake = asyncio.Event()
+        self.asked, self.awake = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Any]:
         """A connection, once the database is awake."""
         postpone(PATIENCE_SECONDS)
+        self.asked.set()
         await self.awake.wait()
         async with self._pages.connect() as connection:
             yield connection
 
 
 async def test_a_wake_up_extends_the_deadline_of_every_query_that_waits_for_the_head(engines: Engines) -> None:
-    """Two queries share the statement. The one that did not start it would otherwise fail with REQUEST_TIMEOUT."""
+    """Of the query that starts the statement, and of those that join before and after the wake-up begins."""
     pool: Any = Sleeping(engines)
     history = SqlChangeHistory(pool, change_tables("never_made"), migrations=None)  # type: ignore[arg-type] # unused
     loop = asyncio.get_running_loop()
-    over = loop.time() + 0.05
 
     async def head() -> FeedPlace:
-        async with request_deadline(0.05):
+        async with request_deadline(0.2):
             return await history.head()
 
     async with asyncio.TaskGroup() as group:
         heads = [group.create_task(head()) for _ in range(2)]
-        loop.call_at(over + 0.05, pool.awake.set)
-    assert [one.result() for one in heads] == [BEGINNING, BEGINNING]
+        await pool.asked.wait()
+        heads.append(group.create_task(head()))
+        loop.call_later(0.3, pool.awake.set)
+    assert [one.result() for one in heads] == [BEGINNING] * 3
+
+
+async def test_a_login_that_is_refused_is_not_repeated(orders_url: str) -> None:
+    """Only a statement whose connection was lost has a second attempt."""
+    logins = 0
+
+    async def connect() -> asyncpg.Connection:
+        nonlocal logins
+        logins += 1
+        return await asyncpg.connect(orders_url, user="unknown")
+
+    pool = Pool("pages", connect, WakeUp(sleeps=False, patience=0), size=1, acquisition=1, recycle=1)
+    history = SqlChangeHistory(pool, change_tables("never_made"), migrations=None)  # type: ignore[arg-type] # unused
+    with pytest.raises(UnavailableError) as error:
+        await history.head()
+    await pool.dispose()
+    assert (error.value.reason, logins) == (Reason.DATABASE_UNAVAILABLE, 1)

@@ -13,6 +13,7 @@ from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, FeedPlace
 from schema.relay.pagination import encode_change_cursor, opaque
 from server.changes.feed import PostgresFeed
+from server.changes.history import SqlChangeHistory
 from server.changes.sql_writes import MOMENT
 from server.changes.transfer import exported, import_lines
 from server.db.app_tables import change_tables
@@ -20,7 +21,7 @@ from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.settings import Settings
-from tests.servers.process import PATIENCE_SECONDS
+from tests.servers.process import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from schema.ports.changes import StatusChange
-    from tests.server.conftest import Execute, OpenStore
+    from tests.server.conftest import Execute, LogLines, OpenStore
 
 SCHEMA = "replaced"
 FIRST, SECOND = "2026-01-01", "2026-06-01"
@@ -135,6 +136,40 @@ async def test_a_history_that_lost_its_tail_ends_all_subscribers(
         await write(database, range(1, 11), FIRST)
         await database.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {FEED}")
         assert await refused(changes) is Reason.CURSOR_INVALID
+
+
+async def test_a_subscriber_that_comes_while_the_history_is_replaced_needs_no_other_use_of_the_database(
+    context: Context,
+    database: asyncpg.Connection,
+    open_store: OpenStore,
+    log_lines: LogLines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own use, noted before it joins, makes the feed find out. A slow subscriber keeps the feed alive.
+
+    The feed may not wake the database, and gets no NOTIFY.
+    """
+    await write(database, [1], FIRST)
+    _, context = open_store(app_schema=SCHEMA, feed={"catch_up_seconds": 0.01, "keeps_awake": False})
+    require = SqlChangeHistory.require
+
+    async def require_late(history: SqlChangeHistory, *places: FeedPlace) -> None:
+        await require(history, *places)
+        ended = "feed ended: the history was replaced"
+        await until(lambda: any(line["event"] == ended for line in log_lines()))
+
+    assert isinstance(context.feed, PostgresFeed)
+    async with aclosing(context.feed.changes(BEGINNING, None)) as slow:
+        assert await heard(slow, 1) == [1]
+        await write(database, [2], FIRST, anew=False)
+        assert await heard(slow, 1) == [2]
+        await database.execute(f"ALTER TABLE {SCHEMA}.order_status_change DISABLE TRIGGER announce_change")
+        await write(database, [1, 2, 3], SECOND)
+        await database.execute(f"ALTER TABLE {SCHEMA}.order_status_change ENABLE TRIGGER announce_change")
+        monkeypatch.setattr(SqlChangeHistory, "require", require_late)
+        async with aclosing(context.feed.changes(await place_of(database, 2), None)) as newcomer:
+            assert await heard(newcomer, 1) == [3]
+    await context.feed.close()
 
 
 @pytest.mark.parametrize("behind", [0, 3000], ids=["near", "far-behind"])
