@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0005"
 down_revision = "0004"
@@ -68,10 +68,7 @@ _STATEMENTS = (
 
 def upgrade() -> None:
     """Change the audit of revision 0002, and keep its rows."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in _STATEMENTS:
-        op.execute(statement.replace("{schema}", schema))
+    run(_STATEMENTS)
 
 
 def downgrade() -> None:

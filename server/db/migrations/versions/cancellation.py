@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0004"
 down_revision = "0003"
@@ -20,10 +20,7 @@ _STATEMENTS = (
 
 def upgrade() -> None:
     """Add the column and the state."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in _STATEMENTS:
-        op.execute(statement.replace("{schema}", schema))
+    run(_STATEMENTS)
 
 
 def downgrade() -> None:

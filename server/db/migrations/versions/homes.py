@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0003"
 down_revision = "0002"
@@ -17,10 +17,7 @@ _STATEMENTS = (
 
 def upgrade() -> None:
     """Add the columns. Processes of the release before write rows without a home."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in _STATEMENTS:
-        op.execute(statement.replace("{schema}", schema))
+    run(_STATEMENTS)
 
 
 def downgrade() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0002"
 down_revision = "0001"
@@ -61,10 +61,7 @@ _STATEMENTS = (
 
 def upgrade() -> None:
     """Create the tables beside those of the changes."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in _STATEMENTS:
-        op.execute(statement.replace("{schema}", schema))
+    run(_STATEMENTS)
 
 
 def downgrade() -> None:

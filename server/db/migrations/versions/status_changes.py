@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0001"
 down_revision = None
@@ -113,10 +113,7 @@ _TRIGGERS = (
 
 def upgrade() -> None:
     """Create the tables in the existing schema."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in (*_TABLES, *_TRIGGERS):
-        op.execute(statement.replace("{schema}", schema))
+    run((*_TABLES, *_TRIGGERS))
 
 
 def downgrade() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import context, op
+from server.db.migrations.statements import run
 
 revision = "0006"
 down_revision = "0005"
@@ -53,10 +53,7 @@ _STATEMENTS = (
 
 def upgrade() -> None:
     """Create the functions. The statements of earlier releases still work."""
-    preparer = op.get_context().dialect.identifier_preparer
-    schema = preparer.quote_identifier(context.config.attributes["schema"])
-    for statement in _STATEMENTS:
-        op.execute(statement.replace("{schema}", schema))
+    run(_STATEMENTS)
 
 
 def downgrade() -> None:
