@@ -33,6 +33,8 @@ CONNECTION_LOST: Final = ("08", "57P")
 # Statements that stay compiled. That of lookups varies with the selected columns.
 _COMPILED = 256
 _CANCEL_SECONDS: Final = 1.0
+# How long closing a connection may wait for its peer.
+_CLOSE_SECONDS: Final = 1.0
 # The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
 LOG_POSITION: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 # The key, in the `info` of SQLAlchemy's connection, of ours.
@@ -45,16 +47,28 @@ class PooledConnection:
     Args:
         session: SQLAlchemy's connection, in autocommit mode.
         driver: asyncpg's connection.
-        ends_at: when it is replaced at the latest, by the monotonic clock.
+        opened_at: when its login began, by the monotonic clock.
+        ends_at: when it is replaced at the latest, by the same clock.
+        lost: called when the database closes it.
     """
 
-    __slots__ = ("driver_connection", "ends_at", "info", "lost_at", "opened_at", "session", "spoilt")
+    __slots__ = ("_on_closed", "driver_connection", "ends_at", "info", "lost_at", "opened_at", "session", "spoilt")
 
-    def __init__(self, session: AsyncConnection, driver: asyncpg.Connection, *, ends_at: float) -> None:
+    def __init__(
+        self,
+        session: AsyncConnection,
+        driver: asyncpg.Connection,
+        *,
+        opened_at: float,
+        ends_at: float,
+        lost: Callable[[], None],
+    ) -> None:
         self.session = session
         self.driver_connection = driver
-        self.opened_at = time.monotonic()
+        self.opened_at = opened_at
         self.ends_at = ends_at
+        self._on_closed = lambda _: lost()
+        driver.add_termination_listener(self._on_closed)
         # What its users know of it.
         self.info: dict[str, Any] = {}
         # Whether it may not be used again; and when it was lost, which says something about the others too.
@@ -65,9 +79,24 @@ class PooledConnection:
     def spoil(self, error: BaseException) -> None:
         """Mark it, and unless its caller was cancelled, close it at once, without waiting for a silent peer."""
         self.spoilt = True
+        if not isinstance(error, (asyncpg.PostgresError, ConnectionError)):
+            self._close_ourselves()
         if isinstance(error, Exception):
             self.lost_at = time.monotonic()
             self.driver_connection.terminate()
+
+    async def close(self) -> None:
+        """Close it, without waiting for a silent peer."""
+        self._close_ourselves()
+        with contextlib.suppress(Exception):
+            await self.driver_connection.close(timeout=_CLOSE_SECONDS)
+        with contextlib.suppress(Exception):
+            # Only asyncpg's own close has a timeout.
+            await self.session.close()
+
+    def _close_ourselves(self) -> None:
+        """Note that the server closes the connection, and not the database."""
+        self.driver_connection.remove_termination_listener(self._on_closed)
 
 
 class Compiled:

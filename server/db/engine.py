@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,8 +73,7 @@ class Engines:
 
     async def dispose(self) -> None:
         """Close all connections."""
-        for pool in self.all:
-            await pool.dispose()
+        await asyncio.gather(*(pool.dispose() for pool in self.all))
 
 
 def connections_of(settings: Settings) -> int:

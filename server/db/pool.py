@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 _JITTER: Final = 0.75
 # The shortest time between two checks for requests that have waited for too long.
 _CHECK_SECONDS: Final = 0.01
-# How long closing a connection may wait for its peer.
-_CLOSE_SECONDS: Final = 1.0
+# How long the end of the pool waits for logins: asyncpg may log one that is cancelled.
+_LOGIN_SECONDS: Final = 0.5
+_stopping = partial(UnavailableError, Reason.SERVER_STOPPING, "The server is being stopped or replaced. Try again.")
 
 
 class Pool:
@@ -110,7 +112,8 @@ class Pool:
         """Check out a connection, for direct use of the driver.
 
         Raises:
-            UnavailableError: POOL_EXHAUSTED, no connection was free in time. Never raised during a wake-up.
+            UnavailableError: POOL_EXHAUSTED, no connection was free in time, never raised during a wake-up; or
+                SERVER_STOPPING, the pool is closed.
             Exception: opening a connection failed.
         """
         return Checkout(self)
@@ -147,25 +150,26 @@ class Pool:
         """Take back a connection. It goes to the first request that waits, unless it may not be used again."""
         self.used -= 1
         self._lost_at = max(self._lost_at, raw.lost_at)
-        if self._is_usable(raw):
-            self._wake_up.answered()
-            self._hand_on(raw)
-        else:
-            self._close(raw)
-            self._open_more()
+        self._hand_on(raw)
 
     def discard(self) -> None:
         """Stop using the connections that are open now: their database may have been deleted."""
         self._lost_at = time.monotonic()
 
     async def dispose(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections that are not in use, and refuse requests that wait or come later."""
         self._disposed = True
-        for opening in self._openings:
-            opening.cancel()
+        while (turn := self._next_turn()) is not None:
+            turn.set_result(_stopping())
         while self._idle:
             self._close(self._idle.pop())
-        await asyncio.gather(*self._openings, *self._closings, return_exceptions=True)
+        # A wake-up takes too long.
+        if self._openings and not self._wake_up.under_way:
+            await asyncio.wait(self._openings, timeout=_LOGIN_SECONDS)
+        for opening in self._openings:
+            opening.cancel()
+        await asyncio.gather(*self._openings, return_exceptions=True)
+        await asyncio.gather(*self._closings, return_exceptions=True)
         await self.engine.dispose()
 
     def postpone(self, seconds: float) -> None:
@@ -175,11 +179,13 @@ class Pool:
             waiter.context.run(postpone, seconds)
 
     async def _wait(self) -> PooledConnection:
+        if self._disposed:
+            raise _stopping()
         loop = running_loop()
         now = loop.time()
         if self._patient_until > now:
             postpone(self._patient_until - now)
-        waiter = _Waiter(now + patience_left(self._acquisition), loop.create_future(), copy_context())
+        waiter = _Waiter(now, now + patience_left(self._acquisition), loop.create_future(), copy_context())
         self._waiting.append(waiter)
         self._open_more()
         self._check_at(waiter.until)
@@ -196,66 +202,81 @@ class Pool:
             return found
         raise found
 
-    def _hand_on(self, found: PooledConnection | Exception) -> None:
-        """Give the first request that waits a connection or an error. If none waits, keep the connection."""
-        while self._waiting:
+    def _next_turn(self, came_by: float = math.inf) -> asyncio.Future[PooledConnection | Exception] | None:
+        """Remove the request that has waited longest, if it came by then."""
+        while self._waiting and self._waiting[0].since <= came_by:
             # Skip a request whose task has just been cancelled.
             if not (turn := self._waiting.popleft().turn).done():
-                if isinstance(found, PooledConnection):
-                    self.used += 1
-                turn.set_result(found)
-                return
-        if isinstance(found, PooledConnection):
-            self._idle.append(found)
+                return turn
+        return None
+
+    def _hand_on(self, raw: PooledConnection) -> None:
+        """Give a connection to the first request that waits, or keep it, unless it may not be used again."""
+        if not self._is_usable(raw):
+            self._close(raw)
+            self._open_more()
+            return
+        self._wake_up.answered()
+        if (turn := self._next_turn()) is not None:
+            self.used += 1
+            turn.set_result(raw)
+        else:
+            self._idle.append(raw)
 
     def _open_more(self) -> None:
         """Open a connection for each request that waits, as far as there is room."""
         room = self.size - self.used - len(self._idle)
-        while len(self._openings) < min(room, len(self._waiting)):
+        while len(self._openings) < min(room, len(self._waiting)) and not self._disposed:
             # In an empty context: the opening belongs to no request.
             opening = asyncio.create_task(self._open(), name=f"open {self.name}", context=Context())
             self._openings.add(opening)
 
     async def _open(self) -> None:
         follow((self,))
+        began = running_loop().time()
         found: PooledConnection | Exception
         try:
             found = await self._opened()
+        except asyncio.CancelledError:
+            # The pool is closed, or what the login waited for was cancelled.
+            found = UnavailableError(Reason.DATABASE_UNAVAILABLE, "The login was cancelled. Try again shortly.")
         except Exception as error:  # noqa: BLE001 # a request that waits raises it
             found = error
-        finally:
-            self._openings.discard(asyncio.current_task())
-            if self._patient_until > (now := running_loop().time()):
-                # After a wake-up all requests wait as they would have without it.
-                self._patient_until = min(self._patient_until, now + self._acquisition)
-        self._hand_on(found)
+        self._openings.discard(asyncio.current_task())
+        until = running_loop().time() + self._acquisition
+        if self._patient_until > until and (isinstance(found, PooledConnection) or not self._openings):
+            # The database is awake, or no login waits for it: all requests wait as they would without a wake-up.
+            self._patient_until = until
+            if self._waiting:
+                self._check_at(until)
+        if isinstance(found, PooledConnection):
+            self._hand_on(found)
+        # What a login met may be over for a request that came after it began.
+        elif (turn := self._next_turn(began)) is not None:
+            turn.set_result(found)
         self._open_more()
 
     async def _opened(self) -> PooledConnection:
+        # Before the login: a database that is lost or discarded meanwhile may be the one that it reaches.
+        began = time.monotonic()
         try:
             session = await self.engine.connect()
         except DBAPIError as error:
             raise error.driver_exception from None
         driver: Any = (await session.get_raw_connection()).driver_connection
-        driver.add_termination_listener(self._on_lost)
-        # Connections that were opened together are not replaced together.
-        life = self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
         self.opened()
-        return PooledConnection(session, driver, ends_at=time.monotonic() + life)
+        # Connections that were opened together are not replaced together.
+        ends_at = time.monotonic() + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
+        return PooledConnection(session, driver, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
 
     def _is_usable(self, raw: PooledConnection) -> bool:
         dead = raw.spoilt or raw.driver_connection.is_closed() or raw.opened_at <= self._lost_at
         return not (dead or self._disposed or time.monotonic() >= raw.ends_at)
 
     def _close(self, raw: PooledConnection) -> None:
-        # The pool closes it, so it is not lost.
-        raw.driver_connection.remove_termination_listener(self._on_lost)
-        closing = asyncio.create_task(_closed(raw), name=f"close {self.name}", context=Context())
+        closing = asyncio.create_task(raw.close(), name=f"close {self.name}", context=Context())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
-
-    def _on_lost(self, _connection: object) -> None:
-        self._wake_up.lost()
 
     def _check_at(self, when: float) -> None:
         if self._timer is not None and when < self._timer.when():
@@ -283,6 +304,7 @@ class Pool:
 class _Waiter:
     """A request that waits, in its context, for a connection or the error of an opening."""
 
+    since: float
     until: float
     turn: asyncio.Future[PooledConnection | Exception]
     context: Context
@@ -302,12 +324,3 @@ class Checkout:
 
     async def __aexit__(self, *_: object) -> None:
         self._pool.give_back(self._raw)
-
-
-async def _closed(raw: PooledConnection) -> None:
-    """Close a connection, without waiting for a silent peer."""
-    with contextlib.suppress(Exception):
-        await raw.driver_connection.close(timeout=_CLOSE_SECONDS)
-    with contextlib.suppress(Exception):
-        # Only asyncpg's own close has a timeout.
-        await raw.session.close()

@@ -147,8 +147,7 @@ class Replicas:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for pool in self.pools:
-            await pool.dispose()
+        await asyncio.gather(*(pool.dispose() for pool in self.pools))
 
     async def run(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], orders: Orders | None) -> T:
         """The result of statements on a replica.

@@ -13,72 +13,13 @@ import pytest
 
 from schema.deadline import postpone, request_deadline
 from schema.errors import Reason, UnavailableError
-from server.db.pool import Pool
-from server.db.wake_up import WakeUp
 from server.observability.request_record import RequestRecord, current_record
+from tests.server.db.logins import SIZE, Logins, ask, leave, pass_by, pool_of, until
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
+    from server.db.pool import Pool
     from server.local.cluster import Cluster
-
-SIZE = 2
-
-
-class Logins:
-    """Logs in to a PostgreSQL. Each login waits until it is allowed, and fails if there is an error to raise."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.begun = 0
-        self.allowed = asyncio.Event()
-        self.error: Exception | None = None
-
-    async def __call__(self) -> asyncpg.Connection:
-        """Open a connection."""
-        self.begun += 1
-        await self.allowed.wait()
-        if self.error is not None:
-            raise self.error
-        return await asyncpg.connect(self.url)
-
-
-@contextlib.asynccontextmanager
-async def pool_of(connect: Callable[[], Any], *, acquisition: float = PATIENCE_SECONDS) -> AsyncIterator[Pool]:
-    """A pool of two connections."""
-    wake_up = WakeUp(sleeps=False, patience=0)
-    pool = Pool("test", connect, wake_up, size=SIZE, acquisition=acquisition, recycle=PATIENCE_SECONDS)
-    try:
-        yield pool
-    finally:
-        await pool.dispose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 # the pool has no event for it
-            await asyncio.sleep(0.001)
-
-
-async def ask(pool: Pool) -> int:
-    """Use a connection, and return its backend's process id."""
-    async with pool.checkout() as raw:
-        driver: Any = raw.driver_connection
-        return int(await driver.fetchval("SELECT pg_backend_pid()"))
-
-
-async def pass_by(pool: Pool) -> None:
-    """Check out a connection and give it back."""
-    async with pool.checkout():
-        pass
-
-
-async def leave(asking: asyncio.Task[Any]) -> None:
-    """Go away while waiting."""
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_a_login_that_outlasts_its_callers_serves_the_next(cluster: Cluster) -> None:
@@ -189,3 +130,120 @@ async def test_a_connection_belongs_to_no_request(cluster: Cluster) -> None:
     async with pool_of(connect) as pool:
         assert await ask(pool)
     assert records == [None]
+
+
+async def test_a_failed_login_is_not_told_to_a_caller_that_came_after_it_began(cluster: Cluster) -> None:
+    """What it met may be over: its own caller leaves, another one comes, and the login fails. The other gets a new one."""
+    old = asyncio.Event()
+    begun: list[None] = []
+
+    async def connect() -> asyncpg.Connection:
+        begun.append(None)
+        if len(begun) == 1:
+            await old.wait()
+            raise TimeoutError
+        return await asyncpg.connect(cluster.url)
+
+    async with pool_of(connect) as pool:
+        first = asyncio.create_task(ask(pool))
+        await until(lambda: len(begun) == 1)
+        await leave(first)
+        # The event loop's clock may stand still for a millisecond.
+        now = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > now)
+        second = asyncio.create_task(ask(pool))
+        await until(lambda: pool.waiting == 1)
+        old.set()
+        assert await second
+        assert len(begun) == 2
+
+
+async def test_a_caller_that_waits_after_a_wake_up_is_refused_as_without_one(cluster: Cluster) -> None:
+    """Its wait is short again as soon as the database is awake, although the wake-up had allowed it a long one."""
+    logins = Logins(cluster.url)
+
+    async def waking() -> asyncpg.Connection:
+        postpone(2 * PATIENCE_SECONDS)
+        return await logins()
+
+    async with pool_of(waking, acquisition=0.05) as pool, contextlib.AsyncExitStack() as held:
+        holding = [asyncio.create_task(held.enter_async_context(pool.checkout())) for _ in range(SIZE)]
+        asking = asyncio.create_task(ask(pool))
+        await until(lambda: logins.begun == SIZE and pool.waiting == SIZE + 1)
+        # All that wait are looked at once, and may go on to wait.
+        over = asyncio.get_running_loop().time() + 0.1
+        await until(lambda: asyncio.get_running_loop().time() > over)
+        logins.allowed.set()
+        await asyncio.gather(*holding)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(UnavailableError) as refused:
+                await asking
+        assert refused.value.reason is Reason.POOL_EXHAUSTED
+
+
+async def test_a_login_that_fails_during_a_wake_up_ends_no_ones_patience(cluster: Cluster) -> None:
+    """Another login still waits for the database, and with it more callers than there are logins."""
+    allowed, dropped = asyncio.Event(), asyncio.Event()
+    begun: list[None] = []
+
+    async def waking() -> asyncpg.Connection:
+        begun.append(None)
+        if len(begun) == SIZE:
+            await dropped.wait()
+            raise ConnectionResetError
+        if len(begun) == 1:
+            postpone(PATIENCE_SECONDS)
+        await allowed.wait()
+        return await asyncpg.connect(cluster.url)
+
+    async with pool_of(waking, acquisition=0.05) as pool:
+        asking = [asyncio.create_task(ask(pool)) for _ in range(2 * SIZE)]
+        await until(lambda: len(begun) == SIZE)
+        dropped.set()
+        with pytest.raises(ConnectionResetError):
+            await asking.pop(0)
+        asking.append(asyncio.create_task(ask(pool)))
+        over = asyncio.get_running_loop().time() + 0.1
+        await until(lambda: asyncio.get_running_loop().time() > over)
+        assert pool.waiting == len(asking)
+        allowed.set()
+        assert len(await asyncio.gather(*asking)) == len(asking)
+
+
+async def test_a_login_that_is_cancelled_from_inside_is_told_to_its_caller(cluster: Cluster) -> None:
+    """As any other failure. The next caller gets a login of its own."""
+    logins = Logins(cluster.url)
+
+    async def connect() -> asyncpg.Connection:
+        if not logins.begun:
+            logins.begun += 1
+            raise asyncio.CancelledError
+        return await logins()
+
+    logins.allowed.set()
+    async with pool_of(connect) as pool, asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(UnavailableError) as told:
+            await ask(pool)
+        assert told.value.reason is Reason.DATABASE_UNAVAILABLE
+        assert await ask(pool)
+
+
+async def test_a_connection_is_discarded_even_if_its_login_was_under_way(cluster: Cluster) -> None:
+    """The database that it reached may be the one that is gone. The caller gets another connection."""
+    logged_in, allowed = asyncio.Event(), asyncio.Event()
+    pids: list[int] = []
+
+    async def connect() -> asyncpg.Connection:
+        connection = await asyncpg.connect(cluster.url)
+        pids.append(connection.get_server_pid())
+        logged_in.set()
+        await allowed.wait()
+        return connection
+
+    async with pool_of(connect) as pool:
+        asking = asyncio.create_task(ask(pool))
+        await logged_in.wait()
+        pool.discard()
+        allowed.set()
+        assert await asking == pids[1]
+        assert len(pids) == 2

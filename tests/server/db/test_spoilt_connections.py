@@ -33,12 +33,12 @@ WRONG = sa.text("SELECT 1/0")
 
 
 @contextlib.asynccontextmanager
-async def pool_of(cluster: Cluster, **options: Any) -> AsyncIterator[Pool]:
+async def pool_of(cluster: Cluster, *, wake_up: WakeUp | None = None, **options: Any) -> AsyncIterator[Pool]:
     """A pool of three connections, with asyncpg's options."""
     pool = Pool(
         "test",
         lambda: asyncpg.connect(cluster.url, **options),
-        WakeUp(sleeps=False, patience=0),
+        wake_up or WakeUp(sleeps=False, patience=0),
         size=SIZE,
         acquisition=PATIENCE_SECONDS,
         recycle=PATIENCE_SECONDS,
@@ -167,6 +167,35 @@ async def test_a_cancelled_statement_ages_out_no_other_connection(
         pass
     await observer.close()
     assert len(before & await all_at_once(pool)) == SIZE - 1
+
+
+@RUNS
+@pytest.mark.parametrize("ending", ["cancelled", "silent", "closed by the database"])
+async def test_only_a_connection_that_the_database_closes_is_reported(
+    cluster: Cluster, send: Callable[..., Any], ending: str
+) -> None:
+    """The database may be down then. A connection that the server closes itself says nothing of that kind."""
+    wake_up = WakeUp(sleeps=True, patience=0)
+    wake_up.answered()
+    down: list[None] = []
+    wake_up.down = lambda: down.append(None)
+    silence = SILENCE_SECONDS if ending == "silent" else PATIENCE_SECONDS
+    async with pool_of(cluster, wake_up=wake_up, command_timeout=silence) as pool:
+        closed: list[asyncpg.Connection] = []
+        async with pool.checkout() as raw:
+            raw.driver_connection.add_termination_listener(closed.append)
+        sending = asyncio.create_task(send(pool, END if ending.startswith("closed") else SLEEP))
+        while not pool.used:  # noqa: ASYNC110 # the pool has no event for it
+            await asyncio.sleep(0)
+        if ending == "cancelled":
+            sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        # The pool's listener was added earlier. Both are called by the event loop.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not closed:  # noqa: ASYNC110 # as above
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    assert len(down) == (1 if ending.startswith("closed") else 0)
 
 
 async def test_a_transaction_is_rolled_back_if_its_body_raises(pool: Pool) -> None:
