@@ -15,7 +15,7 @@ import pytest
 
 from tests.blackbox.load import quantile
 from tests.faults.rig import Rig, rigged
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import WRITABLE, Scenario
 from tests.servers.process import NO_TLS, answers, wait_for
 
 if TYPE_CHECKING:
@@ -219,11 +219,17 @@ async def test_f11_orders_that_another_transaction_holds(rig: Rig, tmp_path: Pat
     """The server answers ORDER_BUSY at LOCK_TIMEOUT, and does not apply the change later. Reads go on."""
 
     async def inject(_: Traffic) -> None:
-        async with transaction(rig.database, f"SELECT FROM {rig.schema}.order_status FOR UPDATE"):
+        # Orders that have not been changed yet have no row, so that one is inserted and rolled back.
+        lock = f"""
+            INSERT INTO {rig.schema}.order_status AS x (o_orderkey, version, updated_by, updated_at)
+            SELECT o_orderkey, 0, '', now() FROM orders_synced ORDER BY o_orderkey LIMIT {WRITABLE}
+            ON CONFLICT (o_orderkey) DO UPDATE SET version = x.version
+        """
+        async with transaction(rig.database, lock):
             await hold(3)
 
     allowed = CROWDED | {"ORDER_BUSY"}
-    report = await Scenario("F11", "every changed order's row locked for 3 s", inject, allowed).run(rig, tmp_path)
+    report = await Scenario("F11", "the row of every order locked for 3 s", inject, allowed).run(rig, tmp_path)
     assert report.refused["ORDER_BUSY"]
     report.hold_reads()
     report.check(recovery_seconds=1)
