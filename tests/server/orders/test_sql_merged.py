@@ -128,9 +128,8 @@ async def test_a_resync_with_other_types_of_text_changes_no_answer(
     assert "errors" not in before
     await database.execute(f"{make}{columns.format('char(3)', 'char(20)', 'char(40)')}")
     # As recycling does: a connection without prepared statements gets no error about the new table.
-    await engines.pages.dispose()
-    await engines.aggregates.dispose()
-    await engines.writes.dispose()
+    for pool in engines.all:
+        pool.discard()
     set_one = (
         "mutation { setOrderStatus(input: {orderKey: 1, status: PARTIAL, expectedStatus: OPEN}) "
         "{ previousStatus change { previousStatus syncedStatus } userErrors { code } } }"
