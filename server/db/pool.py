@@ -80,7 +80,8 @@ class Pool:
         self._openings: set[asyncio.Task[None]] = set()
         self._closings: set[asyncio.Task[None]] = set()
         # One timer for all that wait: a timer for each would double the cost of waiting.
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._next_check_at = math.inf
         self._patient_until = self._lost_at = -math.inf
         self._acquisition = acquisition
         self._wake_up = wake_up
@@ -279,15 +280,14 @@ class Pool:
         closing.add_done_callback(self._closings.discard)
 
     def _check_at(self, when: float) -> None:
-        if self._timer is not None and when < self._timer.when():
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = running_loop().call_at(when, self._check)
+        if when < self._next_check_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._next_check_at = running_loop().call_at(when, self._check), when
 
     def _check(self) -> None:
         """Refuse the requests that have waited for too long, unless a connection is being opened for them."""
-        now, self._timer = running_loop().time(), None
+        now, self._timer, self._next_check_at = running_loop().time(), None, math.inf
         waiting, self._waiting = self._waiting, deque()
         for waiter in waiting:
             if len(self._waiting) < len(self._openings) or max(waiter.until, self._patient_until) > now:

@@ -252,3 +252,15 @@ async def crowd(pool: Pool) -> None:
         await asyncio.gather(*(ask(pool) for _ in range(30)))
         assert (pool.used, pool.waiting) == (0, 0)
         assert 0 < pool.idle <= SIZE
+
+
+def test_requests_that_may_hardly_wait_are_refused(cluster: Cluster) -> None:
+    """Their timer is due at once. uvloop's handle of such a timer does not know its time."""
+
+    async def crowd() -> list[object]:
+        async with pool_of(cluster, pool_timeout=0.0001) as pool, all_out(pool):
+            return await asyncio.gather(*(ask(pool) for _ in range(20)), return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        errors = runner.run(crowd())
+    assert {getattr(error, "reason", error) for error in errors} == {Reason.POOL_EXHAUSTED}
