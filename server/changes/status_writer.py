@@ -34,6 +34,8 @@ _NO_FUNCTION: Final = "42883"
 # Undefined table, schema, column or function; insufficient privilege; wrong object type; datatype mismatch.
 _MISSING: Final = frozenset({"42P01", "3F000", "42703", _NO_FUNCTION, "42501", "42809", "42804"})
 _CLOSE_SECONDS: Final = 5.0
+# A deadlock may happen again, but hardly twice.
+_ATTEMPTS: Final = 3
 _BUSY: Final = (
     Reason.ORDER_BUSY,
     "Another transaction holds the order or the key. Nothing was written; try again shortly.",
@@ -121,17 +123,26 @@ class SqlStatusWriter:
         return outcome
 
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
-        """Make an attempt, and a second one if the first has written nothing and another may succeed."""
+        """Make attempts, as long as nothing was written and another one may succeed."""
         await self._migrations.ensure()
-        try:
-            return await self._attempt(request, user)
-        except (DBAPIError, *DRIVER_ERRORS) as error:
-            if not _may_succeed_again(driver_error(error)):
-                raise
-            if sqlstate(error) in _MISSING:
-                self._migrations.forget()
-                await self._migrations.ensure()
-        return await self._attempt(request, user)
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                return await self._attempt(request, user)
+            except (DBAPIError, *DRIVER_ERRORS) as error:
+                if not attempts_left or not self._may_succeed_again(driver_error(error)):
+                    raise
+                if sqlstate(error) in _MISSING:
+                    self._migrations.forget()
+                    await self._migrations.ensure()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _may_succeed_again(self, error: BaseException) -> bool:
+        """Whether nothing was sent, or a deadlock was resolved, or one of our tables or functions was missing."""
+        if not isinstance(error, asyncpg.PostgresError):
+            return not isinstance(error, ValueError)
+        state = sqlstate(error)
+        ours = state in _MISSING and self._statements.names_ours(str(error))
+        return ours or state in _DEADLOCK or state.startswith(CONNECTION_LOST)
 
     async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
         if self._table.known is None:
@@ -225,14 +236,6 @@ class SqlStatusWriter:
             f"The schema {self._statements.schema} has lost the function write_statuses. Nothing was written. As its "
             "owner, set the version in its table alembic_version to '0005' and run: python -m server migrate",
         )
-
-
-def _may_succeed_again(error: BaseException) -> bool:
-    """Whether a second attempt may succeed: nothing was sent, a deadlock was resolved, or one of our tables is new."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = sqlstate(error)
-        return state in _DEADLOCK or state in _MISSING or state.startswith(CONNECTION_LOST)
-    return not isinstance(error, ValueError)
 
 
 def _is_definite(error: BaseException) -> bool:
