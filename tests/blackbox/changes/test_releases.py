@@ -55,6 +55,7 @@ def before(tmp_path: Path) -> Path:
     command = ["git", "archive", BEFORE, "server", "schema"]
     git = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if git.returncode:
+        # A checkout without history, or no checkout at all: there is no other place to get that release from.
         pytest.skip(f"the repository does not have {BEFORE}: {git.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(git.stdout)) as archive:
         archive.extractall(tmp_path, filter="data")

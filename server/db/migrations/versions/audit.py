@@ -69,9 +69,3 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Change the audit of revision 0002, and keep its rows."""
     run(_STATEMENTS)
-
-
-def downgrade() -> None:
-    """Refuse: the audit must not be lost."""
-    # Alembic requires this function.
-    raise NotImplementedError("drop the schema by hand, after export-changes")

@@ -1,4 +1,4 @@
-"""Revision 0004: operations that are cancelled, and the user who asks for that."""
+"""Revision 0004: the state CANCELLED of operations, and the user who asked for the cancellation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,3 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Add the column and the state."""
     run(_STATEMENTS)
-
-
-def downgrade() -> None:
-    """Refuse, as revision 0002 does: the audit trail must not be lost."""
-    raise NotImplementedError("drop the schema by hand, after export-changes")

@@ -18,9 +18,3 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Add the columns. Processes of the release before write rows without a home."""
     run(_STATEMENTS)
-
-
-def downgrade() -> None:
-    """Refuse: without homes, a copy of the database would carry out the operations of the original."""
-    # Alembic requires this function.
-    raise NotImplementedError("drop the schema by hand, after export-changes")

@@ -62,9 +62,3 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Create the tables beside those of the changes."""
     run(_STATEMENTS)
-
-
-def downgrade() -> None:
-    """Refuse: the audit trail must not be lost."""
-    # Alembic requires this function.
-    raise NotImplementedError("drop the schema by hand, after export-changes")

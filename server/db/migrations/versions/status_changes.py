@@ -114,9 +114,3 @@ _TRIGGERS = (
 def upgrade() -> None:
     """Create the tables in the existing schema."""
     run((*_TABLES, *_TRIGGERS))
-
-
-def downgrade() -> None:
-    """Refuse: the history must not be lost."""
-    # Alembic requires this function.
-    raise NotImplementedError("export-changes first, then drop the schema by hand")

@@ -54,9 +54,3 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Create the functions. The statements of earlier releases still work."""
     run(_STATEMENTS)
-
-
-def downgrade() -> None:
-    """Refuse: the release that needs these functions may still be running."""
-    # Alembic requires this function.
-    raise NotImplementedError("these functions do no harm to earlier releases")
