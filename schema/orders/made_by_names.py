@@ -1,4 +1,4 @@
-"""A decorator that constructs large inputs fast: directly from graphql-core's values, by the names of the fields."""
+"""A decorator that constructs inputs fast: directly from graphql-core's values, by the names of the fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def made_by_names(input_type: _T) -> _T:
     """Construct an input type directly from the values that graphql-core has coerced.
 
     Strawberry looks up the name and the type of each field again for each value. For a list of a thousand inputs this
-    takes longer than everything else.
+    takes longer than everything else, and for a single change a fifteenth of the server's time.
 
     Raises:
         TypeError: if a field is not a scalar, an enum, or a list of inputs that are made by names too.

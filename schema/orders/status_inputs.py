@@ -48,6 +48,7 @@ class OrderStatusChangeInput:
     note: str | None = strawberry.field(default=UNSET, description=_NOTE)
 
 
+@made_by_names
 @strawberry.input(description="A status for one order. Give exactly one of `orderKey` and `id`.")
 class SetOrderStatusInput(OrderStatusChangeInput):
     """The input of setOrderStatus."""
@@ -55,6 +56,7 @@ class SetOrderStatusInput(OrderStatusChangeInput):
     idempotency_key: UUID | None = strawberry.field(default=UNSET, description=_IDEMPOTENCY_KEY)
 
 
+@made_by_names
 @strawberry.input(description="The order whose status is cleared. Give exactly one of `orderKey` and `id`.")
 class ClearOrderStatusInput:
     """The input of clearOrderStatus."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from schema.errors import Reason
 from schema.ports.changes import Outcome, Refusal, StatusChange
@@ -20,7 +21,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 def decoded(outcomes: str) -> list[dict[str, Any]]:
     """The outcomes as JSON values. Those of a change have its version, by which the history finds it."""
-    values: list[dict[str, Any]] = json.loads(outcomes)
+    values: list[dict[str, Any]] = orjson.loads(outcomes)
     return values
 
 

@@ -14,44 +14,53 @@ from strawberry.types.arguments import convert_argument
 
 from schema import build_schema
 from schema.orders.made_by_names import made_by_names
-from schema.orders.status_inputs import ClearOrderStatusInput, OrderStatusChangeInput, SetOrderStatusesInput
+from schema.orders.status_inputs import (
+    ClearOrderStatusInput,
+    OrderStatusChangeInput,
+    SetOrderStatusesInput,
+    SetOrderStatusInput,
+)
 
 if TYPE_CHECKING:
     from graphql import GraphQLInputType
 
 SCHEMA: Final = build_schema()
-TYPE: Final[GraphQLInputType] = SCHEMA._schema.type_map["SetOrderStatusesInput"]  # type: ignore[assignment] # noqa: SLF001 # an input, and Strawberry has no public way to it
 STATUSES: Final = st.sampled_from(["OPEN", "FULFILLED", "PARTIAL"])
-CHANGES: Final = st.fixed_dictionaries(
-    {"status": STATUSES},
-    optional={
-        "orderKey": st.none() | st.integers(1, 2**63 - 1) | st.integers(1, 2**63 - 1).map(str),
-        "id": st.none() | st.text(),
-        "expectedStatus": st.none() | STATUSES,
-        "expectedVersion": st.none() | st.integers(0, 2**31 - 1),
-        "note": st.none() | st.text(),
-    },
-)
-LISTS: Final = st.fixed_dictionaries(
-    {"changes": st.lists(CHANGES, max_size=3)},
-    optional={"mode": st.sampled_from(["ATOMIC", "INDEPENDENT"]), "idempotencyKey": st.none() | st.uuids().map(str)},
-)
+ORDER: Final = {
+    "orderKey": st.none() | st.integers(1, 2**63 - 1) | st.integers(1, 2**63 - 1).map(str),
+    "id": st.none() | st.text(),
+    "expectedVersion": st.none() | st.integers(0, 2**31 - 1),
+    "note": st.none() | st.text(),
+}
+CONDITION: Final = {"expectedStatus": st.none() | STATUSES, **ORDER}
+KEY: Final = {"idempotencyKey": st.none() | st.uuids().map(str)}
+CHANGES: Final = st.fixed_dictionaries({"status": STATUSES}, optional=CONDITION)
+INPUTS: Final = {
+    SetOrderStatusInput: st.fixed_dictionaries({"status": STATUSES}, optional={**CONDITION, **KEY}),
+    ClearOrderStatusInput: st.fixed_dictionaries({}, optional={**ORDER, **KEY}),
+    SetOrderStatusesInput: st.fixed_dictionaries(
+        {"changes": st.lists(CHANGES, max_size=3)},
+        optional={"mode": st.sampled_from(["ATOMIC", "INDEPENDENT"]), **KEY},
+    ),
+}
 
 
-@given(LISTS)
-def test_it_is_what_strawberry_would_make(sent: dict[str, Any]) -> None:
+@pytest.mark.parametrize("input_type", INPUTS)
+@given(data=st.data())
+def test_it_is_what_strawberry_would_make(input_type: type, data: st.DataObject) -> None:
     """Whichever fields are absent or null."""
-    value = coerce_input_value(sent, TYPE)
-    by_names = made(value)
+    type_: GraphQLInputType = SCHEMA._schema.type_map[input_type.__name__]  # type: ignore[assignment] # noqa: SLF001 # an input, and Strawberry has no public way to it
+    value = coerce_input_value(data.draw(INPUTS[input_type]), type_)
+    by_names = made(input_type, value)
     with pytest.MonkeyPatch.context() as undoing:
-        for input_type in (SetOrderStatusesInput, OrderStatusChangeInput):
-            undoing.setattr(get_object_definition(input_type), "from_input", None)
-        assert by_names == made(value)
+        for type_by_names in (*INPUTS, OrderStatusChangeInput):
+            undoing.setattr(get_object_definition(type_by_names), "from_input", None)
+        assert by_names == made(input_type, value)
 
 
-def made(value: dict[str, Any]) -> object:
+def made(input_type: type, value: dict[str, Any]) -> object:
     """The input that a resolver receives."""
-    return convert_argument(value, SetOrderStatusesInput, SCHEMA.schema_converter.scalar_registry, config=SCHEMA.config)
+    return convert_argument(value, input_type, SCHEMA.schema_converter.scalar_registry, config=SCHEMA.config)
 
 
 @strawberry.input
