@@ -241,3 +241,15 @@ def test_a_stream_keeps_nothing_of_its_request(server: Server) -> None:
         wait_for_subscriptions(server, SUBSCRIPTIONS)
         assert resident_bytes(server) - before < KEPT_BYTES
     wait_for_subscriptions(server, 0)
+
+
+def test_a_socket_keeps_nothing_of_what_its_headers_list(server: Server) -> None:
+    """Hundreds of cookies or protocols take many times their length once they are taken apart."""
+    listed = [f"{number:x}" for number in range(1_000)]
+    headers = f"Cookie: {'; '.join(f'{name}=1' for name in listed)}\r\nSec-WebSocket-Protocol: {','.join(listed)}\r\n"
+    with ExitStack() as stack:
+        stack.enter_context(raw_socket(server.url, headers=headers, init=False))
+        before = resident_bytes(server)
+        for _ in range(4 * SUBSCRIPTIONS):
+            stack.enter_context(raw_socket(server.url, headers=headers, init=False))
+        assert resident_bytes(server) - before < KEPT_BYTES
