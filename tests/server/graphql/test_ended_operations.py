@@ -32,7 +32,7 @@ INIT: Final = {"type": "connection_init"}
 TIMES: Final = 5
 # graphql-core's tokens, which refer to each other, refer to the first. anyio's errors refer to the response of an event
 # stream and to the context of its task, which have the others. All of them are small.
-_OF_LIBRARIES: Final = frozenset({"IndexedSource", "_Departure", "RequestRecord"})
+_OF_LIBRARIES: Final = frozenset({"IndexedSource", "_Departure", "RequestRecord", "ReadRequirement"})
 _HEADERS: Final = [
     (b"host", b"127.0.0.1"),
     (b"content-type", b"application/json"),
