@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning, Stages
+from schema.extensions import CostControl, DocumentPreparation, Executor, HeadFirst, OperationScope, Planning, Stages
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages import quote_values_in_json
@@ -77,6 +77,7 @@ def build_schema(
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
+        execution_context_class=Executor,
         extensions=[
             lambda: DocumentPreparation(cache, limits),
             OperationScope,

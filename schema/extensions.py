@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from dataclasses import replace
 from functools import lru_cache
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
-from graphql import OperationDefinitionNode, validate
+from graphql import GraphQLResolveInfoHelpers, OperationDefinitionNode, validate
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
@@ -75,8 +77,12 @@ class Stage:
                 await _advance(self._entered.pop(), raised)
             except BaseException as other:  # noqa: BLE001 # the outer hooks have to run too
                 raised = other
-        if raised is not None and raised is not error:
-            raise raised
+        try:
+            if raised is not None and raised is not error:
+                raise raised
+        finally:
+            # The error's traceback has this frame: a cycle, that would keep all frames below until the next collection.
+            del error, raised
 
 
 async def _advance(hook: Any, error: BaseException | None = None) -> None:
@@ -90,6 +96,9 @@ async def _advance(hook: Any, error: BaseException | None = None) -> None:
             hook.throw(error)
     except (StopIteration, StopAsyncIteration):
         return
+    finally:
+        # As above.
+        del error
 
 
 @lru_cache
@@ -117,6 +126,18 @@ class Stages(SchemaExtensionsRunner):
     def executing(self) -> Any:
         """The stage around execution."""
         return Stage(self.extensions, "on_execute")
+
+
+class Executor(StrawberryGraphQLCoreExecutionContext):
+    """graphql-core's executor. Its helpers for resolvers refer to it weakly: as methods they would be a cycle."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        own = weakref.proxy(self)
+        self.async_helpers = GraphQLResolveInfoHelpers(
+            gather=lambda awaitables: own.gather_async_work(awaitables),  # noqa: PLW0108 # the method would refer to it
+            track=lambda values: own.track_async_work(values),  # noqa: PLW0108 # as above
+        )
 
 
 class OperationScope(SchemaExtension):

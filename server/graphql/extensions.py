@@ -55,7 +55,7 @@ class NoteOperation(SchemaExtension):
             reads.primary_only = self.execution_context.operation_type is not OperationType.QUERY
 
     def on_execute(self) -> Iterator[None]:
-        """Note the type. For a subscription this runs once, at its start."""
+        """Note the type. For a subscription this runs once, at its start, which drops what the rest does not need."""
         kind = self.execution_context.operation_type
         record = current_record.get()
         tracing.note_operation(record.operation if record else None, kind.value)
@@ -63,6 +63,8 @@ class NoteOperation(SchemaExtension):
             record.subscription = True
             observe(SubscriptionStarted(record.transport))
         yield
+        if kind is OperationType.SUBSCRIPTION:
+            self.execution_context.query = self.execution_context.variables = None
 
 
 class AdmissionGate(SchemaExtension):

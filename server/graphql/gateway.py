@@ -219,6 +219,8 @@ class Gateway:
                 operation_extensions=data.extensions,
                 allowed_operation_types=allowed,
             )
+            # A subscription may last for hours.
+            del data
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
                     # None of them is a frame of incremental delivery: the schema has no @defer.

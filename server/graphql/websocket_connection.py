@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
-from server.graphql.request import data_of, is_subscription
+from server.graphql.request import data_of
 from server.graphql.websocket_messages import (
     FORBIDDEN,
     GOING_AWAY,
@@ -35,6 +35,7 @@ from server.graphql.websocket_messages import (
     id_of,
     message_of,
 )
+from server.http.client import ACKNOWLEDGED
 from server.http.error_response import present_fault, present_refusal
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.observations import OperationServed
@@ -95,7 +96,7 @@ class SocketLimits(NamedTuple):
 class _Operation(NamedTuple):
     """A running operation."""
 
-    data: RequestData
+    record: RequestRecord
     task: asyncio.Task[None]
 
 
@@ -146,7 +147,8 @@ class SocketConnection:
         except TimeoutError:
             closed = self._timed_out() if self._timeout.expired() else _TOO_SLOW
         except ClosedError as error:
-            closed = error
+            # Its traceback has this frame, which has the error: a cycle, that would keep the last message too.
+            closed = error.with_traceback(None)
         except WebSocketDisconnect:
             pass
         except Exception as error:  # noqa: BLE001 # any exception is masked
@@ -157,6 +159,8 @@ class SocketConnection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # An operation that was cancelled before its start could not remove itself.
+            self._operations.clear()
         if closed is not None:
             await self._close(closed)
 
@@ -180,7 +184,7 @@ class SocketConnection:
         await self._draining.wait()
         operations = list(self._operations.values())
         for operation in operations:
-            if is_subscription(operation.data):
+            if operation.record.subscription:
                 operation.task.cancel()
         await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
         await self._close(ClosedError(RESTART, "Service restart"))
@@ -197,6 +201,7 @@ class SocketConnection:
                 self._timeout.reschedule(None)
                 await self._authenticate(message.get("payload") or {})
                 self._initialised = True
+                self._websocket.scope[ACKNOWLEDGED]()
                 await self._send({"type": "connection_ack"})
             case "ping":
                 check_payload(message)
@@ -250,8 +255,9 @@ class SocketConnection:
             return
         # A server that is about to stop starts nothing. The close code tells the client that it may send it again.
         if not self._draining.begun:
-            task = asyncio.create_task(self._operate(id_, data, context, reads))
-            self._operations[id_] = _Operation(data, task)
+            record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+            task = asyncio.create_task(self._operate(id_, data, context, record, reads))
+            self._operations[id_] = _Operation(record, task)
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -272,8 +278,9 @@ class SocketConnection:
         if not self._running and not self._closed:
             self._reschedule()
 
-    async def _operate(self, id_: str, data: RequestData, context: Context, reads: ReadRequirement) -> None:
-        record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+    async def _operate(
+        self, id_: str, data: RequestData, context: Context, record: RequestRecord, reads: ReadRequirement
+    ) -> None:
         current_record.set(record)
         current_reads.set(reads)
         started, events = time.perf_counter(), 0
@@ -282,6 +289,8 @@ class SocketConnection:
                 answers = self._gateway.answers(
                     data, context, allowed=_OPERATIONS, lasting_seconds=self._limits.lasting_seconds
                 )
+                # A subscription may last for hours.
+                del data
                 async with aclosing(answers):
                     async for answer in answers:
                         if "data" not in answer:

@@ -23,6 +23,8 @@ COST_HEADER: Final = "x-graphql-cost"
 CLIENT_PRESENCE: Final = "server.client_presence"
 # The key of a request's scope with the error that the connection found in its body while it was read.
 REFUSAL: Final = "server.refusal"
+# The key of a WebSocket's scope with the function that the endpoint calls once it has acknowledged the client.
+ACKNOWLEDGED: Final = "server.acknowledged"
 
 
 class ClientPresence:

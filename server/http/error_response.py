@@ -67,6 +67,7 @@ def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[st
     if result.extensions:
         answer["extensions"] = result.extensions
     _note(reasons)
+    _drop_tracebacks(errors)
     return answer, _status(result.data, reasons)
 
 
@@ -240,6 +241,16 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
             _log.warning("data invalid", message=error.message, **where)
         else:
             _log.error("fault", **where, exc_info=cause)
+
+
+def _drop_tracebacks(errors: list[GraphQLError]) -> None:
+    """Drop the tracebacks, which the log has. The frames in them have the errors, in graphql-core's lists: a cycle."""
+    left: list[BaseException | None] = [*errors]
+    while left:
+        error = left.pop()
+        if error is not None:
+            error.__traceback__ = None
+            left += (error.__context__, error.original_error if isinstance(error, GraphQLError) else error.__cause__)
 
 
 def _note(reasons: list[Reason]) -> None:

@@ -64,7 +64,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     documents = Documents.of(settings, cache)
     limits = settings.document_limits
     answers = IntrospectionAnswers()
-    rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
+    rates = RateLimit.of(settings)
+    subscriptions = Subscriptions(settings.max_subscriptions_per_caller, draining)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[

@@ -100,6 +100,8 @@ def serve(
             http=http,
             ws=websocket,
             ws_max_size=settings.body_bytes,
+            # A few bytes would unpack to megabytes, and each socket would hold 60 KB for it.
+            ws_per_message_deflate=False,
             ws_ping_interval=_PING_SECONDS,
             lifespan="on",
             interface="asgi3",

@@ -98,13 +98,16 @@ class RawSocket:
 
 @contextmanager
 def raw_socket(
-    url: str, *, deflate: bool = False, init: bool = True, seconds: float = PATIENCE_SECONDS
+    url: str, *, deflate: bool = False, headers: str = "", init: bool = True, seconds: float = PATIENCE_SECONDS
 ) -> Iterator[RawSocket]:
-    """Open a WebSocket to the server at this URL, with `connection_init` acknowledged unless `init` is false."""
+    """Open a WebSocket to the server at this URL, with `connection_init` acknowledged unless `init` is false.
+
+    Each of the further `headers` ends with a line break.
+    """
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds) as connection:
         extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if deflate else ""
-        request = _HANDSHAKE.format(path="/api/graphql", host=address.netloc, headers=extension)
+        request = _HANDSHAKE.format(path="/api/graphql", host=address.netloc, headers=extension + headers)
         connection.sendall(request.encode())
         received = b""
         while b"\r\n\r\n" not in received:

@@ -56,6 +56,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.wire.connections.SEND_SECONDS": 600,
         "server.wire.connections._BODY_SECONDS": 600,
         "server.wire.connections._HEADERS_SECONDS": 600,
+        "server.wire.websocket_frames._MESSAGE_SECONDS": 600,
     }
 )
 
