@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ATTACKS: Final = {attack.name: attack for attack in (*by_http.ATTACKS, *by_socket.ATTACKS)}
 OPEN: Final = "open at the end"
-_NICE: Final = 10
+_NICE: Final = 5
 _END_SECONDS: Final = 30
 # Each kind attacks from an address of its own, as if from a machine of its own. Only Linux has them all.
 _SOURCES: Final = "127.0.1.{}"
