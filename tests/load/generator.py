@@ -85,8 +85,8 @@ def offer(url: str, requests: Sequence[bytes], phases: Sequence[Phase], *, conne
 
 def results_of(process: subprocess.Popen[str]) -> list[PhaseResult]:
     """Wait for the results of each phase."""
-    text = cast("Any", process.stdout).read()
-    process.wait(_LAST_SECONDS)
+    with process:
+        text = cast("Any", process.stdout).read()
     return [PhaseResult([tuple(answer) for answer in one.pop("answers")], **one) for one in json.loads(text)]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.servers.process import Server
 
 SCHEMA = "memory"
-LIMIT_MEGABYTES = 400
+LIMIT_MEGABYTES = 300
 BODY_BYTES = 48 << 20
 FEED = {"query": "subscription { orderStatusChanged { orderKey } }"}
 CHANGE = {"query": "mutation { setOrderStatus(input: {orderKey: 7, status: PARTIAL}) { userErrors { code } } }"}

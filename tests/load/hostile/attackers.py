@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ATTACKS: Final = {attack.name: attack for attack in (*by_http.ATTACKS, *by_socket.ATTACKS)}
 OPEN: Final = "open at the end"
 _NICE: Final = 5
-_END_SECONDS: Final = 30
 # Each kind attacks from an address of its own, as if from a machine of its own. Only Linux has them all.
 _SOURCES: Final = "127.0.1.{}"
 
@@ -49,8 +48,8 @@ def attack(target: Target, names: Sequence[str], seconds: float) -> subprocess.P
 
 def results_of(process: subprocess.Popen[str]) -> dict[str, dict[str, int]]:
     """Wait for the end, and return how often what came back, by the attack."""
-    text = cast("Any", process.stdout).read()
-    process.wait(_END_SECONDS)
+    with process:
+        text = cast("Any", process.stdout).read()
     results: dict[str, dict[str, int]] = json.loads(text)
     return results
 
