@@ -63,7 +63,7 @@ async def test_a_process_that_holds_too_much_refuses_new_work_until_it_holds_les
         APP_SCHEMA=SCHEMA,
         MEMORY_LIMIT=str(LIMIT_MEGABYTES),
         BODY_BYTES=str(BODY_BYTES),
-        altered={"server.traffic.memory._CHECK_SECONDS": 0.05},
+        altered={"server.traffic.memory._CHECK_SECONDS": 0.05, "server.traffic.memory._STUCK_SECONDS": 600},
     ) as server:
         url = f"{server.url.replace('http', 'ws', 1)}/api/graphql"
         holder = await asyncpg.connect(orders_url)

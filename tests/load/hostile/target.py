@@ -217,7 +217,11 @@ class Socket:
             while (found := await self._frame()).opcode != TEXT:
                 if found.opcode == CLOSE:
                     raise RefusedError(f"closed {found.code}" if found.payload else "closed")
-        message: dict[str, Any] = json.loads(found.payload)
+        try:
+            message: dict[str, Any] = json.loads(found.payload)
+        except ValueError:
+            # If the client offers compression, the server may compress its own messages too.
+            return {"type": "compressed"}
         return message
 
     async def outcome(self, *, seconds: float | None = _ANSWER_SECONDS) -> str:

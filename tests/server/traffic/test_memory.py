@@ -131,13 +131,36 @@ def test_while_work_is_refused_memory_is_let_go_at_each_check(process: Process) 
     def slow() -> None:
         clock.seconds += 1
 
-    guard = MemoryGuard(LIMIT, process.admission, caches=[slow], resident=lambda: LIMIT + 1)
+    guard = MemoryGuard(LIMIT, process.admission, caches=[slow], resident=lambda: int(1.2 * LIMIT))
     for second in range(100, 150):
         clock.seconds = max(clock.seconds, second)
         guard.check()
     # At 100, 121 and 142; each took a second.
     assert clock.seconds == 149
     assert process.admission.sheds
+
+
+def test_memory_that_no_longer_falls_ends_the_refusal(process: Process, log_lines: LogLines) -> None:
+    """Python keeps freed memory for itself, to use it again. New work is refused again as soon as memory grows."""
+
+    def after(seconds: float, share: float) -> bool:
+        process.clock.seconds += seconds
+        return process.holds(share)
+
+    assert after(0, 1.08)
+    # It falls, so it is worth waiting.
+    assert after(4, 1.02)
+    assert after(4, 1.0)
+    assert not after(2, 1.01)
+    assert not after(0, 1.05)
+    assert after(0, 1.07)
+    # It grows again and again: there is an end to it.
+    assert not after(6, 1.08)
+    assert after(0, 1.11)
+    assert after(60, 1.11)
+    assert not after(0, 0.89)
+    assert after(0, 1.01)
+    assert len(events(log_lines)) == 1 + 7
 
 
 def test_what_begins_on_an_open_socket_is_refused_too(process: Process) -> None:
