@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 
-.PHONY: run test check faults soak bench bench-memory load setup lock sdl clean
+.PHONY: run test check faults soak bench bench-memory load hostile setup lock sdl clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -44,6 +44,11 @@ bench-memory: $(BENCH_STAMP)
 # Twice the load that the server can handle, for a minute, and 500 trickling clients, on a machine with nothing else to do.
 load: setup
 	@exec $(BIN)/python -m tests.load $(ARGUMENTS)
+
+# Attacks of all kinds for five minutes beside ordinary callers, on a machine with nothing else to do.
+# `make hostile ARGUMENTS="--seconds 30 --only deflate,pages --set RATE_LIMIT=20000"` makes some of them, with a setting.
+hostile: setup
+	@exec $(BIN)/python -m tests.load.hostile $(ARGUMENTS)
 
 # Without npm everything but GraphiQL works. GraphiQL's page then says how to get it.
 setup: $(STAMP)

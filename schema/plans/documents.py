@@ -130,6 +130,12 @@ class DocumentCache:
             if forgotten.digest is not None:
                 del self._by_digest[forgotten.digest]
 
+    def clear(self) -> None:
+        """Forget all documents. Operations that are running keep theirs."""
+        self._documents.clear()
+        self._by_digest.clear()
+        self._characters = 0
+
     def offer(self, digest: str, text: str, *, most: int) -> None:
         """Make a document findable by its hash, if it is in the cache.
 

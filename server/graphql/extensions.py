@@ -70,8 +70,8 @@ class NoteOperation(SchemaExtension):
 class AdmissionGate(SchemaExtension):
     """Executes an operation once it has an admission slot. A subscription takes none: it would hold it for too long.
 
-    Errors in a document are reported without a wait for a slot. An operation from the fast path has its slot already
-    (server/graphql/endpoint.py).
+    While memory is short, neither is begun. Errors in a document are reported without a wait for a slot. An operation
+    from the fast path has its slot already (server/graphql/endpoint.py).
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -79,8 +79,11 @@ class AdmissionGate(SchemaExtension):
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Wait for a slot, before the deadline starts."""
-        lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
-        if lasts or holds_slot():
+        if holds_slot():
+            yield
+            return
+        self._admission.refuse_if_short()
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             yield
             return
         slot = await self._admission.enter()

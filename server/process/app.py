@@ -133,6 +133,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         lifespan=lifespan_of(settings),
     )
     app.state.draining, app.state.admission = draining, admission
+    # By the functions that empty them.
+    app.state.caches = (cache.clear, answers.clear)
     return app
 
 

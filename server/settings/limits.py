@@ -72,6 +72,14 @@ class LimitSettings(BaseSettings):
             "connection of `POOL_SIZE`."
         ),
     )
+    memory_limit: Annotated[int, Field(ge=128, le=1 << 20)] | Literal["off"] | None = Field(
+        None,
+        description=(
+            "Megabytes that a process may hold before it refuses new work. From four fifths of it on, caches are let "
+            "go. `off`: no limit. Default: four fifths of the container's memory, divided by `WORKERS`; no limit "
+            "without a container."
+        ),
+    )
     max_subscriptions_per_caller: PositiveInt = Field(
         500, le=100_000, description="Subscriptions of one caller in a process, over all its connections."
     )

@@ -157,3 +157,17 @@ def test_a_document_is_found_by_its_hash_as_long_as_it_is_remembered() -> None:
     assert cache.find("B") is None
     cache.offer("B", b, most=10)
     assert cache.find("B") is cache.get(b)
+
+
+def test_after_all_documents_were_forgotten_the_cache_is_as_new() -> None:
+    """The number and the characters of documents are counted anew, and no hash is found."""
+    cache = DocumentCache(2, characters=6)
+    texts = [add(cache, f"{{{name}}}") for name in "ab"]
+    cache.offer("A", texts[0], most=1)
+    cache.clear()
+    assert [cache.get(text) for text in texts] == [None, None]
+    assert cache.find("A") is None
+    texts = [add(cache, f"{{{name}}}") for name in "bcd"]
+    assert [cache.get(text) is not None for text in texts] == [False, True, True]
+    cache.offer("D", texts[2], most=1)
+    assert cache.find("D")

@@ -182,6 +182,10 @@ def test_remembered_introspections_are_bounded() -> None:
     assert [answers.get((name, None, b"null")) is not None for name in "abc"] == [True, False, True]
     answers.add(("d", None, b"null"), b"x" * 1_000)
     assert answers.get(("d", None, b"null")) is None
+    for name in "abc":
+        answers.clear()
+        answers.add((name, None, b"null"), b"x" * 80)
+    assert [answers.get((name, None, b"null")) is not None for name in "abc"] == [False, False, True]
 
 
 def test_a_long_message_is_looked_through_once() -> None:
