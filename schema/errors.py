@@ -420,7 +420,7 @@ class Reason(Enum):
 
 
 class ApiError(Exception):
-    """An error that the client is meant to read. Its message is sent unchanged.
+    """An error that the client is meant to read. Admins are sent its message unchanged, others `public`.
 
     ApiError
     ├── RequestError    the request cannot be executed at all
@@ -445,6 +445,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        # What callers are told who are no admins.
+        self.public = message
         # Further keys of `extensions`, besides code and reason.
         self.details: dict[str, object] = {}
 
@@ -579,11 +581,21 @@ class InternalError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """The database or the platform does not respond for now."""
+    """The database or the platform does not respond for now.
+
+    Args:
+        reason: why.
+        message: the cause, and what an operator can do.
+        public: what callers are told who are no admins, if the message names roles, schemas, tables or instances.
+    """
 
     reasons = frozenset(
         reason for reason in Reason if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
     )
+
+    def __init__(self, reason: Reason, message: str, *, public: str | None = None) -> None:
+        super().__init__(reason, message)
+        self.public = public or message
 
 
 class OutcomeUnknownError(UnavailableError):

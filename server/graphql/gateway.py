@@ -13,6 +13,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import Reason, RequestError
 from schema.limits.variables import check_variables
+from schema.permissions import Role
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
@@ -194,7 +195,7 @@ class Gateway:
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise _refusal_of(error) or error from None
-        return present(result, explores=context.explores)
+        return _presented(result, data, context)
 
     async def answers(
         self,
@@ -224,10 +225,20 @@ class Gateway:
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = present(_reworded(cast("ExecutionResult", result)), explores=context.explores)
+                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), data, context)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
-            yield present(_failure(error), explores=context.explores)[0]
+            yield _presented(_failure(error), data, context)[0]
+
+
+def _presented(result: ExecutionResult, data: GraphQLRequestData, context: Context) -> tuple[dict[str, Any], int]:
+    return present(
+        result,
+        explores=context.explores,
+        is_admin=context.principal.holds(Role.ADMIN),
+        query=data.query,
+        variables=data.variables,
+    )
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:

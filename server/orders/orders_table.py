@@ -180,7 +180,9 @@ class OrdersTable:
     def _build(self, found: Mapping[str, str]) -> sa.Table:
         if not found:
             raise UnavailableError(
-                Reason.ORDERS_UNAVAILABLE, f"The table {self.qualified_name} does not exist (yet). Try again later."
+                Reason.ORDERS_UNAVAILABLE,
+                f"The table {self.qualified_name} does not exist (yet). Try again later.",
+                public="The orders table does not exist (yet). Try again later.",
             )
         columns, wrong = [], []
         for column in self._columns:
@@ -195,5 +197,6 @@ class OrdersTable:
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,
                 f"The table {self.qualified_name} has the wrong columns: {'; '.join(wrong)}. Try again later.",
+                public="The orders table has the wrong columns. Try again later.",
             )
         return sa.Table(self._name, sa.MetaData(), *columns, schema=self._schema)

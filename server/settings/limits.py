@@ -116,8 +116,8 @@ class LimitSettings(BaseSettings):
     exploring: Literal["on", "admin", "off"] | None = Field(
         None,
         description=(
-            "Who gets introspection, GraphiQL, and suggestions in error messages. `on`: everybody; `admin`: the role "
-            "`admin`; `off`: nobody. Default: `on` in development and `admin` in production."
+            "Who gets introspection, GraphiQL, and names of the schema in error messages. `on`: everybody; `admin`: "
+            "the role `admin`; `off`: nobody. Default: `on` in development and `admin` in production."
         ),
     )
 
