@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.context import FeedPosition
 from schema.errors import ApiError, Reason, RequestError
+from server.graphql.gateway import refused_before
 from server.graphql.request import is_subscription
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
@@ -109,7 +110,7 @@ class GraphQLStream:
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
         results = self._gateway.answers(data, context, allowed=allowed, lasting_seconds=self._lasting_seconds)
         try:
-            async with aclosing(results), self._stopping(data, context.principal.expires_at) as stopping:
+            async with aclosing(results), self._stopping(data, context) as stopping:
                 begun = position.begun if from_browser else None
                 async for answer in _until(stopping, results, begun):
                     if answer is None:
@@ -123,7 +124,12 @@ class GraphQLStream:
                     id_ = position.reached if "data" in answer else id_
                     yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
                 if stopping.done():
-                    return
+                    refused = stopping.result()
+                    if refused is None:
+                        return
+                    answer, _ = present_refusal(refused)
+                    may_resume = _may_resume(answer)
+                    yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
         except Exception as error:  # noqa: BLE001 # any exception is masked, and ends this operation
             may_resume = False
             yield _next(present_fault(error)[0])
@@ -132,21 +138,29 @@ class GraphQLStream:
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
     @asynccontextmanager
-    async def _stopping(self, data: RequestData, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
-        """A future that is done once the operation has to end, because the process stops or the token expires."""
-        stopping = asyncio.ensure_future(self._wait_to_stop(data, expires_at))
+    async def _stopping(self, data: RequestData, context: Context) -> AsyncIterator[asyncio.Future[ApiError | None]]:
+        """A future that is done once the operation has to end: with the error, if its caller has lost a role.
+
+        Without an error the process stops, or the token has expired.
+        """
+        stopping = asyncio.ensure_future(self._wait_to_stop(data, context))
         try:
             yield stopping
         finally:
             stopping.cancel()
 
-    async def _wait_to_stop(self, data: RequestData, expires_at: float | None) -> None:
+    async def _wait_to_stop(self, data: RequestData, context: Context) -> ApiError | None:
+        expires_at = context.principal.expires_at
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
-                await self._draining.wait()
-                if not is_subscription(data):
-                    # A query or a mutation ends by itself.
-                    await asyncio.get_running_loop().create_future()
+                return await refused_before(lambda: self._drained(data), check=context.check_roles)
+        return None
+
+    async def _drained(self, data: RequestData) -> None:
+        await self._draining.wait()
+        if not is_subscription(data):
+            # A query or a mutation ends by itself.
+            await asyncio.get_running_loop().create_future()
 
 
 def _negotiate(request: Request) -> None:
@@ -157,7 +171,7 @@ def _negotiate(request: Request) -> None:
 
 
 async def _until(
-    stopped: asyncio.Future[None], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
+    stopped: asyncio.Future[Any], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
 ) -> AsyncGenerator[_T | None, None]:
     """The results, until their end or until `stopped` is done; and None, once, when `begun` is set."""
     beginning = asyncio.ensure_future(begun.wait()) if begun else None

@@ -156,12 +156,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             gc.freeze()
             # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
             gc.set_threshold(_YOUNG_OBJECTS)
+            authentication = authentication_of(settings, loader.groups_of)
             yield {
                 "readiness": readiness,
                 "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
-                "authentication": authentication_of(settings, loader.groups_of),
+                "authentication": authentication,
                 "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
@@ -174,6 +175,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
+                    renew=authentication.renewed,
                 ),
             }
 
