@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -93,7 +94,8 @@ def pinged_until_closed(socket: ClientConnection) -> tuple[int, str]:
     """The code and reason with which a WebSocket is closed whose client keeps sending pings."""
 
     def ping() -> None:
-        while True:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             socket.send(json.dumps({"type": "ping"}))
             assert received(socket)["type"] in {"pong", "error"}
 
