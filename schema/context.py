@@ -12,7 +12,7 @@ import strawberry
 from schema.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
@@ -43,6 +43,10 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+async def _same(principal: Principal) -> Principal:
+    return principal
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -54,6 +58,7 @@ class Context:
             that is the answer. None if there is nothing to charge, or if it has been charged already.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
+        renew: gives a principal the roles that it has now. The default is for callers that always have the same.
         turns: the turns of heavy work, which all callers share.
     """
 
@@ -71,6 +76,7 @@ class Context:
     charge: Callable[[int], None] | None = None
     tells_cost: bool = False
     explores: bool = False
+    renew: Callable[[Principal], Awaitable[Principal]] = _same
     turns: Turns = field(default_factory=Turns)
 
     @cached_property
@@ -94,6 +100,17 @@ class Context:
         own = object.__new__(Context)
         own.__dict__.update(self.__dict__, principal=principal, tells_cost=tells_cost, explores=explores)
         return own
+
+    async def check_roles(self) -> None:
+        """Check that the caller still has the roles with which the operation began, before another event is sent.
+
+        Raises:
+            ForbiddenError: ROLE_MISSING.
+            UnavailableError: the roles cannot be determined now.
+        """
+        now = await self.renew(self.principal)
+        for role in self.principal.roles:
+            now.demand(role)
 
     def for_operation(self) -> Context:
         """The context with new lookups: a lookup must not outlive its operation, and a WebSocket runs many."""

@@ -296,7 +296,12 @@ class Reason(Enum):
         "The request has no token, or one that is not valid; the message says why. A WebSocket is closed with "
         "4403, also when its token expires: reconnect with a new one.",
     )
-    ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field requires.")
+    ROLE_MISSING = Kind(
+        Code.FORBIDDEN,
+        200,
+        "The caller lacks the role that the field requires. A subscription ends with it, and a WebSocket with 4403, "
+        "when the caller has lost a role.",
+    )
     PERMISSION_MISSING = Kind(
         Code.FORBIDDEN,
         200,
@@ -584,18 +589,27 @@ class UnavailableError(ApiError):
     """The database or the platform does not respond for now.
 
     Args:
-        reason: why.
-        message: the cause, and what an operator can do.
+        reason: what does not respond.
+        message: the cause, and what an operator or the client can do.
         public: what callers are told who are no admins, if the message names roles, schemas, tables or instances.
+        retry_after_seconds: in how many seconds to retry, if that is known better than the reason says.
     """
 
     reasons = frozenset(
         reason for reason in Reason if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
     )
 
-    def __init__(self, reason: Reason, message: str, *, public: str | None = None) -> None:
+    def __init__(
+        self, reason: Reason, message: str, *, public: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
         super().__init__(reason, message)
         self.public = public or message
+        self._seconds = retry_after_seconds
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """In how many seconds to send the same request again; None if that is of no use."""
+        return super().retry_after_seconds if self._seconds is None else self._seconds
 
 
 class OutcomeUnknownError(UnavailableError):

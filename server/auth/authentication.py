@@ -37,6 +37,13 @@ class Authentication(Protocol):
             UnavailableError: the principal cannot be determined now.
         """
 
+    async def renewed(self, principal: Principal) -> Principal:
+        """The principal with the roles that it has now, for a connection that stays open.
+
+        Raises:
+            UnavailableError: the roles cannot be determined now.
+        """
+
 
 def authentication_of(settings: Settings, groups_of: GroupsOf) -> Authentication:
     """The authentication of the mode in the settings."""

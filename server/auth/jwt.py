@@ -45,6 +45,9 @@ _CHALLENGE: Final = "Bearer"
 _CHALLENGE_INVALID: Final = 'Bearer error="invalid_token"'
 _MALFORMED: Final = "The token is malformed."
 _ALGORITHM: Final = "The token is signed with an algorithm that is not accepted here."
+# The types of access tokens (RFC 9068), and that of any token, which one without a type has. The issuer may sign other
+# kinds with the same key: refresh tokens, proofs, events, logouts.
+_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 # The first class that fits gives the message. PyJWT's own messages are not sent: they repeat parts of the token.
 _MESSAGES: Final = (
     (ExpiredSignatureError, "The token has expired."),
@@ -84,6 +87,10 @@ class JwtAuthentication:
         seconds_left = min(claims["exp"] + _LEEWAY_SECONDS - time.time(), _LONGEST_SECONDS)
         return Principal(user, _roles(_claim(claims, self._roles_claim)), time.monotonic() + seconds_left)
 
+    async def renewed(self, principal: Principal) -> Principal:
+        """The same: a token gives its roles until it expires."""
+        return principal
+
     async def _key(self, token: str) -> PyJWK:
         try:
             header = jwt.get_unverified_header(token)
@@ -92,6 +99,9 @@ class JwtAuthentication:
         # Checked first, because an unknown key may cause a request to the issuer.
         if header.get("alg") not in self._algorithms:
             raise _invalid(_ALGORITHM)
+        kind = header.get("typ", "JWT")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            raise _invalid("The token is of another type (`typ`) than an access token, `JWT` or `at+jwt`.")
         key_id = header.get("kid")
         if not isinstance(key_id, str):
             raise _invalid("The token does not name the key (`kid`) that it is signed with.")
@@ -152,7 +162,7 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _roles(claim: Any) -> frozenset[Role]:
-    names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    names = claim.split(" ") if isinstance(claim, str) else claim if isinstance(claim, list) else []
     return frozenset(_ROLES[name] for name in names if isinstance(name, str) and name in _ROLES)
 
 

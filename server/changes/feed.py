@@ -15,7 +15,7 @@ from server.changes.history import history_replaced
 from server.changes.sql_writes import CHANGE_FIELDS, MOMENT
 from server.changes.subscriber import Subscriber
 from server.db.app_tables import CHANNEL, quoted
-from server.db.backoff import Backoff
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from graphql import GraphQLError
@@ -11,7 +14,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from schema.errors import Reason, RequestError
+from schema.errors import ApiError, Reason, RequestError
 from schema.limits.variables import check_variables
 from schema.permissions import Role
 from server.graphql.introspection import may_explore
@@ -19,10 +22,11 @@ from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.observability.request_record import current_record
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     import strawberry
     from starlette.requests import HTTPConnection, Request
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # Converting up to this many values takes no longer than a page.
 _MANY_VALUES: Final = 100
+# How often a connection that stays open asks for its caller's roles, even if nothing is sent on it.
+_ROLES_SECONDS: Final = 30.0
 
 
 class Gateway:
@@ -60,6 +66,9 @@ class Gateway:
 
     An HTTP request goes through all of them (`prepare`). A WebSocket goes through 1, 2 and 4 once, when it opens, and
     each of its operations through 6 to 8 (`resolve`).
+
+    A connection that stays open asks for its caller's roles again: a WebSocket before each operation (`renewed`), a
+    subscription before each event (`answers`), and every open connection now and then (`refused_before`).
 
     Args:
         schema: executes the operations.
@@ -114,6 +123,17 @@ class Gateway:
             explores=may_explore(principal, self.explored_by),
         )
         return own if self._rates is None else self._rates.charging(own)
+
+    async def renewed(self, context: Context) -> Context:
+        """The context with the roles that its caller has now.
+
+        Raises:
+            UnavailableError: the roles cannot be determined now.
+        """
+        principal = await context.renew(context.principal)
+        if principal == context.principal:
+            return context
+        return replace(context, principal=principal, explores=may_explore(principal, self.explored_by))
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """Check the origin of a WebSocket whose client authenticates later, in its `connection_init`.
@@ -195,7 +215,7 @@ class Gateway:
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise _refusal_of(error) or error from None
-        return _presented(result, data, context)
+        return _presented(result, context, data.query, data.variables)
 
     async def answers(
         self,
@@ -207,9 +227,10 @@ class Gateway:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Execute an operation of any type, and yield its answers. An answer without `data` is the last.
 
-        A subscription ends with such an answer after `lasting_seconds`.
+        A subscription ends with such an answer after `lasting_seconds`, or once its caller has lost a role.
         """
         await self.take_turn(data, context)
+        record, text, variables = current_record.get(), data.query, data.variables
         # Strawberry yields some errors and raises others, syntax errors among them.
         try:
             results = await self._schema.stream(
@@ -220,25 +241,55 @@ class Gateway:
                 operation_extensions=data.extensions,
                 allowed_operation_types=allowed,
             )
-            # A subscription may last for hours.
             del data
+            if record is not None and record.subscription:
+                # It has begun, and may last for hours.
+                text = variables = None
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
+                    # A query or a mutation has just begun, and what a mutation has changed is acknowledged.
+                    if record is not None and record.subscription:
+                        await context.check_roles()
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), data, context)
+                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), context, text, variables)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
-            yield _presented(_failure(error), data, context)[0]
+            yield _presented(_failure(error), context, text, variables)[0]
 
 
-def _presented(result: ExecutionResult, data: GraphQLRequestData, context: Context) -> tuple[dict[str, Any], int]:
+def _presented(
+    result: ExecutionResult, context: Context, query: str | None, variables: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], int]:
     return present(
         result,
         explores=context.explores,
         is_admin=context.principal.holds(Role.ADMIN),
-        query=data.query,
-        variables=data.variables,
+        query=query,
+        variables=variables,
     )
+
+
+async def refused_before(
+    event: Callable[[], Awaitable[object]], *, check: Callable[[], Awaitable[None]]
+) -> ApiError | None:
+    """Wait for an event, and check now and then that the caller of an open connection still has its roles.
+
+    Args:
+        event: waits for the event. It may be cancelled, and called again.
+        check: raises the error if the roles are lost, as `Context.check_roles` does.
+
+    Returns:
+        None once the event has come; or the error, as soon as there is one.
+    """
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROLES_SECONDS):
+                await event()
+                return None
+        try:
+            await check()
+        except ApiError as error:
+            return error
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:

@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.context import FeedPosition
 from schema.errors import ApiError, Reason, RequestError
+from server.graphql.gateway import refused_before
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import EVENT_STREAM, JSON, accepted_by, wants_stream
@@ -113,7 +114,7 @@ class GraphQLStream:
         # A subscription may last for hours.
         del data
         try:
-            async with aclosing(results), self._stopping(context.principal.expires_at) as stopping:
+            async with aclosing(results), self._stopping(context) as stopping:
                 departure.stopping = stopping
                 begun = position.begun if from_browser else None
                 async for answer in _until(stopping, results, begun):
@@ -128,7 +129,13 @@ class GraphQLStream:
                     id_ = position.reached if "data" in answer else id_
                     yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
                 if stopping.done():
-                    return
+                    # It is cancelled if the client has gone away.
+                    refused = None if stopping.cancelled() else stopping.result()
+                    if refused is None:
+                        return
+                    answer, _ = present_refusal(refused)
+                    may_resume = _may_resume(answer)
+                    yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
         except Exception as error:  # noqa: BLE001 # any exception is masked, and ends this operation
             may_resume = False
             yield _next(present_fault(error)[0])
@@ -139,22 +146,30 @@ class GraphQLStream:
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
     @asynccontextmanager
-    async def _stopping(self, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
-        """A future that is done once the operation has to end, because the process stops or the token expires."""
-        stopping = asyncio.ensure_future(self._wait_to_stop(expires_at))
+    async def _stopping(self, context: Context) -> AsyncIterator[asyncio.Future[ApiError | None]]:
+        """A future that is done once the operation has to end: with the error, if its caller has lost a role.
+
+        Without an error the process stops, or the token has expired.
+        """
+        stopping = asyncio.ensure_future(self._wait_to_stop(context))
         try:
             yield stopping
         finally:
             stopping.cancel()
 
-    async def _wait_to_stop(self, expires_at: float | None) -> None:
+    async def _wait_to_stop(self, context: Context) -> ApiError | None:
+        expires_at = context.principal.expires_at
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
-                await self._draining.wait()
-                record = current_record.get()
-                if record is None or not record.subscription:
-                    # A query or a mutation ends by itself, and no subscription starts any more.
-                    await asyncio.get_running_loop().create_future()
+                return await refused_before(self._drained, check=context.check_roles)
+        return None
+
+    async def _drained(self) -> None:
+        await self._draining.wait()
+        record = current_record.get()
+        if record is None or not record.subscription:
+            # A query or a mutation ends by itself, and no subscription starts any more.
+            await asyncio.get_running_loop().create_future()
 
 
 class _Departure:
@@ -169,7 +184,7 @@ class _Departure:
     """
 
     def __init__(self) -> None:
-        self.stopping: asyncio.Future[None] | None = None
+        self.stopping: asyncio.Future[ApiError | None] | None = None
         self.ended = asyncio.Event()
 
     async def __call__(self, _message: object) -> None:
@@ -188,7 +203,7 @@ def _negotiate(request: Request) -> None:
 
 
 async def _until(
-    stopped: asyncio.Future[None], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
+    stopped: asyncio.Future[Any], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
 ) -> AsyncGenerator[_T | None, None]:
     """The results, until their end or until `stopped` is done; and None, once, when `begun` is set."""
     beginning = asyncio.ensure_future(begun.wait()) if begun else None

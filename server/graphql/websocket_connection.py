@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from server.graphql.gateway import refused_before
 from server.graphql.request import data_of
 from server.graphql.websocket_messages import (
     FORBIDDEN,
@@ -138,7 +139,7 @@ class SocketConnection:
 
     async def serve(self) -> None:
         """Handle messages until either side closes the connection."""
-        closed, restart = None, asyncio.create_task(self._close_for_restart())
+        closed, watching = None, asyncio.create_task(self._watch())
         try:
             async with self._timeout:
                 while True:
@@ -155,7 +156,7 @@ class SocketConnection:
             closed = ClosedError(INTERNAL, present_fault(error)[0]["errors"][0]["message"])
         finally:
             self._closed = True
-            tasks = [restart, *self._running]
+            tasks = [watching, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,15 +180,25 @@ class SocketConnection:
         # This compares with the time that the timeout was set to: a timer may fire a little early.
         return _TOKEN_EXPIRED if self._token_expires == self._timeout.when() else _IDLE
 
-    async def _close_for_restart(self) -> None:
-        """Close the connection when the process is about to stop, after the operations in flight have been answered."""
-        await self._draining.wait()
+    async def _watch(self) -> None:
+        """Close the connection when its caller has lost a role, or when the process is about to stop.
+
+        Before the stop, the operations in flight are answered.
+        """
+        refused = await refused_before(self._draining.wait, check=self._check_roles)
+        if refused is not None:
+            await self._close(_closed_by(refused))
+            return
         operations = list(self._operations.values())
         for operation in operations:
             if operation.record.subscription:
                 operation.task.cancel()
         await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
         await self._close(ClosedError(RESTART, "Service restart"))
+
+    async def _check_roles(self) -> None:
+        if self._initialised and self._context is not None:
+            await self._context.check_roles()
 
     async def _handle(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
@@ -221,10 +232,8 @@ class SocketConnection:
         if self._context is None:
             try:
                 self._context = await self._gateway.authenticate(self._websocket, init)
-            except UnavailableError as error:
-                raise ClosedError(TRY_AGAIN_LATER, error.message) from None
             except ApiError as error:
-                raise ClosedError(FORBIDDEN, f"Forbidden: {error.message}") from None
+                raise _closed_by(error) from None
         expires_at = self._context.principal.expires_at
         if expires_at is not None:
             # The loop's clock need not be `time.monotonic`.
@@ -250,6 +259,7 @@ class SocketConnection:
             reads = ReadRequirement(self._position)
             self._gateway.resolve(data, reads)
             self._position = reads.position
+            context = await self._gateway.renewed(context)
         except ApiError as error:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(error)[0]["errors"]})
             return
@@ -337,3 +347,10 @@ class SocketConnection:
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
             # The connection is closed already, or the client reads nothing.
             pass
+
+
+def _closed_by(error: ApiError) -> ClosedError:
+    """The end of a connection whose caller is refused, or cannot be authenticated now."""
+    if isinstance(error, UnavailableError):
+        return ClosedError(TRY_AGAIN_LATER, error.message)
+    return ClosedError(FORBIDDEN, f"Forbidden: {error.message}")

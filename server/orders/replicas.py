@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from schema.errors import ApiError, InternalError, Reason, UnavailableError
-from server.db.backoff import Backoff
 from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
 from server.orders.read_connection import ReadConnection
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -162,12 +162,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
             _ease_collection()
             stack.enter_context(guard)
+            authentication = authentication_of(settings, loader.groups_of)
             yield {
                 "readiness": readiness,
                 "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
-                "authentication": authentication_of(settings, loader.groups_of),
+                "authentication": authentication,
                 "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
@@ -180,6 +181,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
+                    renew=authentication.renewed,
                 ),
             }
 
