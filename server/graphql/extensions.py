@@ -60,7 +60,7 @@ class NoteOperation(SchemaExtension):
         record = current_record.get()
         tracing.note_operation(record.operation if record else None, kind.value)
         if record is not None and kind is OperationType.SUBSCRIPTION:
-            record.subscription = True
+            record.subscription, record.asked = True, (None, None)
             observe(SubscriptionStarted(record.transport))
         yield
         if kind is OperationType.SUBSCRIPTION:

@@ -22,7 +22,7 @@ from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
-from server.observability.request_record import current_record
+from server.observability.request_record import RequestRecord, current_record
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
@@ -230,7 +230,8 @@ class Gateway:
         A subscription ends with such an answer after `lasting_seconds`, or once its caller has lost a role.
         """
         await self.take_turn(data, context)
-        record, text, variables = current_record.get(), data.query, data.variables
+        record = current_record.get() or RequestRecord("")
+        record.asked = data.query, data.variables
         # Strawberry yields some errors and raises others, syntax errors among them.
         try:
             results = await self._schema.stream(
@@ -241,20 +242,18 @@ class Gateway:
                 operation_extensions=data.extensions,
                 allowed_operation_types=allowed,
             )
+            # A subscription may last for hours.
             del data
-            if record is not None and record.subscription:
-                # It has begun, and may last for hours.
-                text = variables = None
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
                     # A query or a mutation has just begun, and what a mutation has changed is acknowledged.
-                    if record is not None and record.subscription:
+                    if record.subscription:
                         await context.check_roles()
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), context, text, variables)
+                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), context, *record.asked)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
-            yield _presented(_failure(error), context, text, variables)[0]
+            yield _presented(_failure(error), context, *record.asked)[0]
 
 
 def _presented(

@@ -297,10 +297,13 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
 
 def _drop_tracebacks(errors: list[GraphQLError]) -> None:
     """Drop the tracebacks, which the log has. The frames in them have the errors, in graphql-core's lists: a cycle."""
+    # Chains may form a ring: an error that was raised from one that was raised while it was handled.
     left: list[BaseException | None] = [*errors]
+    dropped = set[int]()
     while left:
         error = left.pop()
-        if error is not None:
+        if error is not None and id(error) not in dropped:
+            dropped.add(id(error))
             error.__traceback__ = None
             left += (error.__context__, error.original_error if isinstance(error, GraphQLError) else error.__cause__)
 
