@@ -17,7 +17,7 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from schema.errors import ApiError, RateLimitedError, Reason, RequestError, UnavailableError
 from server.graphql.request import data_of, is_subscription
 from server.graphql.websocket_messages import (
     FORBIDDEN,
@@ -41,7 +41,7 @@ from server.observability.observations import OperationServed
 from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.wire.connections import SEND_SECONDS
+from server.wire.connections import INIT_SECONDS, SEND_SECONDS
 
 if TYPE_CHECKING:
     from schema.context import Context
@@ -57,8 +57,6 @@ _NOT_INITIALISED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation t
 _IDLE: Final = ClosedError(GOING_AWAY, "Idle for too long: reconnect when you have an operation to send")
 # The most operations on one WebSocket: a page of many components needs some dozens.
 _OPERATIONS_AT_ONCE: Final = 100
-# How long the server waits for `connection_init`.
-_INIT_SECONDS: Final = 3.0
 # After this time without an operation or a message the server closes the WebSocket: its client is gone or asleep.
 _IDLE_SECONDS: Final = 900.0
 
@@ -86,7 +84,7 @@ class SocketLimits(NamedTuple):
         return cls(
             _OPERATIONS_AT_ONCE,
             settings.subscription_timeout,
-            _INIT_SECONDS,
+            INIT_SECONDS,
             _IDLE_SECONDS,
             SEND_SECONDS,
         )
@@ -212,14 +210,15 @@ class SocketConnection:
                 raise ClosedError(INVALID_MESSAGE, "Unknown message type")
 
     async def _authenticate(self, init: dict[str, Any]) -> None:
-        """Authenticate the caller, unless the upgrade did. Other messages wait meanwhile."""
-        if self._context is None:
-            try:
+        """Authenticate the caller, unless the upgrade did, and keep the connection. Other messages wait meanwhile."""
+        try:
+            if self._context is None:
                 self._context = await self._gateway.authenticate(self._websocket, init)
-            except UnavailableError as error:
-                raise ClosedError(TRY_AGAIN_LATER, error.message) from None
-            except ApiError as error:
-                raise ClosedError(FORBIDDEN, f"Forbidden: {error.message}") from None
+            self._gateway.keep_open(self._websocket, self._context)
+        except (UnavailableError, RateLimitedError) as error:
+            raise ClosedError(TRY_AGAIN_LATER, error.message) from None
+        except ApiError as error:
+            raise ClosedError(FORBIDDEN, f"Forbidden: {error.message}") from None
         expires_at = self._context.principal.expires_at
         if expires_at is not None:
             # The loop's clock need not be `time.monotonic`.
