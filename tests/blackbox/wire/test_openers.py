@@ -223,21 +223,18 @@ def test_an_init_does_not_wait_for_a_slow_key_server_for_ever(orders_url: str, i
 
 
 def slow_reader(server: Server) -> Wire:
-    """A client that reads nothing of a response of some megabytes, which fills the kernel's buffers."""
-    fields = "orderKey status clerk comment orderDate"
-    pages = " ".join(f"p{number}: orders(first: 1000) {{ nodes {{ {fields} }} }}" for number in range(20))
-    body = json.dumps({"query": f"{{ {pages} }}"})
+    """A client that asks for some megabytes, which fill the kernel's buffers, and reads nothing."""
+    body = b'{"query": "{ orders(first: 1000) { nodes { orderKey status clerk comment orderDate } } }"}'
+    head = b"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     wire = Wire(server, receives=4096)
-    head = ("POST /api/graphql HTTP/1.1", "Host: localhost", "Content-Type: application/json")
-    wire.send("\r\n".join((*head, f"Content-Length: {len(body)}", "", body)).encode())
+    wire.send((head + b"Content-Length: %d\r\n\r\n" % len(body) + body) * 30)
     return wire
 
 
 def test_a_client_that_reads_a_little_now_and_then_is_cut(orders_url: str) -> None:
     """A response has to be read within five minutes."""
     altered = {"server.wire.connections._RESPONSE_SECONDS": 1.0}
-    settings: dict[str, Any] = {"APP_SCHEMA": "openers", "LIMIT_COST": "1000000"}
-    with running_server(orders_url, altered=altered, **settings) as server, slow_reader(server) as wire:
+    with running_server(orders_url, altered=altered, APP_SCHEMA="openers") as server, slow_reader(server) as wire:
 
         def cut() -> bool:
             with suppress(OSError):
@@ -250,8 +247,10 @@ def test_a_client_that_reads_a_little_now_and_then_is_cut(orders_url: str) -> No
 def test_slow_readers_make_room(orders_url: str) -> None:
     """After ten seconds the server waits for them, as for a client that sends nothing."""
     altered = {"server.wire.connections._SLOW_SECONDS": 0.0}
-    settings: dict[str, Any] = {"APP_SCHEMA": "openers", "LIMIT_COST": "1000000", "MAX_CONNECTIONS": "2"}
-    with running_server(orders_url, altered=altered, **settings) as server, ExitStack() as stack:
+    with (
+        running_server(orders_url, altered=altered, APP_SCHEMA="openers", MAX_CONNECTIONS="2") as server,
+        ExitStack() as stack,
+    ):
         readers = [stack.enter_context(slow_reader(server)) for _ in range(2)]
         for reader in readers:
             assert reader.head()[0] == "HTTP/1.1 200 OK"
@@ -276,13 +275,18 @@ ROUNDS = 20
 
 
 @pytest.mark.long
-async def test_800_openers_shut_nobody_out(orders_url: str, issuer: Issuer) -> None:
-    """With the server's own limits. They come back a second after they were cut, and are of all kinds."""
+@pytest.mark.parametrize(
+    "kinds",
+    [["an upgrade with a length"], ["a silent socket"], list(OPENERS)],
+    ids=["upgrades with a length", "silent sockets", "all kinds"],
+)
+async def test_800_openers_shut_nobody_out(orders_url: str, issuer: Issuer, kinds: list[str]) -> None:
+    """With the server's own limits. They come back a second after they were cut."""
     settings = issuer.settings(APP_SCHEMA="openers")
     with running_server(orders_url, patient=False, **settings) as server:
         openers = [
-            asyncio.create_task(_open(server, sent, number / OPENERS_AT_ONCE))
-            for number, sent in zip(range(OPENERS_AT_ONCE), _repeated(), strict=False)
+            asyncio.create_task(_open(server, OPENERS[kinds[number % len(kinds)]], number / OPENERS_AT_ONCE))
+            for number in range(OPENERS_AT_ONCE)
         ]
         try:
             await asyncio.sleep(2)  # until all have come
@@ -308,11 +312,6 @@ def test_a_silent_socket_is_gone_after_three_seconds(orders_url: str, issuer: Is
         began = time.monotonic()
         assert silent.ended()
         hold("a silent socket", time.monotonic() - began, computing_seconds=0.5, waiting_seconds=3)
-
-
-def _repeated() -> Iterator[bytes]:
-    while True:
-        yield from OPENERS.values()
 
 
 def _call(server: Server, token: str) -> None:
