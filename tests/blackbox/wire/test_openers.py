@@ -27,6 +27,7 @@ pytestmark = pytest.mark.faults
 
 # Of these, 15 may be lasting ones, and 4 opening ones.
 CONNECTIONS, OPENING = 20, 4
+CHECKS = "server.wire.connections._CHECK_SECONDS"
 ME, STRANGER = "127.0.0.1", "127.0.0.2"
 STREAM = (
     b"GET /api/graphql/stream?query=subscription{orderStatusChanged{orderKey}} HTTP/1.1\r\n"
@@ -184,7 +185,7 @@ def test_a_handshake_does_not_wait_for_a_slow_platform_for_ever(orders_url: str)
         server = stack.enter_context(
             running_server(
                 orders_url,
-                altered={"server.wire.connections._HANDSHAKE_SECONDS": 0.2},
+                altered={"server.wire.connections._HANDSHAKE_SECONDS": 0.2, CHECKS: 0.1},
                 APP_SCHEMA="openers",
                 AUTH_MODE="databricks-app",
                 DATABRICKS_APP_NAME="orders",
@@ -204,7 +205,7 @@ def test_a_handshake_does_not_wait_for_a_slow_platform_for_ever(orders_url: str)
 
 def test_an_init_does_not_wait_for_a_slow_key_server_for_ever(orders_url: str, issuer: Issuer) -> None:
     """The client is told to try again later."""
-    altered = {"server.wire.connections._HANDSHAKE_SECONDS": 0.2, "server.auth.jwks._FETCH_SECONDS": 600}
+    altered = {"server.wire.connections._HANDSHAKE_SECONDS": 0.2, CHECKS: 0.1, "server.auth.jwks._FETCH_SECONDS": 600}
     settings = issuer.settings(APP_SCHEMA="openers")
     issuer.answering.clear()
     try:
@@ -233,7 +234,7 @@ def slow_reader(server: Server) -> Wire:
 
 def test_a_client_that_reads_a_little_now_and_then_is_cut(orders_url: str) -> None:
     """A response has to be read within five minutes."""
-    altered = {"server.wire.connections._RESPONSE_SECONDS": 1.0}
+    altered = {"server.wire.connections._RESPONSE_SECONDS": 0.2, CHECKS: 0.1}
     with running_server(orders_url, altered=altered, APP_SCHEMA="openers") as server, slow_reader(server) as wire:
 
         def cut() -> bool:
@@ -246,7 +247,7 @@ def test_a_client_that_reads_a_little_now_and_then_is_cut(orders_url: str) -> No
 
 def test_slow_readers_make_room(orders_url: str) -> None:
     """After ten seconds the server waits for them, as for a client that sends nothing."""
-    altered = {"server.wire.connections._SLOW_SECONDS": 0.0}
+    altered = {"server.wire.connections._SLOW_SECONDS": 0.0, CHECKS: 0.1}
     with (
         running_server(orders_url, altered=altered, APP_SCHEMA="openers", MAX_CONNECTIONS="2") as server,
         ExitStack() as stack,
