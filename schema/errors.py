@@ -168,10 +168,17 @@ class Reason(Enum):
     TOO_MANY_SUBSCRIPTIONS = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has as many subscriptions as it may. End some.",
+        "The caller has as many subscriptions, or WebSockets and event streams, as it may. End some.",
         retry=True,
         # Waiting alone does not help: the caller has to end a subscription itself, which frees its place at once.
         retry_after=5,
+    )
+    TOO_MANY_BAD_TOKENS = Kind(
+        Code.RATE_LIMITED,
+        429,
+        "Many tokens from the caller's address were not valid, so tokens that are new to the server are verified in "
+        "turns. `retryAfter` says when it is this one's turn. A WebSocket is closed with 1013.",
+        retry=True,
     )
     STATUS_CONFLICT = Kind(
         Code.CONFLICT,
@@ -511,13 +518,13 @@ class RateLimitedError(ApiError):
     """The caller has used up its share for now.
 
     Args:
-        reason: RATE_LIMITED or TOO_MANY_SUBSCRIPTIONS.
+        reason: RATE_LIMITED, TOO_MANY_SUBSCRIPTIONS or TOO_MANY_BAD_TOKENS.
         message: says what the share is.
         retry_after_seconds: in how many seconds to retry; None if the operation costs more than the caller can ever
             have.
     """
 
-    reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
+    reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS, Reason.TOO_MANY_BAD_TOKENS})
 
     def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)

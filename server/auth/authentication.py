@@ -34,6 +34,7 @@ class Authentication(Protocol):
         Raises:
             UnauthenticatedError: the request does not identify a principal.
             ForbiddenError: the request may not reach the server in this way.
+            RateLimitedError: too many requests from the client's address did not identify a principal.
             UnavailableError: the principal cannot be determined now.
         """
 

@@ -21,6 +21,8 @@ from jwt.exceptions import (
 from schema.errors import UnauthenticatedError
 from schema.permissions import Principal, Role
 from server.auth.jwks import SigningKeys
+from server.traffic.addresses import Addresses
+from server.traffic.failed_tokens import FailedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,15 +72,29 @@ class JwtAuthentication:
         self._algorithms = sorted(settings.jwt_algorithms)
         self._roles_claim = settings.jwt_roles_claim
         self._user_claim = settings.jwt_user_claim
+        self._failed = FailedTokens(Addresses(settings))
 
     async def principal(self, connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Principal:
         """The user whom the token names, until the token expires.
 
         Raises:
             UnauthenticatedError: the token is missing or not valid.
+            RateLimitedError: TOO_MANY_BAD_TOKENS, the client's address fails often, and the token may be sent again.
             UnavailableError: AUTHENTICATION_UNAVAILABLE, the issuer's keys are not available now.
         """
         token = _token(connection, init or {})
+        # None for a Unix socket.
+        host, _ = connection.scope.get("client") or (None, None)
+        self._failed.check(host, token)
+        try:
+            principal = await self._verified(token)
+        except UnauthenticatedError:
+            self._failed.note_bad(host)
+            raise
+        self._failed.note_good(token)
+        return principal
+
+    async def _verified(self, token: str) -> Principal:
         key = await self._key(token)
         claims = self._claims(token, key)
         user = _claim(claims, self._user_claim)

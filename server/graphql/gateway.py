@@ -19,6 +19,7 @@ from schema.limits.variables import check_variables
 from schema.permissions import Role
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
+from server.http.client import CLIENT_PRESENCE
 from server.http.error_response import present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from server.graphql.introspection import ExploredBy
     from server.graphql.persisted_documents import Documents
     from server.graphql.request import RequestData
+    from server.http.client import ClientPresence
     from server.http.consistency import Consistency
     from server.http.origins import Origins
     from server.traffic.rate_limit import RateLimit
@@ -142,6 +144,18 @@ class Gateway:
             ForbiddenError: ORIGIN_FORBIDDEN.
         """
         self._origins.check(connection)
+
+    @staticmethod
+    def keep_open(connection: HTTPConnection, context: Context) -> None:
+        """Count a connection among the lasting ones, now that its caller is authenticated.
+
+        Raises:
+            UnavailableError: OVERLOADED, there is no room for another.
+            RateLimitedError: TOO_MANY_SUBSCRIPTIONS, the caller has as many as it may.
+        """
+        presence: ClientPresence | None = connection.scope.get(CLIENT_PRESENCE)
+        if presence is not None:
+            presence.become_lasting(context.principal.user)
 
     async def prepare(
         self, request: Request, negotiate: Callable[[Request], _T], *, any_origin: bool = False

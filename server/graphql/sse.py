@@ -88,6 +88,7 @@ class GraphQLStream:
         context, data, _ = await self._gateway.prepare(request, _negotiate)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
+        self._gateway.keep_open(request, context)
         # A browser that reconnects sends the id of its last event. That is newer than the cursor in its URL.
         position = FeedPosition(resume=request.headers.get("last-event-id") or None)
         context = replace(context, feed_position=position)

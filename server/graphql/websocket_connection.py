@@ -17,7 +17,7 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ApiError, Reason, RequestError, UnavailableError
+from schema.errors import ApiError, RateLimitedError, Reason, RequestError, UnavailableError
 from server.graphql.gateway import refused_before
 from server.graphql.request import data_of
 from server.graphql.websocket_messages import (
@@ -36,14 +36,13 @@ from server.graphql.websocket_messages import (
     id_of,
     message_of,
 )
-from server.http.client import ACKNOWLEDGED
 from server.http.error_response import present_fault, present_refusal
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.observations import OperationServed
 from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.wire.connections import SEND_SECONDS
+from server.wire.connections import INIT_SECONDS, SEND_SECONDS
 
 if TYPE_CHECKING:
     from schema.context import Context
@@ -59,8 +58,6 @@ _NOT_INITIALISED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation t
 _IDLE: Final = ClosedError(GOING_AWAY, "Idle for too long: reconnect when you have an operation to send")
 # The most operations on one WebSocket: a page of many components needs some dozens.
 _OPERATIONS_AT_ONCE: Final = 100
-# How long the server waits for `connection_init`.
-_INIT_SECONDS: Final = 3.0
 # After this time without an operation or a message the server closes the WebSocket: its client is gone or asleep.
 _IDLE_SECONDS: Final = 900.0
 
@@ -88,7 +85,7 @@ class SocketLimits(NamedTuple):
         return cls(
             _OPERATIONS_AT_ONCE,
             settings.subscription_timeout,
-            _INIT_SECONDS,
+            INIT_SECONDS,
             _IDLE_SECONDS,
             SEND_SECONDS,
         )
@@ -212,7 +209,6 @@ class SocketConnection:
                 self._timeout.reschedule(None)
                 await self._authenticate(message.get("payload") or {})
                 self._initialised = True
-                self._websocket.scope[ACKNOWLEDGED]()
                 await self._send({"type": "connection_ack"})
             case "ping":
                 check_payload(message)
@@ -228,12 +224,13 @@ class SocketConnection:
                 raise ClosedError(INVALID_MESSAGE, "Unknown message type")
 
     async def _authenticate(self, init: dict[str, Any]) -> None:
-        """Authenticate the caller, unless the upgrade did. Other messages wait meanwhile."""
-        if self._context is None:
-            try:
+        """Authenticate the caller, unless the upgrade did, and keep the connection. Other messages wait meanwhile."""
+        try:
+            if self._context is None:
                 self._context = await self._gateway.authenticate(self._websocket, init)
-            except ApiError as error:
-                raise _closed_by(error) from None
+            self._gateway.keep_open(self._websocket, self._context)
+        except ApiError as error:
+            raise _closed_by(error) from None
         expires_at = self._context.principal.expires_at
         if expires_at is not None:
             # The loop's clock need not be `time.monotonic`.
@@ -351,6 +348,6 @@ class SocketConnection:
 
 def _closed_by(error: ApiError) -> ClosedError:
     """The end of a connection whose caller is refused, or cannot be authenticated now."""
-    if isinstance(error, UnavailableError):
+    if isinstance(error, (UnavailableError, RateLimitedError)):
         return ClosedError(TRY_AGAIN_LATER, error.message)
     return ClosedError(FORBIDDEN, f"Forbidden: {error.message}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 # pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
-from pydantic_settings import BaseSettings
+from pydantic import Field, IPvAnyNetwork, NonNegativeInt, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode
 
 from schema import DocumentLimits
+from server.settings.auth import Separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +61,16 @@ class LimitSettings(BaseSettings):
         1_000,
         le=100_000,
         description=(
-            "Client connections of a process. At the limit, a new one replaces the one that has been idle longest, or "
-            "is refused if none is idle."
+            "Client connections of a process. At the limit, a new one replaces the one that has been idle longest, of "
+            "the address that has the most idle ones, or is refused if none is idle."
+        ),
+    )
+    proxy_networks: Annotated[frozenset[IPvAnyNetwork], NoDecode, Separated] = Field(
+        frozenset(),
+        description=(
+            "The addresses of proxies in front of the server, as networks separated by commas: `10.0.0.0/8,fd00::/8`. "
+            "Limits by address do not apply to them, because all clients behind a proxy have its address. With "
+            "`AUTH_MODE=databricks-app` they apply to nobody."
         ),
     )
     max_requests: PositiveInt | None = Field(
@@ -81,7 +90,9 @@ class LimitSettings(BaseSettings):
         ),
     )
     max_subscriptions_per_caller: PositiveInt = Field(
-        500, le=100_000, description="Subscriptions of one caller in a process, over all its connections."
+        500,
+        le=100_000,
+        description="Subscriptions of one caller in a process, over all its connections.",
     )
     subscription_timeout: _Seconds = Field(
         14_400.0,

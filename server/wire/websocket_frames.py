@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 
-from server.http.client import ACKNOWLEDGED
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -83,11 +81,6 @@ class BoundedFrames(WebSocketsSansIOProtocol):
             self._deadline = self.loop.call_later(_MESSAGE_SECONDS, self._check_deadline)
         elif self._is_incomplete and not self.close_sent:
             self._fail(CloseCode.POLICY_VIOLATION, f"a message did not arrive within {_MESSAGE_SECONDS:g} s")
-
-    async def run_asgi(self) -> None:
-        """Serve the WebSocket. The endpoint finds in the scope how to say that it has acknowledged the client."""
-        self.scope[ACKNOWLEDGED] = self.acknowledge  # type: ignore[typeddict-unknown-key] # a key of our own
-        await super().run_asgi()
 
     def acknowledge(self) -> None:
         """Take long messages from now on."""

@@ -63,16 +63,19 @@ def message_of(socket: RawSocket) -> dict[str, Any]:
     return message
 
 
-def test_a_socket_without_an_init_is_closed(orders_url: str) -> None:
-    """After three seconds, even if the client sends pings meanwhile."""
+@pytest.mark.parametrize("sent", [b"", text({"type": "ping"}) * 3], ids=["silent", "pings"])
+def test_a_socket_without_an_init_is_closed(orders_url: str, sent: bytes) -> None:
+    """After three seconds, even if the client sends pings meanwhile. The server waits for no close from it."""
+    altered = {"server.wire.connections.INIT_SECONDS": 0.3}
     with (
-        running_server(orders_url, APP_SCHEMA="socket_limits", altered={f"{SOCKETS}._INIT_SECONDS": 0.3}) as server,
+        running_server(orders_url, APP_SCHEMA="socket_limits", altered=altered) as server,
         raw_socket(server.url, init=False) as socket,
     ):
         began = time.monotonic()
-        socket.send(text({"type": "ping"}) * 3)
+        socket.send(sent)
         assert socket.closed_with() == 4408
-        hold("a socket without its init", time.monotonic() - began, computing_seconds=2.7, waiting_seconds=0.3)
+        assert socket.ended()
+        hold("a socket without its init", time.monotonic() - began, computing_seconds=1.0, waiting_seconds=0.3)
 
 
 def test_an_idle_socket_is_closed(hasty: Server) -> None:

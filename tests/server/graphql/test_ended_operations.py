@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from server.http.client import ACKNOWLEDGED
 from server.process.app import create_app
 from server.traffic.draining import Draining
 from tests.server.conftest import patient_settings
@@ -71,7 +70,6 @@ async def socket_of(application: Application) -> AsyncIterator[Connection]:
         type="websocket",
         path="/api/graphql",
         subprotocols=["graphql-transport-ws"],
-        **{ACKNOWLEDGED: lambda: None},
     )
     socket.send("websocket.connect")
     tell(socket, INIT)
