@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from strawberry.extensions import SchemaExtension
+    from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.execution import ExecutionContext
     from strawberry.types.field import StrawberryField
@@ -58,6 +59,7 @@ def build_schema(
     documents: DocumentCache | None = None,
     plans: bool = False,
     limits: DocumentLimits | None = None,
+    executor: type[StrawberryGraphQLCoreExecutionContext] | None = None,
 ) -> strawberry.Schema:
     """Build the schema.
 
@@ -67,6 +69,7 @@ def build_schema(
         documents: the cache of documents, if the caller shares it; None makes a new one.
         plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
+        executor: graphql-core's class that executes operations; None for Strawberry's.
     """
     quote_values_in_json()
     limits = limits or DocumentLimits()
@@ -77,6 +80,7 @@ def build_schema(
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
+        execution_context_class=executor,
         extensions=[
             lambda: DocumentPreparation(cache, limits),
             OperationScope,

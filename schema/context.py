@@ -12,7 +12,7 @@ import strawberry
 from schema.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
@@ -43,6 +43,19 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class EventTerms:
+    """What all events of a subscription have in common.
+
+    Attributes:
+        selection: equal for subscriptions that select the same of an event, and so get equal answers.
+        cost: what an event costs, in points.
+    """
+
+    selection: Hashable
+    cost: int
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -50,8 +63,10 @@ class Context:
     Attributes:
         feed_position: how far the operation's subscription has come; None if the transport does not ask.
         head: the head of the feed at the start of the operation, if the operation selects it.
-        charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
-            that is the answer. None if there is nothing to charge, or if it has been charged already.
+        charge: called with the cost of the operation, before anything is executed, and with the cost of each event of
+            a subscription. If it raises an `ApiError`, that is the answer. None if there is nothing to charge, or if it
+            has been charged already.
+        event_terms: the terms of its events, if the operation is a subscription; set at its start.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
         turns: the turns of heavy work, which all callers share.
@@ -69,6 +84,7 @@ class Context:
     feed_position: FeedPosition | None = None
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
+    event_terms: EventTerms | None = None
     tells_cost: bool = False
     explores: bool = False
     turns: Turns = field(default_factory=Turns)

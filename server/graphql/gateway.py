@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import orjson
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -15,15 +16,17 @@ from schema.errors import Reason, RequestError
 from schema.limits.variables import check_variables
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
-from server.http.error_response import present
+from server.http.error_response import note_errors, present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.traffic.events import EventAnswer
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     import strawberry
+    from graphql import ExecutionResult as GraphQLExecutionResult
     from starlette.requests import HTTPConnection, Request
     from strawberry.http import GraphQLRequestData
 
@@ -222,10 +225,30 @@ class Gateway:
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = present(_reworded(cast("ExecutionResult", result)), explores=context.explores)
+                    answer = _answer_of(cast("ExecutionResult", result), explores=context.explores)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
             yield present(_failure(error), explores=context.explores)[0]
+
+
+def answer_of_event(result: GraphQLExecutionResult, explores: bool) -> EventAnswer:  # noqa: FBT001 # called by Events only
+    """Present the result of an event, for all subscribers that share it."""
+    answer, _ = present(ExecutionResult(result.data, result.errors), explores=explores)
+    size = len(orjson.dumps(answer.get("errors")))
+    if "data" in answer:
+        data = orjson.dumps(answer["data"])
+        size += len(data)
+        answer["data"] = orjson.Fragment(data)
+    lasts = not any(error["extensions"]["retryable"] for error in answer.get("errors", ()))
+    return EventAnswer(answer, size, lasts)
+
+
+def _answer_of(result: ExecutionResult, *, explores: bool) -> dict[str, Any]:
+    event: object = result.data
+    if not isinstance(event, EventAnswer):
+        return present(_reworded(result), explores=explores)[0]
+    note_errors(event.answer)
+    return {**event.answer, "extensions": result.extensions} if result.extensions else event.answer
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:
