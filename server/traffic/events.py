@@ -54,13 +54,13 @@ class EventAnswer:
 class Events:
     """Executes the events of all subscriptions of the process.
 
-    An event passes four stations, and waits at each in its subscriber's own task:
+    An event takes four steps:
 
     1. Its subscriber pays its cost, and waits until the bucket has the points.
-    2. It is resolved. An equal selection of the same event that was resolved a moment ago, or is being resolved, gives
-       the answer: 500 subscribers of one page are one statement. The rest are resolved one by one, so they leave the
-       connections and half of the processor's time to requests. Of each caller one waits in the line, so that the
-       many different selections of one caller do not hold up others.
+    2. It is resolved. If an equal selection of the same event was resolved a moment ago, or is being resolved, it gets
+       that answer: for 500 equal subscriptions the order is read once. Two events are resolved at once, with rests, so
+       connections and processor time are left to requests. Each caller has one event in the line, so the different
+       selections of one caller do not hold up others.
     3. It waits for its turn to be delivered. Between two turns the loop serves requests.
     4. Its subscriber still has to hold the role.
 
