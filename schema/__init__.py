@@ -58,6 +58,7 @@ def build_schema(
     documents: DocumentCache | None = None,
     plans: bool = False,
     limits: DocumentLimits | None = None,
+    executor: type[Executor] | None = None,
 ) -> strawberry.Schema:
     """Build the schema.
 
@@ -67,6 +68,7 @@ def build_schema(
         documents: the cache of documents, if the caller shares it; None makes a new one.
         plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
+        executor: the class that executes operations; None for the schema's own.
     """
     quote_values_in_json()
     limits = limits or DocumentLimits()
@@ -77,7 +79,7 @@ def build_schema(
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
-        execution_context_class=Executor,
+        execution_context_class=executor or Executor,
         extensions=[
             lambda: DocumentPreparation(cache, limits),
             OperationScope,

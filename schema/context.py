@@ -12,7 +12,7 @@ import strawberry
 from schema.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Hashable
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
@@ -47,6 +47,19 @@ async def _same(principal: Principal) -> Principal:
     return principal
 
 
+@dataclass(frozen=True, slots=True)
+class EventTerms:
+    """What all events of a subscription have in common.
+
+    Attributes:
+        selection: equal for subscriptions that select the same of an event, and so get equal answers.
+        cost: what an event costs, in points.
+    """
+
+    selection: Hashable
+    cost: int
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -54,8 +67,10 @@ class Context:
     Attributes:
         feed_position: how far the operation's subscription has come; None if the transport does not ask.
         head: the head of the feed at the start of the operation, if the operation selects it.
-        charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
-            that is the answer. None if there is nothing to charge, or if it has been charged already.
+        charge: called with the cost of the operation, before anything is executed, and with the cost of each event of
+            a subscription. If it raises an `ApiError`, that is the answer. None if there is nothing to charge, or if it
+            has been charged already.
+        event_terms: the terms of its events, if the operation is a subscription; set at its start.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
         renew: gives a principal the roles that it has now. The default is for callers that always have the same.
@@ -74,6 +89,7 @@ class Context:
     feed_position: FeedPosition | None = None
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
+    event_terms: EventTerms | None = None
     tells_cost: bool = False
     explores: bool = False
     renew: Callable[[Principal], Awaitable[Principal]] = _same

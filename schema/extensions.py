@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10
 _HEAD = "headCursor"
+_NO_STAGE = contextlib.nullcontext()
 
 
 class Stage:
@@ -126,6 +127,18 @@ class Stages(SchemaExtensionsRunner):
     def executing(self) -> Any:
         """The stage around execution."""
         return Stage(self.extensions, "on_execute")
+
+    def on_stream_result(self, _result: object) -> Any:
+        """The stage around each answer of a subscription, for which no extension has a hook."""
+        return _NO_STAGE
+
+    async def get_extensions_results(self, ctx: ExecutionContext) -> dict[str, Any]:
+        """What the extensions add to an answer. Strawberry would ask each of them, for each event."""
+        added: dict[str, Any] = {}
+        for extension in self.extensions:
+            if results_of := _hook_of(type(extension), "get_results"):  # type: ignore[arg-type] # a class can be hashed
+                added.update(results_of(extension))
+        return {**added, **ctx.extensions_results}
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
@@ -252,6 +265,9 @@ class CostControl(SchemaExtension):
             check_cost(formula, self._cost, self._limit)
             if context.charge is not None:
                 context.charge(self._cost)
+            if events := document.events(graphql_schema, _requested_name(execution)):
+                terms = events.terms(execution.variables or {}, context.limits)
+                execution.context = replace(context, event_terms=terms)
         yield
 
     def get_results(self) -> dict[str, Any]:

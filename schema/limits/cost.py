@@ -110,13 +110,22 @@ def check_cost(formula: Formula, cost: int, limit: int) -> None:
         raise LimitError(Reason.COST_EXCEEDED, message, limit="cost", requested=reported_cost(requested), allowed=limit)
 
 
-def formula_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Formula:
+def formula_of(
+    schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode, *, of_event: bool = False
+) -> Formula:
     """The cost formula of an operation of a valid document that is within its limits.
+
+    Args:
+        schema: the schema.
+        document: the document.
+        operation: one of its operations.
+        of_event: for a subscription, the formula of one event. The arguments of the subscription, such as a list of
+            keys, are paid for when it starts.
 
     Raises:
         LimitError: COST_EXCEEDED if the operation repeats introspection too often.
     """
-    return _Compiler(schema, document, operation).formula(operation)
+    return _Compiler(schema, document, operation, of_event=of_event).formula(operation)
 
 
 def reported_cost(cost: int) -> int:
@@ -125,8 +134,11 @@ def reported_cost(cost: int) -> int:
 
 
 class _Compiler:
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode, *, of_event: bool
+    ) -> None:
         self._schema = schema
+        self._without_arguments = schema.subscription_type if of_event else None
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
@@ -200,7 +212,7 @@ class _Compiler:
         name = node.name.value
         formula = Formula()
         formula.add_times(self._price(price_of(parent.name, name, declared.type), node), ONE)
-        for argument in node.arguments or ():
+        for argument in () if parent is self._without_arguments else node.arguments or ():
             if argument.name.value in declared.args and has_lists(type_ := declared.args[argument.name.value].type):
                 self._add_elements(formula, argument.value, type_)
         named = get_named_type(declared.type)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import orjson
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -20,16 +21,18 @@ from schema.permissions import Role
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
 from server.http.client import CLIENT_PRESENCE
-from server.http.error_response import present
+from server.http.error_response import note_errors, present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
 from server.observability.request_record import RequestRecord, current_record
+from server.traffic.events import EventAnswer
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     import strawberry
+    from graphql import ExecutionResult as GraphQLExecutionResult
     from starlette.requests import HTTPConnection, Request
     from strawberry.http import GraphQLRequestData
 
@@ -264,7 +267,7 @@ class Gateway:
                     if record.subscription:
                         await context.check_roles()
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = _presented(_reworded(cast("ExecutionResult", result)), context, *record.asked)
+                    answer = _answer_of(cast("ExecutionResult", result), context, record)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
             yield _presented(_failure(error), context, *record.asked)[0]
@@ -303,6 +306,26 @@ async def refused_before(
             await check()
         except ApiError as error:
             return error
+
+
+def answer_of_event(result: GraphQLExecutionResult, context: Context) -> EventAnswer:
+    """Present the result of an event, for all subscribers that share it."""
+    answer, _ = _presented(ExecutionResult(result.data, result.errors), context, None, None)
+    size = len(orjson.dumps(answer.get("errors")))
+    if "data" in answer:
+        data = orjson.dumps(answer["data"])
+        size += len(data)
+        answer["data"] = orjson.Fragment(data)
+    lasts = not any(error["extensions"]["retryable"] for error in answer.get("errors", ()))
+    return EventAnswer(answer, size, lasts)
+
+
+def _answer_of(result: ExecutionResult, context: Context, record: RequestRecord) -> dict[str, Any]:
+    event: object = result.data
+    if not isinstance(event, EventAnswer):
+        return _presented(_reworded(result), context, *record.asked)[0]
+    note_errors(event.answer)
+    return {**event.answer, "extensions": result.extensions} if result.extensions else event.answer
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:

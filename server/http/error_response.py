@@ -15,7 +15,7 @@ from schema.messages import without_python
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from strawberry.types import ExecutionResult
 
@@ -88,14 +88,14 @@ def present(
         answer["errors"] = _shortened_list(formatted) if before_execution else formatted
     if result.extensions:
         answer["extensions"] = result.extensions
-    _note(reasons)
+    _note([reason.name for reason in reasons])
     _drop_tracebacks(errors)
     return answer, _status(result.data, reasons)
 
 
 def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
     """Return the body and status for a request that is refused before its execution."""
-    _note([error.reason])
+    _note([error.reason.name])
     return {
         "errors": [{"message": _shortened(error.public), "extensions": _extensions(error.reason, error)}]
     }, error.reason.value.status
@@ -105,11 +105,16 @@ def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
     """Return the body and status for an unexpected exception, and log it."""
     if isinstance(error, ApiError) and not isinstance(error, InternalError):
         return present_refusal(error)
-    _note([Reason.INTERNAL])
+    _note([Reason.INTERNAL.name])
     error_id = _error_id()
     _log.error("fault", error_id=error_id, exc_info=error)
     extensions = _extensions(Reason.INTERNAL, None, error_id=error_id)
     return {"errors": [{"message": _INTERNAL.format(error_id), "extensions": extensions}]}, _SERVER_ERRORS
+
+
+def note_errors(answer: Mapping[str, Any]) -> None:
+    """Note the errors of an answer that was presented before, for another request."""
+    _note([error["extensions"]["reason"] for error in answer.get("errors", ())])
 
 
 def refusal_headers(error: ApiError) -> dict[str, str]:
@@ -308,6 +313,7 @@ def _drop_tracebacks(errors: list[GraphQLError]) -> None:
             left += (error.__context__, error.original_error if isinstance(error, GraphQLError) else error.__cause__)
 
 
-def _note(reasons: list[Reason]) -> None:
-    if record := current_record.get():
-        record.errors.extend(reason.name for reason in reasons)
+def _note(reasons: Collection[str]) -> None:
+    """Note the reasons on the request's record, each once: a subscription may have any number of errors."""
+    if reasons and (record := current_record.get()):
+        record.errors.extend(reason for reason in dict.fromkeys(reasons) if reason not in record.errors)

@@ -49,9 +49,9 @@ current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", 
 
 
 def note_cost(cost: int) -> None:
-    """Note what the operation being served costs."""
+    """Note what the operation being served has paid: at its start, and for each event of a subscription."""
     if (record := current_record.get()) is not None:
-        record.cost = cost
+        record.cost += cost
 
 
 _last: Final = threading.local()

@@ -16,7 +16,7 @@ from server.auth.operators import OperatorAccess
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
-from server.graphql.gateway import Gateway
+from server.graphql.gateway import Gateway, answer_of_event
 from server.graphql.graphiql.page import GraphiQL
 from server.graphql.introspection import IntrospectionAnswers, IntrospectionPolicy, IntrospectionTurns
 from server.graphql.persisted_documents import Documents, RememberDocument
@@ -35,6 +35,7 @@ from server.observability.tracing import tracing
 from server.process.health import livez, readyz
 from server.process.lifespan import lifespan_of
 from server.traffic.admission import WAIT_SECONDS, Admission
+from server.traffic.events import Events
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
 from server.wire.connections import SEND_SECONDS
@@ -64,6 +65,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     answers = IntrospectionAnswers()
     rates = RateLimit.of(settings)
     subscriptions = Subscriptions(settings.max_subscriptions_per_caller, draining)
+    events = Events(answer_of_event)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[
@@ -79,6 +81,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         documents=cache,
         plans=settings.fast_path,
         limits=limits,
+        executor=events.executor(),
     )
     fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
     gateway = Gateway(

@@ -59,13 +59,13 @@ class RateLimit:
         return len(self._buckets)
 
     def charging(self, context: Context) -> Context:
-        """The context with a `charge` that takes points from its principal's bucket, before execution."""
+        """The context with a `charge` that takes points from its principal's bucket, and notes what was paid."""
         user, noted = context.principal.user, context.charge
 
         def charge(cost: int) -> None:
+            self.spend(user, cost)
             if noted is not None:
                 noted(cost)
-            self.spend(user, cost)
 
         return replace(context, charge=charge)
 

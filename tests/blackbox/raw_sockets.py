@@ -102,6 +102,28 @@ class RawSocket:
             return 1006
         return found.code
 
+    def pass_over(self, messages: int) -> None:
+        """Read this many messages and drop them, much faster than one by one. Pings are answered.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        received = bytearray(self._received)
+        while True:
+            start = 0
+            while (end := _end_of_frame(received, start)) is not None and messages:
+                messages -= received[start] & 15 == TEXT
+                if received[start] & 15 == PING:
+                    self.send(frame(PONG, bytes(received[start + 2 : end])))
+                start = end
+            del received[:start]
+            if not messages:
+                self._received = bytes(received)
+                return
+            if not (more := self._connection.recv(1 << 20)):
+                raise ConnectionError("the server has closed")
+            received += more
+
     def _exactly(self, size: int) -> bytes:
         while len(self._received) < size:
             if not (more := self._connection.recv(1 << 16)):
@@ -109,6 +131,21 @@ class RawSocket:
             self._received += more
         taken, self._received = self._received[:size], self._received[size:]
         return taken
+
+
+def _end_of_frame(received: bytearray, start: int) -> int | None:
+    """Where the frame that starts here ends; None if it is not complete."""
+    head = 2
+    if len(received) < start + head:
+        return None
+    length = received[start + 1]
+    if length >= _SHORT:
+        form, head = ("!H", 4) if length == _SHORT else ("!Q", 10)
+        if len(received) < start + head:
+            return None
+        (length,) = struct.unpack_from(form, received, start + 2)
+    end = start + head + length
+    return end if end <= len(received) else None
 
 
 @contextmanager
