@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import strawberry
 
+from schema.ports.statistics import NO_STATISTICS
 from schema.turns import Turns
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from schema.ports.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.orders import OrderLookup, OrderStore
+    from schema.ports.statistics import OrderStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,20 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Account(Protocol):
+    """The points of a caller."""
+
+    def pay(self, points: int) -> None:
+        """Take points for work that is about to be done.
+
+        Raises:
+            RateLimitedError: there are too few. None is taken.
+        """
+
+    def settle(self, points: int) -> None:
+        """Take points for work that has been done, as far as there are any."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -52,6 +68,8 @@ class Context:
         head: the head of the feed at the start of the operation, if the operation selects it.
         charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
             that is the answer. None if there is nothing to charge, or if it has been charged already.
+        account: pays for what is not in the cost of the operation; None if callers do not pay.
+        statistics: what is known of the orders before they are read. It returns at once.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
         turns: the turns of heavy work, which all callers share.
@@ -69,6 +87,8 @@ class Context:
     feed_position: FeedPosition | None = None
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
+    account: Account | None = None
+    statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS
     tells_cost: bool = False
     explores: bool = False
     turns: Turns = field(default_factory=Turns)

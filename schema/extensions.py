@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import replace
 from functools import lru_cache
 from types import AsyncGeneratorType
@@ -18,6 +19,8 @@ from strawberry.types.graphql import OperationType
 from schema.errors import ApiError, Reason, RequestError
 from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
+from schema.limits.prices import points_of, reading_points
+from schema.limits.scans import advice_on
 from schema.permissions import Role
 from schema.plans.documents import Document
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
     from strawberry.types.execution import ExecutionContext
 
-    from schema.context import Context
+    from schema.context import Account, Context
     from schema.limits.document import DocumentLimits
     from schema.plans.documents import DocumentCache
 
@@ -159,8 +162,21 @@ class HeadFirst(SchemaExtension):
         yield
 
 
+@contextlib.contextmanager
+def _settled(account: Account | None, *, paid: int = 0) -> Iterator[None]:
+    """Have the caller pay for the processor time of the body, as far as it takes longer than was paid for."""
+    if account is None:
+        yield
+        return
+    began = time.thread_time()
+    try:
+        yield
+    finally:
+        account.settle(points_of(time.thread_time() - began) - paid)
+
+
 class DocumentPreparation(SchemaExtension):
-    """Parses and validates a document, unless the cache has it. Both take a turn.
+    """Parses and validates a document, unless the cache has it. Both take a turn, and the caller pays for them.
 
     Args:
         documents: the cache.
@@ -182,7 +198,7 @@ class DocumentPreparation(SchemaExtension):
                 # Another request may have brought the same text meanwhile.
                 document = self._documents.get(context.query)
             self._known = document is not None
-            context.graphql_document = document.ast if document else read_document(context.query, self._limits)
+            context.graphql_document = document.ast if document else self._read(context.query, context.context.account)
         yield
 
     async def on_validate(self) -> AsyncIterator[None]:
@@ -193,15 +209,25 @@ class DocumentPreparation(SchemaExtension):
             context.pre_execution_errors = []
             if not self._known:
                 await context.context.turns.take(len(context.query or ""))
-                context.pre_execution_errors = validate(
-                    context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
-                    document,
-                    (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
-                    max_errors=MOST_MISTAKES,
-                )
+                with _settled(context.context.account):
+                    context.pre_execution_errors = validate(
+                        context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
+                        document,
+                        (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
+                        max_errors=MOST_MISTAKES,
+                    )
                 if context.query and not context.pre_execution_errors:
                     self._documents.add(context.query, document)
         yield
+
+    def _read(self, text: str, account: Account | None) -> DocumentNode:
+        paid = 0
+        # A text beyond the limit is refused by its length alone.
+        if account is not None and len(text) <= self._limits.characters:
+            paid = reading_points(text)
+            account.pay(paid)
+        with _settled(account, paid=paid):
+            return read_document(text, self._limits)
 
 
 class CostControl(SchemaExtension):
@@ -226,9 +252,11 @@ class CostControl(SchemaExtension):
             # A very long document is not in the cache.
             document = self._documents.get(text) or Document(text, ast)
             graphql_schema = execution.schema._schema  # noqa: SLF001 # Strawberry has no public way to it
-            formula = document.formula(graphql_schema, _requested_name(execution))
-            self._cost = formula.evaluate(execution.variables or {}, context.limits)
-            check_cost(formula, self._cost, self._limit)
+            with _settled(context.account):
+                formula = document.formula(graphql_schema, _requested_name(execution))
+            given = execution.variables or {}, context.limits, context.statistics
+            self._cost = formula.evaluate(*given)
+            check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
             if context.charge is not None:
                 context.charge(self._cost)
         yield
@@ -258,7 +286,8 @@ class Planning(SchemaExtension):
         """A document that is not in the cache is very long, and is not planned."""
         execution = self.execution_context
         if document := self._documents.get(execution.query or ""):
-            document.plan(execution.schema, _requested_name(execution))
+            with _settled(execution.context.account):
+                document.plan(execution.schema, _requested_name(execution))
         yield
 
 

@@ -174,6 +174,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
+                    statistics=table.statistics,
                 ),
             }
 
