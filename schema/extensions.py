@@ -255,7 +255,7 @@ class CostControl(SchemaExtension):
             with _settled(context.account):
                 formula = document.formula(graphql_schema, _requested_name(execution))
             given = execution.variables or {}, context.limits, context.statistics
-            self._cost = formula.evaluate(*given)
+            self._cost = formula.price(*given)
             check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
             if context.charge is not None:
                 context.charge(self._cost)

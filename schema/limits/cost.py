@@ -137,10 +137,7 @@ class _Compiler:
         root = self._schema.get_root_type(operation.operation)
         if root is None:
             return Formula()
-        formula = self._selected(root, [operation.selection_set], None)
-        # An operation that selects nothing but `__typename` still costs a point.
-        formula.points = max(formula.points, 1)
-        return formula
+        return self._selected(root, [operation.selection_set], None)
 
     def _selected(
         self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode], page: int | Number | None

@@ -110,6 +110,13 @@ _ESTIMATE: Final = 10
 _PLATFORM: Final = 100
 # A write is a transaction of some five statements, and a commit that waits for the disk.
 _WRITE: Final = 10
+# Fields that no plan answers: their statements are composed anew for each request.
+_COMPOSED: Final = 10
+_SAMPLE: Final = 20
+# The changes of all orders of a page are read in one statement.
+_CHANGES_OF_ORDER: Final = 8
+# The head is read, and the subscriber joins the feed.
+_SUBSCRIPTION: Final = 30
 _COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
 
 PRICES: Final[dict[str, int | ConditionalPrice]] = {
@@ -117,6 +124,15 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "OrderPage.totalCount": _AGGREGATE,
     "OrderPage.totalPages": _AGGREGATE,
     "Query.orderCount": _AGGREGATE,
+    "Query.ordersPage": _COMPOSED,
+    "Query.orderSample": _SAMPLE,
+    "Query.orderStatusChanges": 2 * _COMPOSED,
+    "Query.operation": _COMPOSED,
+    "Query.operations": _COMPOSED,
+    "Query.adminAudit": _COMPOSED,
+    "Order.statusChanges": _CHANGES_OF_ORDER,
+    "Subscription.orderStatusChanged": _SUBSCRIPTION,
+    "Subscription.operationProgress": _SUBSCRIPTION,
     "Query.orderStats": _AGGREGATE,
     "OrderStats.byStatus": _AGGREGATE,
     "OrderStats.byPriority": _AGGREGATE,

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     _Conditions = Mapping[OrderColumn, Mapping[str, Any]]
 
 # Orders that PostgreSQL reads for a point: one after the other in the table, and one by one through an index.
-_SCANNED_FOR_A_POINT: Final = 2_000
-_FETCHED_FOR_A_POINT: Final = 50
+_SCANNED_FOR_A_POINT: Final = 1_500
+_FETCHED_FOR_A_POINT: Final = 25
 # Orders that are sorted for a point, to find those of a page.
 _SORTED_FOR_A_POINT: Final = 150
 # The statement timeout ends a longer scan. It is half of what an operation may cost by default, so that one is allowed.
@@ -67,18 +67,23 @@ _SORTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """How much an order that is read and left out takes: as a number of orders without a condition on their status.
+    """How much an order takes that is read and left out, as a number of orders that are read for nothing else.
 
-    `merged` holds with such a condition: the status of each order is then looked up in the overlay.
+    Attributes:
+        plain: in general.
+        merged: how much more with a condition on the status: that of each order is looked up in the overlay.
+        sorted: how much more in another order than that of the keys, in which most tables are stored. PostgreSQL may
+            then go through all of an index, and from there to the table for each order.
     """
 
     plain: int
     merged: int
+    sorted: int = 0
 
 
-_PAGE: Final = _Work(1, 8)
-_COUNT: Final = _Work(1, 3)
-_STATISTICS: Final = _Work(4, 6)
+_PAGE: Final = _Work(1, 7, 7)
+_COUNT: Final = _Work(1, 2)
+_STATISTICS: Final = _Work(4, 2)
 _SHUFFLE: Final = 8
 
 
@@ -106,12 +111,13 @@ class Scan:
         if known.rows == 0 or (self.size is None and not conditions):
             # Without conditions, all callers share a count for a while.
             return 0
-        ways = [self._whole(conditions, known), *self._by_conditions(conditions, known)]
+        sort = _sort(filled(self.order_by, variables))
+        ways = [self._whole(conditions, sort, known), *self._by_conditions(conditions, known)]
         if self.size is not None:
             size = self.size(variables, pages, statistics)
             skipped = self._skipped(size, variables, known)
             ways = [way + skipped / _SORTED_FOR_A_POINT for way in ways]
-            if share := _share_in_order(conditions, _sort(filled(self.order_by, variables)), known):
+            if share := _share_in_order(conditions, sort, known):
                 ways.append(((skipped + size) / share - size) / _FETCHED_FOR_A_POINT)
         return min(_MOST, int(min(ways)))
 
@@ -138,10 +144,13 @@ class Scan:
         number = None if self.page is None else self.page.value(variables)
         return min(int(number) - 1, known.rows // max(1, size)) * size if type(number) is int and number > 1 else 0
 
-    def _whole(self, conditions: _Conditions, known: OrderStatistics) -> float:
+    def _whole(self, conditions: _Conditions, sort: OrderColumn, known: OrderStatistics) -> float:
         """The points for reading all orders."""
         compared = max((length_of(parts.get("in")) for parts in conditions.values()), default=0)
-        return known.rows * self._work(conditions) * (1 + compared / _COMPARED_LIKE_A_ROW) / _SCANNED_FOR_A_POINT
+        work = self._work(conditions) * (1 + compared / _COMPARED_LIKE_A_ROW)
+        if conditions and sort is not OrderColumn.ORDER_KEY:
+            work += self.work.sorted
+        return known.rows * work / _SCANNED_FOR_A_POINT
 
     def _by_conditions(self, conditions: _Conditions, known: OrderStatistics) -> Iterator[float]:
         """The points for reading the orders that one indexed condition leaves, for each of them."""
@@ -151,7 +160,7 @@ class Scan:
                 yield found * self._work(conditions) / _FETCHED_FOR_A_POINT
 
     def _work(self, conditions: _Conditions) -> int:
-        return self.work.merged if OrderColumn.STATUS in conditions else self.work.plain
+        return self.work.plain + (self.work.merged if OrderColumn.STATUS in conditions else 0)
 
 
 def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:

@@ -145,6 +145,10 @@ def filters() -> Iterator[Asked]:
     )
     for page in (1, 2, 100, 1_000, 20_000, 149_000, 1_400_000):
         yield _known(f"numbered page {page}", f"{{ ordersPage(page: {page}, pageSize: 1) {{ nodes {{ id }} }} }}")
+    far = f"ordersPage(page: 149000, pageSize: 1) {{ nodes {{ {ALL_FIELDS} }} }}"
+    yield _known("numbered page 149000 with all fields", f"{{ {far} }}")
+    by_price = f"ordersPage(page: 149000, pageSize: 1, orderBy: {{field: TOTAL_PRICE}}) {{ nodes {{ {ALL_FIELDS} }} }}"
+    yield _known("numbered page 149000 by price", f"{{ {by_price} }}")
     yield _known(
         "numbered page 5,000 by date",
         "{ ordersPage(page: 5000, pageSize: 10, orderBy: {field: ORDER_DATE}) { nodes { id } } }",
