@@ -32,6 +32,7 @@ from schema.errors import LimitError, Reason
 from schema.limits.arguments import GivenArguments
 from schema.limits.document import INTROSPECTION_FIELDS, merged_fields
 from schema.limits.formulas import (
+    LEAST_POINTS,
     ONE,
     Elements,
     Formula,
@@ -101,7 +102,8 @@ def check_cost(formula: Formula, cost: int, limit: int, advice: Callable[[], Ite
         LimitError: COST_EXCEEDED.
     """
     requested = cost - formula.introspection
-    if requested > limit:
+    # A lower limit would refuse everything.
+    if requested > max(limit, LEAST_POINTS):
         message = (
             f"The operation costs {reported_cost(requested):,}, and at most {limit:,} are allowed: ask for "
             "smaller pages or fewer fields."

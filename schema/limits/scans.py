@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     # Conditions by column, and then by operator: values as the client sent them.
     _Conditions = Mapping[OrderColumn, Mapping[str, Any]]
 
-# Orders that PostgreSQL reads for a point: one after the other in the table, and one by one through an index.
-_SCANNED_FOR_A_POINT: Final = 1_500
-_FETCHED_FOR_A_POINT: Final = 25
+# Orders that PostgreSQL reads for a point: all in the table, one after the other; and those that an index finds. If
+# these are more than one in a hundred, it reads the whole table.
+_SCANNED_FOR_A_POINT: Final = 1_200
+_FETCHED_FOR_A_POINT: Final = 15
+# Orders that it passes for a point, in the order of the keys, in which most tables are stored, and in another one.
+_PASSED_BY_KEY: Final = 300
+_PASSED: Final = 100
 # Orders that are sorted for a point, to find those of a page.
 _SORTED_FOR_A_POINT: Final = 150
-# The statement timeout ends a longer scan. It is half of what an operation may cost by default, so that one is allowed.
-_MOST: Final = 13_000
+# The statement timeout ends a longer scan. An operation may cost more than one of them by default, but not two.
+_MOST: Final = 16_000
 # A list of texts is compared with each order, one by one.
 _COMPARED_LIKE_A_ROW: Final = 8
 # The root fields that find orders, with the fields below them that need a page.
@@ -81,7 +85,7 @@ class _Work:
     sorted: int = 0
 
 
-_PAGE: Final = _Work(1, 7, 7)
+_PAGE: Final = _Work(1, 6, 11)
 _COUNT: Final = _Work(1, 2)
 _STATISTICS: Final = _Work(4, 2)
 _SHUFFLE: Final = 8
@@ -118,7 +122,8 @@ class Scan:
             skipped = self._skipped(size, variables, known)
             ways = [way + skipped / _SORTED_FOR_A_POINT for way in ways]
             if share := _share_in_order(conditions, sort, known):
-                ways.append(((skipped + size) / share - size) / _FETCHED_FOR_A_POINT)
+                passed = (skipped + size) / share - size
+                ways.append(passed / (_PASSED_BY_KEY if sort is OrderColumn.ORDER_KEY else _PASSED))
         return min(_MOST, int(min(ways)))
 
     def advice(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:

@@ -26,7 +26,7 @@ INDEXES: Final = frozenset(
 )
 ROWS: Final = 1_500_000
 # The points for reading all of them.
-WHOLE: Final = 1_000
+WHOLE: Final = 1_250
 LOW, HIGH = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1992-01-01", "1998-08-02"))
 SPREADS: Final = {
     OrderColumn.ORDER_KEY: Spread(each=1 / ROWS, bounds=[1, 3_000_000, 6_000_000]),
@@ -70,7 +70,6 @@ SERVED: Final = [
     'filter: {orderKey: {gt: "5000000"}}',
     'filter: {orderDate: {gte: "1995-01-01"}}, orderBy: {field: ORDER_DATE}',
     'filter: {totalPrice: {gte: "400000", lt: 500000}}, orderBy: {field: TOTAL_PRICE, direction: DESC}',
-    'filter: {customerKey: {eq: 1}, clerk: {eq: "nobody"}}',
     "filter: {orderKey: {eq: 1}, status: {eq: OPEN}}, orderBy: {field: TOTAL_PRICE}",
     'filter: {orderDate: {gt: "1995-01-02", lt: "1995-01-01"}, clerk: {eq: "nobody"}}',
 ]
@@ -97,8 +96,8 @@ def test_a_page_that_no_index_serves_costs_by_the_size_of_the_table(arguments: s
     most = DocumentLimits().cost
     large, small = scan(orders(arguments)), scan(orders(arguments), SMALL)
     assert large >= WHOLE
-    assert small <= 170
-    assert large == pytest.approx(min(100 * small, 13_000), rel=0.2)
+    assert small <= 260
+    assert large == pytest.approx(min(100 * small, 16_000), rel=0.2)
     huge = OrderStatistics(10**10, INDEXES, SPREADS)
     assert most / 2 < scan(orders(arguments), huge) < most
 
@@ -120,12 +119,12 @@ def test_each_alias_pays_for_its_own_scan() -> None:
 
 def test_a_narrow_indexed_condition_makes_a_scan_cheap() -> None:
     """The database reads only the orders that it leaves."""
-    wide, month, day = (
+    wide, fortnight, day = (
         scan(orders(f'filter: {{status: {{eq: OPEN}}, orderDate: {{gte: "{since}", lte: "1998-08-02"}}}}'))
-        for since in ("1992-01-01", "1998-07-03", "1998-08-01")
+        for since in ("1992-01-01", "1998-07-24", "1998-08-01")
     )
-    assert wide > 10 * (month / 10)
-    assert wide > month > 5 * day > 0
+    assert wide > fortnight > 5 * day > 0
+    assert scan(orders('filter: {customerKey: {eq: 1}, clerk: {eq: "nobody"}}')) <= 1
 
 
 def test_a_range_in_another_order_costs_what_finding_its_orders_takes() -> None:
@@ -202,7 +201,7 @@ def numbered(arguments: str, known: OrderStatistics = LARGE, **variables: Any) -
 def test_a_numbered_page_costs_by_the_orders_before_it() -> None:
     """Near pages cost nothing more. Beyond the end there is nothing to skip."""
     assert numbered("page: 1") == numbered("page: 20") == 0
-    assert numbered("page: 149000") == pytest.approx(149_000 / 150 + WHOLE, rel=0.1)
+    assert numbered("page: 149000") == pytest.approx(149_000 / 300, rel=0.1)
     assert numbered("page: $p", p=149_000) == numbered("page: 149000")
     assert numbered("page: 2000000000") == numbered("page: 1500001")
     assert numbered("page: 149000", SMALL) < 120
@@ -233,7 +232,7 @@ def test_a_count_costs_by_the_orders_that_it_counts(document: str) -> None:
     """Without a filter all callers share one. An estimate reads nothing."""
     assert scan(document.format(filter='filter: {clerk: {eq: "a"}}')) == WHOLE
     assert scan(document.format(filter="filter: {}")) == 0
-    assert scan(document.format(filter='filter: {orderDate: {gte: "1998-08-01"}}')) < 60
+    assert scan(document.format(filter='filter: {orderDate: {gte: "1998-08-01"}}')) < 90
     assert scan(document.format(filter="filter: {status: {eq: OPEN}}")) > 2_000
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from schema.limits.formulas import LEAST_POINTS
 from schema.ports.statistics import NO_STATISTICS, place_of
 from schema.ports.values import OrderColumn
 from server.db.app_tables import change_tables
@@ -164,4 +165,4 @@ async def test_the_price_of_an_operation_follows_the_table(
             await execute(document, context=context)
     assert costs[1] < 20
     assert costs[3] > 5_000
-    assert costs[5] == 3
+    assert costs[5] == LEAST_POINTS

@@ -88,7 +88,7 @@ async def test_an_operation_that_leaves_the_fast_path_is_charged_once(endpoint: 
         assert not fast
         assert answer["errors"]
         assert answer["extensions"]["cost"]["limit"] == 100
-    assert endpoint.charged == [6, 2]
+    assert endpoint.charged == [6, 6]
 
 
 async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_path(open_store: OpenStore) -> None:
@@ -97,7 +97,7 @@ async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_
     endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.ask(rates.charging(endpoint.context()), first=4)
     user = endpoint.context().principal.user
-    rates.spend(user, left(rates, user) - 2)
+    rates.spend(user, left(rates, user) - 6)
     fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first=-4)
     assert not fast
     assert [error["extensions"]["reason"] for error in answer["errors"]] == ["PAGE_SIZE_INVALID"]
@@ -135,8 +135,8 @@ async def test_a_refused_document_costs_its_reading_and_its_mistakes(
 @pytest.mark.parametrize(
     ("document", "variables", "points"),
     [
-        ("{ __typename }", {}, 1),
-        ("{ orders(first: -1) { nodes { orderKey } } }", {}, 2),
+        ("{ __typename }", {}, 6),
+        ("{ orders(first: -1) { nodes { orderKey } } }", {}, 6),
         (PAGE, {"first": "x"}, 52 + 5),
     ],
 )
