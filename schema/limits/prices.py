@@ -68,6 +68,8 @@ REMEMBERED_CHARACTERS: Final = 16_384
 _CHARACTERS_FOR_A_POINT: Final = 25
 # Numbers and brackets take the longest: 10 µs and more for so many bytes.
 _BYTES_FOR_A_POINT: Final = 4_096
+# What a stream of events takes beside its operation.
+STREAM_POINTS: Final = 4
 # A page of 10 orders takes this long for a point, in the server and in PostgreSQL together.
 _MICROSECONDS_FOR_A_POINT: Final = 10
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _REMEMBERED: Final = 10_000
-# Finding a mistake and reporting it takes about as long as five fields of a page.
-_MISTAKE_POINTS: Final = 5
+# Finding a mistake and reporting it takes about as long as this many fields of a page.
+_MISTAKE_POINTS: Final = 8
 
 
 class RateLimit:

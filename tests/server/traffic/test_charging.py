@@ -129,7 +129,7 @@ async def test_a_refused_document_costs_its_reading_and_its_mistakes(
     rates = RateLimit(1e-9, BURST)
     endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
-    assert BURST - left(rates, endpoint.context().principal.user) >= 1 + len(document) // 25 + 5 * mistakes
+    assert BURST - left(rates, endpoint.context().principal.user) >= 1 + len(document) // 25 + 8 * mistakes
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_a_refused_document_costs_its_reading_and_its_mistakes(
     [
         ("{ __typename }", {}, 6),
         ("{ orders(first: -1) { nodes { orderKey } } }", {}, 6),
-        (PAGE, {"first": "x"}, 52 + 5),
+        (PAGE, {"first": "x"}, 52 + 8),
     ],
 )
 async def test_a_known_document_costs_what_it_costs(

@@ -78,7 +78,7 @@ def test_each_caller_has_a_bucket(clock: Clock) -> None:
 
 def test_a_mistake_costs_points_if_there_are_any(clock: Clock) -> None:
     """A caller that only makes mistakes is refused before the server reads the next one."""
-    rates = limit(clock, burst=12)
+    rates = limit(clock, burst=20)
     for _ in range(3):
         rates.note_mistake("a")
     with pytest.raises(RateLimitedError):
@@ -87,8 +87,8 @@ def test_a_mistake_costs_points_if_there_are_any(clock: Clock) -> None:
     rates.demand_any("a")
     clock.now += 1_000
     rates.note_mistake("a", 2)
-    assert refusal(rates, "a", 3)
-    rates.spend("a", 2)
+    assert refusal(rates, "a", 5)
+    rates.spend("a", 4)
 
 
 def test_what_has_been_done_is_charged_as_far_as_there_are_points(clock: Clock) -> None:
