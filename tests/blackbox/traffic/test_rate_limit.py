@@ -218,7 +218,7 @@ def spend_most(server: Server) -> None:
 def test_points_come_back(orders_url: str) -> None:
     """They are back when the refusal said so, and not long after."""
     # On a busy machine a request may take a second. The points that come back in it must cost less than the request.
-    with running_server(orders_url, RATE_LIMIT="0.5", RATE_BURST="3", APP_SCHEMA="rate_limit") as server:
+    with running_server(orders_url, RATE_LIMIT="2", RATE_BURST="12", APP_SCHEMA="rate_limit") as server:
         while (refused := ask(server, CHEAP)).status_code != 429:
             pass
         began = time.monotonic()
