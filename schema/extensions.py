@@ -162,19 +162,6 @@ class HeadFirst(SchemaExtension):
         yield
 
 
-@contextlib.contextmanager
-def _settled(account: Account | None, *, paid: int = 0) -> Iterator[None]:
-    """Have the caller pay for the processor time of the body, as far as it takes longer than was paid for."""
-    if account is None:
-        yield
-        return
-    began = time.thread_time()
-    try:
-        yield
-    finally:
-        account.settle(points_of(time.thread_time() - began) - paid)
-
-
 class DocumentPreparation(SchemaExtension):
     """Parses and validates a document, unless the cache has it. Both take a turn, and the caller pays for them.
 
@@ -209,25 +196,35 @@ class DocumentPreparation(SchemaExtension):
             context.pre_execution_errors = []
             if not self._known:
                 await context.context.turns.take(len(context.query or ""))
-                with _settled(context.context.account):
-                    context.pre_execution_errors = validate(
-                        context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
-                        document,
-                        (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
-                        max_errors=MOST_MISTAKES,
-                    )
-                if context.query and not context.pre_execution_errors:
+                began = time.thread_time()
+                context.pre_execution_errors = validate(
+                    context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
+                    document,
+                    (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
+                    max_errors=MOST_MISTAKES,
+                )
+                if context.pre_execution_errors:
+                    _settle(context.context.account, since=began)
+                elif context.query:
                     self._documents.add(context.query, document)
         yield
 
     def _read(self, text: str, account: Account | None) -> DocumentNode:
-        paid = 0
         # A text beyond the limit is refused by its length alone.
         if account is not None and len(text) <= self._limits.characters:
-            paid = reading_points(text)
-            account.pay(paid)
-        with _settled(account, paid=paid):
+            account.pay(reading_points(text))
+        began = time.thread_time()
+        try:
             return read_document(text, self._limits)
+        except Exception:
+            _settle(account, since=began)
+            raise
+
+
+def _settle(account: Account | None, *, since: float) -> None:
+    """Have the caller pay for what refusing a document took of this thread's time."""
+    if account is not None:
+        account.settle(points_of(time.thread_time() - since))
 
 
 class CostControl(SchemaExtension):
@@ -252,8 +249,7 @@ class CostControl(SchemaExtension):
             # A very long document is not in the cache.
             document = self._documents.get(text) or Document(text, ast)
             graphql_schema = execution.schema._schema  # noqa: SLF001 # Strawberry has no public way to it
-            with _settled(context.account):
-                formula = document.formula(graphql_schema, _requested_name(execution))
+            formula = document.formula(graphql_schema, _requested_name(execution))
             given = execution.variables or {}, context.limits, context.statistics
             self._cost = formula.price(*given)
             check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
@@ -286,8 +282,7 @@ class Planning(SchemaExtension):
         """A document that is not in the cache is very long, and is not planned."""
         execution = self.execution_context
         if document := self._documents.get(execution.query or ""):
-            with _settled(execution.context.account):
-                document.plan(execution.schema, _requested_name(execution))
+            document.plan(execution.schema, _requested_name(execution))
         yield
 
 

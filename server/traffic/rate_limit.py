@@ -141,17 +141,6 @@ class _Bucket:
         self._limit.settle(self._user, points)
 
 
-class _Tab(_Bucket):
-    """The account of one operation, which settles at its end: what has been done does not keep it from being run."""
-
-    def __init__(self, limit: RateLimit, user: str) -> None:
-        super().__init__(limit, user)
-        self.owed = 0
-
-    def settle(self, points: int) -> None:
-        self.owed += max(0, points)
-
-
 class ChargeMistakes(SchemaExtension):
     """Charges the caller for an operation that is refused, and refuses a caller without points before parsing.
 
@@ -185,12 +174,10 @@ class ChargeMistakes(SchemaExtension):
             priced = True
             charge_caller(cost)
 
-        tab = _Tab(self._limit, user)
-        execution.context = replace(context, charge=charge, account=tab)
+        execution.context = replace(context, charge=charge)
         try:
             yield
         finally:
-            self._limit.settle(user, tab.owed)
             # An error with a path comes from a resolver, and its cost has been charged.
             mistakes = sum(not error.path for error in execution.pre_execution_errors or ())
             if mistakes or not priced:

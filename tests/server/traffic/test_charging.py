@@ -129,7 +129,7 @@ async def test_a_refused_document_costs_its_reading_and_its_mistakes(
     rates = RateLimit(1e-9, BURST)
     endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
-    assert BURST - left(rates, endpoint.context().principal.user) >= 1 + len(document) // 25 + 8 * mistakes
+    assert BURST - left(rates, endpoint.context().principal.user) >= 1 + len(document) // 10 + 8 * mistakes
 
 
 @pytest.mark.parametrize(
