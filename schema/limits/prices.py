@@ -66,6 +66,7 @@ Size: TypeAlias = PageArguments | ListArgument | TypicalLength | PageEntries
 REMEMBERED_CHARACTERS: Final = 16_384
 # The slowest valid texts, of a hundred small fragments, take 15 µs a character to read, check and plan.
 _CHARACTERS_FOR_A_POINT: Final = 10
+_LEAST_READING: Final = 3
 # Numbers and brackets take the longest: 10 µs and more for so many bytes.
 _BYTES_FOR_A_POINT: Final = 4_096
 # What a stream of events takes beside its operation.
@@ -159,7 +160,7 @@ _PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "Sy
 
 def reading_points(text: str) -> int:
     """The price of reading a document that is not known, which is paid before it is read."""
-    return 1 + len(text) // _CHARACTERS_FOR_A_POINT
+    return _LEAST_READING + len(text) // _CHARACTERS_FOR_A_POINT
 
 
 def body_points(size: int) -> int:

@@ -160,21 +160,18 @@ class ChargeMistakes(SchemaExtension):
         """
         execution = self.execution_context
         context: Context = execution.context
-        charge_caller = context.charge
-        if charge_caller is None:
-            # The fast path has charged it already.
-            yield
-            return
-        user = context.principal.user
-        self._limit.demand_any(user)
-        priced = False
+        user, charge_caller = context.principal.user, context.charge
+        # The fast path may have charged the operation already.
+        priced = charge_caller is None
+        if charge_caller is not None:
+            self._limit.demand_any(user)
 
-        def charge(cost: int) -> None:
-            nonlocal priced
-            priced = True
-            charge_caller(cost)
+            def charge(cost: int) -> None:
+                nonlocal priced
+                priced = True
+                charge_caller(cost)
 
-        execution.context = replace(context, charge=charge)
+            execution.context = replace(context, charge=charge)
         try:
             yield
         finally:

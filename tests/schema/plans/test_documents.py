@@ -136,7 +136,7 @@ async def test_a_new_document_is_paid_for_by_its_length_before_it_is_read(schema
         for _ in range(2):
             assert (await schema.execute(text, context_value=caller)).errors is None
     often = [1_000, REMEMBERED_CHARACTERS, *[REMEMBERED_CHARACTERS + 1] * 2, *[65_536] * 2]
-    assert account.paid == [1 + length // 10 for length in often]
+    assert account.paid == [3 + length // 10 for length in often]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_a_document_that_is_refused_is_paid_for_each_time(schema: Schema, 
     caller = replace(context(RecordingAdministration()), account=account)
     for number in (1, 2):
         assert (await schema.execute(text, context_value=caller)).errors
-        assert account.paid == [1 + len(text) // 10] * number
+        assert account.paid == [3 + len(text) // 10] * number
         assert len(account.settled) >= number
 
 

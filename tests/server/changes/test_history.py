@@ -98,13 +98,17 @@ async def test_a_page_of_a_users_changes_reads_no_others(database: asyncpg.Conne
     statement = page_statement(tables, window, ChangeFilter(changed_by="nobody"), until=FeedPlace(20_000))
     compiled = statement.compile(dialect=DIALECT)
     values = ", ".join(
-        "'{nobody}'" if isinstance(value, list) else str(value)
+        "'{nobody}'" if isinstance(value, list) else f"'{value}'"
         for value in (compiled.params[name] for name in compiled.positiontup or [])
     )
-    async with database.transaction():
+    transaction = database.transaction()
+    await transaction.start()
+    try:
         await database.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL random_page_cost = 1.1")
         await database.execute(f"PREPARE changes AS {compiled}")
         plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN (COSTS OFF) EXECUTE changes({values})"))
-    await database.execute("DEALLOCATE changes; DROP SCHEMA many_changes CASCADE")
+        await database.execute("DEALLOCATE changes; DROP SCHEMA many_changes CASCADE")
+    finally:
+        await transaction.rollback()
     assert "Seq Scan" not in plan, plan
     assert plan.count("order_status_change_changed_by_id_idx") == 2, plan

@@ -129,7 +129,7 @@ async def test_a_refused_document_costs_its_reading_and_its_mistakes(
     rates = RateLimit(1e-9, BURST)
     endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
-    assert BURST - left(rates, endpoint.context().principal.user) >= 1 + len(document) // 10 + 8 * mistakes
+    assert BURST - left(rates, endpoint.context().principal.user) >= 3 + len(document) // 10 + 8 * mistakes
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,20 @@ async def test_a_known_document_costs_what_it_costs(
         )
         spent.append(before - left(rates, endpoint.context().principal.user))
     assert spent[1:] == [points] * 2
+
+
+async def test_mistakes_in_the_variables_of_a_planned_operation_cost_too(open_store: OpenStore) -> None:
+    """The fast path has charged its cost, and the ordinary path reports the mistakes."""
+    rates = RateLimit(1e-9, BURST)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    user = endpoint.context().principal.user
+    for _ in range(2):
+        await endpoint.ask(rates.charging(endpoint.context()), first=4)
+    before = left(rates, user)
+    fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first="x")
+    assert not fast
+    assert len(answer["errors"]) == 1
+    assert before - left(rates, user) == 52 + 8
 
 
 async def test_an_operation_above_the_cost_limit_is_refused_and_not_charged(endpoint: Endpoint) -> None:
