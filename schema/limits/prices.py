@@ -117,7 +117,7 @@ _WRITE: Final = 10
 _COMPOSED: Final = 10
 _SAMPLE: Final = 20
 # The changes of all orders of a page are read in one statement.
-_CHANGES_OF_ORDER: Final = 12
+_CHANGES_OF_ORDER: Final = 20
 # The head is read, and the subscriber joins the feed.
 _SUBSCRIPTION: Final = 30
 _COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)

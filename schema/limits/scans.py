@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 # Orders that PostgreSQL reads for a point: all in the table, one after the other; and those that an index finds. If
 # these are more than one in a hundred, it reads the whole table.
-_SCANNED_FOR_A_POINT: Final = 1_200
+_SCANNED_FOR_A_POINT: Final = 1_000
 _FETCHED_FOR_A_POINT: Final = 15
 # Orders that it passes for a point, in the order of the keys, in which most tables are stored, and in another one.
-_PASSED_BY_KEY: Final = 300
+_PASSED_BY_KEY: Final = 200
 _PASSED: Final = 100
 # Orders that are sorted for a point, to find those of a page.
 _SORTED_FOR_A_POINT: Final = 150
 # The statement timeout ends a longer scan. An operation may cost more than one of them by default, but not two.
-_MOST: Final = 16_000
+_MOST: Final = 20_000
 # A list of texts is compared with each order, one by one.
 _COMPARED_LIKE_A_ROW: Final = 8
 # The root fields that find orders, with the fields below them that need a page.

@@ -106,7 +106,7 @@ def points(operation: Formula, **variables: Any) -> int:
         (
             "{ orders(first: 2) { nodes { statusChanges(first: 3) { nodes { id note } } } } }",
             {},
-            2 + 2 * (12 + 1 + 3 * 2),
+            2 + 2 * (20 + 1 + 3 * 2),
         ),
         ("{ ordersPage(pageSize: 4) { nodes { id } hasNextPage } }", {}, 10 + 1 + 4 + 1),
         ("{ ordersPage { totalCount totalPages } }", {}, 10 + 2_000),

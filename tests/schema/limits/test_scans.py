@@ -26,7 +26,7 @@ INDEXES: Final = frozenset(
 )
 ROWS: Final = 1_500_000
 # The points for reading all of them.
-WHOLE: Final = 1_250
+WHOLE: Final = 1_500
 LOW, HIGH = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1992-01-01", "1998-08-02"))
 SPREADS: Final = {
     OrderColumn.ORDER_KEY: Spread(each=1 / ROWS, bounds=[1, 3_000_000, 6_000_000]),
@@ -96,8 +96,8 @@ def test_a_page_that_no_index_serves_costs_by_the_size_of_the_table(arguments: s
     most = DocumentLimits().cost
     large, small = scan(orders(arguments)), scan(orders(arguments), SMALL)
     assert large >= WHOLE
-    assert small <= 260
-    assert large == pytest.approx(min(100 * small, 16_000), rel=0.2)
+    assert small <= 310
+    assert large == pytest.approx(min(100 * small, 20_000), rel=0.2)
     huge = OrderStatistics(10**10, INDEXES, SPREADS)
     assert most / 2 < scan(orders(arguments), huge) < most
 
@@ -201,7 +201,7 @@ def numbered(arguments: str, known: OrderStatistics = LARGE, **variables: Any) -
 def test_a_numbered_page_costs_by_the_orders_before_it() -> None:
     """Near pages cost nothing more. Beyond the end there is nothing to skip."""
     assert numbered("page: 1") == numbered("page: 20") == 0
-    assert numbered("page: 149000") == pytest.approx(149_000 / 300, rel=0.1)
+    assert numbered("page: 149000") == pytest.approx(149_000 / 200, rel=0.1)
     assert numbered("page: $p", p=149_000) == numbered("page: 149000")
     assert numbered("page: 2000000000") == numbered("page: 1500001")
     assert numbered("page: 149000", SMALL) < 120
