@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import strawberry
 
+from schema.ports.statistics import NO_STATISTICS
 from schema.turns import Turns
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from schema.ports.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.orders import OrderLookup, OrderStore
+    from schema.ports.statistics import OrderStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,20 @@ class EventTerms:
     cost: int
 
 
+class Account(Protocol):
+    """The points of a caller."""
+
+    def pay(self, points: int) -> None:
+        """Take points for work that is about to be done.
+
+        Raises:
+            RateLimitedError: there are too few. None is taken.
+        """
+
+    def settle(self, points: int) -> None:
+        """Take points for work that has been done, as far as there are any."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -71,6 +87,8 @@ class Context:
             a subscription. If it raises an `ApiError`, that is the answer. None if there is nothing to charge, or if it
             has been charged already.
         event_terms: the terms of its events, if the operation is a subscription; set at its start.
+        account: pays for what is not in the cost of the operation; None if callers do not pay.
+        statistics: what is known of the orders before they are read. It returns at once.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
         renew: gives a principal the roles that it has now. The default is for callers that always have the same.
@@ -90,6 +108,8 @@ class Context:
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
     event_terms: EventTerms | None = None
+    account: Account | None = None
+    statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS
     tells_cost: bool = False
     explores: bool = False
     renew: Callable[[Principal], Awaitable[Principal]] = _same

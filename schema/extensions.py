@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +21,8 @@ from strawberry.types.graphql import OperationType
 from schema.errors import ApiError, Reason, RequestError
 from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
+from schema.limits.prices import points_of, reading_points
+from schema.limits.scans import advice_on
 from schema.permissions import Role
 from schema.plans.documents import Document
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
     from strawberry.types.execution import ExecutionContext
 
-    from schema.context import Context
+    from schema.context import Account, Context
     from schema.limits.document import DocumentLimits
     from schema.plans.documents import DocumentCache
 
@@ -194,7 +197,7 @@ class HeadFirst(SchemaExtension):
 
 
 class DocumentPreparation(SchemaExtension):
-    """Parses and validates a document, unless the cache has it. Both take a turn.
+    """Parses and validates a document, unless the cache has it. Both take a turn, and the caller pays for them.
 
     Args:
         documents: the cache.
@@ -216,7 +219,7 @@ class DocumentPreparation(SchemaExtension):
                 # Another request may have brought the same text meanwhile.
                 document = self._documents.get(context.query)
             self._known = document is not None
-            context.graphql_document = document.ast if document else read_document(context.query, self._limits)
+            context.graphql_document = document.ast if document else self._read(context.query, context.context.account)
         yield
 
     async def on_validate(self) -> AsyncIterator[None]:
@@ -227,15 +230,35 @@ class DocumentPreparation(SchemaExtension):
             context.pre_execution_errors = []
             if not self._known:
                 await context.context.turns.take(len(context.query or ""))
+                began = time.thread_time()
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
                     document,
                     (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
                     max_errors=MOST_MISTAKES,
                 )
-                if context.query and not context.pre_execution_errors:
+                if context.pre_execution_errors:
+                    _settle(context.context.account, since=began)
+                elif context.query:
                     self._documents.add(context.query, document)
         yield
+
+    def _read(self, text: str, account: Account | None) -> DocumentNode:
+        # A text beyond the limit is refused by its length alone.
+        if account is not None and len(text) <= self._limits.characters:
+            account.pay(reading_points(text))
+        began = time.thread_time()
+        try:
+            return read_document(text, self._limits)
+        except Exception:
+            _settle(account, since=began)
+            raise
+
+
+def _settle(account: Account | None, *, since: float) -> None:
+    """Have the caller pay for what refusing a document took of this thread's time."""
+    if account is not None:
+        account.settle(points_of(time.thread_time() - since))
 
 
 class CostControl(SchemaExtension):
@@ -261,12 +284,13 @@ class CostControl(SchemaExtension):
             document = self._documents.get(text) or Document(text, ast)
             graphql_schema = execution.schema._schema  # noqa: SLF001 # Strawberry has no public way to it
             formula = document.formula(graphql_schema, _requested_name(execution))
-            self._cost = formula.evaluate(execution.variables or {}, context.limits)
-            check_cost(formula, self._cost, self._limit)
+            given = execution.variables or {}, context.limits, context.statistics
+            self._cost = formula.price(*given)
+            check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
             if context.charge is not None:
                 context.charge(self._cost)
             if events := document.events(graphql_schema, _requested_name(execution)):
-                terms = events.terms(execution.variables or {}, context.limits)
+                terms = events.terms(*given)
                 execution.context = replace(context, event_terms=terms)
         yield
 

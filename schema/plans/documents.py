@@ -10,7 +10,7 @@ from graphql import OperationDefinitionNode, OperationType, get_operation_ast
 
 from schema.limits.cost import formula_of
 from schema.limits.formulas import Formula
-from schema.limits.prices import REMEMBERED_CHARACTERS, reading_points
+from schema.limits.prices import REMEMBERED_CHARACTERS
 from schema.plans.arguments import UnplannedError
 from schema.plans.events import EventSelection
 from schema.plans.operation import PlannedOperation
@@ -49,7 +49,7 @@ class Document:
         self._events: dict[str | None, EventSelection] = {}
 
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
-        """The cost formula of an operation, including the reading of a long text. An unknown operation costs 0.
+        """The cost formula of an operation. An unknown operation costs 0.
 
         Raises:
             LimitError: COST_EXCEEDED if the operation repeats introspection too often.
@@ -59,8 +59,7 @@ class Document:
             return Formula()
         name = _name(operation)
         if name not in self._formulas:
-            formula = self._formulas[name] = formula_of(schema, self.ast, operation)
-            formula.points += reading_points(self.text)
+            self._formulas[name] = formula_of(schema, self.ast, operation)
         return self._formulas[name]
 
     def events(self, schema: GraphQLSchema, operation_name: str | None) -> EventSelection | None:

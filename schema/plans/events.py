@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
 
     from schema.context import PageLimits
+    from schema.limits.formulas import StatisticsSource
 
 
 class EventSelection:
@@ -53,12 +54,13 @@ class EventSelection:
         self._name = operation.name.value if operation.name else None
         self._variables = sorted({*_Variables(document).below(operation.selection_set, at_root=True)})
 
-    def terms(self, values: Mapping[str, Any], pages: PageLimits) -> EventTerms:
+    def terms(self, values: Mapping[str, Any], pages: PageLimits, statistics: StatisticsSource) -> EventTerms:
         """The terms of a subscription's events.
 
         Args:
             values: the variables of the request.
             pages: the limits of pages.
+            statistics: what is known of the orders.
         """
         used = {name: values[name] for name in self._variables if name in values}
         try:
@@ -66,7 +68,7 @@ class EventSelection:
         except RecursionError:
             # No argument takes a value that is nested so deeply, so the subscription is about to be refused.
             written = ""
-        return EventTerms((self._text, self._name, written), self._formula.evaluate(values, pages))
+        return EventTerms((self._text, self._name, written), self._formula.price(values, pages, statistics))
 
 
 class _Variables:

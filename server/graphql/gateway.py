@@ -177,27 +177,46 @@ class Gateway:
             ApiError: the request is refused.
         """
         context = await self.authenticate(request, any_origin=any_origin)
-        terms = negotiate(request)
-        reads = current_reads.get()
-        reads.position = self.consistency.position(request)
-        data = await request_data(request)
-        self.resolve(data, reads)
+        try:
+            terms = negotiate(request)
+            reads = current_reads.get()
+            reads.position = self.consistency.position(request)
+            data = await request_data(request, context.account)
+        except ApiError:
+            self._charge_mistake(context)
+            raise
+        self.resolve(data, reads, context)
         return context, data, terms
 
-    def resolve(self, data: RequestData, reads: ReadRequirement) -> None:
+    def resolve(self, data: RequestData, reads: ReadRequirement, context: Context) -> None:
         """Check an operation, and find its document.
 
         Args:
             data: the operation.
             reads: what its reads require. A consistency token in its extensions may raise it.
+            context: the caller's context.
 
         Raises:
             ApiError: the operation is refused.
         """
-        data.values = check_variables(data.variables)
-        self._documents.resolve(data)
-        if data.extensions is not None:
-            reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+        try:
+            data.values = check_variables(data.variables)
+            self._documents.resolve(data)
+            if data.extensions is not None:
+                reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+        except ApiError:
+            self._charge_mistake(context)
+            raise
+
+    def _charge_mistake(self, context: Context) -> None:
+        """Charge for an operation that is refused before its document is looked at.
+
+        Raises:
+            RateLimitedError: the caller has no points. It learns nothing else.
+        """
+        if self._rates is not None:
+            self._rates.demand_any(context.principal.user)
+            self._rates.note_mistake(context.principal.user)
 
     @staticmethod
     async def take_turn(data: RequestData, context: Context) -> None:

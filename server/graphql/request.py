@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
+from schema.limits.prices import body_points
 from schema.limits.structure import check_structure
 from server.http.client import COST_HEADER, REFUSAL, header
 from server.http.consistency import EXTENSION as CONSISTENCY_TOKEN
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope
+
+    from schema.context import Account
 
 _COST_HEADER: Final = COST_HEADER.encode()
 _INCLUDE: Final = "include"
@@ -62,19 +65,37 @@ def asks_for_cost(scope: Scope) -> bool:
     return value is not None and value.strip().lower() == _INCLUDE
 
 
-async def request_data(request: Request) -> RequestData:
+async def request_data(request: Request, account: Account | None) -> RequestData:
     """Read a GET or a POST.
+
+    Args:
+        request: the request.
+        account: pays for a long body, before it is parsed.
 
     Raises:
         ClientDisconnect: the client has gone away before the end of the body.
         LimitError: LIMIT_EXCEEDED, the body has too many values.
         RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
             the connection finds wrong with the body.
+        RateLimitedError: the caller cannot pay for the body.
     """
     if request.method == "GET":
         return data_of(_from_url(request))
     _check_body_headers(request.scope)
-    return data_of(_from_body(await _body(request.receive, request.scope)))
+    body = await _body(request.receive, request.scope)
+    if account is not None:
+        pay_for(len(body), account)
+    return data_of(_from_body(body))
+
+
+def pay_for(size: int, account: Account) -> None:
+    """Have a caller pay for a body or a message of so many bytes.
+
+    Raises:
+        RateLimitedError: it has too few points.
+    """
+    if points := body_points(size):
+        account.pay(points)
 
 
 def data_of(parameters: Mapping[str, object]) -> RequestData:

@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.context import FeedPosition
 from schema.errors import ApiError, Reason, RequestError
+from schema.limits.prices import STREAM_POINTS
 from server.graphql.gateway import refused_before
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
@@ -89,6 +90,8 @@ class GraphQLStream:
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
         self._gateway.keep_open(request, context)
+        if context.account is not None:
+            context.account.settle(STREAM_POINTS)
         # A browser that reconnects sends the id of its last event. That is newer than the cursor in its URL.
         position = FeedPosition(resume=request.headers.get("last-event-id") or None)
         context = replace(context, feed_position=position)

@@ -19,7 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, RateLimitedError, Reason, RequestError, UnavailableError
 from server.graphql.gateway import refused_before
-from server.graphql.request import data_of
+from server.graphql.request import data_of, pay_for
 from server.graphql.websocket_messages import (
     FORBIDDEN,
     GOING_AWAY,
@@ -216,7 +216,7 @@ class SocketConnection:
             case "pong":
                 check_payload(message)
             case "subscribe":
-                await self._subscribe(id_of(message), message.get("payload"))
+                await self._subscribe(id_of(message), message.get("payload"), size=len(event["text"]))
             case "complete":
                 if operation := self._operations.pop(id_of(message), None):
                     operation.task.cancel()
@@ -236,7 +236,7 @@ class SocketConnection:
             # The loop's clock need not be `time.monotonic`.
             self._token_expires = asyncio.get_running_loop().time() + expires_at - time.monotonic()
 
-    async def _subscribe(self, id_: str, payload: object) -> None:
+    async def _subscribe(self, id_: str, payload: object, *, size: int) -> None:
         context = self._context
         if not self._initialised or context is None:
             raise ClosedError(UNAUTHORIZED, "Unauthorized")
@@ -252,9 +252,11 @@ class SocketConnection:
         if id_ in self._operations:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
+            if context.account is not None:
+                pay_for(size, context.account)
             await self._make_room()
             reads = ReadRequirement(self._position)
-            self._gateway.resolve(data, reads)
+            self._gateway.resolve(data, reads, context)
             self._position = reads.position
             context = await self._gateway.renewed(context)
         except ApiError as error:

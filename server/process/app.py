@@ -69,7 +69,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[
-            *([] if rates is None else [lambda: ChargeMistakes(rates, most_characters=limits.characters)]),
+            *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             IntrospectionPolicy,

@@ -182,6 +182,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
                     renew=authentication.renewed,
+                    statistics=table.statistics,
                 ),
             }
 

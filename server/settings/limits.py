@@ -42,11 +42,11 @@ class LimitSettings(BaseSettings):
         ),
     )
     limit_cost: PositiveInt = Field(
-        20_000,
+        25_000,
         le=10_000_000,
         description=(
             "The cost of an operation: its selected fields times the page sizes around them. A page of 1,000 orders "
-            "with all their fields costs less."
+            "with all their fields and `__typename` costs less, and so does a single scan of the table."
         ),
     )
     body_bytes: PositiveInt = Field(

@@ -177,6 +177,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             ),
             lakebase=NotConfigured(audit),
             limits=PageLimits(**limits),
+            statistics=orders.statistics,
         )
 
     return open_
