@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 READER: Final = Principal("reader", frozenset({Role.READER}))
 ORDERS: Final = "subscription { orderStatusChanged { version order { orderKey clerk } } }"
-# The event itself, its version, and the order with two fields.
-ORDERS_COST: Final = 1 + 1 + 1 + 2
+# The least that an operation costs is more than the event itself, its version, and the order with two fields.
+ORDERS_COST: Final = 6
+# The subscription, the version, and the order with two fields.
+START_COST: Final = 30 + 1 + 1 + 2
 WRONG: Final = "subscription { orderStatusChanged { order { statusChanges(first: -1) { nodes { version } } } } }"
 CONSISTENCY: Final = Consistency(ConsistencyTokens(b"key"), secure=False)
 
@@ -324,7 +326,7 @@ async def test_each_subscriber_pays_for_each_event() -> None:
         server.first(2, document, replace(server.context, charge=charges.append), k=[1, 2, 3]) for charges in charged
     )
     await asyncio.gather(*subscribers)
-    assert charged == [[ORDERS_COST + 3, ORDERS_COST, ORDERS_COST]] * 2
+    assert charged == [[START_COST + 3, ORDERS_COST, ORDERS_COST]] * 2
     assert server.lookup.keys == [1, 2]
 
 
@@ -335,7 +337,7 @@ async def test_a_record_has_what_a_subscription_paid_in_all() -> None:
     record = RequestRecord("1")
     current_record.set(record)
     await server.first(2, ORDERS, replace(server.context, charge=note_cost))
-    assert record.cost == 3 * ORDERS_COST
+    assert record.cost == START_COST + 2 * ORDERS_COST
 
 
 def limited(server: Server, rate: float, burst: int) -> Context:
@@ -347,21 +349,25 @@ def limited(server: Server, rate: float, burst: int) -> Context:
 async def test_a_subscriber_without_points_is_slowed() -> None:
     """Its events come at the rate of its bucket, all of them and in order. Nobody else is slowed."""
     server = Server.with_changes(*range(1, 101))
-    slowed = asyncio.ensure_future(server.first(100, ORDERS, limited(server, rate=ORDERS_COST / 10, burst=50)))
+    slowed = asyncio.ensure_future(
+        server.first(100, ORDERS, limited(server, rate=ORDERS_COST / 12, burst=START_COST + 2 * ORDERS_COST))
+    )
     # A second for each lookup.
     assert keys_of(await server.first(100)) == [str(key) for key in range(1, 101)]
     assert now() < 300
     assert not slowed.done()
     assert keys_of(await slowed) == [str(key) for key in range(1, 101)]
-    # The burst paid for the start and nine events.
-    assert now() == pytest.approx(10 * 91, abs=15)
+    # The burst paid for the start and two events.
+    assert now() == pytest.approx(12 * 98, abs=15)
 
 
 @in_virtual_time
 async def test_a_subscriber_that_cannot_pay_for_long_is_ended() -> None:
     """The error says when to resume. The others go on."""
     server = Server.with_changes(1, 2, 3)
-    context = limited(server, rate=ORDERS_COST / 40, burst=2 * ORDERS_COST)
+    # A new text costs more.
+    await server.first(1, ORDERS)
+    context = limited(server, rate=ORDERS_COST / 40, burst=START_COST + ORDERS_COST)
     *events, end = await server.first(9, ORDERS, context)
     assert keys_of(events) == ["1"]
     assert reasons(end) == ["RATE_LIMITED"]
