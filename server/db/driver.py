@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from server.observability.request_record import RequestRecord
+
 T = TypeVar("T")
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 # SQLSTATEs by which PostgreSQL ends a connection or calls it broken.
@@ -47,28 +49,49 @@ class PooledConnection:
     Args:
         session: SQLAlchemy's connection, in autocommit mode.
         driver: asyncpg's connection.
+        brief: whether PostgreSQL soon ends its statements (server/db/shares.py).
         opened_at: when its login began, by the monotonic clock.
         ends_at: when it is replaced at the latest, by the same clock.
         lost: called when the database closes it.
     """
 
-    __slots__ = ("_on_closed", "driver_connection", "ends_at", "info", "lost_at", "opened_at", "session", "spoilt")
+    __slots__ = (
+        "_on_closed",
+        "brief",
+        "driver_connection",
+        "ends_at",
+        "holder",
+        "info",
+        "lost_at",
+        "opened_at",
+        "session",
+        "since",
+        "spoilt",
+        "waited",
+    )
 
     def __init__(
         self,
         session: AsyncConnection,
         driver: asyncpg.Connection,
         *,
+        brief: bool = False,
         opened_at: float,
         ends_at: float,
         lost: Callable[[], None],
     ) -> None:
         self.session = session
         self.driver_connection = driver
+        self.brief = brief
         self.opened_at = opened_at
         self.ends_at = ends_at
         self._on_closed = lambda _: lost()
         driver.add_termination_listener(self._on_closed)
+        # The operation that holds it, since when, and after how many seconds of waiting. There is no holder while the
+        # connection is idle, nor for the server's own work.
+        self.holder: RequestRecord | None = None
+        self.since = -math.inf
+        self.waited = 0.0
         # What its users know of it.
         self.info: dict[str, Any] = {}
         # Whether it may not be used again; and when it was lost, which says something about the others too.

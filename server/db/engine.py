@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schema.scalars import sort_date
 from server.db.pool import Pool
+from server.db.shares import brief_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +112,7 @@ def create_engines(settings: Settings, database: Database) -> Engines:
             size=settings.write_pool_size,
             pool_timeout=_WRITE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
+            brief=brief_of(settings.write_pool_size),
             read_only=False,
         ),
     )
@@ -126,6 +128,7 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             size=settings.pool_size,
             pool_timeout=_PAGE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
+            brief=brief_of(settings.pool_size),
         ),
         _pool(
             settings,
@@ -188,6 +191,7 @@ def _pool(
     size: int,
     pool_timeout: float,
     statement_timeout: float,
+    brief: int = 0,
     read_only: bool = True,
 ) -> Pool:
     return Pool(
@@ -197,6 +201,7 @@ def _pool(
         size=size,
         acquisition=pool_timeout,
         recycle=_RECYCLE_SECONDS,
+        brief=brief,
     )
 
 

@@ -7,11 +7,9 @@ import contextlib
 import math
 import random
 import time
-from collections import deque
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +18,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from schema.deadline import follow, postpone
 from schema.errors import Reason, UnavailableError
 from server.db.driver import Driver, PooledConnection, spoil_if_lost
-from server.observability.request_record import running_loop
+from server.db.errors import QUERY_CANCELED, sqlstate
+from server.db.shares import SLOW_SECONDS, Shares, share_of
+from server.db.wait_queue import Waiter, WaitQueue
+from server.observability.request_record import current_record, running_loop
 from server.traffic.admission import patience_left
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.wake_up import WakeUp
+    from server.observability.request_record import RequestRecord
 
+T = TypeVar("T")
 # A connection's life is at least this share of the longest one.
 _JITTER: Final = 0.75
 # The shortest time between two checks for requests that have waited for too long.
@@ -47,6 +50,8 @@ class Pool:
     opens. The pool opens connections in tasks of its own: a request that goes away ends no opening, and the next one
     gets its connection.
 
+    Slow statements never hold all connections: server/db/shares.py says who may hold how many.
+
     A connection is dead if its socket has been closed. The event loop knows that without asking, where a ping would
     cost each request a round trip. A connection that dies silently is caught by the statement timeout. When the driver
     finds a connection lost, the pool discards all that were opened before.
@@ -56,6 +61,7 @@ class Pool:
         connect: opens a connection.
         wake_up: the database's wake-up.
         size: connections that are kept.
+        brief: how many of them are brief. They are opened last, and only `run` uses them.
         acquisition: seconds to wait for a connection that others use.
         recycle: seconds after which a connection is replaced at the latest.
     """
@@ -69,14 +75,21 @@ class Pool:
         size: int,
         acquisition: float,
         recycle: float,
+        brief: int = 0,
     ) -> None:
         self.name = name
         self.size = size
         self.used = 0
+        self._share = share_of(size)
+        self._most_brief = brief
+        # Of those that are open or being opened.
+        self._brief = 0
         # Called after each connection that is opened.
         self.opened: Callable[[], None] = lambda: None
+        self._open: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
-        self._waiting: deque[_Waiter] = deque()
+        self._idle_brief: list[PooledConnection] = []
+        self._waiting = WaitQueue()
         self._openings: set[asyncio.Task[None]] = set()
         self._closings: set[asyncio.Task[None]] = set()
         # One timer for all that wait: a timer for each would double the cost of waiting.
@@ -107,17 +120,47 @@ class Pool:
     @property
     def idle(self) -> int:
         """Open connections that are not in use."""
-        return len(self._idle)
+        return len(self._idle) + len(self._idle_brief)
 
-    def checkout(self) -> Checkout:
+    async def run(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
+        """The result of work on a connection. If that takes too long on a brief one, it runs again on an ordinary one.
+
+        Args:
+            work: statements that may run again: they only read, or the first of them is a whole change.
+
+        Raises:
+            Exception: as `checkout` and the work do.
+        """
+        raw = await self.take(brief=True)
+        waited = raw.waited
+        try:
+            return await work(raw)
+        except Exception as error:
+            if not raw.brief or sqlstate(error) != QUERY_CANCELED:
+                raise
+        finally:
+            self.give_back(raw)
+        if (record := current_record.get()) is not None:
+            # Its other statements may be as slow. They need not be tried on a brief connection.
+            record.slow = True
+        raw = await self.take(waited=waited)
+        try:
+            return await work(raw)
+        finally:
+            self.give_back(raw)
+
+    def checkout(self, *, brief: bool = False) -> Checkout:
         """Check out a connection, for direct use of the driver.
+
+        Args:
+            brief: whether one will do on which PostgreSQL ends statements after `SLOW_SECONDS`.
 
         Raises:
             UnavailableError: POOL_EXHAUSTED, no connection was free in time, never raised during a wake-up; or
                 SERVER_STOPPING, the pool is closed.
             Exception: opening a connection failed.
         """
-        return Checkout(self)
+        return Checkout(self, brief=brief)
 
     @contextlib.asynccontextmanager
     async def connect(self, *, transaction: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -133,23 +176,30 @@ class Pool:
             async with Driver(raw, pool=self.name).transaction() if transaction else contextlib.nullcontext():
                 yield raw.session
 
-    async def take(self) -> PooledConnection:
+    async def take(self, *, brief: bool = False, waited: float = 0.0) -> PooledConnection:
         """Take a connection, which has to be given back.
+
+        Args:
+            brief: whether a brief one will do.
+            waited: how many seconds of its patience the request has waited already.
 
         Raises:
             Exception: as `checkout` does.
         """
-        while self._idle:
+        holder = current_record.get()
+        # Nobody can hold a share while fewer are in use.
+        while self._idle and (self.used < self._share or not Shares(self._open, self._share).is_full(holder)):
             raw = self._idle.pop()
             if self._is_usable(raw):
-                self.used += 1
+                self._lend(raw, holder)
                 return raw
             self._close(raw)
-        return await self._wait()
+        return await self._wait(holder, brief=brief, waited=waited)
 
     def give_back(self, raw: PooledConnection) -> None:
         """Take back a connection. It goes to the first request that waits, unless it may not be used again."""
         self.used -= 1
+        raw.holder = None
         self._lost_at = max(self._lost_at, raw.lost_at)
         self._hand_on(raw)
 
@@ -160,10 +210,11 @@ class Pool:
     async def dispose(self) -> None:
         """Close all connections that are not in use, and refuse requests that wait or come later."""
         self._disposed = True
-        while (turn := self._next_turn()) is not None:
+        while (turn := self._waiting.next_turn()) is not None:
             turn.set_result(_stopping())
-        while self._idle:
-            self._close(self._idle.pop())
+        for idle in (self._idle, self._idle_brief):
+            while idle:
+                self._close(idle.pop())
         # A wake-up takes too long.
         if self._openings and not self._wake_up.under_way:
             await asyncio.wait(self._openings, timeout=_LOGIN_SECONDS)
@@ -176,26 +227,27 @@ class Pool:
     def postpone(self, seconds: float) -> None:
         """Let all requests wait for at least this time. An opening calls this when it waits for a wake-up."""
         self._patient_until = max(self._patient_until, running_loop().time() + seconds)
-        for waiter in self._waiting:
-            waiter.context.run(postpone, seconds)
+        self._waiting.postpone(seconds)
 
-    async def _wait(self) -> PooledConnection:
+    async def _wait(self, holder: RequestRecord | None, *, brief: bool, waited: float) -> PooledConnection:
         if self._disposed:
             raise _stopping()
         loop = running_loop()
         now = loop.time()
         if self._patient_until > now:
             postpone(self._patient_until - now)
-        waiter = _Waiter(now, now + patience_left(self._acquisition), loop.create_future(), copy_context())
-        self._waiting.append(waiter)
+        # A longer wait was for a login or a wake-up, and does not count.
+        until = now + patience_left(self._acquisition) - (waited if waited < self._acquisition else 0.0)
+        waiter = Waiter(now, until, loop.create_future(), copy_context(), holder, brief)
+        self._waiting.add(waiter)
+        self._serve()
         self._open_more()
         self._check_at(waiter.until)
         try:
             found = await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.cancelled():
-                # It may have been skipped, and so be gone already.
-                self._waiting = deque(other for other in self._waiting if other is not waiter)
+                self._waiting.drop(waiter)
             elif isinstance(found := waiter.turn.result(), PooledConnection):
                 self.give_back(found)
             raise
@@ -203,41 +255,59 @@ class Pool:
             return found
         raise found
 
-    def _next_turn(self, came_by: float = math.inf) -> asyncio.Future[PooledConnection | Exception] | None:
-        """Remove the request that has waited longest, if it came by then."""
-        while self._waiting and self._waiting[0].since <= came_by:
-            # Skip a request whose task has just been cancelled.
-            if not (turn := self._waiting.popleft().turn).done():
-                return turn
-        return None
-
     def _hand_on(self, raw: PooledConnection) -> None:
-        """Give a connection to the first request that waits, or keep it, unless it may not be used again."""
+        """Give a connection to the first request that waits and may have it, unless it may not be used again."""
         if not self._is_usable(raw):
             self._close(raw)
             self._open_more()
             return
         self._wake_up.answered()
-        if (turn := self._next_turn()) is not None:
-            self.used += 1
-            turn.set_result(raw)
-        else:
-            self._idle.append(raw)
+        (self._idle_brief if raw.brief else self._idle).append(raw)
+        if self._waiting:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Give idle connections to the requests that wait and may have them.
+
+        What comes back may be what its holder's other requests waited for, so it may serve more than one of them.
+        """
+        for idle in (self._idle, self._idle_brief):
+            while idle and self._waiting:
+                if not self._is_usable(idle[-1]):
+                    self._close(idle.pop())
+                    self._open_more()
+                    continue
+                shares = Shares(self._open, self._share)
+                if (waiter := self._waiting.entitled(shares, brief=idle is self._idle_brief)) is None:
+                    break
+                raw = idle.pop()
+                self._lend(raw, waiter.holder, waited=running_loop().time() - waiter.since)
+                waiter.turn.set_result(raw)
+
+    def _lend(self, raw: PooledConnection, holder: RequestRecord | None, *, waited: float = 0.0) -> None:
+        self.used += 1
+        raw.holder, raw.since, raw.waited = holder, time.monotonic(), waited
 
     def _open_more(self) -> None:
-        """Open a connection for each request that waits, as far as there is room."""
-        room = self.size - self.used - len(self._idle)
+        """Open a connection for each request that waits, as far as there is room: brief ones last."""
+        room = self.size - self.used - self.idle
         while len(self._openings) < min(room, len(self._waiting)) and not self._disposed:
+            ordinary = self.used + self.idle + len(self._openings) - self._brief
+            # While an ordinary one is idle, the requests that wait may not have it.
+            brief = bool(self._idle) or ordinary >= self.size - self._most_brief
+            if brief and (self._brief >= self._most_brief or not self._waiting.wants_brief):
+                break
+            self._brief += brief
             # In an empty context: the opening belongs to no request.
-            opening = asyncio.create_task(self._open(), name=f"open {self.name}", context=Context())
+            opening = asyncio.create_task(self._add(brief=brief), name=f"open {self.name}", context=Context())
             self._openings.add(opening)
 
-    async def _open(self) -> None:
+    async def _add(self, *, brief: bool) -> None:
         follow((self,))
         began = running_loop().time()
         found: PooledConnection | Exception
         try:
-            found = await self._opened()
+            found = await self._opened(brief=brief)
         except asyncio.CancelledError:
             # The pool is closed, or what the login waited for was cancelled.
             found = UnavailableError(Reason.DATABASE_UNAVAILABLE, "The login was cancelled. Try again shortly.")
@@ -251,13 +321,16 @@ class Pool:
             if self._waiting:
                 self._check_at(until)
         if isinstance(found, PooledConnection):
+            self._open.add(found)
             self._hand_on(found)
-        # What a login met may be over for a request that came after it began.
-        elif (turn := self._next_turn(began)) is not None:
-            turn.set_result(found)
+        else:
+            self._brief -= brief
+            # What a login met may be over for a request that came after it began.
+            if (turn := self._waiting.next_turn(began)) is not None:
+                turn.set_result(found)
         self._open_more()
 
-    async def _opened(self) -> PooledConnection:
+    async def _opened(self, *, brief: bool) -> PooledConnection:
         # Before the login: a database that is lost or discarded meanwhile may be the one that it reaches.
         began = time.monotonic()
         try:
@@ -268,13 +341,22 @@ class Pool:
         self.opened()
         # Connections that were opened together are not replaced together.
         ends_at = time.monotonic() + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
-        return PooledConnection(session, driver, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
+        raw = PooledConnection(session, driver, brief=brief, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
+        if brief:
+            try:
+                await driver.execute(f"SET statement_timeout = {int(SLOW_SECONDS * 1000)}")
+            except BaseException:
+                await raw.close()
+                raise
+        return raw
 
     def _is_usable(self, raw: PooledConnection) -> bool:
         dead = raw.spoilt or raw.driver_connection.is_closed() or raw.opened_at <= self._lost_at
         return not (dead or self._disposed or time.monotonic() >= raw.ends_at)
 
     def _close(self, raw: PooledConnection) -> None:
+        self._open.discard(raw)
+        self._brief -= raw.brief
         closing = asyncio.create_task(raw.close(), name=f"close {self.name}", context=Context())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
@@ -288,38 +370,22 @@ class Pool:
     def _check(self) -> None:
         """Refuse the requests that have waited for too long, unless a connection is being opened for them."""
         now, self._timer, self._next_check_at = running_loop().time(), None, math.inf
-        waiting, self._waiting = self._waiting, deque()
-        for waiter in waiting:
-            if len(self._waiting) < len(self._openings) or max(waiter.until, self._patient_until) > now:
-                self._waiting.append(waiter)
-            elif not waiter.turn.done():
-                message = "Every database connection is in use. Try again shortly."
-                waiter.turn.set_result(UnavailableError(Reason.POOL_EXHAUSTED, message))
-        if self._waiting:
-            next_ = max(self._patient_until, min(waiter.until for waiter in self._waiting))
-            self._check_at(max(next_, now + _CHECK_SECONDS))
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A request that waits, in its context, for a connection or the error of an opening."""
-
-    since: float
-    until: float
-    turn: asyncio.Future[PooledConnection | Exception]
-    context: Context
+        again = self._waiting.refuse(now, self._patient_until, spared=len(self._openings))
+        if again is not None:
+            self._check_at(max(again, now + _CHECK_SECONDS))
 
 
 class Checkout:
     """A context with a checked-out connection. A class, because a generator would cost as much as the checkout."""
 
-    __slots__ = ("_pool", "_raw")
+    __slots__ = ("_brief", "_pool", "_raw")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, brief: bool) -> None:
         self._pool = pool
+        self._brief = brief
 
     async def __aenter__(self) -> PooledConnection:
-        self._raw = await self._pool.take()
+        self._raw = await self._pool.take(brief=self._brief)
         return self._raw
 
     async def __aexit__(self, *_: object) -> None:

@@ -119,7 +119,7 @@ class GraphQLEndpoint:
         context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
         work = self._execute(data, context, method=method)
         presence: ClientPresence | None = request.scope.get(CLIENT_PRESENCE)
-        answer, status = await (work if presence is None else presence.while_there(work))
+        answer, status = await self._gateway.metered(work if presence is None else presence.while_there(work))
         response: Response = (
             _JsonResponse(answer, accepted) if isinstance(answer, bytes) else _response(answer, status, accepted)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -18,22 +19,25 @@ from server.graphql.request import asks_for_cost, request_data
 from server.http.error_response import present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.observability.request_record import current_record, metered
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     import strawberry
     from starlette.requests import HTTPConnection, Request
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from schema.permissions import Principal
     from server.auth.authentication import Authentication
     from server.graphql.introspection import ExploredBy
     from server.graphql.persisted_documents import Documents
     from server.graphql.request import RequestData
     from server.http.consistency import Consistency
     from server.http.origins import Origins
+    from server.observability.request_record import RequestRecord
     from server.traffic.rate_limit import RateLimit
 
 _T = TypeVar("_T")
@@ -85,6 +89,7 @@ class Gateway:
         self._documents = documents
         self._origins = origins
         self._rates = rates
+        self._settle = None if rates is None else rates.settle
 
     async def authenticate(
         self, connection: HTTPConnection, init: Mapping[str, object] | None = None, *, any_origin: bool = False
@@ -112,7 +117,20 @@ class Gateway:
             tells_cost=asks_for_cost(connection.scope),
             explores=may_explore(principal, self.explored_by),
         )
+        if (record := current_record.get()) is not None:
+            self.note_caller(record, principal)
         return own if self._rates is None else self._rates.charging(own)
+
+    def note_caller(self, record: RequestRecord, principal: Principal) -> None:
+        """Note on a record whose operation it is, and who charges for what it really takes."""
+        record.caller = principal.user
+        record.settle = self._settle
+
+    def metered(self, work: Awaitable[_T]) -> Awaitable[_T]:
+        """The work of an operation. With a rate limit, its record notes how long it holds the event loop."""
+        if self._settle is None or (record := current_record.get()) is None:
+            return work
+        return metered(record, work)
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """Check the origin of a WebSocket whose client authenticates later, in its `connection_init`.
@@ -219,13 +237,25 @@ class Gateway:
                 operation_extensions=data.extensions,
                 allowed_operation_types=allowed,
             )
-            async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
+            timed = _EachMetered(self, results) if self._settle else results
+            async with aclosing(results), aclosing(lasting(timed, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
                     # None of them is a frame of incremental delivery: the schema has no @defer.
                     answer, _ = present(_reworded(cast("ExecutionResult", result)), explores=context.explores)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
             yield present(_failure(error), explores=context.explores)[0]
+
+
+class _EachMetered(AsyncIterator[_T]):
+    """The results of an operation, each of them metered."""
+
+    def __init__(self, gateway: Gateway, results: AsyncIterator[_T]) -> None:
+        self._gateway = gateway
+        self._results = results
+
+    def __anext__(self) -> Awaitable[_T]:
+        return self._gateway.metered(self._results.__anext__())
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:

@@ -274,6 +274,7 @@ class SocketConnection:
 
     async def _operate(self, id_: str, data: RequestData, context: Context, reads: ReadRequirement) -> None:
         record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+        self._gateway.note_caller(record, context.principal)
         current_record.set(record)
         current_reads.set(reads)
         started, events = time.perf_counter(), 0
@@ -304,6 +305,8 @@ class SocketConnection:
                 await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
+            if record.settle is not None:
+                record.settle(record)
             observe(OperationServed(record, events, time.perf_counter() - started))
 
     def _forget(self, id_: str) -> None:

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from schema.context import Context
+    from server.observability.request_record import RequestRecord
     from server.settings import Settings
 
 _REMEMBERED: Final = 10_000
 # Finding the mistakes of a document takes about as long as the smallest page.
 _MISTAKE_POINTS: Final = 1
+# What a point of an ordinary page takes, the loop and the database together.
+_SECONDS_PER_POINT: Final = 20e-6
+# Of each operation, and of each of its statements. A small operation takes more than its price, for its fixed part, and
+# a statement's time includes its wait for the event loop, which others keep busy.
+_FREE_SECONDS: Final = 0.005
 
 
 class RateLimit:
@@ -93,10 +99,24 @@ class RateLimit:
         """
         self._demanded(user, 1, self._clock())
 
+    def charge(self, user: str, points: float) -> None:
+        """Take points that are spent already. A bucket without them owes them, as many as it holds at most."""
+        now = self._clock()
+        self._keep(user, max(float(-self._burst), self._left(user, now) - points), now)
+
+    def settle(self, record: RequestRecord) -> None:
+        """Charge an operation that is over for what it really took, as far as that exceeds its price."""
+        # A change may wait for a lock, which is not its caller's work: its price is what its statement takes.
+        seconds = record.loop_seconds + (0.0 if record.mutation else record.database_seconds)
+        excess = (seconds - _FREE_SECONDS * (1 + record.statements)) / _SECONDS_PER_POINT - record.cost
+        if excess >= 1 and record.caller is not None:
+            self.charge(record.caller, excess)
+
     def note_mistake(self, user: str, text: str) -> None:
         """Charge for reading a document that is refused, as far as the bucket has points."""
         now = self._clock()
-        self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS - reading_points(text)), now)
+        left = self._left(user, now)
+        self._keep(user, max(min(0.0, left), left - _MISTAKE_POINTS - reading_points(text)), now)
 
     def _demanded(self, user: str, points: int, now: float) -> float:
         left = self._left(user, now)
@@ -105,7 +125,7 @@ class RateLimit:
         seconds = max(1, math.ceil((points - left) / self._rate))
         raise RateLimitedError(
             Reason.RATE_LIMITED,
-            f"This costs {points:,} points, and you have {int(left):,} left: try again in {seconds:,} s.",
+            f"This costs {points:,} points, and you have {max(0, int(left)):,} left: try again in {seconds:,} s.",
             retry_after_seconds=seconds,
         )
 

@@ -13,7 +13,7 @@ from schema.errors import RateLimitedError, Reason, UnavailableError
 from server.observability.request_record import current_record, running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 _T = TypeVar("_T")
 
@@ -74,7 +74,7 @@ class CountSubscriptions(SchemaExtension):
         yield
 
 
-async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGenerator[_T, None]:
+async def lasting(results: AsyncIterator[_T], seconds: float) -> AsyncGenerator[_T, None]:
     """The results of an operation, for `seconds` if it is a subscription. Other operations have deadlines of their own.
 
     Raises:

@@ -212,7 +212,7 @@ async def test_a_change_that_is_refused_costs_no_connection(
         )
         async with AsyncExitStack() as stack:
             for _ in range(engines.writes.size):
-                await stack.enter_async_context(engines.writes.checkout())
+                await stack.enter_async_context(engines.writes.checkout(brief=True))
         opened: list[None] = []
         engines.writes.opened = lambda: opened.append(None)
         changed = 0

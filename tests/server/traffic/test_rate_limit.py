@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schema.errors import RateLimitedError, Reason
+from server.observability.request_record import RequestRecord
 from server.traffic.rate_limit import RateLimit
 
 
@@ -117,3 +118,78 @@ def test_the_number_of_remembered_callers_is_bounded(clock: Clock) -> None:
     assert refusal(rates, "user 24", 1)
     assert refusal(rates, "user 15", 1)
     rates.spend("user 14", 100)
+
+
+@pytest.fixture
+def _prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eighth of a second for a point, and a quarter is free. The tests' own server is too patient to charge."""
+    monkeypatch.setattr("server.traffic.rate_limit._FREE_SECONDS", 0.25)
+    monkeypatch.setattr("server.traffic.rate_limit._SECONDS_PER_POINT", 0.125)
+
+
+charges = pytest.mark.usefixtures("_prices")
+
+
+def record(**took: float) -> RequestRecord:
+    """The record of an operation of the caller "a" that cost 10 points, and that took this."""
+    ended = RequestRecord("1", caller="a", cost=10, statements=1)
+    for name, value in took.items():
+        setattr(ended, name, value)
+    return ended
+
+
+@charges
+def test_an_operation_that_took_more_than_its_price_is_charged_the_rest(clock: Clock) -> None:
+    """Of the database and of the event loop. The price that was paid before counts."""
+    for took in ({"database_seconds": 3.0}, {"loop_seconds": 3.0}, {"database_seconds": 1.0, "loop_seconds": 2.0}):
+        rates = limit(clock)
+        rates.settle(record(**took))
+        rates.spend("a", 90)
+        assert refusal(rates, "a", 1)
+
+
+@charges
+def test_an_operation_that_took_less_than_its_price_gets_nothing_back(clock: Clock) -> None:
+    """Nor is one charged that took what is free for each operation and each statement."""
+    rates = limit(clock)
+    rates.spend("a", 50)
+    rates.settle(record())
+    rates.settle(record(database_seconds=1.75))
+    rates.spend("a", 50)
+    assert refusal(rates, "a", 1)
+
+
+@charges
+def test_a_change_is_not_charged_for_its_wait_for_a_lock(clock: Clock) -> None:
+    """Another caller may hold the lock. The time of the event loop is charged."""
+    rates = limit(clock)
+    rates.settle(record(mutation=True, database_seconds=100))
+    rates.spend("a", 100)
+    rates = limit(clock)
+    rates.settle(record(mutation=True, loop_seconds=100))
+    assert refusal(rates, "a", 1)
+
+
+@charges
+def test_a_caller_owes_as_much_as_its_bucket_holds_at_most(clock: Clock) -> None:
+    """The refusal says when the debt is paid, and mistakes do not pay it."""
+    rates = limit(clock, rate=10, burst=100)
+    for _ in range(10):
+        rates.settle(record(database_seconds=100))
+    refused = refusal(rates, "a", 10)
+    assert refused.retry_after_seconds == 11
+    assert "0 left" in refused.message
+    rates.note_mistake("a", "{")
+    assert refusal(rates, "a", 10).retry_after_seconds == 11
+    clock.now += 11
+    rates.spend("a", 10)
+
+
+@charges
+def test_what_no_caller_has_sent_is_charged_to_nobody(clock: Clock) -> None:
+    """A request that is refused before its caller is known."""
+    rates = limit(clock)
+    ended = record(loop_seconds=10)
+    ended.caller = None
+    rates.settle(ended)
+    assert rates.callers == 0
