@@ -188,7 +188,7 @@ class Pool:
         """
         holder = current_record.get()
         # Nobody can hold a share while fewer are in use.
-        while self._idle and (self.used < self._share or not Shares(self._open, self._share).is_full(holder)):
+        while self._idle and (self.used < self._share or not self._shares().is_full(holder)):
             raw = self._idle.pop()
             if self._is_usable(raw):
                 self._lend(raw, holder)
@@ -277,12 +277,15 @@ class Pool:
                     self._close(idle.pop())
                     self._open_more()
                     continue
-                shares = Shares(self._open, self._share)
-                if (waiter := self._waiting.entitled(shares, brief=idle is self._idle_brief)) is None:
+                waiter = self._waiting.entitled(self._shares(), brief=idle is self._idle_brief)
+                if waiter is None:
                     break
                 raw = idle.pop()
                 self._lend(raw, waiter.holder, waited=running_loop().time() - waiter.since)
                 waiter.turn.set_result(raw)
+
+    def _shares(self) -> Shares:
+        return Shares(self._open, self._share, all_slow=self._most_brief == 0)
 
     def _lend(self, raw: PooledConnection, holder: RequestRecord | None, *, waited: float = 0.0) -> None:
         self.used += 1

@@ -8,10 +8,14 @@ Nobody knows before a statement runs whether it is slow, so there are three boun
   server, which calls for all of its users.
 - Some connections are brief: PostgreSQL itself ends a statement there after `SLOW_SECONDS`, and the pool runs it again
   on an ordinary one. However many operations and callers are slow together, they never hold these.
+
+The statements of a pool without brief connections are slow by nature, as counts are. There a caller holds at most its
+share from its first statement on.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -43,12 +47,13 @@ class Shares:
     Args:
         connections: the pool's.
         most: the share.
+        all_slow: whether every statement counts as slow.
     """
 
     __slots__ = ("_full", "_holders", "_most")
 
-    def __init__(self, connections: Iterable[PooledConnection], most: int) -> None:
-        slow_since = time.monotonic() - SLOW_SECONDS
+    def __init__(self, connections: Iterable[PooledConnection], most: int, *, all_slow: bool) -> None:
+        slow_since = math.inf if all_slow else time.monotonic() - SLOW_SECONDS
         used = [(raw.holder, raw.since) for raw in connections if raw.holder is not None]
         slow = {holder.caller for holder, since in used if since < slow_since}
         self._most = most

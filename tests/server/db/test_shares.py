@@ -273,6 +273,25 @@ async def test_an_operation_that_waits_for_its_own_caller_leaves_its_admission_s
     await asyncio.gather(*running)
 
 
+async def test_a_caller_never_holds_all_connections_of_a_pool_without_brief_ones(cluster: Cluster) -> None:
+    """Its statements are slow by nature, so nobody has to find that out first."""
+    pool = Pool(
+        "counts",
+        lambda: asyncpg.connect(cluster.url),
+        WakeUp(sleeps=False, patience=0),
+        size=3,
+        acquisition=PATIENCE_SECONDS,
+        recycle=PATIENCE_SECONDS,
+    )
+    async with locked(cluster):
+        running = [begin(operation("ann"), pool.run(slow)) for _ in range(CROWD)]
+        await until(lambda: held_by(pool, "ann") == share_of(3))
+        await answered(pool, "bob")
+        assert held_by(pool, "ann") == share_of(3)
+    assert await asyncio.gather(*running) == ["slow"] * CROWD
+    await pool.dispose()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 async def test_a_small_pool_answers_everybody(cluster: Cluster, size: int) -> None:
     """Slow and fast, of one operation and of many. A pool of two or more answers the fast ones first."""
