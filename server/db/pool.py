@@ -19,7 +19,7 @@ from schema.deadline import follow, postpone
 from schema.errors import Reason, UnavailableError
 from server.db.driver import Driver, PooledConnection, spoil_if_lost
 from server.db.errors import QUERY_CANCELED, sqlstate
-from server.db.shares import SLOW_SECONDS, Shares, share_of
+from server.db.shares import SLOW_SECONDS, Shares
 from server.db.wait_queue import Waiter, WaitQueue
 from server.observability.request_record import current_record, running_loop
 from server.traffic.admission import patience_left
@@ -80,7 +80,7 @@ class Pool:
         self.name = name
         self.size = size
         self.used = 0
-        self._share = share_of(size)
+        self._shares = Shares(size, all_slow=brief == 0)
         self._most_brief = brief
         # Of those that are open or being opened.
         self._brief = 0
@@ -187,8 +187,7 @@ class Pool:
             Exception: as `checkout` does.
         """
         holder = current_record.get()
-        # Nobody can hold a share while fewer are in use.
-        while self._idle and (self.used < self._share or not self._shares().is_full(holder)):
+        while self._idle and (self.used < self._shares.least or not self._shares.held(self._open).is_full(holder)):
             raw = self._idle.pop()
             if self._is_usable(raw):
                 self._lend(raw, holder)
@@ -199,6 +198,7 @@ class Pool:
     def give_back(self, raw: PooledConnection) -> None:
         """Take back a connection. It goes to the first request that waits, unless it may not be used again."""
         self.used -= 1
+        self._shares.note_return(raw)
         raw.holder = None
         self._lost_at = max(self._lost_at, raw.lost_at)
         self._hand_on(raw)
@@ -277,15 +277,19 @@ class Pool:
                     self._close(idle.pop())
                     self._open_more()
                     continue
-                waiter = self._waiting.entitled(self._shares(), brief=idle is self._idle_brief)
+                brief = idle is self._idle_brief
+                waiter = self._waiting.entitled(self._shares.held(self._open), brief=brief, last=self._is_last_brief)
                 if waiter is None:
                     break
                 raw = idle.pop()
                 self._lend(raw, waiter.holder, waited=running_loop().time() - waiter.since)
                 waiter.turn.set_result(raw)
 
-    def _shares(self) -> Shares:
-        return Shares(self._open, self._share, all_slow=self._most_brief == 0)
+    @property
+    def _is_last_brief(self) -> bool:
+        """Whether all brief connections but one are in use, where there is more than one."""
+        used = sum(raw.brief and raw.holder is not None for raw in self._open)
+        return 1 < self._most_brief <= used + 1
 
     def _lend(self, raw: PooledConnection, holder: RequestRecord | None, *, waited: float = 0.0) -> None:
         self.used += 1

@@ -3,9 +3,9 @@
 Nobody knows before a statement runs whether it is slow, so there are three bounds, and none needs to know it:
 
 - An operation holds at most its share, from its first statement on.
-- A caller who has held a connection for longer than `SLOW_SECONDS` holds at most its share of ordinary connections
-  until that connection comes back. A caller whose statements are fast has no bound: one caller may be a frontend's
-  server, which calls for all of its users.
+- A caller who holds a connection for longer than `SLOW_SECONDS`, or has done so a moment ago, holds at most its share
+  of ordinary connections. A caller whose statements are fast has no bound: one caller may be a frontend's server, which
+  calls for all of its users.
 - Some connections are brief: PostgreSQL itself ends a statement there after `SLOW_SECONDS`, and the pool runs it again
   on an ordinary one. However many operations and callers are slow together, they never hold these.
 
@@ -15,7 +15,6 @@ share from its first statement on.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -27,13 +26,21 @@ if TYPE_CHECKING:
 
 # Pages and changes take a few milliseconds. This is more than they take on a busy machine, and hardly noticeable.
 SLOW_SECONDS: Final = 0.05
+# How long a caller counts as slow after a slow statement has ended. Otherwise a caller whose statements take a little
+# longer than `SLOW_SECONDS` would be slow for half of the time only.
+_REMEMBERED_SECONDS: Final = 1.0
 # One of this many connections is brief.
 _ONE_IN: Final = 5
 
 
-def share_of(size: int) -> int:
-    """How many connections of a pool of this size an operation may hold, and a caller with slow statements."""
+def operation_share(size: int) -> int:
+    """How many connections of a pool of this size an operation may hold."""
     return (size + 1) // 2
+
+
+def caller_share(size: int) -> int:
+    """How many ordinary connections of a pool of this size a slow caller may hold: few, for they share processors."""
+    return min(operation_share(size), max(2, size // 4))
 
 
 def brief_of(size: int) -> int:
@@ -42,27 +49,58 @@ def brief_of(size: int) -> int:
 
 
 class Shares:
-    """Which operations and callers hold their share of a pool at this moment. The server's own work has no share.
+    """The shares of a pool. `least` is the smallest: nobody holds a share while fewer connections are in use.
 
     Args:
-        connections: the pool's.
-        most: the share.
+        size: how many connections it has.
         all_slow: whether every statement counts as slow.
     """
 
+    def __init__(self, size: int, *, all_slow: bool) -> None:
+        self._operation = operation_share(size)
+        self.least = self._caller = caller_share(size)
+        self._all_slow = all_slow
+        # Until when callers count as slow whose statement was. The one that is remembered for longest is last.
+        self._slow_until: dict[str, float] = {}
+
+    def note_return(self, raw: PooledConnection) -> None:
+        """Remember the caller for a while if it has held this connection for long."""
+        now, holder = time.monotonic(), raw.holder
+        if now - raw.since > SLOW_SECONDS and holder is not None and holder.caller is not None:
+            self._slow_until.pop(holder.caller, None)
+            self._slow_until[holder.caller] = now + _REMEMBERED_SECONDS
+            while self._slow_until[first := next(iter(self._slow_until))] < now:
+                del self._slow_until[first]
+
+    def held(self, connections: Iterable[PooledConnection]) -> Held:
+        """Who holds these connections at this moment."""
+        now = time.monotonic()
+        holders: list[RequestRecord] = []
+        slow: set[str] = set()
+        ordinary: list[str | None] = []
+        for raw in connections:
+            if (holder := raw.holder) is None:
+                continue
+            holders.append(holder)
+            if not raw.brief:
+                ordinary.append(holder.caller)
+            if (caller := holder.caller) is not None and (
+                self._all_slow or now - raw.since > SLOW_SECONDS or self._slow_until.get(caller, 0.0) > now
+            ):
+                slow.add(caller)
+        full = {caller for caller in slow if ordinary.count(caller) >= self._caller}
+        return Held(holders, full, self._operation)
+
+
+class Held:
+    """Which operations and callers hold their share of a pool at a moment. The server's own work has no share."""
+
     __slots__ = ("_full", "_holders", "_most")
 
-    def __init__(self, connections: Iterable[PooledConnection], most: int, *, all_slow: bool) -> None:
-        slow_since = math.inf if all_slow else time.monotonic() - SLOW_SECONDS
-        used = [(raw.holder, raw.since) for raw in connections if raw.holder is not None]
-        slow = {holder.caller for holder, since in used if since < slow_since}
+    def __init__(self, holders: list[RequestRecord], full: set[str], most: int) -> None:
+        self._holders = holders
+        self._full = full
         self._most = most
-        self._holders = [holder for holder, _ in used]
-        self._full = {
-            caller
-            for caller in slow
-            if caller is not None and sum(holder.caller == caller for holder in self._holders) >= most
-        }
 
     def is_full(self, holder: RequestRecord | None) -> bool:
         """Whether the operation, or its caller, may hold no further ordinary connection now."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from server.db.driver import PooledConnection
-    from server.db.shares import Shares
+    from server.db.shares import Held
     from server.observability.request_record import RequestRecord
 
 
@@ -88,20 +88,20 @@ class WaitQueue:
                 return turn
         return None
 
-    def entitled(self, shares: Shares, *, brief: bool) -> Waiter | None:
+    def entitled(self, held: Held, *, brief: bool, last: bool) -> Waiter | None:
         """Remove the first request that may have an ordinary or a brief connection now.
 
-        A caller who holds its share gets a brief one if no other caller waits for it.
+        A caller who holds its share gets a brief one if no other caller waits for it, but not the last one.
         """
         found = None
         for waiter in self._waiting:
             if waiter.turn.done() or (brief and not waiter.may_be_brief):
                 continue
-            if shares.is_caller_full(waiter.holder):
+            if held.is_caller_full(waiter.holder):
                 waiter.step_aside()
-                if brief and found is None and not shares.is_operation_full(waiter.holder):
+                if brief and not last and found is None and not held.is_operation_full(waiter.holder):
                     found = waiter
-            elif not shares.is_operation_full(waiter.holder):
+            elif not held.is_operation_full(waiter.holder):
                 found = waiter
                 break
         if found is not None:
