@@ -351,7 +351,9 @@ class Pool:
         raw = PooledConnection(session, driver, brief=brief, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
         if brief:
             try:
-                await driver.execute(f"SET statement_timeout = {int(SLOW_SECONDS * 1000)}")
+                # What suits it needs no parallel workers, and the others should not take more processors meanwhile.
+                milliseconds = int(SLOW_SECONDS * 1000)
+                await driver.execute(f"SET statement_timeout = {milliseconds}; SET max_parallel_workers_per_gather = 0")
             except BaseException:
                 await raw.close()
                 raise

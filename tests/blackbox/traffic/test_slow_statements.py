@@ -239,7 +239,8 @@ async def refused_soon(send: Callable[[], Awaitable[str]]) -> None:
 BIG: Final = "big_orders"
 ORDERS: Final = 1_000_000
 SECONDS: Final = 6.0
-TIMES: Final = 3
+# How many times as long a page may take. Many operations at once are each tried on a brief connection too.
+TIMES, TIMES_BESIDE_MANY = 3, 5
 PAGE: Final = "{ orders(first: 10, orderBy: {field: ORDER_DATE}) { nodes { orderKey status totalPrice orderDate } } }"
 SCAN: Final = 'orders(first: 10, filter: {clerk: {eq: "nobody"}}) { nodes { orderKey } }'
 FAR: Final = "ordersPage(page: 99000, pageSize: 10) { nodes { orderKey comment } }"
@@ -266,7 +267,7 @@ def big(cluster: Cluster, orders_url: str) -> Iterator[Server]:
 @pytest.mark.long
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_others_pages_take_about_as_long_as_without_slow_ones(big: Server, attack: str) -> None:
-    """Their median is within a factor of three, and none is refused."""
+    """Their median is within a factor of three, or of five beside 20 clients, and none is refused."""
     over = asyncio.Event()
 
     async def send(client: httpx.AsyncClient, caller: str, document: str) -> tuple[float, bool]:
@@ -304,4 +305,5 @@ async def test_others_pages_take_about_as_long_as_without_slow_ones(big: Server,
     )
     held.append(line)
     assert not refused, line
-    assert medians[1] <= TIMES * medians[0] or not MEASURES, line
+    times = TIMES if len(ATTACKS[attack]) == 1 else TIMES_BESIDE_MANY
+    assert medians[1] <= times * medians[0] or not MEASURES, line
