@@ -1,7 +1,8 @@
-FROM node:22.16.0-bookworm-slim AS node
+# Each base image is the index of its platforms, by digest. `docker buildx imagetools inspect IMAGE:TAG` shows a tag's.
+FROM node:22.16.0-bookworm-slim@sha256:048ed02c5fd52e86fda6fbd2f6a76cf0d4492fd6c6fee9e2c463ed5108da0e34 AS node
 
 # GraphiQL's files, installed by npm, which checks them against the hashes in server/graphql/graphiql/package-lock.json.
-FROM python:3.11.14-slim-bookworm AS graphiql
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS graphiql
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
 WORKDIR /build
@@ -10,13 +11,13 @@ COPY server/graphql/__init__.py server/graphql/
 COPY server/graphql/graphiql server/graphql/graphiql
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && python -m server.graphql.graphiql.vendor
 
-FROM python:3.11.14-slim-bookworm AS packages
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS packages
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1
 COPY requirements.txt ./
-RUN python -m venv /venv && /venv/bin/pip install --disable-pip-version-check -r requirements.txt
+RUN python -m venv /venv && /venv/bin/pip install --disable-pip-version-check --require-hashes -r requirements.txt
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 WORKDIR /app
 COPY --from=packages /venv /venv
 # server/local is left out by .dockerignore.

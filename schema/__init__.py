@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning, Stages
+from schema.extensions import CostControl, DocumentPreparation, Executor, HeadFirst, OperationScope, Planning, Stages
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages import quote_values_in_json
@@ -58,6 +58,7 @@ def build_schema(
     documents: DocumentCache | None = None,
     plans: bool = False,
     limits: DocumentLimits | None = None,
+    executor: type[Executor] | None = None,
 ) -> strawberry.Schema:
     """Build the schema.
 
@@ -67,6 +68,7 @@ def build_schema(
         documents: the cache of documents, if the caller shares it; None makes a new one.
         plans: whether to plan queries, so that the caller can answer them from their plans.
         limits: the limits of a document and the cost limit of an operation; None for the defaults.
+        executor: the class that executes operations; None for the schema's own.
     """
     quote_values_in_json()
     limits = limits or DocumentLimits()
@@ -77,6 +79,7 @@ def build_schema(
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
+        execution_context_class=executor or Executor,
         extensions=[
             lambda: DocumentPreparation(cache, limits),
             OperationScope,

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import strawberry
 
+from schema.ports.statistics import NO_STATISTICS
 from schema.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Hashable
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.orders import OrderLookup, OrderStore
+    from schema.ports.statistics import OrderStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,37 @@ class FeedPosition:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+async def _same(principal: Principal) -> Principal:
+    return principal
+
+
+@dataclass(frozen=True, slots=True)
+class EventTerms:
+    """What all events of a subscription have in common.
+
+    Attributes:
+        selection: equal for subscriptions that select the same of an event, and so get equal answers.
+        cost: what an event costs, in points.
+    """
+
+    selection: Hashable
+    cost: int
+
+
+class Account(Protocol):
+    """The points of a caller."""
+
+    def pay(self, points: int) -> None:
+        """Take points for work that is about to be done.
+
+        Raises:
+            RateLimitedError: there are too few. None is taken.
+        """
+
+    def settle(self, points: int) -> None:
+        """Take points for work that has been done, as far as there are any."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The context that every resolver of an operation receives.
@@ -50,10 +83,15 @@ class Context:
     Attributes:
         feed_position: how far the operation's subscription has come; None if the transport does not ask.
         head: the head of the feed at the start of the operation, if the operation selects it.
-        charge: called once with the cost of the operation, before anything is executed. If it raises an `ApiError`,
-            that is the answer. None if there is nothing to charge, or if it has been charged already.
+        charge: called with the cost of the operation, before anything is executed, and with the cost of each event of
+            a subscription. If it raises an `ApiError`, that is the answer. None if there is nothing to charge, or if it
+            has been charged already.
+        event_terms: the terms of its events, if the operation is a subscription; set at its start.
+        account: pays for what is not in the cost of the operation; None if callers do not pay.
+        statistics: what is known of the orders before they are read. It returns at once.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
+        renew: gives a principal the roles that it has now. The default is for callers that always have the same.
         turns: the turns of heavy work, which all callers share.
     """
 
@@ -69,8 +107,12 @@ class Context:
     feed_position: FeedPosition | None = None
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
+    event_terms: EventTerms | None = None
+    account: Account | None = None
+    statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS
     tells_cost: bool = False
     explores: bool = False
+    renew: Callable[[Principal], Awaitable[Principal]] = _same
     turns: Turns = field(default_factory=Turns)
 
     @cached_property
@@ -94,6 +136,17 @@ class Context:
         own = object.__new__(Context)
         own.__dict__.update(self.__dict__, principal=principal, tells_cost=tells_cost, explores=explores)
         return own
+
+    async def check_roles(self) -> None:
+        """Check that the caller still has the roles with which the operation began, before another event is sent.
+
+        Raises:
+            ForbiddenError: ROLE_MISSING.
+            UnavailableError: the roles cannot be determined now.
+        """
+        now = await self.renew(self.principal)
+        for role in self.principal.roles:
+            now.demand(role)
 
     def for_operation(self) -> Context:
         """The context with new lookups: a lookup must not outlive its operation, and a WebSocket runs many."""

@@ -168,10 +168,17 @@ class Reason(Enum):
     TOO_MANY_SUBSCRIPTIONS = Kind(
         Code.RATE_LIMITED,
         429,
-        "The caller has as many subscriptions as it may. End some.",
+        "The caller has as many subscriptions, or WebSockets and event streams, as it may. End some.",
         retry=True,
         # Waiting alone does not help: the caller has to end a subscription itself, which frees its place at once.
         retry_after=5,
+    )
+    TOO_MANY_BAD_TOKENS = Kind(
+        Code.RATE_LIMITED,
+        429,
+        "Many tokens from the caller's address were not valid, so tokens that are new to the server are verified in "
+        "turns. `retryAfter` says when it is this one's turn. A WebSocket is closed with 1013.",
+        retry=True,
     )
     STATUS_CONFLICT = Kind(
         Code.CONFLICT,
@@ -296,7 +303,12 @@ class Reason(Enum):
         "The request has no token, or one that is not valid; the message says why. A WebSocket is closed with "
         "4403, also when its token expires: reconnect with a new one.",
     )
-    ROLE_MISSING = Kind(Code.FORBIDDEN, 200, "The caller lacks the role that the field requires.")
+    ROLE_MISSING = Kind(
+        Code.FORBIDDEN,
+        200,
+        "The caller lacks the role that the field requires. A subscription ends with it, and a WebSocket with 4403, "
+        "when the caller has lost a role.",
+    )
     PERMISSION_MISSING = Kind(
         Code.FORBIDDEN,
         200,
@@ -420,7 +432,7 @@ class Reason(Enum):
 
 
 class ApiError(Exception):
-    """An error that the client is meant to read. Its message is sent unchanged.
+    """An error that the client is meant to read. Admins are sent its message unchanged, others `public`.
 
     ApiError
     ├── RequestError    the request cannot be executed at all
@@ -445,6 +457,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        # What callers are told who are no admins.
+        self.public = message
         # Further keys of `extensions`, besides code and reason.
         self.details: dict[str, object] = {}
 
@@ -504,13 +518,13 @@ class RateLimitedError(ApiError):
     """The caller has used up its share for now.
 
     Args:
-        reason: RATE_LIMITED or TOO_MANY_SUBSCRIPTIONS.
+        reason: RATE_LIMITED, TOO_MANY_SUBSCRIPTIONS or TOO_MANY_BAD_TOKENS.
         message: says what the share is.
         retry_after_seconds: in how many seconds to retry; None if the operation costs more than the caller can ever
             have.
     """
 
-    reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS})
+    reasons = frozenset({Reason.RATE_LIMITED, Reason.TOO_MANY_SUBSCRIPTIONS, Reason.TOO_MANY_BAD_TOKENS})
 
     def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)
@@ -579,11 +593,30 @@ class InternalError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """The database or the platform does not respond for now."""
+    """The database or the platform does not respond for now.
+
+    Args:
+        reason: what does not respond.
+        message: the cause, and what an operator or the client can do.
+        public: what callers are told who are no admins, if the message names roles, schemas, tables or instances.
+        retry_after_seconds: in how many seconds to retry, if that is known better than the reason says.
+    """
 
     reasons = frozenset(
         reason for reason in Reason if reason.value.code in {Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
     )
+
+    def __init__(
+        self, reason: Reason, message: str, *, public: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(reason, message)
+        self.public = public or message
+        self._seconds = retry_after_seconds
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """In how many seconds to send the same request again; None if that is of no use."""
+        return super().retry_after_seconds if self._seconds is None else self._seconds
 
 
 class OutcomeUnknownError(UnavailableError):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import weakref
 from dataclasses import replace
 from functools import lru_cache
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
-from graphql import OperationDefinitionNode, validate
+from graphql import GraphQLResolveInfoHelpers, OperationDefinitionNode, validate
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
@@ -18,6 +21,8 @@ from strawberry.types.graphql import OperationType
 from schema.errors import ApiError, Reason, RequestError
 from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
+from schema.limits.prices import points_of, reading_points
+from schema.limits.scans import advice_on
 from schema.permissions import Role
 from schema.plans.documents import Document
 
@@ -27,13 +32,14 @@ if TYPE_CHECKING:
     from graphql import DocumentNode
     from strawberry.types.execution import ExecutionContext
 
-    from schema.context import Context
+    from schema.context import Account, Context
     from schema.limits.document import DocumentLimits
     from schema.plans.documents import DocumentCache
 
 # Each mistake may quote most of the document. graphql-core would report a hundred, which takes a quarter of a second.
 MOST_MISTAKES = 10
 _HEAD = "headCursor"
+_NO_STAGE = contextlib.nullcontext()
 
 
 class Stage:
@@ -75,8 +81,12 @@ class Stage:
                 await _advance(self._entered.pop(), raised)
             except BaseException as other:  # noqa: BLE001 # the outer hooks have to run too
                 raised = other
-        if raised is not None and raised is not error:
-            raise raised
+        try:
+            if raised is not None and raised is not error:
+                raise raised
+        finally:
+            # The error's traceback has this frame: a cycle, that would keep all frames below until the next collection.
+            del error, raised
 
 
 async def _advance(hook: Any, error: BaseException | None = None) -> None:
@@ -90,6 +100,9 @@ async def _advance(hook: Any, error: BaseException | None = None) -> None:
             hook.throw(error)
     except (StopIteration, StopAsyncIteration):
         return
+    finally:
+        # As above.
+        del error
 
 
 @lru_cache
@@ -117,6 +130,30 @@ class Stages(SchemaExtensionsRunner):
     def executing(self) -> Any:
         """The stage around execution."""
         return Stage(self.extensions, "on_execute")
+
+    def on_stream_result(self, _result: object) -> Any:
+        """The stage around each answer of a subscription, for which no extension has a hook."""
+        return _NO_STAGE
+
+    async def get_extensions_results(self, ctx: ExecutionContext) -> dict[str, Any]:
+        """What the extensions add to an answer. Strawberry would ask each of them, for each event."""
+        added: dict[str, Any] = {}
+        for extension in self.extensions:
+            if results_of := _hook_of(type(extension), "get_results"):  # type: ignore[arg-type] # a class can be hashed
+                added.update(results_of(extension))
+        return {**added, **ctx.extensions_results}
+
+
+class Executor(StrawberryGraphQLCoreExecutionContext):
+    """graphql-core's executor. Its helpers for resolvers refer to it weakly: as methods they would be a cycle."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        own = weakref.proxy(self)
+        self.async_helpers = GraphQLResolveInfoHelpers(
+            gather=lambda awaitables: own.gather_async_work(awaitables),  # noqa: PLW0108 # the method would refer to it
+            track=lambda values: own.track_async_work(values),  # noqa: PLW0108 # as above
+        )
 
 
 class OperationScope(SchemaExtension):
@@ -160,7 +197,7 @@ class HeadFirst(SchemaExtension):
 
 
 class DocumentPreparation(SchemaExtension):
-    """Parses and validates a document, unless the cache has it. Both take a turn.
+    """Parses and validates a document, unless the cache has it. Both take a turn, and the caller pays for them.
 
     Args:
         documents: the cache.
@@ -182,7 +219,7 @@ class DocumentPreparation(SchemaExtension):
                 # Another request may have brought the same text meanwhile.
                 document = self._documents.get(context.query)
             self._known = document is not None
-            context.graphql_document = document.ast if document else read_document(context.query, self._limits)
+            context.graphql_document = document.ast if document else self._read(context.query, context.context.account)
         yield
 
     async def on_validate(self) -> AsyncIterator[None]:
@@ -193,15 +230,35 @@ class DocumentPreparation(SchemaExtension):
             context.pre_execution_errors = []
             if not self._known:
                 await context.context.turns.take(len(context.query or ""))
+                began = time.thread_time()
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it
                     document,
                     (*context.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
                     max_errors=MOST_MISTAKES,
                 )
-                if context.query and not context.pre_execution_errors:
+                if context.pre_execution_errors:
+                    _settle(context.context.account, since=began)
+                elif context.query:
                     self._documents.add(context.query, document)
         yield
+
+    def _read(self, text: str, account: Account | None) -> DocumentNode:
+        # A text beyond the limit is refused by its length alone.
+        if account is not None and len(text) <= self._limits.characters:
+            account.pay(reading_points(text))
+        began = time.thread_time()
+        try:
+            return read_document(text, self._limits)
+        except Exception:
+            _settle(account, since=began)
+            raise
+
+
+def _settle(account: Account | None, *, since: float) -> None:
+    """Have the caller pay for what refusing a document took of this thread's time."""
+    if account is not None:
+        account.settle(points_of(time.thread_time() - since))
 
 
 class CostControl(SchemaExtension):
@@ -227,10 +284,14 @@ class CostControl(SchemaExtension):
             document = self._documents.get(text) or Document(text, ast)
             graphql_schema = execution.schema._schema  # noqa: SLF001 # Strawberry has no public way to it
             formula = document.formula(graphql_schema, _requested_name(execution))
-            self._cost = formula.evaluate(execution.variables or {}, context.limits)
-            check_cost(formula, self._cost, self._limit)
+            given = execution.variables or {}, context.limits, context.statistics
+            self._cost = formula.price(*given)
+            check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
             if context.charge is not None:
                 context.charge(self._cost)
+            if events := document.events(graphql_schema, _requested_name(execution)):
+                terms = events.terms(*given)
+                execution.context = replace(context, event_terms=terms)
         yield
 
     def get_results(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ INHERITING: dict[tuple[str, str], str] = {
     ("graphql/sse.py", "anext"): "It ends with its request.",
     ("graphql/sse.py", "begun.wait"): "It ends with its request.",
     ("graphql/sse.py", "self._wait_to_stop"): "It ends with its request.",
-    ("graphql/websocket_connection.py", "self._close_for_restart"): "It ends with its connection.",
+    ("graphql/websocket_connection.py", "self._watch"): "It ends with its connection.",
     ("graphql/websocket_connection.py", "self._operate"): "It is one operation, and ends with its connection.",
     ("lakebase/administration.py", "self._begin"): "It stores what one request asks for.",
     ("lakebase/database/indexes.py", "builder.execute"): "It ends with its operation, which has its own context.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from tests.servers.process import NO_TLS, PATIENCE_SECONDS, PATIENT, ROOT, answers, free_port, wait_for
 from tests.support.calibration import hold
 from tests.support.dockerfile import Image, Replay, Stage, instructions, sent
+from tests.support.requirements import pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +132,15 @@ def test_the_dockerfile_is_clean() -> None:
     assert "hadolint ignore" not in (ROOT / "Dockerfile").read_text()
 
 
+def test_every_base_image_is_one_that_cannot_change() -> None:
+    """Each is named by its digest, and its tag says which version that is. An image has one digest everywhere."""
+    named = [rest.partition(" ")[0] for name, rest in instructions((ROOT / "Dockerfile").read_text()) if name == "FROM"]
+    images = dict(image.split("@", 1) for image in named)
+    assert all(re.fullmatch(r"[a-z]+:[0-9]+\.[0-9]+\.[0-9]+-[a-z-]+", image) for image in images)
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in images.values())
+    assert len({*named}) == len(images)
+
+
 def test_the_builder_gets_only_what_it_needs() -> None:
     """No tests, nothing that only `make run` needs, and no file that may hold a secret."""
     tops = {path.parts[0] for path in sent(ROOT)}
@@ -156,10 +167,7 @@ def test_only_what_is_needed_is_in_it(image: Stage) -> None:
         check=True,
     )
     installed = {line.partition("==")[0].lower().replace("_", "-") for line in shown.stdout.splitlines()}
-    pinned = {
-        line.partition("==")[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line
-    }
-    assert installed - {"pip", "setuptools"} == pinned
+    assert installed - {"pip", "setuptools"} == pins(ROOT / "requirements.txt").keys()
     assert min(image.ids) > 999
     assert image.env == {
         "APP_ENV": "production",

@@ -1,6 +1,6 @@
 """The cost of an operation: a formula compiled once from its document, and evaluated with each request's variables.
 
-Every field costs a point, `__typename` nothing. The selection on a list is multiplied by the length of the list. A page
+Every field costs a point, `__typename` too. The selection on a list is multiplied by the length of the list. A page
 counts with its requested size, however many entries it turns out to hold. Each element of a list in the arguments costs
 a point too. Fields that take more work than a scalar have a price (schema/limits/prices.py). Fields that `@skip` and
 `@include` leave out are counted.
@@ -18,7 +18,6 @@ from graphql import (
     GraphQLList,
     GraphQLObjectType,
     InlineFragmentNode,
-    IntValueNode,
     ListValueNode,
     NullValueNode,
     ObjectValueNode,
@@ -27,14 +26,14 @@ from graphql import (
     get_nullable_type,
     is_composite_type,
     is_list_type,
-    value_from_ast_untyped,
 )
 
 from schema.errors import LimitError, Reason
+from schema.limits.arguments import GivenArguments
 from schema.limits.document import INTROSPECTION_FIELDS, merged_fields
 from schema.limits.formulas import (
+    LEAST_POINTS,
     ONE,
-    ArgumentValue,
     Elements,
     Formula,
     Length,
@@ -53,9 +52,10 @@ from schema.limits.prices import (
     price_of,
     size_of,
 )
+from schema.limits.scans import SCANNING, scans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from graphql import (
         DocumentNode,
@@ -69,8 +69,7 @@ if TYPE_CHECKING:
 
     from schema.limits.formulas import Number
 
-# An integer literal is cut to this many digits. Such a number exceeds every limit anyway.
-_MOST_DIGITS: Final = 18
+_TYPENAME: Final = "__typename"
 # The largest integer that every JSON parser reads exactly.
 _MOST_REPORTED: Final = 2**53 - 1
 # The approximate lengths of the lists in the schema's own types.
@@ -90,33 +89,45 @@ _VALUES_FOR_A_POINT: Final = 10
 MOST_INTROSPECTED: Final = 300_000
 
 
-def check_cost(formula: Formula, cost: int, limit: int) -> None:
+def check_cost(formula: Formula, cost: int, limit: int, advice: Callable[[], Iterable[str]] = tuple) -> None:
     """Refuse an operation that costs too much.
 
     Args:
         formula: its formula.
         cost: what the formula comes to for the request's variables.
         limit: what an operation may cost. Introspection is left out: it has a bound of its own.
+        advice: further sentences on how to ask for less.
 
     Raises:
         LimitError: COST_EXCEEDED.
     """
     requested = cost - formula.introspection
-    if requested > limit:
+    # A lower limit would refuse everything.
+    if requested > max(limit, LEAST_POINTS):
         message = (
             f"The operation costs {reported_cost(requested):,}, and at most {limit:,} are allowed: ask for "
             "smaller pages or fewer fields."
         )
+        message = " ".join([message, *dict.fromkeys(advice())])
         raise LimitError(Reason.COST_EXCEEDED, message, limit="cost", requested=reported_cost(requested), allowed=limit)
 
 
-def formula_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Formula:
+def formula_of(
+    schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode, *, of_event: bool = False
+) -> Formula:
     """The cost formula of an operation of a valid document that is within its limits.
+
+    Args:
+        schema: the schema.
+        document: the document.
+        operation: one of its operations.
+        of_event: for a subscription, the formula of one event. The start of the subscription, with arguments such as a
+            list of keys, is paid for apart.
 
     Raises:
         LimitError: COST_EXCEEDED if the operation repeats introspection too often.
     """
-    return _Compiler(schema, document, operation).formula(operation)
+    return _Compiler(schema, document, operation, of_event=of_event).formula(operation)
 
 
 def reported_cost(cost: int) -> int:
@@ -125,26 +136,22 @@ def reported_cost(cost: int) -> int:
 
 
 class _Compiler:
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode, *, of_event: bool
+    ) -> None:
         self._schema = schema
+        self._started = schema.subscription_type if of_event else None
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._defaults = {
-            definition.variable.name.value: value_from_ast_untyped(definition.default_value)
-            for definition in operation.variable_definitions or ()
-            if definition.default_value is not None
-        }
+        self._arguments = GivenArguments(operation)
         self._values = 0
 
     def formula(self, operation: OperationDefinitionNode) -> Formula:
         root = self._schema.get_root_type(operation.operation)
         if root is None:
             return Formula()
-        formula = self._selected(root, [operation.selection_set], None)
-        # An operation that selects nothing but `__typename` still costs a point.
-        formula.points = max(formula.points, 1)
-        return formula
+        return self._selected(root, [operation.selection_set], None)
 
     def _selected(
         self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode], page: int | Number | None
@@ -152,7 +159,9 @@ class _Compiler:
         formula = Formula()
         for parent, nodes in self._fields(type_, selection_sets):
             name = nodes[0].name.value
-            if name in INTROSPECTION_FIELDS:
+            if name == _TYPENAME:
+                formula.points += 1
+            elif name in INTROSPECTION_FIELDS:
                 formula.add(self._introspection(nodes))
             elif name in parent.fields:
                 formula.add(self._field(parent, nodes, page))
@@ -199,8 +208,10 @@ class _Compiler:
         node, declared = nodes[0], parent.fields[nodes[0].name.value]
         name = node.name.value
         formula = Formula()
-        formula.add_times(self._price(price_of(parent.name, name, declared.type), node), ONE)
-        for argument in node.arguments or ():
+        # The subscription itself was paid for when it started: its work and its arguments.
+        has_started = parent is self._started
+        formula.add_times(1 if has_started else self._price(price_of(parent.name, name, declared.type), node), ONE)
+        for argument in () if has_started else node.arguments or ():
             if argument.name.value in declared.args and has_lists(type_ := declared.args[argument.name.value].type):
                 self._add_elements(formula, argument.value, type_)
         named = get_named_type(declared.type)
@@ -209,6 +220,9 @@ class _Compiler:
         listed = is_list_type(get_nullable_type(declared.type))
         size = self._size(parent.name, name, node, page)
         selection_sets = [some.selection_set for some in nodes if some.selection_set]
+        if parent.name == "Query" and name in SCANNING:
+            selected = [some[0] for _, some in self._fields(named, selection_sets)]
+            formula.add(scans_of(node, selected, self._arguments, size))
         below = self._selected(named, selection_sets, None if listed else size)
         if listed:
             # Even an element of which only `__typename` is selected has to be found.
@@ -221,7 +235,7 @@ class _Compiler:
     def _price(self, price: int | ConditionalPrice, node: FieldNode) -> int | Number:
         if isinstance(price, int):
             return price
-        given = self._argument(node, price.argument)
+        given = self._arguments.find(node, price.argument)
         if given is None or given.variable is None:
             return price.price if given is not None and given.literal == price.value else price.otherwise
         return PriceByArgument(given, price)
@@ -229,11 +243,11 @@ class _Compiler:
     def _size(self, type_name: str, name: str, node: FieldNode, page: int | Number | None) -> int | Number | None:
         size = size_of(type_name, name)
         if isinstance(size, PageArguments):
-            given = (self._argument(node, argument) for argument in size.arguments)
+            given = (self._arguments.find(node, argument) for argument in size.arguments)
             return PageSize(tuple(one for one in given if one is not None), size.limits, size.default)
         if isinstance(size, ListArgument):
             argument, *path = size.path
-            found = self._argument(node, argument, *path)
+            found = self._arguments.find(node, argument, *path)
             if found is None or found.variable is None:
                 return length_of(found.literal) if found else 0
             return Length(found)
@@ -241,32 +255,11 @@ class _Compiler:
             return size.length
         return page if isinstance(size, PageEntries) else None
 
-    def _argument(self, node: FieldNode, name: str, *path: str) -> ArgumentValue | None:
-        """The value of an argument, or at a path within it; None if it is not given."""
-        value: ValueNode | None = next((some.value for some in node.arguments or () if some.name.value == name), None)
-        while path and isinstance(value, ObjectValueNode):
-            value = next((some.value for some in value.fields if some.name.value == path[0]), None)
-            path = path[1:]
-        return None if value is None else self._given(value, path)
-
-    def _given(self, value: ValueNode, path: tuple[str, ...] = ()) -> ArgumentValue:
-        if isinstance(value, VariableNode):
-            variable = value.name.value
-            return ArgumentValue(variable=variable, default=self._defaults.get(variable), path=path)
-        if isinstance(value, ListValueNode):
-            return ArgumentValue([None] * len(value.values))
-        if isinstance(value, IntValueNode):
-            # The grammar allows literals of any length, but Python reads at most 4,300 digits.
-            return ArgumentValue(
-                int(value.value) if len(value.value) <= _MOST_DIGITS else int(value.value[:_MOST_DIGITS])
-            )
-        return ArgumentValue(None if isinstance(value, NullValueNode) else getattr(value, "value", value))
-
     def _add_elements(self, formula: Formula, value: ValueNode, type_: GraphQLInputType) -> None:
         """Add the elements of the lists in an argument, literal or in variables."""
         type_ = bare(type_)
         if isinstance(value, VariableNode):
-            formula.add_times(Elements(self._given(value), type_), ONE)
+            formula.add_times(Elements(self._arguments.value(value), type_), ONE)
         elif isinstance(type_, GraphQLList):
             within = value.values if isinstance(value, ListValueNode) else (value,)
             formula.points += 0 if isinstance(value, NullValueNode) else len(within)

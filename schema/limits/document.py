@@ -84,7 +84,7 @@ class DocumentLimits:
     root_mutations: int = 1
     repeats: int = 30
     directives: int = 100
-    cost: int = 20_000
+    cost: int = 25_000
 
 
 # Introspection has limits of its own, which no setting changes, so that the standard introspection query always passes.

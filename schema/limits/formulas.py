@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from graphql import GraphQLInputObjectType, GraphQLList, get_nullable_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from graphql import GraphQLInputType
 
     from schema.context import PageLimits
     from schema.limits.prices import ConditionalPrice
+    from schema.ports.statistics import OrderStatistics
 
 Variables: TypeAlias = "Mapping[str, Any]"
-# A number that depends on a request's variables.
-Number: TypeAlias = "Callable[[Variables, PageLimits], int]"
+StatisticsSource: TypeAlias = "Callable[[], OrderStatistics]"
+# A number that depends on a request's variables, on the limits of pages and on the size of the table.
+Number: TypeAlias = "Callable[[Variables, PageLimits, StatisticsSource], int]"
+# What the server does for any operation. A page of four orders with one field costs as much.
+LEAST_POINTS: Final = 6
 
 
 @dataclass(slots=True)
@@ -31,13 +35,26 @@ class Formula:
     terms: list[_Term] = field(default_factory=list)
     introspection: int = 0
 
-    def evaluate(self, variables: Variables, pages: PageLimits) -> int:
-        """The cost for these variables and page limits. Invalid variables are refused elsewhere."""
+    def price(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
+        """The cost of an operation: that of its formula, or what the smallest operation costs."""
+        return max(LEAST_POINTS, self.evaluate(variables, pages, statistics))
+
+    def evaluate(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
+        """The cost for these variables, page limits and orders. Invalid variables are refused elsewhere."""
         total = self.points
         for term in self.terms:
             below = term.below
-            total += term.times(variables, pages) * (below.evaluate(variables, pages) if below.terms else below.points)
+            total += term.times(variables, pages, statistics) * (
+                below.evaluate(variables, pages, statistics) if below.terms else below.points
+            )
         return total
+
+    @property
+    def numbers(self) -> Iterator[Number]:
+        """All numbers that it depends on."""
+        for term in self.terms:
+            yield term.times
+            yield from term.below.numbers
 
     def add(self, other: Formula) -> None:
         """Add another formula."""
@@ -67,7 +84,7 @@ class Constant:
 
     number: int
 
-    def __call__(self, _variables: Variables, _pages: PageLimits) -> int:
+    def __call__(self, _variables: Variables, _pages: PageLimits, _statistics: StatisticsSource) -> int:
         """The number."""
         return self.number
 
@@ -97,7 +114,7 @@ class PageSize:
     limits: PageLimits | None
     default: int | None
 
-    def __call__(self, variables: Variables, pages: PageLimits) -> int:
+    def __call__(self, variables: Variables, pages: PageLimits, _statistics: StatisticsSource) -> int:
         """How many entries."""
         limits = self.limits or pages
         size = -1
@@ -116,7 +133,7 @@ class Length:
 
     given: ArgumentValue
 
-    def __call__(self, variables: Variables, _pages: PageLimits) -> int:
+    def __call__(self, variables: Variables, _pages: PageLimits, _statistics: StatisticsSource) -> int:
         """How many elements."""
         return length_of(self.given.value(variables))
 
@@ -128,7 +145,7 @@ class Elements:
     given: ArgumentValue
     type_: GraphQLInputType
 
-    def __call__(self, variables: Variables, _pages: PageLimits) -> int:
+    def __call__(self, variables: Variables, _pages: PageLimits, _statistics: StatisticsSource) -> int:
         """How many elements all lists have together."""
         return _elements(self.given.value(variables), self.type_)
 
@@ -140,7 +157,7 @@ class PriceByArgument:
     given: ArgumentValue
     price: ConditionalPrice
 
-    def __call__(self, variables: Variables, _pages: PageLimits) -> int:
+    def __call__(self, variables: Variables, _pages: PageLimits, _statistics: StatisticsSource) -> int:
         """The price."""
         return self.price.price if self.given.value(variables) == self.price.value else self.price.otherwise
 

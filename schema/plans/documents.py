@@ -10,8 +10,9 @@ from graphql import OperationDefinitionNode, OperationType, get_operation_ast
 
 from schema.limits.cost import formula_of
 from schema.limits.formulas import Formula
-from schema.limits.prices import REMEMBERED_CHARACTERS, reading_points
+from schema.limits.prices import REMEMBERED_CHARACTERS
 from schema.plans.arguments import UnplannedError
+from schema.plans.events import EventSelection
 from schema.plans.operation import PlannedOperation
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Document:
         ast: its syntax tree.
     """
 
-    __slots__ = ("_formulas", "ast", "digest", "plans", "text")
+    __slots__ = ("_events", "_formulas", "ast", "digest", "plans", "text")
 
     def __init__(self, text: str, ast: DocumentNode) -> None:
         self.text = text
@@ -45,9 +46,10 @@ class Document:
         self.plans: dict[str | None, PlannedOperation | None] = {}
         self.digest: str | None = None
         self._formulas: dict[str | None, Formula] = {}
+        self._events: dict[str | None, EventSelection] = {}
 
     def formula(self, schema: GraphQLSchema, operation_name: str | None) -> Formula:
-        """The cost formula of an operation, including the reading of a long text. An unknown operation costs 0.
+        """The cost formula of an operation. An unknown operation costs 0.
 
         Raises:
             LimitError: COST_EXCEEDED if the operation repeats introspection too often.
@@ -57,9 +59,18 @@ class Document:
             return Formula()
         name = _name(operation)
         if name not in self._formulas:
-            formula = self._formulas[name] = formula_of(schema, self.ast, operation)
-            formula.points += reading_points(self.text)
+            self._formulas[name] = formula_of(schema, self.ast, operation)
         return self._formulas[name]
+
+    def events(self, schema: GraphQLSchema, operation_name: str | None) -> EventSelection | None:
+        """What a subscription selects of each event; None for another operation, and for an unknown one."""
+        operation = get_operation_ast(self.ast, operation_name)
+        if operation is None or operation.operation is not OperationType.SUBSCRIPTION:
+            return None
+        name = _name(operation)
+        if name not in self._events:
+            self._events[name] = EventSelection(schema, self.text, self.ast, operation)
+        return self._events[name]
 
     def plan(self, schema: strawberry.Schema, operation_name: str | None) -> None:
         """Plan a query, unless it has been planned."""
@@ -129,6 +140,12 @@ class DocumentCache:
             self._characters -= _weight(forgotten.ast, forgotten.text)
             if forgotten.digest is not None:
                 del self._by_digest[forgotten.digest]
+
+    def clear(self) -> None:
+        """Forget all documents. Operations that are running keep theirs."""
+        self._documents.clear()
+        self._by_digest.clear()
+        self._characters = 0
 
     def offer(self, digest: str, text: str, *, most: int) -> None:
         """Make a document findable by its hash, if it is in the cache.

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import strawberry
@@ -169,6 +170,8 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
         raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
 
 
+# All subscribers are told the cursor of the same change at about the same time.
+@lru_cache(maxsize=256)
 def encode_change_cursor(place: FeedPlace) -> str:
     """The opaque cursor of a place in the feed."""
     parts: list[object] = [CURSOR_VERSION, _CHANGES, place.id]

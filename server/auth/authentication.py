@@ -34,7 +34,15 @@ class Authentication(Protocol):
         Raises:
             UnauthenticatedError: the request does not identify a principal.
             ForbiddenError: the request may not reach the server in this way.
+            RateLimitedError: too many requests from the client's address did not identify a principal.
             UnavailableError: the principal cannot be determined now.
+        """
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """The principal with the roles that it has now, for a connection that stays open.
+
+        Raises:
+            UnavailableError: the roles cannot be determined now.
         """
 
 

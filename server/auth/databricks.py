@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import string
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from schema.errors import ApiError, Reason, UnauthenticatedError, UnavailableError
+from schema.errors import UnauthenticatedError, UnavailableError
 from schema.permissions import Principal, Role
 from server.auth.refreshed_value import RefreshedValue
 
@@ -26,11 +27,17 @@ _IDENTITY: Final = ("x-forwarded-email", "x-forwarded-user")
 # The longest e-mail address (RFC 3696, erratum 1690).
 _IDENTITY_CHARACTERS: Final = 320
 _EVERYBODY: Final = "*"
+_UPPER_TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_NO_GROUPS: Final = "Your groups, which give you your roles, cannot be looked up now. Try again shortly."
 _REMEMBERED_CALLERS: Final = 1_000
-# How long a caller's groups are remembered: a caller that leaves a group loses its role within this time.
-_GROUPS_SECONDS: Final = 300.0
+# How long a caller's groups are remembered. A connection that stays open asks every half a minute
+# (server/graphql/gateway.py), so a caller that leaves a group loses its role everywhere within five minutes.
+_GROUPS_SECONDS: Final = 270.0
 # While the platform does not answer, its last answer is used for an hour more.
 _GRACE_SECONDS: Final = 3_600.0
+# How long a request waits for new groups if it can use the old ones: a role that was taken away should not come back
+# for a caller's first request after a pause.
+_PATIENCE_SECONDS: Final = 1.0
 
 
 class DatabricksAuthentication:
@@ -41,7 +48,7 @@ class DatabricksAuthentication:
 
     def __init__(self, settings: Settings, groups_of: GroupsOf) -> None:
         self._users = {
-            role: frozenset(_normalised(user) for user in users)
+            role: frozenset(canonical_name(user) for user in users)
             for role, users in (
                 (Role.READER, settings.reader_users),
                 (Role.WRITER, settings.writer_users),
@@ -66,7 +73,17 @@ class DatabricksAuthentication:
             UnauthenticatedError: the proxy's headers name no user.
             UnavailableError: the user has no role by name, and its groups cannot be looked up now.
         """
-        user = _identity(connection.headers)
+        return await self._with_roles(_identity(connection.headers))
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """The user with the roles that the settings and its groups give it now.
+
+        Raises:
+            UnavailableError: as for a new request.
+        """
+        return await self._with_roles(principal.user)
+
+    async def _with_roles(self, user: str) -> Principal:
         known = {user, _EVERYBODY}
         roles = frozenset(role for role, users in self._users.items() if users & known)
         if Role.ADMIN not in roles and any(self._groups.values()):
@@ -76,13 +93,10 @@ class DatabricksAuthentication:
     async def _roles_of_groups(self, user: str, *, fallback: frozenset[Role]) -> frozenset[Role]:
         try:
             member_of = await self._directory.groups_of(user)
-        except ApiError as error:
+        except UnavailableError:
             if fallback:
                 return fallback
-            if isinstance(error, UnavailableError):
-                raise
-            # For example, the server may not read groups. The caller can only wait until an operator repairs it.
-            raise UnavailableError(Reason.AUTHENTICATION_UNAVAILABLE, error.message) from error
+            raise
         return frozenset(role for role, groups in self._groups.items() if groups & member_of)
 
 
@@ -98,11 +112,16 @@ class _Directory:
         """The names of a user's groups.
 
         Raises:
-            ApiError: the platform does not answer, and has not answered lately.
+            UnavailableError: AUTHENTICATION_UNAVAILABLE, the platform does not answer, and has not answered lately.
         """
         if user not in self._callers:
             self._callers[user] = RefreshedValue(
-                lambda: self._groups_of(user), ttl_seconds=self._ttl_seconds, grace_seconds=_GRACE_SECONDS
+                "groups",
+                lambda: self._groups_of(user),
+                missing=_NO_GROUPS,
+                ttl_seconds=self._ttl_seconds,
+                grace_seconds=_GRACE_SECONDS,
+                patience_seconds=_PATIENCE_SECONDS,
             )
         self._callers.move_to_end(user)
         if len(self._callers) > _REMEMBERED_CALLERS:
@@ -119,7 +138,7 @@ def _identity(headers: Headers) -> str:
     name, (value,) = next(iter(present.items()))
     try:
         # Starlette decodes headers as Latin-1; the proxy writes names in UTF-8.
-        user = _normalised(value.encode("latin-1").decode())
+        user = canonical_name(value.encode("latin-1").decode().strip(" \t"))
     except UnicodeDecodeError:
         user = ""
     if not user or len(user) > _IDENTITY_CHARACTERS or not user.isprintable():
@@ -127,6 +146,9 @@ def _identity(headers: Headers) -> str:
     return user
 
 
-def _normalised(user: str) -> str:
-    """One spelling for each user. On the platform, names are the same in any case."""
-    return user.strip().lower()
+def canonical_name(user: str) -> str:
+    """The one spelling of a user's name. On the platform, names are the same in any case of ASCII's letters.
+
+    Other characters stay as they are. Unicode would fold the Kelvin sign to `k`, and one user could pass for another.
+    """
+    return user.lower() if user.isascii() else user.translate(_UPPER_TO_LOWER)

@@ -21,6 +21,8 @@ from jwt.exceptions import (
 from schema.errors import UnauthenticatedError
 from schema.permissions import Principal, Role
 from server.auth.jwks import SigningKeys
+from server.traffic.addresses import Addresses
+from server.traffic.failed_tokens import FailedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +47,9 @@ _CHALLENGE: Final = "Bearer"
 _CHALLENGE_INVALID: Final = 'Bearer error="invalid_token"'
 _MALFORMED: Final = "The token is malformed."
 _ALGORITHM: Final = "The token is signed with an algorithm that is not accepted here."
+# The types of access tokens (RFC 9068), and that of any token, which one without a type has. The issuer may sign other
+# kinds with the same key: refresh tokens, proofs, events, logouts.
+_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 # The first class that fits gives the message. PyJWT's own messages are not sent: they repeat parts of the token.
 _MESSAGES: Final = (
     (ExpiredSignatureError, "The token has expired."),
@@ -67,15 +72,29 @@ class JwtAuthentication:
         self._algorithms = sorted(settings.jwt_algorithms)
         self._roles_claim = settings.jwt_roles_claim
         self._user_claim = settings.jwt_user_claim
+        self._failed = FailedTokens(Addresses(settings))
 
     async def principal(self, connection: HTTPConnection, init: Mapping[str, object] | None = None) -> Principal:
         """The user whom the token names, until the token expires.
 
         Raises:
             UnauthenticatedError: the token is missing or not valid.
+            RateLimitedError: TOO_MANY_BAD_TOKENS, the client's address fails often, and the token may be sent again.
             UnavailableError: AUTHENTICATION_UNAVAILABLE, the issuer's keys are not available now.
         """
         token = _token(connection, init or {})
+        # None for a Unix socket.
+        host, _ = connection.scope.get("client") or (None, None)
+        self._failed.check(host, token)
+        try:
+            principal = await self._verified(token)
+        except UnauthenticatedError:
+            self._failed.note_bad(host)
+            raise
+        self._failed.note_good(token)
+        return principal
+
+    async def _verified(self, token: str) -> Principal:
         key = await self._key(token)
         claims = self._claims(token, key)
         user = _claim(claims, self._user_claim)
@@ -83,6 +102,10 @@ class JwtAuthentication:
             raise _invalid(f"The token's claim `{self._user_claim}` does not hold a valid user name.")
         seconds_left = min(claims["exp"] + _LEEWAY_SECONDS - time.time(), _LONGEST_SECONDS)
         return Principal(user, _roles(_claim(claims, self._roles_claim)), time.monotonic() + seconds_left)
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """The same: a token gives its roles until it expires."""
+        return principal
 
     async def _key(self, token: str) -> PyJWK:
         try:
@@ -92,6 +115,9 @@ class JwtAuthentication:
         # Checked first, because an unknown key may cause a request to the issuer.
         if header.get("alg") not in self._algorithms:
             raise _invalid(_ALGORITHM)
+        kind = header.get("typ", "JWT")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            raise _invalid("The token is of another type (`typ`) than an access token, `JWT` or `at+jwt`.")
         key_id = header.get("kid")
         if not isinstance(key_id, str):
             raise _invalid("The token does not name the key (`kid`) that it is signed with.")
@@ -152,7 +178,7 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _roles(claim: Any) -> frozenset[Role]:
-    names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    names = claim.split(" ") if isinstance(claim, str) else claim if isinstance(claim, list) else []
     return frozenset(_ROLES[name] for name in names if isinstance(name, str) and name in _ROLES)
 
 

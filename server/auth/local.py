@@ -55,6 +55,10 @@ class LocalAuthentication:
         _check_host(connection.scope)
         return self._principal
 
+    async def renewed(self, principal: Principal) -> Principal:
+        """The same: the settings give the roles."""
+        return principal
+
 
 class LoopbackHosts:
     """Middleware that checks the `Host` of paths without authentication, such as health and metrics.

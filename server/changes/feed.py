@@ -15,10 +15,10 @@ from server.changes.history import history_replaced
 from server.changes.sql_writes import CHANGE_FIELDS, MOMENT
 from server.changes.subscriber import Subscriber
 from server.db.app_tables import CHANNEL, quoted
-from server.db.backoff import Backoff
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     import asyncpg
 
@@ -37,6 +37,8 @@ _CLOSE_SECONDS: Final = 1.0
 # How long the feed tries to listen before it tells its subscribers. A subscription that stays open is behind for no
 # longer than with a missed NOTIFY, and a restart or failover of the database mostly takes less.
 _LISTEN_SECONDS: Final = 30.0
+# How many subscribers are handed a change before others run. Each may wake a task.
+_PORTION: Final = 100
 # How many subscribers read the history at once. They use connections of the pages' pool.
 _CATCHING_UP: Final = 3
 
@@ -303,14 +305,19 @@ class PostgresFeed:
                 del changes[0]
             if changes:
                 await self._settled(asyncio.get_running_loop().time())
-            for change in changes:
-                self._publish(change)
+            await self._publish(changes)
             if len(rows) < _BATCH:
                 return
-            # Let the subscribers take some changes before there are more.
-            await asyncio.sleep(0)
 
-    def _publish(self, change: StatusChange) -> None:
-        self._position = change.place
-        slow = [subscriber for subscriber in self._subscribers if not subscriber.add(change)]
-        self._subscribers.difference_update(slow)
+    async def _publish(self, changes: Sequence[StatusChange]) -> None:
+        """Hand changes to all subscribers, in portions: requests and the subscribers run in between."""
+        handed = 0
+        for change in changes:
+            # A subscriber that comes between two portions begins after this change.
+            self._position = change.place
+            for subscriber in [*self._subscribers]:
+                if not subscriber.add(change):
+                    self._subscribers.discard(subscriber)
+                handed += 1
+                if not handed % _PORTION:
+                    await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiodataloader import DataLoader
@@ -151,12 +152,12 @@ class SqlChangeLookup:
     """The schema's ChangeLookup: one statement for each window that is requested in one turn of the event loop."""
 
     def __init__(self, history_: SqlChangeHistory) -> None:
-        self._history = history_
+        # Not methods: the lookup and its loaders would be a cycle.
         self._pages: DataLoader[tuple[int, ChangeWindow, FeedPlace | None], ChangePage] = DataLoader(
-            self._load_pages,  # type: ignore[arg-type] # an exception among the values fails its own key only
+            partial(_load_pages, history_),  # type: ignore[arg-type] # an exception among the values fails its own key only
             cache=False,
         )
-        self._changes: DataLoader[int, StatusChange | None] = DataLoader(self._load_changes, cache=False)
+        self._changes: DataLoader[int, StatusChange | None] = DataLoader(partial(_load_changes, history_), cache=False)
 
     async def changes(self, ids: Sequence[int]) -> Sequence[StatusChange | None]:
         """The changes with these ids."""
@@ -166,28 +167,30 @@ class SqlChangeLookup:
         """A page of the changes of one order."""
         return await self._pages.load((order_key, window, until))
 
-    async def _load_changes(self, ids: list[int]) -> list[StatusChange | None]:
-        note_load()
-        found = await self._history.by_ids(sorted(set(ids)))
-        return [found.get(id_) for id_ in ids]
 
-    async def _load_pages(
-        self, wanted: list[tuple[int, ChangeWindow, FeedPlace | None]]
-    ) -> list[ChangePage | BaseException]:
-        note_load()
-        keys_of: dict[tuple[ChangeWindow, FeedPlace | None], set[int]] = {}
-        for key, window, until in wanted:
-            keys_of.setdefault((window, until), set()).add(key)
-        pages: dict[tuple[int, ChangeWindow, FeedPlace | None], ChangePage | BaseException] = {}
-        for (window, until), order_keys in keys_of.items():
-            try:
-                found = await self._history.of_orders(sorted(order_keys), window, until=until)
-            except InputError as error:
-                # A wrong cursor fails only the fields that it was given to.
-                pages.update({(key, window, until): error for key in order_keys})
-            else:
-                pages.update({(key, window, until): page for key, page in found.items()})
-        return [pages[one] for one in wanted]
+async def _load_changes(history: SqlChangeHistory, ids: list[int]) -> list[StatusChange | None]:
+    note_load()
+    found = await history.by_ids(sorted(set(ids)))
+    return [found.get(id_) for id_ in ids]
+
+
+async def _load_pages(
+    history: SqlChangeHistory, wanted: list[tuple[int, ChangeWindow, FeedPlace | None]]
+) -> list[ChangePage | BaseException]:
+    note_load()
+    keys_of: dict[tuple[ChangeWindow, FeedPlace | None], set[int]] = {}
+    for key, window, until in wanted:
+        keys_of.setdefault((window, until), set()).add(key)
+    pages: dict[tuple[int, ChangeWindow, FeedPlace | None], ChangePage | BaseException] = {}
+    for (window, until), order_keys in keys_of.items():
+        try:
+            found = await history.of_orders(sorted(order_keys), window, until=until)
+        except InputError as error:
+            # A wrong cursor fails only the fields that it was given to.
+            pages.update({(key, window, until): error for key in order_keys})
+        else:
+            pages.update({(key, window, until): page for key, page in found.items()})
+    return [pages[one] for one in wanted]
 
 
 def history_replaced() -> InputError:

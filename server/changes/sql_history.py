@@ -43,8 +43,9 @@ def page_statement(
     change = tables.change
     conditions = _conditions(change, chosen, until)
     one = sa.select(sa.literal_column("1")).subquery("one")
-    page = _next(change, window, conditions).subquery("page")
-    behind = _any_behind(change, window, conditions)
+    by_user = chosen.changed_by is not None
+    page = _next(change, window, conditions, by_user=by_user).subquery("page")
+    behind = _any_behind(change, window, conditions, by_user=by_user)
     return (
         sa.select(_known(change, window), behind, *page.c)
         .select_from(one.outerjoin(page, sa.true()))
@@ -99,15 +100,22 @@ def _conditions(change: sa.Table, chosen: ChangeFilter, until: FeedPlace | None)
         given = sa.bindparam(None, sorted(chosen.order_keys), type_=ARRAY(sa.BigInteger()))
         conditions.append(change.c.o_orderkey == sa.any_(given))
     if chosen.changed_by is not None:
-        conditions.append(change.c.changed_by == chosen.changed_by)
+        # In an array, so that PostgreSQL does not drop the user from the order (`_travel`).
+        user = sa.bindparam(None, [chosen.changed_by], type_=ARRAY(sa.Text()))
+        conditions.append(change.c.changed_by == sa.any_(user))
     if until is not None:
         conditions.append(change.c.id <= sa.literal(until.id, sa.BigInteger()))
     return conditions
 
 
-def _next(change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+def _next(
+    change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.ColumnElement[bool]], *, by_user: bool = False
+) -> sa.Select[Any]:
     statement = (
-        sa.select(change, _MOMENT).where(*conditions).order_by(*_travel(change.c, window)).limit(limit(window.size + 1))
+        sa.select(change, _MOMENT)
+        .where(*conditions)
+        .order_by(*_travel(change.c, window, by_user=by_user))
+        .limit(limit(window.size + 1))
     )
     if window.position is None:
         return statement
@@ -116,13 +124,15 @@ def _next(change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.Column
 
 
 def _any_behind(
-    change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.ColumnElement[bool]]
+    change: sa.Table, window: ChangeWindow, conditions: Sequence[sa.ColumnElement[bool]], *, by_user: bool = False
 ) -> sa.ColumnElement[bool]:
     if window.position is None:
         return sa.false()
     position = sa.literal(window.position.id, sa.BigInteger())
     behind = change.c.id >= position if window.backward else change.c.id <= position
-    return sa.exists(sa.select(sa.literal_column("1")).select_from(change).where(*conditions, behind))
+    # Not EXISTS, in which PostgreSQL drops the order.
+    found: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(change).where(*conditions, behind)
+    return found.limit(limit(1)).order_by(*_travel(change.c, window, by_user=by_user)).scalar_subquery().is_not(None)
 
 
 def _known(change: sa.Table, window: ChangeWindow) -> sa.ColumnElement[bool]:
@@ -136,5 +146,11 @@ def _known(change: sa.Table, window: ChangeWindow) -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(sa.literal_column("1")).select_from(change).where(*conditions))
 
 
-def _travel(columns: Any, window: ChangeWindow) -> tuple[sa.ColumnElement[Any]]:
-    return (columns.id.desc() if window.backward else columns.id.asc(),)
+def _travel(columns: Any, window: ChangeWindow, *, by_user: bool = False) -> list[sa.ColumnElement[Any]]:
+    """The order of travel. By the index on users, if there is only one user.
+
+    PostgreSQL would choose the order of ids, expect many changes of the user, and read the whole history if there are
+    none.
+    """
+    by = [columns.changed_by, columns.id] if by_user else [columns.id]
+    return [column.desc() if window.backward else column.asc() for column in by]

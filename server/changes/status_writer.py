@@ -45,11 +45,11 @@ _BUSY: Final = (
 _ERRORS: Final = {
     "LO001": (
         Reason.ORDERS_UNAVAILABLE,
-        "The table {table} is empty, probably because a sync is filling it. Nothing was written; try again later.",
+        "The {table} is empty, probably because a sync is filling it. Nothing was written; try again later.",
     ),
     "LO002": (
         Reason.ORDERS_UNAVAILABLE,
-        "The table {table} is locked, probably because a sync is replacing it. Nothing was written; try again later.",
+        "The {table} is locked, probably because a sync is replacing it. Nothing was written; try again later.",
     ),
     "55P03": _BUSY,
     **dict.fromkeys(_DEADLOCK, _BUSY),
@@ -215,7 +215,8 @@ class SqlStatusWriter:
         state = sqlstate(error)
         if state in _ERRORS:
             reason, message = _ERRORS[state]
-            return UnavailableError(reason, message.format(table=self._table.qualified_name))
+            named = f"table {self._table.qualified_name}"
+            return UnavailableError(reason, message.format(table=named), public=message.format(table="orders table"))
         if state not in _MISSING:
             return classify(error)
         try:
@@ -235,6 +236,7 @@ class SqlStatusWriter:
             Reason.CHANGES_UNAVAILABLE,
             f"The schema {self._statements.schema} has lost the function write_statuses. Nothing was written. As its "
             "owner, set the version in its table alembic_version to '0005' and run: python -m server migrate",
+            public="Status changes cannot be made until an operator has repaired their tables. Nothing was written.",
         )
 
 

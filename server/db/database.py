@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 
@@ -10,12 +10,18 @@ from schema.errors import Reason, UnavailableError
 from server.db.wake_up import WakeUp
 from server.settings.dsn import address_of, parse_dsn
 
+_ABSENT: Final = "The database does not exist, or is stopped. Orders are served again once an operator has started it."
+
 
 class DatabaseAbsentError(UnavailableError):
-    """The database does not exist or is stopped. Trying again is useless until an operator acts."""
+    """The database does not exist or is stopped. Trying again is useless until an operator acts.
+
+    Args:
+        message: names the instance, and says what an operator can do. Only admins are told.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(Reason.DATABASE_UNAVAILABLE, message)
+        super().__init__(Reason.DATABASE_UNAVAILABLE, message, public=_ABSENT)
 
 
 class DatabaseMissingError(DatabaseAbsentError):

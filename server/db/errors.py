@@ -42,10 +42,8 @@ _ADVICE_BY_KIND = {
 _DATA_CLASS = "22"
 _UNREACHABLE = "The database cannot be reached. Try again shortly."
 _VALUE_INVALID = "No order can have one of the values in the request."
-_TIMEOUT_ADVICE = (
-    "The database took too long. Narrow the filter with a condition that an index backs: "
-    "orderKey, customerKey, orderDate or totalPrice."
-)
+_TIMEOUT = "The database took too long. Narrow the filter with a condition that an index backs"
+_TIMEOUT_ADVICE = f"{_TIMEOUT}: orderKey, customerKey, orderDate or totalPrice."
 
 
 # What asyncpg raises, besides OSError (refused, reset) and TimeoutError (silent).
@@ -99,7 +97,7 @@ def sqlstate(error: BaseException) -> str:
 
 def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
     if state == _QUERY_CANCELED:
-        return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE)
+        return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE, public=f"{_TIMEOUT}.")
     if state in _TABLE_STATES:
         return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
     if state[:2] == _DATA_CLASS:

@@ -32,6 +32,7 @@ _READ_ONLY: Final = "25006"
 # How long a request waits for an upgrade, which then continues without it.
 _PATIENCE_SECONDS: Final = 3.0
 _MIGRATION_LOCK = 7_036_874_417_766
+_UNUSABLE: Final = "Status changes cannot be made or read until an operator has acted. Nothing was written."
 # `readable` is null if there is no table with the revision.
 _STATE = sa.text(
     """
@@ -141,6 +142,7 @@ class Migrations:
                     Reason.CHANGES_UNAVAILABLE,
                     f"The tables of status changes in the schema {self._schema} cannot be upgraded. Nothing was "
                     "written; the server's log says why.",
+                    public=_UNUSABLE,
                 )
             if meaning.message != self.missing and not isinstance(meaning, (DatabaseAbsentError, LoginRefusedError)):
                 # Orders can still be read. Changes are refused with this message. If there is no database to log in to,
@@ -206,6 +208,7 @@ class Migrations:
             Reason.CHANGES_UNAVAILABLE,
             f"The role {role} may not create or use the tables of status changes in the schema {self._schema}. "
             f"Nothing was written. As their owner, or the owner of the database, run: {missing}; then try again.",
+            public=_UNUSABLE,
         )
 
     def _grant(self, role: str) -> str:

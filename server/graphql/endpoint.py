@@ -15,11 +15,8 @@ from schema.errors import (
     OutcomeUnknownError,
     Reason,
     RequestError,
-    UnauthenticatedError,
     UnavailableError,
 )
-from server.graphql.graphiql import page as graphiql
-from server.graphql.introspection import no_page
 from server.graphql.request import names_operation
 from server.http.caching import NO_STORE
 from server.http.client import CLIENT_PRESENCE
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from server.graphql.fast_path import FastPath
     from server.graphql.gateway import Gateway
+    from server.graphql.graphiql.page import GraphiQL
     from server.graphql.request import RequestData
     from server.http.caching import Caching
     from server.http.client import ClientPresence
@@ -65,6 +63,7 @@ class GraphQLEndpoint:
 
     Args:
         gateway: checks the requests.
+        graphiql: the page for a browser that opens the endpoint.
         fast: answers planned operations; None if the fast path is off.
         admission: admits planned operations. Others are admitted once their document has proved valid
             (server/graphql/extensions.py).
@@ -75,6 +74,7 @@ class GraphQLEndpoint:
     def __init__(
         self,
         gateway: Gateway,
+        graphiql: GraphiQL,
         *,
         fast: FastPath | None,
         admission: Admission,
@@ -82,6 +82,7 @@ class GraphQLEndpoint:
         caching: Caching,
     ) -> None:
         self._gateway = gateway
+        self._graphiql = graphiql
         self._fast = fast
         self._admission = admission
         self._compression = compression
@@ -113,7 +114,7 @@ class GraphQLEndpoint:
         method = request.method
         is_get = method == "GET"
         if is_get and _asks_for_page(request):
-            return await self._page(request)
+            return await self._graphiql.page(request)
         # A page of any origin can send a GET, without a preflight. It changes nothing, and the page cannot read the
         # answer.
         context, data, (accepted, encoding) = await self._gateway.prepare(request, self._negotiate, any_origin=is_get)
@@ -135,20 +136,6 @@ class GraphQLEndpoint:
         if encoded:
             await self._compression.apply(response)
         return response
-
-    async def _page(self, request: Request) -> Response:
-        """GraphiQL. If everyone may explore, unauthenticated callers get it too.
-
-        The page contains nobody's data, and it is where a person enters a token.
-        """
-        try:
-            context = await self._gateway.authenticate(request, any_origin=True)
-            shown = context.explores
-        except UnauthenticatedError:
-            shown = self._gateway.explored_by == "on"
-        if not shown:
-            raise no_page()
-        return graphiql.page()
 
     def _negotiate(self, request: Request) -> tuple[str, Encoding]:
         """The media type and the encoding of the answer."""

@@ -55,21 +55,23 @@ class NoteOperation(SchemaExtension):
             reads.primary_only = self.execution_context.operation_type is not OperationType.QUERY
 
     def on_execute(self) -> Iterator[None]:
-        """Note the type. For a subscription this runs once, at its start."""
+        """Note the type. For a subscription this runs once, at its start, which drops what the rest does not need."""
         kind = self.execution_context.operation_type
         record = current_record.get()
         tracing.note_operation(record.operation if record else None, kind.value)
         if record is not None and kind is OperationType.SUBSCRIPTION:
-            record.subscription = True
+            record.subscription, record.asked = True, (None, None)
             observe(SubscriptionStarted(record.transport))
         yield
+        if kind is OperationType.SUBSCRIPTION:
+            self.execution_context.query = self.execution_context.variables = None
 
 
 class AdmissionGate(SchemaExtension):
     """Executes an operation once it has an admission slot. A subscription takes none: it would hold it for too long.
 
-    Errors in a document are reported without a wait for a slot. An operation from the fast path has its slot already
-    (server/graphql/endpoint.py).
+    While memory is short, neither is begun. Errors in a document are reported without a wait for a slot. An operation
+    from the fast path has its slot already (server/graphql/endpoint.py).
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -77,8 +79,11 @@ class AdmissionGate(SchemaExtension):
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Wait for a slot, before the deadline starts."""
-        lasts = self.execution_context.operation_type is OperationType.SUBSCRIPTION
-        if lasts or holds_slot():
+        if holds_slot():
+            yield
+            return
+        self._admission.refuse_if_short()
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             yield
             return
         slot = await self._admission.enter()

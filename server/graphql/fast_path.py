@@ -67,7 +67,7 @@ class FastPath:
             record.operation = planned.name[:NAME_CHARACTERS]
         tracing.note_operation(record.operation if record else None, "query")
         variables = data.variables or {}
-        cost = planned.cost.evaluate(variables, context.limits)
+        cost = planned.cost.price(variables, context.limits, context.statistics)
         if cost > self._limit:
             # The ordinary path refuses it.
             return None, context

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import orjson
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from schema.errors import Reason, RequestError
+from schema.errors import ApiError, Reason, RequestError
 from schema.limits.variables import check_variables
+from schema.permissions import Role
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
-from server.http.error_response import present
+from server.http.client import CLIENT_PRESENCE
+from server.http.error_response import note_errors, present
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
+from server.observability.request_record import RequestRecord, current_record
+from server.traffic.events import EventAnswer
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     import strawberry
+    from graphql import ExecutionResult as GraphQLExecutionResult
     from starlette.requests import HTTPConnection, Request
     from strawberry.http import GraphQLRequestData
 
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from server.graphql.introspection import ExploredBy
     from server.graphql.persisted_documents import Documents
     from server.graphql.request import RequestData
+    from server.http.client import ClientPresence
     from server.http.consistency import Consistency
     from server.http.origins import Origins
     from server.traffic.rate_limit import RateLimit
@@ -39,6 +49,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # Converting up to this many values takes no longer than a page.
 _MANY_VALUES: Final = 100
+# How often a connection that stays open asks for its caller's roles, even if nothing is sent on it.
+_ROLES_SECONDS: Final = 30.0
 
 
 class Gateway:
@@ -59,6 +71,9 @@ class Gateway:
 
     An HTTP request goes through all of them (`prepare`). A WebSocket goes through 1, 2 and 4 once, when it opens, and
     each of its operations through 6 to 8 (`resolve`).
+
+    A connection that stays open asks for its caller's roles again: a WebSocket before each operation (`renewed`), a
+    subscription before each event (`answers`), and every open connection now and then (`refused_before`).
 
     Args:
         schema: executes the operations.
@@ -114,6 +129,17 @@ class Gateway:
         )
         return own if self._rates is None else self._rates.charging(own)
 
+    async def renewed(self, context: Context) -> Context:
+        """The context with the roles that its caller has now.
+
+        Raises:
+            UnavailableError: the roles cannot be determined now.
+        """
+        principal = await context.renew(context.principal)
+        if principal == context.principal:
+            return context
+        return replace(context, principal=principal, explores=may_explore(principal, self.explored_by))
+
     def check_origin(self, connection: HTTPConnection) -> None:
         """Check the origin of a WebSocket whose client authenticates later, in its `connection_init`.
 
@@ -121,6 +147,18 @@ class Gateway:
             ForbiddenError: ORIGIN_FORBIDDEN.
         """
         self._origins.check(connection)
+
+    @staticmethod
+    def keep_open(connection: HTTPConnection, context: Context) -> None:
+        """Count a connection among the lasting ones, now that its caller is authenticated.
+
+        Raises:
+            UnavailableError: OVERLOADED, there is no room for another.
+            RateLimitedError: TOO_MANY_SUBSCRIPTIONS, the caller has as many as it may.
+        """
+        presence: ClientPresence | None = connection.scope.get(CLIENT_PRESENCE)
+        if presence is not None:
+            presence.become_lasting(context.principal.user)
 
     async def prepare(
         self, request: Request, negotiate: Callable[[Request], _T], *, any_origin: bool = False
@@ -139,27 +177,46 @@ class Gateway:
             ApiError: the request is refused.
         """
         context = await self.authenticate(request, any_origin=any_origin)
-        terms = negotiate(request)
-        reads = current_reads.get()
-        reads.position = self.consistency.position(request)
-        data = await request_data(request)
-        self.resolve(data, reads)
+        try:
+            terms = negotiate(request)
+            reads = current_reads.get()
+            reads.position = self.consistency.position(request)
+            data = await request_data(request, context.account)
+        except ApiError:
+            self._charge_mistake(context)
+            raise
+        self.resolve(data, reads, context)
         return context, data, terms
 
-    def resolve(self, data: RequestData, reads: ReadRequirement) -> None:
+    def resolve(self, data: RequestData, reads: ReadRequirement, context: Context) -> None:
         """Check an operation, and find its document.
 
         Args:
             data: the operation.
             reads: what its reads require. A consistency token in its extensions may raise it.
+            context: the caller's context.
 
         Raises:
             ApiError: the operation is refused.
         """
-        data.values = check_variables(data.variables)
-        self._documents.resolve(data)
-        if data.extensions is not None:
-            reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+        try:
+            data.values = check_variables(data.variables)
+            self._documents.resolve(data)
+            if data.extensions is not None:
+                reads.position = max(reads.position, self.consistency.position_in(data.extensions))
+        except ApiError:
+            self._charge_mistake(context)
+            raise
+
+    def _charge_mistake(self, context: Context) -> None:
+        """Charge for an operation that is refused before its document is looked at.
+
+        Raises:
+            RateLimitedError: the caller has no points. It learns nothing else.
+        """
+        if self._rates is not None:
+            self._rates.demand_any(context.principal.user)
+            self._rates.note_mistake(context.principal.user)
 
     @staticmethod
     async def take_turn(data: RequestData, context: Context) -> None:
@@ -194,7 +251,7 @@ class Gateway:
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
             raise _refusal_of(error) or error from None
-        return present(result, explores=context.explores)
+        return _presented(result, context, data.query, data.variables)
 
     async def answers(
         self,
@@ -206,9 +263,11 @@ class Gateway:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Execute an operation of any type, and yield its answers. An answer without `data` is the last.
 
-        A subscription ends with such an answer after `lasting_seconds`.
+        A subscription ends with such an answer after `lasting_seconds`, or once its caller has lost a role.
         """
         await self.take_turn(data, context)
+        record = current_record.get() or RequestRecord("")
+        record.asked = data.query, data.variables
         # Strawberry yields some errors and raises others, syntax errors among them.
         try:
             results = await self._schema.stream(
@@ -219,13 +278,73 @@ class Gateway:
                 operation_extensions=data.extensions,
                 allowed_operation_types=allowed,
             )
+            # A subscription may last for hours.
+            del data
             async with aclosing(results), aclosing(lasting(results, lasting_seconds)) as lasting_results:
                 async for result in lasting_results:
+                    # A query or a mutation has just begun, and what a mutation has changed is acknowledged.
+                    if record.subscription:
+                        await context.check_roles()
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer, _ = present(_reworded(cast("ExecutionResult", result)), explores=context.explores)
+                    answer = _answer_of(cast("ExecutionResult", result), context, record)
                     yield self.consistency.with_extension(answer)
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
-            yield present(_failure(error), explores=context.explores)[0]
+            yield _presented(_failure(error), context, *record.asked)[0]
+
+
+def _presented(
+    result: ExecutionResult, context: Context, query: str | None, variables: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], int]:
+    return present(
+        result,
+        explores=context.explores,
+        is_admin=context.principal.holds(Role.ADMIN),
+        query=query,
+        variables=variables,
+    )
+
+
+async def refused_before(
+    event: Callable[[], Awaitable[object]], *, check: Callable[[], Awaitable[None]]
+) -> ApiError | None:
+    """Wait for an event, and check now and then that the caller of an open connection still has its roles.
+
+    Args:
+        event: waits for the event. It may be cancelled, and called again.
+        check: raises the error if the roles are lost, as `Context.check_roles` does.
+
+    Returns:
+        None once the event has come; or the error, as soon as there is one.
+    """
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROLES_SECONDS):
+                await event()
+                return None
+        try:
+            await check()
+        except ApiError as error:
+            return error
+
+
+def answer_of_event(result: GraphQLExecutionResult, context: Context) -> EventAnswer:
+    """Present the result of an event, for all subscribers that share it."""
+    answer, _ = _presented(ExecutionResult(result.data, result.errors), context, None, None)
+    size = len(orjson.dumps(answer.get("errors")))
+    if "data" in answer:
+        data = orjson.dumps(answer["data"])
+        size += len(data)
+        answer["data"] = orjson.Fragment(data)
+    lasts = not any(error["extensions"]["retryable"] for error in answer.get("errors", ()))
+    return EventAnswer(answer, size, lasts)
+
+
+def _answer_of(result: ExecutionResult, context: Context, record: RequestRecord) -> dict[str, Any]:
+    event: object = result.data
+    if not isinstance(event, EventAnswer):
+        return _presented(_reworded(result), context, *record.asked)[0]
+    note_errors(event.answer)
+    return {**event.answer, "extensions": result.extensions} if result.extensions else event.answer
 
 
 def _refusal_of(error: Exception | None) -> RequestError | None:

@@ -88,6 +88,11 @@ class IntrospectionAnswers:
         while self._bytes > self._most:
             self._bytes -= _weight(*self._answers.popitem(last=False))
 
+    def clear(self) -> None:
+        """Forget all answers."""
+        self._answers.clear()
+        self._bytes = 0
+
 
 class IntrospectionTurns(SchemaExtension):
     """Lets one introspection run at a time, and answers it from memory if it can.

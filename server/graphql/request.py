@@ -7,12 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from graphql import GraphQLError, OperationType, get_operation_ast, parse
 from starlette.requests import ClientDisconnect
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Reason, RequestError
+from schema.limits.prices import body_points
+from schema.limits.structure import check_structure
 from server.http.client import COST_HEADER, REFUSAL, header
+from server.http.consistency import EXTENSION as CONSISTENCY_TOKEN
 from server.http.negotiation import JSON
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope
+
+    from schema.context import Account
 
 _COST_HEADER: Final = COST_HEADER.encode()
 _INCLUDE: Final = "include"
@@ -30,12 +34,14 @@ _ASKING: Final = ("query", "documentId", "doc_id", "extensions")
 # A parameter with one of these values is absent: forms send empty texts, npm's graphql-ws an empty `query` beside a
 # hash, and generated code null.
 _ABSENT: Final = (None, "")
+_PERSISTED: Final = "persistedQuery"
 _PERSISTED_VERSION: Final = 1
+_COST: Final = "cost"
 
 
 @dataclass
 class RequestData(GraphQLRequestData):
-    """What a request asks for.
+    """What a request asks for. Its `extensions` hold only those that the server knows.
 
     Attributes:
         document_id: names the document, if its text is not sent, or in addition to it.
@@ -59,18 +65,37 @@ def asks_for_cost(scope: Scope) -> bool:
     return value is not None and value.strip().lower() == _INCLUDE
 
 
-async def request_data(request: Request) -> RequestData:
+async def request_data(request: Request, account: Account | None) -> RequestData:
     """Read a GET or a POST.
+
+    Args:
+        request: the request.
+        account: pays for a long body, before it is parsed.
 
     Raises:
         ClientDisconnect: the client has gone away before the end of the body.
+        LimitError: LIMIT_EXCEEDED, the body has too many values.
         RequestError: CONTENT_TYPE_UNSUPPORTED, CONTENT_ENCODING_UNSUPPORTED, BODY_INVALID, PARAMETER_INVALID, or what
             the connection finds wrong with the body.
+        RateLimitedError: the caller cannot pay for the body.
     """
     if request.method == "GET":
         return data_of(_from_url(request))
     _check_body_headers(request.scope)
-    return data_of(_from_body(await _body(request.receive, request.scope)))
+    body = await _body(request.receive, request.scope)
+    if account is not None:
+        pay_for(len(body), account)
+    return data_of(_from_body(body))
+
+
+def pay_for(size: int, account: Account) -> None:
+    """Have a caller pay for a body or a message of so many bytes.
+
+    Raises:
+        RateLimitedError: it has too few points.
+    """
+    if points := body_points(size):
+        account.pay(points)
 
 
 def data_of(parameters: Mapping[str, object]) -> RequestData:
@@ -81,23 +106,14 @@ def data_of(parameters: Mapping[str, object]) -> RequestData:
     """
     given = _given(parameters)
     extensions = _optional(given, "extensions", dict, "an object")
-    extensions = None if extensions is None else _given(extensions)
+    digest = persisted_hash(extensions) if extensions else None
     return RequestData(
         query=_optional(given, "query", str, "a string"),
         operation_name=_optional(given, "operationName", str, "a string"),
         variables=_optional(given, "variables", dict, "an object"),
-        extensions=extensions,
-        document_id=_document_id(given, extensions),
+        extensions=_known(extensions, digest) if extensions else None,
+        document_id=_document_id(given, digest),
     )
-
-
-def is_subscription(data: GraphQLRequestData) -> bool:
-    """Whether the operation is a subscription. An invalid document is not: its request ends by itself."""
-    try:
-        operation = get_operation_ast(parse(data.query or "", no_location=True), data.operation_name)
-    except (GraphQLError, RecursionError):
-        return False
-    return operation is not None and operation.operation is OperationType.SUBSCRIPTION
 
 
 def _from_url(request: Request) -> dict[str, object]:
@@ -152,6 +168,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _json(text: bytes, *, reason: Reason, what: str) -> object:
+    check_structure(text, what)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -162,12 +179,24 @@ def _given(parameters: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value not in _ABSENT}
 
 
-def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] | None) -> str | None:
+def _known(extensions: Mapping[str, object], digest: str | None) -> dict[str, object] | None:
+    """The extensions that the server knows; None if there are none. A subscription would keep the others for hours."""
+    known: dict[str, object] = {}
+    if digest is not None:
+        known[_PERSISTED] = {"version": _PERSISTED_VERSION, "sha256Hash": digest}
+    if (token := extensions.get(CONSISTENCY_TOKEN)) not in _ABSENT:
+        known[CONSISTENCY_TOKEN] = token
+    if extensions.get(_COST) is True:
+        known[_COST] = True
+    return known or None
+
+
+def _document_id(given: Mapping[str, object], digest: str | None) -> str | None:
     """The document's id, as GraphQL over HTTP, Relay's network layers or Apollo's extension send it."""
     sent = (
         _optional(given, "documentId", str, "a string"),
         _optional(given, "doc_id", str, "a string"),
-        persisted_hash(extensions) if extensions else None,
+        digest,
     )
     ids = {id_ for id_ in sent if id_ is not None}
     if len(ids) > 1:
@@ -180,10 +209,10 @@ def _document_id(given: Mapping[str, object], extensions: Mapping[str, object] |
 
 def persisted_hash(extensions: Mapping[str, object]) -> str | None:
     """The hash in Apollo's extension; None if the extension or its hash is absent."""
-    persisted = extensions.get("persistedQuery")
+    persisted = extensions.get(_PERSISTED)
     if isinstance(persisted, dict):
         persisted = _given(persisted)
-    if persisted in (None, {}, {"version": _PERSISTED_VERSION}):
+    if persisted in (*_ABSENT, {}, {"version": _PERSISTED_VERSION}):
         return None
     if not isinstance(persisted, dict) or persisted.get("version") != _PERSISTED_VERSION:
         raise RequestError(

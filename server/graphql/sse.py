@@ -19,11 +19,13 @@ from strawberry.types.graphql import OperationType
 
 from schema.context import FeedPosition
 from schema.errors import ApiError, Reason, RequestError
-from server.graphql.request import is_subscription
+from schema.limits.prices import STREAM_POINTS
+from server.graphql.gateway import refused_before
 from server.http.caching import NO_STORE
 from server.http.error_response import present_fault, present_refusal, refusal_headers
 from server.http.negotiation import EVENT_STREAM, JSON, accepted_by, wants_stream
 from server.http.request_middleware import GRAPHQL_PATH
+from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -67,9 +69,9 @@ class GraphQLStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, for as long as its client listens."""
-        request = Request(scope, receive)
         try:
-            response = await self._respond(request)
+            # The stream may last for hours, and does not keep the request with all that was read from its URL.
+            response = await self._respond(Request(scope, receive))
         except ApiError as error:
             answer, status = present_refusal(error)
             # A client of event streams would take a 200 for a stream.
@@ -87,20 +89,25 @@ class GraphQLStream:
         context, data, _ = await self._gateway.prepare(request, _negotiate)
         if data.query is None:
             raise RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
+        self._gateway.keep_open(request, context)
+        if context.account is not None:
+            context.account.settle(STREAM_POINTS)
         # A browser that reconnects sends the id of its last event. That is newer than the cursor in its URL.
         position = FeedPosition(resume=request.headers.get("last-event-id") or None)
         context = replace(context, feed_position=position)
+        departure = _Departure()
         return EventSourceResponse(
-            self._events(data, context, position, from_browser=request.method == "GET"),
+            self._events(data, context, position, departure, from_browser=request.method == "GET"),
             ping=_KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="", sep=_SEPARATOR),
             send_timeout=self._send_seconds,
+            client_close_handler_callable=departure,
             sep=_SEPARATOR,
             headers={"cache-control": "no-cache, no-transform", "vary": "origin"},
         )
 
     async def _events(
-        self, data: RequestData, context: Context, position: FeedPosition, *, from_browser: bool
+        self, data: RequestData, context: Context, position: FeedPosition, departure: _Departure, *, from_browser: bool
     ) -> AsyncGenerator[ServerSentEvent, None]:
         if from_browser:
             # This also opens the stream at once, for proxies that wait for a first byte.
@@ -108,8 +115,11 @@ class GraphQLStream:
         may_resume, id_ = False, None
         allowed = _GET_OPERATIONS if from_browser else _POST_OPERATIONS
         results = self._gateway.answers(data, context, allowed=allowed, lasting_seconds=self._lasting_seconds)
+        # A subscription may last for hours.
+        del data
         try:
-            async with aclosing(results), self._stopping(data, context.principal.expires_at) as stopping:
+            async with aclosing(results), self._stopping(context) as stopping:
+                departure.stopping = stopping
                 begun = position.begun if from_browser else None
                 async for answer in _until(stopping, results, begun):
                     if answer is None:
@@ -123,30 +133,70 @@ class GraphQLStream:
                     id_ = position.reached if "data" in answer else id_
                     yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
                 if stopping.done():
-                    return
+                    # It is cancelled if the client has gone away.
+                    refused = None if stopping.cancelled() else stopping.result()
+                    if refused is None:
+                        return
+                    answer, _ = present_refusal(refused)
+                    may_resume = _may_resume(answer)
+                    yield _next(answer, id_, retry=_retry_milliseconds(answer) if from_browser else None)
         except Exception as error:  # noqa: BLE001 # any exception is masked, and ends this operation
             may_resume = False
             yield _next(present_fault(error)[0])
+        finally:
+            departure.ended.set()
         # An EventSource that receives no `complete` reconnects by itself, with the id of its last event.
         if not (from_browser and may_resume):
             yield ServerSentEvent(event="complete", data="", sep=_SEPARATOR)
 
     @asynccontextmanager
-    async def _stopping(self, data: RequestData, expires_at: float | None) -> AsyncIterator[asyncio.Future[None]]:
-        """A future that is done once the operation has to end, because the process stops or the token expires."""
-        stopping = asyncio.ensure_future(self._wait_to_stop(data, expires_at))
+    async def _stopping(self, context: Context) -> AsyncIterator[asyncio.Future[ApiError | None]]:
+        """A future that is done once the operation has to end: with the error, if its caller has lost a role.
+
+        Without an error the process stops, or the token has expired.
+        """
+        stopping = asyncio.ensure_future(self._wait_to_stop(context))
         try:
             yield stopping
         finally:
             stopping.cancel()
 
-    async def _wait_to_stop(self, data: RequestData, expires_at: float | None) -> None:
+    async def _wait_to_stop(self, context: Context) -> ApiError | None:
+        expires_at = context.principal.expires_at
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if expires_at is None else expires_at - time.monotonic()):
-                await self._draining.wait()
-                if not is_subscription(data):
-                    # A query or a mutation ends by itself.
-                    await asyncio.get_running_loop().create_future()
+                return await refused_before(self._drained, check=context.check_roles)
+        return None
+
+    async def _drained(self) -> None:
+        await self._draining.wait()
+        record = current_record.get()
+        if record is None or not record.subscription:
+            # A query or a mutation ends by itself, and no subscription starts any more.
+            await asyncio.get_running_loop().create_future()
+
+
+class _Departure:
+    """Ends a stream whose client goes away, as at a stop.
+
+    Without it sse-starlette cancels the stream. Then anyio leaves a cycle with the error's traceback, which keeps all
+    frames of the stream until the next collection.
+
+    Attributes:
+        stopping: what the stream waits for beside its events, once it has begun.
+        ended: set when the stream has ended.
+    """
+
+    def __init__(self) -> None:
+        self.stopping: asyncio.Future[ApiError | None] | None = None
+        self.ended = asyncio.Event()
+
+    async def __call__(self, _message: object) -> None:
+        """The client has gone away: wait until the stream has ended."""
+        if self.stopping is not None:
+            self.stopping.cancel()
+            await self.ended.wait()
+            self.stopping = None
 
 
 def _negotiate(request: Request) -> None:
@@ -157,7 +207,7 @@ def _negotiate(request: Request) -> None:
 
 
 async def _until(
-    stopped: asyncio.Future[None], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
+    stopped: asyncio.Future[Any], results: AsyncGenerator[_T, None], begun: asyncio.Event | None
 ) -> AsyncGenerator[_T | None, None]:
     """The results, until their end or until `stopped` is done; and None, once, when `begun` is set."""
     beginning = asyncio.ensure_future(begun.wait()) if begun else None

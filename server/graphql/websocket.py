@@ -66,6 +66,8 @@ class GraphQLSocket:
             await websocket.close(SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         await websocket.accept(PROTOCOL)
+        # The client may have offered thousands, which the connection would keep.
+        websocket.scope["subprotocols"] = [PROTOCOL]
         connection = SocketConnection(
             websocket, self._gateway, self._draining, context=context, limits=self._limits, position=position
         )

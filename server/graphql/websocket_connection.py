@@ -17,8 +17,9 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ApiError, Reason, RequestError, UnavailableError
-from server.graphql.request import data_of, is_subscription
+from schema.errors import ApiError, RateLimitedError, Reason, RequestError, UnavailableError
+from server.graphql.gateway import refused_before
+from server.graphql.request import data_of, pay_for
 from server.graphql.websocket_messages import (
     FORBIDDEN,
     GOING_AWAY,
@@ -41,7 +42,7 @@ from server.observability.observations import OperationServed
 from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.wire.connections import SEND_SECONDS
+from server.wire.connections import INIT_SECONDS, SEND_SECONDS
 
 if TYPE_CHECKING:
     from schema.context import Context
@@ -57,8 +58,6 @@ _NOT_INITIALISED: Final = ClosedError(INIT_TIMEOUT, "Connection initialisation t
 _IDLE: Final = ClosedError(GOING_AWAY, "Idle for too long: reconnect when you have an operation to send")
 # The most operations on one WebSocket: a page of many components needs some dozens.
 _OPERATIONS_AT_ONCE: Final = 100
-# How long the server waits for `connection_init`.
-_INIT_SECONDS: Final = 3.0
 # After this time without an operation or a message the server closes the WebSocket: its client is gone or asleep.
 _IDLE_SECONDS: Final = 900.0
 
@@ -86,7 +85,7 @@ class SocketLimits(NamedTuple):
         return cls(
             _OPERATIONS_AT_ONCE,
             settings.subscription_timeout,
-            _INIT_SECONDS,
+            INIT_SECONDS,
             _IDLE_SECONDS,
             SEND_SECONDS,
         )
@@ -95,7 +94,7 @@ class SocketLimits(NamedTuple):
 class _Operation(NamedTuple):
     """A running operation."""
 
-    data: RequestData
+    record: RequestRecord
     task: asyncio.Task[None]
 
 
@@ -137,7 +136,7 @@ class SocketConnection:
 
     async def serve(self) -> None:
         """Handle messages until either side closes the connection."""
-        closed, restart = None, asyncio.create_task(self._close_for_restart())
+        closed, watching = None, asyncio.create_task(self._watch())
         try:
             async with self._timeout:
                 while True:
@@ -146,17 +145,20 @@ class SocketConnection:
         except TimeoutError:
             closed = self._timed_out() if self._timeout.expired() else _TOO_SLOW
         except ClosedError as error:
-            closed = error
+            # Its traceback has this frame, which has the error: a cycle, that would keep the last message too.
+            closed = error.with_traceback(None)
         except WebSocketDisconnect:
             pass
         except Exception as error:  # noqa: BLE001 # any exception is masked
             closed = ClosedError(INTERNAL, present_fault(error)[0]["errors"][0]["message"])
         finally:
             self._closed = True
-            tasks = [restart, *self._running]
+            tasks = [watching, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # An operation that was cancelled before its start could not remove itself.
+            self._operations.clear()
         if closed is not None:
             await self._close(closed)
 
@@ -175,15 +177,25 @@ class SocketConnection:
         # This compares with the time that the timeout was set to: a timer may fire a little early.
         return _TOKEN_EXPIRED if self._token_expires == self._timeout.when() else _IDLE
 
-    async def _close_for_restart(self) -> None:
-        """Close the connection when the process is about to stop, after the operations in flight have been answered."""
-        await self._draining.wait()
+    async def _watch(self) -> None:
+        """Close the connection when its caller has lost a role, or when the process is about to stop.
+
+        Before the stop, the operations in flight are answered.
+        """
+        refused = await refused_before(self._draining.wait, check=self._check_roles)
+        if refused is not None:
+            await self._close(_closed_by(refused))
+            return
         operations = list(self._operations.values())
         for operation in operations:
-            if is_subscription(operation.data):
+            if operation.record.subscription:
                 operation.task.cancel()
         await asyncio.gather(*(operation.task for operation in operations), return_exceptions=True)
         await self._close(ClosedError(RESTART, "Service restart"))
+
+    async def _check_roles(self) -> None:
+        if self._initialised and self._context is not None:
+            await self._context.check_roles()
 
     async def _handle(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
@@ -204,7 +216,7 @@ class SocketConnection:
             case "pong":
                 check_payload(message)
             case "subscribe":
-                await self._subscribe(id_of(message), message.get("payload"))
+                await self._subscribe(id_of(message), message.get("payload"), size=len(event["text"]))
             case "complete":
                 if operation := self._operations.pop(id_of(message), None):
                     operation.task.cancel()
@@ -212,20 +224,19 @@ class SocketConnection:
                 raise ClosedError(INVALID_MESSAGE, "Unknown message type")
 
     async def _authenticate(self, init: dict[str, Any]) -> None:
-        """Authenticate the caller, unless the upgrade did. Other messages wait meanwhile."""
-        if self._context is None:
-            try:
+        """Authenticate the caller, unless the upgrade did, and keep the connection. Other messages wait meanwhile."""
+        try:
+            if self._context is None:
                 self._context = await self._gateway.authenticate(self._websocket, init)
-            except UnavailableError as error:
-                raise ClosedError(TRY_AGAIN_LATER, error.message) from None
-            except ApiError as error:
-                raise ClosedError(FORBIDDEN, f"Forbidden: {error.message}") from None
+            self._gateway.keep_open(self._websocket, self._context)
+        except ApiError as error:
+            raise _closed_by(error) from None
         expires_at = self._context.principal.expires_at
         if expires_at is not None:
             # The loop's clock need not be `time.monotonic`.
             self._token_expires = asyncio.get_running_loop().time() + expires_at - time.monotonic()
 
-    async def _subscribe(self, id_: str, payload: object) -> None:
+    async def _subscribe(self, id_: str, payload: object, *, size: int) -> None:
         context = self._context
         if not self._initialised or context is None:
             raise ClosedError(UNAUTHORIZED, "Unauthorized")
@@ -241,17 +252,21 @@ class SocketConnection:
         if id_ in self._operations:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
         try:
+            if context.account is not None:
+                pay_for(size, context.account)
             await self._make_room()
             reads = ReadRequirement(self._position)
-            self._gateway.resolve(data, reads)
+            self._gateway.resolve(data, reads, context)
             self._position = reads.position
+            context = await self._gateway.renewed(context)
         except ApiError as error:
             await self._send({"id": id_, "type": "error", "payload": present_refusal(error)[0]["errors"]})
             return
         # A server that is about to stop starts nothing. The close code tells the client that it may send it again.
         if not self._draining.begun:
-            task = asyncio.create_task(self._operate(id_, data, context, reads))
-            self._operations[id_] = _Operation(data, task)
+            record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+            task = asyncio.create_task(self._operate(id_, data, context, record, reads))
+            self._operations[id_] = _Operation(record, task)
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -272,8 +287,9 @@ class SocketConnection:
         if not self._running and not self._closed:
             self._reschedule()
 
-    async def _operate(self, id_: str, data: RequestData, context: Context, reads: ReadRequirement) -> None:
-        record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+    async def _operate(
+        self, id_: str, data: RequestData, context: Context, record: RequestRecord, reads: ReadRequirement
+    ) -> None:
         current_record.set(record)
         current_reads.set(reads)
         started, events = time.perf_counter(), 0
@@ -282,6 +298,8 @@ class SocketConnection:
                 answers = self._gateway.answers(
                     data, context, allowed=_OPERATIONS, lasting_seconds=self._limits.lasting_seconds
                 )
+                # A subscription may last for hours.
+                del data
                 async with aclosing(answers):
                     async for answer in answers:
                         if "data" not in answer:
@@ -328,3 +346,10 @@ class SocketConnection:
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
             # The connection is closed already, or the client reads nothing.
             pass
+
+
+def _closed_by(error: ApiError) -> ClosedError:
+    """The end of a connection whose caller is refused, or cannot be authenticated now."""
+    if isinstance(error, (UnavailableError, RateLimitedError)):
+        return ClosedError(TRY_AGAIN_LATER, error.message)
+    return ClosedError(FORBIDDEN, f"Forbidden: {error.message}")

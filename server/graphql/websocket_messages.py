@@ -6,6 +6,10 @@ from typing import Any, Final
 
 import orjson
 
+from schema.errors import LimitError
+from schema.limits.structure import check_structure
+from server.wire.websocket_frames import SHORT_BYTES
+
 PROTOCOL: Final = "graphql-transport-ws"
 INVALID_MESSAGE: Final = 4400
 UNAUTHORIZED: Final = 4401
@@ -22,6 +26,8 @@ RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
 # The longest reason that a close frame can hold.
 _REASON_BYTES: Final = 123
+# Every event of a subscription repeats its id. Clients' ids are UUIDs or numbers.
+_ID_CHARACTERS: Final = 256
 
 
 class ClosedError(Exception):
@@ -39,15 +45,20 @@ def message_of(event: Any) -> dict[str, Any]:
     Raises:
         ClosedError: INVALID_MESSAGE.
     """
-    text = event.get("text")
-    if text is None:
+    if event.get("text") is None:
         raise ClosedError(INVALID_MESSAGE, "Send messages as JSON in text frames")
+    text = event["text"].encode()
     try:
+        check_structure(text, "The message")
         message = orjson.loads(text)
+    except LimitError as error:
+        raise ClosedError(INVALID_MESSAGE, error.message) from None
     except orjson.JSONDecodeError:
         raise ClosedError(INVALID_MESSAGE, "The message is not JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise ClosedError(INVALID_MESSAGE, "The message must be an object with a `type`")
+    if len(text) > SHORT_BYTES and message["type"] != "subscribe":
+        raise ClosedError(INVALID_MESSAGE, f"Only `subscribe` may have more than {SHORT_BYTES:,} bytes")
     return message
 
 
@@ -68,6 +79,6 @@ def id_of(message: dict[str, Any]) -> str:
         ClosedError: INVALID_MESSAGE.
     """
     id_ = message.get("id")
-    if not isinstance(id_, str) or not id_:
-        raise ClosedError(INVALID_MESSAGE, "`id` must be a string that is not empty")
+    if not isinstance(id_, str) or not 0 < len(id_) <= _ID_CHARACTERS:
+        raise ClosedError(INVALID_MESSAGE, f"`id` must be a string of 1 to {_ID_CHARACTERS} characters")
     return id_

@@ -1,4 +1,4 @@
-"""The client of a connection: the headers that it sent, and the work that ends when it goes away."""
+"""The client of a connection: the headers that it sent, the work that ends when it goes away, and whether it stays."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ class ClientPresence:
 
     The connection reports when the client goes away. A task that watches for that would make each request that has to
     wait a tenth slower.
+
+    Args:
+        become_lasting: counts the connection among the lasting ones of this caller, WebSockets and event streams. It
+            raises an ApiError if there is no room for another.
     """
 
-    __slots__ = ("_end", "_gone")
+    __slots__ = ("_end", "_gone", "become_lasting")
 
-    def __init__(self) -> None:
+    def __init__(self, become_lasting: Callable[[str], None] = lambda _: None) -> None:
+        self.become_lasting = become_lasting
         self._end: Callable[[], None] | None = None
         self._gone = False
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # isal's first level saves nearly a gigabyte a second, more than any network takes. A client that accepts zstd accepts
 # gzip too, and sending a sixth less is not worth another library and another choice. Including the client's part, 10
 # orders take 21 µs and save 16 µs of a gigabit line; 30 take 30 and save 53. The default, 4 KiB, is between them.
-# GraphiQL's files are not compressed: a browser fetches them once, and after that asks with their tags.
 _LEVEL: Final = 1
 _GZIP_FORMAT: Final = 31
 # Compressing more than this takes longer than half a millisecond, so a thread does it. Handing it over costs 0.1 ms.

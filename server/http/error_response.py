@@ -15,7 +15,7 @@ from schema.messages import without_python
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from strawberry.types import ExecutionResult
 
@@ -31,7 +31,20 @@ _TOO_DEEP = "The document is nested too deeply."
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
 # Where graphql-core's suggestions begin and end: "Did you mean 'orders' or 'order'?"
 _SUGGESTION, _SUGGESTED = " Did you mean ", "?"
-_SUGGESTING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
+# graphql-core's own messages for these name types, fields, arguments and enum values.
+_NAMING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
+# What graphql-core quotes: 'Query.order(orderKey:)'. Each quotation mark is both an end and a beginning here, so that a
+# client's text with quotation marks of its own cannot move a name of the schema out of the quotation.
+_QUOTED = re.compile(r"(?<=')[^'\s]++(?=')")
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_HIDDEN = "\u2026"
+# Names that need not be hidden: how a value is written, and the types that every schema has.
+_PUBLIC = frozenset(
+    {"BigInt", "Boolean", "Date", "DateTime", "Decimal", "Float", "ID", "Int", "String", "UUID"}
+    | {"Mutation", "Query", "Subscription"}
+)
+# Finding the names in this many characters takes some milliseconds. Names after them are hidden.
+_READ_CHARACTERS = 1 << 16
 # A thousand bad rows are a thousand errors to the client. The log needs the first few.
 _LOGGED_PER_ANSWER = 3
 # A person reads no more errors of one document. graphql-core finds up to a hundred, and quotes the document in each.
@@ -40,10 +53,18 @@ _LOCATIONS_PER_ERROR = 10
 _MESSAGE_CHARACTERS = 500
 
 
-def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[str, Any], int]:
+def present(
+    result: ExecutionResult,
+    *,
+    explores: bool = False,
+    is_admin: bool = False,
+    query: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], int]:
     """Return the response's body and its HTTP status.
 
-    Unless the caller `explores`, error messages suggest no names of the schema.
+    Unless the caller `explores`, error messages suggest nothing, and name nothing of the schema that is not in the
+    caller's own `query` and `variables`. Unless the caller `is_admin`, they do not name the database's own objects.
 
     Nothing of an exception that is not an `ApiError` leaves the process: it is logged under its error id.
     """
@@ -59,22 +80,24 @@ def present(result: ExecutionResult, *, explores: bool = False) -> tuple[dict[st
     if not before_execution:
         answer["data"] = result.data
     if errors:
+        known = None if explores or _NAMING.isdisjoint(reasons) else _names_in(query, variables) | _PUBLIC
         formatted = [
-            _formatted(error, reason, error_id, explores=explores)
+            _formatted(error, reason, error_id, known=known, is_admin=is_admin)
             for error, reason in zip(errors, reasons, strict=True)
         ]
         answer["errors"] = _shortened_list(formatted) if before_execution else formatted
     if result.extensions:
         answer["extensions"] = result.extensions
-    _note(reasons)
+    _note([reason.name for reason in reasons])
+    _drop_tracebacks(errors)
     return answer, _status(result.data, reasons)
 
 
 def present_refusal(error: ApiError) -> tuple[dict[str, Any], int]:
     """Return the body and status for a request that is refused before its execution."""
-    _note([error.reason])
+    _note([error.reason.name])
     return {
-        "errors": [{"message": _shortened(error.message), "extensions": _extensions(error.reason, error)}]
+        "errors": [{"message": _shortened(error.public), "extensions": _extensions(error.reason, error)}]
     }, error.reason.value.status
 
 
@@ -82,11 +105,16 @@ def present_fault(error: BaseException) -> tuple[dict[str, Any], int]:
     """Return the body and status for an unexpected exception, and log it."""
     if isinstance(error, ApiError) and not isinstance(error, InternalError):
         return present_refusal(error)
-    _note([Reason.INTERNAL])
+    _note([Reason.INTERNAL.name])
     error_id = _error_id()
     _log.error("fault", error_id=error_id, exc_info=error)
     extensions = _extensions(Reason.INTERNAL, None, error_id=error_id)
     return {"errors": [{"message": _INTERNAL.format(error_id), "extensions": extensions}]}, _SERVER_ERRORS
+
+
+def note_errors(answer: Mapping[str, Any]) -> None:
+    """Note the errors of an answer that was presented before, for another request."""
+    _note([error["extensions"]["reason"] for error in answer.get("errors", ())])
 
 
 def refusal_headers(error: ApiError) -> dict[str, str]:
@@ -136,7 +164,9 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
     return isinstance(cause, ValueError) and "integer string conversion" in str(cause)
 
 
-def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: bool) -> dict[str, Any]:
+def _formatted(
+    error: GraphQLError, reason: Reason, error_id: str, *, known: set[str] | None, is_admin: bool
+) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = _shortened(without_python(error.message))
     if error.locations:
@@ -145,12 +175,15 @@ def _formatted(error: GraphQLError, reason: Reason, error_id: str, *, explores: 
         formatted["message"] = _INTERNAL.format(error_id)
     elif reason is Reason.DATA_INVALID:
         formatted["message"] = _DATA_INVALID
+    elif isinstance(error.original_error, ApiError) and not is_admin:
+        formatted["message"] = _shortened(error.original_error.public)
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
-    elif reason in _SUGGESTING and not explores:
-        formatted["message"] = _shortened(without_python(_without_suggestions(error.message)))
+    elif reason in _NAMING and known is not None:
+        message = _without_names(_without_suggestions(error.message), known)
+        formatted["message"] = _shortened(without_python(message))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
@@ -169,6 +202,31 @@ def _without_suggestions(message: str) -> str:
     """
     kept, *suggesting = message.split(_SUGGESTION)
     return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
+
+
+def _without_names(message: str, known: set[str]) -> str:
+    """Hide the names in a message that its reader does not know."""
+
+    def hide(quoted: re.Match[str]) -> str:
+        return _NAME.sub(lambda name: name[0] if name[0] in known else _HIDDEN, quoted[0])
+
+    return _QUOTED.sub(hide, message)
+
+
+def _names_in(query: str | None, variables: Mapping[str, Any] | None) -> set[str]:
+    """The names in what a client has sent. schema/limits/variables.py has bounded the variables."""
+    names = set(_NAME.findall(query, 0, _READ_CHARACTERS) if query else [])
+    values: list[Any] = [variables]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            names.update(value)
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, str):
+            names.add(value)
+    return names
 
 
 def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -242,6 +300,20 @@ def _log_faults(errors: list[GraphQLError], reasons: list[Reason], error_id: str
             _log.error("fault", **where, exc_info=cause)
 
 
-def _note(reasons: list[Reason]) -> None:
-    if record := current_record.get():
-        record.errors.extend(reason.name for reason in reasons)
+def _drop_tracebacks(errors: list[GraphQLError]) -> None:
+    """Drop the tracebacks, which the log has. The frames in them have the errors, in graphql-core's lists: a cycle."""
+    # Chains may form a ring: an error that was raised from one that was raised while it was handled.
+    left: list[BaseException | None] = [*errors]
+    dropped = set[int]()
+    while left:
+        error = left.pop()
+        if error is not None and id(error) not in dropped:
+            dropped.add(id(error))
+            error.__traceback__ = None
+            left += (error.__context__, error.original_error if isinstance(error, GraphQLError) else error.__cause__)
+
+
+def _note(reasons: Collection[str]) -> None:
+    """Note the reasons on the request's record, each once: a subscription may have any number of errors."""
+    if reasons and (record := current_record.get()):
+        record.errors.extend(reason for reason in dict.fromkeys(reasons) if reason not in record.errors)

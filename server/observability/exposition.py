@@ -58,11 +58,13 @@ class Sampler:
         pools: Callable[[], Iterable[PoolState]],
         feed_subscribers: Callable[[], int],
         operations_at_work: Callable[[], Mapping[str, int]],
+        memory: Callable[[], tuple[int, int | None]],
         ready: Callable[[], Mapping[str, bool]],
     ) -> None:
         self._pools = pools
         self._feed_subscribers = feed_subscribers
         self._operations_at_work = operations_at_work
+        self._memory = memory
         self._ready = ready
         self._sampling: asyncio.Task[None] | None = None
 
@@ -73,6 +75,7 @@ class Sampler:
             metrics.set_pool(pool.name, size=pool.size, used=pool.used, idle=pool.idle, waiting=pool.waiting)
         metrics.set_feed_subscribers(self._feed_subscribers())
         metrics.set_operations_at_work(self._operations_at_work())
+        metrics.set_memory(*self._memory())
         metrics.set_ready(self._ready())
 
     def start(self) -> None:

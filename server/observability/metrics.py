@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from server.observability.observations import (
         AdminOperationEnded,
+        MemoryShort,
         OperationServed,
         RequestRefused,
         RequestServed,
@@ -149,6 +150,20 @@ AGE: Final = "orders_api_token_age_seconds"
 AGE_MEANING: Final = (
     "Age of the latest database token. A token lives for an hour and is renewed after half of it: alert at 50 minutes."
 )
+_RESIDENT: Final = _gauge(
+    "orders_api_resident_memory_bytes",
+    "Memory that a worker holds, of the one that holds most.",
+    mode="livemax",
+)
+_MEMORY_LIMIT: Final = _gauge(
+    "orders_api_memory_limit_bytes",
+    "Memory above which a worker refuses new work; 0 if there is no limit. From 80 % of it on its caches are let go.",
+    mode="livemax",
+)
+_SHORTAGES: Final = _counter(
+    "orders_api_memory_shortages_total",
+    "How often a worker began to refuse new work because it held more than its memory limit. Alert on any.",
+)
 _READY: Final = _gauge(
     "orders_api_ready",
     "1 if every worker can serve, 0 if one cannot. /readyz says why.",
@@ -222,6 +237,12 @@ def count_refusal(refusal: RequestRefused) -> None:
 def count_shed(shed: RequestsShed) -> None:
     """Count the requests that were shed."""
     _requests_of("http", _NO_OPERATION, Reason.OVERLOADED.name).inc(shed.number)
+
+
+def count_short_memory(memory: MemoryShort) -> None:
+    """Count the beginning of a shortage of memory."""
+    if memory.begins:
+        _SHORTAGES.inc()
 
 
 def count_statement(statement: StatementRun) -> None:
@@ -300,6 +321,12 @@ def set_operations_at_work(numbers: Mapping[str, int]) -> None:
     """Set how many admin operations are in progress now, by each of their states."""
     for state, number in numbers.items():
         _OPERATIONS.labels(state).set(number)
+
+
+def set_memory(resident_bytes: int, limit_bytes: int | None) -> None:
+    """Set how much memory this process holds, and its limit."""
+    _RESIDENT.set(resident_bytes)
+    _MEMORY_LIMIT.set(limit_bytes or 0)
 
 
 def set_ready(parts: Mapping[str, bool]) -> None:

@@ -55,6 +55,28 @@ class RequestsShed(NamedTuple):
     number: int
 
 
+class MemoryHigh(NamedTuple):
+    """The process holds much of its memory limit and has let its caches go; or, unless `begins`, no longer does.
+
+    `held` and `limit` are bytes.
+    """
+
+    held: int
+    limit: int
+    begins: bool
+
+
+class MemoryShort(NamedTuple):
+    """The process holds more than its memory limit and refuses new work; or, unless `begins`, takes it again.
+
+    `held` and `limit` are bytes.
+    """
+
+    held: int
+    limit: int
+    begins: bool
+
+
 class SubscriptionStarted(NamedTuple):
     """A subscription has been accepted."""
 
@@ -118,6 +140,8 @@ Observation = (
     | OperationServed
     | RequestRefused
     | RequestsShed
+    | MemoryHigh
+    | MemoryShort
     | SubscriptionStarted
     | SubscriptionEnded
     | StatementRun

@@ -6,7 +6,10 @@ import asyncio
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Transport = Literal["http", "websocket", "sse"]
 
@@ -20,7 +23,8 @@ class RequestRecord:
     """What is logged and counted of one request. Times are in seconds.
 
     `fast` says whether the fast path answered it (server/graphql/fast_path.py). `cost` is in points
-    (schema/limits/cost.py).
+    (schema/limits/cost.py). `asked` is the text and the variables of an operation that streams its
+    answers; a subscription that has begun drops them.
     """
 
     request_id: str
@@ -33,6 +37,7 @@ class RequestRecord:
     errors: list[str] = field(default_factory=list)
     fast: bool = False
     cost: int = 0
+    asked: tuple[str | None, Mapping[str, Any] | None] = (None, None)
 
     def outcome(self, status: int) -> str:
         """The reasons of the errors in the response. Without any, it is `ok` or the HTTP status."""
@@ -44,9 +49,9 @@ current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", 
 
 
 def note_cost(cost: int) -> None:
-    """Note what the operation being served costs."""
+    """Note what the operation being served has paid: at its start, and for each event of a subscription."""
     if (record := current_record.get()) is not None:
-        record.cost = cost
+        record.cost += cost
 
 
 _last: Final = threading.local()

@@ -13,6 +13,8 @@ from server.observability.access_log import access_log
 from server.observability.log_setup import cut
 from server.observability.observations import (
     AdminOperationEnded,
+    MemoryHigh,
+    MemoryShort,
     Observation,
     OperationServed,
     RequestRefused,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _connections_log = structlog.get_logger("connections")
+_memory_log = structlog.get_logger("memory")
 _operation_log = structlog.get_logger("operation")
 _statement_log = structlog.get_logger("statement")
 _tokens_log = structlog.get_logger("tokens")
@@ -39,6 +42,7 @@ _tokens_log = structlog.get_logger("tokens")
 _PATH_CHARACTERS: Final = 100
 _BAD_REQUEST: Final = 400
 _FINGERPRINT_DIGITS: Final = 16
+_MEGABYTE: Final = 1 << 20
 
 
 def observe(observation: Observation) -> None:
@@ -113,6 +117,24 @@ def _log_shed(shed: RequestsShed) -> None:
     _connections_log.warning("overloaded", refused=shed.number)
 
 
+def _log_high_memory(memory: MemoryHigh) -> None:
+    if memory.begins:
+        _memory_log.warning("memory high: the caches are let go", **_megabytes(memory))
+    else:
+        _memory_log.info("memory normal again", **_megabytes(memory))
+
+
+def _log_short_memory(memory: MemoryShort) -> None:
+    if memory.begins:
+        _memory_log.error("short of memory: new work is refused", **_megabytes(memory))
+    else:
+        _memory_log.info("new work is taken again", **_megabytes(memory))
+
+
+def _megabytes(memory: MemoryHigh | MemoryShort) -> dict[str, int]:
+    return {"held_mb": memory.held // _MEGABYTE, "limit_mb": memory.limit // _MEGABYTE}
+
+
 def _record_statement(statement: StatementRun) -> None:
     _text, rows, seconds, _pool = statement
     record = current_record.get()
@@ -156,6 +178,8 @@ _SINKS: Final[Mapping[type[Observation], tuple[Callable[[Any], None], ...]]] = {
     OperationServed: (metrics.count_operation, _log_operation),
     RequestRefused: (metrics.count_refusal, _log_refusal),
     RequestsShed: (metrics.count_shed, _log_shed),
+    MemoryHigh: (_log_high_memory,),
+    MemoryShort: (metrics.count_short_memory, _log_short_memory),
     SubscriptionStarted: (metrics.count_subscription_started,),
     SubscriptionEnded: (metrics.count_subscription_ended,),
     StatementRun: (metrics.count_statement, _record_statement),

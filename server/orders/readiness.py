@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import ApiError, Reason, UnavailableError
-from server.db.backoff import Backoff
 from server.db.database import DatabaseAbsentError
 from server.db.errors import advice
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from schema.errors import ApiError, InternalError, Reason, UnavailableError
-from server.db.backoff import Backoff
 from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
 from server.orders.read_connection import ReadConnection
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,9 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LAST_PAUSE_SECONDS: Final = 4.0
 # How often the platform is asked whether there are replicas, while orders are read.
 _LOOK_AGAIN_SECONDS: Final = 60.0
-_NONE: Final = "there is none"
+# States of a replica that is not left out.
+NO_REPLICA: Final = "there is none"
+UNUSED_REPLICA: Final = "found, and not used yet"
 
 
 class LeftOutError(Exception):
@@ -118,7 +120,7 @@ class Replicas:
         self._out_until = -math.inf
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._probing: asyncio.Task[None] | None = None
-        self.state = _NONE
+        self.state = NO_REPLICA
 
     @property
     def hold_seconds(self) -> float:
@@ -207,9 +209,9 @@ class Replicas:
             _log.info("replica lookup failed", reason=error.reason.name)
             return
         if not self._found:
-            self.state = _NONE
-        elif self.state == _NONE:
-            self.state, self._out_until = "found, and not used yet", -math.inf
+            self.state = NO_REPLICA
+        elif self.state == NO_REPLICA:
+            self.state, self._out_until = UNUSED_REPLICA, -math.inf
 
     async def _floor_position(self) -> int:
         try:

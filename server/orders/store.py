@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiodataloader import DataLoader
@@ -235,9 +236,10 @@ class SqlOrderLookup:
     """
 
     def __init__(self, engines: Engines, reader: Reader) -> None:
-        self._engines = engines
-        self._reader = reader
-        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(self._load, cache=False)
+        # Not a method: the lookup and its loader would be a cycle.
+        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(
+            partial(_load, engines, reader), cache=False
+        )
 
     async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
         """The order with this key."""
@@ -247,16 +249,14 @@ class SqlOrderLookup:
         """The orders with these keys."""
         return await self._loader.load_many([(key, columns) for key in keys])
 
-    async def _load(self, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
-        note_load()
-        columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
-        keys = sorted({key for key, _ in wanted})
 
-        rows = await self._reader.rows(
-            self._engines.pages, lambda orders: aggregates.lookup_statement(orders, columns), {"keys": keys}
-        )
-        blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
-        return [blocks.get(key) for key, _ in wanted]
+async def _load(engines: Engines, reader: Reader, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
+    note_load()
+    columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
+    keys = sorted({key for key, _ in wanted})
+    rows = await reader.rows(engines.pages, lambda orders: aggregates.lookup_statement(orders, columns), {"keys": keys})
+    blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
+    return [blocks.get(key) for key, _ in wanted]
 
 
 async def _estimated(connection: ReadConnection, orders: Orders, conditions: Conditions) -> int:

@@ -8,16 +8,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route, WebSocketRoute
 
 from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
+from server.auth.operators import OperatorAccess
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
-from server.graphql.gateway import Gateway
-from server.graphql.graphiql.page import STATIC
+from server.graphql.gateway import Gateway, answer_of_event
+from server.graphql.graphiql.page import GraphiQL
 from server.graphql.introspection import IntrospectionAnswers, IntrospectionPolicy, IntrospectionTurns
 from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.sse import GraphQLStream
@@ -35,6 +35,7 @@ from server.observability.tracing import tracing
 from server.process.health import livez, readyz
 from server.process.lifespan import lifespan_of
 from server.traffic.admission import WAIT_SECONDS, Admission
+from server.traffic.events import Events
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
 from server.wire.connections import SEND_SECONDS
@@ -42,11 +43,9 @@ from server.wire.connections import SEND_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from schema.permissions import Principal
-    from server.auth.authentication import Authentication
     from server.settings import Settings
     from server.traffic.draining import Draining
 
@@ -64,11 +63,13 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     documents = Documents.of(settings, cache)
     limits = settings.document_limits
     answers = IntrospectionAnswers()
-    rates, subscriptions = RateLimit.of(settings), Subscriptions(settings.max_subscriptions_per_caller)
+    rates = RateLimit.of(settings)
+    subscriptions = Subscriptions(settings.max_subscriptions_per_caller, draining)
+    events = Events(answer_of_event)
     schema = build_schema(
         hidden_order_fields=settings.hidden_order_fields,
         extensions=[
-            *([] if rates is None else [lambda: ChargeMistakes(rates, most_characters=limits.characters)]),
+            *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),
             NoteOperation,
             IntrospectionPolicy,
@@ -80,6 +81,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         documents=cache,
         plans=settings.fast_path,
         limits=limits,
+        executor=events.executor(),
     )
     fast = FastPath(cache, seconds=settings.request_timeout, limit=settings.limit_cost) if settings.fast_path else None
     gateway = Gateway(
@@ -91,9 +93,11 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         rates=rates,
     )
     middleware = [*tracing.start(WATCHED), Middleware(RequestMiddleware), Middleware(Cors, settings.allowed_origins)]
-    compression = Compression(settings.compress_from_bytes)
+    compression, operators = Compression(settings.compress_from_bytes), OperatorAccess(settings.metrics_token)
+    graphiql = GraphiQL(gateway, compression)
     endpoint = GraphQLEndpoint(
         gateway,
+        graphiql,
         fast=fast,
         admission=admission,
         compression=compression,
@@ -120,10 +124,10 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                     send_seconds=SEND_SECONDS,
                 ),
             ),
-            Route(METRICS_PATH, MetricsEndpoint(_principal, compression, token=settings.metrics_token)),
+            Route(METRICS_PATH, MetricsEndpoint(operators.check, compression)),
             Route("/livez", livez),
             Route("/readyz", readyz),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Route("/static/{name:path}", graphiql.file),
         ],
         middleware=middleware,
         exception_handlers={HTTPException: http_exception, Exception: fault},
@@ -131,7 +135,9 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         guards=[Middleware(ErrorBoundary), *([Middleware(LoopbackHosts)] if settings.auth_mode == "local" else [])],
         lifespan=lifespan_of(settings),
     )
-    app.state.draining, app.state.admission = draining, admission
+    app.state.draining, app.state.admission, app.state.operators = draining, admission, operators
+    # By the functions that empty them.
+    app.state.caches = (cache.clear, answers.clear)
     return app
 
 
@@ -175,11 +181,6 @@ class _Application(Starlette):
             # A slash at the end changes nothing. The scope itself is changed, because the connection uses it too.
             scope["path"] = scope["path"].rstrip("/") or "/"
         await self._routed(scope, receive, send)
-
-
-async def _principal(connection: HTTPConnection) -> Principal:
-    authentication: Authentication = connection.scope["state"]["authentication"]
-    return await authentication.principal(connection)
 
 
 async def _home(_request: Request) -> RedirectResponse:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
 
+from schema.errors import ApiError
 from server.http.caching import NO_STORE
+from server.lakebase.login.instances import NOT_MINTED_YET
+from server.orders.replicas import NO_REPLICA, UNUSED_REPLICA
+from server.process.served_database import NONE_NEEDED
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from server.process.lifespan import State
 
-_HEADERS = {"cache-control": NO_STORE}
+_HEADERS: Final = {"cache-control": NO_STORE}
+# Whoever calls may be told these. Any other text is a cause.
+_STATES: Final = frozenset({"ok", NONE_NEEDED, NOT_MINTED_YET, NO_REPLICA, UNUSED_REPLICA})
+_FAILING: Final = "unavailable"
+_CAUSES: Final = "The log has the causes. The role `admin` and the bearer of METRICS_TOKEN are told them here too."
 
 
 async def livez(_request: Request[State]) -> JSONResponse:
@@ -22,20 +30,38 @@ async def livez(_request: Request[State]) -> JSONResponse:
 
 
 async def readyz(request: Request[State]) -> JSONResponse:
-    """200 if orders can be served, otherwise 503 with the reason. Opens no connection.
+    """200 if orders can be served, otherwise 503. Opens no connection to the database.
+
+    The causes name the database's role, schema and tables, and what an owner has to grant, so only operators get them.
 
     Orders are served even if changes cannot be made, no new token can be minted while the old one lives, or a replica
     is left out: the other parts report that. A sleeping database is ready; otherwise no request would ever wake it.
     """
     reason, draining = request.state["readiness"].reason, request.app.state.draining.begun
-    parts = {
+    causes = {
         "orders": reason or "ok",
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
         "replica": request.state["replicas"].state,
-        "draining": "the process is stopping" if draining else "no",
     }
+    parts = {part: cause if cause in _STATES else _FAILING for part, cause in causes.items()}
+    if _FAILING in parts.values():
+        parts = causes if await _is_operator(request) else {**parts, "causes": _CAUSES}
     ready = reason is None and not draining
     return JSONResponse(
-        {"status": "ready" if ready else "not ready", **parts}, status_code=200 if ready else 503, headers=_HEADERS
+        {
+            "status": "ready" if ready else "not ready",
+            **parts,
+            "draining": "the process is stopping" if draining else "no",
+        },
+        status_code=200 if ready else 503,
+        headers=_HEADERS,
     )
+
+
+async def _is_operator(request: Request[State]) -> bool:
+    try:
+        await request.app.state.operators.check(request)
+    except ApiError:
+        return False
+    return True

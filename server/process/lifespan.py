@@ -30,8 +30,10 @@ from server.observability.tracing import tracing
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
 from server.orders.readiness import Readiness
+from server.orders.sql_json import json_orders, json_page
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.process.served_database import create_replicas, served_database, token_state
+from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -140,28 +142,33 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 look_up=database.look_up,
             )
             database.wake_up.down = readiness.doubt
+            guard = MemoryGuard(
+                limit_of(settings),
+                app.state.admission,
+                # The statements of plans hold on to them.
+                caches=(*app.state.caches, json_page.cache_clear, json_orders.cache_clear),
+            )
             pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
                 pools=lambda: pools,
                 feed_subscribers=lambda: feed.subscribers,
                 operations_at_work=administering.states,
+                memory=lambda: (resident_bytes(), guard.limit_bytes),
                 ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
             if settings.workers > 1:
                 await readiness.settled(seconds=_REPLACEMENT_SECONDS)
-            # The objects created so far live as long as the process: the garbage collector need not visit them again.
-            gc.collect()
-            gc.freeze()
-            # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
-            gc.set_threshold(_YOUNG_OBJECTS)
+            _ease_collection()
+            stack.enter_context(guard)
+            authentication = authentication_of(settings, loader.groups_of)
             yield {
                 "readiness": readiness,
                 "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "migrations": migrations,
-                "authentication": authentication_of(settings, loader.groups_of),
+                "authentication": authentication,
                 "sampler": sampler,
                 "context": Context(
                     principal=NOBODY,
@@ -174,10 +181,21 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     lakebase=administering.port,
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
+                    renew=authentication.renewed,
+                    statistics=table.statistics,
                 ),
             }
 
     return lifespan
+
+
+def _ease_collection() -> None:
+    """Make the garbage collector find little to do."""
+    # The objects created so far live as long as the process: it need not visit them again.
+    gc.collect()
+    gc.freeze()
+    # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 async def _check_readiness(

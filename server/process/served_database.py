@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # How far a replica may be behind before reads leave it out. The feed holds back a change for as long, so that a
 # subscriber who then reads finds it.
 _REPLICA_LAG_SECONDS: Final = 0.2
+NONE_NEEDED: Final = "none is needed"
 
 
 def served_database(settings: ConnectionSettings, instances: Instances) -> Database:
@@ -51,7 +52,7 @@ def create_replicas(settings: Settings, instances: Instances, engines: Engines) 
 def token_state(settings: Settings, instances: Instances) -> str:
     """The state of the token that the server logs in with, in words for an operator."""
     if fixed_url(settings):
-        return "none is needed"
+        return NONE_NEEDED
     return instances.token_state(settings.served_name)
 
 

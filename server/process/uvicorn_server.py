@@ -13,7 +13,7 @@ from server.process.app import create_app
 from server.process.shutdown import NOT_STARTED, leave
 from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.draining import Draining
-from server.wire.connections import Connections
+from server.wire.connections import Connections, cut_dead_peers
 from server.wire.http_protocol import HttpProtocol
 from server.wire.websocket_protocol import WebSocketProtocol
 
@@ -88,6 +88,8 @@ def serve(
     draining = Draining()
     admission = Admission(settings.requests_in_flight, wait_seconds=WAIT_SECONDS)
     connections = Connections(settings, admission, idle_seconds=_IDLE_SECONDS)
+    for listening in sockets:
+        cut_dead_peers(listening)
     # uvicorn expects classes, but only calls them.
     http: Any = partial(HttpProtocol, connections)
     websocket: Any = partial(WebSocketProtocol, connections)
@@ -100,6 +102,8 @@ def serve(
             http=http,
             ws=websocket,
             ws_max_size=settings.body_bytes,
+            # A few bytes would unpack to megabytes, and each socket would hold 60 KB for it.
+            ws_per_message_deflate=False,
             ws_ping_interval=_PING_SECONDS,
             lifespan="on",
             interface="asgi3",

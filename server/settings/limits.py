@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 # pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
-from pydantic_settings import BaseSettings
+from pydantic import Field, IPvAnyNetwork, NonNegativeInt, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode
 
 from schema import DocumentLimits
+from server.settings.auth import Separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +42,11 @@ class LimitSettings(BaseSettings):
         ),
     )
     limit_cost: PositiveInt = Field(
-        20_000,
+        25_000,
         le=10_000_000,
         description=(
             "The cost of an operation: its selected fields times the page sizes around them. A page of 1,000 orders "
-            "with all their fields costs less."
+            "with all their fields and `__typename` costs less, and so does a single scan of the table."
         ),
     )
     body_bytes: PositiveInt = Field(
@@ -60,8 +61,16 @@ class LimitSettings(BaseSettings):
         1_000,
         le=100_000,
         description=(
-            "Client connections of a process. At the limit, a new one replaces the one that has been idle longest, or "
-            "is refused if none is idle."
+            "Client connections of a process. At the limit, a new one replaces the one that has been idle longest, of "
+            "the address that has the most idle ones, or is refused if none is idle."
+        ),
+    )
+    proxy_networks: Annotated[frozenset[IPvAnyNetwork], NoDecode, Separated] = Field(
+        frozenset(),
+        description=(
+            "The addresses of proxies in front of the server, as networks separated by commas: `10.0.0.0/8,fd00::/8`. "
+            "Limits by address do not apply to them, because all clients behind a proxy have its address. With "
+            "`AUTH_MODE=databricks-app` they apply to nobody."
         ),
     )
     max_requests: PositiveInt | None = Field(
@@ -72,8 +81,18 @@ class LimitSettings(BaseSettings):
             "connection of `POOL_SIZE`."
         ),
     )
+    memory_limit: Annotated[int, Field(ge=128, le=1 << 20)] | Literal["off"] | None = Field(
+        None,
+        description=(
+            "Megabytes that a process may hold before it refuses new work. From four fifths of it on, caches are let "
+            "go. `off`: no limit. Default: four fifths of the container's memory, divided by `WORKERS`; no limit "
+            "without a container."
+        ),
+    )
     max_subscriptions_per_caller: PositiveInt = Field(
-        500, le=100_000, description="Subscriptions of one caller in a process, over all its connections."
+        500,
+        le=100_000,
+        description="Subscriptions of one caller in a process, over all its connections.",
     )
     subscription_timeout: _Seconds = Field(
         14_400.0,
@@ -108,8 +127,8 @@ class LimitSettings(BaseSettings):
     exploring: Literal["on", "admin", "off"] | None = Field(
         None,
         description=(
-            "Who gets introspection, GraphiQL, and suggestions in error messages. `on`: everybody; `admin`: the role "
-            "`admin`; `off`: nobody. Default: `on` in development and `admin` in production."
+            "Who gets introspection, GraphiQL, and names of the schema in error messages. `on`: everybody; `admin`: "
+            "the role `admin`; `off`: nobody. Default: `on` in development and `admin` in production."
         ),
     )
 

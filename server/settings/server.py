@@ -93,7 +93,10 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
     metrics_token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="A bearer token for `/api/metrics` and nothing else. The role `admin` needs none.",
+        description=(
+            "A bearer token for `/api/metrics` and the causes in `/readyz`, and for nothing else. The role `admin` "
+            "needs none."
+        ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The lowest level to log.")
     log_format: Literal["json", "console"] = Field(

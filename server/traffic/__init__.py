@@ -1,4 +1,5 @@
-"""How many requests the server takes on: admission, the rate limit, limits of subscriptions, draining before a stop.
+"""How much the server takes on: admission, the rate limit, limits of subscriptions and memory, draining before a stop.
 
-Read `admission.py` first. `rate_limit.py` charges callers.
+Read `admission.py` first. `rate_limit.py` charges callers, `events.py` executes what subscribers receive, and
+`backoff.py` spares what keeps failing.
 """

@@ -121,19 +121,33 @@ class Admission:
         # One timer for the whole queue: a timer for each request would double the cost of waiting.
         self._timer: asyncio.Handle | None = None
         self._next_check_at = math.inf
+        # Whether the process holds more memory than it may (server/traffic/memory.py).
+        self.short_of_memory = False
 
     @property
     def sheds(self) -> bool:
-        """Whether a new request would wait for too long, judged by the first in the queue and by its length.
+        """Whether a new request is refused: memory is short, or the request would wait for too long.
 
-        True only if admissions follow each other quickly: then the process itself is overloaded. If all operations wait
-        for the database, the process has time to read further requests and to say what is wrong with them.
+        The wait is judged by the first in the queue and by its length, and only if admissions follow each other
+        quickly: then the process itself is overloaded. If all operations wait for the database, the process has time to
+        read further requests and to say what is wrong with them.
         """
+        if self.short_of_memory:
+            return True
         interval = self._interval_seconds
         if interval is None or interval > _DATABASE_SECONDS or not self._waiting or self._waking or self.wakes():
             return False
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * interval) > self._expected_seconds
+
+    def refuse_if_short(self) -> None:
+        """Refuse an operation while memory is short: one on an open WebSocket, which no request announced.
+
+        Raises:
+            UnavailableError: OVERLOADED.
+        """
+        if self.short_of_memory:
+            raise UnavailableError(Reason.OVERLOADED, MESSAGE)
 
     async def enter(self) -> AdmissionSlot:
         """Wait for a slot and take it. An operation starts after this, and has to leave its slot.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from strawberry.extensions import SchemaExtension
 
 from schema.errors import RateLimitedError, Reason
-from schema.limits.prices import reading_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 _REMEMBERED: Final = 10_000
-# Finding the mistakes of a document takes about as long as the smallest page.
-_MISTAKE_POINTS: Final = 1
+# Finding a mistake and reporting it takes about as long as this many fields of a page.
+_MISTAKE_POINTS: Final = 8
 
 
 class RateLimit:
@@ -59,15 +58,18 @@ class RateLimit:
         return len(self._buckets)
 
     def charging(self, context: Context) -> Context:
-        """The context with a `charge` that takes points from its principal's bucket, before execution."""
+        """The context with a `charge` and an `account` that take points from its principal's bucket.
+
+        What was paid is noted.
+        """
         user, noted = context.principal.user, context.charge
 
         def charge(cost: int) -> None:
+            self.spend(user, cost)
             if noted is not None:
                 noted(cost)
-            self.spend(user, cost)
 
-        return replace(context, charge=charge)
+        return replace(context, charge=charge, account=_Bucket(self, user))
 
     def spend(self, user: str, points: int) -> None:
         """Take points from the caller's bucket.
@@ -93,10 +95,15 @@ class RateLimit:
         """
         self._demanded(user, 1, self._clock())
 
-    def note_mistake(self, user: str, text: str) -> None:
-        """Charge for reading a document that is refused, as far as the bucket has points."""
-        now = self._clock()
-        self._keep(user, max(0.0, self._left(user, now) - _MISTAKE_POINTS - reading_points(text)), now)
+    def note_mistake(self, user: str, mistakes: int = 1) -> None:
+        """Charge for reporting mistakes, as far as the bucket has points."""
+        self.settle(user, mistakes * _MISTAKE_POINTS)
+
+    def settle(self, user: str, points: int) -> None:
+        """Charge for what has been done, as far as the bucket has points."""
+        if points > 0:
+            now = self._clock()
+            self._keep(user, max(0.0, self._left(user, now) - points), now)
 
     def _demanded(self, user: str, points: int, now: float) -> float:
         left = self._left(user, now)
@@ -123,42 +130,55 @@ class RateLimit:
                 del self._buckets[longest]
 
 
+class _Bucket:
+    """The account of one caller."""
+
+    def __init__(self, limit: RateLimit, user: str) -> None:
+        self._limit = limit
+        self._user = user
+
+    def pay(self, points: int) -> None:
+        self._limit.spend(self._user, points)
+
+    def settle(self, points: int) -> None:
+        self._limit.settle(self._user, points)
+
+
 class ChargeMistakes(SchemaExtension):
-    """Charges the caller for a document that is refused, and refuses a caller without points before parsing.
+    """Charges the caller for an operation that is refused, and refuses a caller without points before parsing.
+
+    Reading and validating a document is paid for apart (schema/extensions.py).
 
     Args:
         limit: the buckets.
-        most_characters: how many characters the server reads. A longer document is refused unread.
     """
 
-    def __init__(self, limit: RateLimit, *, most_characters: int) -> None:
+    def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
-        self._most_characters = most_characters
 
     def on_operation(self) -> Iterator[None]:
         """This hook also surrounds parsing and validation.
 
-        An operation that has a cost is charged exactly that, before it runs, however it ends.
+        An operation that has a cost is charged exactly that before it runs, and its mistakes in variables after it.
         """
         execution = self.execution_context
         context: Context = execution.context
-        charge_caller = context.charge
-        if charge_caller is None:
-            # The fast path has charged it already.
-            yield
-            return
-        self._limit.demand_any(context.principal.user)
-        priced = False
+        user, charge_caller = context.principal.user, context.charge
+        # The fast path may have charged the operation already.
+        priced = charge_caller is None
+        if charge_caller is not None:
+            self._limit.demand_any(user)
 
-        def charge(cost: int) -> None:
-            nonlocal priced
-            priced = True
-            charge_caller(cost)
+            def charge(cost: int) -> None:
+                nonlocal priced
+                priced = True
+                charge_caller(cost)
 
-        execution.context = replace(context, charge=charge)
+            execution.context = replace(context, charge=charge)
         try:
             yield
         finally:
-            if not priced:
-                text = execution.query or ""
-                self._limit.note_mistake(context.principal.user, text if len(text) <= self._most_characters else "")
+            # An error with a path comes from a resolver, and its cost has been charged.
+            mistakes = sum(not error.path for error in execution.pre_execution_errors or ())
+            if mistakes or not priced:
+                self._limit.note_mistake(user, max(1, mistakes))

@@ -15,14 +15,22 @@ from server.observability.request_record import current_record, running_loop
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from server.traffic.draining import Draining
+
 _T = TypeVar("_T")
 
 
 class Subscriptions:
-    """The number of open subscriptions in this process, by caller."""
+    """The number of open subscriptions in this process, by caller.
 
-    def __init__(self, most_per_caller: int) -> None:
+    Args:
+        most_per_caller: how many a caller may have.
+        draining: says when the process is about to stop.
+    """
+
+    def __init__(self, most_per_caller: int, draining: Draining) -> None:
         self._most = most_per_caller
+        self._draining = draining
         self._open: Counter[str] = Counter()
 
     def begin(self, user: str) -> None:
@@ -30,7 +38,10 @@ class Subscriptions:
 
         Raises:
             RateLimitedError: TOO_MANY_SUBSCRIPTIONS. It is not counted.
+            UnavailableError: SERVER_STOPPING. It is not counted. The transports have ended those that began before.
         """
+        if self._draining.begun:
+            raise UnavailableError(Reason.SERVER_STOPPING, "The server is stopping. Subscribe again.")
         if self._open[user] >= self._most:
             raise RateLimitedError(
                 Reason.TOO_MANY_SUBSCRIPTIONS,
@@ -110,6 +121,8 @@ async def lasting(results: AsyncGenerator[_T, None], seconds: float) -> AsyncGen
             yield result
     finally:
         timer.cancel()
+        # The other one has the task, whose error may have a traceback with this frame: a cycle.
+        waiting = asyncio.timeout(None)
     raise UnavailableError(
         Reason.SUBSCRIPTION_ENDED,
         f"The subscription has lasted for {seconds:g} s. Subscribe again with the cursor of the last change that you "

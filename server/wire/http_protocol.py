@@ -14,8 +14,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.client import CLIENT_PRESENCE, REFUSAL, ClientPresence
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
-from server.observability.observations import RequestRefused
-from server.observability.sinks import observe
 from server.traffic.admission import MESSAGE
 from server.wire import http_framing as framing
 from server.wire.connections import SendProgress, reset
@@ -24,6 +22,7 @@ from server.wire.raw_response import answer_of, readable_by
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Hashable
 
     from uvicorn import Config
     from uvicorn._types import ASGI3Application
@@ -78,8 +77,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._stopping = False
         # Whether further input is dropped.
         self._ignores_input = False
+        self.address: Hashable = self
         self._sending = SendProgress()
-        self._presence = ClientPresence()
+        self._presence = ClientPresence(self._become_lasting)
         self._answering: RequestResponseCycle | None = None
         self._refusal: _Refusal | None = None
         self._last_response = b""
@@ -94,22 +94,23 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread = 0
         # Whether the request has its response already, so that its body is read and dropped.
         self._shed = False
-        # Whether the response in progress is an event stream.
-        self._streams = False
+        # Whether the response in progress is an event stream that counts among the lasting connections.
+        self._lasts = False
 
     # The connection: opened, checked, closed.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Register the connection, or refuse it if there are too many."""
         super().connection_made(transport)
+        if self.client:
+            self.address = self._all.addresses.of(self.client[0]) or self
         if not self._all.take(self, self.loop):
-            self._note(_OVERLOADED)
+            self._all.note_refusal(_OVERLOADED, self.client)
             self._part(self._answer(_OVERLOADED))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection, and end the work for it."""
         self._all.forget(self)
-        self._end_stream()
         if self._answering is not None and not self._answering.response_complete:
             # Of several pipelined requests uvicorn tells only the last that the client is gone.
             self._answering.disconnected = True
@@ -119,8 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the server owes this client no response."""
-        return self._phase != "busy"
+        """Whether the server owes this client no response, or the client is slow to read it."""
+        return not self._lasts and (self._phase != "busy" or self._sending.is_slow)
 
     def make_room(self) -> None:
         """Close the connection now, to make room for another."""
@@ -129,7 +130,8 @@ class HttpProtocol(HttpToolsProtocol):
     def check_deadlines(self, now: float) -> None:
         """Cut the connection if one of its deadlines has passed."""
         deadlines, phase, waited = self._all.deadlines, self._phase, now - self.since
-        if self._sending.is_stuck(self.transport, now, seconds=deadlines.send):
+        stuck = self._sending.is_stuck(self.transport, now, self._answering)
+        if stuck or (self._sending.seconds > deadlines.response and not self._lasts):
             reset(self.transport)
         elif phase == "busy":
             return
@@ -305,10 +307,11 @@ class HttpProtocol(HttpToolsProtocol):
             if socket and self._is_owed():
                 # The response in progress would end up among the frames.
                 raise self._refused(framing.not_http())
-            if any(name == b"transfer-encoding" for name, _ in self._framing):
-                # Clients that ask for HTTP/2 this way (Java's, curl) announce the length of their bodies.
+            if any(name == b"transfer-encoding" for name, _ in self._framing) or (socket and found.length):
+                # A WebSocket's request has no body. Clients that ask for HTTP/2 this way (Java's, curl) announce the
+                # length of theirs.
                 raise self._refused(framing.not_http())
-            self._unread = 0 if socket else found.length
+            self._unread = found.length
 
     def _refused(self, error: _Refusal) -> _RefusedError:
         self._refusal = error
@@ -328,10 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._all.admission.sheds:
             # A browser whose preflight is refused cannot read why the request failed.
             return self.parser.get_method() != b"OPTIONS"
-        if self.url.startswith(_STREAM):
-            self._streams = self._all.take_stream()
-            return not self._streams
-        return False
+        return self.url.startswith(_STREAM) and not self._all.has_place
 
     def _shed_request(self) -> None:
         """Refuse the request at the least cost, without its own task or log line: there may be many.
@@ -367,7 +367,7 @@ class HttpProtocol(HttpToolsProtocol):
             # The request was answered before its body was read.
             self._part()
             return
-        self._note(error)
+        self._all.note_refusal(error, self.client)
         answer = self._answer(error)
         if self._is_owed():
             self._last_response, self._phase = answer, "busy"
@@ -378,16 +378,12 @@ class HttpProtocol(HttpToolsProtocol):
         cors = readable_by(self.headers or (), self._all.allowed_origins)
         return answer_of(error, (*self.server_state.default_headers, *cors), keep=keep)
 
-    def _note(self, error: _Refusal) -> None:
-        if error is _OVERLOADED:
-            self._all.shed += 1
-        else:
-            observe(RequestRefused(error.reason, self.client[0] if self.client else None))
-
     def on_response_complete(self) -> None:
         """Like uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""
         self.server_state.total_requests += 1
-        self._end_stream()
+        if self._lasts:
+            self._lasts = False
+            self._all.end_lasting(self)
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -424,15 +420,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _be_idle(self) -> None:
         self._phase, self.since = "idle", self.loop.time()
 
-    def _end_stream(self) -> None:
-        if self._streams:
-            self._streams = False
-            self._all.forget_stream()
+    def _become_lasting(self, caller: str) -> None:
+        self._all.become_lasting(self, caller)
+        self._lasts = True
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection to the WebSocket protocol, if there is room for another lasting connection."""
-        if self._all.admission.sheds or not self._all.take_stream():
-            self._note(_OVERLOADED)
+        if self._all.admission.sheds or not self._all.has_place:
+            self._all.note_refusal(_OVERLOADED, self.client)
             self._part(self._answer(_OVERLOADED))
             return
         self._all.forget(self)

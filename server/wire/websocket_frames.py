@@ -8,27 +8,44 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
 
+# The longest message before the client is acknowledged, and later of any type but `subscribe`. It may hold a token of
+# 8 KiB (server/auth/jwt.py).
+SHORT_BYTES: Final = 10_240
 # Three hundred of the smallest frames, which take a few milliseconds to parse. One read may bring 256 KiB.
 _PORTION_BYTES: Final = 2_048
 # Browsers split a message of two megabytes into a few dozen fragments.
 _MOST_FRAGMENTS: Final = 1_024
+# How long a client may take for a message from its first byte on, as for the body of a request.
+_MESSAGE_SECONDS: Final = 10.0
 
 
 class BoundedFrames(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which parses a flood of tiny frames in portions, so that other connections get their turn.
 
     It parses no portion while a message waits for the application. Of the pings that arrive while nothing can be sent,
-    it answers the newest. uvicorn bounds the size of a message: all its fragments, decompressed.
+    it answers the newest.
+
+    The websockets library bounds the size of a message, with all its fragments: `SHORT_BYTES` until the endpoint has
+    acknowledged the client, and then as much as uvicorn's `ws_max_size`.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.conn.max_message_size = min(SHORT_BYTES, self.config.ws_max_size)
         self._unparsed = bytearray()
         self._scheduled = False
         self._pong = b""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget an incomplete message."""
+        self._stop_deadline()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse the data; if there is a lot, parse a portion now and the rest later."""
@@ -38,6 +55,36 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self._unparsed += data
         if not self._scheduled:
             self._parse_portion()
+
+    def handle_events(self) -> None:
+        """Handle the frames that have arrived. From then on a message that has only begun has a deadline."""
+        arrived = bool(self.conn.events)
+        super().handle_events()
+        if arrived and not self.frames:
+            self._stop_deadline()
+        if self._deadline is None and self._is_incomplete:
+            self._deadline = self.loop.call_later(_MESSAGE_SECONDS, self._check_deadline)
+
+    @property
+    def _is_incomplete(self) -> bool:
+        return bool(self.frames or self.conn.reader.buffer)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _check_deadline(self) -> None:
+        self._deadline = None
+        if self._unparsed or not self._may_parse:
+            # The server itself is late.
+            self._deadline = self.loop.call_later(_MESSAGE_SECONDS, self._check_deadline)
+        elif self._is_incomplete and not self.close_sent:
+            self._fail(CloseCode.POLICY_VIOLATION, f"a message did not arrive within {_MESSAGE_SECONDS:g} s")
+
+    def acknowledge(self) -> None:
+        """Take long messages from now on."""
+        self.conn.max_message_size = self.config.ws_max_size
 
     async def receive(self) -> ASGIReceiveEvent:
         """The next message. Parsing resumes once no message is left."""
@@ -68,6 +115,7 @@ class BoundedFrames(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Deliver a message. Invalid UTF-8 closes the connection without a stack trace in the log."""
+        self._stop_deadline()
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()

@@ -1,12 +1,14 @@
-"""The protocol of a connection that has become a WebSocket: it is counted, and cut if its peer does not read."""
+"""The protocol of a connection that becomes a WebSocket: counted, and cut if its peer is silent or reads nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.errors import Reason, RequestError
-from server.observability.observations import RequestRefused
-from server.observability.sinks import observe
+from websockets.frames import CloseCode
+
+from schema.errors import Reason, RequestError, UnavailableError
+from server.http.client import CLIENT_PRESENCE, ClientPresence
+from server.traffic.admission import MESSAGE
 from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import NOT_HTTP
 from server.wire.raw_response import answer_of
@@ -14,22 +16,28 @@ from server.wire.websocket_frames import BoundedFrames
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Hashable
 
     from uvicorn import Config
+    from uvicorn._types import ASGISendEvent
     from uvicorn.server import ServerState
+    from websockets.http11 import Request
 
     from server.wire.connections import Connections
 
 # How long a stopping server waits for the peer to confirm a close.
 _CLOSE_SECONDS: Final = 1.0
+_OVERLOADED: Final = UnavailableError(Reason.OVERLOADED, MESSAGE)
+_TOO_SLOW: Final = UnavailableError(
+    Reason.AUTHENTICATION_UNAVAILABLE, "Authentication takes too long now. Try again shortly."
+)
 
 
 class WebSocketProtocol(BoundedFrames):
-    """uvicorn's WebSocket protocol with bounds. At a stop the endpoint closes it, after its operations have ended."""
+    """uvicorn's WebSocket protocol with bounds. At a stop the endpoint closes it, after its operations have ended.
 
-    # A lasting connection is never closed to make room.
-    waits = False
-    since = 0.0
+    Until its `connection_ack` it is an opening connection: it has deadlines, and may have to give way.
+    """
 
     def __init__(
         self,
@@ -40,39 +48,100 @@ class WebSocketProtocol(BoundedFrames):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        # When the upgrade was handed over, and from the accept on, when that was.
+        self.since = self.loop.time()
+        self.address: Hashable = self
         self._all = connections
         self._sending = SendProgress()
         self._server_state = server_state
+        self._lasts = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the connection."""
         super().connection_made(transport)
+        if self.client:
+            self.address = self._all.addresses.of(self.client[0]) or self
         self._all.take(self, self.loop)
+        self._all.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection."""
         self._all.forget(self)
-        self._all.forget_stream()
         super().connection_lost(exc)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the connection is an opening one. A lasting one never makes room for another."""
+        return not self._lasts
+
     def make_room(self) -> None:
-        """Close the connection now."""
-        self.transport.abort()
+        """Close the connection now. The client is told to try again later."""
+        self._cut(_OVERLOADED)
 
     def check_deadlines(self, now: float) -> None:
-        """Cut the connection if its peer reads nothing of what is sent."""
-        if self._sending.is_stuck(self.transport, now, seconds=self._all.deadlines.send):
+        """Cut the connection if one of its deadlines has passed."""
+        if self._sending.is_stuck(self.transport, now):
             reset(self.transport)
+        elif not self._lasts and now - self.since > self._all.deadlines.handshake:
+            # The client has had its turn: a silent one was closed earlier.
+            self._cut(_TOO_SLOW)
+
+    def handle_events(self) -> None:
+        """Refuse also what only the websockets library finds wrong in the upgrade: uvicorn does not ask it."""
+        super().handle_events()
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse(RequestError(Reason.HTTP_INVALID, NOT_HTTP))
+
+    def handle_connect(self, event: Request) -> None:
+        """Let the endpoint count the connection among the lasting ones."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope[CLIENT_PRESENCE] = ClientPresence(self._become_lasting)  # type: ignore[typeddict-unknown-key] # a key of our own
+
+    def _become_lasting(self, caller: str) -> None:
+        self._all.become_lasting(self, caller)
+        self.acknowledge()
+        self._lasts = True
+
+    def start_keepalive(self) -> None:
+        """The connection has been accepted."""
+        self.since = self.loop.time()
+        super().start_keepalive()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a message. A client that never sent its `connection_init` is not waited for when the server closes."""
+        if message["type"] == "websocket.close" and not self._lasts:
+            left = self.since + self._all.deadlines.init - self.loop.time()
+            self.close_timeout = min(_CLOSE_SECONDS, max(0.0, left))
+        await super().send(message)
 
     def handle_parser_exception(self) -> None:
         """Refuse also before the handshake, when no frame can carry the reason yet."""
         if self.conn.close_sent is not None:
             super().handle_parser_exception()
-            return
-        error = RequestError(Reason.HTTP_INVALID, NOT_HTTP)
-        observe(RequestRefused(error.reason, self.client[0] if self.client else None))
+        else:
+            self._refuse(RequestError(Reason.HTTP_INVALID, NOT_HTTP))
+
+    def _refuse(self, error: RequestError | UnavailableError) -> None:
+        self._all.note_refusal(error, self.client)
         self.transport.write(answer_of(error, self._server_state.default_headers))
         self.transport.close()
+
+    def _cut(self, error: UnavailableError) -> None:
+        """Close the connection, with the error if the client can be told, and wait for nothing."""
+        if self.close_sent or self.transport.is_closing():
+            self.transport.abort()
+            return
+        if self.handshake_complete:
+            self._all.note_refusal(error, self.client)
+            self.conn.send_close(CloseCode.TRY_AGAIN_LATER, error.message)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+        else:
+            self._refuse(error)
+        self.close_sent = True
+        # The client may not read even this. The connection may no longer be among those that are checked.
+        self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
         """Leave an accepted connection to its endpoint; wait `_CLOSE_SECONDS` for the peer's close."""

@@ -160,7 +160,8 @@ CASES: Final = (
     Case("status-of-60-kb", _filter({"status": {"eq": "S" * 60_000}}), _VARIABLES_INVALID),
     Case("statuses-of-60-kb", _filter({"status": {"in": ["S" * 60_000] * 20}}), _limit("variableCharacters")),
     Case("10000-keys", _filter({"orderKey": {"in": [1] * 9_900}}), partly(_NULL, "TOO_MANY_VALUES")),
-    Case("objects-of-objects", _filter([{f"f{n}": {} for n in range(290)}] * 100), _limit("variableValues")),
+    Case("objects-of-objects", _filter([{f"f{n}": {} for n in range(290)}] * 100), _limit("structure")),
+    Case("objects-of-less-objects", _filter([{f"f{n}": {} for n in range(290)}] * 35), _limit("variableValues")),
     Case("filter-nested-deeply", _filter({"orderKey": {"in": json.loads("[" * 80 + "]" * 80)}}), _VARIABLES_INVALID),
     Case(
         "filter-that-contradicts-itself",

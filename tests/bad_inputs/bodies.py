@@ -14,6 +14,7 @@ _GOOD: Final = json.dumps({"query": ORDER}).encode()
 _TYPE: Final = ("Content-Type", OLD)
 _ACCEPT: Final = ("Accept", NEW)
 _NO_JSON: Final = refused(400, "BODY_INVALID")
+_TOO_MANY: Final = refused(400, "LIMIT_EXCEEDED", limit="structure")
 _TOO_LARGE: Final = refused(413, "BODY_TOO_LARGE", closed=True)
 
 
@@ -44,8 +45,8 @@ _BYTES: Final[dict[str, bytes]] = {
     "null": b"null",
     "a-string": b'"{ __typename }"',
     "true": b"true",
-    "open-brackets": b"[" * 100_000,
-    "open-braces": b'{"a":' * 100_000,
+    "open-brackets": b"[" * 20_000,
+    "open-braces": b'{"a":' * 20_000,
     "deeper-than-json-is-read": _with(b"[" * 2_000 + b"]" * 2_000),
     "number-of-5000-digits": _with(b"9" * 5_000),
     "number-beyond-doubles": _with(b"1e400"),
@@ -79,6 +80,8 @@ _BYTES: Final[dict[str, bytes]] = {
 
 CASES: Final = (
     *(Case(name, post(body), _NO_JSON) for name, body in _BYTES.items()),
+    Case("more-open-brackets", post(b"[" * 100_000), _TOO_MANY),
+    Case("more-open-braces", post(b'{"a":' * 100_000), _TOO_MANY),
     Case("the-same-as-plain-json", post(b"[", accept=OLD), _NO_JSON),
     Case(
         "key-twice-the-last-counts",

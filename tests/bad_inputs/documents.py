@@ -239,6 +239,11 @@ CASES: Final = (
     Case(
         "500000-keys-in-a-variable",
         ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 500_000}),
+        _limit("structure"),
+    ),
+    Case(
+        "15000-keys-in-a-variable",
+        ask("query($k: [BigInt!]) { orders(filter: {orderKey: {in: $k}}) { totalCount } }", {"k": [1] * 15_000}),
         _limit("variableValues"),
     ),
     Case(

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 class Wire:
     """A connection that sends bytes unchanged."""
 
-    def __init__(self, server: Server, *, receives: int | None = None) -> None:
-        """Connect. `receives` is the size of the kernel's receive buffer in bytes."""
+    def __init__(self, server: Server, *, receives: int | None = None, source: str | None = None) -> None:
+        """Connect, from the address `source`. `receives` is the size of the kernel's receive buffer in bytes."""
         host, port = server.url.removeprefix("http://").split(":")
         self._socket = socket.socket()
         if receives is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
+        if source is not None:
+            self._socket.bind((source, 0))
         self._socket.settimeout(PATIENCE_SECONDS)
         self._socket.connect((host, int(port)))
         self._file = self._socket.makefile("rb")

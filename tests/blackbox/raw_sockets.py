@@ -65,6 +65,21 @@ class RawSocket:
         """Send the data. A connection that the server has already closed is no error."""
         self._connection.sendall(data)
 
+    def initialise(self, token: str | None = None) -> None:
+        """Send the `connection_init`, and wait for its acknowledgement."""
+        payload = {"authorization": f"Bearer {token}"} if token else None
+        self.send(text({"type": "connection_init", "payload": payload}))
+        assert (answer := self.read()).opcode == TEXT, answer
+
+    def ended(self) -> bool:
+        """Wait for the server to close the connection itself, and return whether it did."""
+        try:
+            while self._connection.recv(1 << 16):
+                pass
+        except ConnectionResetError:
+            pass
+        return True
+
     def read(self) -> Frame:
         """Read the next frame.
 
@@ -87,6 +102,28 @@ class RawSocket:
             return 1006
         return found.code
 
+    def pass_over(self, messages: int) -> None:
+        """Read this many messages and drop them, much faster than one by one. Pings are answered.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        received = bytearray(self._received)
+        while True:
+            start = 0
+            while (end := _end_of_frame(received, start)) is not None and messages:
+                messages -= received[start] & 15 == TEXT
+                if received[start] & 15 == PING:
+                    self.send(frame(PONG, bytes(received[start + 2 : end])))
+                start = end
+            del received[:start]
+            if not messages:
+                self._received = bytes(received)
+                return
+            if not (more := self._connection.recv(1 << 20)):
+                raise ConnectionError("the server has closed")
+            received += more
+
     def _exactly(self, size: int) -> bytes:
         while len(self._received) < size:
             if not (more := self._connection.recv(1 << 16)):
@@ -96,15 +133,48 @@ class RawSocket:
         return taken
 
 
+def _end_of_frame(received: bytearray, start: int) -> int | None:
+    """Where the frame that starts here ends; None if it is not complete."""
+    head = 2
+    if len(received) < start + head:
+        return None
+    length = received[start + 1]
+    if length >= _SHORT:
+        form, head = ("!H", 4) if length == _SHORT else ("!Q", 10)
+        if len(received) < start + head:
+            return None
+        (length,) = struct.unpack_from(form, received, start + 2)
+    end = start + head + length
+    return end if end <= len(received) else None
+
+
 @contextmanager
-def raw_socket(
-    url: str, *, deflate: bool = False, init: bool = True, seconds: float = PATIENCE_SECONDS
+def raw_socket(  # what differs between the tests' sockets
+    url: str,
+    *,
+    deflate: bool = False,
+    headers: str = "",
+    init: bool = True,
+    seconds: float = PATIENCE_SECONDS,
+    token: str | None = None,
+    source: str = "",
 ) -> Iterator[RawSocket]:
-    """Open a WebSocket to the server at this URL, with `connection_init` acknowledged unless `init` is false."""
+    """Open a WebSocket to the server at this URL, with `connection_init` acknowledged unless `init` is false.
+
+    Args:
+        url: the server's.
+        deflate: whether to offer permessage-deflate.
+        headers: further ones. Each ends with a line break.
+        init: whether to send the `connection_init`.
+        seconds: how long to wait for the server.
+        token: the token for the `connection_init`.
+        source: the address to connect from.
+    """
     address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds) as connection:
+    target = address.hostname or "", address.port or 0
+    with socket.create_connection(target, timeout=seconds, source_address=(source, 0)) as connection:
         extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if deflate else ""
-        request = _HANDSHAKE.format(path="/api/graphql", host=address.netloc, headers=extension)
+        request = _HANDSHAKE.format(path="/api/graphql", host=address.netloc, headers=extension + headers)
         connection.sendall(request.encode())
         received = b""
         while b"\r\n\r\n" not in received:
@@ -113,6 +183,5 @@ def raw_socket(
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         raw = RawSocket(connection, rest)
         if init:
-            raw.send(text({"type": "connection_init"}))
-            assert raw.read().opcode == TEXT
+            raw.initialise(token)
         yield raw

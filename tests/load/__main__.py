@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from tests.bench.answers import Truth, volley_of
 from tests.bench.contenders import running_ours
 from tests.bench.tables import verdict
 from tests.bench.works import WORKS
+from tests.load.figures import percentile, quantiles
 from tests.load.generator import Phase, PhaseResult, offer, results_of
+from tests.load.processors import give, keep_away
 from tests.load.trickling import trickle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.bench import wrk
 
 _WORK: Final = next(work for work in WORKS if work.name == "page100")
@@ -70,12 +69,12 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.1, help="scale factor of TPC-H")
     parser.add_argument("--directory", type=Path, default=Path(".local/load"), help="directory of PostgreSQL's data")
     given = parser.parse_args()
-    processors = _keep_away()
+    processors = keep_away()
     with Cluster(given.directory / "postgres", options={"max_connections": "200"}) as cluster:
         orders, setup = table.load(cluster, given.scale)
         truth, points = Truth(setup.orders_table, cluster.run_sql), table.points(cluster, orders)
         with running_ours(setup) as running:
-            _give(running.process_id, processors)
+            give(running.process_id, processors)
             volley = uvloop.run(volley_of(running, _WORK.name, _WORK.asks(points), truth))
             if volley is None:
                 raise TypeError(running)
@@ -84,27 +83,6 @@ def main() -> int:
             lines += _beside_trickling(volley, capacity)
     sys.stdout.write("\n".join(map(str, lines)) + "\n")
     return 0 if all(line.met for line in lines) else 1
-
-
-def _keep_away() -> set[int]:
-    """Leave one CPU to the server if there are several, and return it. PostgreSQL inherits the rest.
-
-    On two CPUs, a generator of twice the capacity would take CPU time from the server, and the loss would not be the
-    server's fault. The server has the same CPU while its capacity is measured.
-    """
-    if sys.platform != "linux":
-        return set()
-    first, *others = sorted(os.sched_getaffinity(0))
-    if not others:
-        return set()
-    os.sched_setaffinity(0, others)
-    return {first}
-
-
-def _give(process_id: int, processors: set[int]) -> None:
-    if sys.platform == "linux" and processors:
-        for thread in Path(f"/proc/{process_id}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), processors)
 
 
 def _capacity(volley: wrk.Volley) -> float:
@@ -119,7 +97,7 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
     before, over, after = results_of(offer(volley.url, volley.requests, phases, connections=_CONNECTIONS))
     # On shared machines the speed changes by up to a third from one moment to the next.
     again = _capacity(volley)
-    normal = max(_NORMAL * _p(before.latencies(_OK), 99), _HICCUP_SECONDS)
+    normal = max(_NORMAL * percentile(before.latencies(_OK), 99), _HICCUP_SECONDS)
     goodput = over.statuses()[_OK] / seconds / statistics.mean([capacity, again])
     good, refused = over.latencies(_OK), over.latencies(_OVERLOADED)
     others = sum(over.statuses().values()) - len(good) - len(refused) + over.unanswered
@@ -132,16 +110,16 @@ def _overload(volley: wrk.Volley, capacity: float, seconds: float) -> list[Line]
             "at least 0.9",
             goodput >= _GOODPUT,
         ),
-        Line("successes under overload, p50 p99 max", _quantiles(good)),
+        Line("successes under overload, p50 p99 max", quantiles(good)),
         Line(
             f"{len(refused):,} refusals under overload, p50 p99 max",
-            _quantiles(refused),
+            quantiles(refused),
             "at most 300 ms",
             not refused or max(refused) <= _REFUSED_SECONDS,
         ),
         Line("other responses, or none", f"{others} {dict(over.statuses())}", "none", others == 0),
-        Line("lateness of the generator, p50 p99 max", _quantiles(over.lateness)),
-        Line("normal requests before, p50 p99 max", _quantiles(before.latencies(_OK))),
+        Line("lateness of the generator, p50 p99 max", quantiles(over.lateness)),
+        Line("normal requests before, p50 p99 max", quantiles(before.latencies(_OK))),
         Line("until they were normal again", f"{recovered:.1f} s", "at most 1 s", recovered <= _RECOVERED_SECONDS),
     ]
 
@@ -152,20 +130,20 @@ def _beside_trickling(volley: wrk.Volley, capacity: float) -> list[Line]:
     offered = offer(volley.url, volley.requests, [phase], connections=_CALM_CONNECTIONS)
     durations = uvloop.run(trickle(volley.url, _TRICKLING, seconds=_TRICKLING_SECONDS))
     (beside,) = results_of(offered)
-    usual, slowed = (_p(one.latencies(_OK), 99) for one in (without, beside))
+    usual, slowed = (percentile(one.latencies(_OK), 99) for one in (without, beside))
     failed = sum(beside.statuses().values()) - beside.statuses()[_OK] + beside.unanswered
     return [
-        Line("normal requests, p50 p99 max", _quantiles(without.latencies(_OK))),
+        Line("normal requests, p50 p99 max", quantiles(without.latencies(_OK))),
         Line(
             f"normal requests beside {_TRICKLING} trickling clients",
-            _quantiles(beside.latencies(_OK)),
+            quantiles(beside.latencies(_OK)),
             "p99 at most doubled",
             slowed <= 2 * usual,
         ),
         Line("of these, failed or not answered", str(failed), "none", failed == 0),
         Line(
             "trickling clients were cut after, p50 p99 max",
-            _quantiles(durations),
+            quantiles(durations),
             "at most 12 s",
             max(durations) <= _CUT_SECONDS,
         ),
@@ -177,19 +155,8 @@ def _recovered(after: PhaseResult, normal: float) -> float:
     windows: dict[int, list[float]] = {}
     for status, latency, moment in after.answers:
         windows.setdefault(int(moment / _WINDOW_SECONDS), []).append(latency if status == _OK else float("inf"))
-    late = [number for number, latencies in windows.items() if _p(latencies, 99) > normal]
+    late = [number for number, latencies in windows.items() if percentile(latencies, 99) > normal]
     return (max(late) + 1) * _WINDOW_SECONDS if late else 0.0
-
-
-def _p(seconds: Sequence[float], percentile: int) -> float:
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, len(ordered) * percentile // 100)] if ordered else 0.0
-
-
-def _quantiles(seconds: Sequence[float]) -> str:
-    if not seconds:
-        return "-"
-    return f"{1000 * statistics.median(seconds):.1f} {1000 * _p(seconds, 99):.1f} {1000 * max(seconds):.1f} ms"
 
 
 if __name__ == "__main__":

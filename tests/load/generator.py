@@ -8,6 +8,7 @@ requests: that part is not the server's doing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _TICK_SECONDS: Final = 0.001
 _LAST_SECONDS: Final = 5
+_RECONNECT_SECONDS: Final = 0.01
 _OK: Final = 200
+# In place of the status: of a connection that was closed, and of a 200 whose answer has errors.
+LOST, FAILED = 0, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class PhaseResult:
         return [latency for given, latency, _ in self.answers if given == status]
 
     def statuses(self) -> Counter[int]:
-        """The number of responses by status; 0 stands for a closed connection."""
+        """The number of responses by status, `LOST` or `FAILED`."""
         return Counter(status for status, _, _ in self.answers)
 
 
@@ -81,8 +85,8 @@ def offer(url: str, requests: Sequence[bytes], phases: Sequence[Phase], *, conne
 
 def results_of(process: subprocess.Popen[str]) -> list[PhaseResult]:
     """Wait for the results of each phase."""
-    text = cast("Any", process.stdout).read()
-    process.wait(_LAST_SECONDS)
+    with process:
+        text = cast("Any", process.stdout).read()
     return [PhaseResult([tuple(answer) for answer in one.pop("answers")], **one) for one in json.loads(text)]
 
 
@@ -95,6 +99,7 @@ class _Connection(asyncio.Protocol):
         self._head = b""
         self._left = 0
         self._status = 0
+        self._failed = False
         self.sent: tuple[int, float] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -112,12 +117,13 @@ class _Connection(asyncio.Protocol):
                 self._head = data
                 return
             length = _LENGTH.search(data, 0, end + 2)
-            self._head, self._status = b"", int(data[9:12])
+            self._head, self._status, self._failed = b"", int(data[9:12]), False
             self._left = end + 4 + (int(length[1]) if length else 0)
         self._left -= len(data)
+        self._failed = self._failed or b'"errors":' in data
         if self._left <= 0:
             self._left = 0
-            self._generator.answered(self, self._status)
+            self._generator.answered(self, FAILED if self._failed and self._status == _OK else self._status)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._generator.lost(self)
@@ -199,14 +205,14 @@ class _Generator:
             self._send(self._next(), phase, now, now)
 
     def lost(self, connection: _Connection) -> None:
-        """Reconnect. The request in flight counts as a response with status 0."""
+        """Reconnect. The request in flight counts as answered with `LOST`."""
         if connection.sent is not None:
             waiting, self._waiting = self._waiting, deque()
-            self.answered(connection, 0)
+            self.answered(connection, LOST)
             self._waiting = waiting
         if connection in self._idle:
             self._idle.remove(connection)
-        opening = asyncio.create_task(self._open())
+        opening = asyncio.create_task(self._reopen())
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
@@ -215,7 +221,16 @@ class _Generator:
         _, connection = await loop.create_connection(
             lambda: _Connection(self), self._url.hostname or "", self._url.port or 0
         )
-        self._idle.append(connection)
+        if self._waiting:
+            connection.send(*self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    async def _reopen(self) -> None:
+        while True:
+            await asyncio.sleep(_RECONNECT_SECONDS)  # a client's pause
+            with contextlib.suppress(OSError):
+                return await self._open()
 
 
 def main() -> int:

@@ -193,6 +193,22 @@ class RecordingAdministration:
             await asyncio.Event().wait()
 
 
+@dataclass
+class RecordingAccount:
+    """An account with enough points for everything. It records what it was asked for."""
+
+    paid: list[int] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+
+    def pay(self, points: int) -> None:
+        """Record it."""
+        self.paid.append(points)
+
+    def settle(self, points: int) -> None:
+        """Record it."""
+        self.settled.append(points)
+
+
 def context(administration: RecordingAdministration, role: Role = Role.ADMIN) -> Context:
     """A context with an administration, and without the ports of orders."""
     nothing = cast("Any", None)

@@ -177,6 +177,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             ),
             lakebase=NotConfigured(audit),
             limits=PageLimits(**limits),
+            statistics=orders.statistics,
         )
 
     return open_
@@ -193,7 +194,7 @@ def execute(open_store: OpenStore) -> Execute:
         result = await schema.execute(
             document, variable_values=variables, context_value=context or open_store(table)[1]
         )
-        return present(result)[0]
+        return present(result, is_admin=True)[0]
 
     return execute_
 
@@ -210,7 +211,7 @@ def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, sta
         context = context or open_store(table)[1]
         result = await schema.execute(document, variable_values=variables, context_value=context)
         if request.param == "ordinary":
-            return present(result)[0]
+            return present(result, is_admin=True)[0]
         statements.clear()
         known = documents.get(document)
         assert known

@@ -9,8 +9,6 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
 
-from starlette.staticfiles import StaticFiles
-
 import server.graphql.gateway
 import server.graphql.websocket_connection
 import server.http.error_response
@@ -22,6 +20,7 @@ from server.auth.local import LocalAuthentication
 from server.graphql.extensions import NoteOperation
 from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
+from server.graphql.graphiql.files import Files
 from server.graphql.websocket_messages import message_of
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from tests.servers.altered import alter
@@ -141,7 +140,7 @@ def faults() -> list[Any]:
         patch.object(server.graphql.gateway, "present", present),
         patch.object(server.graphql.websocket_connection, "message_of", message),
         patch.object(server.http.metrics_endpoint, "exposition", fail),
-        patch.object(StaticFiles, "lookup_path", fail),
+        patch.object(Files, "at", fail),
     ]
 
 

@@ -49,13 +49,16 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.changes.feed._LISTEN_SECONDS": 600,
         # Several servers may create their tables at once.
         "server.db.migrate._PATIENCE_SECONDS": 600,
-        "server.graphql.websocket_connection._INIT_SECONDS": 600,
         "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": 600,
         "server.lakebase.platform.sdk_client._RETRY_SECONDS": 60,
         "server.traffic.admission.WAIT_SECONDS": 600,
+        "server.wire.connections.INIT_SECONDS": 600,
         "server.wire.connections.SEND_SECONDS": 600,
         "server.wire.connections._BODY_SECONDS": 600,
+        "server.wire.connections._HANDSHAKE_SECONDS": 600,
         "server.wire.connections._HEADERS_SECONDS": 600,
+        "server.wire.websocket_frames._MESSAGE_SECONDS": 600,
+        "server.wire.connections._RESPONSE_SECONDS": 600,
     }
 )
 

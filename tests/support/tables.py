@@ -33,6 +33,7 @@ _GROUPS: Final[Mapping[str, type[BaseSettings]]] = {
 _RETRIES: Final[Mapping[Reason, str]] = {
     Reason.OUTCOME_UNKNOWN: "1 s, with its key",
     Reason.RATE_LIMITED: "as it says",
+    Reason.TOO_MANY_BAD_TOKENS: "as it says",
     Reason.STEP_TIMED_OUT: "yes",
 }
 

@@ -32,6 +32,7 @@ _LOOKUP_SECONDS: Final = 1.0
 _ENDPOINT_PREFIX: Final = "projects/"
 # The longest life that the platform gives a token of an endpoint.
 _TOKEN_SECONDS: Final = 3_600
+NOT_MINTED_YET: Final = "no token has been minted yet"
 
 
 class _Server:
@@ -139,7 +140,7 @@ class Instances:
         tokens = self._server(name).tokens
         if failure := tokens.failure:
             return f"{failure.reason.name}: {failure.message}"
-        return "ok" if tokens.minted else "no token has been minted yet"
+        return "ok" if tokens.minted else NOT_MINTED_YET
 
     async def look_up(self, name: str) -> None:
         """Look an instance up now. If the platform does not answer, the server keeps what it knows.

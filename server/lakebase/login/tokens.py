@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason, UnavailableError
-from server.db.backoff import Backoff
 from server.observability.log_setup import silence_failure
 from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.redaction import secrets_known
 from server.observability.sinks import observe
+from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,13 +6,13 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from databricks.sdk.service import database, iam, postgres
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import PlatformError, Reason
 from schema.ports.administration import InstanceState
+from server.auth.databricks import canonical_name
 from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_endpoint, read_instance
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.sdk_client import SdkClient
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service import database, postgres
 
     from server.settings import Settings
 
@@ -67,6 +68,9 @@ class LoginApi:
         """The names of the groups of a user (an e-mail address) or a service principal (a client id).
 
         A user that the workspace does not know has no groups.
+
+        Args:
+            user: the name, as `canonical_name` spells it.
         """
         if _UNQUOTABLE & set(user):
             return frozenset()
@@ -76,12 +80,16 @@ class LoginApi:
 
         def request(client: WorkspaceClient) -> frozenset[str]:
             # Not by the SDK's own method, which asks for page after page until one is empty.
-            query = {"filter": f'{attribute} eq "{user}"', "attributes": "groups"}
-            answer = client.api_client.do("GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"})
-            found = iam.ListUsersResponse.from_dict(answer).resources or []
-            # Names are unique, so several results mean that the platform did not apply the filter.
-            groups = (found[0].groups or []) if len(found) == 1 else []
-            return frozenset(group.display for group in groups if group.display)
+            query = {"filter": f'{attribute} eq "{user}"', "attributes": f"{attribute},groups"}
+            answer: Any = client.api_client.do(
+                "GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"}
+            )
+            # The platform may take other letters for the same than the server does: the groups of a name that only
+            # resembles the caller's are not the caller's. Nor are all users' if the platform did not apply the filter.
+            listed = answer["Resources"] if answer["totalResults"] else ()
+            found = [one for one in listed if canonical_name(one[attribute]) == user]
+            groups = (found[0].get("groups") or ()) if len(found) == 1 else ()
+            return frozenset(str(group["display"]) for group in groups if group.get("display"))
 
         return await self._groups_client.call(Action.GET_GROUPS, request)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Administration is rare, and a thread that waits for a silent platform costs nothing else.
 _THREADS: Final = 8
+# How many times its threads a client may hold: they are replaced while calls that nobody waits for any more hold them.
+_TIMES_REPLACED: Final = 3
 # For one response of the platform.
 _ATTEMPT_SECONDS: Final = 5.0
 # How long the SDK retries a call that fails for now, in whole seconds.
@@ -82,6 +84,8 @@ class SdkClient:
         self.deadline_seconds = self._retry_seconds + self._attempt_seconds + 2
         self._size, self._overdue = threads, 0
         self._threads = _pool(threads)
+        # The threads that calls hold, abandoned ones too.
+        self._held, self._counting = 0, threading.Lock()
         self._making = threading.Lock()
         self._client: WorkspaceClient | None = None
 
@@ -96,6 +100,11 @@ class SdkClient:
         Raises:
             ApiError: as `failures.to_api_error` says.
         """
+        if self._held >= _TIMES_REPLACED * self._size:
+            # A platform that sends a byte now and then holds them for as long as it likes.
+            raise UnavailableError(
+                Reason.CONTROL_PLANE_TIMEOUT, f"The platform still holds earlier calls ({action.value.doing})."
+            )
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, request)
         # If this task is cancelled, the request's exception is never retrieved, and asyncio would log its secrets.
         running.add_done_callback(silence_failure)
@@ -139,6 +148,15 @@ class SdkClient:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, request: Callable[[WorkspaceClient], T]) -> T:
+        with self._counting:
+            self._held += 1
+        try:
+            return self._send(request)
+        finally:
+            with self._counting:
+                self._held -= 1
+
+    def _send(self, request: Callable[[WorkspaceClient], T]) -> T:
         with self._making:
             client = self._client = self._client or self._make()
         try:

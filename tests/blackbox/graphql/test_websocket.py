@@ -151,7 +151,7 @@ def test_what_the_protocol_forbids_closes_the_socket(address: str, messages: lis
 def test_a_silent_client_is_disconnected(orders_url: str) -> None:
     """The connection is closed after three seconds without a `connection_init`."""
     with (
-        running_server(orders_url, altered={"server.graphql.websocket_connection._INIT_SECONDS": 0.2}) as hasty,
+        running_server(orders_url, altered={"server.wire.connections.INIT_SECONDS": 0.2}) as hasty,
         connect(hasty.graphql.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as connection,
     ):
         assert closed_with(connection) == 4408

@@ -200,7 +200,7 @@ def test_a_document_that_cannot_run_has_no_data(
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b"1", b"null", b'"x"', b"[", b"[" * 100_000, b"{", b"\xff\xfe", b'{"query": "\xff"}', b"true"),
+        *(b"", b"1", b"null", b'"x"', b"[", b"[" * 20_000, b"{", b"\xff\xfe", b'{"query": "\xff"}', b"true"),
         *(b"[]", b'[{"query": "{__typename}"}]', b'{"query": NaN}', b'{"query": "\\ud800"}', b"\x00", b"{} {}"),
         b'{"query": "{__typename}", "variables": {"a": ' + b"9" * 5000 + b"e}}",
     ],

@@ -426,7 +426,7 @@ def test_an_error_that_keeps_workers_from_starting_is_reported_once(orders_url: 
 def test_workers_that_cannot_start_end_the_parent(orders_url: str, tmp_path: Path) -> None:
     """Only the workers notice that the installation is incomplete."""
     (tmp_path / "schema").symlink_to(ROOT / "schema")
-    shutil.copytree(ROOT / "server", tmp_path / "server", ignore=shutil.ignore_patterns("static", "local"))
+    shutil.copytree(ROOT / "server", tmp_path / "server", ignore=shutil.ignore_patterns("graphiql", "local"))
     shown = run(tmp_path, DATABASE_URL=orders_url, WORKERS="2", PORT=str(free_port()))
     assert shown.returncode == 3, shown.stdout
     assert "no worker started" in shown.stdout

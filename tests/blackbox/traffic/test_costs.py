@@ -70,6 +70,28 @@ def test_an_operation_that_costs_too_much_is_refused_on_both_paths(client: httpx
         assert "extensions" not in response.json()
 
 
+def test_a_scan_is_priced_by_the_table_on_every_path(client: httpx.Client) -> None:
+    """15,000 orders are looked through for each page. The refusal says what would help, also over the fast path."""
+    one = "orders(first: 1, filter: {status: {eq: OPEN}}) { nodes { id } }"
+    for _ in range(2):
+        told = post(client, f"{{ {one} }}", ASKS).json()
+        assert len(told["data"]["orders"]["nodes"]) == 1
+        assert LIMIT / 5 < told["extensions"]["cost"]["requested"] < LIMIT
+    refused = post(client, f"{{ {' '.join(f'a{n}: {one}' for n in range(20))} }}")
+    (error,) = refused.json()["errors"]
+    assert (refused.status_code, error["extensions"]["reason"]) == (400, "COST_EXCEEDED")
+    assert "No index serves the condition on `status`" in error["message"]
+    far = post(client, "{ ordersPage(page: 14000, pageSize: 1) { nodes { orderKey comment } } }", ASKS).json()
+    assert far["extensions"]["cost"]["requested"] > 50
+
+
+def test_typename_costs_like_a_field(client: httpx.Client) -> None:
+    """Thirty aliases of it are thirty values of each order."""
+    aliases = " ".join(f"a{n}: __typename" for n in range(30))
+    refused = post(client, f"{{ orders(first: 10) {{ nodes {{ {aliases} }} }} }}")
+    assert refused.json()["errors"][0]["extensions"]["requested"] == 302
+
+
 def test_the_cost_is_reported_to_callers_who_ask_on_both_paths(client: httpx.Client) -> None:
     """The cost is in the response, or in the refusal, of a caller who asks for it, and in no other."""
     answers = [post(client, f"# told\n{PAGE}", ASKS, first=5).json() for _ in range(3)]
@@ -155,7 +177,7 @@ def test_over_a_websocket(server: Server) -> None:
         assert answer(query=DEEP)["payload"][0]["extensions"]["limit"] == "depth"
         subscription = "subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }"
         refused = answer(query=subscription, variables={"k": [*range(LIMIT)]})
-        assert refused["payload"][0]["extensions"] == COST_REFUSED
+        assert refused["payload"][0]["extensions"] == {**COST_REFUSED, "requested": 30 + LIMIT + 1}
         message = answer(query=PAGE, variables={"first": 5}, extensions={"cost": True})
         assert message["payload"]["extensions"] == {"cost": {"requested": 7, "limit": LIMIT}}
         assert "extensions" not in answer(query=PAGE, variables={"first": 5})["payload"]

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.sync.client import connect
 
 from tests.blackbox.raw_connection import Wire, request
+from tests.blackbox.raw_sockets import raw_socket
 from tests.servers.process import PATIENCE_SECONDS, ROOT, answers, environment, free_port, running_server, wait_for
 from tests.support.calibration import hold
 
@@ -184,12 +184,11 @@ def test_idle_and_trickling_connections_make_room(small: Server) -> None:
 
 def test_subscribers_leave_room_to_others(small: Server) -> None:
     """Subscribers may hold three quarters of the connections. One more is refused; the rest is for requests."""
-    url = f"{small.url.replace('http', 'ws', 1)}/api/graphql"
     with ExitStack() as stack:
         wires = []
         for number in range(CONNECTIONS * 3 // 4):
             if number % 2:
-                stack.enter_context(connect(url, subprotocols=["graphql-transport-ws"]))  # type: ignore[list-item] # its NewType of str
+                stack.enter_context(raw_socket(small.url))
             else:
                 wires.append(stack.enter_context(Wire(small)))
                 wires[-1].send(STREAM + b"Accept: text/event-stream\r\n\r\n")

@@ -17,6 +17,11 @@ GET = b"GET /api/graphql?query={__typename} HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
 POST = b"POST /api/graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"query": "{__typename}"}'
+UPGRADE = (
+    b"GET /api/graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
+)
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 INVALID = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00",
@@ -60,6 +65,10 @@ INVALID = {
     "a chunk that is longer than it says": CHUNKED + b"2\r\n{}}\r\n0\r\n\r\n",
     "a chunk with bare line feeds": CHUNKED + b"2\n{}\n0\n\n",
     "a WebSocket by POST": POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "a WebSocket with a length": UPGRADE + b"Content-Length: 1\r\n\r\n",
+    "a WebSocket with a body": UPGRADE + b"Content-Length: 1\r\n\r\nx",
+    "a WebSocket with a length of two digits": UPGRADE + b"Content-Length: 00\r\n\r\n",
+    "a WebSocket with chunks": UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n",
 }
 
 
@@ -146,12 +155,18 @@ def test_an_answer_that_is_owed_comes_before_the_refusal(server: Server) -> None
 def test_a_socket_is_not_opened_before_an_answer_that_is_owed(server: Server) -> None:
     """The response comes whole, before any frame."""
     with Wire(server) as wire:
-        upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
-        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-        wire.send(request(1), b"GET /api/graphql HTTP/1.1\r\n" + HOST + b"\r\n".join((*upgrade, key, b"", b"")))
+        wire.send(request(1), UPGRADE + b"\r\n")
         assert json.loads(wire.answer()[2])["data"]["order"]["orderKey"] == "1"
         assert wire.refused() == (400, "HTTP_INVALID")
         assert wire.ended()
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n"])
+def test_a_socket_without_a_body_is_opened(server: Server, length: bytes) -> None:
+    """Some clients announce that there is none."""
+    with Wire(server) as wire:
+        wire.send(UPGRADE + length + b"\r\n")
+        assert wire.head()[0] == "HTTP/1.1 101 Switching Protocols"
 
 
 def test_a_hundred_requests_may_be_sent_at_once(server: Server) -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from graphql import (
+    FieldNode,
+    NameNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Visitor,
+    get_introspection_query,
+    get_operation_ast,
+    parse,
+    validate,
+    visit,
+)
 from graphql import build_schema as build_graphql_schema
-from graphql import get_introspection_query, get_operation_ast, parse, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +27,14 @@ from schema.context import PageLimits
 from schema.errors import LimitError, Reason
 from schema.limits.cost import check_cost, formula_of
 from schema.limits.prices import PRICES, SIZES, check_sizes
+from schema.ports.statistics import NO_STATISTICS
+from tests.schema.limits.test_scans import LARGE
+from tests.servers.process import ROOT
 from tests.support.examples import examples
 
 if TYPE_CHECKING:
+    from graphql import DocumentNode
+
     from schema.limits.formulas import Formula
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
@@ -41,11 +58,16 @@ def formula(document: str) -> Formula:
 
 def cost(document: str, **variables: Any) -> int:
     """What an operation costs."""
-    return formula(document).evaluate(variables, PAGES)
+    return points(formula(document), **variables)
+
+
+def points(operation: Formula, **variables: Any) -> int:
+    """What a formula comes to, if nothing is known of the orders."""
+    return operation.evaluate(variables, PAGES, lambda: NO_STATISTICS)
 
 
 @pytest.mark.parametrize(
-    ("document", "variables", "points"),
+    ("document", "variables", "worked_out"),
     [
         ("{ __typename }", {}, 1),
         ("{ order(orderKey: 1) { id clerk } }", {}, 1 + 2),
@@ -57,7 +79,9 @@ def cost(document: str, **variables: Any) -> int:
             1 + 2,
         ),
         # The same holds if one of them selects the field of an interface, as Relay does.
-        ('{ node(id: "a") { __typename id ...F } } fragment F on Order { id clerk }', {}, 1 + 2),
+        ('{ node(id: "a") { __typename id ...F } } fragment F on Order { id clerk }', {}, 1 + 3),
+        ('{ node(id: "a") { __typename ...F } } fragment F on Order { __typename clerk }', {}, 1 + 2),
+        ("{ __typename orders(first: 7) { __typename nodes { __typename a: __typename } } }", {}, 1 + 3 + 7 * 2),
         ('{ node(id: "a") { id ... on Node { id ... on Order { id } } ... on Operation { id state } } }', {}, 1 + 2),
         (
             "mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } ...F } } fragment F on OrderStatusOutcome { order { id clerk } ... on SetOrderStatusPayload { order { clerk } } }",
@@ -79,11 +103,15 @@ def cost(document: str, **variables: Any) -> int:
         ("{ orders(first: 7) { totalCount(precision: ESTIMATED) } }", {}, 1 + 10),
         ("query($p: CountPrecision) { orders { totalCount(precision: $p) } }", {"p": "ESTIMATED"}, 1 + 10),
         ("query($p: CountPrecision) { orders { totalCount(precision: $p) } }", {}, 1 + 1_000),
-        ("{ orders(first: 2) { nodes { statusChanges(first: 3) { nodes { id note } } } } }", {}, 2 + 2 * (2 + 3 * 2)),
-        ("{ ordersPage(pageSize: 4) { nodes { id } hasNextPage } }", {}, 1 + 1 + 4 + 1),
-        ("{ ordersPage { totalCount totalPages } }", {}, 1 + 2_000),
-        ("{ orderSample { id } }", {}, 1 + 10),
-        ("query($n: Int) { orderSample(size: $n) { id clerk } }", {"n": 5}, 1 + 5 * 2),
+        (
+            "{ orders(first: 2) { nodes { statusChanges(first: 3) { nodes { id note } } } } }",
+            {},
+            2 + 2 * (20 + 1 + 3 * 2),
+        ),
+        ("{ ordersPage(pageSize: 4) { nodes { id } hasNextPage } }", {}, 10 + 1 + 4 + 1),
+        ("{ ordersPage { totalCount totalPages } }", {}, 10 + 2_000),
+        ("{ orderSample { id } }", {}, 20 + 10),
+        ("query($n: Int) { orderSample(size: $n) { id clerk } }", {"n": 5}, 20 + 5 * 2),
         ("{ orderCount { count } }", {}, 1_000 + 1),
         ("{ orderStats { count byStatus { count } byPriority { count } } }", {}, 3_000 + 1 + 4 + 6),
         ('{ nodes(ids: ["a", "b"]) { id } }', {}, 1 + 2 + 2),
@@ -100,7 +128,7 @@ def cost(document: str, **variables: Any) -> int:
             {"k": [1, 2, 3]},
             2 + 3 + 1,
         ),
-        ("subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }", {"k": [1, 2]}, 1 + 2 + 1),
+        ("subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { id } }", {"k": [1, 2]}, 30 + 2 + 1),
         ("mutation { setOrderStatus(input: {orderKey: 1, status: OPEN}) { order { id } } }", {}, 10 + 1 + 1),
         (
             "mutation($i: SetOrderStatusesInput!) { setOrderStatuses(input: $i) { results { order { id } } } }",
@@ -111,9 +139,9 @@ def cost(document: str, **variables: Any) -> int:
         ("{ lakebase { syncedTable { indexes { name } } } }", {}, 100 + 100 + 100 + 10),
     ],
 )
-def test_the_cost_is_as_worked_out_by_hand(document: str, variables: dict[str, Any], points: int) -> None:
+def test_the_cost_is_as_worked_out_by_hand(document: str, variables: dict[str, Any], worked_out: int) -> None:
     """A point for each field, times the length of its list. A field that is more work than a value has a price."""
-    assert cost(document, **variables) == points
+    assert cost(document, **variables) == worked_out
 
 
 def test_the_largest_page_and_list_are_within_the_default_limit() -> None:
@@ -125,6 +153,35 @@ def test_the_largest_page_and_list_are_within_the_default_limit() -> None:
     given_ = [{"orderKey": key, "status": "OPEN", "note": "n" * 1_000} for key in range(1_000)]
     assert cost(changes, i={"changes": given_}) < limit
     assert cost(f"{{ orders(first: 1000) {{ nodes {{ {SCALARS} statusChanges {{ nodes {{ id }} }} }} }} }}") > limit
+
+
+class Typenames(Visitor):
+    """Selects `__typename` in every selection below the root, as Apollo Client, urql and Relay do."""
+
+    def enter_selection_set(self, node: SelectionSetNode, _key: object, parent: object, *_: object) -> SelectionSetNode:
+        """A selection with it."""
+        if isinstance(parent, OperationDefinitionNode):
+            return node
+        return SelectionSetNode(selections=(FieldNode(name=NameNode(value="__typename")), *node.selections))
+
+
+def examples_of_clients() -> list[str]:
+    """The documents of the READMEs and of GraphiQL's tabs."""
+    readmes = (path.read_text() for path in (ROOT / "README.md", *ROOT.glob("s*/**/*.md")))
+    tabs = (ROOT / "server/graphql/graphiql/static/graphiql.js").read_text()
+    shown = [text for readme in readmes for text in re.findall(r"```graphql\n(.*?)```", readme, re.DOTALL)]
+    return [*shown, *re.findall(r"query: `(.*?)`", tabs, re.DOTALL)]
+
+
+def test_the_examples_are_within_the_default_limit_for_clients_that_add_typename() -> None:
+    """With the largest pages, and a million and a half orders with the indexes that the API builds."""
+    documents: list[DocumentNode] = [visit(parse(text), Typenames()) for text in examples_of_clients()]
+    assert len(documents) > 10
+    for document in documents:
+        for operation in document.definitions:
+            if isinstance(operation, OperationDefinitionNode):
+                priced = formula_of(SCHEMA, document, operation)
+                assert priced.evaluate({"first": 1_000}, PAGES, lambda: LARGE) < DocumentLimits().cost
 
 
 @pytest.mark.parametrize(
@@ -169,7 +226,7 @@ OPERATIONS = [
 def test_no_variables_break_the_evaluation(variables: dict[str, Any]) -> None:
     """The cost is evaluated before anything else looks at the variables."""
     for operation in OPERATIONS:
-        assert 0 < operation.evaluate(variables, PAGES) < MOST
+        assert 0 < points(operation, **variables) < MOST
 
 
 def test_the_cost_of_pages_within_pages_is_a_number_that_json_can_hold() -> None:
@@ -177,10 +234,9 @@ def test_the_cost_of_pages_within_pages_is_a_number_that_json_can_hold() -> None
     document = "{ orderStatusChanges(first: 1000) { nodes { " * 1 + "order { statusChanges(first: 1000) { nodes { " * 7
     document += "id" + " } } }" * 7 + " } } }"
     operation = formula(document)
-    points = operation.evaluate({}, PAGES)
-    assert points > 10**24
+    assert points(operation) > 10**24
     with pytest.raises(LimitError) as refused:
-        check_cost(operation, points, 20_000)
+        check_cost(operation, points(operation), 20_000)
     assert refused.value.reason is Reason.COST_EXCEEDED
     assert refused.value.details == {"limit": "cost", "requested": 2**53 - 1, "allowed": 20_000}
 
@@ -188,18 +244,17 @@ def test_the_cost_of_pages_within_pages_is_a_number_that_json_can_hold() -> None
 def test_a_cost_at_the_limit_passes_and_one_point_more_does_not() -> None:
     """The error has both numbers."""
     operation = formula("query($n: Int) { orders(first: $n) { nodes { id } } }")
-    check_cost(operation, operation.evaluate({"n": 10}, PAGES), 12)
+    check_cost(operation, points(operation, n=10), 12)
     with pytest.raises(LimitError) as refused:
-        check_cost(operation, operation.evaluate({"n": 11}, PAGES), 12)
+        check_cost(operation, points(operation, n=11), 12)
     assert refused.value.details == {"limit": "cost", "requested": 13, "allowed": 12}
 
 
 def test_introspection_is_within_any_cost_limit_but_bounded() -> None:
     """It has a cost, but a bound of its own."""
     operation = formula(get_introspection_query())
-    points = operation.evaluate({}, PAGES)
-    assert points > 1_000
-    check_cost(operation, points, 1)
+    assert points(operation) > 1_000
+    check_cost(operation, points(operation), 1)
     everything = "fields { name args { name type { name fields { name args { name } } } } }"
     document = f"{{ __schema {{ {' '.join(f'a{n}: types {{ {everything} }}' for n in range(10))} }} }}"
     with pytest.raises(LimitError) as refused:

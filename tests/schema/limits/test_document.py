@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
+from schema.ports.statistics import NO_STATISTICS, OrderStatistics
 from schema.turns import Turns
 from tests.support.calibration import hold
 from tests.support.examples import examples
@@ -303,6 +304,7 @@ async def test_introspection_that_goes_round_in_circles_is_refused() -> None:
 class _Context:
     """A context with only what the extensions need."""
 
+    account = None
     limits = None
     tells_cost = False
     turns = Turns()
@@ -311,6 +313,9 @@ class _Context:
         return self
 
     def charge(self, _cost: int) -> None: ...
+
+    def statistics(self) -> OrderStatistics:
+        return NO_STATISTICS
 
 
 _NAMES = st.sampled_from("abc")

@@ -9,9 +9,10 @@ import pytest
 from graphql import parse
 
 from schema import DocumentCache, DocumentLimits, build_schema
+from schema.errors import RateLimitedError, Reason
 from schema.limits.prices import REMEMBERED_CHARACTERS
 from schema.plans.documents import Document
-from tests.schema.recording import RecordingAdministration, context
+from tests.schema.recording import RecordingAccount, RecordingAdministration, context, reasons
 from tests.support.work import counted
 
 if TYPE_CHECKING:
@@ -124,16 +125,51 @@ def test_the_remembered_characters_are_bounded() -> None:
     assert [cache.get(text) is not None for text in (*texts, several)] == [True] * 4 + [False]
 
 
-async def test_a_document_that_is_read_each_time_costs_by_its_length(schema: Schema) -> None:
-    """It costs a point for every 25 characters more, which are mostly escapes here. A shorter one is read once."""
-    charged: list[int] = []
-    caller = replace(context(RecordingAdministration()), charge=charged.append)
+async def test_a_new_document_is_paid_for_by_its_length_before_it_is_read(schema: Schema) -> None:
+    """A point for every 10 characters. A known one is free. A very long one is read anew each time, and paid for."""
+    account = RecordingAccount()
+    caller = replace(context(RecordingAdministration()), account=account)
     for length in (1_000, REMEMBERED_CHARACTERS, REMEMBERED_CHARACTERS + 1, 65_536):
         text = '{ instance: __type(name: "'
         text += "\\n" * ((length - len(text) - 13) // 2)
         text = f'{text}") {{ name }} }}'.ljust(length)
-        assert (await schema.execute(text, context_value=caller)).errors is None
-    assert [cost - charged[0] for cost in charged] == [0, 0, REMEMBERED_CHARACTERS // 25, 65_536 // 25]
+        for _ in range(2):
+            assert (await schema.execute(text, context_value=caller)).errors is None
+    often = [1_000, REMEMBERED_CHARACTERS, *[REMEMBERED_CHARACTERS + 1] * 2, *[65_536] * 2]
+    assert account.paid == [3 + length // 10 for length in often]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ nothing }",
+        "{",
+        f"#{'x' * 60_000}",
+        f"{{ orders(first: 1, filter: {{{' '.join(f'x{n}: 1' for n in range(300))}}}) {{ nodes {{ id }} }} }}",
+        " ".join(f"query q{n} {{ nothing }}" for n in range(50)),
+        f"{{ {' '.join(f'a{n}: orders {{ nodes {{ id }} }}' for n in range(90))} }}",
+    ],
+    ids=["mistake", "syntax", "comment", "fields", "operations", "limits"],
+)
+async def test_a_document_that_is_refused_is_paid_for_each_time(schema: Schema, text: str) -> None:
+    """By its length, and afterwards by the time that refusing it took, whichever check refuses it."""
+    account = RecordingAccount()
+    caller = replace(context(RecordingAdministration()), account=account)
+    for number in (1, 2):
+        assert (await schema.execute(text, context_value=caller)).errors
+        assert account.paid == [3 + len(text) // 10] * number
+        assert len(account.settled) >= number
+
+
+async def test_who_cannot_pay_for_a_document_has_it_refused_unread(schema: Schema) -> None:
+    """The error is that of the account, and not of the document."""
+
+    class Empty(RecordingAccount):
+        def pay(self, points: int) -> None:
+            raise RateLimitedError(Reason.RATE_LIMITED, f"{points} points.", retry_after_seconds=1)
+
+    caller = replace(context(RecordingAdministration()), account=Empty())
+    assert reasons(await schema.execute("{", context_value=caller)) == ["RATE_LIMITED"]
 
 
 def test_a_very_long_document_is_not_remembered(cache: DocumentCache) -> None:
@@ -157,3 +193,17 @@ def test_a_document_is_found_by_its_hash_as_long_as_it_is_remembered() -> None:
     assert cache.find("B") is None
     cache.offer("B", b, most=10)
     assert cache.find("B") is cache.get(b)
+
+
+def test_after_all_documents_were_forgotten_the_cache_is_as_new() -> None:
+    """The number and the characters of documents are counted anew, and no hash is found."""
+    cache = DocumentCache(2, characters=6)
+    texts = [add(cache, f"{{{name}}}") for name in "ab"]
+    cache.offer("A", texts[0], most=1)
+    cache.clear()
+    assert [cache.get(text) for text in texts] == [None, None]
+    assert cache.find("A") is None
+    texts = [add(cache, f"{{{name}}}") for name in "bcd"]
+    assert [cache.get(text) is not None for text in texts] == [False, True, True]
+    cache.offer("D", texts[2], most=1)
+    assert cache.find("D")

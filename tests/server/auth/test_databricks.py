@@ -4,64 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.requests import HTTPConnection
 
 from schema.errors import Reason, UnauthenticatedError, UnavailableError
 from schema.permissions import Role
+from server.auth import databricks
 from server.auth import refreshed_value as kept
 from server.auth.databricks import DatabricksAuthentication
 from server.lakebase.platform.loader import PlatformLoader
 from server.settings import Settings
-from tests.servers.issuer import serving
-from tests.servers.process import PATIENCE_SECONDS, PATIENT
+from tests.servers.directory import ANN, ROBOT, Directory, running_directory
+from tests.servers.process import PATIENCE_SECONDS, PATIENT, until
 from tests.support.clock import Still
+from tests.support.lookalikes import HIDDEN, LOOKALIKES, USER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from schema.permissions import Principal
 
-ANN, ROBOT = "ann@example.com", "0b5d4c3e-0000-4000-8000-1234567890ab"
 Header = tuple[str, str]
-
-
-class Directory:
-    """A workspace's users and service principals, served by SCIM over HTTP."""
-
-    def __init__(self) -> None:
-        self.groups: dict[str, list[str]] = {ANN: ["order-desk", "everybody"], ROBOT: ["robots"]}
-        self.asked: list[str] = []
-        self.status = 200
-        self.url = ""
-        # Answers wait until it is set.
-        self.answering = threading.Event()
-        self.answering.set()
-
-    def answer(self, path: str) -> tuple[int, Any]:
-        """The status and the body of a SCIM response."""
-        address = urlsplit(path)
-        if not address.path.startswith("/api/2.0/preview/scim/v2/"):
-            return 404, {"error_code": "NOT_FOUND", "message": "no such page"}
-        asked = parse_qs(address.query)
-        self.asked.append(f"{address.path.rpartition('/')[2]} {asked['filter'][0]}")
-        self.answering.wait(PATIENCE_SECONDS)
-        if self.status != 200:
-            return self.status, {"error_code": "SAID_NO", "message": "no"}
-        assert asked["attributes"] == ["groups"]
-        attribute, user = {"Users": ("userName", ANN), "ServicePrincipals": ("applicationId", ROBOT)}[
-            address.path.rpartition("/")[2]
-        ]
-        if asked["filter"][0] != f'{attribute} eq "{user}"':
-            return 200, {"totalResults": 0}
-        groups = [{"display": name, "value": "1", "type": "direct"} for name in self.groups[user]]
-        return 200, {"totalResults": 1, "Resources": [{"id": "1", "groups": groups}]}
+# Roles by each group of the directory.
+BY_GROUP: dict[str, Any] = {"reader_groups": "everybody", "writer_groups": "order-desk", "admin_groups": "robots"}
 
 
 @pytest.fixture(autouse=True)
@@ -69,34 +36,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
     """The clock of the cached groups, which the test moves. The platform may take as long as it likes."""
     clock = Still()
     monkeypatch.setattr(kept, "time", clock)
-    monkeypatch.setattr(kept, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(databricks, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
     return clock
 
 
 @pytest.fixture
 def directory() -> Iterator[Directory]:
     """A workspace with a user and a service principal."""
-    directory = Directory()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, answer = directory.answer(self.path)
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            # The client may have given up.
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with serving(Handler) as url:
-        directory.url = url
+    with running_directory() as directory:
         yield directory
-        directory.answering.set()
 
 
 @contextlib.asynccontextmanager
@@ -124,23 +72,23 @@ async def principal(authentication: DatabricksAuthentication, *headers: Header) 
     return await authentication.principal(HTTPConnection({"type": "http", "headers": raw}))
 
 
-EMAIL, NAME, USER = "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-user"
+EMAIL, NAME, ID = "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-user"
 
 
 @pytest.mark.parametrize(
     ("headers", "user"),
     [
-        ([(EMAIL, ANN), (NAME, "Ann"), (USER, "1@2")], ANN),
-        ([(USER, "1@2"), (NAME, ANN)], "1@2"),
-        ([(USER, "1@2")], "1@2"),
-        ([(EMAIL, ""), (USER, ROBOT)], ROBOT),
-        ([(USER, "Łukasz Żółć")], "łukasz żółć"),
+        ([(EMAIL, ANN), (NAME, "Ann"), (ID, "1@2")], ANN),
+        ([(ID, "1@2"), (NAME, ANN)], "1@2"),
+        ([(ID, "1@2")], "1@2"),
+        ([(EMAIL, ""), (ID, ROBOT)], ROBOT),
+        ([(ID, "Łukasz Żółć")], "Łukasz Żółć"),
         ([(EMAIL, "Ann@Example.COM ")], ANN),
         ([(EMAIL, f"{'a' * 308}@example.com")], f"{'a' * 308}@example.com"),
     ],
 )
 async def test_the_proxy_names_the_principal(headers: list[Header], user: str) -> None:
-    """By e-mail address, or else by id; never by a display name. The platform's names are the same in any case."""
+    """By e-mail address, or else by id; never by a display name. Names are the same in any case of ASCII's letters."""
     async with believing() as authentication:
         assert (await principal(authentication, *headers)).user == user
 
@@ -155,7 +103,7 @@ async def test_the_proxy_names_the_principal(headers: list[Header], user: str) -
         [(NAME, ANN)],
         [(EMAIL, ANN), (EMAIL, "bob@example.com")],
         [(EMAIL, ANN), (EMAIL, ANN)],
-        [(EMAIL, ANN), (USER, "1"), (USER, "2")],
+        [(EMAIL, ANN), (ID, "1"), (ID, "2")],
         [(EMAIL, ""), (EMAIL, ANN)],
         [(EMAIL, f"{'a' * 309}@example.com")],
         [(EMAIL, "ann\u2028admin@example.com")],
@@ -203,8 +151,7 @@ async def test_roles_are_given_by_name(
 )
 async def test_roles_are_given_by_group(directory: Directory, user: str, roles: set[Role], asked: str | None) -> None:
     """There is one call for each caller, and no name can alter its filter."""
-    settings: dict[str, Any] = {"reader_groups": "everybody", "writer_groups": "order-desk", "admin_groups": "robots"}
-    async with believing(directory, **settings) as authentication:
+    async with believing(directory, **BY_GROUP) as authentication:
         found = await asyncio.gather(*(principal(authentication, (EMAIL, user)) for _ in range(20)))
         assert {frozenset(one.roles) for one in found} == {frozenset(roles)}
         assert (await principal(authentication, (EMAIL, user))).roles == roles
@@ -243,8 +190,121 @@ async def test_a_role_by_name_survives_a_failure_of_the_platform(directory: Dire
         for _ in range(2):
             with pytest.raises(UnavailableError) as refused:
                 await principal(authentication, (EMAIL, "bob@example.com"))
-            assert refused.value.retryable
-            assert refused.value.reason.value.status == 503
+            assert refused.value.retry_after_seconds == 1
+            assert refused.value.reason is Reason.AUTHENTICATION_UNAVAILABLE
             asked = asked or directory.asked.copy()
     assert directory.asked == asked
     assert len({*asked}) == 2
+
+
+@pytest.mark.parametrize("other", LOOKALIKES)
+async def test_a_name_that_resembles_anothers_is_another_users(directory: Directory, other: str) -> None:
+    """Whoever comes first: the impostor gets no role of the user, by name or by group, and does not take them away."""
+    impostor = LOOKALIKES[other]
+    directory.groups = {USER: ["robots"]}
+    for first, second in ((USER, impostor), (impostor, USER)):
+        async with believing(directory, writer_users=USER, **BY_GROUP) as authentication:
+            found = {user: await principal(authentication, (EMAIL, user)) for user in (first, second)}
+        assert found[impostor].user not in {USER, found[USER].user}
+        assert found[impostor].roles == set()
+        assert found[USER].roles == {Role.WRITER, Role.ADMIN}
+
+
+@pytest.mark.parametrize("other", LOOKALIKES)
+async def test_a_user_with_a_resembling_name_has_its_own_groups(directory: Directory, other: str) -> None:
+    """Even if the platform finds both of them by either name."""
+    directory.groups = {USER: ["robots"], LOOKALIKES[other]: ["everybody"]}
+    async with believing(directory, **BY_GROUP) as authentication:
+        assert (await principal(authentication, (EMAIL, USER))).roles == {Role.ADMIN}
+        found = await principal(authentication, (EMAIL, LOOKALIKES[other]))
+        # The settings and the platform's names are folded in the same way as the caller's.
+        assert found.roles == {Role.READER}
+    async with believing(directory, admin_users=LOOKALIKES[other]) as authentication:
+        assert (await principal(authentication, (EMAIL, USER))).roles == set()
+        assert (await principal(authentication, (EMAIL, LOOKALIKES[other]))).roles == {Role.ADMIN}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+async def test_a_name_with_a_character_that_nobody_sees_is_refused(hidden: str) -> None:
+    """It would look the same in the audit."""
+    async with believing(admin_users="*") as authentication:
+        with pytest.raises(UnauthenticatedError):
+            await principal(authentication, (EMAIL, HIDDEN[hidden]))
+
+
+@pytest.mark.parametrize("spelling", [USER, USER.upper(), USER.title(), f"\t{USER}  "])
+async def test_every_spelling_in_ascii_is_the_same_user(directory: Directory, spelling: str) -> None:
+    """The principal has one spelling, by which keys, points, limits and the audit know the user."""
+    directory.groups = {USER.upper(): ["order-desk"]}
+    async with believing(directory, admin_users=spelling.strip(), **BY_GROUP) as authentication:
+        found = await principal(authentication, (EMAIL, spelling))
+        assert (found.user, set(found.roles)) == (USER, {Role.ADMIN})
+    async with believing(directory, **BY_GROUP) as authentication:
+        assert (await principal(authentication, (EMAIL, spelling))).roles == {Role.WRITER}
+
+
+async def test_roles_are_renewed_as_for_a_new_request(directory: Directory, clock: Still) -> None:
+    """A role that was taken away is gone once the groups are fetched anew; one that was given is there."""
+    async with believing(directory, **BY_GROUP) as authentication:
+        began = await principal(authentication, (EMAIL, ANN))
+        assert await authentication.renewed(began) == began
+        directory.groups[ANN] = ["robots"]
+        assert await authentication.renewed(began) == began
+        clock.seconds += 270
+        assert (await authentication.renewed(began)).roles == {Role.ADMIN}
+        directory.status = 500
+        clock.seconds += 270
+        assert (await authentication.renewed(began)).roles == {Role.ADMIN}
+        clock.seconds += 3600
+        with pytest.raises(UnavailableError):
+            await authentication.renewed(began)
+
+
+async def test_while_the_platform_is_silent_old_groups_are_used_at_once(directory: Directory, clock: Still) -> None:
+    """Only callers within the first second of a fetch wait for it: the platform may hold it for several."""
+    async with believing(directory, **BY_GROUP) as authentication:
+        found = await principal(authentication, (EMAIL, ANN))
+        clock.seconds += 270
+        directory.answering.clear()
+        waiting = asyncio.create_task(principal(authentication, (EMAIL, ANN)))
+        await until(lambda: len(directory.asked) == 2)
+        clock.seconds += PATIENCE_SECONDS
+        for _ in range(20):
+            assert await principal(authentication, (EMAIL, ANN)) == found
+        directory.answering.set()
+        assert await waiting == found
+    assert len(directory.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"5",
+        b"null",
+        b"\xff",
+        b"[" * 5000,
+        b'{"totalResults": 1}',
+        b'{"totalResults": 1, "Resources": 5}',
+        b'{"totalResults": 1, "Resources": [5]}',
+        b'{"totalResults": 1, "Resources": [{"userName": 5}]}',
+        b'{"totalResults": 1, "Resources": [{"groups": []}]}',
+        b'{"totalResults": 1, "Resources": [{"userName": "ann@example.com", "groups": 5}]}',
+        b'{"totalResults": 1, "Resources": [{"userName": "ann@example.com", "groups": ["robots"]}]}',
+    ],
+)
+async def test_an_answer_of_the_platform_that_makes_no_sense_is_none(directory: Directory, garbage: bytes) -> None:
+    """The caller gets a retryable error, and the next one does not ask the platform at once."""
+    directory.garbage = garbage
+    async with believing(directory, **BY_GROUP) as authentication:
+        asked = 0
+        for _ in range(3):
+            with pytest.raises(UnavailableError) as refused:
+                await principal(authentication, (EMAIL, ANN))
+            assert refused.value.reason is Reason.AUTHENTICATION_UNAVAILABLE
+            assert refused.value.retry_after_seconds == 1
+            # The SDK may have repeated it.
+            asked = asked or len(directory.asked)
+    assert len(directory.asked) == asked

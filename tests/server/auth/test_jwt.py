@@ -1,37 +1,34 @@
-"""AUTH_MODE=jwt, in the process: which tokens are accepted, and how their keys are fetched."""
+"""AUTH_MODE=jwt, in the process: which tokens are accepted, and for whom."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import json
 import time
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from starlette.requests import HTTPConnection
 
-from schema.errors import Reason, UnauthenticatedError, UnavailableError
+from schema.errors import Reason, UnauthenticatedError
 from schema.permissions import Role
 from server.auth import jwks as keys_module
 from server.auth import refreshed_value as kept
-from server.auth.jwks import SigningKeys
 from server.auth.jwt import JwtAuthentication
 from server.settings import Settings
-from tests.servers.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer, serving
+from tests.servers.issuer import AUDIENCE, ISSUER, Issuer, good_claims, running_issuer
 from tests.servers.process import PATIENCE_SECONDS
 from tests.support.clock import Still
+from tests.support.lookalikes import HIDDEN, LOOKALIKES, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from datetime import tzinfo
-
-    from jwt import PyJWK
 
     from schema.permissions import Principal
 
@@ -56,7 +53,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Still:
     monkeypatch.setattr("jwt.api_jwt.datetime", _StillDatetime)
     for module in (kept, keys_module):
         monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(kept, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(keys_module, "_FETCH_SECONDS", PATIENCE_SECONDS)
     return clock
 
@@ -135,6 +131,13 @@ def with_claim(issuer: Issuer, name: str, value: str) -> str:
     return raw_claims(issuer, claims.replace(f'"{name}": 0', f'"{name}": {value}'))
 
 
+def with_type(issuer: Issuer, kind: object) -> str:
+    """A properly signed token whose header has a `typ` that PyJWT would not write."""
+    signed = f"{segment({'alg': 'RS256', 'kid': 'rsa', 'typ': kind})}.{segment(good_claims())}"
+    key: Any = issuer.keys["rsa"]
+    return f"{signed}.{segment(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
 ALGORITHM, MALFORMED, KID = "an algorithm that is not accepted", "is malformed", "kid"
 BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
     "empty": (lambda _: "", MALFORMED),
@@ -163,6 +166,28 @@ BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
     "kid is a number": (lambda _: unsigned({"alg": "RS256", "kid": 1}), MALFORMED),
     "crit of an unknown extension": (lambda issuer: issuer.token(header={"crit": ["exp"], "exp": 1}), MALFORMED),
     "crit is no list": (lambda issuer: issuer.token(header={"crit": "b64"}), MALFORMED),
+    **{
+        f"typ is {kind!r}": (lambda issuer, kind=kind: issuer.token(header={"typ": kind}), "of another type")  # type: ignore[misc] # the default binds it
+        for kind in (
+            "rt+jwt",
+            "refresh",
+            "id_token",
+            "dpop+jwt",
+            "secevent+jwt",
+            "logout+jwt",
+            "application/logout+jwt",
+            "token-introspection+jwt",
+            "JWS",
+            "JWE",
+            "application/jwt; charset=utf-8",
+            "at+jwt ",
+            "\uff2a\uff37\uff34",
+        )
+    },
+    **{
+        f"typ is {kind!r}": (lambda issuer, kind=kind: with_type(issuer, kind), "of another type")  # type: ignore[misc] # the default binds it
+        for kind in ("", None, 1, ["JWT"], {"JWT": "JWT"}, True)
+    },
     "payload is a list": (lambda issuer: raw_claims(issuer, "[]"), MALFORMED),
     "payload is no json": (lambda issuer: raw_claims(issuer, "{"), MALFORMED),
     "another issuer": (lambda issuer: issuer.token(iss="https://evil.example"), "another issuer"),
@@ -267,6 +292,52 @@ async def test_a_good_token_gives_the_principal_and_its_roles(
     assert found.expires_at > before
 
 
+@pytest.mark.parametrize("kind", ["JWT", "jwt", "Jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+JWT"])
+async def test_an_access_token_may_say_that_it_is_one(
+    authentication: JwtAuthentication, issuer: Issuer, kind: str
+) -> None:
+    """In any case, as media types are compared."""
+    assert (await principal(authentication, f"Bearer {issuer.token(header={'typ': kind})}")).user == "ann"
+
+
+async def test_a_token_need_not_have_a_type(authentication: JwtAuthentication, issuer: Issuer) -> None:
+    """RFC 7519 leaves it to the issuer."""
+    signed = f"{segment({'alg': 'RS256', 'kid': 'rsa'})}.{segment(good_claims())}"
+    key: Any = issuer.keys["rsa"]
+    token = f"{signed}.{segment(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+    assert (await principal(authentication, f"Bearer {token}")).user == "ann"
+
+
+@pytest.mark.parametrize("other", LOOKALIKES)
+async def test_the_tokens_user_is_spelled_as_in_the_token(
+    authentication: JwtAuthentication, issuer: Issuer, other: str
+) -> None:
+    """Nothing is folded: `sub` is case-sensitive, and so are roles."""
+    for name in (USER, USER.upper(), f"{USER} ", f" {USER}", LOOKALIKES[other]):
+        token = issuer.token(sub=name, roles="ADMIN wr\u0131ter reader")
+        found = await principal(authentication, f"Bearer {token}")
+        assert (found.user, set(found.roles)) == (name, {Role.READER})
+    for separator in ("\u00a0", "\u2003", "\t"):
+        assert (
+            await principal(authentication, f"Bearer {issuer.token(roles=f'reader{separator}admin')}")
+        ).roles == set()
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+async def test_a_user_with_a_character_that_nobody_sees_is_refused(
+    authentication: JwtAuthentication, issuer: Issuer, hidden: str
+) -> None:
+    """It would look the same in the audit."""
+    refused = await refusal(authentication, f"Bearer {issuer.token(sub=HIDDEN[hidden])}")
+    assert "does not hold a valid user name" in refused.message
+
+
+async def test_a_tokens_roles_last_as_long_as_the_token(authentication: JwtAuthentication, issuer: Issuer) -> None:
+    """There is nobody to ask again."""
+    found = await principal(authentication, f"Bearer {issuer.token()}")
+    assert await authentication.renewed(found) == found
+
+
 @pytest.mark.parametrize(
     ("settings", "claims", "expected"),
     [
@@ -306,91 +377,3 @@ async def test_the_token_of_an_init_takes_precedence_over_that_of_the_upgrade(
     for bad in wrong:
         with pytest.raises(UnauthenticatedError):
             await principal(authentication, f"Bearer {issuer.token()}", init=bad)
-
-
-async def test_many_at_once_fetch_the_keys_once() -> None:
-    """They are not fetched again before they expire."""
-    with running_issuer() as issuer:
-        keys = SigningKeys(issuer.url, ttl_seconds=3600)
-        found = await asyncio.gather(*(keys.find("rsa") for _ in range(50)))
-        assert all(found)
-        assert await keys.find("ec")
-        assert issuer.asked == 1
-
-
-async def test_unknown_keys_are_fetched_at_most_once_in_a_while(clock: Still) -> None:
-    """A rotated key is found at once; made-up key ids do not cause a request to the issuer each time."""
-    clock.seconds = 1_000  # since the machine was started
-    with running_issuer() as issuer:
-        keys = SigningKeys(issuer.url, ttl_seconds=3600)
-        assert await keys.find("rsa")
-        issuer.rotate("new")
-        assert all(await asyncio.gather(*(keys.find("new") for _ in range(20))))
-        assert issuer.asked == 2
-        assert await keys.find("rsa") is None
-        assert not any([await keys.find(f"made up {number}") for number in range(50)])
-        assert issuer.asked == 2
-        clock.seconds += 30
-        assert not any([await keys.find(f"made up {number}") for number in range(50)])
-        assert issuer.asked == 3
-
-
-async def test_old_keys_count_while_the_issuer_fails(clock: Still) -> None:
-    """Even after they expire, and without a fetch in every request; new keys are found as soon as the issuer is back."""
-    with running_issuer() as issuer:
-        keys = SigningKeys(issuer.url, ttl_seconds=3600)
-        assert await keys.find("rsa")
-        clock.seconds += 3600
-        issuer.fails = True
-        assert all([await keys.find("rsa") for _ in range(20)])
-        assert issuer.asked == 2
-        issuer.fails = False
-        issuer.rotate("new")
-        clock.seconds += 1  # the pause after a failure
-        assert await keys.find("new")
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": 1}', b"[" * 5000, b'{"keys": [1]}'])
-async def test_without_any_key_no_caller_can_be_authenticated(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """The error is retryable, and says nothing about the token."""
-    with running_issuer() as issuer:
-        monkeypatch.setattr(issuer, "jwks", lambda: body)
-        with pytest.raises(UnavailableError) as refused:
-            await SigningKeys(issuer.url, ttl_seconds=3600).find("rsa")
-        assert refused.value.reason is Reason.AUTHENTICATION_UNAVAILABLE
-        assert refused.value.retryable
-
-
-async def test_an_issuer_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next request does not ask it again at once."""
-    fetch, fetches = SigningKeys._load, 0  # noqa: SLF001 # counts the fetches, including those that do not reach the issuer in time
-
-    async def counted(keys: SigningKeys) -> Mapping[str, PyJWK]:
-        nonlocal fetches
-        fetches += 1
-        return await fetch(keys)
-
-    monkeypatch.setattr(SigningKeys, "_load", counted)
-    monkeypatch.setattr(keys_module, "_FETCH_SECONDS", 0.1)
-    with running_issuer() as issuer:
-        issuer.answering.clear()
-        keys = SigningKeys(issuer.url, ttl_seconds=3600)
-        for _ in range(3):
-            with pytest.raises(UnavailableError):
-                await keys.find("rsa")
-        assert fetches == 1
-
-
-async def test_a_redirect_of_the_issuer_is_not_followed(issuer: Issuer) -> None:
-    """It could lead from https to http."""
-
-    class Redirect(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(302)
-            self.send_header("location", issuer.url)
-            self.end_headers()
-
-    before = issuer.asked
-    with serving(Redirect) as url, pytest.raises(UnavailableError):
-        await SigningKeys(url, ttl_seconds=3600).find("rsa")
-    assert issuer.asked == before

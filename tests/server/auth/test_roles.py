@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,9 @@ from strawberry.utils.str_converters import to_camel_case
 
 from schema import build_schema
 from schema.admin.guard import RequiresAdmin
+from schema.errors import ForbiddenError, Reason
 from schema.nodes import NODE_TYPES
-from schema.permissions import Role
+from schema.permissions import Principal, Role
 from schema.relay.node import encode_global_id
 from schema.roots import Mutation
 from server.http.error_response import present
@@ -102,6 +104,37 @@ async def test_a_reader_reads_and_does_not_write(execute: Execute, open_store: O
     assert (await execute("{ order(orderKey: 1) { orderKey } }", context=context))["data"]["order"]
     answer = await execute("mutation { clearOrderStatus(input: {orderKey: 1}) { replayed } }", context=context)
     assert answer["errors"][0]["message"] == "This needs the role `writer`; tester has: reader."
+
+
+@pytest.mark.parametrize(
+    ("began_with", "has", "missing"),
+    [
+        ({Role.READER}, {Role.READER}, None),
+        ({Role.READER}, {Role.ADMIN}, None),
+        ({Role.READER, Role.WRITER}, {Role.WRITER}, None),
+        (set(), set(), None),
+        ({Role.WRITER}, {Role.READER}, "writer"),
+        ({Role.READER, Role.ADMIN}, {Role.READER}, "admin"),
+        ({Role.READER}, set(), "reader"),
+    ],
+)
+async def test_an_operation_that_lasts_needs_the_roles_with_which_it_began(
+    open_store: OpenStore, began_with: set[Role], has: set[Role], missing: str | None
+) -> None:
+    """Others that the caller was given or lost meanwhile do not count."""
+
+    async def renew(principal: Principal) -> Principal:
+        return replace(principal, roles=frozenset(has))
+
+    _, context = open_store(roles=frozenset(began_with))
+    await context.check_roles()
+    context = replace(context, renew=renew)
+    if missing is None:
+        await context.check_roles()
+        return
+    with pytest.raises(ForbiddenError, match=f"needs the role `{missing}`") as refused:
+        await context.check_roles()
+    assert refused.value.reason is Reason.ROLE_MISSING
 
 
 def test_every_mutation_of_an_order_has_a_payload_that_is_not_nullable() -> None:

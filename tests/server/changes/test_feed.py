@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import socket
 import termios
+from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -83,6 +84,35 @@ async def test_postgresql_tells_it_of_a_change(open_store: OpenStore, execute: E
         for turn in range(10):
             version = await change(("OPEN", "PARTIAL")[turn % 2])
             assert (await heard(changes)).version == version
+
+
+async def test_a_change_reaches_many_subscribers_in_portions(open_store: OpenStore, execute: Execute) -> None:
+    """The loop serves others in between: waking a thousand tasks at once would take tens of milliseconds."""
+    _, context = open_store(app_schema="feed_portions", feed={"catch_up_seconds": 3600})
+    woken, turn, over = Counter[int](), 0, False
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        if not over:
+            asyncio.get_running_loop().call_soon(next_turn)
+
+    async def subscribe(feed: PostgresFeed) -> None:
+        async with aclosing(feed.changes(BEGINNING, None)) as changes:
+            await heard(changes)
+            woken[turn] += 1
+
+    next_turn()
+    try:
+        async with feed_of(context) as feed:
+            subscribers = [asyncio.ensure_future(subscribe(feed)) for _ in range(250)]
+            await until(lambda: feed.subscribers == len(subscribers))
+            await execute(SET, context=context, s="PARTIAL")
+            await asyncio.gather(*subscribers)
+    finally:
+        over = True
+    assert woken.total() == 250
+    assert max(woken.values()) <= 100
 
 
 @pytest.fixture

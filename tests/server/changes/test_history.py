@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from schema.deadline import postpone, request_deadline
 from schema.errors import Reason, UnavailableError
-from schema.ports.changes import BEGINNING, FeedPlace
+from schema.ports.changes import BEGINNING, ChangeFilter, ChangeWindow, FeedPlace
 from server.changes.history import SqlChangeHistory
+from server.changes.sql_history import page_statement
 from server.db.app_tables import change_tables
 from server.db.pool import Pool
 from server.db.wake_up import WakeUp
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from server.db.engine import Engines
+
+DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 
 
 class Sleeping:
@@ -76,3 +80,35 @@ async def test_a_login_that_is_refused_is_not_repeated(orders_url: str) -> None:
         await history.head()
     await pool.dispose()
     assert (error.value.reason, logins) == (Reason.DATABASE_UNAVAILABLE, 1)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+async def test_a_page_of_a_users_changes_reads_no_others(database: asyncpg.Connection, backward: bool) -> None:  # noqa: FBT001 # pytest gives it by name
+    """Even if there are none after or before a place, and if PostgreSQL expects many."""
+    await database.execute("DROP SCHEMA IF EXISTS many_changes CASCADE; CREATE SCHEMA many_changes")
+    tables = change_tables("many_changes")
+    columns = ", ".join(f"{column.name} {column.type.compile(dialect=DIALECT)}" for column in tables.change.c)
+    await database.execute(
+        f"CREATE TABLE many_changes.order_status_change ({columns}, PRIMARY KEY (id));"
+        "CREATE INDEX ON many_changes.order_status_change (changed_by, id);"
+        "INSERT INTO many_changes.order_status_change (id, o_orderkey, version, changed_by, changed_at)"
+        " SELECT n, n, 1, 'someone', now() FROM generate_series(1, 20000) n; ANALYZE many_changes.order_status_change"
+    )
+    window = ChangeWindow(1, FeedPlace(10_000), backward=backward)
+    statement = page_statement(tables, window, ChangeFilter(changed_by="nobody"), until=FeedPlace(20_000))
+    compiled = statement.compile(dialect=DIALECT)
+    values = ", ".join(
+        "'{nobody}'" if isinstance(value, list) else f"'{value}'"
+        for value in (compiled.params[name] for name in compiled.positiontup or [])
+    )
+    transaction = database.transaction()
+    await transaction.start()
+    try:
+        await database.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL random_page_cost = 1.1")
+        await database.execute(f"PREPARE changes AS {compiled}")
+        plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN (COSTS OFF) EXECUTE changes({values})"))
+        await database.execute("DEALLOCATE changes; DROP SCHEMA many_changes CASCADE")
+    finally:
+        await transaction.rollback()
+    assert "Seq Scan" not in plan, plan
+    assert plan.count("order_status_change_changed_by_id_idx") == 2, plan

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from graphql import GraphQLError, get_introspection_query
+from graphql import GraphQLError, get_introspection_query, is_scalar_type
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from strawberry.types.execution import PreExecutionError
 
 from schema import build_schema
@@ -21,12 +24,18 @@ from server.graphql.introspection import (
     IntrospectionTurns,
     may_explore,
 )
+from server.http.error_response import _PUBLIC as PUBLIC
 from server.http.error_response import present
 from tests.schema.recording import RecordingAdministration, context
+from tests.server.graphql.test_messages import ARGUMENTS, CORE, VALUES
+from tests.server.graphql.test_messages import document as argument_document
 from tests.support.calibration import hold
+from tests.support.examples import examples
 from tests.support.work import counted, processor_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from strawberry import Schema
 
 INTROSPECTION = get_introspection_query()
@@ -63,7 +72,56 @@ WITH_VARIABLES: dict[str, tuple[str, dict[str, object]]] = {
     "enum value": ("query($by: OrderOrder) { orders(orderBy: $by) { nodes { id } } }", {"by": {"field": "ORDER_KE"}}),
     "input field": ("query($f: OrderFilter) { orders(filter: $f) { nodes { id } } }", {"f": {"orderKy": {"eq": 1}}}),
 }
+# Each has an error that names something of the schema which it does not name itself.
+NAMING: dict[str, tuple[str, dict[str, object]]] = {
+    "field": ("{ orders { edges { foo } } }", {}),
+    "subselection": ("{ orders }", {}),
+    "no subselection": ("{ orders { nodes { status { foo } } } }", {}),
+    "argument": ("{ orders { edges { cursor(foo: 1) } } }", {}),
+    "required argument": ("{ order { id } }", {}),
+    "variable of another type": ("query($v: Boolean) { orders(filter: $v) { __typename } }", {}),
+    "a list in place of an object": ("{ orders(filter: [[1]]) { __typename } }", {}),
+    "input field": ("{ orders(filter: {foo: 1}) { __typename } }", {}),
+    "required input field": ("mutation { setOrderStatus(input: {orderKey: 1}) { __typename } }", {}),
+    "enum value": ("{ orders(orderBy: {field: FOO}) { __typename } }", {}),
+    "enum value as text": ('{ orders(orderBy: {field: "FOO"}) { __typename } }', {}),
+    "spread": ("{ orders { ... on PageInfo { hasNextPage } } }", {}),
+    "conflict": ('{ node(id: "a") { ... on Order { x: status } ... on Operation { x: state } } }', {}),
+    "variable: no object": ("query($v: OrderOrder) { orders(orderBy: $v) { __typename } }", {"v": {"field": 1}}),
+    "variable: input field": (
+        "query($v: OrderFilter) { orders(filter: $v) { __typename } }",
+        {"v": {"status": {"x": 1}}},
+    ),
+    "variable: required input field": (
+        "mutation($v: SetOrderStatusesInput!) { setOrderStatuses(input: $v) { __typename } }",
+        {"v": {"changes": [{"orderKey": 1}]}},
+    ),
+    "variable: enum value": (
+        "query($v: OrderOrder) { orders(orderBy: $v) { __typename } }",
+        {"v": {"field": "FOO", "direction": "ASC"}},
+    ),
+    "default value": ("query($v: OrderOrder = {field: FOO}) { orders(orderBy: $v) { __typename } }", {}),
+}
+# Names that no English text has: `OrderFilter`, `orderKey`, `TOTAL_PRICE`.
+_DISTINCT = re.compile(r"[A-Za-z]+[a-z][A-Z]\w*|[A-Z]+_[A-Z_]+")
 LONG = " Did you mean " * 100_000
+
+
+def names(text: str) -> set[str]:
+    """The names in a text."""
+    return set(re.findall(r"\w+", text))
+
+
+def _all_names() -> Iterator[str]:
+    for type_ in CORE.type_map.values():
+        yield type_.name
+        for name, field in getattr(type_, "fields", {}).items():
+            yield name
+            yield from getattr(field, "args", {})
+        yield from getattr(type_, "values", {})
+
+
+SECRETS = {name for name in _all_names() if _DISTINCT.fullmatch(name)}
 
 
 @functools.cache
@@ -79,7 +137,7 @@ async def answer(explored_by: ExploredBy, role: Role, document: str, **variables
     result = await schema().execute(
         document, variable_values=variables, context_value=replace(asked, explores=explores)
     )
-    return present(result, explores=explores)[0]
+    return present(result, explores=explores, query=document, variables=variables)[0]
 
 
 @pytest.mark.parametrize("document", ASKED)
@@ -144,8 +202,71 @@ async def test_nor_where_a_variable_is_wrong(document: str, variables: dict[str,
 def test_no_wording_of_a_caller_s_own_saves_a_suggestion(message: str, less: str) -> None:
     """A message quotes the client's text, which may look like a suggestion."""
     result = PreExecutionError(data=None, errors=[GraphQLError(message)])
-    assert present(result)[0]["errors"][0]["message"] == less
+    assert present(result, query="x a b")[0]["errors"][0]["message"] == less
     assert present(result, explores=True)[0]["errors"][0]["message"] == message
+
+
+@pytest.mark.parametrize(("document", "variables"), NAMING.values(), ids=NAMING)
+async def test_no_message_names_what_the_caller_did_not(document: str, variables: dict[str, object]) -> None:
+    """A caller who may explore is told the names of types, arguments, fields and values; others only their own."""
+    told = (await answer("on", Role.READER, document, **variables))["errors"]
+    less = (await answer("off", Role.READER, document, **variables))["errors"]
+    own = names(f"{document} {json.dumps(variables)}") | PUBLIC
+    assert any(names(error["message"]) & SECRETS - own for error in told)
+    assert not any(names(error["message"]) & SECRETS - own for error in less), less
+    assert all("\u2026" in error["message"] for error in less)
+    assert [{**error, "message": ""} for error in less] == [{**error, "message": ""} for error in told]
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "message"),
+    [
+        (WRONG["field"], {}, "Cannot query field 'ordrs' on type 'Query'."),
+        ("{ orders { nodes { foo } } }", {}, "Cannot query field 'foo' on type '\u2026'."),
+        ("{ orders(frst: 1) { __typename } }", {}, "Unknown argument 'frst' on field 'Query.orders'."),
+        (
+            "{ order { id } }",
+            {},
+            "Argument 'Query.order(\u2026:)' of type 'BigInt!' is required, but it was not provided.",
+        ),
+        (
+            *WITH_VARIABLES["enum value"],
+            "Variable '$by' has invalid value at .field: Value 'ORDER_KE' does not exist in '\u2026' enum.",
+        ),
+    ],
+)
+async def test_what_the_caller_sent_is_named(document: str, variables: dict[str, object], message: str) -> None:
+    """So are scalars and the root types, so that a person can still see what is wrong."""
+    (less,) = (await answer("off", Role.READER, document, **variables))["errors"]
+    assert less["message"] == message
+
+
+@pytest.mark.parametrize("text", ["it's", "' '", "'a", "a' 'b", "'", "''"])
+async def test_quotation_marks_of_a_caller_reveal_no_name(text: str) -> None:
+    """A message quotes the client's text between the same marks as the names of the schema."""
+    document = "query($v: OrderOrder) { orders(orderBy: $v) { __typename } }"
+    (less,) = (await answer("off", Role.READER, document, v={"field": text}))["errors"]
+    assert "OrderSortField" not in less["message"]
+    assert text in less["message"] or "\u2026" in less["message"]
+
+
+@pytest.mark.faults
+@settings(max_examples=examples(200, many=3000), deadline=None)
+@given(argument=st.sampled_from(ARGUMENTS), value=VALUES)
+async def test_no_value_of_any_argument_reveals_a_name(argument: tuple[str, str, str, str], value: object) -> None:
+    """For every argument of the schema, and any value in its place."""
+    text = argument_document(*argument)
+    told = await answer("off", Role.READER, text, v=value)
+    own = names(f"{text} {json.dumps(value)}") | PUBLIC
+    for error in told.get("errors", []):
+        if error["extensions"]["reason"] in {"DOCUMENT_INVALID", "VARIABLES_INVALID"}:
+            assert not names(error["message"]) & SECRETS - own, error
+
+
+def test_the_scalars_that_are_named_are_those_of_the_schema() -> None:
+    """A new one is named too, because its name says how to write a value."""
+    scalars = {name for name, type_ in CORE.type_map.items() if is_scalar_type(type_)}
+    assert scalars | {"Float", "Query", "Mutation", "Subscription"} == PUBLIC
 
 
 async def test_an_introspection_is_executed_once_for_all_callers() -> None:
@@ -182,6 +303,10 @@ def test_remembered_introspections_are_bounded() -> None:
     assert [answers.get((name, None, b"null")) is not None for name in "abc"] == [True, False, True]
     answers.add(("d", None, b"null"), b"x" * 1_000)
     assert answers.get(("d", None, b"null")) is None
+    for name in "abc":
+        answers.clear()
+        answers.add((name, None, b"null"), b"x" * 80)
+    assert [answers.get((name, None, b"null")) is not None for name in "abc"] == [False, False, True]
 
 
 def test_a_long_message_is_looked_through_once() -> None:

@@ -47,6 +47,16 @@ def test_an_exception_of_a_resolver_is_masked(message: str, kind: type[Exception
     assert answer["errors"][0]["path"] == ["orders"]
 
 
+@pytest.mark.parametrize("link", ["__context__", "__cause__"])
+def test_a_ring_of_exceptions_is_answered(link: str) -> None:
+    """As a connection that is lost leaves: each of two errors was raised while the other was handled."""
+    first, second = OSError(DSN), OSError(DSN)
+    first.__context__ = second
+    setattr(second, link, first)
+    answer, _ = present(ExecutionResult(data={"orders": None}, errors=[raised(first)]))
+    assert answer["errors"][0]["extensions"]["reason"] == "INTERNAL"
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError, RecursionError])
 def test_an_exception_before_execution_is_masked(kind: type[Exception]) -> None:
     """It was raised while the document was parsed or validated."""

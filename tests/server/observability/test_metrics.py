@@ -107,10 +107,12 @@ class Pool:
 async def test_states_are_sampled() -> None:
     """Each sample sets the gauges to the present state."""
     pool, subscribers = Pool(), 4
+    limit: int | None = None
     sampler = Sampler(
         pools=lambda: [pool],
         feed_subscribers=lambda: subscribers,
         operations_at_work=lambda: {"RUNNING": 2, "PENDING": 0},
+        memory=lambda: (200, limit),
         ready=lambda: {"orders": True, "changes": False},
     )
     sampler.start()
@@ -120,10 +122,13 @@ async def test_states_are_sampled() -> None:
     assert value("orders_api_pool_waiting_requests", pool="tested") == 1
     assert value("orders_api_feed_subscribers") == 4
     assert value("orders_api_operations_at_work", state="RUNNING") == 2
+    assert value("orders_api_resident_memory_bytes") == 200
+    assert value("orders_api_memory_limit_bytes") == 0
     assert value("orders_api_ready", part="orders") == 1
     assert value("orders_api_ready", part="changes") == 0
-    pool.used, subscribers = 0, 0
+    pool.used, subscribers, limit = 0, 0, 300
     sampler.sample()
+    assert value("orders_api_memory_limit_bytes") == 300
     assert value("orders_api_pool_connections", pool="tested", state="used") == 0
     assert value("orders_api_feed_subscribers") == 0
     await sampler.close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schema.context import Context
     from tests.server.conftest import OpenStore
 
+BURST = 1_000_000
 PAGE = "query($first: Int) { orders(first: $first) { nodes { orderKey } } }"
 
 
@@ -87,45 +88,86 @@ async def test_an_operation_that_leaves_the_fast_path_is_charged_once(endpoint: 
         assert not fast
         assert answer["errors"]
         assert answer["extensions"]["cost"]["limit"] == 100
-    assert endpoint.charged == [6, 2]
+    assert endpoint.charged == [6, 6]
 
 
 async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_path(open_store: OpenStore) -> None:
     """The fast path has charged it, so the ordinary path does not require another point."""
-    rates = RateLimit(1e-9, 8)
-    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates, most_characters=1_000))
+    rates = RateLimit(1e-9, BURST)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.ask(rates.charging(endpoint.context()), first=4)
+    user = endpoint.context().principal.user
+    rates.spend(user, left(rates, user) - 6)
     fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first=-4)
     assert not fast
     assert [error["extensions"]["reason"] for error in answer["errors"]] == ["PAGE_SIZE_INVALID"]
     assert rates.callers == 1
     with pytest.raises(RateLimitedError):
-        rates.demand_any(endpoint.context().principal.user)
+        rates.demand_any(user)
+
+
+def left(rates: RateLimit, user: str) -> int:
+    """How many points a caller has left."""
+    return int(rates._left(user, rates._clock()))  # noqa: SLF001 # nobody else asks for it
 
 
 @pytest.mark.parametrize(
-    ("document", "points"),
+    ("document", "mistakes"),
     [
         ("{", 1),
         ("{ nothing }", 1),
+        ("{ nothing either }", 2),
         (f"{{ {'orders { totalCount } ' * 21} }}", 1),
         ("{ orders(first: 999) { nodes { orderKey } } }", 1),
         ("query a { __typename } query b { __typename }", 1),
-        ("{ __typename }", 1),
-        ("{ orders(first: -1) { nodes { orderKey } } }", 2),
     ],
 )
-async def test_a_refused_document_costs_one_point_and_an_executed_one_its_cost(
-    open_store: OpenStore, document: str, points: int
+async def test_a_refused_document_costs_its_reading_and_its_mistakes(
+    open_store: OpenStore, document: str, mistakes: int
 ) -> None:
-    """It does not matter which check refuses it. Errors during execution cost nothing more."""
-    rates = RateLimit(1e-9, 10)
-    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates, most_characters=1_000))
+    """It does not matter which check refuses it. How long it took to refuse it is charged too."""
+    rates = RateLimit(1e-9, BURST)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     await endpoint.schema.execute(document, context_value=rates.charging(endpoint.context()))
+    assert BURST - left(rates, endpoint.context().principal.user) >= 3 + len(document) // 10 + 8 * mistakes
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "points"),
+    [
+        ("{ __typename }", {}, 6),
+        ("{ orders(first: -1) { nodes { orderKey } } }", {}, 6),
+        (PAGE, {"first": "x"}, 52 + 8),
+    ],
+)
+async def test_a_known_document_costs_what_it_costs(
+    open_store: OpenStore, document: str, variables: dict[str, Any], points: int
+) -> None:
+    """Its reading is free. Errors of resolvers cost nothing more, and mistakes in variables do."""
+    rates = RateLimit(1e-9, BURST)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
+    spent = []
+    for _ in range(3):
+        before = left(rates, endpoint.context().principal.user)
+        await endpoint.schema.execute(
+            document, variable_values=variables, context_value=rates.charging(endpoint.context())
+        )
+        spent.append(before - left(rates, endpoint.context().principal.user))
+    assert spent[1:] == [points] * 2
+
+
+async def test_mistakes_in_the_variables_of_a_planned_operation_cost_too(open_store: OpenStore) -> None:
+    """The fast path has charged its cost, and the ordinary path reports the mistakes."""
+    rates = RateLimit(1e-9, BURST)
+    endpoint = Endpoint(open_store, lambda: ChargeMistakes(rates))
     user = endpoint.context().principal.user
-    rates.spend(user, 10 - points)
-    with pytest.raises(RateLimitedError):
-        rates.demand_any(user)
+    for _ in range(2):
+        await endpoint.ask(rates.charging(endpoint.context()), first=4)
+    before = left(rates, user)
+    fast, answer = await endpoint.ask(rates.charging(endpoint.context()), first="x")
+    assert not fast
+    assert len(answer["errors"]) == 1
+    assert before - left(rates, user) == 52 + 8
 
 
 async def test_an_operation_above_the_cost_limit_is_refused_and_not_charged(endpoint: Endpoint) -> None:

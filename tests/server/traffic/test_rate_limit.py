@@ -76,24 +76,31 @@ def test_each_caller_has_a_bucket(clock: Clock) -> None:
     assert refusal(rates, "b", 1)
 
 
-def test_a_mistake_costs_a_point_if_there_is_one(clock: Clock) -> None:
-    """A caller that only sends wrong documents is refused before the server reads the next one."""
-    rates = limit(clock, burst=2)
+def test_a_mistake_costs_points_if_there_are_any(clock: Clock) -> None:
+    """A caller that only makes mistakes is refused before the server reads the next one."""
+    rates = limit(clock, burst=20)
     for _ in range(3):
-        rates.note_mistake("a", "{")
+        rates.note_mistake("a")
     with pytest.raises(RateLimitedError):
         rates.demand_any("a")
     clock.now += 0.1
     rates.demand_any("a")
+    clock.now += 1_000
+    rates.note_mistake("a", 2)
+    assert refusal(rates, "a", 5)
+    rates.spend("a", 4)
 
 
-def test_a_long_mistake_costs_as_much_as_it_takes_to_read(clock: Clock) -> None:
-    """A point for every 25 characters, as far as the bucket has them."""
-    rates = limit(clock, burst=3_000)
-    rates.note_mistake("a", "{" * 60_000)
-    rates.spend("a", 599)
-    rates.note_mistake("a", "{" * 60_000)
-    assert refusal(rates, "a", 1)
+def test_what_has_been_done_is_charged_as_far_as_there_are_points(clock: Clock) -> None:
+    """It is never refused, and never gives points back."""
+    rates = limit(clock)
+    rates.settle("a", -50)
+    assert rates.callers == 0
+    rates.settle("a", 99)
+    rates.spend("a", 1)
+    rates.settle("a", 1_000)
+    clock.now += 0.1
+    rates.spend("a", 1)
 
 
 def test_a_full_bucket_is_forgotten(clock: Clock) -> None:

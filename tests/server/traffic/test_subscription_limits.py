@@ -10,6 +10,7 @@ import pytest
 
 from schema.errors import RateLimitedError, Reason, UnavailableError
 from server.observability.request_record import RequestRecord, current_record
+from server.traffic.draining import Draining
 from server.traffic.subscription_limits import Subscriptions, lasting
 from tests.support.clock import in_virtual_time, now
 
@@ -40,7 +41,7 @@ async def numbers(until: int, ended: list[str] | None = None) -> AsyncGenerator[
 
 def test_a_caller_has_a_number_of_subscriptions_and_gives_them_back() -> None:
     """Each caller is counted separately, and not remembered after its last subscription."""
-    subscriptions = Subscriptions(2)
+    subscriptions = Subscriptions(2, Draining())
     for user in ("a", "a", "b"):
         subscriptions.begin(user)
     with pytest.raises(RateLimitedError) as refused:
@@ -51,6 +52,17 @@ def test_a_caller_has_a_number_of_subscriptions_and_gives_them_back() -> None:
         subscriptions.end(user)
     subscriptions.begin("a")
     assert subscriptions.open("a") == 1
+
+
+def test_no_subscription_starts_once_the_server_stops() -> None:
+    """The transports end those that have started, and would miss a later one. The client is told to try again."""
+    draining = Draining()
+    subscriptions = Subscriptions(2, draining)
+    draining.begin()
+    with pytest.raises(UnavailableError) as refused:
+        subscriptions.begin("a")
+    assert (refused.value.reason, refused.value.retryable) == (Reason.SERVER_STOPPING, True)
+    assert subscriptions.open("a") == 0
 
 
 async def received(results: AsyncGenerator[_T, None], seconds: float, *, sending: float = 0) -> list[_T | Exception]:

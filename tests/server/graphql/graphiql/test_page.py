@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -10,19 +12,27 @@ import re
 import shutil
 import tarfile
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from server.graphql.graphiql import vendor
-from server.graphql.graphiql.page import page
+from server.graphql.graphiql.files import Files
+from server.graphql.graphiql.page import GraphiQL
+from server.http.compression import Compression
 from tests.clients import node
+from tests.servers.process import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from starlette.responses import Response
+
+    from server.graphql.gateway import Gateway
     from tests.servers.process import Server
 
     FakeNpm = Callable[[str], None]
@@ -31,6 +41,12 @@ _BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _OURS = sorted(path for path in vendor.STATIC.iterdir() if path.suffix in {".html", ".js", ".css"})
 # A URL with a scheme, or one that a page would complete with its own scheme.
 _ADDRESS = re.compile(r"\w+://|[\"'(=]\s*//")
+
+
+def _loaded(server: Server) -> list[str]:
+    """The addresses of the files that the page loads."""
+    text = httpx.get(server.graphql, headers=_BROWSER, verify=NO_TLS).raise_for_status().text
+    return re.findall(r'"(/static/[^"]+)"', text)
 
 
 class _Tags(HTMLParser):
@@ -112,6 +128,21 @@ def _integrity(algorithm: str, content: bytes) -> str:
     return f"{algorithm}-{base64.b64encode(hashlib.new(algorithm, content).digest()).decode()}"
 
 
+class _Everybody:
+    """A gateway that lets everybody explore."""
+
+    explored_by = "on"
+
+    async def authenticate(self, _request: Request, *, any_origin: bool) -> SimpleNamespace:
+        return SimpleNamespace(explores=any_origin)
+
+
+async def page(static: Path) -> Response:
+    """The page that a server with these static files gives a browser."""
+    gateway = cast("Gateway", _Everybody())
+    return await GraphiQL(gateway, Compression("off"), static).page(Request({"type": "http", "headers": []}))
+
+
 def _below(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (folder / "vendor").glob("[!.]*")}
 
@@ -148,6 +179,54 @@ def test_every_third_party_file_is_held_to_its_hash(server: Server) -> None:
     for address, attributes in vendored.items():
         served = httpx.get(f"{server.url}{address}").raise_for_status().content
         assert attributes.get("integrity") == _integrity("sha384", served), address
+
+
+@pytest.mark.usefixtures("fetched")
+def test_a_browser_asks_for_a_file_once(server: Server) -> None:
+    """Each address contains the hash of its file, so caches may keep it for ever. Another content is not served there."""
+    addresses = _loaded(server)
+    assert len(addresses) == 8
+    with httpx.Client(base_url=server.url, verify=NO_TLS) as client:
+        for address in addresses:
+            served = client.get(address).raise_for_status()
+            assert served.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert f"/static/{hashlib.sha256(served.content).hexdigest()[:16]}/" in address
+            _, _, _, name = address.split("/", 3)
+            for other in (f"/static/{name}", f"/static/{'0' * 16}/{name}"):
+                assert client.get(other).status_code == 404, other
+
+
+@pytest.mark.usefixtures("fetched")
+def test_a_file_is_sent_compressed(server: Server) -> None:
+    """A browser, which accepts gzip, gets all of them in less than half of their bytes. Other clients get them plain."""
+    plain = compressed = 0
+    with httpx.Client(base_url=server.url, verify=NO_TLS) as client:
+        for address in _loaded(server):
+            for accepted in ("gzip, deflate, br, zstd", "identity"):
+                with client.stream("GET", address, headers={"accept-encoding": accepted}) as answer:
+                    sent = b"".join(answer.iter_raw())
+                assert answer.headers["vary"] == "accept-encoding"
+                assert int(answer.headers["content-length"]) == len(sent)
+                encoded = answer.headers.get("content-encoding") == "gzip"
+                assert encoded == (accepted != "identity" and sent.startswith(b"\x1f\x8b"))
+                plain, compressed = plain + len(sent) * (not encoded), compressed + len(sent) * encoded
+    assert 2 * compressed < plain
+
+
+async def test_another_content_has_another_address(static: Path) -> None:
+    """A page shows the new one without a restart, and whoever asks for the old one gets nothing else in its place."""
+    files = Files(static)
+    before = await files.addresses()
+    old = await files.at(before["graphiql.css"])
+    (static / "graphiql.css").write_text("body { margin: 0 }")
+    after = await files.addresses()
+    assert before["graphiql.css"] != after["graphiql.css"]
+    assert before["graphiql.js"] == after["graphiql.js"]
+    new = await files.at(after["graphiql.css"])
+    assert old is not None
+    assert new is not None
+    assert (new.content, gzip.decompress(new.compressed)) == (b"body { margin: 0 }",) * 2
+    assert await files.at(before["graphiql.css"]) is None
 
 
 def test_the_page_and_the_lock_file_name_the_same_files() -> None:
@@ -189,9 +268,9 @@ def test_our_pages_hold_no_code(name: str) -> None:
     assert "style" not in {tag for tag, _ in found.tags}
 
 
-def test_where_nothing_is_fetched_the_page_says_how_to(static: Path) -> None:
+async def test_where_nothing_is_fetched_the_page_says_how_to(static: Path) -> None:
     """Without the third-party files a page says so, names the command, and works without scripts."""
-    answer = page(static)
+    answer = await page(static)
     text = bytes(answer.body).decode()
     assert answer.status_code == 503
     assert "make setup" in text
@@ -212,7 +291,7 @@ def test_the_files_are_put_in_place(static: Path, tmp_path: Path, capsys: pytest
     """The files of npm's packages are copied under our names, and a line says so; from then on the page is GraphiQL."""
     assert vendor.main([], static=static) == 0
     assert _below(static) == _copied("1.0.0")
-    assert page(static).status_code == 200
+    assert asyncio.run(page(static)).status_code == 200
     packages = ", ".join(f"{package}@1.0.0" for package in vendor.FILES)
     assert capsys.readouterr().out == f"GraphiQL was fetched: {packages}\n"
     assert (tmp_path / "calls").read_text() == "ci\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from server.db.backoff import Backoff
+from server.traffic.backoff import Backoff
 
 
 def pauses(backoff: Backoff, number: int) -> list[float]:

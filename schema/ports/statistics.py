@@ -1,0 +1,96 @@
+"""What is known of the orders before they are read: how many there are, their indexes, and how their values spread."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from schema.ports.values import OrderColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ENDS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the values of a column spread over the orders. Shares are from 0 to 1.
+
+    Attributes:
+        each: the share of the orders that have one value, at most.
+        common: the places of the most common values, with the share of each.
+        bounds: places that divide all other orders into parts of equal size, in ascending order; empty if unknown.
+    """
+
+    each: float = 1.0
+    common: Sequence[tuple[float, float]] = ()
+    bounds: Sequence[float] = ()
+
+    def between(self, low: float, high: float) -> float:
+        """About the share of the orders with values between two places; 1 if that is unknown."""
+        if len(self.bounds) < _ENDS:
+            return 1.0
+        common = sum(share for place, share in self.common if low <= place <= high)
+        others = 1.0 - sum(share for _, share in self.common)
+        return min(1.0, common + others * (self._below(high) - self._below(low)) + self.each)
+
+    def _below(self, place: float) -> float:
+        """The share of the other orders whose values are below a place."""
+        after = bisect_right(self.bounds, place)
+        if after in {0, len(self.bounds)}:
+            return float(after > 0)
+        low, high = self.bounds[after - 1], self.bounds[after]
+        return (after - 1 + (place - low) / (high - low)) / (len(self.bounds) - 1)
+
+
+# The spread of a column without statistics.
+_UNKNOWN: Final = Spread()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStatistics:
+    """What the database's own statistics say of the orders. They may be minutes old.
+
+    Attributes:
+        rows: about how many orders there are; 0 if that is unknown.
+        indexes: the columns of each index that can serve a page, in the index's order.
+        spreads: the spread of each column that has statistics.
+        plain: whether the orders are one plain table, and not a view or partitions.
+    """
+
+    rows: int = 0
+    indexes: frozenset[tuple[OrderColumn, ...]] = frozenset()
+    spreads: Mapping[OrderColumn, Spread] = field(default_factory=dict)
+    plain: bool = True
+
+    def spread(self, column: OrderColumn) -> Spread:
+        """The spread of a column."""
+        return self.spreads.get(column, _UNKNOWN)
+
+    def has_index(self, *columns: OrderColumn) -> bool:
+        """Whether an index begins with these columns, in this order."""
+        return any(index[: len(columns)] == columns for index in self.indexes)
+
+
+# What is known before the table has been looked up.
+NO_STATISTICS: Final = OrderStatistics()
+
+
+def place_of(column: OrderColumn, value: object) -> float | None:
+    """The place of a number or a date among all values of its column; None for any other value.
+
+    Args:
+        column: the column.
+        value: a number, or a text as clients and PostgreSQL write it.
+    """
+    try:
+        if column is OrderColumn.ORDER_DATE:
+            return float(date.fromisoformat(str(value)).toordinal())
+        place = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return place if math.isfinite(place) else None

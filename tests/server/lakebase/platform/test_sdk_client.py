@@ -1,0 +1,52 @@
+"""The SDK's client: how many threads a platform can hold."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schema.errors import Reason, UnavailableError
+from server.lakebase.platform.failures import Action
+from server.lakebase.platform.sdk_client import SdkClient
+from server.settings import Settings
+from tests.servers.directory import running_directory
+from tests.servers.process import PATIENCE_SECONDS, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def overdue(client: SdkClient, request: Callable[[object], None]) -> None:
+    """Make a call that the client gives up."""
+    with pytest.raises(UnavailableError) as refused:
+        await client.call(Action.GET_GROUPS, request)
+    assert refused.value.reason is Reason.CONTROL_PLANE_TIMEOUT
+
+
+async def test_a_platform_that_answers_no_call_holds_a_few_threads() -> None:
+    """A response that arrives byte by byte holds one for as long as the platform likes. Afterwards calls work again."""
+    holding: list[None] = []
+    released = threading.Event()
+
+    def hold(_: object) -> None:
+        holding.append(None)
+        released.wait(PATIENCE_SECONDS)
+
+    with running_directory() as directory:
+        given = {name.lower(): value for name, value in directory.settings().items()}
+        client = SdkClient(Settings(database_url="postgresql://h/db", **given), threads=2)
+        assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
+        client.deadline_seconds = 0.02
+        # A call that has not begun by then holds no thread.
+        while len(holding) < 6:
+            await overdue(client, hold)
+        for _ in range(20):
+            await overdue(client, hold)
+        assert len(holding) == 6
+        released.set()
+        client.deadline_seconds = PATIENCE_SECONDS
+        await until(lambda: client._held == 0)  # noqa: SLF001 # they end in threads that nobody waits for
+        assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
+        client.close()

@@ -1,0 +1,168 @@
+"""What the database knows of the orders table: its size, its indexes and its values, looked up when a price needs them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from schema.limits.formulas import LEAST_POINTS
+from schema.ports.statistics import NO_STATISTICS, place_of
+from schema.ports.values import OrderColumn
+from server.db.app_tables import change_tables
+from server.orders import orders_table
+from server.orders.orders_table import OrdersTable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from server.db.engine import Engines
+    from tests.server.conftest import Execute, OpenStore
+
+NAME: Final = "measured_orders"
+TABLE: Final = f"public.{NAME}"
+ORDERS: Final = 15_000
+COPY: Final = f"CREATE TABLE {TABLE} AS SELECT * FROM public.orders_synced"
+BUILT: Final = f"CREATE INDEX ON {TABLE} (o_orderdate, o_orderkey)"
+NOT_USABLE: Final = (
+    f"CREATE INDEX ON {TABLE} (o_totalprice) WHERE o_orderkey > 5",
+    f"CREATE INDEX ON {TABLE} (lower(o_clerk))",
+    f"CREATE INDEX ON {TABLE} USING hash (o_custkey)",
+    f"CREATE INDEX ON {TABLE} (o_orderkey DESC, o_custkey)",
+    f"CREATE INDEX ON {TABLE} (o_orderstatus)",
+)
+
+
+@pytest.fixture(autouse=True)
+async def _no_table(database: asyncpg.Connection) -> AsyncIterator[None]:
+    """Start and end without the table."""
+    await database.execute(f"DROP TABLE IF EXISTS {TABLE} CASCADE")
+    yield
+    await database.execute(f"DROP TABLE IF EXISTS {TABLE} CASCADE")
+
+
+async def resolved(table: OrdersTable, engines: Engines) -> OrdersTable:
+    """The table, looked up if necessary."""
+    async with engines.pages.connect() as connection:
+        await table.resolve(connection)
+    return table
+
+
+def table(name: str = TABLE) -> OrdersTable:
+    """A table that has not been looked up."""
+    return OrdersTable(name, change_tables("nowhere"))
+
+
+async def test_the_size_the_indexes_and_the_values_are_known(engines: Engines) -> None:
+    """Before it has been looked up, nothing is."""
+    orders = table("public.orders_synced")
+    assert orders.statistics() is NO_STATISTICS
+    known = (await resolved(orders, engines)).statistics()
+    assert known.rows == pytest.approx(ORDERS, rel=0.05)
+    assert known.plain
+    assert known.has_index(OrderColumn.ORDER_KEY)
+    assert known.has_index(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)
+    assert known.has_index(OrderColumn.CUSTOMER_KEY, OrderColumn.ORDER_KEY)
+    assert not known.has_index(OrderColumn.CLERK)
+    assert not known.has_index(OrderColumn.CUSTOMER_KEY, OrderColumn.ORDER_DATE)
+    dates = known.spread(OrderColumn.ORDER_DATE)
+    middle, last = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1995-04-17", "1998-08-02"))
+    assert dates.between(middle, last) == pytest.approx(0.5, abs=0.05)
+    assert dates.between(last + 1, last + 2) < 0.01
+    assert known.spread(OrderColumn.ORDER_KEY).each == pytest.approx(1 / ORDERS, rel=0.1)
+    assert known.spread(OrderColumn.TOTAL_PRICE).between(0, 1e9) == pytest.approx(1.0, abs=0.01)
+
+
+async def test_an_index_that_cannot_serve_a_page_is_none(engines: Engines, database: asyncpg.Connection) -> None:
+    """One that is partial, on an expression, of another kind, of mixed order, or on the synced status."""
+    await database.execute(COPY)
+    for statement in NOT_USABLE:
+        await database.execute(statement)
+    known = (await resolved(table(), engines)).statistics()
+    assert not any(known.indexes)
+    await database.execute(f"CREATE INDEX ON {TABLE} (o_orderdate DESC, o_orderkey DESC) INCLUDE (o_clerk)")
+    known = (await resolved(table(), engines)).statistics()
+    assert {index for index in known.indexes if index} == {(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)}
+
+
+async def test_a_table_that_was_never_analysed_has_about_its_size(
+    engines: Engines, database: asyncpg.Connection
+) -> None:
+    """By its pages, as PostgreSQL's planner assumes it."""
+    await database.execute(f"{COPY}; ALTER TABLE {TABLE} SET (autovacuum_enabled = false)")
+    known = (await resolved(table(), engines)).statistics()
+    assert known.rows == pytest.approx(ORDERS, rel=0.5)
+    assert known.spread(OrderColumn.ORDER_DATE).between(0, 1) == 1.0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        f"{COPY}; {BUILT}; ANALYZE {TABLE}; ALTER TABLE {TABLE} RENAME TO {NAME}_below; CREATE VIEW {TABLE} AS SELECT * FROM {NAME}_below",
+        f"CREATE TABLE {TABLE} (LIKE public.orders_synced) PARTITION BY RANGE (o_orderkey); CREATE TABLE {TABLE}_1 PARTITION OF {TABLE} FOR VALUES FROM (0) TO (30000); CREATE TABLE {TABLE}_2 PARTITION OF {TABLE} DEFAULT; INSERT INTO {TABLE} SELECT * FROM public.orders_synced; {BUILT}; ANALYZE {TABLE}_1, {TABLE}_2",
+    ],
+    ids=["view", "partitions"],
+)
+async def test_the_tables_below_a_view_and_partitions_count(
+    engines: Engines, database: asyncpg.Connection, made: str
+) -> None:
+    """Their sizes together, and their indexes."""
+    await database.execute(made)
+    try:
+        known = (await resolved(table(), engines)).statistics()
+        assert known.rows == pytest.approx(ORDERS, rel=0.05)
+        assert not known.plain
+        assert known.has_index(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)
+        assert known.spread(OrderColumn.ORDER_DATE).bounds
+    finally:
+        if "VIEW" in made:
+            await database.execute(f"DROP VIEW {TABLE}; DROP TABLE {TABLE}_below")
+
+
+async def test_old_statistics_are_looked_up_again_with_the_next_statement(
+    engines: Engines, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only if a price has asked for them: other requests never pay for it. Meanwhile the old ones hold."""
+    await database.execute(f"{COPY}; ANALYZE {TABLE}")
+    orders = await resolved(table(), engines)
+    await database.execute(BUILT)
+    assert not orders.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert orders.known is not None
+    monkeypatch.setattr(orders_table, "_MEASURE_AGAIN_SECONDS", -1.0)
+    assert orders.known is not None
+    assert not orders.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert orders.known is None
+    await resolved(orders, engines)
+    assert orders.known is not None
+    assert orders.statistics().has_index(OrderColumn.ORDER_DATE)
+
+
+async def test_an_index_that_was_built_here_counts_at_once(engines: Engines, database: asyncpg.Connection) -> None:
+    """The end of an operation forgets the table."""
+    await database.execute(f"{COPY}; ANALYZE {TABLE}")
+    orders = await resolved(table(), engines)
+    await database.execute(BUILT)
+    orders.forget()
+    assert (await resolved(orders, engines)).statistics().has_index(OrderColumn.ORDER_DATE)
+
+
+async def test_the_price_of_an_operation_follows_the_table(
+    execute: Execute, open_store: OpenStore, database: asyncpg.Connection
+) -> None:
+    """A scan of a small table is cheap, and the same page is dear on a large one that has no index for it."""
+    await database.execute(f"{COPY}; ANALYZE {TABLE}")
+    document = "{ orders(first: 1, orderBy: {field: ORDER_DATE}) { nodes { id } } }"
+    costs: list[int] = []
+    for statement in ("", f"UPDATE pg_class SET reltuples = 15000000 WHERE oid = '{TABLE}'::regclass", BUILT):
+        if statement:
+            await database.execute(statement)
+        context = replace(open_store(TABLE)[1], charge=costs.append)
+        # The first operation looks the table up.
+        for _ in range(2):
+            await execute(document, context=context)
+    assert costs[1] < 20
+    assert costs[3] > 5_000
+    assert costs[5] == LEAST_POINTS
