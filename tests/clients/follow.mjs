@@ -7,7 +7,7 @@ import { cacheExchange } from "@urql/exchange-graphcache";
 import * as sse from "graphql-sse";
 import * as ws from "graphql-ws";
 import relay from "relay-runtime";
-import WebSocket from "ws";
+import WebSocket from "./browser_socket.mjs";
 import { CHANGED, listen } from "./feed.mjs";
 import { imported } from "./recipes.mjs";
 

@@ -1,7 +1,7 @@
 // graphql-ws: many operations on one socket, some with mistakes, a socket that is cut, connection parameters, pings.
 // node graphql_ws.mjs <server>
 import { createClient } from "graphql-ws";
-import WebSocket from "ws";
+import WebSocket from "./browser_socket.mjs";
 import { CHANGED, history, listen, results, setAll } from "./feed.mjs";
 
 const [server] = process.argv.slice(2);

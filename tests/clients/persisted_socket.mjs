@@ -8,7 +8,7 @@ import { Client, gql, subscriptionExchange } from "@urql/core";
 import { persistedExchange } from "@urql/exchange-persisted";
 import { createClient } from "graphql-ws";
 import relay from "relay-runtime";
-import WebSocket from "ws";
+import WebSocket from "./browser_socket.mjs";
 
 const [server, trusting, documents, after, count] = process.argv.slice(2);
 const HEAD = "query Head { orderStatusChanges(first: 0) { headCursor } }";
