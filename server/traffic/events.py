@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 from graphql import ExecutionResult
 
 from schema.errors import RateLimitedError, Reason
-from schema.extensions import Executor
 from schema.orders.types import OrderStatusChange
 from schema.turns import Turns
 from server.observability.request_record import running_loop
+from server.traffic.processor_time import MeteredExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -77,7 +77,7 @@ class Events:
         self._shared: dict[Hashable, EventAnswer] = {}
         self._bytes = 0
 
-    def executor(self) -> type[Executor]:
+    def executor(self) -> type[MeteredExecutor]:
         """The class with which graphql-core executes operations. It differs in the events of subscriptions only."""
         events = self
 
@@ -147,8 +147,8 @@ class Events:
             self._bytes -= answer.size
 
 
-class _EventExecutor(Executor):
-    """The schema's executor, and its copies for events."""
+class _EventExecutor(MeteredExecutor):
+    """The executor of an operation, and its copies for events."""
 
     def of_event(self, event: Node) -> GraphQLExecutor[Any]:
         """The copy that resolves an event."""
