@@ -176,8 +176,8 @@ class Reason(Enum):
     TOO_MANY_BAD_TOKENS = Kind(
         Code.RATE_LIMITED,
         429,
-        "Many tokens from the caller's address were not valid, so tokens that are new to the server are verified in "
-        "turns. `retryAfter` says when it is this one's turn. A WebSocket is closed with 1013.",
+        "Many tokens from the caller's address were not valid, so of those that are new to the server only some are "
+        "verified, by chance. `retryAfter` says when to send it again. A WebSocket is closed with 1013.",
         retry=True,
     )
     STATUS_CONFLICT = Kind(
@@ -325,7 +325,8 @@ class Reason(Enum):
     AUTHENTICATION_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,
-        "The server cannot identify the caller now: it cannot get the keys that verify tokens, or the caller's groups.",
+        "The server cannot identify the caller now: it cannot get the keys that verify tokens, or the caller's groups, "
+        "or a WebSocket was not authenticated in time.",
         retry=True,
     )
     ORDERS_UNAVAILABLE = Kind(

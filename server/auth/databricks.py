@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from schema.errors import UnauthenticatedError, UnavailableError
@@ -29,7 +30,10 @@ _IDENTITY_CHARACTERS: Final = 320
 _EVERYBODY: Final = "*"
 _UPPER_TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NO_GROUPS: Final = "Your groups, which give you your roles, cannot be looked up now. Try again shortly."
-_REMEMBERED_CALLERS: Final = 1_000
+# With their groups, 10 to 20 MB. Should there be more callers, some ask the platform at each check of their roles.
+_REMEMBERED_CALLERS: Final = 10_000
+# How many are looked at for one to forget, so that a new caller costs as little while the platform fails for all.
+_LOOKED_AT: Final = 2
 # How long a caller's groups are remembered. A connection that stays open asks every half a minute
 # (server/graphql/gateway.py), so a caller that leaves a group loses its role everywhere within five minutes.
 _GROUPS_SECONDS: Final = 270.0
@@ -115,6 +119,7 @@ class _Directory:
             UnavailableError: AUTHENTICATION_UNAVAILABLE, the platform does not answer, and has not answered lately.
         """
         if user not in self._callers:
+            self._make_room()
             self._callers[user] = RefreshedValue(
                 "groups",
                 lambda: self._groups_of(user),
@@ -124,9 +129,17 @@ class _Directory:
                 patience_seconds=_PATIENCE_SECONDS,
             )
         self._callers.move_to_end(user)
-        if len(self._callers) > _REMEMBERED_CALLERS:
-            self._callers.popitem(last=False)
         return await self._callers[user].get()
+
+    def _make_room(self) -> None:
+        """Forget callers that were not asked for lately; none with a fetch or a pause, which others would repeat."""
+        for user in list(islice(self._callers, _LOOKED_AT)):
+            if len(self._callers) < _REMEMBERED_CALLERS:
+                return
+            if self._callers[user].busy:
+                self._callers.move_to_end(user)
+            else:
+                del self._callers[user]
 
 
 def _identity(headers: Headers) -> str:

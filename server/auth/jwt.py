@@ -85,13 +85,14 @@ class JwtAuthentication:
         token = _token(connection, init or {})
         # None for a Unix socket.
         host, _ = connection.scope.get("client") or (None, None)
-        self._failed.check(host, token)
+        digest = self._failed.check(host, token)
         try:
             principal = await self._verified(token)
-        except UnauthenticatedError:
-            self._failed.note_bad(host)
+        except UnauthenticatedError as error:
+            self._failed.note_bad(host, digest, error)
             raise
-        self._failed.note_good(token)
+        # Tokens always expire.
+        self._failed.note_good(digest, principal.expires_at or 0.0)
         return principal
 
     async def _verified(self, token: str) -> Principal:

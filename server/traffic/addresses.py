@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from server.settings import Settings
 
-# A provider gives each of its customers a network of this size, whose addresses cost the customer nothing.
-_NETWORK_BITS: Final = 64
+# Providers give a household this network or a smaller one (RIPE-690), and it may use all of the addresses. A /48 is a
+# company's, but also a mobile operator's for the phones of a city.
+_NETWORK_BITS: Final = 56
 
 
 class Addresses:
@@ -24,7 +25,7 @@ class Addresses:
         self._only_proxied = settings.auth_mode == "databricks-app"
 
     def of(self, host: str | None) -> str | None:
-        """The address that a client's host counts as: itself, or its /64 of IPv6; None if it is not limited."""
+        """The address that a client's host counts as: itself, or its /56 of IPv6; None if it is not limited."""
         if host is None or self._only_proxied:
             return None
         if not self._proxies and ":" not in host:
@@ -39,5 +40,5 @@ class Addresses:
         if any(address in network for network in self._proxies):
             return None
         if isinstance(address, IPv6Address):
-            return f"{int(address) >> _NETWORK_BITS:x}/{_NETWORK_BITS}"
+            return f"{int(address) >> 128 - _NETWORK_BITS:x}/{_NETWORK_BITS}"
         return str(address)

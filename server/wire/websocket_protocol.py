@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # How long a stopping server waits for the peer to confirm a close.
 _CLOSE_SECONDS: Final = 1.0
 _OVERLOADED: Final = UnavailableError(Reason.OVERLOADED, MESSAGE)
+# Keys or groups are missing, or the server itself is slow: here nobody knows which.
 _TOO_SLOW: Final = UnavailableError(
-    Reason.AUTHENTICATION_UNAVAILABLE, "Authentication takes too long now. Try again shortly."
+    Reason.AUTHENTICATION_UNAVAILABLE, "The connection was not authenticated in time. Try again shortly."
 )
 
 

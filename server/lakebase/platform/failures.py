@@ -128,13 +128,18 @@ class Summary(Exception):  # noqa: N818 # it is never raised, only logged in pla
 
 
 def summary_of(error: BaseException) -> Summary:
-    """The summary of an exception and of its cause."""
-    parts = [type(error).__name__]
-    if isinstance(error, DatabricksError):
-        details = error.get_error_details().request_info
-        parts += [error.error_code or "", details.request_id if details else ""]
-    elif error.__cause__ is not None:
-        parts += summary_of(error.__cause__).args
+    """The summary of an exception and of its causes, which may form a ring."""
+    parts: list[str] = []
+    seen = set[int]()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        parts.append(type(cause).__name__)
+        if isinstance(cause, DatabricksError):
+            details = cause.get_error_details().request_info
+            parts += [cause.error_code or "", details.request_id if details else ""]
+            break
+        cause = cause.__cause__
     return Summary(*(part[:_MESSAGE_CHARACTERS] for part in parts if part))
 
 

@@ -197,6 +197,11 @@ class SdkClient:
 
 def _failed_request(error: BaseException | None) -> BaseException | None:
     """The failed request among the causes of an exception, if there is one: the platform did not say how to log in."""
-    while error is not None and not isinstance(error, (OSError, DatabricksError)):
+    # Chains may form a ring: an error that was raised from one that was raised while it was handled.
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (OSError, DatabricksError)):
+            return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return None

@@ -276,6 +276,68 @@ async def test_while_the_platform_is_silent_old_groups_are_used_at_once(director
     assert len(directory.asked) == 2
 
 
+async def test_more_callers_than_are_remembered_keep_their_pauses(
+    monkeypatch: pytest.MonkeyPatch, clock: Still
+) -> None:
+    """A caller whose fetch is under way or has just failed is not forgotten, so that nobody repeats the fetch."""
+    monkeypatch.setattr(databricks, "_REMEMBERED_CALLERS", 10)
+    asked: list[str] = []
+    answering = asyncio.Event()
+
+    async def groups_of(user: str) -> frozenset[str]:
+        asked.append(user)
+        if user.startswith("slow"):
+            await answering.wait()
+        if user.startswith("failing"):
+            raise UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "down")
+        return frozenset({"robots"})
+
+    authentication = DatabricksAuthentication(
+        Settings(database_url="postgresql://h/db", admin_groups="robots"), groups_of
+    )
+    failing = [f"failing{number}" for number in range(4)]
+    for user in failing:
+        with pytest.raises(UnavailableError):
+            await principal(authentication, (EMAIL, user))
+    slow = [asyncio.create_task(principal(authentication, (EMAIL, "slow"))) for _ in range(2)]
+    await until(lambda: "slow" in asked)
+    others = [f"other{number}" for number in range(100)]
+    for user in others:
+        await principal(authentication, (EMAIL, user))
+    slow.append(asyncio.create_task(principal(authentication, (EMAIL, "slow"))))
+    for user in failing:
+        with pytest.raises(UnavailableError):
+            await principal(authentication, (EMAIL, user))
+    answering.set()
+    assert {found.user for found in await asyncio.gather(*slow)} == {"slow"}
+    assert sorted(asked) == sorted([*failing, "slow", *others])
+    # Once the pauses are over they are forgotten too, and the others that came last are not.
+    clock.seconds += 10
+    for user in others:
+        await principal(authentication, (EMAIL, user))
+    asked.clear()
+    for user in others[-9:]:
+        await principal(authentication, (EMAIL, user))
+    assert asked == []
+
+
+async def test_thousands_of_callers_are_remembered() -> None:
+    """Each of their checks, twice a minute for each connection, finds the groups and asks the platform nothing."""
+    asked: list[str] = []
+
+    async def groups_of(user: str) -> frozenset[str]:
+        asked.append(user)
+        return frozenset()
+
+    authentication = DatabricksAuthentication(
+        Settings(database_url="postgresql://h/db", admin_groups="robots"), groups_of
+    )
+    for _ in range(2):
+        for number in range(3_000):
+            await principal(authentication, (EMAIL, f"user{number}"))
+    assert len(asked) == 3_000
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

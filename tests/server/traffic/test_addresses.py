@@ -22,14 +22,15 @@ def addresses(**settings: Any) -> Addresses:
         ("192.0.2.1", "192.0.2.2", False),
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:0db8:0:0:aaaa:bbbb:cccc:dddd", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8::1", "2001:db8:0:ff::1", True),
+        ("2001:db8::1", "2001:db8:0:100::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
         ("fe80::1%eth0", "fe80::2%eth0", True),
     ],
 )
 def test_a_host_of_ipv4_and_a_network_of_ipv6_are_one_address(one: str, another: str, *, same: bool) -> None:
-    """A customer of a provider has one address of IPv4, but 2^64 of IPv6."""
+    """A customer of a provider has one address of IPv4, but 2^72 of IPv6."""
     found = addresses(proxy_networks="10.0.0.0/8")
     assert found.of(one) is not None
     assert (found.of(one) == found.of(another)) is same

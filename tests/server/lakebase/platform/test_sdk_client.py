@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schema.errors import Reason, UnavailableError
+from server.lakebase.platform import sdk_client
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.sdk_client import SdkClient
 from server.settings import Settings
@@ -50,3 +51,33 @@ async def test_a_platform_that_answers_no_call_holds_a_few_threads() -> None:
         await until(lambda: client._held == 0)  # noqa: SLF001 # they end in threads that nobody waits for
         assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
         client.close()
+
+
+def fail_in_a_ring(*_: object, **__: object) -> None:
+    """Raise an error that was raised from one that was raised from it."""
+    first, second = ValueError("no way to log in"), ValueError("nor another")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+async def test_a_ring_of_exceptions_while_logging_in_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is a request that failed, so the client cannot log in."""
+    monkeypatch.setattr(sdk_client, "Config", fail_in_a_ring)
+    client = SdkClient(Settings(database_url="postgresql://h/db"))
+    with pytest.raises(UnavailableError) as refused:
+        await client.call(Action.GET_GROUPS, lambda _: 1)
+    assert refused.value.reason is Reason.CONTROL_PLANE_NOT_CONFIGURED
+    client.close()
+
+
+async def test_a_ring_of_exceptions_in_a_call_is_an_answer() -> None:
+    """The log has each of them once."""
+    with running_directory() as directory:
+        given = {name.lower(): value for name, value in directory.settings().items()}
+        client = SdkClient(Settings(database_url="postgresql://h/db", **given))
+        with pytest.raises(UnavailableError) as refused:
+            await client.call(Action.GET_GROUPS, fail_in_a_ring)
+    assert refused.value.reason is Reason.CONTROL_PLANE_UNAVAILABLE
+    assert refused.value.__cause__ is not None
+    assert refused.value.__cause__.args == ("ValueError", "ValueError")
+    client.close()
