@@ -13,7 +13,7 @@ from schema.ports.statistics import NO_STATISTICS
 from schema.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable
 
     from schema.permissions import Principal
     from schema.ports.administration import Administration
@@ -55,11 +55,11 @@ class EventTerms:
 
     Attributes:
         selection: equal for subscriptions that select the same of an event, and so get equal answers.
-        cost: what an event costs, in points.
+        cost: what it costs to resolve an event, in points.
     """
 
-    selection: Hashable
-    cost: int
+    selection: bytes = b""
+    cost: int = 0
 
 
 class Account(Protocol):
@@ -107,7 +107,7 @@ class Context:
     feed_position: FeedPosition | None = None
     head: FeedPlace | None = None
     charge: Callable[[int], None] | None = None
-    event_terms: EventTerms | None = None
+    event_terms: EventTerms = EventTerms()
     account: Account | None = None
     statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS
     tells_cost: bool = False

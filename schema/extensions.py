@@ -215,7 +215,7 @@ class DocumentPreparation(SchemaExtension):
         if context.query and context.graphql_document is None:
             document = self._documents.get(context.query)
             if document is None:
-                await context.context.turns.take(len(context.query))
+                await context.context.turns.take(len(context.query), context.context.principal.user)
                 # Another request may have brought the same text meanwhile.
                 document = self._documents.get(context.query)
             self._known = document is not None
@@ -229,7 +229,7 @@ class DocumentPreparation(SchemaExtension):
         if document is not None:
             context.pre_execution_errors = []
             if not self._known:
-                await context.context.turns.take(len(context.query or ""))
+                await context.context.turns.take(len(context.query or ""), context.context.principal.user)
                 began = time.thread_time()
                 context.pre_execution_errors = validate(
                     context.schema._schema,  # noqa: SLF001 # Strawberry has no public way to it

@@ -43,6 +43,7 @@ from schema.limits.formulas import (
     has_lists,
     length_of,
 )
+from schema.limits.lookups import lookups_of
 from schema.limits.prices import (
     ConditionalPrice,
     ListArgument,
@@ -223,6 +224,8 @@ class _Compiler:
         if parent.name == "Query" and name in SCANNING:
             selected = [some[0] for _, some in self._fields(named, selection_sets)]
             formula.add(scans_of(node, selected, self._arguments, size))
+        if parent.name == "Query" and (lookups := lookups_of(node, self._arguments)):
+            formula.add_times(lookups, ONE)
         below = self._selected(named, selection_sets, None if listed else size)
         if listed:
             # Even an element of which only `__typename` is selected has to be found.

@@ -69,6 +69,8 @@ _CHARACTERS_FOR_A_POINT: Final = 10
 _LEAST_READING: Final = 3
 # Numbers and brackets take the longest: 10 µs and more for so many bytes.
 _BYTES_FOR_A_POINT: Final = 4_096
+# A message that begins no operation: a `ping` of 10 KB takes 220 µs.
+_MESSAGE_BYTES_FOR_A_POINT: Final = 1_024
 # What a stream of events takes beside its operation.
 STREAM_POINTS: Final = 4
 # A page of 10 orders takes this long for a point, in the server and in PostgreSQL together.
@@ -110,11 +112,11 @@ _ERRORS: Final = TypicalLength(1)
 _AGGREGATE: Final = 1_000
 _ESTIMATE: Final = 10
 # A call to the control plane takes a few hundred milliseconds, and the control plane limits the calls per minute.
-_PLATFORM: Final = 100
+PLATFORM: Final = 100
 # A write is a transaction of some five statements, and a commit that waits for the disk.
 _WRITE: Final = 10
 # Fields that no plan answers: their statements are composed anew for each request.
-_COMPOSED: Final = 10
+COMPOSED: Final = 10
 _SAMPLE: Final = 20
 # The changes of all orders of a page are read in one statement.
 _CHANGES_OF_ORDER: Final = 20
@@ -127,12 +129,12 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "OrderPage.totalCount": _AGGREGATE,
     "OrderPage.totalPages": _AGGREGATE,
     "Query.orderCount": _AGGREGATE,
-    "Query.ordersPage": _COMPOSED,
+    "Query.ordersPage": COMPOSED,
     "Query.orderSample": _SAMPLE,
-    "Query.orderStatusChanges": 2 * _COMPOSED,
-    "Query.operation": _COMPOSED,
-    "Query.operations": _COMPOSED,
-    "Query.adminAudit": _COMPOSED,
+    "Query.orderStatusChanges": 2 * COMPOSED,
+    "Query.operation": COMPOSED,
+    "Query.operations": COMPOSED,
+    "Query.adminAudit": COMPOSED,
     "Order.statusChanges": _CHANGES_OF_ORDER,
     "Subscription.orderStatusChanged": _SUBSCRIPTION,
     "Subscription.operationProgress": _SUBSCRIPTION,
@@ -142,18 +144,18 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "Mutation.setOrderStatus": _WRITE,
     "Mutation.clearOrderStatus": _WRITE,
     "Mutation.setOrderStatuses": _WRITE,
-    "Query.lakebase": _PLATFORM,
-    "Query.databaseInstances": _PLATFORM,
-    "Query.databaseInstance": _PLATFORM,
-    "Query.databaseCatalog": _PLATFORM,
-    "Query.syncedTable": _PLATFORM,
-    "Lakebase.instance": _PLATFORM,
-    "Lakebase.catalog": _PLATFORM,
-    "Lakebase.syncedTable": _PLATFORM,
-    "DatabaseCatalog.instance": _PLATFORM,
-    "SyncedTable.instance": _PLATFORM,
-    "SyncedTable.catalog": _PLATFORM,
-    "SyncedTable.indexes": _PLATFORM,
+    "Query.lakebase": PLATFORM,
+    "Query.databaseInstances": PLATFORM,
+    "Query.databaseInstance": PLATFORM,
+    "Query.databaseCatalog": PLATFORM,
+    "Query.syncedTable": PLATFORM,
+    "Lakebase.instance": PLATFORM,
+    "Lakebase.catalog": PLATFORM,
+    "Lakebase.syncedTable": PLATFORM,
+    "DatabaseCatalog.instance": PLATFORM,
+    "SyncedTable.instance": PLATFORM,
+    "SyncedTable.catalog": PLATFORM,
+    "SyncedTable.indexes": PLATFORM,
 }
 _PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "SyncedTable"})
 
@@ -166,6 +168,11 @@ def reading_points(text: str) -> int:
 def body_points(size: int) -> int:
     """The price of receiving and parsing so many bytes of JSON."""
     return size // _BYTES_FOR_A_POINT
+
+
+def message_points(size: int) -> int:
+    """The price of a message of so many bytes on a WebSocket that begins no operation."""
+    return size // _MESSAGE_BYTES_FOR_A_POINT
 
 
 def points_of(seconds: float) -> int:
@@ -185,7 +192,7 @@ def price_of(type_name: str, field: str, output: GraphQLOutputType) -> int | Con
     named = get_named_type(output).name
     looks_up = type_name.endswith("Payload") and named in _PLATFORM_OBJECTS
     begins = type_name == "Mutation" and named.endswith("Payload")
-    return _PLATFORM if looks_up or begins else 1
+    return PLATFORM if looks_up or begins else 1
 
 
 def check_sizes(schema: GraphQLSchema) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from graphql import (
@@ -50,8 +51,8 @@ class EventSelection:
         self, schema: GraphQLSchema, text: str, document: DocumentNode, operation: OperationDefinitionNode
     ) -> None:
         self._formula = formula_of(schema, document, operation, of_event=True)
-        self._text = text
-        self._name = operation.name.value if operation.name else None
+        name = operation.name.value if operation.name else None
+        self._operation = sha256(json.dumps([text, name]).encode())
         self._variables = sorted({*_Variables(document).below(operation.selection_set, at_root=True)})
 
     def terms(self, values: Mapping[str, Any], pages: PageLimits, statistics: StatisticsSource) -> EventTerms:
@@ -68,7 +69,10 @@ class EventSelection:
         except RecursionError:
             # No argument takes a value that is nested so deeply, so the subscription is about to be refused.
             written = ""
-        return EventTerms((self._text, self._name, written), self._formula.price(values, pages, statistics))
+        # A subscription keeps the digest for hours, and so does not keep its text and its variables.
+        selection = self._operation.copy()
+        selection.update(written.encode())
+        return EventTerms(selection.digest(), self._formula.price(values, pages, statistics))
 
 
 class _Variables:

@@ -230,7 +230,7 @@ class Gateway:
     async def take_turn(data: RequestData, context: Context) -> None:
         """Wait for a turn if the variables have many values, each of which has to be converted."""
         if data.values > _MANY_VALUES:
-            await context.turns.take(data.values)
+            await context.turns.take(data.values, context.principal.user)
 
     async def execute(
         self, data: GraphQLRequestData, context: Context, *, allowed: Collection[OperationType]
@@ -296,6 +296,8 @@ class Gateway:
                     # None of them is a frame of incremental delivery: the schema has no @defer.
                     answer = _answer_of(cast("ExecutionResult", result), context, record)
                     yield self.consistency.with_extension(answer)
+                    if "data" not in answer:
+                        return
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
             yield _presented(_failure(error), context, *record.asked)[0]
 

@@ -115,7 +115,7 @@ class IntrospectionTurns(SchemaExtension):
             yield
             return
         text = execution.query or ""
-        await execution.context.turns.take(len(text))
+        await execution.context.turns.take(len(text), execution.context.principal.user)
         if not names <= {*INTROSPECTION_FIELDS, "__typename"}:
             yield
             return

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.graphql import OperationType
 
 from schema.errors import ApiError, RateLimitedError, Reason, RequestError, UnavailableError
+from schema.limits.prices import message_points
 from server.graphql.gateway import refused_before
 from server.graphql.request import data_of, pay_for
 from server.graphql.websocket_messages import (
@@ -32,9 +33,11 @@ from server.graphql.websocket_messages import (
     TRY_AGAIN_LATER,
     UNAUTHORIZED,
     ClosedError,
+    FreeMessages,
     check_payload,
     id_of,
     message_of,
+    text_of,
 )
 from server.http.error_response import present_fault, present_refusal
 from server.http.read_requirement import ReadRequirement, current_reads
@@ -127,6 +130,7 @@ class SocketConnection:
         self._limits = limits
         # Each operation reads what earlier operations on this connection have written.
         self._position = position
+        self._free = FreeMessages()
         self._operations: dict[str, _Operation] = {}
         # These include operations that the client has completed, but that have not ended yet.
         self._running: set[asyncio.Task[None]] = set()
@@ -200,7 +204,9 @@ class SocketConnection:
     async def _handle(self, event: Any) -> None:
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(event.get("code", 1005))
-        message = message_of(event)
+        text = text_of(event)
+        unpaid = self._charge(text)
+        message = message_of(text)
         match message["type"]:
             case "connection_init":
                 if self._initialised:
@@ -210,18 +216,40 @@ class SocketConnection:
                 await self._authenticate(message.get("payload") or {})
                 self._initialised = True
                 await self._send({"type": "connection_ack"})
-            case "ping":
+            case "ping" | "pong":
                 check_payload(message)
-                await self._send({"type": "pong"})
-            case "pong":
-                check_payload(message)
+                self._count(text)
+                if message["type"] == "ping":
+                    await self._send({"type": "pong"})
             case "subscribe":
-                await self._subscribe(id_of(message), message.get("payload"), size=len(event["text"]))
+                await self._subscribe(id_of(message), message.get("payload"), unpaid)
             case "complete":
                 if operation := self._operations.pop(id_of(message), None):
                     operation.task.cancel()
+                else:
+                    self._count(text)
             case _:
                 raise ClosedError(INVALID_MESSAGE, "Unknown message type")
+
+    def _charge(self, text: bytes) -> RateLimitedError | None:
+        """Have the caller pay for a long message before it is parsed. If it cannot pay, return the refusal."""
+        if self._context is None or self._context.account is None:
+            return None
+        try:
+            pay_for(len(text), self._context.account)
+        except RateLimitedError as error:
+            refused = error.with_traceback(None)
+        else:
+            return None
+        # It is parsed all the same, because the error goes to its operation. But only a few are.
+        self._free.take(len(text))
+        return refused
+
+    def _count(self, text: bytes) -> None:
+        """Count a message that begins no operation, and have the caller pay for it as far as it can."""
+        self._free.take(len(text))
+        if self._context is not None and self._context.account is not None:
+            self._context.account.settle(message_points(len(text)))
 
     async def _authenticate(self, init: dict[str, Any]) -> None:
         """Authenticate the caller, unless the upgrade did, and keep the connection. Other messages wait meanwhile."""
@@ -236,7 +264,7 @@ class SocketConnection:
             # The loop's clock need not be `time.monotonic`.
             self._token_expires = asyncio.get_running_loop().time() + expires_at - time.monotonic()
 
-    async def _subscribe(self, id_: str, payload: object, *, size: int) -> None:
+    async def _subscribe(self, id_: str, payload: object, unpaid: RateLimitedError | None) -> None:
         context = self._context
         if not self._initialised or context is None:
             raise ClosedError(UNAUTHORIZED, "Unauthorized")
@@ -251,16 +279,17 @@ class SocketConnection:
             raise ClosedError(INVALID_MESSAGE, "`payload` must have a `query` or a `documentId`")
         if id_ in self._operations:
             raise ClosedError(SUBSCRIBER_EXISTS, f"Subscriber for {id_} already exists")
+        if unpaid is not None:
+            await self._refuse(id_, unpaid)
+            return
         try:
-            if context.account is not None:
-                pay_for(size, context.account)
             await self._make_room()
             reads = ReadRequirement(self._position)
             self._gateway.resolve(data, reads, context)
             self._position = reads.position
             context = await self._gateway.renewed(context)
         except ApiError as error:
-            await self._send({"id": id_, "type": "error", "payload": present_refusal(error)[0]["errors"]})
+            await self._refuse(id_, error)
             return
         # A server that is about to stop starts nothing. The close code tells the client that it may send it again.
         if not self._draining.begun:
@@ -270,6 +299,9 @@ class SocketConnection:
             self._operations[id_] = _Operation(record, task)
             self._running.add(task)
             task.add_done_callback(self._ended)
+
+    async def _refuse(self, id_: str, error: ApiError) -> None:
+        await self._send({"id": id_, "type": "error", "payload": present_refusal(error)[0]["errors"]})
 
     async def _make_room(self) -> None:
         """Wait until one more operation may run. Operations that the client has completed may still have to end.

@@ -8,6 +8,7 @@ import orjson
 
 from schema.errors import LimitError
 from schema.limits.structure import check_structure
+from server.observability.request_record import running_loop
 from server.wire.websocket_frames import SHORT_BYTES
 
 PROTOCOL: Final = "graphql-transport-ws"
@@ -28,6 +29,10 @@ TRY_AGAIN_LATER: Final = 1013
 _REASON_BYTES: Final = 123
 # Every event of a subscription repeats its id. Clients' ids are UUIDs or numbers.
 _ID_CHARACTERS: Final = 256
+# Messages count by the kilobytes that they have, and each as one more.
+_KILOBYTE: Final = 1_024
+_FREE_KILOBYTES: Final = 1_000.0
+_FREE_KILOBYTES_PER_SECOND: Final = 10.0
 
 
 class ClosedError(Exception):
@@ -39,15 +44,48 @@ class ClosedError(Exception):
         super().__init__(self.reason)
 
 
-def message_of(event: Any) -> dict[str, Any]:
-    """The message in an ASGI event.
+class FreeMessages:
+    """What one connection may send that nobody pays for. A client that sends more is closed.
+
+    Clients ping every ten seconds or so, and send a `complete` for each operation that they end.
+    """
+
+    def __init__(self) -> None:
+        self._left = _FREE_KILOBYTES
+        self._since = running_loop().time()
+
+    def take(self, size: int) -> None:
+        """Count a message of so many bytes.
+
+        Raises:
+            ClosedError: TRY_AGAIN_LATER.
+        """
+        now = running_loop().time()
+        gained = (now - self._since) * _FREE_KILOBYTES_PER_SECOND
+        self._left = min(_FREE_KILOBYTES, self._left + gained) - 1 - size // _KILOBYTE
+        self._since = now
+        if self._left < 0:
+            raise ClosedError(TRY_AGAIN_LATER, "Too many messages: ping, pong and complete less often")
+
+
+def text_of(event: Any) -> bytes:
+    """The text in an ASGI event.
 
     Raises:
         ClosedError: INVALID_MESSAGE.
     """
     if event.get("text") is None:
         raise ClosedError(INVALID_MESSAGE, "Send messages as JSON in text frames")
-    text = event["text"].encode()
+    text: str = event["text"]
+    return text.encode()
+
+
+def message_of(text: bytes) -> dict[str, Any]:
+    """The message in a text.
+
+    Raises:
+        ClosedError: INVALID_MESSAGE.
+    """
     try:
         check_structure(text, "The message")
         message = orjson.loads(text)

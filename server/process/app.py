@@ -136,6 +136,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         lifespan=lifespan_of(settings),
     )
     app.state.draining, app.state.admission, app.state.operators = draining, admission, operators
+    app.state.events = events
     # By the functions that empty them.
     app.state.caches = (cache.clear, answers.clear)
     return app

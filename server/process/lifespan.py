@@ -118,7 +118,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
-            for close in (feed.close, readiness.close, migrations.close):
+            for close in (feed.close, readiness.close, migrations.close, app.state.events.close):
                 stack.push_async_callback(close)
 
             async def ended() -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
+import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from graphql import ExecutionResult
+from graphql import ExecutionResult, GraphQLError
 
 from schema.errors import RateLimitedError, Reason
+from schema.limits.formulas import LEAST_POINTS
+from schema.limits.prices import body_points
 from schema.orders.types import OrderStatusChange
 from schema.turns import Turns
-from server.observability.request_record import running_loop
+from server.observability.request_record import RequestRecord, current_record, running_loop
+from server.observability.tracing import tracing
 from server.traffic.processor_time import MeteredExecutor
 
 if TYPE_CHECKING:
@@ -28,12 +34,11 @@ if TYPE_CHECKING:
 _PAYING_SECONDS: Final = 30.0
 # How many events are resolved at once. They use connections of the pages' pool.
 _PLACES: Final = 2
-# A resolution that takes longer waits for the database, and does not use the processor.
-_LONGEST_REST_SECONDS: Final = 1.0
 # How long an answer is shared. A change of an order that comes later is an event of its own, with a later answer.
 _SHARED_SECONDS: Final = 5.0
-# The most bytes of all answers that are shared.
+# The most bytes of all answers that are shared, and what the change and the rest of an answer's key take.
 _SHARED_BYTES: Final = 8 << 20
+_KEY_BYTES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class EventAnswer:
     """The answer for an event, which equal subscriptions share. Nobody may change it.
 
     Attributes:
-        answer: the answer, whose `data` is JSON already.
+        answer: the answer, whose `data` is JSON already. Without `data` it ends the subscriptions.
         size: how many bytes it has.
         lasts: whether another attempt would give the same answer. A statement that timed out may succeed next time.
     """
@@ -51,17 +56,37 @@ class EventAnswer:
     lasts: bool
 
 
+class _Resolution:
+    """An answer that subscribers wait for or share.
+
+    Attributes:
+        began: when its first statement was about to run. An answer that has not begun is newer than any subscription.
+        task: resolves it.
+    """
+
+    __slots__ = ("began", "task")
+
+    began: float
+    task: asyncio.Task[EventAnswer]
+
+    def __init__(self) -> None:
+        self.began = math.inf
+
+
 class Events:
     """Executes the events of all subscriptions of the process.
 
     An event takes three steps:
 
-    1. Its subscriber pays its cost, and waits until the bucket has the points.
-    2. It is resolved. If an equal selection of the same event was resolved a moment ago, or is being resolved, it gets
-       that answer: for 500 equal subscriptions the order is read once. Two events are resolved at once, with rests, so
+    1. It is resolved, for all equal selections at once: for 500 equal subscriptions the order is read once. The
+       subscriber that begins it pays what the selection costs. Two events are resolved at once, with rests, so
        connections and processor time are left to requests. Each caller has one event in the line, so the different
        selections of one caller do not hold up others.
-    3. It waits for its turn to be delivered. Between two turns the loop serves requests.
+    2. A subscriber that shares the answer pays for the bytes that it is sent.
+    3. The event waits for its turn to be delivered. Between two turns the loop serves requests.
+
+    A subscription shares only answers that were begun after its own start. So it shows what was changed before its
+    start, by the same client for example.
 
     Args:
         present: makes the answer of a result, for callers as in the context.
@@ -69,12 +94,14 @@ class Events:
 
     def __init__(self, present: Callable[[ExecutionResult, Context], EventAnswer]) -> None:
         self._present = present
-        self._turns = Turns()
+        # A subscription that is not served for long has its own end: its client reads nothing, or it cannot pay.
+        self._turns = Turns(longest_seconds=None)
         self._places = asyncio.Semaphore(_PLACES)
         self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._under_way: dict[Hashable, asyncio.Task[EventAnswer]] = {}
+        self._tasks: set[asyncio.Task[EventAnswer]] = set()
+        self._under_way: dict[Hashable, _Resolution] = {}
         # The oldest first.
-        self._shared: dict[Hashable, EventAnswer] = {}
+        self._shared: dict[Hashable, _Resolution] = {}
         self._bytes = 0
 
     def executor(self) -> type[MeteredExecutor]:
@@ -94,61 +121,105 @@ class Events:
             RateLimitedError: the subscription ends.
         """
         context: Context = executor.context_value
-        await _pay(context)
         if isinstance(event, OrderStatusChange):
             answer = await self._resolve_once(executor, event)
         else:
-            answer = await self._resolve(executor, event)
-        await self._turns.take(0)
+            await _pay(context, context.event_terms.cost)
+            answer = await self._resolve(executor, event, _Resolution())
+        await self._turns.take(0, context.principal.user)
         return answer
+
+    async def close(self) -> None:
+        """End what is still being resolved. Nobody waits for it any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _resolve_once(self, executor: _EventExecutor, event: OrderStatusChange) -> EventAnswer:
         context: Context = executor.context_value
-        selection = context.event_terms.selection if context.event_terms else executor
-        key = selection, context.principal.roles, context.explores, event.change
-        if (answer := self._shared.get(key)) is not None:
-            return answer
-        task = self._under_way.get(key)
-        if task is None:
-            # In an empty context: the task does not belong to the subscriber that happens to come first.
-            task = asyncio.create_task(self._resolve(executor, event), name="event", context=contextvars.Context())
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._share(key))
-        return await asyncio.shield(task)
+        terms = context.event_terms
+        key = terms.selection, context.principal.roles, context.explores, event.change
 
-    async def _resolve(self, executor: _EventExecutor, event: Node) -> EventAnswer:
+        def found() -> _Resolution | None:
+            ways = self._under_way.get(key), self._shared.get(key)
+            return next((one for one in ways if one is not None and one.began >= executor.started), None)
+
+        # While a subscriber waits for its points, another one may resolve the event.
+        await _pay(context, terms.cost, unless=lambda: found() is not None)
+        if (resolution := found()) is None:
+            return await asyncio.shield(self._begin(key, executor, event).task)
+        answer = await asyncio.shield(resolution.task)
+        await _pay(context, LEAST_POINTS + body_points(answer.size))
+        return answer
+
+    def _begin(self, key: Hashable, executor: _EventExecutor, event: OrderStatusChange) -> _Resolution:
+        resolution, first = _Resolution(), current_record.get()
+        record = RequestRecord(str(uuid.uuid4()), subscription=True)
+        if first is not None:
+            record.operation, record.transport = first.operation, first.transport
+
+        async def resolve() -> EventAnswer:
+            current_record.set(record)
+            with tracing.operation():
+                tracing.note_operation(record.operation, "subscription")
+                return await self._resolve(executor, event, resolution)
+
+        # In an empty context: the task does not belong to the subscriber that happens to come first.
+        resolution.task = asyncio.create_task(resolve(), name="event", context=contextvars.Context())
+        self._tasks.add(resolution.task)
+        self._under_way[key] = resolution
+        resolution.task.add_done_callback(lambda task: self._share(key, resolution, task))
+        return resolution
+
+    async def _resolve(self, executor: _EventExecutor, event: Node, resolution: _Resolution) -> EventAnswer:
         context: Context = executor.context_value
         async with self._lines.setdefault(context.principal.user, asyncio.Lock()):
             await self._places.acquire()
         loop = running_loop()
-        began = loop.time()
+        resolution.began, began = loop.time(), time.thread_time()
         try:
             result: Any = executor.of_event(event).execute_operation(serially=False)
             if executor.is_awaitable(result):
                 result = await result
             return self._present(result, context)
+        except Exception as error:  # noqa: BLE001 # it is presented, once for all subscribers, and so masked
+            return self._present(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]), context)
         finally:
-            # The place rests for as long as it was used, and requests have this time.
-            loop.call_later(min(loop.time() - began, _LONGEST_REST_SECONDS), self._places.release)
+            # The place rests for as long as the processor was used, and requests have this time.
+            loop.call_later(time.thread_time() - began, self._places.release)
 
-    def _share(self, key: Hashable) -> None:
-        """Share the answer for a while, unless another attempt may give another one."""
-        task = self._under_way.pop(key)
-        if task.cancelled() or task.exception() or not task.result().lasts:
+    def _share(self, key: Hashable, resolution: _Resolution, task: asyncio.Task[EventAnswer]) -> None:
+        """Share the answer for a while, unless another attempt may give another one, or there is a newer one."""
+        self._tasks.discard(task)
+        newest = self._under_way.get(key) is resolution
+        if newest:
+            del self._under_way[key]
+        if task.cancelled() or task.exception() or not task.result().lasts or not newest:
             return
-        self._shared[key] = task.result()
-        self._bytes += task.result().size
-        running_loop().call_later(_SHARED_SECONDS, self._forget, key)
+        if (older := self._shared.get(key)) is not None:
+            self._forget(key, older)
+        self._shared[key] = resolution
+        self._bytes += task.result().size + _KEY_BYTES
+        running_loop().call_later(_SHARED_SECONDS, self._forget, key, resolution)
         while self._bytes > _SHARED_BYTES:
-            self._forget(next(iter(self._shared)))
+            self._forget(*next(iter(self._shared.items())))
 
-    def _forget(self, key: Hashable) -> None:
-        if (answer := self._shared.pop(key, None)) is not None:
-            self._bytes -= answer.size
+    def _forget(self, key: Hashable, resolution: _Resolution) -> None:
+        if self._shared.get(key) is resolution:
+            del self._shared[key]
+            self._bytes -= resolution.task.result().size + _KEY_BYTES
 
 
 class _EventExecutor(MeteredExecutor):
-    """The executor of an operation, and its copies for events."""
+    """The executor of an operation, and its copies for events.
+
+    Attributes:
+        started: when the operation started.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.started = running_loop().time()
 
     def of_event(self, event: Node) -> GraphQLExecutor[Any]:
         """The copy that resolves an event."""
@@ -171,18 +242,16 @@ class _Event:
         return ExecutionResult(data, None)
 
 
-async def _pay(context: Context) -> None:
-    """Charge the subscriber for an event, as soon as it has the points.
+async def _pay(context: Context, cost: int, *, unless: Callable[[], bool] = lambda: False) -> None:
+    """Charge the subscriber for an event, as soon as it has the points, unless it need not pay by then.
 
     Raises:
         RateLimitedError: it has too few for too long, or can never have as many.
     """
-    if context.charge is None or context.event_terms is None:
-        return
     until = None
-    while True:
+    while context.charge is not None and not unless():
         try:
-            context.charge(context.event_terms.cost)
+            context.charge(cost)
         except RateLimitedError as error:
             pause, now = error.retry_after_seconds, running_loop().time()
             until = until or now + _PAYING_SECONDS

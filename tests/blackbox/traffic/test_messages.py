@@ -130,6 +130,74 @@ def test_no_message_is_compressed(server: Server) -> None:
         assert socket.closed_with() == 1002
 
 
+@pytest.mark.parametrize("type_", ["ping", "pong", "complete"])
+@pytest.mark.parametrize("size", [50, SHORT_BYTES])
+def test_a_socket_may_send_some_messages_that_begin_nothing(server: Server, type_: str, size: int) -> None:
+    """Far more than any client does. Then it is closed, and the client may connect again."""
+    message = frame(TEXT, padded({"type": type_, "id": "1"}, size))
+    most = 1_000 // (1 + size // 1_024)
+    with raw_socket(server.url) as socket:
+        socket.send(message * (most // 2) + subscribe(ORDER))
+        while (answer := message_of(socket)) == {"type": "pong"}:
+            pass
+        assert answer["type"] == "next"
+        with suppress(ConnectionError):
+            socket.send(message * 2 * most)
+        assert socket.closed_with() == 1013
+
+
+def test_each_operation_may_be_completed(server: Server) -> None:
+    """However many there were: these are counted by what they cost."""
+    with raw_socket(server.url) as socket:
+        for _ in range(30):
+            for number in range(50):
+                socket.send(subscribe({"query": FEED}, str(number)) + text({"id": str(number), "type": "complete"}))
+        socket.send(subscribe(ORDER))
+        assert message_of(socket)["type"] == "next"
+
+
+BURST = 200
+
+
+@pytest.fixture
+def limited(orders_url: str) -> Iterator[Server]:
+    """A server whose callers have some points, and get no more."""
+    with running_server(orders_url, RATE_LIMIT="0.0001", RATE_BURST=str(BURST), APP_SCHEMA="messages") as limited:
+        yield limited
+
+
+def test_a_message_is_paid_for_before_it_is_parsed(limited: Server) -> None:
+    """By its bytes. So one that is no JSON is paid for too."""
+    with raw_socket(limited.url) as socket:
+        socket.send(frame(TEXT, "é".encode() * (BURST * 4_096 // 2 - 10_000)))
+        assert socket.closed_with() == 4400
+    answer = httpx.post(limited.graphql, json=ORDER).json()
+    assert answer["errors"][0]["extensions"]["reason"] == "RATE_LIMITED"
+
+
+def test_a_message_that_cannot_be_paid_for_is_refused(limited: Server) -> None:
+    """Its operation gets the error, and the socket stays open. A very long one is not even parsed."""
+    with raw_socket(limited.url) as socket:
+        socket.send(subscribe({**ORDER, "a": "x" * (BURST + 1) * 4_096}))
+        refused = message_of(socket)
+        assert (refused["id"], refused["type"]) == ("1", "error")
+        assert refused["payload"][0]["extensions"]["reason"] == "RATE_LIMITED"
+        socket.send(text({"type": "ping"}))
+        assert message_of(socket) == {"type": "pong"}
+        socket.send(frame(TEXT, b"x" * (BURST + 1) * 4_096))
+        assert socket.closed_with() == 1013
+
+
+def test_a_long_ping_is_paid_for(limited: Server) -> None:
+    """A point for each kilobyte."""
+    with raw_socket(limited.url) as socket:
+        for _ in range(BURST // 10 + 1):
+            socket.send(frame(TEXT, padded({"type": "ping"}, SHORT_BYTES)))
+            assert message_of(socket) == {"type": "pong"}
+    answer = httpx.post(limited.graphql, json=ORDER).json()
+    assert answer["errors"][0]["extensions"]["reason"] == "RATE_LIMITED"
+
+
 @pytest.mark.parametrize(("characters", "code"), [(256, None), (257, 4400), (300_000, 4400)])
 @pytest.mark.parametrize("type_", ["subscribe", "complete"])
 def test_the_id_of_an_operation_is_short(server: Server, characters: int, code: int | None, type_: str) -> None:
@@ -227,6 +295,35 @@ def test_a_subscription_keeps_nothing_of_its_request(server: Server, payload: di
             # Those that have not started yet keep their request.
             wait_for_subscriptions(server, begun + AT_ONCE)
         assert resident_bytes(server) - before < KEPT_BYTES
+    wait_for_subscriptions(server, 0)
+
+
+HELD = "subscription ($a: String) { orderStatusChanged { order { statusChanges(after: $a) { nodes { id } } } } }"
+
+
+@pytest.mark.parametrize(
+    "payload_of",
+    [
+        lambda number: {"query": HELD, "variables": {"a": "\N{ROCKET}" * 65_000 + str(number)}},
+        lambda number: {"query": FEED.replace("orderKey", f"a{number}: orderKey # {'x' * 65_000}\n")},
+    ],
+    ids=["variables", "texts"],
+)
+def test_the_subscriptions_of_a_caller_keep_a_few_megabytes(
+    server: Server, payload_of: Callable[[int], dict[str, Any]]
+) -> None:
+    """What their events depend on is kept. Of callers that send too much, the next subscription is refused."""
+    with raw_socket(server.url) as socket:
+        before = resident_bytes(server)
+        for number in range(100):
+            message = {"id": str(number), "type": "subscribe", "payload": payload_of(number)}
+            socket.send(frame(TEXT, json.dumps(message, ensure_ascii=False).encode()))
+        refused = message_of(socket)
+        assert refused["type"] == "error"
+        assert refused["payload"][0]["extensions"]["reason"] == "TOO_MANY_SUBSCRIPTIONS"
+        assert resident_bytes(server) - before < 4 * KEPT_BYTES
+        socket.send(subscribe({"query": FEED.replace("orderKey", "order { orderKey }")}, "short"))
+        wait_for_subscriptions(server, int(refused["id"]) + 1)
     wait_for_subscriptions(server, 0)
 
 

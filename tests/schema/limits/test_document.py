@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
+from schema.permissions import NOBODY
 from schema.ports.statistics import NO_STATISTICS, OrderStatistics
 from schema.turns import Turns
 from tests.support.calibration import hold
@@ -306,6 +307,7 @@ class _Context:
 
     account = None
     limits = None
+    principal = NOBODY
     tells_cost = False
     turns = Turns()
 

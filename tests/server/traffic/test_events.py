@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 from schema import build_schema
 from schema.context import Context, PageLimits
 from schema.errors import Reason, UnavailableError
+from schema.limits.formulas import LEAST_POINTS
 from schema.permissions import Principal, Role
 from schema.ports.changes import BEGINNING, StatusChange
 from schema.ports.values import OrderBlock
@@ -27,7 +28,7 @@ from server.graphql.gateway import Gateway, answer_of_event
 from server.graphql.request import RequestData
 from server.http.consistency import Consistency, ConsistencyTokens
 from server.observability.request_record import RequestRecord, current_record, note_cost
-from server.traffic.events import Events
+from server.traffic.events import _KEY_BYTES, Events
 from server.traffic.rate_limit import RateLimit
 from tests.support.clock import in_virtual_time, now
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from schema.ports.changes import FeedPlace
     from schema.ports.values import OrderColumn, OrderColumns
+    from tests.server.conftest import LogLines
 
 READER: Final = Principal("reader", frozenset({Role.READER}))
 ORDERS: Final = "subscription { orderStatusChanged { version order { orderKey clerk } } }"
@@ -43,6 +45,10 @@ ORDERS: Final = "subscription { orderStatusChanged { version order { orderKey cl
 ORDERS_COST: Final = 6
 # The subscription, the version, and the order with two fields.
 START_COST: Final = 30 + 1 + 1 + 2
+# A selection that costs more than its answer's bytes.
+ALIASED: Final = 90
+ALIASES: Final = " ".join(f"a{number}: order {{ orderKey clerk comment }}" for number in range(ALIASED))
+ALIASES_COST: Final = 4 * ALIASED
 WRONG: Final = "subscription { orderStatusChanged { order { statusChanges(first: -1) { nodes { version } } } } }"
 CONSISTENCY: Final = Consistency(ConsistencyTokens(b"key"), secure=False)
 
@@ -108,6 +114,7 @@ class Server:
 
     feed: Feed
     lookup: Lookup
+    events: Events
     gateway: Gateway
     context: Context
 
@@ -115,6 +122,7 @@ class Server:
     def with_changes(cls, *ids: int) -> Server:
         """A new process."""
         feed, lookup, unused = Feed(*ids), Lookup(), cast("Any", None)
+        events = Events(answer_of_event)
         context = Context(
             principal=READER,
             orders=unused,
@@ -127,14 +135,14 @@ class Server:
             limits=PageLimits(),
         )
         gateway = Gateway(
-            build_schema(executor=Events(answer_of_event).executor()),
+            build_schema(executor=events.executor()),
             documents=unused,
             consistency=CONSISTENCY,
             origins=unused,
             explored_by="off",
             rates=None,
         )
-        return cls(feed, lookup, gateway, context)
+        return cls(feed, lookup, events, gateway, context)
 
     async def answers(
         self, query: str = ORDERS, context: Context | None = None, name: str | None = None, **variables: Any
@@ -256,25 +264,41 @@ async def test_values_that_are_nested_too_deeply_are_refused() -> None:
 
 @in_virtual_time
 async def test_an_answer_is_shared_for_a_few_seconds() -> None:
-    """A subscriber that resumes later gets the order as it is then."""
+    """A subscriber that is far behind gets the order as it is then."""
+    server = Server.with_changes(1, 2)
+    async with AsyncExitStack() as stack:
+        subscribers = [await stack.enter_async_context(aclosing(server.answers())) for _ in range(3)]
+        await asyncio.gather(*map(anext, subscribers))
+        for subscriber, pause, lookups in zip(subscribers, (0, 1, 30), ([1, 2], [1, 2], [1, 2, 2]), strict=True):
+            await asyncio.sleep(pause)
+            assert keys_of([await anext(subscriber)]) == ["2"]
+            assert server.lookup.keys == lookups
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5])
+@in_virtual_time
+async def test_a_subscription_shares_no_answer_that_is_older_than_itself(seconds: float) -> None:
+    """Its client may have changed the order meanwhile, on the same socket or elsewhere, and has to see it."""
     server = Server.with_changes(1)
-    for pause, lookups in ((0, 1), (1, 1), (30, 2)):
-        await asyncio.sleep(pause)
-        assert keys_of(await server.first(1)) == ["1"]
-        assert len(server.lookup.keys) == lookups
+    first = asyncio.ensure_future(server.first(1))
+    await asyncio.sleep(seconds)
+    later = [asyncio.ensure_future(server.first(1)) for _ in range(2)]
+    await asyncio.gather(first, *later)
+    assert server.lookup.keys == [1, 1]
 
 
 @in_virtual_time
 async def test_answers_that_are_shared_have_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest is forgotten first."""
-    server = Server.with_changes(1, 2, 3)
-    (first,) = await server.first(1)
-    monkeypatch.setattr("server.traffic.events._SHARED_BYTES", 2 * len(orjson.dumps(first["data"])) + 10)
-    await server.first(3)
-    await server.first(3)
-    assert server.lookup.keys == [1, 2, 3, 1, 2, 3]
-    await server.first(1, query=ORDERS + " ")
-    assert server.lookup.keys[-1] == 1
+    """The oldest is forgotten first. What they are found by counts too."""
+    server = Server.with_changes(1, 2, 3, 4)
+    async with aclosing(server.answers()) as one, aclosing(server.answers()) as other:
+        first = await anext(one)
+        await anext(other)
+        size = len(orjson.dumps(first["data"])) + _KEY_BYTES
+        monkeypatch.setattr("server.traffic.events._SHARED_BYTES", 2 * size + 10)
+        for subscriber in (one, other):
+            assert keys_of([await anext(subscriber) for _ in range(3)]) == ["2", "3", "4"]
+    assert server.lookup.keys == [1, 2, 3, 4, 2, 3, 4]
 
 
 @in_virtual_time
@@ -317,17 +341,35 @@ async def test_an_answer_is_not_kept_if_another_attempt_may_succeed() -> None:
 
 
 @in_virtual_time
-async def test_each_subscriber_pays_for_each_event() -> None:
-    """Also for one whose answer is shared. The list of keys is paid for at the start only."""
+async def test_a_selection_is_paid_for_once_and_a_shared_answer_by_its_bytes() -> None:
+    """By the subscriber for which the event is resolved. The list of keys is paid for at the start only."""
     server = Server.with_changes(1, 2)
-    document = "subscription($k: [BigInt!]) { orderStatusChanged(orderKeys: $k) { version order { orderKey clerk } } }"
-    charged: list[list[int]] = [[], []]
+    document = f"subscription($k: [BigInt!]) {{ orderStatusChanged(orderKeys: $k) {{ {ALIASES} }} }}"
+    charged: list[list[int]] = [[], [], []]
     subscribers = (
         server.first(2, document, replace(server.context, charge=charges.append), k=[1, 2, 3]) for charges in charged
     )
-    await asyncio.gather(*subscribers)
-    assert charged == [[START_COST + 3, ORDERS_COST, ORDERS_COST]] * 2
-    assert server.lookup.keys == [1, 2]
+    answers, *_ = await asyncio.gather(*subscribers)
+    size = len(orjson.dumps(answers[0]["data"]))
+    assert size > 4_096
+    paid = [1 + ALIASES_COST, *[LEAST_POINTS + size // 4_096] * 2]
+    assert [charges[0] for charges in charged] == [30 + 3 + ALIASES_COST] * 3
+    assert sorted(charges[1] for charges in charged) == sorted(paid)
+    assert sorted(charges[2] for charges in charged) == sorted(paid)
+    assert Counter(server.lookup.keys) == {1: ALIASED, 2: ALIASED}
+
+
+@in_virtual_time
+async def test_a_caller_may_have_as_many_equal_subscriptions_as_it_can_pay_answers_for() -> None:
+    """While all of them wait for the points of the selection, one pays, and the others have its answer."""
+    server = Server.with_changes(1)
+    document = f"subscription {{ orderStatusChanged {{ {ALIASES} }} }}"
+    await server.first(1, document)
+    context = limited(server, rate=ALIASES_COST, burst=91 * (30 + ALIASES_COST))
+    found = await asyncio.gather(*(server.first(1, document, context) for _ in range(90)))
+    assert [len(answers) for answers in found] == [1] * 90
+    assert all("data" in answer for (answer,) in found)
+    assert len(server.lookup.keys) == 2 * ALIASED
 
 
 @in_virtual_time
@@ -410,8 +452,10 @@ async def test_an_event_is_not_delivered_to_a_caller_that_has_lost_the_role() ->
 
 
 @in_virtual_time
-async def test_the_loop_serves_others_between_two_deliveries() -> None:
+async def test_the_loop_serves_others_between_two_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events are ready for however many subscribers."""
+    # No place rests: the loop is never idle here, so that its clock stands still.
+    monkeypatch.setattr("time.thread_time", lambda: 0.0)
     server, delivered, turn = Server.with_changes(*range(1, 11)), Counter[int](), 0
 
     def next_turn() -> None:
@@ -447,3 +491,56 @@ async def test_many_different_selections_leave_connections_to_others() -> None:
     await asyncio.gather(*crowd)
     assert server.lookup.most == 2
     assert len(server.lookup.keys) == 101
+
+
+@in_virtual_time
+async def test_an_event_that_fails_ends_each_of_its_subscriptions_with_an_error_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
+) -> None:
+    """The fault is logged once. The exception, with a traceback that every subscriber would lengthen, is not shared."""
+    server, raised = Server.with_changes(1, 2), [ValueError("secret")]
+
+    def fail(*_: object) -> None:
+        raise raised[0]
+
+    monkeypatch.setattr("server.traffic.events._EventExecutor.of_event", fail)
+    found = await asyncio.gather(*(server.first(2) for _ in range(20)))
+    assert {len(answers) for answers in found} == {1}
+    assert {str(answer) for (answer,) in found} == {str(found[0][0])}
+    assert reasons(found[0][0]) == ["INTERNAL"]
+    assert "data" not in found[0][0]
+    assert raised[0].__traceback__ is None
+    (fault,) = (line for line in log_lines() if line["event"] == "fault")
+    assert fault["error_id"] == found[0][0]["errors"][0]["extensions"]["errorId"]
+
+
+@in_virtual_time
+async def test_what_an_event_reads_is_noted_on_a_record_of_its_own() -> None:
+    """With an id, and the operation's name and transport: the log of a slow statement has them."""
+    server, records = Server.with_changes(1), list[RequestRecord | None]()
+    order = server.lookup.order
+
+    async def noting(key: int, columns: OrderColumns) -> OrderBlock:
+        records.append(current_record.get())
+        return await order(key, columns)
+
+    server.lookup.order = noting  # type: ignore[method-assign] # as said
+    own = RequestRecord("1", transport="websocket", operation="Feed")
+    current_record.set(own)
+    await server.first(1)
+    (record,) = records
+    assert record is not None
+    assert record is not own
+    assert (record.operation, record.transport, len(record.request_id)) == ("Feed", "websocket", 36)
+
+
+@in_virtual_time
+async def test_the_end_of_the_process_ends_what_is_being_resolved() -> None:
+    """It leaves no task behind, whose statement would fail on a closed pool."""
+    server = Server.with_changes(1)
+    subscriber = asyncio.ensure_future(server.first(1))
+    await asyncio.sleep(0.5)
+    (task,) = (one for one in asyncio.all_tasks() if one.get_name() == "event")
+    await server.events.close()
+    assert task.cancelled()
+    await asyncio.gather(subscriber, return_exceptions=True)

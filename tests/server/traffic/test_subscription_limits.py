@@ -11,7 +11,7 @@ import pytest
 from schema.errors import RateLimitedError, Reason, UnavailableError
 from server.observability.request_record import RequestRecord, current_record
 from server.traffic.draining import Draining
-from server.traffic.subscription_limits import Subscriptions, lasting
+from server.traffic.subscription_limits import Held, Subscriptions, lasting
 from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
@@ -52,6 +52,25 @@ def test_a_caller_has_a_number_of_subscriptions_and_gives_them_back() -> None:
         subscriptions.end(user)
     subscriptions.begin("a")
     assert subscriptions.open("a") == 1
+
+
+def test_the_subscriptions_of_a_caller_hold_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of variables, and of syntax trees, which count once however many subscriptions have them."""
+    monkeypatch.setattr("server.traffic.subscription_limits._HELD_BYTES", 1_000)
+    subscriptions = Subscriptions(100, Draining())
+    tree, other = Held(1, 600, 50), Held(2, 600, 50)
+    for _ in range(8):
+        subscriptions.begin("a", tree)
+    for one in (tree, other):
+        with pytest.raises(RateLimitedError) as refused:
+            subscriptions.begin("a", one._replace(variables_bytes=51))
+        assert refused.value.reason is Reason.TOO_MANY_SUBSCRIPTIONS
+    subscriptions.begin("b", other)
+    for _ in range(8):
+        subscriptions.end("a", tree)
+    for _ in range(8):
+        subscriptions.begin("a", other)
+    assert (subscriptions.open("a"), subscriptions.open("b")) == (8, 1)
 
 
 def test_no_subscription_starts_once_the_server_stops() -> None:
