@@ -73,7 +73,7 @@ class Account(Protocol):
         """
 
     def settle(self, points: int) -> None:
-        """Take points for work that has been done, as far as there are any."""
+        """Take points for work that has been done. If there are too few, the caller owes the rest."""
 
 
 @dataclass(frozen=True)

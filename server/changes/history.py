@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,11 @@ from schema.deadline import SharedDeadline, follow
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, ChangePage, FeedPlace, StatusChange
 from server.changes import sql_history as history
-from server.db.driver import spoils, text_of
+from server.db.driver import spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.http.read_requirement import note_load
 from server.observability.log_setup import silence_failure
-from server.observability.observations import StatementRun
-from server.observability.sinks import observe
+from server.orders.read_connection import ReadConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,15 +135,7 @@ class SqlChangeHistory:
             raise meaning from error
 
     async def _attempt(self, statement: sa.Executable) -> Sequence[Any]:
-        rows: Sequence[Any] = ()
-        async with self._pool.connect() as connection:
-            started = time.perf_counter()
-            try:
-                rows = (await connection.execute(statement)).all()
-            finally:
-                seconds = time.perf_counter() - started
-                observe(StatementRun(lambda: text_of(statement), len(rows), seconds, self._pool.name))
-        return rows
+        return await self._pool.run(lambda raw: ReadConnection(self._pool, raw).rows(statement))
 
 
 class SqlChangeLookup:

@@ -148,20 +148,22 @@ class SqlStatusWriter:
         if self._table.known is None:
             # A table that cannot be served takes no changes either.
             await self._look_up_table()
-        async with self._pool.checkout() as raw:
-            driver = Driver(raw, pool=self._pool.name)
-            try:
-                (row,) = await driver.rows(self._statements.write, self._values(request, user))
-            except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
-                if _is_definite(error):
-                    raise
-                if reads := current_reads.get(None):
-                    # A client that checks for the change must read the primary.
-                    reads.written = UNREACHABLE
-                raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
-            outcome = await self._outcome(driver, request, user, row)
-            if self._tokens():
-                await self._note_position(driver)
+        # It may run again on another connection: after a statement that took too long, nothing was written.
+        return await self._pool.run(lambda raw: self._run(Driver(raw, pool=self._pool.name), request, user))
+
+    async def _run(self, driver: Driver, request: WriteRequest, user: str) -> WriteOutcome:
+        try:
+            (row,) = await driver.rows(self._statements.write, self._values(request, user))
+        except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+            if _is_definite(error):
+                raise
+            if reads := current_reads.get(None):
+                # A client that checks for the change must read the primary.
+                reads.written = UNREACHABLE
+            raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
+        outcome = await self._outcome(driver, request, user, row)
+        if self._tokens():
+            await self._note_position(driver)
         return outcome
 
     async def _look_up_table(self) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from server.observability.request_record import RequestRecord
+
 T = TypeVar("T")
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 # SQLSTATEs by which PostgreSQL ends a connection or calls it broken.
@@ -52,7 +54,19 @@ class PooledConnection:
         lost: called when the database closes it.
     """
 
-    __slots__ = ("_on_closed", "driver_connection", "ends_at", "info", "lost_at", "opened_at", "session", "spoilt")
+    __slots__ = (
+        "_on_closed",
+        "brief",
+        "driver_connection",
+        "ends_at",
+        "holder",
+        "info",
+        "lost_at",
+        "opened_at",
+        "session",
+        "since",
+        "spoilt",
+    )
 
     def __init__(
         self,
@@ -69,12 +83,21 @@ class PooledConnection:
         self.ends_at = ends_at
         self._on_closed = lambda _: lost()
         driver.add_termination_listener(self._on_closed)
+        # Whether PostgreSQL soon ends its statements (server/db/shares.py).
+        self.brief = False
+        # The operation that holds it, and since when. The server's own work is no operation.
+        self.holder: RequestRecord | None = None
+        self.since = -math.inf
         # What its users know of it.
         self.info: dict[str, Any] = {}
         # Whether it may not be used again; and when it was lost, which says something about the others too.
         self.spoilt = False
         self.lost_at = -math.inf
         session.info[_OURS] = self
+
+    def lend(self, holder: RequestRecord | None) -> None:
+        """Note which operation holds it from now on."""
+        self.holder, self.since = holder, time.monotonic()
 
     def spoil(self, error: BaseException) -> None:
         """Mark it, and unless its caller was cancelled, close it at once, without waiting for a silent peer."""

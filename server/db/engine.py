@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schema.scalars import sort_date
 from server.db.pool import Pool
+from server.db.shares import brief_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,6 +54,8 @@ OPERATION_CONNECTIONS: Final = 3
 _OPERATION_SECONDS = 3.0
 # PostgreSQL's default suits spinning disks: the planner would sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
+# A page or a change has no parallel workers: a few slow ones would take all processors from the others.
+_ONE_PROCESSOR: Final = {"max_parallel_workers_per_gather": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ def create_engines(settings: Settings, database: Database) -> Engines:
             size=settings.write_pool_size,
             pool_timeout=_WRITE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
+            brief=brief_of(settings.write_pool_size),
             read_only=False,
         ),
     )
@@ -126,6 +130,7 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             size=settings.pool_size,
             pool_timeout=_PAGE_WAIT_SECONDS,
             statement_timeout=settings.statement_timeout,
+            brief=brief_of(settings.pool_size),
         ),
         _pool(
             settings,
@@ -188,15 +193,17 @@ def _pool(
     size: int,
     pool_timeout: float,
     statement_timeout: float,
+    brief: int = 0,
     read_only: bool = True,
 ) -> Pool:
     return Pool(
         name,
-        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
+        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only, parallel=brief == 0),
         database.wake_up,
         size=size,
         acquisition=pool_timeout,
         recycle=_RECYCLE_SECONDS,
+        brief=brief,
     )
 
 
@@ -209,6 +216,7 @@ def _connector(
     idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
     purpose: str = "",
+    parallel: bool = True,
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
     """A function that opens a connection with the session's settings."""
     options: dict[str, Any] = {
@@ -221,6 +229,7 @@ def _connector(
             # A change waits for another one and then decides by what that one has written.
             "default_transaction_isolation": "read committed",
             "random_page_cost": RANDOM_PAGE_COST,
+            **({} if parallel else _ONE_PROCESSOR),
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout or settings.lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),

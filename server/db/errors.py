@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from schema.errors import ApiError, InputError, InternalError, Reason, UnavailableError
 from server.db.database import LoginRefusedError
 
-_QUERY_CANCELED = "57014"
+# A statement timeout, or a cancelled statement.
+QUERY_CANCELED = "57014"
 # A read-only transaction: the primary has become a standby, as in a failover.
 _READ_ONLY = "25006"
 _TABLE_STATES = {
@@ -96,7 +97,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
-    if state == _QUERY_CANCELED:
+    if state == QUERY_CANCELED:
         return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE, public=f"{_TIMEOUT}.")
     if state in _TABLE_STATES:
         return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")

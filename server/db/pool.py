@@ -1,4 +1,4 @@
-"""A connection pool for one class of work: it opens connections, hands them on, and queues requests for them."""
+"""A connection pool for one class of work: it opens connections, lends them to requests, and takes them back."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import contextlib
 import math
 import random
 import time
-from collections import deque
-from contextvars import Context, copy_context
-from dataclasses import dataclass
+from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from schema.deadline import follow, postpone
+from schema.deadline import follow
 from schema.errors import Reason, UnavailableError
 from server.db.driver import Driver, PooledConnection, spoil_if_lost
-from server.observability.request_record import running_loop
-from server.traffic.admission import patience_left
+from server.db.errors import QUERY_CANCELED, sqlstate
+from server.db.shares import SLOW_SECONDS, Shares
+from server.db.wait_queue import WaitQueue
+from server.observability.request_record import current_record, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.wake_up import WakeUp
+    from server.observability.request_record import RequestRecord
 
+T = TypeVar("T")
 # A connection's life is at least this share of the longest one.
 _JITTER: Final = 0.75
-# The shortest time between two checks for requests that have waited for too long.
-_CHECK_SECONDS: Final = 0.01
 # How long the end of the pool waits for logins: asyncpg may log one that is cancelled.
 _LOGIN_SECONDS: Final = 0.5
 _stopping = partial(UnavailableError, Reason.SERVER_STOPPING, "The server is being stopped or replaced. Try again.")
@@ -47,6 +47,8 @@ class Pool:
     opens. The pool opens connections in tasks of its own: a request that goes away ends no opening, and the next one
     gets its connection.
 
+    Slow statements never hold all connections: server/db/shares.py says which request may hold how many.
+
     A connection is dead if its socket has been closed. The event loop knows that without asking, where a ping would
     cost each request a round trip. A connection that dies silently is caught by the statement timeout. When the driver
     finds a connection lost, the pool discards all that were opened before.
@@ -56,6 +58,7 @@ class Pool:
         connect: opens a connection.
         wake_up: the database's wake-up.
         size: connections that are kept.
+        brief: how many of them are brief. They are opened and used last, and only by `run`.
         acquisition: seconds to wait for a connection that others use.
         recycle: seconds after which a connection is replaced at the latest.
     """
@@ -69,21 +72,21 @@ class Pool:
         size: int,
         acquisition: float,
         recycle: float,
+        brief: int = 0,
     ) -> None:
         self.name = name
         self.size = size
-        self.used = 0
+        self._most_brief = brief
+        self._shares = Shares(size, all_slow=brief == 0)
         # Called after each connection that is opened.
         self.opened: Callable[[], None] = lambda: None
+        self._open: set[PooledConnection] = set()
+        # Those of `_open` that nobody holds: brief ones first.
         self._idle: list[PooledConnection] = []
-        self._waiting: deque[_Waiter] = deque()
         self._openings: set[asyncio.Task[None]] = set()
+        self._queue = WaitQueue(acquisition, self._openings)
         self._closings: set[asyncio.Task[None]] = set()
-        # One timer for all that wait: a timer for each would double the cost of waiting.
-        self._timer: asyncio.Handle | None = None
-        self._next_check_at = math.inf
-        self._patient_until = self._lost_at = -math.inf
-        self._acquisition = acquisition
+        self._lost_at = -math.inf
         self._wake_up = wake_up
         self._recycle = recycle
         self._disposed = False
@@ -102,12 +105,41 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests that wait for a connection."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def idle(self) -> int:
         """Open connections that are not in use."""
         return len(self._idle)
+
+    @property
+    def used(self) -> int:
+        """Connections that are in use."""
+        return len(self._open) - len(self._idle)
+
+    async def run(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
+        """The result of work on a connection. If that takes too long on a brief one, it runs again on an ordinary one.
+
+        Args:
+            work: statements that may run again: they only read, or the first of them is a whole change.
+
+        Raises:
+            Exception: as `checkout` and the work do.
+        """
+        began = time.monotonic()
+        raw = await self.take(brief=True)
+        try:
+            return await work(raw)
+        except Exception as error:
+            if not raw.brief or sqlstate(error) != QUERY_CANCELED:
+                raise
+        finally:
+            self.give_back(raw)
+        raw = await self.take(waited=time.monotonic() - began)
+        try:
+            return await work(raw)
+        finally:
+            self.give_back(raw)
 
     def checkout(self) -> Checkout:
         """Check out a connection, for direct use of the driver.
@@ -133,25 +165,31 @@ class Pool:
             async with Driver(raw, pool=self.name).transaction() if transaction else contextlib.nullcontext():
                 yield raw.session
 
-    async def take(self) -> PooledConnection:
+    async def take(self, *, brief: bool = False, waited: float = 0.0) -> PooledConnection:
         """Take a connection, which has to be given back.
+
+        Args:
+            brief: whether a brief one will do.
+            waited: how many seconds of its patience the request has waited already.
 
         Raises:
             Exception: as `checkout` does.
         """
-        while self._idle:
+        holder = current_record.get()
+        while self._idle and not self._idle[-1].brief and self._may_hold_more(holder):
             raw = self._idle.pop()
             if self._is_usable(raw):
-                self.used += 1
+                raw.lend(holder)
                 return raw
             self._close(raw)
-        return await self._wait()
+        return await self._wait(holder, brief=brief, waited=waited)
 
     def give_back(self, raw: PooledConnection) -> None:
-        """Take back a connection. It goes to the first request that waits, unless it may not be used again."""
-        self.used -= 1
+        """Take back a connection. It goes to the first request that may have it, unless it may not be used again."""
+        self._shares.note_return(raw)
+        raw.holder = None
         self._lost_at = max(self._lost_at, raw.lost_at)
-        self._hand_on(raw)
+        self._keep(raw)
 
     def discard(self) -> None:
         """Stop using the connections that are open now: their database may have been deleted."""
@@ -160,7 +198,7 @@ class Pool:
     async def dispose(self) -> None:
         """Close all connections that are not in use, and refuse requests that wait or come later."""
         self._disposed = True
-        while (turn := self._next_turn()) is not None:
+        while (turn := self._queue.next_turn()) is not None:
             turn.set_result(_stopping())
         while self._idle:
             self._close(self._idle.pop())
@@ -173,29 +211,23 @@ class Pool:
         await asyncio.gather(*self._closings, return_exceptions=True)
         await self.engine.dispose()
 
-    def postpone(self, seconds: float) -> None:
-        """Let all requests wait for at least this time. An opening calls this when it waits for a wake-up."""
-        self._patient_until = max(self._patient_until, running_loop().time() + seconds)
-        for waiter in self._waiting:
-            waiter.context.run(postpone, seconds)
+    def _may_hold_more(self, holder: RequestRecord | None) -> bool:
+        """Whether the operation may hold a further ordinary connection."""
+        if holder is None or self.used < self._shares.least:
+            return True
+        full = self._shares.full(self._open)
+        return holder not in full.operations and holder.caller not in full.callers
 
-    async def _wait(self) -> PooledConnection:
+    async def _wait(self, holder: RequestRecord | None, *, brief: bool, waited: float) -> PooledConnection:
         if self._disposed:
             raise _stopping()
-        loop = running_loop()
-        now = loop.time()
-        if self._patient_until > now:
-            postpone(self._patient_until - now)
-        waiter = _Waiter(now, now + patience_left(self._acquisition), loop.create_future(), copy_context())
-        self._waiting.append(waiter)
-        self._open_more()
-        self._check_at(waiter.until)
+        waiter = self._queue.join(holder, brief=brief, waited=waited)
+        self._serve()
         try:
             found = await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.cancelled():
-                # It may have been skipped, and so be gone already.
-                self._waiting = deque(other for other in self._waiting if other is not waiter)
+                self._queue.leave(waiter)
             elif isinstance(found := waiter.turn.result(), PooledConnection):
                 self.give_back(found)
             raise
@@ -203,37 +235,49 @@ class Pool:
             return found
         raise found
 
-    def _next_turn(self, came_by: float = math.inf) -> asyncio.Future[PooledConnection | Exception] | None:
-        """Remove the request that has waited longest, if it came by then."""
-        while self._waiting and self._waiting[0].since <= came_by:
-            # Skip a request whose task has just been cancelled.
-            if not (turn := self._waiting.popleft().turn).done():
-                return turn
-        return None
-
-    def _hand_on(self, raw: PooledConnection) -> None:
-        """Give a connection to the first request that waits, or keep it, unless it may not be used again."""
-        if not self._is_usable(raw):
-            self._close(raw)
-            self._open_more()
-            return
-        self._wake_up.answered()
-        if (turn := self._next_turn()) is not None:
-            self.used += 1
-            turn.set_result(raw)
+    def _keep(self, raw: PooledConnection) -> None:
+        """Keep a connection, for the first request that waits and may have it, unless it may not be used again."""
+        if self._is_usable(raw):
+            self._wake_up.answered()
+            self._idle.insert(0 if raw.brief else len(self._idle), raw)
         else:
-            self._idle.append(raw)
+            self._close(raw)
+        if self._queue:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Give idle connections to the requests that wait and may have them, and open more for the others.
+
+        What comes back may be what its holder's other requests waited for, so it may serve more than one of them.
+        """
+        while self._queue and self._idle:
+            full = self._shares.full(self._open)
+            # An ordinary one, if there is any, and a brief one, if there is any.
+            for raw in (self._idle[-1], self._idle[0]):
+                if not self._is_usable(raw):
+                    self._idle.remove(raw)
+                    self._close(raw)
+                    break
+                last = self._most_brief > 1 == sum(other.brief for other in self._idle)
+                if (waiter := self._queue.entitled(full, brief=raw.brief, last=last)) is not None:
+                    self._idle.remove(raw)
+                    raw.lend(waiter.holder)
+                    waiter.turn.set_result(raw)
+                    break
+            else:
+                break
+        self._open_more()
 
     def _open_more(self) -> None:
         """Open a connection for each request that waits, as far as there is room."""
-        room = self.size - self.used - len(self._idle)
-        while len(self._openings) < min(room, len(self._waiting)) and not self._disposed:
+        room = self.size - len(self._open)
+        while len(self._openings) < min(room, len(self._queue)) and not self._disposed:
             # In an empty context: the opening belongs to no request.
-            opening = asyncio.create_task(self._open(), name=f"open {self.name}", context=Context())
+            opening = asyncio.create_task(self._add(), name=f"open {self.name}", context=Context())
             self._openings.add(opening)
 
-    async def _open(self) -> None:
-        follow((self,))
+    async def _add(self) -> None:
+        follow((self._queue,))
         began = running_loop().time()
         found: PooledConnection | Exception
         try:
@@ -244,16 +288,12 @@ class Pool:
         except Exception as error:  # noqa: BLE001 # a request that waits raises it
             found = error
         self._openings.discard(asyncio.current_task())
-        until = running_loop().time() + self._acquisition
-        if self._patient_until > until and (isinstance(found, PooledConnection) or not self._openings):
-            # The database is awake, or no login waits for it: all requests wait as they would without a wake-up.
-            self._patient_until = until
-            if self._waiting:
-                self._check_at(until)
+        if isinstance(found, PooledConnection) or not self._openings:
+            self._queue.end_patience()
         if isinstance(found, PooledConnection):
-            self._hand_on(found)
+            self._keep(found)
         # What a login met may be over for a request that came after it began.
-        elif (turn := self._next_turn(began)) is not None:
+        elif (turn := self._queue.next_turn(began)) is not None:
             turn.set_result(found)
         self._open_more()
 
@@ -268,46 +308,26 @@ class Pool:
         self.opened()
         # Connections that were opened together are not replaced together.
         ends_at = time.monotonic() + self._recycle * random.uniform(_JITTER, 1)  # noqa: S311 # jitter
-        return PooledConnection(session, driver, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
+        raw = PooledConnection(session, driver, opened_at=began, ends_at=ends_at, lost=self._wake_up.lost)
+        self._open.add(raw)
+        if sum(not other.brief for other in self._open) > self.size - self._most_brief:
+            raw.brief = True
+            try:
+                await driver.execute(f"SET statement_timeout = {int(SLOW_SECONDS * 1000)}")
+            except BaseException:
+                self._close(raw)
+                raise
+        return raw
 
     def _is_usable(self, raw: PooledConnection) -> bool:
         dead = raw.spoilt or raw.driver_connection.is_closed() or raw.opened_at <= self._lost_at
         return not (dead or self._disposed or time.monotonic() >= raw.ends_at)
 
     def _close(self, raw: PooledConnection) -> None:
+        self._open.discard(raw)
         closing = asyncio.create_task(raw.close(), name=f"close {self.name}", context=Context())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
-
-    def _check_at(self, when: float) -> None:
-        if when < self._next_check_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer, self._next_check_at = running_loop().call_at(when, self._check), when
-
-    def _check(self) -> None:
-        """Refuse the requests that have waited for too long, unless a connection is being opened for them."""
-        now, self._timer, self._next_check_at = running_loop().time(), None, math.inf
-        waiting, self._waiting = self._waiting, deque()
-        for waiter in waiting:
-            if len(self._waiting) < len(self._openings) or max(waiter.until, self._patient_until) > now:
-                self._waiting.append(waiter)
-            elif not waiter.turn.done():
-                message = "Every database connection is in use. Try again shortly."
-                waiter.turn.set_result(UnavailableError(Reason.POOL_EXHAUSTED, message))
-        if self._waiting:
-            next_ = max(self._patient_until, min(waiter.until for waiter in self._waiting))
-            self._check_at(max(next_, now + _CHECK_SECONDS))
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A request that waits, in its context, for a connection or the error of an opening."""
-
-    since: float
-    until: float
-    turn: asyncio.Future[PooledConnection | Exception]
-    context: Context
 
 
 class Checkout:

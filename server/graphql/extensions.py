@@ -59,9 +59,11 @@ class NoteOperation(SchemaExtension):
         kind = self.execution_context.operation_type
         record = current_record.get()
         tracing.note_operation(record.operation if record else None, kind.value)
-        if record is not None and kind is OperationType.SUBSCRIPTION:
-            record.subscription, record.asked = True, (None, None)
-            observe(SubscriptionStarted(record.transport))
+        if record is not None:
+            record.mutation = kind is OperationType.MUTATION
+            if kind is OperationType.SUBSCRIPTION:
+                record.subscription, record.asked = True, (None, None)
+                observe(SubscriptionStarted(record.transport))
         yield
         if kind is OperationType.SUBSCRIPTION:
             self.execution_context.query = self.execution_context.variables = None

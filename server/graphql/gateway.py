@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from strawberry.http import GraphQLRequestData
 
     from schema.context import Context
+    from schema.permissions import Principal
     from server.auth.authentication import Authentication
     from server.graphql.introspection import ExploredBy
     from server.graphql.persisted_documents import Documents
@@ -100,6 +101,7 @@ class Gateway:
         self._documents = documents
         self._origins = origins
         self._rates = rates
+        self._settle = None if rates is None else rates.settle_operation
 
     async def authenticate(
         self, connection: HTTPConnection, init: Mapping[str, object] | None = None, *, any_origin: bool = False
@@ -127,7 +129,13 @@ class Gateway:
             tells_cost=asks_for_cost(connection.scope),
             explores=may_explore(principal, self.explored_by),
         )
+        if (record := current_record.get()) is not None:
+            self.note_caller(record, principal)
         return own if self._rates is None else self._rates.charging(own)
+
+    def note_caller(self, record: RequestRecord, principal: Principal) -> None:
+        """Note on a record whose operation it is, and what charges for what it really takes."""
+        record.caller, record.settle = principal.user, self._settle
 
     async def renewed(self, context: Context) -> Context:
         """The context with the roles that its caller has now.

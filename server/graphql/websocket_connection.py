@@ -294,6 +294,7 @@ class SocketConnection:
         # A server that is about to stop starts nothing. The close code tells the client that it may send it again.
         if not self._draining.begun:
             record = RequestRecord(str(uuid.uuid4()), transport="websocket")
+            self._gateway.note_caller(record, context.principal)
             task = asyncio.create_task(self._operate(id_, data, context, record, reads))
             self._operations[id_] = _Operation(record, task)
             self._running.add(task)
@@ -354,6 +355,8 @@ class SocketConnection:
                 await self._send({"id": id_, "type": "error", "payload": present_fault(error)[0]["errors"]})
         finally:
             self._forget(id_)
+            if record.settle is not None:
+                record.settle(record)
             observe(OperationServed(record, events, time.perf_counter() - started))
 
     def _forget(self, id_: str) -> None:

@@ -74,6 +74,8 @@ class RequestMiddleware:
             raise
         finally:
             current_record.reset(token)
+            if record.settle is not None:
+                record.settle(record)
             path, client = scope["path"], scope.get("client")
             seconds = time.perf_counter() - started
             observe(

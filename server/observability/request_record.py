@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Transport = Literal["http", "websocket", "sse"]
 
@@ -18,13 +18,19 @@ CLIENT_GONE: Final = "CLIENT_GONE"
 _BAD_REQUEST: Final = 400
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestRecord:
-    """What is logged and counted of one request. Times are in seconds.
+    """What is logged and counted of one request, or of one operation on a WebSocket. Times are in seconds.
 
-    `fast` says whether the fast path answered it (server/graphql/fast_path.py). `cost` is in points
-    (schema/limits/cost.py). `asked` is the text and the variables of an operation that streams its
-    answers; a subscription that has begun drops them.
+    Attributes:
+        fast: whether the fast path answered it (server/graphql/fast_path.py).
+        cost: what its operation has paid, in points (schema/limits/cost.py).
+        asked: the text and the variables of an operation that streams its answers; a subscription that has begun drops
+            them.
+        caller: the user who sent it; None before authentication, and for what needs none.
+        mutation: whether its operation is a mutation.
+        processor_seconds: what its execution took of the processor, only if it is to `settle`.
+        settle: called with the record at the end, to charge what it really took; None without a rate limit.
     """
 
     request_id: str
@@ -38,6 +44,10 @@ class RequestRecord:
     fast: bool = False
     cost: int = 0
     asked: tuple[str | None, Mapping[str, Any] | None] = (None, None)
+    caller: str | None = None
+    mutation: bool = False
+    processor_seconds: float = 0.0
+    settle: Callable[[RequestRecord], None] | None = None
 
     def outcome(self, status: int) -> str:
         """The reasons of the errors in the response. Without any, it is `ok` or the HTTP status."""

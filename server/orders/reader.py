@@ -87,8 +87,8 @@ class Reader:
         if orders is None or self.has_replicas:
             return await self.run(pool, work)
         try:
-            async with pool.checkout() as raw:
-                rows = await Driver(raw, pool=pool.name).rows(statement_of(orders), values, count=count)
+            statement = statement_of(orders)
+            rows = await pool.run(lambda raw: Driver(raw, pool=pool.name).rows(statement, values, count=count))
         except Exception as error:
             if _may_pass(error):
                 self._table.forget()
@@ -100,7 +100,7 @@ class Reader:
         return rows
 
     async def run(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], *, again: bool = True) -> T:
-        """The result of statements on one connection. They only read, so they may run `again`.
+        """The result of statements on one connection. They only read, so they may run `again` after a failure.
 
         Raises:
             UnavailableError: the database or the table is unavailable.
@@ -137,8 +137,7 @@ class Reader:
             return await self._attempt(pool, work)
 
     async def _attempt(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]]) -> T:
-        async with pool.checkout() as raw:
-            return await work(ReadConnection(pool, raw, table=self._table))
+        return await pool.run(lambda raw: work(ReadConnection(pool, raw, table=self._table)))
 
 
 def _may_pass(error: Exception) -> bool:

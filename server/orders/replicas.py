@@ -83,8 +83,7 @@ class Floor:
     async def _ask(self) -> None:
         # The time before the statement: its answer may lack what is written while it runs.
         asked_at = time.monotonic()
-        async with self._pool.checkout() as raw:
-            position = await Driver(raw, pool=self._pool.name).log_position()
+        position = await self._pool.run(lambda raw: Driver(raw, pool=self._pool.name).log_position())
         self._known.append((asked_at, position))
 
 
@@ -161,15 +160,15 @@ class Replicas:
         self.discover()
         if orders is None or not self._usable():
             raise LeftOutError
-        reads = current_reads.get(None)
+        pool, reads = self._pool_for[pool.name], current_reads.get(None)
+
+        async def fresh(raw: PooledConnection) -> T:
+            # After the wait for a connection, because the read has to be fresh when it runs.
+            await self._check_replayed(pool, raw, await self._floor_position(), token=reads.position if reads else 0)
+            return await work(ReadConnection(pool, raw, orders=orders))
+
         try:
-            pool = self._pool_for[pool.name]
-            async with pool.checkout() as raw:
-                # After the wait for a connection, because the read has to be fresh when it runs.
-                await self._check_replayed(
-                    pool, raw, await self._floor_position(), token=reads.position if reads else 0
-                )
-                result = await work(ReadConnection(pool, raw, orders=orders))
+            result = await pool.run(fresh)
         except LeftOutError:
             raise
         except Exception as error:

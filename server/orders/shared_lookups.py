@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -11,7 +10,7 @@ from aiodataloader import DataLoader
 
 from schema.deadline import current_deadline, follow
 from server.http.read_requirement import ReadRequirement, current_reads
-from server.observability.request_record import current_record
+from server.observability.request_record import RequestRecord, current_record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,10 +42,11 @@ class _Waiter:
 
 
 class _Batch(NamedTuple):
-    """The requests that share a statement, and the task that runs it."""
+    """The requests that share a statement, the task that runs it, and the record of what it takes."""
 
     waiters: list[_Waiter]
     task: asyncio.Task[Any]
+    record: RequestRecord
 
 
 class SharedLookups:
@@ -73,17 +73,17 @@ class SharedLookups:
                 return (await self._look_up([key], templates)).get(key)
             finally:
                 self._under_way -= 1
-        started, waiter = time.perf_counter(), _Waiter(key)
+        waiter = _Waiter(key)
         try:
             texts = await self._loader_of(templates).load(waiter)
         except asyncio.CancelledError:
             waiter.leave()
             raise
-        if record := current_record.get():
-            # The shared statement has no record of its own, so each request counts it.
+        if (record := current_record.get()) and waiter.batch:
+            # Each request counts the shared statement, as it would count its own.
             record.statements += 1
             record.rows += texts is not None
-            record.database_seconds += time.perf_counter() - started
+            record.database_seconds += waiter.batch.record.database_seconds
         return texts
 
     def _new_loader(self, templates: _Templates) -> DataLoader[_Waiter, _Texts]:
@@ -92,11 +92,13 @@ class SharedLookups:
             task = asyncio.current_task()
             if task is None or not present:
                 return [None for _ in waiters]
-            batch = _Batch(present, task)
+            # The statement serves several operations: it counts for none of them, nor against their callers' share of
+            # the pool.
+            batch = _Batch(present, task, RequestRecord("shared"))
             for waiter in present:
                 waiter.batch = batch
-            # The statement serves several operations: it counts for none of them. The primary is new enough for all.
-            current_record.set(None)
+            current_record.set(batch.record)
+            # The primary is new enough for all.
             current_reads.set(ReadRequirement(primary_only=True))
             # A wake-up of the database extends the deadline of every request that waits for the statement.
             follow([waiter.deadline for waiter in present if waiter.deadline])

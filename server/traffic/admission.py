@@ -81,6 +81,12 @@ def patience_left(seconds: float) -> float:
     return min(seconds, max(0.0, max(seconds, slot.longest_seconds) - slot.waited_seconds))
 
 
+def step_aside() -> None:
+    """Release the operation's slot: it now waits for other statements of its caller, and may do so for long."""
+    if (slot := _slot.get()) is not None:
+        slot.leave()
+
+
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
     """Release the operation's slot if the work within is slow. For work that has its own connection pool.

@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING, Final
 from strawberry.extensions import SchemaExtension
 
 from schema.errors import RateLimitedError, Reason
+from schema.limits.prices import points_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from schema.context import Context
+    from server.observability.request_record import RequestRecord
     from server.settings import Settings
 
 _REMEMBERED: Final = 10_000
 # Finding a mistake and reporting it takes about as long as this many fields of a page.
 _MISTAKE_POINTS: Final = 8
+# Of each operation, and of each of its statements. A small operation takes more than its price, for its fixed part, and
+# a statement's time includes its wait for the event loop, which others keep busy.
+_FREE_SECONDS: Final = 0.005
 
 
 class RateLimit:
@@ -96,14 +101,24 @@ class RateLimit:
         self._demanded(user, 1, self._clock())
 
     def note_mistake(self, user: str, mistakes: int = 1) -> None:
-        """Charge for reporting mistakes, as far as the bucket has points."""
+        """Charge for reporting mistakes."""
         self.settle(user, mistakes * _MISTAKE_POINTS)
 
     def settle(self, user: str, points: int) -> None:
-        """Charge for what has been done, as far as the bucket has points."""
+        """Charge for what has been done. A bucket without the points owes them, as many as it holds at most."""
         if points > 0:
             now = self._clock()
-            self._keep(user, max(0.0, self._left(user, now) - points), now)
+            self._keep(user, max(float(-self._burst), self._left(user, now) - points), now)
+
+    def settle_operation(self, record: RequestRecord) -> None:
+        """Charge an operation that is over for what it really took, as far as that exceeds its price.
+
+        A subscription has paid for each of its events. A change may wait for a lock, which is not its caller's work.
+        """
+        if record.caller is None or record.subscription:
+            return
+        seconds = record.processor_seconds + (0.0 if record.mutation else record.database_seconds)
+        self.settle(record.caller, points_of(seconds - _FREE_SECONDS * (1 + record.statements)) - record.cost)
 
     def _demanded(self, user: str, points: int, now: float) -> float:
         left = self._left(user, now)
@@ -112,7 +127,7 @@ class RateLimit:
         seconds = max(1, math.ceil((points - left) / self._rate))
         raise RateLimitedError(
             Reason.RATE_LIMITED,
-            f"This costs {points:,} points, and you have {int(left):,} left: try again in {seconds:,} s.",
+            f"This costs {points:,} points, and you have {max(0, int(left)):,} left: try again in {seconds:,} s.",
             retry_after_seconds=seconds,
         )
 

@@ -85,8 +85,10 @@ async def floor_of(settings: Settings) -> AsyncIterator[tuple[Floor, list[asyncp
         stack.push_async_callback(engines.dispose)
         async with engines.writes.connect() as connection:
             orders = await OrdersTable(settings.orders_table, tables).resolve(connection)
-        pooled = [await stack.enter_async_context(engines.writes.connect()) for _ in range(settings.write_pool_size)]
-        raw: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in pooled]
+        pooled = [await engines.writes.take(brief=True) for _ in range(engines.writes.size)]
+        for one in pooled:
+            stack.callback(engines.writes.give_back, one)
+        raw: list[Any] = [one.driver_connection for one in pooled]
         for connection in raw:
             # The server refuses a change that waits too long. The floor has no such error handling.
             await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")

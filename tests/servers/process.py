@@ -52,6 +52,8 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": 600,
         "server.lakebase.platform.sdk_client._RETRY_SECONDS": 60,
         "server.traffic.admission.WAIT_SECONDS": 600,
+        # A caller pays for the operation's price alone, however long it takes.
+        "server.traffic.rate_limit._FREE_SECONDS": 600,
         "server.wire.connections.INIT_SECONDS": 600,
         "server.wire.connections.SEND_SECONDS": 600,
         "server.wire.connections._BODY_SECONDS": 600,

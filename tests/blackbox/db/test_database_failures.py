@@ -169,24 +169,27 @@ async def wait_until_locked(observer: asyncpg.Connection, *, locked_out: bool) -
 async def test_an_exhausted_pool_refuses_at_once_and_blocks_nothing_else(
     own: Cluster,
 ) -> None:
-    """With all ten connections locked: 503 after a quarter of a second. /livez and refusals need no connection."""
+    """With all orders locked: 503 after a quarter of a second. /livez and refusals need no connection.
+
+    A caller whose statements are slow holds two connections, or up to eight if it got them before that was known.
+    """
     limits = httpx.Limits(max_connections=100)
     with running_server(own.url, altered={"server.db.engine._PAGE_WAIT_SECONDS": 0.25}) as server:
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, limits=limits) as client:
             async with locked(own):
                 crowd = [asyncio.create_task(send(client, {"query": READ})) for _ in range(20)]
-                await until(lambda: sum(task.done() for task in crowd) == 10)
-                exhausted = [task.result() for task in crowd if task.done()]
+                await until(lambda: sum(task.done() for task in crowd) >= 12)
                 bad = await send(client, {"query": "{ nothing }"})
                 assert bad.reason == "DOCUMENT_INVALID"
                 assert (await client.get("/livez")).status_code == 200
-            held = [fate for fate in await asyncio.gather(*crowd) if fate not in exhausted]
+            fates = await asyncio.gather(*crowd)
+        exhausted = [fate for fate in fates if not fate.good]
+        assert 12 <= len(exhausted) <= 18
         assert {(fate.status, fate.reason, fate.retry_after) for fate in exhausted} == {(503, "POOL_EXHAUSTED", "1")}
-        assert [fate.good for fate in held] == [True] * 10
         assert (await one(server.url, {"query": READ})).good
     hold("a bad request with the pool exhausted", bad.seconds, computing_seconds=0.2)
     slowest = quantile([fate.seconds for fate in exhausted], 0.99)
-    hold("p99 of refusals of the pool", slowest, computing_seconds=0.1, waiting_seconds=0.25)
+    hold("p99 of refusals of the pool", slowest, computing_seconds=0.1, waiting_seconds=0.3)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -21,8 +20,9 @@ from server.db.wake_up import WakeUp
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
+    from server.db.driver import PooledConnection
     from server.db.engine import Engines
 
 DIALECT = dialects.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
@@ -37,14 +37,12 @@ class Sleeping:
         self._pages = engines.pages
         self.asked, self.awake = asyncio.Event(), asyncio.Event()
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Any]:
-        """A connection, once the database is awake."""
+    async def run(self, work: Callable[[PooledConnection], Awaitable[Any]]) -> Any:
+        """The result of work on a connection, once the database is awake."""
         postpone(PATIENCE_SECONDS)
         self.asked.set()
         await self.awake.wait()
-        async with self._pages.connect() as connection:
-            yield connection
+        return await self._pages.run(work)
 
 
 async def test_a_wake_up_extends_the_deadline_of_every_query_that_waits_for_the_head(engines: Engines) -> None:

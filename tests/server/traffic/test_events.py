@@ -292,9 +292,8 @@ async def test_answers_that_are_shared_have_a_bound_in_bytes(monkeypatch: pytest
     """The oldest is forgotten first. What they are found by counts too."""
     server = Server.with_changes(1, 2, 3, 4)
     async with aclosing(server.answers()) as one, aclosing(server.answers()) as other:
-        first = await anext(one)
-        await anext(other)
-        size = len(orjson.dumps(first["data"])) + _KEY_BYTES
+        answers = await asyncio.gather(anext(one), anext(other))
+        size = len(orjson.dumps(answers[0]["data"])) + _KEY_BYTES
         monkeypatch.setattr("server.traffic.events._SHARED_BYTES", 2 * size + 10)
         for subscriber in (one, other):
             assert keys_of([await anext(subscriber) for _ in range(3)]) == ["2", "3", "4"]
@@ -544,3 +543,13 @@ async def test_the_end_of_the_process_ends_what_is_being_resolved() -> None:
     await server.events.close()
     assert task.cancelled()
     await asyncio.gather(subscriber, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_a_place_rests_for_its_processor_time_and_not_for_its_wait() -> None:
+    """Ten events of ten callers, each of which waits a second for the database, take half of that in two places."""
+    server = Server.with_changes(1)
+    callers = [replace(server.context, principal=Principal(str(number), READER.roles)) for number in range(10)]
+    await asyncio.gather(*(server.first(1, ORDERS + "#" * number, one) for number, one in enumerate(callers)))
+    assert server.lookup.most == 2
+    assert now() == pytest.approx(5, abs=1)
