@@ -87,17 +87,13 @@ class PooledConnection:
         self.brief = False
         # The operation that holds it, and since when. The server's own work is no operation.
         self.holder: RequestRecord | None = None
-        self.since = -math.inf
+        self.since = math.inf
         # What its users know of it.
         self.info: dict[str, Any] = {}
         # Whether it may not be used again; and when it was lost, which says something about the others too.
         self.spoilt = False
         self.lost_at = -math.inf
         session.info[_OURS] = self
-
-    def lend(self, holder: RequestRecord | None) -> None:
-        """Note which operation holds it from now on."""
-        self.holder, self.since = holder, time.monotonic()
 
     def spoil(self, error: BaseException) -> None:
         """Mark it, and unless its caller was cancelled, close it at once, without waiting for a silent peer."""

@@ -114,8 +114,8 @@ class Pool:
 
     @property
     def used(self) -> int:
-        """Connections that are in use."""
-        return len(self._open) - len(self._idle)
+        """Connections that are in use. One that has just been opened may be neither used nor idle."""
+        return sum(raw.since < math.inf for raw in self._open)
 
     async def run(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
         """The result of work on a connection. If that takes too long on a brief one, it runs again on an ordinary one.
@@ -176,18 +176,21 @@ class Pool:
             Exception: as `checkout` does.
         """
         holder = current_record.get()
-        while self._idle and not self._idle[-1].brief and self._may_hold_more(holder):
+        while (
+            self._idle
+            and not self._idle[-1].brief
+            and not (self._shares.is_operation_full(holder) or self._shares.is_caller_full(holder))
+        ):
             raw = self._idle.pop()
             if self._is_usable(raw):
-                raw.lend(holder)
+                self._shares.lend(raw, holder)
                 return raw
             self._close(raw)
         return await self._wait(holder, brief=brief, waited=waited)
 
     def give_back(self, raw: PooledConnection) -> None:
         """Take back a connection. It goes to the first request that may have it, unless it may not be used again."""
-        self._shares.note_return(raw)
-        raw.holder = None
+        self._shares.take_back(raw)
         self._lost_at = max(self._lost_at, raw.lost_at)
         self._keep(raw)
 
@@ -210,13 +213,6 @@ class Pool:
         await asyncio.gather(*self._openings, return_exceptions=True)
         await asyncio.gather(*self._closings, return_exceptions=True)
         await self.engine.dispose()
-
-    def _may_hold_more(self, holder: RequestRecord | None) -> bool:
-        """Whether the operation may hold a further ordinary connection."""
-        if holder is None or self.used < self._shares.least:
-            return True
-        full = self._shares.full(self._open)
-        return holder not in full.operations and holder.caller not in full.callers
 
     async def _wait(self, holder: RequestRecord | None, *, brief: bool, waited: float) -> PooledConnection:
         if self._disposed:
@@ -251,7 +247,6 @@ class Pool:
         What comes back may be what its holder's other requests waited for, so it may serve more than one of them.
         """
         while self._queue and self._idle:
-            full = self._shares.full(self._open)
             # An ordinary one, if there is any, and a brief one, if there is any.
             for raw in (self._idle[-1], self._idle[0]):
                 if not self._is_usable(raw):
@@ -259,9 +254,9 @@ class Pool:
                     self._close(raw)
                     break
                 last = self._most_brief > 1 == sum(other.brief for other in self._idle)
-                if (waiter := self._queue.entitled(full, brief=raw.brief, last=last)) is not None:
+                if (waiter := self._queue.entitled(self._shares, brief=raw.brief, last=last)) is not None:
                     self._idle.remove(raw)
-                    raw.lend(waiter.holder)
+                    self._shares.lend(raw, waiter.holder)
                     waiter.turn.set_result(raw)
                     break
             else:

@@ -15,12 +15,11 @@ share from its first statement on.
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from server.db.driver import PooledConnection
     from server.observability.request_record import RequestRecord
 
@@ -48,20 +47,8 @@ def brief_of(size: int) -> int:
     return -(-size // _ONE_IN) if size > 1 else 0
 
 
-class Full(NamedTuple):
-    """Who holds its share of a pool at a moment.
-
-    Attributes:
-        operations: these may hold no further connection.
-        callers: these may hold no further ordinary connection.
-    """
-
-    operations: set[RequestRecord]
-    callers: set[str | None]
-
-
 class Shares:
-    """The shares of a pool. `least` is the smallest: nobody holds a share while fewer connections are in use.
+    """Who holds which connections of a pool, and who holds its share. The server's own work has no share.
 
     Args:
         size: how many connections it has.
@@ -69,38 +56,57 @@ class Shares:
     """
 
     def __init__(self, size: int, *, all_slow: bool) -> None:
-        self._operation = operation_share(size)
-        self.least = self._caller = caller_share(size)
+        self._of_operation = operation_share(size)
+        self._of_caller = caller_share(size)
         self._all_slow = all_slow
+        # What each operation holds, and the ordinary ones that each caller holds.
+        self._held: dict[RequestRecord | str, set[PooledConnection]] = {}
         # Until when callers count as slow whose statement was. The one that is remembered for longest is last.
         self._slow_until: dict[str, float] = {}
 
-    def note_return(self, raw: PooledConnection) -> None:
-        """Remember the caller for a while if it has held this connection for long."""
-        now, holder = time.monotonic(), raw.holder
-        if now - raw.since > SLOW_SECONDS and holder is not None and holder.caller is not None:
+    def lend(self, raw: PooledConnection, holder: RequestRecord | None) -> None:
+        """Note which operation holds a connection from now on."""
+        raw.holder, raw.since = holder, time.monotonic()
+        for key in _keys(raw):
+            self._held.setdefault(key, set()).add(raw)
+
+    def take_back(self, raw: PooledConnection) -> None:
+        """Note that nobody holds it any more. The caller is remembered for a while if it has held it for long."""
+        for key in _keys(raw):
+            held = self._held[key]
+            held.discard(raw)
+            if not held:
+                del self._held[key]
+        now, holder, since = time.monotonic(), raw.holder, raw.since
+        raw.holder, raw.since = None, math.inf
+        if now - since > SLOW_SECONDS and holder is not None and holder.caller is not None:
             self._slow_until.pop(holder.caller, None)
             self._slow_until[holder.caller] = now + _REMEMBERED_SECONDS
             while self._slow_until[first := next(iter(self._slow_until))] < now:
                 del self._slow_until[first]
 
-    def full(self, connections: Iterable[PooledConnection]) -> Full:
-        """Who holds its share of these connections at this moment. The server's own work has no share."""
+    def is_operation_full(self, holder: RequestRecord | None) -> bool:
+        """Whether an operation may hold no further connection now."""
+        return holder is not None and len(self._held.get(holder, ())) >= self._of_operation
+
+    def is_caller_full(self, holder: RequestRecord | None) -> bool:
+        """Whether an operation's caller is slow, and may hold no further ordinary connection now."""
+        if holder is None or holder.caller is None:
+            return False
+        held = self._held.get(holder.caller, ())
+        if len(held) < self._of_caller:
+            return False
         now = time.monotonic()
-        by_operation: dict[RequestRecord, int] = {}
-        by_caller: dict[str, int] = {}
-        slow = set()
-        for raw in connections:
-            if (holder := raw.holder) is None:
-                continue
-            by_operation[holder] = by_operation.get(holder, 0) + 1
-            if (caller := holder.caller) is None:
-                continue
-            if not raw.brief:
-                by_caller[caller] = by_caller.get(caller, 0) + 1
-            if self._all_slow or now - raw.since > SLOW_SECONDS or self._slow_until.get(caller, 0.0) > now:
-                slow.add(caller)
-        return Full(
-            {operation for operation, number in by_operation.items() if number >= self._operation},
-            {caller for caller, number in by_caller.items() if number >= self._caller and caller in slow},
+        return (
+            self._all_slow
+            or self._slow_until.get(holder.caller, 0.0) > now
+            or any(now - raw.since > SLOW_SECONDS for raw in held)
         )
+
+
+def _keys(raw: PooledConnection) -> tuple[RequestRecord | str, ...]:
+    """The operation that holds a connection, and its caller if the connection is an ordinary one."""
+    holder = raw.holder
+    if holder is None:
+        return ()
+    return (holder,) if raw.brief or holder.caller is None else (holder, holder.caller)

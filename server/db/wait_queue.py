@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from server.db.driver import PooledConnection
-    from server.db.shares import Full
+    from server.db.shares import Shares
     from server.observability.request_record import RequestRecord
 
 # The shortest time between two checks for requests that have waited for too long.
@@ -94,21 +94,21 @@ class WaitQueue:
                 return turn
         return None
 
-    def entitled(self, full: Full, *, brief: bool, last: bool) -> Waiter | None:
+    def entitled(self, shares: Shares, *, brief: bool, last: bool) -> Waiter | None:
         """Remove the first request that may have an ordinary or a brief connection.
 
         A caller that holds its share gets a brief one if no other caller waits for it, but never the last one.
         """
         found = None
         for waiter in self._waiting:
-            holder = waiter.holder
-            if holder is not None and holder.caller in full.callers and not waiter.aside:
+            caller_full = shares.is_caller_full(waiter.holder)
+            if caller_full and not waiter.aside:
                 # Other callers' operations may start while this one waits for its own caller's statements.
                 waiter.aside = True
                 waiter.context.run(step_aside)
-            if waiter.turn.done() or (brief and not waiter.brief) or holder in full.operations:
+            if waiter.turn.done() or (brief and not waiter.brief) or shares.is_operation_full(waiter.holder):
                 continue
-            if holder is None or holder.caller not in full.callers:
+            if not caller_full:
                 found = waiter
                 break
             if brief and not last and found is None:
