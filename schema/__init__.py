@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.extensions import CostControl, DocumentPreparation, Executor, HeadFirst, OperationScope, Planning, Stages
+from schema.admin.mutations import AdminMutations
+from schema.admin.operations import AdminSubscriptions
+from schema.admin.queries import AdminQueries
+from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages import quote_values_in_json
+from schema.nodes import NodeQueries
+from schema.orders.mutations import OrderMutations
+from schema.orders.queries import OrderQueries
+from schema.orders.subscriptions import OrderSubscriptions
 from schema.plans.documents import DocumentCache
-from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
+from schema.stages import Executor, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -29,6 +36,21 @@ if TYPE_CHECKING:
 __all__ = ["DocumentCache", "DocumentLimits", "build_schema"]
 
 _TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
+
+
+@strawberry.type(description="Everything you can read.")
+class Query(OrderQueries, NodeQueries, AdminQueries):
+    """The root of all queries. A field that fails is null; the others keep their data."""
+
+
+@strawberry.type(description="Everything you can change.")
+class Mutation(OrderMutations, AdminMutations):
+    """The root of all mutations."""
+
+
+@strawberry.type(description="Everything you can subscribe to.")
+class Subscription(OrderSubscriptions, AdminSubscriptions):
+    """The root of all subscriptions."""
 
 
 class _Schema(strawberry.Schema):

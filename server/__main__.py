@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from server.graphql.manifest import check_manifest
+from server.graphql.documents.manifest import check_manifest
 from server.observability import multiprocess
 from server.observability.log_setup import configure_logs
 from server.observability.log_stream import STANDARD_OUTPUT, LogStream

@@ -8,39 +8,33 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-import orjson
-from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types.execution import ExecutionResult, PreExecutionError
-from strawberry.types.graphql import OperationType
 
-from schema.errors import ApiError, Reason, RequestError
+from schema.errors import ApiError
 from schema.limits.variables import check_variables
-from schema.permissions import Role
+from server.graphql.answers import answer_of, failure, presented, refusal_of
 from server.graphql.introspection import may_explore
 from server.graphql.request import asks_for_cost, request_data
 from server.http.client import CLIENT_PRESENCE
-from server.http.error_response import note_errors, present
 from server.http.read_requirement import ReadRequirement, current_reads
-from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
 from server.observability.request_record import RequestRecord, current_record
-from server.traffic.events import EventAnswer
 from server.traffic.subscription_limits import lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     import strawberry
-    from graphql import ExecutionResult as GraphQLExecutionResult
     from starlette.requests import HTTPConnection, Request
     from strawberry.http import GraphQLRequestData
+    from strawberry.types.execution import ExecutionResult
+    from strawberry.types.graphql import OperationType
 
     from schema.context import Context
     from schema.permissions import Principal
     from server.auth.authentication import Authentication
+    from server.graphql.documents.persisted import Documents
     from server.graphql.introspection import ExploredBy
-    from server.graphql.persisted_documents import Documents
     from server.graphql.request import RequestData
     from server.http.client import ClientPresence
     from server.http.consistency import Consistency
@@ -74,7 +68,7 @@ class Gateway:
     each of its operations through 6 to 8 (`resolve`).
 
     A connection that stays open asks for its caller's roles again: a WebSocket before each operation (`renewed`), a
-    subscription before each event (`answers`), and every open connection now and then (`refused_before`).
+    subscription before each event (`answers`), and every open connection twice a minute (`refused_before`).
 
     Args:
         schema: executes the operations.
@@ -258,8 +252,8 @@ class Gateway:
                 allowed_operation_types=allowed,
             )
         except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
-            raise _refusal_of(error) or error from None
-        return _presented(result, context, data.query, data.variables)
+            raise refusal_of(error) or error from None
+        return presented(result, context, data.query, data.variables)
 
     async def answers(
         self,
@@ -294,30 +288,18 @@ class Gateway:
                     if record.subscription:
                         await context.check_roles()
                     # None of them is a frame of incremental delivery: the schema has no @defer.
-                    answer = _answer_of(cast("ExecutionResult", result), context, record)
+                    answer = answer_of(cast("ExecutionResult", result), context, record)
                     yield self.consistency.with_extension(answer)
                     if "data" not in answer:
                         return
         except Exception as error:  # noqa: BLE001 # it is presented: masked, unless it is an ApiError
-            yield _presented(_failure(error), context, *record.asked)[0]
-
-
-def _presented(
-    result: ExecutionResult, context: Context, query: str | None, variables: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], int]:
-    return present(
-        result,
-        explores=context.explores,
-        is_admin=context.principal.holds(Role.ADMIN),
-        query=query,
-        variables=variables,
-    )
+            yield presented(failure(error), context, *record.asked)[0]
 
 
 async def refused_before(
     event: Callable[[], Awaitable[object]], *, check: Callable[[], Awaitable[None]]
 ) -> ApiError | None:
-    """Wait for an event, and check now and then that the caller of an open connection still has its roles.
+    """Wait for an event. Meanwhile check twice a minute that the caller of an open connection still has its roles.
 
     Args:
         event: waits for the event. It may be cancelled, and called again.
@@ -335,52 +317,3 @@ async def refused_before(
             await check()
         except ApiError as error:
             return error
-
-
-def answer_of_event(result: GraphQLExecutionResult, context: Context) -> EventAnswer:
-    """Present the result of an event, for all subscribers that share it."""
-    answer, _ = _presented(ExecutionResult(result.data, result.errors), context, None, None)
-    size = len(orjson.dumps(answer.get("errors")))
-    if "data" in answer:
-        data = orjson.dumps(answer["data"])
-        size += len(data)
-        answer["data"] = orjson.Fragment(data)
-    lasts = not any(error["extensions"]["retryable"] for error in answer.get("errors", ()))
-    return EventAnswer(answer, size, lasts)
-
-
-def _answer_of(result: ExecutionResult, context: Context, record: RequestRecord) -> dict[str, Any]:
-    event: object = result.data
-    if not isinstance(event, EventAnswer):
-        return _presented(_reworded(result), context, *record.asked)[0]
-    note_errors(event.answer)
-    return {**event.answer, "extensions": result.extensions} if result.extensions else event.answer
-
-
-def _refusal_of(error: Exception | None) -> RequestError | None:
-    """What Strawberry rejects before execution, as one of our errors; None for any other error."""
-    if isinstance(error, MissingQueryError):
-        return RequestError(Reason.PARAMETER_INVALID, "`query`, or else `documentId`, is missing.")
-    if isinstance(error, CannotGetOperationTypeError):
-        return RequestError(
-            Reason.OPERATION_UNDETERMINED, "The document has no operation, or no operation with that name."
-        )
-    if not isinstance(error, InvalidOperationTypeError):
-        return None
-    if error.operation_type is OperationType.SUBSCRIPTION:
-        where = f"A subscription needs a WebSocket at {GRAPHQL_PATH}, or server-sent events at {STREAM_PATH}."
-        return RequestError(Reason.METHOD_NOT_ALLOWED, where)
-    # Every transport but GET runs queries and mutations.
-    return RequestError(Reason.METHOD_NOT_ALLOWED, f"A {error.operation_type.value} cannot be run over GET. Use POST.")
-
-
-def _reworded(result: ExecutionResult) -> ExecutionResult:
-    if isinstance(result, PreExecutionError) and result.errors:
-        refused = _refusal_of(result.errors[0].original_error)
-        return result if refused is None else _failure(refused)
-    return result
-
-
-def _failure(error: Exception) -> PreExecutionError:
-    raised = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-    return PreExecutionError(data=None, errors=[raised])

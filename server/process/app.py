@@ -13,13 +13,14 @@ from starlette.routing import Route, WebSocketRoute
 from schema import DocumentCache, build_schema
 from server.auth.local import LoopbackHosts
 from server.auth.operators import OperatorAccess
+from server.graphql.answers import answer_of_event
+from server.graphql.documents.persisted import Documents, RememberDocument
 from server.graphql.endpoint import GraphQLEndpoint
 from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
-from server.graphql.gateway import Gateway, answer_of_event
+from server.graphql.gateway import Gateway
 from server.graphql.graphiql.page import GraphiQL
 from server.graphql.introspection import IntrospectionAnswers, IntrospectionPolicy, IntrospectionTurns
-from server.graphql.persisted_documents import Documents, RememberDocument
 from server.graphql.sse import GraphQLStream
 from server.graphql.websocket import GraphQLSocket
 from server.graphql.websocket_connection import SocketLimits

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -153,16 +152,17 @@ class Events:
         return answer
 
     def _begin(self, key: Hashable, executor: _EventExecutor, event: OrderStatusChange) -> _Resolution:
-        resolution, first = _Resolution(), current_record.get()
-        record = RequestRecord(str(uuid.uuid4()), subscription=True)
-        if first is not None:
-            record.operation, record.transport = first.operation, first.transport
+        context: Context = executor.context_value
+        resolution, record = _Resolution(), _record_of_event(context.event_terms.cost)
 
         async def resolve() -> EventAnswer:
             current_record.set(record)
             with tracing.operation():
                 tracing.note_operation(record.operation, "subscription")
-                return await self._resolve(executor, event, resolution)
+                answer = await self._resolve(executor, event, resolution)
+            if record.settle is not None:
+                record.settle(record)
+            return answer
 
         # In an empty context: the task does not belong to the subscriber that happens to come first.
         resolution.task = asyncio.create_task(resolve(), name="event", context=contextvars.Context())
@@ -175,8 +175,8 @@ class Events:
         context: Context = executor.context_value
         async with self._lines.setdefault(context.principal.user, asyncio.Lock()):
             await self._places.acquire()
-        loop = running_loop()
-        resolution.began, began = loop.time(), time.thread_time()
+        loop, record = running_loop(), current_record.get() or RequestRecord("")
+        resolution.began, before = loop.time(), record.processor_seconds
         try:
             result: Any = executor.of_event(event).execute_operation(serially=False)
             if executor.is_awaitable(result):
@@ -185,8 +185,8 @@ class Events:
         except Exception as error:  # noqa: BLE001 # it is presented, once for all subscribers, and so masked
             return self._present(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]), context)
         finally:
-            # The place rests for as long as the processor was used, and requests have this time.
-            loop.call_later(time.thread_time() - began, self._places.release)
+            # The place rests for as long as it used the processor, and requests have this time.
+            loop.call_later(record.processor_seconds - before, self._places.release)
 
     def _share(self, key: Hashable, resolution: _Resolution, task: asyncio.Task[EventAnswer]) -> None:
         """Share the answer for a while, unless another attempt may give another one, or there is a newer one."""
@@ -240,6 +240,24 @@ class _Event:
         """The result of the event. Strawberry passes its data on as it is (server/graphql/gateway.py)."""
         data: Any = await self._events.answer(self._executor, self._event)
         return ExecutionResult(data, None)
+
+
+def _record_of_event(cost: int) -> RequestRecord:
+    """The record of an event. The subscriber that has it resolved pays if it takes far more than its cost."""
+    first = current_record.get() or RequestRecord("")
+    return RequestRecord(
+        str(uuid.uuid4()),
+        transport=first.transport,
+        operation=first.operation,
+        cost=cost,
+        caller=first.caller,
+        # Its processor time is measured in any case.
+        settle=first.settle or _settle_nothing,
+    )
+
+
+def _settle_nothing(_record: RequestRecord) -> None:
+    """Without a rate limit nobody pays."""
 
 
 async def _pay(context: Context, cost: int, *, unless: Callable[[], bool] = lambda: False) -> None:

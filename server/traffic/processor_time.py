@@ -9,7 +9,7 @@ import time
 import types
 from typing import TYPE_CHECKING, Any
 
-from schema.extensions import Executor
+from schema.stages import Executor
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:

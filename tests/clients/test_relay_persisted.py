@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from schema import DocumentCache
-from server.graphql.manifest import check_manifest, read_manifest
-from server.graphql.persisted_documents import Documents
+from server.graphql.documents.manifest import check_manifest, read_manifest
+from server.graphql.documents.persisted import Documents
 from server.graphql.request import data_of
 from server.settings import Settings
 from tests.clients import node

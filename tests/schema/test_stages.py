@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from strawberry.extensions import SchemaExtension
 
-from schema.extensions import Stage
+from schema.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from schema.limits.structure import MOST_STRUCTURE
-from server.graphql.manifest import sha256_of
+from server.graphql.documents.manifest import sha256_of
 from server.wire.websocket_frames import SHORT_BYTES
 from tests.blackbox.raw_sockets import CONTINUATION, TEXT, RawSocket, frame, raw_socket, text
 from tests.servers.process import running_server, wait_for

@@ -9,13 +9,12 @@ import pytest
 from graphql import GraphQLObjectType, is_non_null_type, print_type
 from strawberry.utils.str_converters import to_camel_case
 
-from schema import build_schema
+from schema import Mutation, build_schema
 from schema.admin.guard import RequiresAdmin
 from schema.errors import ForbiddenError, Reason
 from schema.nodes import NODE_TYPES
 from schema.permissions import Principal, Role
 from schema.relay.node import encode_global_id
-from schema.roots import Mutation
 from server.http.error_response import present
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from graphql import parse
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import ApiError
 from schema.permissions import Role
-from server.graphql.manifest import check_manifest, read_manifest
-from server.graphql.persisted_documents import Documents, RememberDocument
+from server.graphql.documents.manifest import check_manifest, read_manifest
+from server.graphql.documents.persisted import Documents, RememberDocument
 from server.graphql.request import RequestData, data_of
 from server.settings import Settings, SettingsError
 from tests.schema.recording import RecordingAdministration, context

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from strawberry.extensions import SchemaExtension
 
 from schema.errors import ForbiddenError, Reason, RequestError
-from server.graphql.manifest import hash_in, read_manifest, sha256_of
+from server.graphql.documents.manifest import hash_in, read_manifest, sha256_of
 from server.graphql.request import persisted_hash
 
 if TYPE_CHECKING:
