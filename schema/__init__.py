@@ -13,7 +13,7 @@ from strawberry.schema.config import StrawberryConfig
 from schema.extensions import CostControl, DocumentPreparation, Executor, HeadFirst, OperationScope, Planning, Stages
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
-from schema.messages import quote_values_in_json
+from schema.messages.values import quote_values_in_json
 from schema.plans.documents import DocumentCache
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
