@@ -16,7 +16,7 @@ from schema.admin.queries import AdminQueries
 from schema.extensions import CostControl, DocumentPreparation, HeadFirst, OperationScope, Planning
 from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
-from schema.messages import quote_values_in_json
+from schema.messages.values import quote_values_in_json
 from schema.nodes import NodeQueries
 from schema.orders.mutations import OrderMutations
 from schema.orders.queries import OrderQueries

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import base64
+import ensurepip
 import hashlib
 import re
 import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.servers.process import ROOT, environment
 from tests.support.requirements import pins
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FILES = sorted(ROOT.glob("requirements*.txt"))
 SERVERS = ROOT / "requirements.txt"
+# The pip that Python brings along, where it does: 22.3 with Python 3.11.0, 23.2 with 3.11.7. A Databricks App may have it.
+BUNDLED = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
 # A package of one module, which needs no other.
 PACKAGE = "async-lru"
 
@@ -45,32 +45,33 @@ def _digest(content: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
-def install(requirements: Path, found_in: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Run `pip install -r` as a Databricks App does, but offline, into a directory."""
+def install(requirements: Path, found_in: Path, target: Path, *, pip: Path | None) -> subprocess.CompletedProcess[str]:
+    """Run `pip install -r` as a Databricks App does, but offline, into a directory; with this pip, or the installed one."""
     offline = ["--no-index", "--find-links", str(found_in), "--target", str(target), "--isolated"]
     return subprocess.run(
         [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *offline, "-r", str(requirements)],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(**({"PYTHONPATH": str(pip)} if pip else {})),
         check=False,
     )
 
 
-def test_another_file_than_the_pinned_one_is_not_installed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pip", [None, *BUNDLED], ids=lambda pip: pip.name if pip else "installed pip")
+def test_another_file_than_the_pinned_one_is_not_installed(tmp_path: Path, pip: Path | None) -> None:
     """Whoever replaces a package on its way gains nothing, where only `pip install -r requirements.txt` is run."""
     pin = pins(SERVERS)[PACKAGE]
     forged = wheel(tmp_path, PACKAGE, pin.version)
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"{pin.text}\n")
-    refused = install(requirements, tmp_path, tmp_path / "refused")
+    refused = install(requirements, tmp_path, tmp_path / "refused", pip=pip)
     assert refused.returncode != 0
     assert "DO NOT MATCH THE HASHES" in refused.stderr
     assert not (tmp_path / "refused").exists()
     # It would be installed if its own hash were in the file.
     own = hashlib.sha256(forged.read_bytes()).hexdigest()
     requirements.write_text(f"{PACKAGE}=={pin.version} --hash=sha256:{own}\n")
-    assert install(requirements, tmp_path, tmp_path / "installed").returncode == 0
+    assert install(requirements, tmp_path, tmp_path / "installed", pip=pip).returncode == 0
     assert (tmp_path / "installed" / "async_lru").is_dir()
 
 

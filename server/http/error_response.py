@@ -11,7 +11,8 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.types.execution import PreExecutionError
 
 from schema.errors import ApiError, InternalError, Reason, UnauthenticatedError
-from schema.messages import without_python
+from schema.messages.names import advice_without_names, known_names, without_names
+from schema.messages.values import without_python
 from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
@@ -29,22 +30,8 @@ _TOO_MANY_DIGITS = "A number in the document has too many digits."
 _TOO_DEEP = "The document is nested too deeply."
 # graphql-core raises a TypeError with this text for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
-# Where graphql-core's suggestions begin and end: "Did you mean 'orders' or 'order'?"
-_SUGGESTION, _SUGGESTED = " Did you mean ", "?"
-# graphql-core's own messages for these name types, fields, arguments and enum values.
-_NAMING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID})
-# What graphql-core quotes: 'Query.order(orderKey:)'. Each quotation mark is both an end and a beginning here, so that a
-# client's text with quotation marks of its own cannot move a name of the schema out of the quotation.
-_QUOTED = re.compile(r"(?<=')[^'\s]++(?=')")
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_HIDDEN = "\u2026"
-# Names that need not be hidden: how a value is written, and the types that every schema has.
-_PUBLIC = frozenset(
-    {"BigInt", "Boolean", "Date", "DateTime", "Decimal", "Float", "ID", "Int", "String", "UUID"}
-    | {"Mutation", "Query", "Subscription"}
-)
-# Finding the names in this many characters takes some milliseconds. Names after them are hidden.
-_READ_CHARACTERS = 1 << 16
+# graphql-core's own messages for these name types, fields, arguments and enum values; the advice of the last one does.
+_NAMING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID, Reason.COST_EXCEEDED})
 # A thousand bad rows are a thousand errors to the client. The log needs the first few.
 _LOGGED_PER_ANSWER = 3
 # A person reads no more errors of one document. graphql-core finds up to a hundred, and quotes the document in each.
@@ -80,7 +67,7 @@ def present(
     if not before_execution:
         answer["data"] = result.data
     if errors:
-        known = None if explores or _NAMING.isdisjoint(reasons) else _names_in(query, variables) | _PUBLIC
+        known = None if explores or _NAMING.isdisjoint(reasons) else known_names(query, variables)
         formatted = [
             _formatted(error, reason, error_id, known=known, is_admin=is_admin)
             for error, reason in zip(errors, reasons, strict=True)
@@ -165,7 +152,7 @@ def _has_too_many_digits(cause: BaseException | None) -> bool:
 
 
 def _formatted(
-    error: GraphQLError, reason: Reason, error_id: str, *, known: set[str] | None, is_admin: bool
+    error: GraphQLError, reason: Reason, error_id: str, *, known: Collection[str] | None, is_admin: bool
 ) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = _shortened(without_python(error.message))
@@ -176,14 +163,16 @@ def _formatted(
     elif reason is Reason.DATA_INVALID:
         formatted["message"] = _DATA_INVALID
     elif isinstance(error.original_error, ApiError) and not is_admin:
-        formatted["message"] = _shortened(error.original_error.public)
+        public = error.original_error.public
+        if reason in _NAMING and known is not None:
+            public = advice_without_names(public, known)
+        formatted["message"] = _shortened(public)
     elif isinstance(error.original_error, RecursionError):
         formatted["message"] = _TOO_DEEP
     elif _has_too_many_digits(error.original_error):
         formatted["message"] = _TOO_MANY_DIGITS
     elif reason in _NAMING and known is not None:
-        message = _without_names(_without_suggestions(error.message), known)
-        formatted["message"] = _shortened(without_python(message))
+        formatted["message"] = _shortened(without_python(without_names(error.message, known)))
     formatted["extensions"] = _extensions(reason, error.original_error, error_id=error_id)
     return formatted
 
@@ -191,42 +180,6 @@ def _formatted(
 def _shortened(message: str) -> str:
     """Cut a message to what a person reads, because it may quote a client's text of any length."""
     return message if len(message) <= _MESSAGE_CHARACTERS else f"{message[: _MESSAGE_CHARACTERS - 1]}…"
-
-
-def _without_suggestions(message: str) -> str:
-    """Remove suggestions from a message.
-
-    Validation results are cached for all callers, so the same message is sent with its suggestions and without. If the
-    client's own text in it looks like a suggestion, that goes too. A suggestion never stays: names have no question
-    mark, so its end is found.
-    """
-    kept, *suggesting = message.split(_SUGGESTION)
-    return kept + "".join(part.partition(_SUGGESTED)[2] for part in suggesting)
-
-
-def _without_names(message: str, known: set[str]) -> str:
-    """Hide the names in a message that its reader does not know."""
-
-    def hide(quoted: re.Match[str]) -> str:
-        return _NAME.sub(lambda name: name[0] if name[0] in known else _HIDDEN, quoted[0])
-
-    return _QUOTED.sub(hide, message)
-
-
-def _names_in(query: str | None, variables: Mapping[str, Any] | None) -> set[str]:
-    """The names in what a client has sent. schema/limits/variables.py has bounded the variables."""
-    names = set(_NAME.findall(query, 0, _READ_CHARACTERS) if query else [])
-    values: list[Any] = [variables]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            names.update(value)
-            values.extend(value.values())
-        elif isinstance(value, list):
-            values.extend(value)
-        elif isinstance(value, str):
-            names.add(value)
-    return names
 
 
 def _shortened_list(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from graphql import GraphQLError, get_introspection_query, is_scalar_type
+from graphql import GraphQLError, Lexer, Source, TokenKind, get_introspection_query, is_scalar_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.types.execution import PreExecutionError
 
-from schema import build_schema
+from schema import DocumentLimits, build_schema
+from schema.messages.names import PUBLIC, known_names
 from schema.permissions import Role
 from server.graphql.introspection import (
     ExploredBy,
@@ -24,8 +25,8 @@ from server.graphql.introspection import (
     IntrospectionTurns,
     may_explore,
 )
-from server.http.error_response import _PUBLIC as PUBLIC
 from server.http.error_response import present
+from tests.schema.limits.test_scans import LARGE, UNINDEXED
 from tests.schema.recording import RecordingAdministration, context
 from tests.server.graphql.test_messages import ARGUMENTS, CORE, VALUES
 from tests.server.graphql.test_messages import document as argument_document
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strawberry import Schema
+
+    from schema.ports.statistics import OrderStatistics
 
 INTROSPECTION = get_introspection_query()
 ASKED = [
@@ -102,6 +105,13 @@ NAMING: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "default value": ("query($v: OrderOrder = {field: FOO}) { orders(orderBy: $v) { __typename } }", {}),
 }
+STRINGS = '''{ a(b: "c # d", e: """f " g "" h \\""" i""", j: "", k: """""") # l "m
+  n(o: "p \\" q \\\\") r }'''
+# Both cost more than a caller may spend, for want of an index.
+EXPENSIVE = [
+    '{ orders(filter: {clerk: {eq: "x"}}) { nodes { id } } }',
+    "{ orders(orderBy: {field: ORDER_DATE}, filter: {orderPriority: {eq: URGENT}}) { nodes { id } } }",
+]
 # Names that no English text has: `OrderFilter`, `orderKey`, `TOTAL_PRICE`.
 _DISTINCT = re.compile(r"[A-Za-z]+[a-z][A-Z]\w*|[A-Z]+_[A-Z_]+")
 LONG = " Did you mean " * 100_000
@@ -248,6 +258,72 @@ async def test_quotation_marks_of_a_caller_reveal_no_name(text: str) -> None:
     (less,) = (await answer("off", Role.READER, document, v={"field": text}))["errors"]
     assert "OrderSortField" not in less["message"]
     assert text in less["message"] or "\u2026" in less["message"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "mutation { setOrderStatus(input: {}) { x } } # status SetOrderStatusInput SetOrderStatusPayload",
+        'mutation { setOrderStatus(input: {idempotencyKey: "status SetOrderStatusInput"}) { x } }',
+        'mutation { setOrderStatus(input: {idempotencyKey: """"status\n\\""" SetOrderStatusInput"""}) { x } }',
+        'mutation { setOrderStatus(input: {idempotencyKey: "\\" status SetOrderStatusInput"}) { x } }',
+    ],
+)
+async def test_guesses_where_no_name_means_anything_are_not_confirmed(document: str) -> None:
+    """A comment or a string may list any number of names."""
+    told = [
+        error["message"].partition(", found: ")[0] for error in (await answer("off", Role.WRITER, document))["errors"]
+    ]
+    assert "Expected value of type '\u2026' to include required field '\u2026'" in told
+    assert "Cannot query field 'x' on type '\u2026'." in told
+
+
+async def test_a_guess_in_a_variable_is_not_confirmed() -> None:
+    """A value that looks like an enum's is named; any other text could be a guess."""
+    document = "query($v: OrderOrder) { orders(orderBy: $v) { __typename } }"
+    guesses = {"field": "FOO", "direction": "OrderSortField"}
+    told = " ".join(error["message"] for error in (await answer("off", Role.READER, document, v=guesses))["errors"])
+    assert "'FOO'" in told
+    assert "OrderSortField" not in told
+
+
+@pytest.mark.parametrize(
+    "document", [*(text for text, _ in NAMING.values()), *WRONG.values(), *ASKED, *NOT_ASKED, STRINGS]
+)
+def test_the_names_of_a_document_are_those_that_it_uses(document: str) -> None:
+    """As graphql-core reads it."""
+    lexer = Lexer(Source(document))
+    used = set(PUBLIC)
+    while (token := lexer.advance()).kind is not TokenKind.EOF:
+        used |= {str(token.value)} if token.kind is TokenKind.NAME else set()
+    assert {*known_names(document, {})} - {""} == used
+
+
+@pytest.mark.parametrize("text", ['"', '"""', "#", '"a\\', '"""a"', '""" \\"'])
+def test_what_is_left_open_hides_the_rest(text: str) -> None:
+    """A long document is read up to some length, which may be in a string."""
+    assert {*known_names(f"{{ a {text} b", {})} - {""} == PUBLIC | {"a"}
+
+
+@pytest.mark.parametrize("known", [LARGE, UNINDEXED])
+@pytest.mark.parametrize("document", EXPENSIVE)
+async def test_the_advice_on_a_cost_names_only_what_the_caller_did(document: str, known: OrderStatistics) -> None:
+    """Admins are told the rest, and callers who may explore: a mutation, or the conditions that an index serves."""
+    limited = build_schema(plans=True, limits=DocumentLimits(cost=100))
+
+    async def told(explored_by: ExploredBy, role: Role) -> str:
+        asked = replace(context(RecordingAdministration(), role), statistics=lambda: known)
+        result = await limited.execute(document, context_value=asked)
+        explores, is_admin = may_explore(asked.principal, explored_by), role is Role.ADMIN
+        (error,) = present(result, explores=explores, is_admin=is_admin, query=document)[0]["errors"]
+        assert error["extensions"]["reason"] == "COST_EXCEEDED"
+        return str(error["message"])
+
+    everything, less = await told("on", Role.READER), await told("admin", Role.WRITER)
+    assert names(everything) & SECRETS - names(document)
+    assert not names(less) & SECRETS - names(document), less
+    assert "No index serves" in less
+    assert await told("off", Role.ADMIN) == everything
 
 
 @pytest.mark.faults

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schema import build_schema
-from schema.messages import quoted
+from schema.messages.values import quoted
 from server.http.error_response import present
 from tests.schema.recording import RecordingAdministration, context
 from tests.support.examples import examples
