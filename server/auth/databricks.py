@@ -29,7 +29,8 @@ _IDENTITY_CHARACTERS: Final = 320
 _EVERYBODY: Final = "*"
 _UPPER_TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NO_GROUPS: Final = "Your groups, which give you your roles, cannot be looked up now. Try again shortly."
-_REMEMBERED_CALLERS: Final = 1_000
+# With fewer than there are users, each check of a caller's groups would push out another's.
+_REMEMBERED_CALLERS: Final = 10_000
 # How long a caller's groups are remembered. A connection that stays open asks every half a minute
 # (server/graphql/gateway.py), so a caller that leaves a group loses its role everywhere within five minutes.
 _GROUPS_SECONDS: Final = 270.0
@@ -115,6 +116,8 @@ class _Directory:
             UnavailableError: AUTHENTICATION_UNAVAILABLE, the platform does not answer, and has not answered lately.
         """
         if user not in self._callers:
+            if len(self._callers) >= _REMEMBERED_CALLERS:
+                self._forget_one()
             self._callers[user] = RefreshedValue(
                 "groups",
                 lambda: self._groups_of(user),
@@ -124,9 +127,13 @@ class _Directory:
                 patience_seconds=_PATIENCE_SECONDS,
             )
         self._callers.move_to_end(user)
-        if len(self._callers) > _REMEMBERED_CALLERS:
-            self._callers.popitem(last=False)
         return await self._callers[user].get()
+
+    def _forget_one(self) -> None:
+        """Forget the caller that has been away for longest. The platform is not to be asked about it again too soon."""
+        spare = next((user for user, groups in self._callers.items() if not groups.unsettled), None)
+        if spare is not None:
+            del self._callers[spare]
 
 
 def _identity(headers: Headers) -> str:

@@ -64,6 +64,11 @@ class RefreshedValue(Generic[T]):
         """Whether a fetch is under way."""
         return self._fetching is not None
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether a fetch is under way, or the pause after one that failed."""
+        return self.fetching or time.monotonic() < self._not_before
+
     async def get(self) -> T:
         """The value, which may be older than `ttl_seconds` while it is fetched anew.
 
