@@ -106,7 +106,7 @@ class WebSocketProtocol(BoundedFrames):
             reset(self.transport)
         elif not self._lasts and now - self.since > self._all.deadlines.handshake:
             # The client has had its turn: a silent one was closed earlier.
-            self._cut(_TOO_SLOW)
+            self._cut(_OVERLOADED if self.proved else _TOO_SLOW)
 
     def handle_events(self) -> None:
         """Refuse also what only the websockets library finds wrong in the upgrade: uvicorn does not ask it."""

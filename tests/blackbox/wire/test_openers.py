@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -371,6 +372,7 @@ def listening() -> Iterator[str]:
 
 
 OPENERS_AT_ONCE = 800
+OPENERS_A_SECOND = 500
 ROUNDS = 20
 
 
@@ -403,6 +405,28 @@ async def test_800_openers_shut_nobody_out(orders_url: str, issuer: Issuer, kind
 
 
 @pytest.mark.long
+async def test_500_upgrades_a_second_leave_a_client_time_for_its_token(orders_url: str, issuer: Issuer) -> None:
+    """Behind a proxy, where nothing tells its upgrade from the others. It takes six tenths of a second."""
+    settings = issuer.settings(APP_SCHEMA="openers", PROXY_NETWORKS="127.0.0.0/8")
+
+    def open_slowly(server: Server) -> None:
+        with raw_socket(server.url, init=False) as slow:
+            time.sleep(0.6)  # as long as a slow network takes
+            slow.initialise(issuer.token())
+
+    with running_server(orders_url, patient=False, **settings) as server:
+        opening = asyncio.create_task(_open_steadily(server))
+        try:
+            await asyncio.sleep(1.5)  # until they have all places
+            for _ in range(5):
+                await asyncio.to_thread(open_slowly, server)
+            assert not opening.done()
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+
+
+@pytest.mark.long
 def test_a_silent_socket_is_gone_after_three_seconds(orders_url: str, issuer: Issuer) -> None:
     """With the server's own times, to the end of the connection."""
     with (
@@ -418,6 +442,22 @@ def _call(server: Server, token: str) -> None:
     with raw_socket(server.url, token=token), open_stream(server, token), Wire(server) as wire:
         wire.send(request(1, f"Authorization: Bearer {token}"))
         assert wire.answer()[0] == "HTTP/1.1 200 OK"
+
+
+async def _open_steadily(server: Server) -> None:
+    """Open silent sockets at a steady rate, and hold each for two seconds, if the server does."""
+    host, port = server.url.removeprefix("http://").split(":")
+    writers: deque[asyncio.StreamWriter] = deque()
+    began, opened = time.monotonic(), 0
+    while True:
+        while opened < OPENERS_A_SECOND * (time.monotonic() - began):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(OPENERS["a silent socket"])
+            writers.append(writer)
+            opened += 1
+            if len(writers) > 2 * OPENERS_A_SECOND:
+                writers.popleft().close()
+        await asyncio.sleep(0.01)  # the pace
 
 
 async def _open(server: Server, sent: bytes, begins: float) -> None:
