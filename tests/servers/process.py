@@ -55,7 +55,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         # A caller pays for the operation's price alone, however long it takes.
         "server.traffic.rate_limit._FREE_SECONDS": 600,
         "server.wire.connections.INIT_SECONDS": 600,
-        "server.wire.connections.SEND_SECONDS": 600,
+        "server.wire.sending.SEND_SECONDS": 600,
         "server.wire.connections._BODY_SECONDS": 600,
         "server.wire.connections._HANDSHAKE_SECONDS": 600,
         "server.wire.connections._HEADERS_SECONDS": 600,

@@ -140,7 +140,7 @@ def test_a_client_that_does_not_read_its_response_is_cut(orders_url: str) -> Non
     sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with (
         running_server(
-            orders_url, APP_SCHEMA="deadlines", altered={"server.wire.connections.SEND_SECONDS": SEND}
+            orders_url, APP_SCHEMA="deadlines", altered={"server.wire.sending.SEND_SECONDS": SEND}
         ) as server,
         Wire(server, receives=4096) as stuck,
         Wire(server, receives=4096) as slow,

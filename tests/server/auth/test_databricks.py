@@ -370,3 +370,31 @@ async def test_an_answer_of_the_platform_that_makes_no_sense_is_none(directory: 
             # The SDK may have repeated it.
             asked = asked or len(directory.asked)
     assert len(directory.asked) == asked
+
+
+async def test_a_caller_is_forgotten_only_when_the_platform_may_be_asked_again(
+    monkeypatch: pytest.MonkeyPatch, directory: Directory, clock: Still
+) -> None:
+    """The one that has been away for longest. Otherwise each request would ask a platform that fails."""
+    monkeypatch.setattr(databricks, "_REMEMBERED_CALLERS", 2)
+    names = (ANN, "ben@example.com", "cid@example.com", "dan@example.com")
+    async with believing(directory, **BY_GROUP) as authentication:
+
+        async def asked(*names: str) -> set[str]:
+            """Who the platform was asked about when they called."""
+            directory.asked.clear()
+            for name in names:
+                with contextlib.suppress(UnavailableError):
+                    await principal(authentication, (EMAIL, name))
+            return {name for name in names if any(name in found for found in directory.asked)}
+
+        directory.garbage = b"<html>"
+        assert await asked(*names) == set(names)
+        assert await asked(*names) == set()
+        directory.garbage = None
+        clock.seconds += 10
+        assert await asked(*names) == set(names)
+        assert await asked(names[-1]) == set()
+        # New callers push out the others, one each.
+        assert await asked("eve@example.com", "fay@example.com") == {"eve@example.com", "fay@example.com"}
+        assert ANN in await asked(ANN)
