@@ -134,6 +134,8 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             size=_AGGREGATE_CONNECTIONS,
             pool_timeout=_AGGREGATE_WAIT_SECONDS,
             statement_timeout=settings.aggregate_statement_timeout,
+            # Planning takes nothing beside counting, and a plan for all values may read the whole table for a few.
+            by_values=True,
         ),
     )
 
@@ -189,10 +191,11 @@ def _pool(
     pool_timeout: float,
     statement_timeout: float,
     read_only: bool = True,
+    by_values: bool = False,
 ) -> Pool:
     return Pool(
         name,
-        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only),
+        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only, by_values=by_values),
         database.wake_up,
         size=size,
         acquisition=pool_timeout,
@@ -208,6 +211,7 @@ def _connector(
     lock_timeout: float | None = None,
     idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
+    by_values: bool = False,
     purpose: str = "",
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
     """A function that opens a connection with the session's settings."""
@@ -221,6 +225,7 @@ def _connector(
             # A change waits for another one and then decides by what that one has written.
             "default_transaction_isolation": "read committed",
             "random_page_cost": RANDOM_PAGE_COST,
+            "plan_cache_mode": "force_custom_plan" if by_values else "auto",
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout or settings.lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),

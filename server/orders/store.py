@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from async_lru import alru_cache
 
+from schema.ports.statistics import NO_STATISTICS
 from schema.ports.templates import JsonPage
 from schema.ports.values import (
     Count,
@@ -17,11 +18,13 @@ from schema.ports.values import (
     OrderColumn,
     OrderColumns,
     Page,
+    PageRequest,
     PriceStats,
     Row,
     Stats,
     StatsGroup,
 )
+from schema.ports.ways import way_of
 from server.http.read_requirement import note_load
 from server.orders import sql_aggregates as aggregates
 from server.orders.sampling import random_orders
@@ -31,10 +34,11 @@ from server.orders.sql_pages import Shape, page_of, values_of
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from schema.ports.statistics import OrderStatistics
     from schema.ports.templates import Template
-    from schema.ports.values import Conditions, Ordering, PageRequest
+    from schema.ports.values import Conditions, Ordering
     from server.db.engine import Engines
     from server.orders.read_connection import ReadConnection
     from server.orders.reader import Reader
@@ -44,9 +48,17 @@ if TYPE_CHECKING:
 class SqlOrderStore:
     """The schema's OrderStore: pages, counts, statistics and samples."""
 
-    def __init__(self, engines: Engines, reader: Reader, *, aggregate_ttl: float) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        reader: Reader,
+        *,
+        aggregate_ttl: float,
+        statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS,
+    ) -> None:
         self._engines = engines
         self._reader = reader
+        self._statistics = statistics
         # An aggregate over all orders reads the whole table, so requests share its result for a while.
         # Results for filters are not cached: there are too many different filters.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
@@ -64,7 +76,7 @@ class SqlOrderStore:
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """A page of orders, in one statement."""
-        wanted, shape = _ordered(columns), Shape.of(request)
+        wanted, shape = _ordered(columns), self._shape(request)
         rows: Sequence[Row] = await self._reader.rows(
             self._engines.pages, lambda orders: page_of(orders, shape, wanted), values_of(request)
         )
@@ -78,9 +90,14 @@ class SqlOrderStore:
             rows = rows[::-1]
         return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
 
+    def _shape(self, request: PageRequest, *, skipped: int = 0) -> Shape:
+        """The shape of a page, with the way in which its orders are found: the one that its price assumes."""
+        found = way_of(request.conditions, request.ordering.column, request.size, self._statistics(), skipped=skipped)
+        return Shape.of(request, found.way)
+
     async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
         """A page of orders as JSON, in one statement; None if a value cannot be written."""
-        shape = Shape.of(request)
+        shape = self._shape(request)
         ((read, any_behind, *found),) = await self._reader.rows(
             self._engines.pages,
             lambda orders: json_page(orders, shape, templates, ends=ends),
@@ -129,13 +146,14 @@ class SqlOrderStore:
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
     ) -> Page:
         """A numbered page, in one statement."""
-        wanted = _ordered(columns)
-        rows = await self._reader.fetch(
+        wanted, request = _ordered(columns), PageRequest(ordering, conditions, size)
+        shape = self._shape(request, skipped=offset)
+        rows: Sequence[Row] = await self._reader.rows(
             self._engines.pages,
-            lambda orders: aggregates.numbered_page_statement(
-                orders, ordering, conditions, wanted, offset=offset, size=size
-            ),
+            lambda orders: aggregates.numbered_page(orders, shape, wanted),
+            {**values_of(request), "skipped": offset},
         )
+        rows = [tuple(row) for row in rows]
         block = OrderBlock(wanted, _without_placeholder(wanted, rows[:size]))
         return Page(block, more_ahead=len(rows) > size, any_behind=offset > 0)
 
