@@ -1,1 +1,1 @@
-"""What the database knows of the orders before it reads them, for prices and plans. Read `measurement.py` first."""
+"""What the database knows of the orders before it reads them, for prices, plans and estimates. Read `measurement.py` first."""
